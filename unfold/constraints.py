@@ -1,0 +1,118 @@
+"""Sets that a parameter stays in while it is learned, by reparametrisation.
+
+A learned parameter is stored as an unconstrained `raw_<name>` and read through `from_raw`; nothing
+has to be clamped after a step of the optimiser.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+
+
+class Constraint(ABC):
+    """A set of real numbers and a smooth bijection from the real line onto its interior."""
+
+    @abstractmethod
+    def holds(self, value: Tensor) -> bool:
+        """Whether every entry lies in the set, its boundary included where it has one."""
+
+    @abstractmethod
+    def to_raw(self, value: Tensor) -> Tensor:
+        """The raw parameter of `value`; a value on the boundary moves just inside."""
+
+    @abstractmethod
+    def from_raw(self, raw: Tensor) -> Tensor:
+        """The value of the raw parameter."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The set, for messages: "must be positive"."""
+
+
+@dataclass(frozen=True)
+class Positive(Constraint):
+    """(0, ∞) by value = exp(raw): a step of the optimiser is a relative change at any magnitude."""
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(((value > 0) & value.isfinite()).all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value.log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def __str__(self) -> str:
+        return "positive"
+
+
+@dataclass(frozen=True)
+class NonNegative(Constraint):
+    """[0, ∞) by value = exp(raw); a fixed value may be 0, a learned one stays above 1e-6."""
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(((value >= 0) & value.isfinite()).all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value.clamp(min=1e-6).log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def __str__(self) -> str:
+        return "zero or positive"
+
+
+@dataclass(frozen=True)
+class Interval(Constraint):
+    """[low, high] by value = low + (high − low) · sigmoid(raw).
+
+    A learned value on the boundary starts 1e-4 of the width inside, where the gradient lives.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ConfigError(f"An interval needs finite low < high, got [{self.low}, {self.high}].")
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(((value >= self.low) & (value <= self.high)).all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        fraction = (value - self.low) / (self.high - self.low)
+        return torch.logit(fraction.clamp(1e-4, 1 - 1e-4))
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * raw.sigmoid()
+
+    def __str__(self) -> str:
+        return f"in [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class Real(Constraint):
+    """Any finite number."""
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(value.isfinite().all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw
+
+    def __str__(self) -> str:
+        return "finite"
+
+
+positive = Positive()
+nonnegative = NonNegative()
+real = Real()

@@ -1,0 +1,84 @@
+"""The errors unfold raises: each says what was expected, what came, and what to do.
+
+The exit code of the command line follows from the class:
+
+====  ==========================================
+code  meaning
+====  ==========================================
+2     configuration, or shapes found at start
+3     data
+4     not finite, or not converged
+5     checkpoint
+6     disk, lock, memory, environment
+7     some jobs of a sweep failed
+====  ==========================================
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class UnfoldError(Exception):
+    """Base of every error that is the user's to mend; its text is complete without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(UnfoldError):
+    """A key, a name or a value that cannot be meant."""
+
+    exit_code = 2
+
+
+class ShapeError(UnfoldError):
+    """A tensor whose shape, channels or dtype does not fit the operator or the network."""
+
+    exit_code = 2
+
+
+class DataError(UnfoldError):
+    """A file or a folder of images that cannot be used; names the file."""
+
+    exit_code = 3
+
+
+class NonFiniteError(UnfoldError):
+    """A loss, an iterate or a gradient that is not finite."""
+
+    exit_code = 4
+
+
+class ConvergenceError(UnfoldError):
+    """An iteration that was asked to converge and did not."""
+
+    exit_code = 4
+
+
+class CheckpointError(UnfoldError):
+    """Weights or a training state that cannot be read, or belong to another model."""
+
+    exit_code = 5
+
+
+class RunError(UnfoldError):
+    """A run directory that is locked, full or unusable."""
+
+    exit_code = 6
+
+
+class SweepError(UnfoldError):
+    """A sweep in which some jobs failed."""
+
+    exit_code = 7
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The clause ", did you mean 'x'?" for the nearest of `allowed`, or nothing if none is near."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """`names`, sorted and separated by commas, for the end of a message."""
+    return ", ".join(sorted(names)) or "none"
