@@ -1,0 +1,104 @@
+"""Linear operators: frozen dataclasses of tensors, with algebra and without randomness."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.solvers.conjugate_gradient import least_norm, solve_normal
+from unfold.solvers.power import norm_squared
+from unfold.tree import take, to_like
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+O = TypeVar("O", bound="Operator")  # noqa: E741
+
+
+@dataclass(frozen=True, eq=False)
+class Operator(ABC):
+    """A linear map y = Ax from images (B, C, H, W) to measurements (B, …), real or complex.
+
+    What belongs to a sample (kernel, mask) carries the batch dimension, or 1 for all of them.
+    Subclasses write `forward`, `adjoint` and the two shapes, and override what they know in closed
+    form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`.
+    """
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> Shape:
+        """(C, H, W) of one image."""
+
+    @property
+    @abstractmethod
+    def measurement_shape(self) -> Shape:
+        """The shape of one measurement."""
+
+    @abstractmethod
+    def forward(self, x: Image) -> Measurement:
+        """Ax, shapes already checked."""
+
+    @abstractmethod
+    def adjoint(self, y: Measurement) -> Image:
+        """A*y, shapes already checked."""
+
+    def A(self, x: Image) -> Measurement:
+        """Ax.
+
+        Raises:
+            ShapeError: the image does not have `image_shape`.
+        """
+        self._expect("A", x, self.image_shape)
+        return self.forward(x)
+
+    def A_adjoint(self, y: Measurement) -> Image:
+        """A*y.
+
+        Raises:
+            ShapeError: the measurement does not have `measurement_shape`.
+        """
+        self._expect("A_adjoint", y, self.measurement_shape)
+        return self.adjoint(y)
+
+    def normal(self, x: Image) -> Image:
+        """A*Ax."""
+        return self.adjoint(self.forward(x))
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """(I + γA*A)⁻¹b, by conjugate gradients unless the subclass knows better.
+
+        Args:
+            b: the right-hand side.
+            gamma: γ > 0; a number, or (B, 1, 1, 1).
+        """
+        return solve_normal(self, b, gamma)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """(B,) or (1,): ‖A‖², or a tight upper bound; never below it. Carries no gradient."""
+        return norm_squared(self)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A⁺y, the least-squares image of least norm."""
+        return least_norm(self, y)
+
+    def to_like(self: O, x: Tensor) -> O:
+        """The same operator on the device and in the precision of `x`."""
+        return to_like(self, x)
+
+    def take(self: O, positions: Tensor, batch: int) -> O:
+        """The operator of some samples of a batch."""
+        return take(self, positions, batch)
+
+    def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
+        if t.shape[1:] != shape:
+            want = ", ".join(map(str, ("batch", *shape)))
+            raise ShapeError(f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}.")
+        if not (t.is_floating_point() or t.is_complex()):
+            raise ShapeError(
+                f"{type(self).__name__}.{method} expects a floating-point or complex tensor, "
+                f"got {t.dtype}; convert it with .float()."
+            )
+
+

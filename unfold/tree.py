@@ -1,0 +1,82 @@
+"""The tensors inside a state or an operator: NamedTuples, tuples and frozen dataclasses of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def tensors(tree: object) -> list[Tensor]:
+    """Every tensor in `tree`, in the order of its fields."""
+    return list(_leaves(tree))
+
+
+def _leaves(tree: object) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple):
+        for item in tree:
+            yield from _leaves(item)
+    elif is_dataclass(tree):
+        for field in fields(tree):
+            yield from _leaves(getattr(tree, field.name))
+
+
+def map_tensors(f: Callable[[Tensor], Tensor], tree: T) -> T:
+    """The same tree with `f` applied to every tensor; what holds none is shared, not copied."""
+    result: Any = tree
+    if isinstance(tree, Tensor):
+        result = f(tree)
+    elif isinstance(tree, tuple):
+        items = [map_tensors(f, item) for item in tree]
+        result = type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        old = {field.name: getattr(tree, field.name) for field in fields(tree) if field.init}
+        new = {name: map_tensors(f, value) for name, value in old.items()}
+        changed = {name: value for name, value in new.items() if value is not old[name]}
+        result = replace(tree, **changed) if changed else tree
+    return result
+
+
+def with_tensors(tree: T, values: list[Tensor]) -> T:
+    """The same tree with its tensors replaced by `values`, in the order of `tensors(tree)`."""
+    queue = iter(values)
+    return map_tensors(lambda _: next(queue), tree)
+
+
+def to_like(tree: T, x: Tensor) -> T:
+    """The same tree on the device and in the precision of `x`; complex stays complex."""
+
+    def move(t: Tensor) -> Tensor:
+        if t.is_complex():
+            return t.to(device=x.device, dtype=x.dtype.to_complex())
+        if t.is_floating_point():
+            return t.to(device=x.device, dtype=x.dtype.to_real())
+        return t.to(device=x.device)
+
+    return map_tensors(move, tree)
+
+
+def take(tree: T, positions: Tensor, batch: int) -> T:
+    """The samples at `positions` of a tree whose tensors hold `batch` samples, or 1 for all."""
+    return map_tensors(lambda t: t[positions] if t.shape[:1] == (batch,) else t, tree)
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) viewed as (B, 1, …, 1), to multiply a tensor of the shape of `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def batched_inner(a: Tensor, b: Tensor) -> Tensor:
+    """(B,): Re⟨a, b⟩ of each sample."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.flatten(1).sum(1)
+
+
+def batched_norm(t: Tensor) -> Tensor:
+    """(B,): the Euclidean norm of each sample; it does not overflow before the values do."""
+    return torch.linalg.vector_norm(t.flatten(1), dim=1)
