@@ -1,4 +1,4 @@
-"""Physics: the law that draws an operator and its noise; all the randomness, none of the algebra."""
+"""Physics: the law that draws an operator and its noise: all the randomness, no algebra."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace

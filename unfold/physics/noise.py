@@ -1,10 +1,20 @@
 """Noise: from the clean measurement to the measured one, by draws that are passed in."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.physics.level import Level, checked, draw_level
 from unfold.random import Draws
+from unfold.tree import per_image
 from unfold.typing import Measurement
+
+N = TypeVar("N", bound="Noise")
 
 
 @dataclass(frozen=True)
@@ -14,3 +24,116 @@ class Noise(ABC):
     @abstractmethod
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         """Draw y for each sample; the dtype is that of `clean`."""
+
+    @abstractmethod
+    def with_level(self: N, level: Level) -> N:
+        """The same family at another level.
+
+        Raises:
+            ConfigError: the family has no level, or not this one.
+        """
+
+
+@dataclass(frozen=True)
+class NoNoise(Noise):
+    """y = v."""
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        """The clean measurement itself."""
+        return clean
+
+    def with_level(self, level: Level) -> "NoNoise":
+        raise ConfigError(f"NoNoise has no level to set to {level}; use Gaussian or Poisson.")
+
+
+@dataclass(frozen=True)
+class Gaussian(Noise):
+    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
+
+    Args:
+        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range of which every image
+            draws its own value. At σ = 0, y is v exactly.
+
+    Raises:
+        ConfigError: σ is negative or not finite.
+    """
+
+    sigma: Level
+
+    def __post_init__(self) -> None:
+        words = "must be zero or positive, in units of an image in [0, 1]"
+        sigma = checked("Gaussian.sigma", self.sigma, lambda s: s >= 0, words)
+        object.__setattr__(self, "sigma", sigma)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        _same_batch("Gaussian", clean, draws)
+        sigma = draw_level(self.sigma, draws.like(clean), "level")
+        if isinstance(sigma, Tensor):
+            sigma = per_image(sigma, clean)
+        elif sigma == 0:
+            return clean
+        own = replace(draws, dtype=clean.dtype, device=clean.device)
+        return clean + sigma * own.normal("noise", clean.shape[1:])
+
+    def with_level(self, level: Level) -> "Gaussian":
+        return Gaussian(level)
+
+
+@dataclass(frozen=True)
+class Poisson(Noise):
+    """y = k / gain, k ~ Poisson(gain · v): mean v, variance v / gain.
+
+    The draw passes no gradient on to v, and is made on the CPU.
+
+    Args:
+        gain: photons that an intensity of 1 gives, > 0; a number, or a range of which every image
+            draws its own value. A larger gain is less noise.
+
+    Raises:
+        ConfigError: the gain is not positive and finite, or v is complex.
+        DataError: v has negative values, beyond the rounding of a convolution.
+    """
+
+    gain: Level
+
+    def __post_init__(self) -> None:
+        words = "must be positive, in photons for an intensity of 1"
+        gain = checked("Poisson.gain", self.gain, lambda g: g > 0, words)
+        object.__setattr__(self, "gain", gain)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        _same_batch("Poisson", clean, draws)
+        rates = _rates(clean)
+        gain = draw_level(self.gain, replace(draws, dtype=torch.float64, device="cpu"), "level")
+        gains = np.broadcast_to(np.asarray(gain), len(draws))
+
+        def count(g: np.random.Generator, position: int) -> np.ndarray:
+            return np.asarray(g.poisson(gains[position] * rates[position]) / gains[position])
+
+        own = replace(draws, dtype=clean.dtype, device=clean.device)
+        return own.each("noise", count)
+
+    def with_level(self, level: Level) -> "Poisson":
+        return Poisson(level)
+
+
+def _rates(clean: Tensor) -> np.ndarray:
+    """The intensities as numpy doubles; values that are negative by rounding alone become 0."""
+    if clean.is_complex():
+        raise ConfigError("Poisson: photons are not counted in complex measurements; use Gaussian.")
+    rates = clean.detach().cpu().double().numpy()
+    rounding = 1e3 * torch.finfo(clean.dtype).eps * max(1.0, float(np.abs(rates).max(initial=0)))
+    if not rates.min(initial=0) >= -rounding:
+        raise DataError(
+            f"Poisson: the clean measurement goes down to {rates.min():.3g}; intensities must be "
+            "zero or positive: scale the images to [0, 1] or use Gaussian."
+        )
+    return np.asarray(rates.clip(0))
+
+
+def _same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
+    if clean.shape[0] != len(draws):
+        raise ShapeError(
+            f"{owner}.apply: {clean.shape[0]} measurements and draws for {len(draws)} images; "
+            "pass one image index per measurement."
+        )

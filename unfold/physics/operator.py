@@ -94,11 +94,11 @@ class Operator(ABC):
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
         if t.shape[1:] != shape:
             want = ", ".join(map(str, ("batch", *shape)))
-            raise ShapeError(f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}.")
+            raise ShapeError(
+                f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}."
+            )
         if not (t.is_floating_point() or t.is_complex()):
             raise ShapeError(
                 f"{type(self).__name__}.{method} expects a floating-point or complex tensor, "
                 f"got {t.dtype}; convert it with .float()."
             )
-
-

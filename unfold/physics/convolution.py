@@ -1,0 +1,103 @@
+"""Convolution with periodic boundaries, diagonal in the Fourier basis."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.physics.derived import derived
+from unfold.physics.kernel_shape import check_kernel
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+def centred_spectrum(kernel: Tensor, height: int, width: int, *, half: bool) -> Tensor:
+    """ĥ: the transform of the kernel on the grid of the image, its centre moved to (0, 0)."""
+    kh, kw = kernel.shape[-2:]
+    grid = torch.nn.functional.pad(kernel, (0, width - kw, 0, height - kh))
+    grid = grid.roll((-(kh // 2), -(kw // 2)), dims=(-2, -1))
+    spectrum: Tensor = torch.fft.rfft2(grid) if half else torch.fft.fft2(grid)
+    return spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class CircularConvolution(Operator):
+    """Ax = h * x with periodic boundaries, F⁻¹(ĥ · Fx); h is centred, and flipped as in scipy.
+
+    Args:
+        kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
+        shape: of one image, (C, H, W).
+        rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|.
+
+    Raises:
+        ShapeError: the kernel is larger than the image, of even size, or not of four dimensions.
+    """
+
+    kernel: Tensor
+    shape: Shape
+    rcond: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_kernel("CircularConvolution", self.kernel, self.shape)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape
+
+    @derived
+    def half_spectrum(self) -> Tensor:
+        """ĥ for real images, (B or 1, C or 1, H, W // 2 + 1)."""
+        return centred_spectrum(self.kernel, *self.shape[1:], half=True)
+
+    @derived
+    def full_spectrum(self) -> Tensor:
+        """ĥ for complex images, (B or 1, C or 1, H, W)."""
+        return centred_spectrum(self.kernel, *self.shape[1:], half=False)
+
+    def forward(self, x: Image) -> Measurement:
+        return self._filter(self._spectrum(x), x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self._filter(self._spectrum(y).conj(), y)
+
+    def normal(self, x: Image) -> Image:
+        """F⁻¹(|ĥ|² · Fx)."""
+        return self._filter(_power(self._spectrum(x)), x)
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """F⁻¹(Fb / (1 + γ|ĥ|²))."""
+        return self._filter(1 / (1 + gamma * _power(self._spectrum(b))), b)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest |ĥ|² of each sample."""
+        return _power(self.half_spectrum.detach()).flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(Fy / ĥ) over the frequencies with |ĥ| > rcond · max|ĥ|."""
+        spectrum = self._spectrum(y)
+        power = _power(spectrum)
+        kept = power > self.rcond**2 * power.amax((-3, -2, -1), keepdim=True)
+        return self._filter(torch.where(kept, spectrum.conj() / torch.where(kept, power, 1), 0), y)
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return self.full_spectrum if x.is_complex() else self.half_spectrum
+
+    def _filter(self, weights: Tensor, x: Tensor) -> Tensor:
+        """F⁻¹(weights · Fx): two transforms."""
+        filtered: Tensor
+        if x.is_complex():
+            filtered = torch.fft.ifft2(weights * torch.fft.fft2(x))
+        else:
+            filtered = torch.fft.irfft2(weights * torch.fft.rfft2(x), s=x.shape[-2:])
+        return filtered
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    """|ĥ|²."""
+    return spectrum.real**2 + spectrum.imag**2
