@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfold.constraints import Constraint
 from unfold.errors import ConfigError
@@ -73,6 +73,14 @@ class Recipe:
     def cannot_act(self) -> Mapping[str, str]:
         """The declared fields that cannot change the result of this very recipe, and why."""
         return self.dead
+
+
+class Network(nn.Module):
+    """Base of the networks that a recipe may hold."""
+
+    def prepared(self) -> "Network":
+        """The same map with what depends on the weights alone computed once, for many calls."""
+        return self
 
 
 def _refuse_outside(owner: str, name: str, value: object, declaration: Declaration) -> None:

@@ -1,0 +1,76 @@
+"""The contract of an algorithm: scalars as fields, and one pure step."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from unfold.problem import Problem
+from unfold.recipe import Recipe
+from unfold.typing import Image, PerImage
+
+S = TypeVar("S")
+
+
+class Guarantee(NamedTuple):
+    """For which values convergence is known.
+
+    condition: in the names of the fields, e.g. "0 < stepsize < 2/‖A‖²".
+    holds: whether the current values satisfy it for every image.
+    """
+
+    condition: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Algorithm(Recipe, ABC, Generic[S]):
+    """A textbook iteration; its fields are its scalars, its state is a NamedTuple of tensors.
+
+    `step` returns a new state and changes nothing; what depends on the iteration is a parameter,
+    not state. All lengths of steps are absolute here; `Parameters` turns those given relative to
+    ‖A‖² into absolute ones.
+    """
+
+    needs_f: ClassVar[frozenset[str]] = frozenset()
+    """What it asks of the fidelity: `grad`, `prox`, `prox_conj`."""
+
+    needs_g: ClassVar[frozenset[str]] = frozenset()
+    """What it asks of the prior: `prox`, `grad`, `analysis`."""
+
+    @abstractmethod
+    def init(self, problem: Problem) -> S:
+        """The state to start from."""
+
+    @abstractmethod
+    def step(self, state: S, problem: Problem) -> S:
+        """The next state."""
+
+    @abstractmethod
+    def image(self, state: S) -> Image:
+        """The image in the state; costs nothing."""
+
+    @abstractmethod
+    def guarantee(self, problem: Problem) -> Guarantee:
+        """For which values it is known to converge when g is convex, and whether they hold."""
+
+    def relative_gap(self, state: S, problem: Problem) -> PerImage | None:
+        """The duality gap at the state relative to the objective, where the algorithm knows it."""
+        return None
+
+
+def largest(value: object) -> float:
+    """The largest entry of a scalar field, for conditions."""
+    return float(torch.as_tensor(value).detach().max())
+
+
+def smallest(value: object) -> float:
+    """The smallest entry of a scalar field."""
+    return float(torch.as_tensor(value).detach().min())
+
+
+def flat(value: object) -> Tensor:
+    """A scalar field as one number per image, to compare with ‖A‖² per image."""
+    return torch.as_tensor(value).detach().flatten()

@@ -1,0 +1,65 @@
+"""The primal–dual hybrid gradient method, split on the batch's own operator."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.constraints import Interval, positive
+from unfold.fidelities.fidelity import to_measurement as to_dual
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Measurement, Scalar
+
+
+class PDHGState(NamedTuple):
+    """The image, its extrapolation, and the dual variable in the space of measurements."""
+
+    x: Image
+    x_bar: Image
+    u: Measurement
+
+
+@dataclass(frozen=True)
+class PDHG(Algorithm[PDHGState]):
+    """u⁺ = prox_{σd*}(u + σAx̄);  x⁺ = prox_{τλg}(x − τA*u⁺);  x̄⁺ = x⁺ + θ(x⁺ − x).
+
+    Args:
+        stepsize: τ; converges for τσ‖A‖² < 1 and θ = 1.
+        stepsize_dual: σ.
+        lambda_reg: λ, how much the prior counts.
+        theta: θ in [0, 1], the extrapolation.
+
+    Source: Chambolle and Pock, A first-order primal-dual algorithm for convex problems, J. Math.
+    Imaging Vis. 40 (2011), algorithm 1, with the dual step first and K = A.
+    """
+
+    needs_f = frozenset({"prox_conj"})
+    needs_g = frozenset({"prox"})
+
+    stepsize: Scalar = param(0.95, positive, "1/‖A‖")
+    stepsize_dual: Scalar = param(0.95, positive, "1/‖A‖")
+    lambda_reg: Scalar = param(0.05, positive)
+    theta: Scalar = param(1.0, Interval(0.0, 1.0))
+
+    def init(self, problem: Problem) -> PDHGState:
+        """Start from A*y and a dual variable of zero."""
+        return PDHGState(x=problem.At_y, x_bar=problem.At_y, u=torch.zeros_like(problem.y))
+
+    def step(self, state: PDHGState, problem: Problem) -> PDHGState:
+        """Update the dual variable, the image, the extrapolation, in this order."""
+        f, g, A, A_adjoint = problem.f, problem.g, problem.A, problem.A_adjoint
+        tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
+        u = f.prox_conj(state.u + to_dual(sigma, state.u) * A(state.x_bar), sigma)
+        x = g.prox(state.x - tau * A_adjoint(u), tau * lam)
+        x_bar = x + self.theta * (x - state.x)
+        return PDHGState(x, x_bar, u)
+
+    def image(self, state: PDHGState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        product = flat(self.stepsize) * flat(self.stepsize_dual) * problem.norm_squared
+        holds = bool((product < 1).all()) and bool((flat(self.theta) == 1).all())
+        return Guarantee("stepsize · stepsize_dual · ‖A‖² < 1 and theta = 1", holds)

@@ -1,0 +1,52 @@
+"""Proximal gradient descent."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.constraints import positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Scalar
+
+
+class PGDState(NamedTuple):
+    """The current image."""
+
+    x: Image
+
+
+@dataclass(frozen=True)
+class PGD(Algorithm[PGDState]):
+    """x⁺ = prox_{τλg}(x − τ∇f(x)).
+
+    Args:
+        stepsize: τ; converges for τ < 2/‖A‖².
+        lambda_reg: λ, how much the prior counts.
+
+    Source: Combettes and Wajs, Signal recovery by proximal forward–backward splitting, Multiscale
+    Model. Simul. 4 (2005), theorem 3.4.
+    """
+
+    needs_f = frozenset({"grad"})
+    needs_g = frozenset({"prox"})
+
+    stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
+    lambda_reg: Scalar = param(0.05, positive)
+
+    def init(self, problem: Problem) -> PGDState:
+        """Start from A*y."""
+        return PGDState(x=problem.At_y)
+
+    def step(self, state: PGDState, problem: Problem) -> PGDState:
+        """Descend along f, then apply the prior."""
+        f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
+        x = g.prox(state.x - tau * f.grad(state.x), tau * lam)
+        return PGDState(x)
+
+    def image(self, state: PGDState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        holds = bool((flat(self.stepsize) * problem.norm_squared < 2).all())
+        return Guarantee("0 < stepsize < 2/‖A‖²", holds)

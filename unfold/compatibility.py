@@ -1,0 +1,36 @@
+"""Which algorithm goes with which prior and fidelity, and what to take instead."""
+
+from typing import Any
+
+from unfold.algorithms.algorithm import Algorithm
+from unfold.errors import ConfigError, listing
+from unfold.fidelities.fidelity import Fidelity
+from unfold.priors.prior import DESCRIPTION, Prior
+
+
+def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> None:
+    """Refuse parts that do not fit each other.
+
+    Raises:
+        ConfigError: names what is missing and which priors or fidelities have it.
+    """
+    _check(algorithm, prior, algorithm.needs_g, "prior", Prior)
+    _check(algorithm, fidelity, algorithm.needs_f, "fidelity", Fidelity)
+
+
+def _check(
+    algorithm: Algorithm[Any], part: Prior | Fidelity, needs: frozenset[str], kind: str, base: type
+) -> None:
+    for what in sorted(needs - part.provides):
+        others = [c.__name__ for c in _subclasses(base) if what in c.provides]
+        raise ConfigError(
+            f"{type(algorithm).__name__} needs {DESCRIPTION[what]} of the {kind}, and "
+            f"{type(part).__name__} has none. With one: {listing(others)}."
+        )
+
+
+def _subclasses(base: type) -> list[Any]:
+    found: list[Any] = []
+    for child in base.__subclasses__():
+        found += [child, *_subclasses(child)]
+    return found

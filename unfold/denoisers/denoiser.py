@@ -1,0 +1,56 @@
+"""Denoisers: networks D(v, σ) that stand where a prox would."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+
+from unfold.errors import ShapeError
+from unfold.recipe import Network
+from unfold.typing import Image, Scalar
+
+
+class Denoiser(Network, ABC):
+    """D(v, σ): removes Gaussian noise of standard deviation σ from images in [0, 1]."""
+
+    uses_sigma: ClassVar[bool] = False
+    """Whether the level σ reaches the result."""
+
+    channels: int
+    """The channels C of the images it takes."""
+
+    @abstractmethod
+    def forward(self, v: Image, sigma: Scalar) -> Image:
+        """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
+
+    def firmly_nonexpansive(self) -> "Denoiser":
+        """The form of this network for equilibria, where it has one."""
+        return self
+
+    def expect(self, v: Image) -> None:
+        """Refuse images of other channels."""
+        if v.shape[1] != self.channels:
+            raise ShapeError(
+                f"{type(self).__name__} expects {self.channels} channels, got {tuple(v.shape)}; "
+                f"set prior.denoiser.channels={v.shape[1]} or choose data of {self.channels}."
+            )
+
+
+class InHalfPrecision(Denoiser):
+    """The same network computed in bfloat16; what goes in and comes out keeps its precision.
+
+    It refers to the network without owning its parameters: it lives for one reconstruction.
+
+    Args:
+        network: the denoiser.
+    """
+
+    def __init__(self, network: Denoiser) -> None:
+        super().__init__()
+        self.channels = network.channels
+        self.call = (network,)
+
+    def forward(self, v: Image, sigma: Scalar) -> Image:
+        with torch.autocast(v.device.type, dtype=torch.bfloat16):
+            denoised: Image = self.call[0](v, sigma)
+        return denoised.to(v.dtype)

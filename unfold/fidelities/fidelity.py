@@ -1,0 +1,93 @@
+"""Data terms: the discrepancy d(·, y), and f = d(A·, y) made of it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from unfold.errors import ConfigError
+from unfold.physics.operator import Operator
+from unfold.tree import per_image
+from unfold.typing import Image, Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class Fidelity(ABC):
+    """d(v, y), how far the clean measurement v is from the measured y.
+
+    A subclass writes the formulas of d; those of f = d(A·, y) follow where they exist.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset()
+    """What algorithms may ask of f = d(A·, y) or of d: `grad`, `prox` (of f), `prox_conj` (of d)."""
+
+    @abstractmethod
+    def value(self, v: Measurement, y: Measurement) -> PerImage:
+        """d(v, y) of each image."""
+
+    def grad(self, v: Measurement, y: Measurement) -> Measurement:
+        """∇d(·, y) at v."""
+        raise ConfigError(f"{type(self).__name__} has no gradient; fidelity=l2 has one.")
+
+    def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
+        """argmin_u γ d(u, y) + ½‖u − v‖²."""
+        raise ConfigError(f"{type(self).__name__} has no prox; fidelity=l2 has one.")
+
+    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
+        """The prox of σd*, by Moreau's identity: u − σ prox_{d/σ}(u/σ)."""
+        return u - sigma * self.prox(u / sigma, y, 1 / sigma)
+
+    def grad_through(self, data: "DataTerm", x: Image) -> Image:
+        """∇f(x) = A*∇d(Ax, y)."""
+        return data.operator.A_adjoint(self.grad(data.operator.A(x), data.y))
+
+    def prox_through(self, data: "DataTerm", z: Image, gamma: Scalar) -> Image:
+        """prox_{γf}(z)."""
+        raise ConfigError(
+            f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one, "
+            "and algo=pdhg needs only the prox of d itself."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DataTerm:
+    """f(x) = d(Ax, y), with what is computed once for a batch.
+
+    Args:
+        fidelity: d.
+        operator: A.
+        y: the measurement.
+        At_y: A*y; `data_term` computes it under the caller's gradient mode.
+    """
+
+    fidelity: Fidelity
+    operator: Operator
+    y: Measurement
+    At_y: Image
+
+    def value(self, x: Image) -> PerImage:
+        """f(x) of each image."""
+        return self.fidelity.value(self.operator.A(x), self.y)
+
+    def grad(self, x: Image) -> Image:
+        """∇f(x)."""
+        return self.fidelity.grad_through(self, x)
+
+    def prox(self, z: Image, gamma: Scalar) -> Image:
+        """argmin_x γf(x) + ½‖x − z‖²."""
+        return self.fidelity.prox_through(self, z, gamma)
+
+    def prox_conj(self, u: Measurement, sigma: Scalar) -> Measurement:
+        """The prox of σd*(·, y), the convex conjugate in the space of measurements."""
+        return self.fidelity.prox_conj(u, self.y, to_measurement(sigma, u))
+
+
+def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
+    """f = d(A·, y); A*y is computed here, once."""
+    return DataTerm(fidelity, operator, y, operator.A_adjoint(y))
+
+
+def to_measurement(value: Scalar, u: Measurement) -> Scalar:
+    """A number per image, (B, 1, 1, 1), viewed so that it multiplies a measurement."""
+    if isinstance(value, float | int) or value.ndim == 0:
+        return value
+    return per_image(value.flatten(), u)

@@ -1,0 +1,37 @@
+"""Least squares."""
+
+from dataclasses import dataclass
+
+from unfold.fidelities.fidelity import DataTerm, Fidelity
+from unfold.tree import batched_inner
+from unfold.typing import Image, Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class L2(Fidelity):
+    """d(v, y) = ½‖v − y‖²: the negative log-likelihood of Gaussian noise of variance 1."""
+
+    provides = frozenset({"grad", "prox", "prox_conj"})
+
+    def value(self, v: Measurement, y: Measurement) -> PerImage:
+        return 0.5 * batched_inner(v - y, v - y)
+
+    def grad(self, v: Measurement, y: Measurement) -> Measurement:
+        """∇d = v − y."""
+        return v - y
+
+    def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
+        """(v + γy) / (1 + γ)."""
+        return (v + gamma * y) / (1 + gamma)
+
+    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
+        """(u − σy) / (1 + σ)."""
+        return (u - sigma * y) / (1 + sigma)
+
+    def grad_through(self, data: DataTerm, x: Image) -> Image:
+        """∇f(x) = A*Ax − A*y, with A*y from the cache."""
+        return data.operator.normal(x) - data.At_y
+
+    def prox_through(self, data: DataTerm, z: Image, gamma: Scalar) -> Image:
+        """(I + γA*A)⁻¹(z + γA*y)."""
+        return data.operator.solve_normal(z + gamma * data.At_y, gamma)

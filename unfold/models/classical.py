@@ -1,0 +1,121 @@
+"""The textbook algorithm, run until it is done; no gradients."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unfold.algorithms.algorithm import Algorithm
+from unfold.errors import ConfigError
+from unfold.models.model import Model, Solution, Steps, change
+from unfold.problem import Problem
+from unfold.solvers.fixed_point import pack
+from unfold.tree import take, tensors, with_tensors
+from unfold.typing import Image
+
+
+@dataclass(frozen=True)
+class Classical(Model):
+    """s⁺ = step(s) until the duality gap, or else the relative residual, is below `tol`.
+
+    The duality gap, relative to the objective, is used where the algorithm knows it.
+
+    Args:
+        tol: the tolerance.
+        max_iterations: steps at most.
+        every: steps between two looks at the gap.
+    """
+
+    trains: ClassVar[bool] = False
+
+    tol: float = 1e-4
+    max_iterations: int = 1000
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        if not self.tol > 0:
+            raise ConfigError(f"Classical.tol = {self.tol}: must be positive.")
+        for name in ("max_iterations", "every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"Classical.{name} = {getattr(self, name)}: must be at least 1.")
+
+    @torch.no_grad()
+    def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
+        algorithm, problem = steps.at(0)
+        state = algorithm.init(problem)
+        batch = algorithm.image(state).shape[0]
+        end = _Progress.start(state, batch)
+        images = [algorithm.image(state)]
+        active = torch.arange(batch, device=images[0].device)
+        for k in range(1, self.max_iterations + 1):
+            before, state = state, algorithm.step(state, problem)
+            if keep_iterates:
+                images.append(algorithm.image(end.put(active, state).state))
+            if k % self.every and k < self.max_iterations:
+                continue
+            end = end.look(active, before, state, k, algorithm, problem, self.tol)
+            left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
+            if len(left) == 0:
+                break
+            if len(left) < len(active):
+                # The images that are done leave the batch, and cost nothing any more.
+                parts = (algorithm, problem, state)
+                algorithm, problem, state = take(parts, left, len(active))
+                active = active[left]
+        return end.solution(steps.at(0)[0], tuple(images) if keep_iterates else ())
+
+
+class _Progress(NamedTuple):
+    """The whole batch: what is done is final, what is not is the newest look."""
+
+    state: Any
+    residual: Tensor
+    gap: Tensor
+    iterations: Tensor
+    converged: Tensor
+    diverged: Tensor
+
+    @staticmethod
+    def start(state: Any, batch: int) -> "_Progress":
+        device = tensors(state)[0].device
+        infinite = torch.full((batch,), torch.inf, device=device)
+        no = torch.zeros(batch, dtype=torch.bool, device=device)
+        return _Progress(state, infinite, infinite, torch.zeros_like(no, dtype=torch.long), no, no)
+
+    def put(self, active: Tensor, state: Any) -> "_Progress":
+        """The newest state of the active images beside the final one of the others."""
+        pairs = zip(tensors(self.state), tensors(state), strict=True)
+        values = [old.index_copy(0, active, new) for old, new in pairs]
+        return self._replace(state=with_tensors(self.state, values))
+
+    def look(
+        self,
+        active: Tensor,
+        before: Any,
+        state: Any,
+        k: int,
+        algorithm: Algorithm[Any],
+        problem: Problem,
+        tol: float,
+    ) -> "_Progress":
+        """Measure how far the active images are."""
+        residual = change(pack(before), pack(state)).to(self.residual.dtype)
+        gap = algorithm.relative_gap(state, problem)
+        measure = residual if gap is None else gap.to(self.gap.dtype)
+        finite = measure.isfinite() & residual.isfinite()
+        return self.put(active, state)._replace(
+            residual=self.residual.index_copy(0, active, residual),
+            gap=self.gap if gap is None else self.gap.index_copy(0, active, measure),
+            iterations=self.iterations.index_fill(0, active, k),
+            converged=self.converged.index_copy(0, active, finite & (measure <= tol)),
+            diverged=self.diverged.index_copy(0, active, ~finite),
+        )
+
+    def solution(self, algorithm: Algorithm[Any], iterates: tuple[Image, ...]) -> Solution:
+        """What the model returns; the gap only where the algorithm knows one."""
+        gap = self.gap if bool(self.gap.isfinite().any()) else None
+        image = algorithm.image(self.state)
+        return Solution(
+            image, self.state, self.residual, self.iterations, self.converged, gap, iterates
+        )

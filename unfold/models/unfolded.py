@@ -1,0 +1,104 @@
+"""Unfolding: K steps, differentiated end to end."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from unfold.errors import ConfigError
+from unfold.models.model import Model, Solution, Steps, change
+from unfold.tree import tensors, with_tensors
+
+
+class UnfoldedBackward(ABC):
+    """What is kept of the steps for the backward pass."""
+
+    @abstractmethod
+    def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
+        """Take one step; `remaining` counts this one and those after it."""
+
+
+@dataclass(frozen=True)
+class Full(UnfoldedBackward):
+    """Every activation of every iteration: fastest, memory grows with K."""
+
+    def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
+        return step(state)
+
+
+@dataclass(frozen=True)
+class Checkpoint(UnfoldedBackward):
+    """The iterates only; each step is computed again in the backward pass. The same gradient.
+
+    Source: Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016.
+    """
+
+    def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
+        if not torch.is_grad_enabled():
+            return step(state)
+
+        def on_tensors(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(tensors(step(with_tensors(state, list(values)))))
+
+        kept = checkpoint(on_tensors, *tensors(state), use_reentrant=False, preserve_rng_state=False)
+        return with_tensors(state, list(kept))
+
+
+@dataclass(frozen=True)
+class Truncated(UnfoldedBackward):
+    """The gradient of the last steps only; the earlier ones leave no trace. An approximation.
+
+    Args:
+        steps: how many of the last steps are differentiated.
+    """
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"Truncated.steps = {self.steps}: must be at least 1.")
+
+    def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
+        if remaining > self.steps:
+            with torch.no_grad():
+                return step(state)
+        return step(state)
+
+
+@dataclass(frozen=True)
+class Unfolded(Model):
+    """s_{k+1} = step_k(s_k), k < K.
+
+    Args:
+        iterations: K, at least 1.
+        backward: full, checkpoint or truncated.
+    """
+
+    iterations: int = 5
+    backward: UnfoldedBackward = field(default_factory=Full)
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ConfigError(f"Unfolded.iterations = {self.iterations}: must be at least 1.")
+
+    @property
+    def count(self) -> int | None:
+        return self.iterations
+
+    def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
+        algorithm, problem = steps.at(0)
+        state = algorithm.init(problem)
+        images = [algorithm.image(state)]
+        for k in range(self.iterations):
+            state = self.backward.step(partial(steps.step, k), state, self.iterations - k)
+            images.append(algorithm.image(state))
+            if not keep_iterates:
+                del images[:-2]
+        count = torch.full((images[-1].shape[0],), self.iterations, device=images[-1].device)
+        residual = change(images[-2], images[-1])
+        kept = tuple(images) if keep_iterates else ()
+        return Solution(images[-1], state, residual, count, iterates=kept)

@@ -1,0 +1,25 @@
+"""Tikhonov regularisation."""
+
+from dataclasses import dataclass
+
+from unfold.priors.prior import Prior
+from unfold.tree import batched_inner
+from unfold.typing import Image, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class Tikhonov(Prior):
+    """g(x) = ½‖x‖²."""
+
+    provides = frozenset({"prox", "grad", "value"})
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """v / (1 + w)."""
+        return v / (1 + weight)
+
+    def grad(self, x: Image) -> Image:
+        """∇g(x) = x."""
+        return x
+
+    def value(self, x: Image) -> PerImage:
+        return 0.5 * batched_inner(x, x)

@@ -1,0 +1,124 @@
+"""Sparsity in an orthogonal wavelet basis."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.priors.prior import Prior
+from unfold.typing import Image, PerImage, Scalar
+
+# Orthonormal low-pass filters. Source: Daubechies, Ten lectures on wavelets (1992), section 6.4.
+_ROOT3 = math.sqrt(3.0)
+LOW_PASS = {
+    "haar": [1 / math.sqrt(2.0), 1 / math.sqrt(2.0)],
+    "db2": [c / (4 * math.sqrt(2.0)) for c in (1 + _ROOT3, 3 + _ROOT3, 3 - _ROOT3, 1 - _ROOT3)],
+}
+Bands = tuple[Tensor, ...]
+
+
+def soft(v: Tensor, threshold: Scalar) -> Tensor:
+    """v / |v| · max(|v| − t, 0), for real and complex v; 0 at 0."""
+    if not v.is_complex():
+        return v.sign() * (v.abs() - threshold).clamp(min=0)
+    size = v.abs()
+    return v * ((size - threshold).clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny))
+
+
+def _split(x: Tensor, filters: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The low and the high half of one axis: correlate periodically, keep every second sample."""
+    x = x.movedim(dim, -1)
+    n = x.shape[-1]
+    positions = torch.arange(0, n, 2, device=x.device)[:, None]
+    taps = torch.arange(filters.shape[1], device=x.device)
+    windows = x[..., (positions + taps) % n]
+    low, high = windows @ filters[0], windows @ filters[1]
+    return low.movedim(-1, dim), high.movedim(-1, dim)
+
+
+def _merge(low: Tensor, high: Tensor, filters: Tensor, dim: int) -> Tensor:
+    """The adjoint, and so the inverse, of `_split`."""
+    low, high = low.movedim(dim, -1), high.movedim(dim, -1)
+    n = 2 * low.shape[-1]
+    spread = low[..., None] * filters[0] + high[..., None] * filters[1]
+    positions = torch.arange(0, n, 2, device=low.device)[:, None]
+    taps = torch.arange(filters.shape[1], device=low.device)
+    index = ((positions + taps) % n).flatten()
+    out = low.new_zeros((*low.shape[:-1], n))
+    out = out.index_add(out.ndim - 1, index, spread.flatten(-2))
+    return out.movedim(-1, dim)
+
+
+@dataclass(frozen=True)
+class Wavelet(Prior):
+    """g(x) = ‖Wx‖₁ over the detail bands of an orthonormal, periodic wavelet transform W.
+
+    Args:
+        family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
+        levels: how often the image is halved; its sides must be divisible by 2^levels.
+
+    Raises:
+        ShapeError: the image cannot be halved that often.
+    """
+
+    provides = frozenset({"prox", "value"})
+
+    family: Literal["haar", "db2"] = "db2"
+    levels: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family not in LOW_PASS:
+            raise ConfigError(f"Wavelet.family = {self.family!r}: must be one of {sorted(LOW_PASS)}.")
+        if self.levels < 1:
+            raise ConfigError(f"Wavelet.levels = {self.levels}: must be at least 1.")
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """W* soft(Wv, w), exact because W is orthogonal; the coarsest band is kept as it is."""
+        coarse, *details = self.transform(v)
+        return self.inverse((coarse, *(soft(band, weight) for band in details)))
+
+    def value(self, x: Image) -> PerImage:
+        _, *details = self.transform(x)
+        sums = [band.abs().flatten(1).sum(1) for band in details]
+        return torch.stack(sums).sum(0)
+
+    def transform(self, x: Image) -> Bands:
+        """Wx: the coarsest band, then three detail bands per level from coarse to fine."""
+        self._check(x)
+        filters = self._filters(x)
+        details: list[Tensor] = []
+        for _ in range(self.levels):
+            low, high = _split(x, filters, -2)
+            x, horizontal = _split(low, filters, -1)
+            vertical, diagonal = _split(high, filters, -1)
+            details = [horizontal, vertical, diagonal, *details]
+        return (x, *details)
+
+    def inverse(self, bands: Bands) -> Image:
+        """W*, which is W⁻¹."""
+        x, *details = bands
+        filters = self._filters(x)
+        for i in range(0, len(details), 3):
+            horizontal, vertical, diagonal = details[i : i + 3]
+            low = _merge(x, horizontal, filters, -1)
+            x = _merge(low, _merge(vertical, diagonal, filters, -1), filters, -2)
+        return x
+
+    def _filters(self, like: Tensor) -> Tensor:
+        low = torch.tensor(LOW_PASS[self.family], dtype=torch.float64)
+        signs = torch.tensor([(-1.0) ** i for i in range(len(low))], dtype=torch.float64)
+        return torch.stack((low, low.flip(0) * signs)).to(device=like.device, dtype=like.dtype)
+
+    def _check(self, x: Image) -> None:
+        step = 2**self.levels
+        if x.shape[-2] % step or x.shape[-1] % step:
+            sides = math.gcd(x.shape[-2], x.shape[-1])
+            most = (sides & -sides).bit_length() - 1
+            raise ShapeError(
+                f"Wavelet with levels={self.levels} expects sides divisible by {step}, got "
+                f"{tuple(x.shape)}; set prior.levels to at most {most}, or data.multiple_of={step}."
+            )

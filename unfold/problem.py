@@ -1,0 +1,49 @@
+"""The problem of one batch: min_x f(x) + λ g(x)."""
+
+from dataclasses import dataclass
+
+from unfold.fidelities.fidelity import DataTerm, Fidelity, data_term
+from unfold.physics.operator import Operator
+from unfold.priors.prior import Prior
+from unfold.typing import Image, Measurement, PerImage
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that an iteration needs besides its own parameters.
+
+    Args:
+        f: the data term d(A·, y), which keeps A*y for the whole batch.
+        g: the prior; where iterations have priors of their own, that of iteration k.
+    """
+
+    f: DataTerm
+    g: Prior
+
+    @property
+    def y(self) -> Measurement:
+        """The measurement."""
+        return self.f.y
+
+    @property
+    def At_y(self) -> Image:
+        """A*y, computed once per batch."""
+        return self.f.At_y
+
+    @property
+    def norm_squared(self) -> PerImage:
+        """‖A‖² per image; computed once per operator."""
+        return self.f.operator.norm_squared
+
+    def A(self, x: Image) -> Measurement:
+        """Ax."""
+        return self.f.operator.A(x)
+
+    def A_adjoint(self, y: Measurement) -> Image:
+        """A*y."""
+        return self.f.operator.A_adjoint(y)
+
+
+def make_problem(fidelity: Fidelity, operator: Operator, y: Measurement, g: Prior) -> Problem:
+    """The problem of a measurement; A*y is computed here."""
+    return Problem(data_term(fidelity, operator, y), g)

@@ -1,0 +1,122 @@
+"""The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.compatibility import check_needs
+from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
+from unfold.errors import ConfigError
+from unfold.fidelities.fidelity import Fidelity
+from unfold.models.model import Model, Solution, Steps
+from unfold.parameters import Choice, ParameterGroup, Scales, make_groups
+from unfold.physics.law import Physics
+from unfold.physics.operator import Operator
+from unfold.priors.prior import Prior
+from unfold.problem import make_problem
+from unfold.typing import Image, Measurement
+
+
+class Reconstructor(nn.Module):
+    """x̂ from (y, A): min_x f(x) + λ g(x), iterated as the model says.
+
+    Args:
+        algorithm: the iteration, with the values its scalars start from.
+        prior: g, or what stands for it.
+        fidelity: d in f = d(A·, y).
+        model: how the step is repeated and differentiated.
+        learn: globs of what is learned, `algo.stepsize`, `prior.*`.
+        untied: globs of what each iteration has of its own.
+        constrain: narrower intervals, name → (low, high).
+        relative: globs of what is given relative to ‖A‖.
+
+    Raises:
+        ConfigError: the parts do not fit each other, or a name cannot be meant.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm[Any],
+        prior: Prior,
+        fidelity: Fidelity,
+        model: Model,
+        *,
+        learn: Sequence[str] = ("algo.*", "prior.*"),
+        untied: Sequence[str] = (),
+        constrain: Mapping[str, Sequence[float]] | None = None,
+        relative: Sequence[str] = ("algo.*",),
+    ) -> None:
+        super().__init__()
+        check_needs(algorithm, prior, fidelity)
+        prior = prior.for_equilibrium() if model.needs_contraction else prior
+        choice = Choice(learn if model.trains else (), untied, constrain or {}, relative)
+        dead = {} if prior.uses_lambda else {"algo.lambda_reg": _ignores_lambda(prior)}
+        groups = make_groups({"algo": algorithm, "prior": prior}, model.count, choice, dead)
+        self.algo, self.prior = groups["algo"], groups["prior"]
+        self.fidelity, self.model = fidelity, model
+        self.half_precision = False
+
+    def forward(self, y: Measurement, operator: Operator | Physics) -> Image:
+        """The image behind y; a law with one point may stand where an operator is expected."""
+        return self.solve(y, operator).image
+
+    def solve(
+        self, y: Measurement, operator: Operator | Physics, *, keep_iterates: bool = False
+    ) -> Solution:
+        """The image with its certificate, and every iterate if asked for."""
+        if isinstance(operator, Physics):
+            operator = operator.operator_for(y)
+        return self.model.run(self.steps(y, operator), keep_iterates=keep_iterates)
+
+    def steps(self, y: Measurement, operator: Operator) -> Steps:
+        """The algorithm and the problem of each iteration, with numbers in place."""
+        scales = _scales(operator)
+        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales))
+        count = self.model.count or 1
+        varies = self.algo.varies or self.prior.varies
+        pairs = [(self._algorithm_at(0, scales), data)]
+        for k in range(1, count if varies else 1):
+            g = self._prior_at(k, scales) if self.prior.varies else data.g
+            pairs.append((self._algorithm_at(k, scales), replace(data, g=g)))
+        return Steps(pairs)
+
+    def guarantee(self, y: Measurement, operator: Operator) -> Guarantee:
+        """For which values the iteration is known to converge, and whether they hold here."""
+        steps = self.steps(y, operator)
+        found = [algorithm.guarantee(problem) for algorithm, problem in steps.pairs]
+        return Guarantee(found[0].condition, all(g.holds for g in found))
+
+    def parameter_values(self) -> dict[str, Tensor]:
+        """Every scalar by name, () or (K,), in its own unit."""
+        return {
+            f"{path}.{name}": group.value(name).detach()
+            for path, group in (("algo", self.algo), ("prior", self.prior))
+            for name in group.plans
+        }
+
+    def _algorithm_at(self, k: int, scales: Scales) -> Algorithm[Any]:
+        algorithm = self.algo.at(k, scales)
+        assert isinstance(algorithm, Algorithm)
+        return algorithm
+
+    def _prior_at(self, k: int, scales: Scales) -> Prior:
+        prior = self.prior.at(k, scales)
+        assert isinstance(prior, Prior)
+        denoiser = getattr(prior, "denoiser", None)
+        if self.half_precision and isinstance(denoiser, Denoiser):
+            return replace(prior, denoiser=InHalfPrecision(denoiser))  # type: ignore[call-arg]
+        return prior
+
+
+def _ignores_lambda(prior: Prior) -> str:
+    return f"prior {type(prior).__name__} takes no weight, so λ drops out"
+
+
+def _scales(operator: Operator) -> Scales:
+    """What a value relative to ‖A‖ is multiplied by, (B, 1, 1, 1)."""
+    squared = operator.norm_squared.reshape(-1, 1, 1, 1)
+    return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared)}

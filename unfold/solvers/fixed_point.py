@@ -1,0 +1,258 @@
+"""Fixed points z = T(z) of batched maps, each sample stopped on its own.
+
+The iteration works on (B, N) real matrices; `pack` and `unpack` take a state there and back. A
+sample that has converged is frozen: its answer never depends on the others of its batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.tree import batched_norm, tensors, with_tensors
+
+S = TypeVar("S")
+Flat = Float[Tensor, "batch numel"]
+
+
+class FixedPoint(NamedTuple):
+    """Where an iteration ended, per sample.
+
+    z: the iterate of smallest residual; (B, N).
+    image: T(z), already evaluated; (B, N).
+    residual: ‖T(z) − z‖ / ‖T(z)‖; infinite where no iterate was finite; (B,).
+    iterations: evaluations of T until the sample stopped; (B,).
+    converged: whether the residual reached the tolerance; (B,).
+    diverged: whether the iterates left the finite numbers; (B,).
+    """
+
+    z: Flat
+    image: Flat
+    residual: Tensor
+    iterations: Tensor
+    converged: Tensor
+    diverged: Tensor
+
+
+def pack(state: object) -> Flat:
+    """The state as one real row per sample."""
+    rows = [torch.view_as_real(t) if t.is_complex() else t for t in tensors(state)]
+    flat = [t.flatten(1) for t in rows]
+    return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+
+
+def unpack(z: Flat, like: S) -> S:
+    """The state of which `z` is the packing."""
+    parts: list[Tensor] = []
+    start = 0
+    for t in tensors(like):
+        size = t[0].numel() * (2 if t.is_complex() else 1)
+        part = z[:, start : start + size]
+        if t.is_complex():
+            parts.append(torch.view_as_complex(part.reshape(*t.shape, 2).contiguous()))
+        else:
+            parts.append(part.reshape(t.shape))
+        start += size
+    return with_tensors(like, parts)
+
+
+class Memory(ABC):
+    """What an acceleration remembers during one solve; made anew for each."""
+
+    @abstractmethod
+    def propose(self, z: Flat, Tz: Flat) -> Flat:
+        """The next iterate, from the newest pair (z, T(z)) and the remembered ones."""
+
+    @abstractmethod
+    def restart(self, which: Tensor) -> None:
+        """Forget the history of the samples flagged in `which`."""
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """How the iteration is accelerated."""
+
+    @abstractmethod
+    def memory_for(self, z: Flat) -> Memory:
+        """A fresh memory for a batch like `z`."""
+
+    def solve(
+        self, T: Callable[[Flat], Flat], z: Flat, *, tol: float, max_iterations: int, every: int = 1
+    ) -> FixedPoint:
+        """Iterate from `z` until every sample's relative residual is at most `tol`.
+
+        A proposal whose residual is more than twice the best so far is taken back: the sample
+        restarts from T(best), as the plain iteration would go on.
+
+        Args:
+            T: the map, on (B, N).
+            z: where to begin.
+            tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
+            max_iterations: evaluations of T at most.
+            every: how often the host looks whether all have stopped; a look synchronises.
+        """
+        memory = self.memory_for(z)
+        best = _start(z)
+        for k in range(max_iterations):
+            Tz = T(z)
+            best, worse = _judge(best, z, Tz, k, tol)
+            stopped = best.converged | best.diverged
+            if k + 1 == max_iterations or ((k + 1) % every == 0 and bool(stopped.all())):
+                break
+            memory.restart(worse)
+            source = torch.where(worse[:, None], best.z, z)
+            target = torch.where(worse[:, None], best.image, Tz)
+            z = torch.where(stopped[:, None], best.z, memory.propose(source, target))
+        return best
+
+
+def _start(z: Flat) -> FixedPoint:
+    batch = z.shape[0]
+    no = torch.zeros(batch, dtype=torch.bool, device=z.device)
+    infinite = torch.full((batch,), torch.inf, dtype=z.dtype, device=z.device)
+    return FixedPoint(z, z, infinite, torch.zeros(batch, dtype=torch.long, device=z.device), no, no)
+
+
+def _judge(best: FixedPoint, z: Flat, Tz: Flat, k: int, tol: float) -> tuple[FixedPoint, Tensor]:
+    """Take the new pair into account; also say which samples went astray."""
+    running = ~(best.converged | best.diverged)
+    difference, size = batched_norm(Tz - z), batched_norm(Tz)
+    finite = difference.isfinite() & size.isfinite()
+    # 0/0 is the fixed point 0; the norms are finite here, so inf/inf cannot pass for convergence.
+    residual = torch.where(difference == 0, torch.zeros_like(size), difference / size)
+    residual = torch.where(finite, residual, torch.full_like(residual, torch.inf))
+    better = running & (residual < best.residual)
+    worse = running & ~better & (residual > 2 * best.residual)
+    updated = FixedPoint(
+        z=torch.where(better[:, None], z, best.z),
+        image=torch.where(better[:, None], Tz, best.image),
+        residual=torch.where(better, residual, best.residual),
+        iterations=torch.where(running, torch.full_like(best.iterations, k + 1), best.iterations),
+        converged=best.converged | (running & (residual <= tol)),
+        diverged=best.diverged | (running & ~finite),
+    )
+    return updated, worse
+
+
+class _NoMemory(Memory):
+    def __init__(self, damping: float) -> None:
+        self.damping = damping
+
+    def propose(self, z: Flat, Tz: Flat) -> Flat:
+        return Tz if self.damping == 1 else torch.lerp(z, Tz, self.damping)
+
+    def restart(self, which: Tensor) -> None:
+        """Nothing is remembered."""
+
+
+@dataclass(frozen=True)
+class Picard(Solver):
+    """z⁺ = (1 − β)z + βT(z).
+
+    Args:
+        damping: β in (0, 1]; 1 is the plain iteration.
+    """
+
+    damping: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.damping <= 1:
+            raise ConfigError(f"Picard.damping = {self.damping}: must be in (0, 1].")
+
+    def memory_for(self, z: Flat) -> Memory:
+        return _NoMemory(self.damping)
+
+
+class _History(Memory):
+    """The last m pairs, their residuals, and the Gram matrix of these, one new row a step."""
+
+    def __init__(self, z: Flat, m: int, mixing: float, ridge: float) -> None:
+        batch, n = z.shape
+        self.mixing, self.ridge, self.k = mixing, ridge, 0
+        self.z, self.residuals = z.new_zeros(batch, m, n), z.new_zeros(batch, m, n)
+        self.gram = torch.zeros(batch, m, m, dtype=torch.float64, device=z.device)
+        self.filled = torch.zeros(batch, m, dtype=torch.bool, device=z.device)
+
+    def restart(self, which: Tensor) -> None:
+        self.filled = self.filled & ~which[:, None]
+
+    def propose(self, z: Flat, Tz: Flat) -> Flat:
+        slot = self.k % self.z.shape[1]
+        self.k += 1
+        residual = Tz - z
+        self.z[:, slot], self.residuals[:, slot] = z, residual
+        row = torch.einsum("bmn,bn->bm", self.residuals, residual).double()
+        self.gram[:, slot, :], self.gram[:, :, slot] = row, row
+        self.filled[:, slot] = True
+        weights = self._weights().to(z.dtype)
+        mixed = torch.einsum("bm,bmn->bn", weights, self.z)
+        return mixed + self.mixing * torch.einsum("bm,bmn->bn", weights, self.residuals)
+
+    def _weights(self) -> Tensor:
+        """argmin_α ‖Σ α_i r_i‖² with Σ α_i = 1, over the filled slots."""
+        both = self.filled[:, :, None] & self.filled[:, None, :]
+        gram = torch.where(both, self.gram, torch.zeros_like(self.gram))
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        # Relative to the residuals themselves, so that no scale of the problem changes the mixing.
+        ridge = self.ridge * diagonal.sum(1, keepdim=True) / self.filled.sum(1, keepdim=True)
+        ones = self.filled.double()
+        shift = torch.where(self.filled, ridge, torch.ones_like(diagonal))
+        weights, singular = torch.linalg.solve_ex(gram + torch.diag_embed(shift), ones)
+        total = weights.sum(1, keepdim=True)
+        usable = (singular == 0)[:, None] & total.isfinite() & (total != 0)
+        newest = torch.zeros_like(ones)
+        newest[:, (self.k - 1) % ones.shape[1]] = 1.0
+        return torch.where(
+            usable, weights / torch.where(usable, total, torch.ones_like(total)), newest
+        )
+
+
+@dataclass(frozen=True)
+class Anderson(Solver):
+    """z⁺ = Σ α_i (z_i + β(T(z_i) − z_i)), with α minimising ‖Σ α_i (T(z_i) − z_i)‖, Σ α_i = 1.
+
+    Args:
+        memory: how many past pairs are mixed, at least 1.
+        mixing: β in (0, 1].
+        ridge: added to the normalised Gram matrix; relative, so that scale does not matter.
+
+    Source: Walker and Ni, Anderson acceleration for fixed-point iterations, SINUM 49 (2011).
+    """
+
+    memory: int = 5
+    mixing: float = 1.0
+    ridge: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if self.memory < 1:
+            raise ConfigError(f"Anderson.memory = {self.memory}: must be at least 1.")
+        if not 0 < self.mixing <= 1:
+            raise ConfigError(f"Anderson.mixing = {self.mixing}: must be in (0, 1].")
+        if self.ridge < 0:
+            raise ConfigError(f"Anderson.ridge = {self.ridge}: must be zero or positive.")
+
+    def memory_for(self, z: Flat) -> Memory:
+        return _History(z, self.memory, self.mixing, self.ridge)
+
+
+def fixed_point(
+    T: Callable[[S], S], start: S, solver: Solver, *, tol: float, max_iterations: int
+) -> tuple[S, FixedPoint]:
+    """T(z*) as a state, and how the iteration ended.
+
+    Args:
+        T: a map from a state to a state of the same fields, shapes and dtypes.
+        start: where to begin; every field is (B, ...).
+        solver: plain or accelerated.
+        tol: relative residual at which a sample counts as converged.
+        max_iterations: evaluations of `T` at most.
+    """
+    end = solver.solve(
+        lambda z: pack(T(unpack(z, start))), pack(start), tol=tol, max_iterations=max_iterations
+    )
+    return unpack(end.image, start), end
