@@ -28,7 +28,8 @@ class CircularConvolution(Operator):
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
         shape: of one image, (C, H, W).
-        rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|.
+        rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
+            for each sample.
 
     Raises:
         ShapeError: the kernel is larger than the image, of even size, or not of four dimensions.
@@ -60,44 +61,50 @@ class CircularConvolution(Operator):
         return centred_spectrum(self.kernel, *self.shape[1:], half=False)
 
     def forward(self, x: Image) -> Measurement:
-        return self._filter(self._spectrum(x), x)
+        return filtered(self._spectrum(x), x)
 
     def adjoint(self, y: Measurement) -> Image:
-        return self._filter(self._spectrum(y).conj(), y)
+        return filtered(self._spectrum(y).conj(), y)
 
     def normal(self, x: Image) -> Image:
         """F⁻¹(|ĥ|² · Fx)."""
-        return self._filter(_power(self._spectrum(x)), x)
+        return filtered(squared_modulus(self._spectrum(x)), x)
 
     def solve_normal(self, b: Image, gamma: Scalar) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
-        return self._filter(1 / (1 + gamma * _power(self._spectrum(b))), b)
+        return filtered(1 / (1 + gamma * squared_modulus(self._spectrum(b))), b)
 
     @cached_property
     def norm_squared(self) -> PerImage:
         """The largest |ĥ|² of each sample."""
-        return _power(self.half_spectrum.detach()).flatten(1).amax(1)
+        return squared_modulus(self.half_spectrum.detach()).flatten(1).amax(1)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """F⁻¹(Fy / ĥ) over the frequencies with |ĥ| > rcond · max|ĥ|."""
         spectrum = self._spectrum(y)
-        power = _power(spectrum)
-        kept = power > self.rcond**2 * power.amax((-3, -2, -1), keepdim=True)
-        return self._filter(torch.where(kept, spectrum.conj() / torch.where(kept, power, 1), 0), y)
+        power = squared_modulus(spectrum)
+        return filtered(invert(spectrum.conj(), power, power, self.rcond), y)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         return self.full_spectrum if x.is_complex() else self.half_spectrum
 
-    def _filter(self, weights: Tensor, x: Tensor) -> Tensor:
-        """F⁻¹(weights · Fx): two transforms."""
-        filtered: Tensor
-        if x.is_complex():
-            filtered = torch.fft.ifft2(weights * torch.fft.fft2(x))
-        else:
-            filtered = torch.fft.irfft2(weights * torch.fft.rfft2(x), s=x.shape[-2:])
-        return filtered
+
+def filtered(weights: Tensor, x: Tensor) -> Tensor:
+    """F⁻¹(weights · Fx): two transforms; real for real x, whose weights are a half spectrum."""
+    result: Tensor
+    if x.is_complex():
+        result = torch.fft.ifft2(weights * torch.fft.fft2(x))
+    else:
+        result = torch.fft.irfft2(weights * torch.fft.rfft2(x), s=x.shape[-2:])
+    return result
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    """|ĥ|²."""
+def squared_modulus(spectrum: Tensor) -> Tensor:
+    """|ĥ|², with a gradient at 0 too."""
     return spectrum.real**2 + spectrum.imag**2
+
+
+def invert(above: Tensor, power: Tensor, whole: Tensor, rcond: float) -> Tensor:
+    """Above / power where power > rcond² · max(whole) of its sample, 0 elsewhere."""
+    kept = power > rcond**2 * whole.amax((-3, -2, -1), keepdim=True)
+    return torch.where(kept, above / torch.where(kept, power, 1), 0)

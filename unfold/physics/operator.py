@@ -8,9 +8,10 @@ from typing import TypeVar
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.solvers.conjugate_gradient import least_norm, solve_normal
+from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.solvers.least_norm import least_norm
 from unfold.solvers.power import norm_squared
-from unfold.tree import take, to_like
+from unfold.tree import take, tensors, to_like
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 O = TypeVar("O", bound="Operator")  # noqa: E741
@@ -47,7 +48,7 @@ class Operator(ABC):
         """Ax.
 
         Raises:
-            ShapeError: the image does not have `image_shape`.
+            ShapeError: the image does not have `image_shape`, or the batch is another.
         """
         self._expect("A", x, self.image_shape)
         return self.forward(x)
@@ -56,7 +57,7 @@ class Operator(ABC):
         """A*y.
 
         Raises:
-            ShapeError: the measurement does not have `measurement_shape`.
+            ShapeError: the measurement does not have `measurement_shape`, or the batch is another.
         """
         self._expect("A_adjoint", y, self.measurement_shape)
         return self.adjoint(y)
@@ -91,11 +92,21 @@ class Operator(ABC):
         """The operator of some samples of a batch."""
         return take(self, positions, batch)
 
+    @cached_property
+    def batch(self) -> int:
+        """How many samples the operator belongs to; 1 where it is the same for all."""
+        return max((t.shape[0] for t in tensors(self) if t.ndim), default=1)
+
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
         if t.shape[1:] != shape:
             want = ", ".join(map(str, ("batch", *shape)))
             raise ShapeError(
                 f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}."
+            )
+        if t.shape[0] != self.batch != 1 or t.shape[0] == 0:
+            raise ShapeError(
+                f"{type(self).__name__}.{method}: the operator belongs to {self.batch} samples and "
+                f"the batch holds {t.shape[0]}; pass one operator for each, or one for all."
             )
         if not (t.is_floating_point() or t.is_complex()):
             raise ShapeError(

@@ -1,18 +1,18 @@
 """Conjugate gradients, sample by sample, with an implicit gradient.
 
-Sources: Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res.
-NBS 49 (1952); Björck, Elfving and Strakoš, Stability of conjugate gradient and Lanczos methods for
-linear least squares problems, SIMAX 19 (1998), algorithm CGLS1.
+Source: Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res.
+NBS 49 (1952), section 3.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, ShapeError
 from unfold.tree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.typing import Flags, Image, PerImage, Scalar
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from unfold.physics.operator import Operator
 else:
     Operator = Any
+
+T = TypeVar("T")
 
 MAX_ITERATIONS = 1000
 SYNC_EVERY = 4
@@ -83,23 +85,32 @@ def solve_normal(
         start: where to begin; carries no gradient. 0 if None.
 
     Raises:
-        ConfigError: γ is a negative number.
+        ConfigError: γ is a negative number; a tensor is not looked into, which would wait for it.
+        ShapeError: γ is a tensor that would be multiplied along another axis than the batch.
 
     Warns:
         ConvergenceWarning: a sample is above `tol` after `max_iterations`.
     """
-    if isinstance(gamma, float | int) and not gamma >= 0:
-        raise ConfigError(
-            f"gamma = {gamma}: must be zero or positive for (I + γA*A) to be inverted."
-        )
+    _check(gamma, b)
     system = NormalSystem(operator, gamma)
     budget = Budget(default_tol(b.dtype) if tol is None else tol, max_iterations)
     solution: Tensor = _Solve.apply(system, budget, start, b, *tensors(system))  # type: ignore[no-untyped-call]
     return solution
 
 
+def _check(gamma: Scalar, b: Tensor) -> None:
+    if isinstance(gamma, Tensor):
+        if gamma.numel() != 1 and gamma.shape != (b.shape[0], *(1,) * (b.ndim - 1)):
+            raise ShapeError(
+                f"gamma has shape {tuple(gamma.shape)} for a batch of {tuple(b.shape)}; "
+                f"use a number or ({b.shape[0]}, 1, 1, 1)."
+            )
+    elif not gamma >= 0:
+        raise ConfigError(f"gamma = {gamma}: must be zero or positive, so that I + γA*A inverts.")
+
+
 class _Solve(torch.autograd.Function):
-    """x = M⁻¹b; w = M⁻¹v; the cotangents are w for b, and that of −⟨w, M(θ)x⟩ for θ."""
+    """x = M⁻¹b; its cotangent v gives w = M⁻¹v to b, and the gradient of −Re⟨w, M(θ)x⟩ to θ."""
 
     @staticmethod
     def forward(
@@ -119,58 +130,80 @@ class _Solve(torch.autograd.Function):
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         x, *theta = ctx.saved_tensors
         w: Tensor = _Solve.apply(ctx.system, ctx.budget, None, v, *theta)  # type: ignore[no-untyped-call]
-        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
-        cotangents: list[Tensor | None] = [None] * len(theta)
-        if wanted:
-            twice = torch.is_grad_enabled()
-            with torch.enable_grad():
-                own = [t.view_as(t) for t in theta]
-                Mx = with_tensors(ctx.system, own).apply(x)
-            found = torch.autograd.grad(
-                Mx, [own[i] for i in wanted], -w, create_graph=twice, allow_unused=True
-            )
-            for i, cotangent in zip(wanted, found, strict=True):
-                cotangents[i] = cotangent
-        return None, None, None, w, *cotangents
+        own = cotangents(lambda system: [(-w, system.apply(x))], ctx.system, theta, ctx)
+        return None, None, None, w, *own
+
+
+def cotangents(
+    pairs: Callable[[T], list[tuple[Tensor, Tensor]]], tree: T, theta: list[Tensor], ctx: Any
+) -> list[Tensor | None]:
+    """The gradient of Σ Re⟨a, b(θ)⟩ with respect to θ, for the pairs (a, b) that `tree` gives.
+
+    Args:
+        pairs: called with the tree rebuilt from its tensors; a is held constant.
+        tree: what holds θ.
+        theta: its tensors, in order: the last inputs of the function.
+        ctx: of the backward pass; says which of them need a gradient.
+    """
+    found: list[Tensor | None] = [None] * len(theta)
+    wanted = [i for i, t in enumerate(theta) if ctx.needs_input_grad[i - len(theta)]]
+    if not wanted:
+        return found
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = [t.view_as(t) for t in theta]
+        outputs = pairs(with_tensors(tree, own))
+    gradients = torch.autograd.grad(
+        [b for _, b in outputs],
+        [own[i] for i in wanted],
+        [a for a, _ in outputs],
+        create_graph=twice,
+        allow_unused=True,
+    )
+    for i, gradient in zip(wanted, gradients, strict=True):
+        found[i] = gradient
+    return found
 
 
 def _conjugate_gradient(
     system: NormalSystem, budget: Budget, start: Tensor | None, b: Tensor
 ) -> Tensor:
     """Solve Mx = b for b scaled to a largest entry of 1, so that no product under- or overflows."""
-    scale = per_image(_scale(b), b)
+    scale = per_image(largest_modulus(b), b)
     b = b / scale
+    x, r = torch.zeros_like(b), b
+    if start is not None:
+        x = torch.where(per_image(batched_norm(b) > 0, b), start / scale, 0)
+        r = b - system.apply(x)
     limit = budget.tol * batched_norm(b)
-    x = torch.zeros_like(b) if start is None else (start / scale).to(b.dtype)
-    r = b if start is None else b - system.apply(x)
     p, rho = r, batched_inner(r, r)
     active = rho.sqrt() > limit
     for k in range(budget.max_iterations):
         if k % SYNC_EVERY == 0 and not bool(active.any()):
             break
         Mp = system.apply(p)
-        alpha = per_image(_ratio(rho, batched_inner(p, Mp), active), p)
+        alpha = per_image(ratio(rho, batched_inner(p, Mp), active), p)
         x, r = x + alpha * p, r - alpha * Mp
-        new = torch.where(active, batched_inner(r, r), rho)
-        p = r + per_image(_ratio(new, rho, active), p) * p
+        new = batched_inner(r, r)
+        p = r + per_image(ratio(new, rho, active), p) * p
         rho = new
         active = rho.sqrt() > limit
-    _report("solve_normal", rho.sqrt(), limit, budget)
+    report("solve_normal", rho.sqrt(), limit, budget)
     return x * scale
 
 
-def _scale(b: Tensor) -> PerImage:
+def largest_modulus(b: Tensor) -> PerImage:
     """The largest modulus of each sample; 1 for a sample that is exactly 0."""
     largest = b.detach().abs().flatten(1).amax(1)
-    return torch.where(largest == 0, torch.ones_like(largest), largest)
+    return torch.where(largest == 0, 1, largest)
 
 
-def _ratio(above: Tensor, below: Tensor, active: Flags) -> PerImage:
-    """above / below where a sample is active, 0 where it rests."""
+def ratio(above: Tensor, below: Tensor, active: Flags) -> PerImage:
+    """`above` / `below` where a sample is active, 0 where it rests."""
     return torch.where(active, above / torch.where(active, below, 1), 0)
 
 
-def _report(name: str, residual: Tensor, limit: Tensor, budget: Budget) -> None:
+def report(name: str, residual: Tensor, limit: Tensor, budget: Budget) -> None:
     """Warn when a sample is above its limit, NaN included."""
     failed = ~(residual <= limit)
     if not bool(failed.any()):
@@ -183,40 +216,3 @@ def _report(name: str, residual: Tensor, limit: Tensor, budget: Budget) -> None:
         ConvergenceWarning,
         stacklevel=3,
     )
-
-
-def least_norm(
-    operator: Operator, y: Tensor, *, tol: float | None = None, max_iterations: int = MAX_ITERATIONS
-) -> Image:
-    """A⁺y by CGLS from 0, whose iterates stay in the range of A*: the limit has the least norm.
-
-    Args:
-        operator: A, through `forward` and `adjoint`.
-        y: (B, …).
-        tol: ‖A*(y − Ax)‖ / ‖A*y‖ at which a sample is done.
-        max_iterations: applications of A*A at most.
-
-    Warns:
-        ConvergenceWarning: a sample is above `tol` after `max_iterations`.
-    """
-    budget = Budget(default_tol(y.dtype) if tol is None else tol, max_iterations)
-    scale = per_image(_scale(y), y)
-    r = y / scale
-    s = operator.adjoint(r)
-    x, p, rho = torch.zeros_like(s), s, batched_inner(s, s)
-    limit = budget.tol * rho.sqrt()
-    active = rho.sqrt() > limit
-    for k in range(max_iterations):
-        if k % SYNC_EVERY == 0 and not bool(active.any()):
-            break
-        q = operator.forward(p)
-        alpha = _ratio(rho, batched_inner(q, q), active)
-        x, r = x + per_image(alpha, p) * p, r - per_image(alpha, q) * q
-        s = operator.adjoint(r)
-        new = torch.where(active, batched_inner(s, s), rho)
-        p = s + per_image(_ratio(new, rho, active), p) * p
-        rho = new
-        active = rho.sqrt() > limit
-    _report("least_norm", rho.sqrt(), limit, budget)
-    result: Tensor = x * per_image(_scale(y), x)
-    return result

@@ -48,8 +48,8 @@ def _start(operator: Operator) -> Tensor:
         kind = kind.to_complex()
     numbers = generator("norm_squared").standard_normal((1, *operator.image_shape))
     q = torch.from_numpy(numbers).to(dtype=kind, device=held[0].device if held else "cpu")
-    batch = max((t.shape[0] for t in held), default=1)
-    return (q / torch.linalg.vector_norm(q)).expand(batch, *operator.image_shape)
+    start: Tensor = q / torch.linalg.vector_norm(q)
+    return start.expand(operator.batch, *operator.image_shape)
 
 
 def _bound(operator: Operator, q: Tensor) -> PerImage:

@@ -1,0 +1,46 @@
+"""Super-resolution: the image is blurred and sampled on a coarser grid."""
+
+from dataclasses import dataclass
+
+from unfold.physics.downsampling import Downsampling, check_factor
+from unfold.physics.kernels import Kernel
+from unfold.physics.law import Physics
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class SuperResolution(Physics):
+    """y = (h * x)[::s, ::s] with noise, periodic boundaries.
+
+    Args:
+        noise: added to the coarse image.
+        kernel: the law of h, the anti-aliasing filter.
+        factor: s, a whole number ≥ 1, which divides the height and the width of the images.
+
+    Raises:
+        ConfigError: the factor is not a whole number of at least 1.
+    """
+
+    kernel: Kernel
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        check_factor("SuperResolution", self.factor)
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.kernel.is_fixed
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, s · h, s · w)."""
+        channels, height, width = measurement_shape
+        return channels, self.factor * height, self.factor * width
+
+    def sample(self, draws: Draws, shape: Shape) -> Downsampling:
+        """One kernel per image, shared by its channels.
+
+        Raises:
+            ShapeError: the factor does not divide the image, or the kernel is larger than it.
+        """
+        return Downsampling(self.kernel.draw(draws.within("kernel")), shape, self.factor)

@@ -1,0 +1,135 @@
+"""The least-squares image of least norm, sample by sample, with an implicit gradient."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unfold.solvers.conjugate_gradient import (
+    MAX_ITERATIONS,
+    SYNC_EVERY,
+    Budget,
+    cotangents,
+    default_tol,
+    largest_modulus,
+    ratio,
+    report,
+)
+from unfold.tree import batched_inner, per_image, tensors
+from unfold.typing import Field, Image, Measurement
+
+if TYPE_CHECKING:
+    from unfold.physics.operator import Operator
+else:
+    Operator = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A or, where `swapped`, A*."""
+
+    operator: Operator
+    swapped: bool = False
+
+    def forward(self, x: Field) -> Field:
+        return self.operator.adjoint(x) if self.swapped else self.operator.forward(x)
+
+    def adjoint(self, y: Field) -> Field:
+        return self.operator.forward(y) if self.swapped else self.operator.adjoint(y)
+
+    def swap(self) -> "Map":
+        return Map(self.operator, not self.swapped)
+
+
+def least_norm(
+    operator: Operator,
+    y: Measurement,
+    *,
+    tol: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+) -> Image:
+    """A⁺y by CGLS from 0, whose iterates stay in the range of A*: the limit has the least norm.
+
+    The gradient, of any order, is by more of such solves; with respect to the operator's tensors it
+    is right where the rank of A does not change.
+
+    Args:
+        operator: A, through `forward` and `adjoint`.
+        y: (B, …), real or complex.
+        tol: ‖A*(y − Ax)‖ / ‖A*y‖ at which a sample is done; 1e-6, and 1e-12 in double precision, if
+            None.
+        max_iterations: applications of A and of A* at most.
+
+    Warns:
+        ConvergenceWarning: a sample is above `tol` after `max_iterations`; then A is
+            ill-conditioned, and A⁺ would amplify any noise.
+
+    Sources: Björck, Elfving and Strakoš, Stability of conjugate gradient and Lanczos methods for
+    linear least squares problems, SIMAX 19 (1998), algorithm CGLS1; Golub and Pereyra, The
+    differentiation of pseudo-inverses and nonlinear least squares problems, SINUM 10 (1973),
+    equation 4.12, for the gradient.
+    """
+    budget = Budget(default_tol(y.dtype) if tol is None else tol, max_iterations)
+    return _solve(Map(operator), budget, y)
+
+
+def _solve(A: Map, budget: Budget, y: Tensor) -> Tensor:
+    solution: Tensor = _LeastNorm.apply(A, budget, y, *tensors(A))  # type: ignore[no-untyped-call]
+    return solution
+
+
+class _LeastNorm(torch.autograd.Function):
+    """x = A⁺y; its cotangent v gives u = A⁺*v to y.
+
+    δx = −A⁺ δA x + A⁺A⁺* δA* (y − Ax) + (I − A⁺A) δA* A⁺*x, hence to θ the gradient of
+    −⟨u, A(θ)x⟩ + ⟨A(θ)A⁺u, y − Ax⟩ + ⟨A(θ)(v − A⁺Av), A⁺*x⟩.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, A: Map, budget: Budget, y: Tensor, *theta: Tensor) -> Tensor:
+        x = _cgls(A, budget, y)
+        ctx.A, ctx.budget = A, budget
+        ctx.save_for_backward(x, y, *theta)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, *theta = ctx.saved_tensors
+        A, budget = ctx.A, ctx.budget
+        u = _solve(A.swap(), budget, v)
+        own: list[Tensor | None] = [None] * len(theta)
+        if any(ctx.needs_input_grad[3:]):
+            w = _solve(A, budget, u)
+            rest = v - _solve(A, budget, A.forward(v))
+            z, residual = _solve(A.swap(), budget, x), y - A.forward(x)
+            own = cotangents(
+                lambda a: [(-u, a.forward(x)), (residual, a.forward(w)), (z, a.forward(rest))],
+                A,
+                theta,
+                ctx,
+            )
+        return None, None, u, *own
+
+
+def _cgls(A: Map, budget: Budget, y: Tensor) -> Tensor:
+    """Conjugate gradients on A*Ax = A*y, with the residual y − Ax kept in the recurrence."""
+    scale = largest_modulus(y)
+    r = y / per_image(scale, y)
+    s = A.adjoint(r)
+    x, p, rho = torch.zeros_like(s), s, batched_inner(s, s)
+    limit = budget.tol * rho.sqrt()
+    active = rho.sqrt() > limit
+    for k in range(budget.max_iterations):
+        if k % SYNC_EVERY == 0 and not bool(active.any()):
+            break
+        q = A.forward(p)
+        alpha = ratio(rho, batched_inner(q, q), active)
+        x, r = x + per_image(alpha, p) * p, r - per_image(alpha, q) * q
+        s = torch.where(per_image(active, s), A.adjoint(r), s)
+        new = batched_inner(s, s)
+        p = s + per_image(ratio(new, rho, active), p) * p
+        rho = new
+        active = rho.sqrt() > limit
+    report("least_norm", rho.sqrt(), limit, budget)
+    return x * per_image(scale, x)
