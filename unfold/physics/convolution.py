@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.physics.derived import derived
+from unfold.physics.derived import Derived
 from unfold.physics.kernel_shape import check_kernel
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
@@ -50,15 +50,25 @@ class CircularConvolution(Operator):
     def measurement_shape(self) -> Shape:
         return self.shape
 
-    @derived
+    @Derived
     def half_spectrum(self) -> Tensor:
         """ĥ for real images, (B or 1, C or 1, H, W // 2 + 1)."""
         return centred_spectrum(self.kernel, *self.shape[1:], half=True)
 
-    @derived
+    @Derived
     def full_spectrum(self) -> Tensor:
         """ĥ for complex images, (B or 1, C or 1, H, W)."""
         return centred_spectrum(self.kernel, *self.shape[1:], half=False)
+
+    @Derived
+    def half_power(self) -> Tensor:
+        """|ĥ|² for real images."""
+        return squared_modulus(self.half_spectrum)
+
+    @Derived
+    def full_power(self) -> Tensor:
+        """|ĥ|² for complex images."""
+        return squared_modulus(self.full_spectrum)
 
     def forward(self, x: Image) -> Measurement:
         return filtered(self._spectrum(x), x)
@@ -68,25 +78,27 @@ class CircularConvolution(Operator):
 
     def normal(self, x: Image) -> Image:
         """F⁻¹(|ĥ|² · Fx)."""
-        return filtered(squared_modulus(self._spectrum(x)), x)
+        return filtered(self._power(x), x)
 
     def solve_normal(self, b: Image, gamma: Scalar) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
-        return filtered(1 / (1 + gamma * squared_modulus(self._spectrum(b))), b)
+        return filtered(1 / (1 + gamma * self._power(b)), b)
 
     @cached_property
     def norm_squared(self) -> PerImage:
         """The largest |ĥ|² of each sample."""
-        return squared_modulus(self.half_spectrum.detach()).flatten(1).amax(1)
+        return self.half_power.detach().flatten(1).amax(1)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """F⁻¹(Fy / ĥ) over the frequencies with |ĥ| > rcond · max|ĥ|."""
-        spectrum = self._spectrum(y)
-        power = squared_modulus(spectrum)
-        return filtered(invert(spectrum.conj(), power, power, self.rcond), y)
+        above, power = self._spectrum(y).conj(), self._power(y)
+        return filtered(invert(above, power, power, self.rcond), y)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         return self.full_spectrum if x.is_complex() else self.half_spectrum
+
+    def _power(self, x: Tensor) -> Tensor:
+        return self.full_power if x.is_complex() else self.half_power
 
 
 def filtered(weights: Tensor, x: Tensor) -> Tensor:

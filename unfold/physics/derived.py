@@ -1,23 +1,35 @@
 """What an operator computes once from its tensors."""
 
 from collections.abc import Callable
-from functools import cached_property, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unfold.tree import tensors
 
-def derived(compute: Callable[[Any], Tensor]) -> "cached_property[Tensor]":
-    """A property computed at first use and kept, with its gradient whoever asks first.
 
-    The first caller may be inside `no_grad` or `inference_mode`; a later one may need the gradient
-    with respect to the operator's tensors. So the mode of the caller is set aside.
+class Derived:
+    """A property computed at first use and kept, unless it must carry a gradient.
+
+    The kept value has no gradient and is no inference tensor, whatever the mode of the first caller.
+    Where the operator's tensors require gradients and the caller records them, the value is computed
+    anew: a kept graph would be freed by the first backward pass, and the second would fail.
+
+    Args:
+        compute: the method that it decorates, from the operator to a tensor.
     """
 
-    @wraps(compute)
-    def tracked(operator: Any) -> Tensor:
-        with torch.inference_mode(False), torch.enable_grad():
-            return compute(operator)
+    def __init__(self, compute: Callable[[Any], Tensor]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
 
-    return cached_property(tracked)
+    def __get__(self, operator: Any, owner: Any = None) -> Tensor:
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors(operator)):
+            return self.compute(operator)
+        kept, key = vars(operator), f"derived {self.compute.__name__}"
+        if key not in kept:
+            with torch.inference_mode(False), torch.no_grad():
+                kept[key] = self.compute(operator)
+        value: Tensor = kept[key]
+        return value

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.convolution import CircularConvolution, filtered, invert, squared_modulus
+from unfold.physics.convolution import CircularConvolution, filtered, invert
+from unfold.physics.derived import Derived
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -79,22 +81,25 @@ class Downsampling(Operator):
     @cached_property
     def norm_squared(self) -> PerImage:
         """The largest value of the spectrum of AA*, for each sample."""
-        return self._folded().detach().flatten(1).amax(1)
+        return self.folded.detach().flatten(1).amax(1)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*(AA*)⁺y."""
         power = self._coarse(y)
-        return self.adjoint(filtered(invert(power, power, self._folded(), self.rcond), y))
+        return self.adjoint(
+            filtered(invert(torch.ones_like(power), power, self.folded, self.rcond), y)
+        )
 
-    def _folded(self) -> Tensor:
+    @Derived
+    def folded(self) -> Tensor:
         """The spectrum of AA*, (B or 1, C or 1, H / s, W / s)."""
         s, (_, height, width) = self.factor, self.measurement_shape
-        power = squared_modulus(self.circular.full_spectrum)
+        power = self.circular.full_power
         return power.reshape(*power.shape[:2], s, height, s, width).mean((2, 4))
 
     def _coarse(self, like: Tensor) -> Tensor:
         """The spectrum of AA*, whole for complex tensors and half for real ones."""
-        folded = self._folded()
+        folded = self.folded
         return folded if like.is_complex() else folded[..., : folded.shape[-1] // 2 + 1]
 
 

@@ -17,7 +17,7 @@ from unfold.solvers.conjugate_gradient import (
     report,
 )
 from unfold.tree import batched_inner, per_image, tensors
-from unfold.typing import Field, Image, Measurement
+from unfold.typing import Image, Measurement
 
 if TYPE_CHECKING:
     from unfold.physics.operator import Operator
@@ -32,10 +32,10 @@ class Map:
     operator: Operator
     swapped: bool = False
 
-    def forward(self, x: Field) -> Field:
+    def forward(self, x: Tensor) -> Tensor:
         return self.operator.adjoint(x) if self.swapped else self.operator.forward(x)
 
-    def adjoint(self, y: Field) -> Field:
+    def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.forward(y) if self.swapped else self.operator.adjoint(y)
 
     def swap(self) -> "Map":
