@@ -1,0 +1,194 @@
+"""From a checked configuration to objects, one function for each part of a run."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unfold.config.check import Checked, inspect_job
+from unfold.config.compose import Composed
+from unfold.config.plan import instantiate
+from unfold.config.problems import Problem, as_problem, refuse
+from unfold.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unfold.physics.law import Physics
+    from unfold.reconstructor import Reconstructor
+    from unfold.training.settings import Log, TrainerSettings
+
+
+RECONSTRUCTOR = ("algo", "prior", "fidelity", "model")
+"""The groups that make the reconstructor, in the order of its arguments."""
+
+SEEDED = ("algo", "prior", "model", "loss")
+"""The groups that may hold networks."""
+
+
+class Parts(NamedTuple):
+    """Everything that a run is made of, built once.
+
+    groups: the object, or block of objects, of each group.
+    reconstructor: the algorithm, prior, fidelity and model together.
+    """
+
+    groups: Mapping[str, Any]
+    reconstructor: "Reconstructor"
+
+    @property
+    def physics(self) -> "Physics":
+        """The law of the operators trained on."""
+        physics: Physics = self.groups["physics"]
+        return physics
+
+    @property
+    def trainer(self) -> "TrainerSettings":
+        """How long and on what it is trained."""
+        trainer: TrainerSettings = self.groups["trainer"]
+        return trainer
+
+    @property
+    def log(self) -> "Log":
+        """Where the curves go."""
+        log: Log = self.groups["logger"]
+        return log
+
+    @property
+    def data(self) -> Any:
+        """The images."""
+        return self.groups["data"]
+
+    @property
+    def evaluation(self) -> Any:
+        """What is measured at the end."""
+        return self.groups["evaluation"]
+
+
+def verify(composed: Composed) -> list[Checked]:
+    """Check and build every job once, so that no mistake is found after hours.
+
+    Raises:
+        ConfigError: lists all mistakes of all jobs, each once.
+    """
+    problems = list(composed.problems)
+    found: list[Checked] = []
+    for job in composed.jobs:
+        checked, mistakes = inspect_job(job, suspect=bool(composed.problems))
+        problems += mistakes
+        problems += _refusals(checked)
+        found.append(checked)
+    refuse(problems)
+    if not found:
+        raise ConfigError("There is no job to run. Name one value in the sweep.")
+    return found
+
+
+def _refusals(checked: Checked) -> list[Problem]:
+    """What the constructors refuse, of the groups that are right so far."""
+    problems: list[Problem] = []
+    names = [name for name, plan in checked.groups.items() if plan is not None]
+    groups = {name: _build_group(checked, name, problems) for name in names}
+    if not problems and set(RECONSTRUCTOR) <= set(groups):
+        try:
+            build_reconstructor(checked, groups)
+        except ConfigError as error:
+            problems.append(as_problem(error))
+    return problems
+
+
+def build(checked: Checked) -> Parts:
+    """Build every group and the reconstructor.
+
+    Raises:
+        ConfigError: lists every value that a constructor refuses.
+        UnfoldError: an error that is no matter of configuration, such as unreadable weights.
+    """
+    groups = build_groups(checked, list(checked.groups))
+    return Parts(groups, build_reconstructor(checked, groups))
+
+
+def build_groups(checked: Checked, names: Sequence[str]) -> dict[str, Any]:
+    """Build some groups.
+
+    Raises:
+        ConfigError: lists every value that a constructor refuses.
+    """
+    problems: list[Problem] = []
+    groups = {name: _build_group(checked, name, problems) for name in names}
+    refuse(problems)
+    return groups
+
+
+def _build_group(checked: Checked, name: str, problems: list[Problem]) -> Any:
+    if name in SEEDED:
+        seed_networks(checked.settings.seed, name)
+    try:
+        return instantiate(checked.groups[name])
+    except ConfigError as error:
+        problems.append(as_problem(error))
+        return None
+
+
+def build_physics(checked: Checked) -> "Physics":
+    """The law of the operators trained on."""
+    physics: Physics = build_groups(checked, ["physics"])["physics"]
+    return physics
+
+
+def build_data(checked: Checked) -> Any:
+    """The data module."""
+    return build_groups(checked, ["data"])["data"]
+
+
+def build_reconstructor(
+    checked: Checked, groups: Mapping[str, Any] | None = None
+) -> "Reconstructor":
+    """The algorithm, prior, fidelity and model, with what is learned of them.
+
+    Args:
+        checked: the configuration.
+        groups: objects that are built already; they are built here where it is None.
+
+    Raises:
+        ConfigError: the parts do not fit each other, or `trainable` names what does not exist.
+    """
+    from unfold.reconstructor import Reconstructor
+
+    built = build_groups(checked, RECONSTRUCTOR) if groups is None else groups
+    trainable = checked.trainable
+    seed_networks(checked.settings.seed, "reconstructor")
+    return Reconstructor(
+        *(built[name] for name in RECONSTRUCTOR),
+        learn=trainable.learn,
+        untied=trainable.untied,
+        constrain=trainable.constrain,
+        relative=trainable.relative,
+    )
+
+
+def build_training(checked: Checked, parts: Parts) -> Any:
+    """The LightningModule that measures, reconstructs and compares."""
+    from unfold.training.module import Training
+
+    groups, settings = parts.groups, checked.settings
+    return Training(
+        reconstructor=parts.reconstructor,
+        physics=groups["physics"],
+        loss=groups["loss"],
+        optimizer=groups["optimizer"],
+        scheduler=groups["scheduler"],
+        metrics=groups["metrics"],
+        seed=settings.seed,
+        strict=settings.strict,
+        precision=parts.trainer.precision,
+        channels_last=parts.trainer.channels_last,
+    )
+
+
+def seed_networks(seed: int, purpose: str) -> None:
+    """Seed what draws the initial weights: PyTorch's own generator, which layers cannot be told.
+
+    All bits of the seed count, though the generator keeps 32 of what it is given.
+    """
+    import torch
+
+    digest = hashlib.blake2b(repr((seed, "weights", purpose)).encode(), digest_size=4).digest()
+    torch.manual_seed(int.from_bytes(digest, "little"))

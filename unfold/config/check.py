@@ -1,0 +1,173 @@
+"""Check a composed configuration before anything is built; every mistake is listed at once."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from unfold.config.compose import Job
+from unfold.config.explain import unknown
+from unfold.config.options import names, where
+from unfold.config.overrides import key_of
+from unfold.config.plan import Component
+from unfold.config.problems import Problem, shown
+from unfold.config.read import Mismatch, describe, read
+from unfold.config.schema import GROUPS, Settings, Trainable
+from unfold.config.signature import admits, parameters
+from unfold.config.targets import resolve
+from unfold.errors import ConfigError, listing
+
+SPECIAL = ("_target_", "_partial_")
+"""The keys of a node that are not arguments; Hydra's others select behaviour and are refused."""
+
+
+class Checked(NamedTuple):
+    """A configuration in which every name and every type is right.
+
+    job: what it was made from.
+    settings: the scalars at the top.
+    trainable: what is learned.
+    groups: the plan of each group; None where it has a mistake.
+    """
+
+    job: Job
+    settings: Settings
+    trainable: Trainable
+    groups: Mapping[str, Any]
+
+
+def inspect_job(job: Job, *, suspect: bool = False) -> tuple[Checked, list[Problem]]:
+    """Check every key, type and `_target_` of a job, and return what was found.
+
+    Where a mistake is known already, only the groups that the user's words touch are looked into:
+    the others are as they were shipped, and importing what they name takes seconds.
+
+    Args:
+        job: the composed configuration.
+        suspect: whether composing it found a mistake.
+    """
+    reader = _Reader(job, [])
+    reader.top()
+    settings = reader.record(Settings, reader.scalars(), "")
+    trainable = reader.record(Trainable, job.config.get("trainable") or {}, "trainable")
+    names = touched(job) if suspect or reader.problems else list(GROUPS)
+    groups = {group: reader.group(group, GROUPS[group]) for group in names}
+    return Checked(job, settings, trainable, groups), reader.problems
+
+
+def touched(job: Job) -> list[str]:
+    """The groups that the command line reaches, directly or through files of the user."""
+    if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
+        return list(GROUPS)
+    named = {re.split(r"[./@]", key_of(word))[0] for word in job.overrides}
+    return [group for group in GROUPS if group in named]
+
+
+class _Reader(NamedTuple):
+    """The job being read, and the list to which its problems are added."""
+
+    job: Job
+    problems: list[Problem]
+
+    def report(self, key: str, value: object, text: str) -> None:
+        typed = any(key.startswith(key_of(word)) for word in self.job.overrides if "." in word)
+        place = "" if typed else where(key, self.job.choices, self.job.folders)
+        given = None if isinstance(value, Mapping) else shown(value)
+        self.problems.append(Problem(key, given, f"{text}{place}"))
+
+    def scalars(self) -> dict[str, Any]:
+        known = {f.name for f in dataclasses.fields(Settings)}
+        return {key: value for key, value in self.job.config.items() if key in known}
+
+    def top(self) -> None:
+        """Refuse keys that are neither a setting nor a group, and trust from a file."""
+        settings = {f.name for f in dataclasses.fields(Settings)}
+        known = [*settings, *GROUPS, "trainable"]
+        for key, value in self.job.config.items():
+            if key not in known:
+                self.report(key, value, unknown(key, known, self.job.folders))
+        given = self.job.config.get("trust") or []
+        if isinstance(given, list) and set(map(str, given)) - set(self.job.trust):
+            self.report("trust", given, "counts on the command line only, never in a file.")
+
+    def record(self, kind: type, values: Any, path: str) -> Any:
+        """A dataclass of plain values; its defaults where a value is wrong."""
+        if not isinstance(values, Mapping):
+            self.report(path, values, "a block of keys is expected.")
+            return kind()
+        before = len(self.problems)
+        arguments = self.arguments(kind, values, path)
+        try:
+            return kind(**arguments) if len(self.problems) == before else kind()
+        except ConfigError as error:
+            key, _, text = str(error).partition(": ")
+            self.problems.append(Problem(key, None, text))
+            return kind()
+
+    def group(self, group: str, base: str | None) -> Any:
+        """The plan of a group: a component, or a block of components."""
+        node = self.job.config.get(group)
+        if node is None:
+            available = names(group, self.job.folders)
+            self.problems.append(
+                Problem(group, None, f"no option is chosen. Allowed: {listing(available)}.")
+            )
+            return None
+        if not isinstance(node, Mapping):
+            self.report(group, node, f"an option is expected. Write {group}=NAME.")
+            return None
+        if "_target_" not in node and base is not None:
+            self.report(group, node, "has no _target_: it names no component to build.")
+            return None
+        before = len(self.problems)
+        plan = self.value(node, resolve(base) if base else Any, group)
+        return plan if len(self.problems) == before else None
+
+    def value(self, value: Any, annotation: Any, path: str) -> Any:
+        try:
+            return read(value, annotation, path, self.component)
+        except Mismatch as mismatch:
+            self.report(mismatch.path, mismatch.value, f"{mismatch.expected} is expected.")
+            return None
+
+    def component(self, node: Mapping[str, Any], annotation: Any, path: str) -> Any:
+        """The plan of a node with a `_target_`."""
+        target = node["_target_"]
+        if not isinstance(target, str):
+            self.report(f"{path}._target_", target, "a module path with a class name is expected.")
+            return None
+        try:
+            found = resolve(target, self.job.trust)
+        except ConfigError as error:
+            self.report(f"{path}._target_", target, str(error))
+            return None
+        is_partial = node.get("_partial_", False) is True
+        if not is_partial and not admits(annotation, found):
+            raise Mismatch(describe(annotation), path, found.__name__)
+        values = {key: value for key, value in node.items() if key not in SPECIAL}
+        return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)
+
+    def arguments(
+        self, kind: type, values: Mapping[str, Any], path: str, is_partial: bool = False
+    ) -> dict[str, Any]:
+        """The arguments of a class, each read by its annotation."""
+        known = parameters(kind)
+        dot = f"{path}." if path else ""
+        for key in values:
+            if key not in known:
+                self.report(f"{dot}{key}", values[key], self._unknown(f"{dot}{key}", list(known)))
+        if not is_partial:
+            for name, parameter in known.items():
+                if parameter.default is parameter.empty and name not in values:
+                    text = f"must be given: {kind.__name__} needs it. Write {dot}{name}=VALUE."
+                    self.problems.append(Problem(f"{dot}{name}", None, text))
+        return {
+            key: self.value(value, known[key].annotation, f"{dot}{key}")
+            for key, value in values.items()
+            if key in known
+        }
+
+    def _unknown(self, key: str, known: Sequence[str]) -> str:
+        if key.rpartition(".")[2].startswith("_"):
+            return f"is not supported. Allowed: {', '.join(SPECIAL)} and arguments by name."
+        return unknown(key, known, self.job.folders)

@@ -1,0 +1,183 @@
+"""From the words of the command line to jobs: plain data, with every mistake listed at once.
+
+Hydra's documented compose API is used instead of `hydra.main`, whose job handling makes folders
+before anything is checked and whose callbacks a configuration file can name.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unfold.config import options
+from unfold.config.explain import explain
+from unfold.config.locate import configs_folder
+from unfold.config.overrides import Arguments, parse_arguments, sift, trusted
+from unfold.config.problems import UNKNOWN, Problem
+from unfold.config.sweep import expand, is_sweep, with_preset
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed configuration.
+
+    Args:
+        config: the configuration, resolved, as plain dictionaries, lists and scalars.
+        choices: the option chosen in each group.
+        overrides: the words of the command line that made it.
+        trust: the packages that the command line trusts.
+        folders: where options are looked for, the packaged ones first.
+    """
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    trust: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The jobs of one command, and the mistakes found while composing them."""
+
+    jobs: tuple[Job, ...]
+    problems: tuple[Problem, ...]
+    repeated: int = 0
+
+
+@contextmanager
+def session(config_name: str = "train") -> Iterator[str]:
+    """Hydra, initialised on the packaged configuration files."""
+    GlobalHydra.instance().clear()
+    major, minor = (int(part) for part in hydra.__version__.split(".")[:2])
+    # From Hydra 1.4 on `version_base` has one meaning left and is better not given.
+    base = {"version_base": "1.3"} if (major, minor) < (1, 4) else {}
+    with hydra.initialize_config_dir(str(configs_folder()), job_name="train", **base):
+        yield config_name
+
+
+def compose(words: Sequence[str]) -> Composed:
+    """Compose every job that the words of a command line ask for.
+
+    Raises:
+        ConfigError: a word that is neither a flag nor a setting, or an empty sweep.
+    """
+    typed = parse_arguments(words)
+    folders = (configs_folder(), *typed.config_dirs)
+    sound, found = sift(typed.overrides, multirun=typed.multirun, folders=folders)
+    arguments = replace(typed, overrides=sound)
+    problems = [*found, *options.clashes(typed.config_dirs, configs_folder())]
+    with session():
+        grid, repeated = _grid(arguments)
+        jobs: list[Job] = []
+        for overrides in grid:
+            job, mistakes = compose_one(overrides, arguments)
+            problems += mistakes
+            jobs += [job] if job else []
+    return Composed(tuple(jobs), tuple(dict.fromkeys(problems)), repeated)
+
+
+def _grid(arguments: Arguments) -> tuple[list[tuple[str, ...]], int]:
+    if not arguments.multirun:
+        return [arguments.overrides], 0
+    fixed = [text for text in arguments.overrides if not is_sweep(text)]
+    base, _ = _tolerant(fixed, arguments)
+    params = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
+    grid = expand(with_preset(arguments.overrides, params or {}))
+    return grid.jobs, grid.repeated
+
+
+def compose_one(overrides: Sequence[str], arguments: Arguments) -> tuple[Job | None, list[Problem]]:
+    """One job and its mistakes; no job where nothing can be composed at all."""
+    config, problems = _tolerant(overrides, arguments)
+    if config is None:
+        return None, problems
+    choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if "hydra/" not in k}
+    plain = _plain(config, problems)
+    folders = (configs_folder(), *arguments.config_dirs)
+    return Job(plain, choices, tuple(overrides), trusted(overrides), folders), problems
+
+
+def _tolerant(
+    overrides: Sequence[str], arguments: Arguments
+) -> tuple[DictConfig | None, list[Problem]]:
+    """Compose; leave out an override that cannot be composed, so that all mistakes are found."""
+    rest, problems = list(overrides), list[Problem]()
+    folders = (configs_folder(), *arguments.config_dirs)
+    while True:
+        try:
+            return _compose(rest, arguments), problems
+        except Exception as error:
+            if os.environ.get("UNFOLD_DEBUG") == "1":
+                raise
+            problem, culprit = explain(error, rest, folders)
+            if culprit is None:
+                return None, [*problems, problem]
+            rest.remove(culprit)
+            if (longer := _accepted(culprit, problem, rest, arguments)) is not None:
+                rest.append(longer)
+            else:
+                problems.append(problem)
+
+
+def _compose(overrides: Sequence[str], arguments: Arguments) -> DictConfig:
+    paths = ",".join(f'"file://{folder}"' for folder in arguments.config_dirs)
+    search = [f"hydra.searchpath=[{paths}]"] if paths else []
+    return hydra.compose("train", [*overrides, *search], return_hydra_config=True)
+
+
+def _accepted(
+    culprit: str, problem: Problem, rest: Sequence[str], arguments: Arguments
+) -> str | None:
+    """The override with `++`, where the component has the argument though its file does not."""
+    from unfold.config.targets import accepts
+
+    parent, _, leaf = problem.key.rpartition(".")
+    if not parent or culprit.startswith(("+", "~")) or not problem.text.startswith("unknown key"):
+        return None
+    try:
+        node = OmegaConf.select(_compose(rest, arguments), parent)
+    except Exception:  # another mistake is in the way, and is reported by itself
+        return None
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    known = isinstance(target, str) and accepts(target, leaf, trusted(rest))
+    return f"++{culprit}" if known else None
+
+
+def _plain(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
+    """The configuration without Hydra's part, resolved; what cannot be resolved is reported."""
+    HydraConfig.instance().set_config(config)
+    try:
+        return {
+            str(key): _value(config, key, str(key), problems) for key in config if key != "hydra"
+        }
+    finally:
+        # Lightning starts its ranks in another way where it finds Hydra's configuration.
+        HydraConfig.instance().cfg = None
+
+
+def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Problem]) -> Any:
+    if OmegaConf.is_missing(node, key):
+        problems.append(Problem(path, "???", f"must be given. Write {path}=VALUE."))
+        return UNKNOWN
+    try:
+        value = node[key]
+    except OmegaConfBaseException as error:
+        raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
+        problems.append(
+            Problem(path, str(raw), f"cannot be resolved: {options.first_line(error)}.")
+        )
+        return UNKNOWN
+    if isinstance(value, DictConfig):
+        return {str(k): _value(value, k, f"{path}.{k!s}", problems) for k in value}
+    if isinstance(value, ListConfig):
+        return [_value(value, i, f"{path}[{i}]", problems) for i in range(len(value))]
+    return value

@@ -1,0 +1,92 @@
+"""The options of the groups, as files: what there is, what they hold, and where a key stands."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unfold.config.problems import Problem
+from unfold.errors import ConfigError
+
+
+def names(group: str, folders: Sequence[Path]) -> list[str]:
+    """The options of a group in all folders, sorted; none where it is no group."""
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def groups(folders: Sequence[Path]) -> list[str]:
+    """Every folder that holds options, Hydra's own left out."""
+    found = {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
+    return sorted(found - {"hydra"})
+
+
+def owners(group: str, keys: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The options of a group whose file has this key, written as on the command line."""
+    return [f"{group}={name}" for name in names(group, folders) if _has(group, name, keys, folders)]
+
+
+def _has(group: str, name: str, keys: Sequence[str], folders: Sequence[Path]) -> bool:
+    node: Any = None
+    for folder in folders:
+        if (path := folder / group / f"{name}.yaml").is_file():
+            node = read(path)
+            break
+    for key in keys:
+        if not isinstance(node, dict) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+def read(path: Path) -> Any:
+    """The content of a file as plain data.
+
+    Raises:
+        ConfigError: the file is not YAML; names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({first_line(error)}).") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The text of another library's error, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def where(key: str, choices: Mapping[str, str], folders: Sequence[Path]) -> str:
+    """Where a key was written, as " (FILE:LINE)"; nothing where no file has it."""
+    group, *rest = key.split(".")
+    leaf = re.sub(r"\[\d+\]$", "", (rest or [group])[-1])
+    pattern = re.compile(rf"^[\s-]*(?:.*[{{,]\s*)?['\"]?{re.escape(leaf)}['\"]?\s*:")
+    for path in _files(group, choices, folders):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if pattern.match(line):
+                return f" ({_short(path)}:{number})"
+    return ""
+
+
+def _files(group: str, choices: Mapping[str, str], folders: Sequence[Path]) -> Iterator[Path]:
+    candidates = [("experiment", choices.get("experiment")), (group, choices.get(group))]
+    for folder in folders:
+        for name, choice in candidates:
+            if choice and (path := folder / name / f"{choice}.yaml").is_file():
+                yield path
+
+
+def _short(path: Path) -> str:
+    return "/".join(path.parts[-3:])
+
+
+def clashes(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:
+    """The user's files that have the name of a packaged one, which would win in silence."""
+    for folder in own:
+        for path in folder.glob("*/*.yaml"):
+            if (packaged / path.parent.name / path.name).is_file():
+                yield Problem(
+                    _short(path), None, f"has the name of a packaged option, which would be used "
+                    f"instead. Rename it, e.g. {path.stem}_mine.yaml."
+                )  # fmt: skip

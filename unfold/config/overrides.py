@@ -1,0 +1,166 @@
+"""The words of the command line: flags, overrides, and the mistakes to see before composing."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from unfold.config import options
+from unfold.config.problems import Problem
+from unfold.errors import ConfigError
+
+HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
+"""The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed after the command.
+
+    Args:
+        overrides: the words key=value.
+        multirun: whether `-m` was given.
+        config_dirs: folders of the user's own options.
+    """
+
+    overrides: tuple[str, ...]
+    multirun: bool = False
+    config_dirs: tuple[Path, ...] = ()
+
+
+def parse_arguments(words: Sequence[str]) -> Arguments:
+    """Tell flags from overrides.
+
+    Raises:
+        ConfigError: a flag that is not known, or a folder that does not exist.
+    """
+    overrides: list[str] = []
+    folders: list[Path] = []
+    multirun = False
+    rest = iter(words)
+    for word in rest:
+        flag, _, value = word.partition("=")
+        if flag in ("-m", "--multirun"):
+            multirun = True
+        elif flag in ("-cd", "--config-dir"):
+            folders.append(_folder(value or next(rest, "")))
+        elif word.startswith("-"):
+            raise ConfigError(
+                f"{word}: unknown flag. Allowed: -m (sweep), --config-dir DIR, --help, --cfg job, "
+                "--info defaults-tree. Settings are written key=value."
+            )
+        else:
+            overrides.append(word)
+    return Arguments(tuple(overrides), multirun, tuple(folders))
+
+
+def _folder(value: str) -> Path:
+    folder = Path(value).resolve()
+    if not value or not folder.is_dir():
+        raise ConfigError(f"--config-dir {value}: no such folder; it holds e.g. algo/mine.yaml.")
+    return folder
+
+
+def parse_override(text: str) -> Override:
+    """One override in Hydra's grammar.
+
+    Raises:
+        HydraException: the text does not follow the grammar.
+    """
+    return OverridesParser.create().parse_overrides([text])[0]
+
+
+def key_of(text: str) -> str:
+    """The key of an override without `+`, `++` or `~`; the text itself where it cannot be read."""
+    try:
+        return str(parse_override(text).key_or_group)
+    except HydraException:
+        return text.partition("=")[0].lstrip("+~")
+
+
+class Sifted(NamedTuple):
+    """The overrides that can be composed, and what is wrong with the others."""
+
+    sound: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Sifted:
+    """Set aside the words whose mistakes show by themselves.
+
+    Args:
+        overrides: as typed.
+        multirun: whether several values make a sweep.
+        folders: of the options.
+    """
+    sound: dict[str, str] = {}
+    problems = list(_repeated(overrides))
+    for text in overrides:
+        problem = _of_one(text, multirun=multirun, folders=folders)
+        if problem is not None:
+            problems.append(problem)
+        else:
+            sound.setdefault(key_of(text), text)
+    return Sifted(tuple(sound.values()), tuple(problems))
+
+
+def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
+    for key, count in Counter(key_of(text) for text in overrides).items():
+        if count > 1:
+            values = ", ".join(text.partition("=")[2] for text in overrides if key_of(text) == key)
+            yield Problem(key, None, f"given {count} times ({values}). Give it once.")
+
+
+def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | None:
+    try:
+        override = parse_override(text)
+    except HydraException as error:
+        return _unreadable(text, error)
+    key, _, value = text.partition("=")
+    name = str(override.key_or_group)
+    if not name:
+        return Problem(text, None, "has no key. Settings are written key=value.")
+    if not value.strip() and not override.is_delete():
+        return Problem(key, "''", f"no value given. Write {key}=VALUE, or {key}=null for none.")
+    if name.startswith(("hydra.", "hydra/")) and not name.startswith(HONOURED):
+        allowed = ", ".join(HONOURED)
+        why = "unfold makes run folders and starts jobs by itself (see runs_dir)"
+        return Problem(name, value, f"has no effect: {why}. Allowed: {allowed}.")
+    options_here = options.names(name, folders)
+    if isinstance(override.value(), list) and options_here:
+        allowed = f"Allowed: {', '.join(options_here)}."
+        return Problem(key, value, f"one option is expected, got a list. {allowed}")
+    if override.is_sweep_override() and not multirun:
+        remedy = f"Add -m to run each of them, or write {key}=[{value}] for one list."
+        return Problem(key, value, f"several values. {remedy}")
+    return None
+
+
+def _unreadable(text: str, error: HydraException) -> Problem:
+    reason = next(line for line in str(error).splitlines() if not line.startswith("Error parsing"))
+    return Problem(
+        text, None, f"cannot be read as key=value ({reason}). Close every bracket and quote, and "
+        "put quotes around values with spaces, commas or '='."
+    )  # fmt: skip
+
+
+def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The packages of `trust=[...]` on the command line: the only place where it counts.
+
+    Raises:
+        ConfigError: the value is not a list of package names.
+    """
+    for text in overrides:
+        if key_of(text) != "trust":
+            continue
+        value = parse_override(text).value()
+        names = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str) and name.isidentifier() for name in names):
+            raise ConfigError(f"{text}: a list of package names is expected, trust=[mypackage].")
+        return tuple(names)
+    return ()

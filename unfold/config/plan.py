@@ -1,0 +1,65 @@
+"""A checked configuration node: what to call with what, ready to be built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from unfold.errors import ConfigError, UnfoldError
+
+
+@dataclass(frozen=True)
+class Component:
+    """A class and its arguments, which may hold components again.
+
+    Args:
+        path: of the node in the configuration, `algo.stepsize`.
+        target: the class.
+        arguments: by name, already converted to what the annotations ask for.
+        partial: whether the class is handed over with its arguments instead of being called.
+    """
+
+    path: str
+    target: type
+    arguments: Mapping[str, Any]
+    partial: bool = False
+
+
+def instantiate(plan: Any) -> Any:
+    """Build every component of a plan, the inner ones first.
+
+    Raises:
+        UnfoldError: a constructor refuses a value; the message begins with the path of the key.
+    """
+    if isinstance(plan, Component):
+        arguments = {name: instantiate(value) for name, value in plan.arguments.items()}
+        if plan.partial:
+            return partial(plan.target, **arguments)
+        return _call(plan, arguments)
+    if isinstance(plan, Mapping):
+        return {key: instantiate(value) for key, value in plan.items()}
+    if isinstance(plan, list | tuple):
+        return type(plan)(instantiate(value) for value in plan)
+    return plan
+
+
+def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return plan.target(**arguments)
+    except UnfoldError as error:
+        raise type(error)(_placed(str(error), plan)) from error
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in plan.arguments.items())
+        text = f"{plan.path}: {plan.target.__name__}({given}) refuses its values: {error}"
+        raise ConfigError(text) from error
+
+
+def _placed(text: str, plan: Component) -> str:
+    """The message with the path in the place of the class: `algo.stepsize = -1: must be …`."""
+    own = f"{plan.target.__name__}."
+    if text.startswith(own):
+        return f"{plan.path}.{text.removeprefix(own)}"
+    first, separator, _ = text.partition(" = ")
+    if separator and first in plan.arguments:
+        return f"{plan.path}.{text}"
+    return f"{plan.path}: {text}"

@@ -1,0 +1,64 @@
+"""One mistake in a configuration, and the error that lists all of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from unfold.errors import ConfigError
+
+UNKNOWN = object()
+"""Stands for a value that could not be found out, of which a problem tells already."""
+
+
+class Problem(NamedTuple):
+    """A key, and what is wrong with it: what was expected, what came, and what to do.
+
+    key: the full path of the key, or what was typed where there is no key.
+    value: what was given, as the user would write it; None where there is none to show.
+    text: a sentence or more.
+    """
+
+    key: str
+    value: str | None
+    text: str
+
+    def __str__(self) -> str:
+        given = "" if self.value is None else f" = {self.value}"
+        return f"{self.key}{given}: {self.text}"
+
+
+def shown(value: object) -> str:
+    """A value as it is written in YAML, shortened."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif value is None:
+        text = "null"
+    elif isinstance(value, str):
+        text = value if value and value == value.strip() else repr(value)
+    else:
+        text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def as_problem(error: ConfigError) -> Problem:
+    """A refusal as one entry of a list."""
+    key, _, text = str(error).partition(": ")
+    return Problem(key, None, text) if text else Problem("configuration", None, key)
+
+
+def distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, each once, in order."""
+    return list(dict.fromkeys(problems))
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise one error that lists every problem; do nothing where there is none.
+
+    Raises:
+        ConfigError: there is at least one problem.
+    """
+    found = distinct(problems)
+    if len(found) == 1:
+        raise ConfigError(str(found[0]).removeprefix("configuration: "))
+    if found:
+        lines = "".join(f"\n  {problem}" for problem in found)
+        raise ConfigError(f"{len(found)} problems in the configuration{lines}")

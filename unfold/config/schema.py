@@ -1,0 +1,91 @@
+"""The keys that no component types: the scalars at the top, `trainable`, and the groups."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from unfold.errors import ConfigError
+
+SCHEMA_VERSION = 1
+"""Raised when a key is renamed or changes its meaning."""
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
+"""What a run may be called."""
+
+GROUPS: Mapping[str, str | None] = {
+    "algo": "unfold.algorithms.algorithm.Algorithm",
+    "prior": "unfold.priors.prior.Prior",
+    "physics": "unfold.physics.law.Physics",
+    "fidelity": "unfold.fidelities.fidelity.Fidelity",
+    "model": "unfold.models.model.Model",
+    "data": None,
+    "loss": None,
+    "optimizer": "unfold.training.optimizers.Optimizer",
+    "scheduler": "unfold.training.optimizers.Scheduler",
+    "trainer": "unfold.training.settings.TrainerSettings",
+    "logger": "unfold.training.settings.Log",
+    "metrics": None,
+    "evaluation": None,
+}
+"""The groups that are built, and the class that each option of a group must be of, if any."""
+
+PRESETS = ("experiment", "sweep")
+"""Groups that set keys of the others and have no key of their own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The scalars at the top of a configuration.
+
+    Args:
+        seed: of everything that is drawn, 0 or above.
+        name: a word to tell this run from others of the same components.
+        objective: the validation metric that chooses the best checkpoint and that a sweep improves.
+        strict: whether an iteration that does not converge is an error.
+        rerun: whether a finished run is repeated.
+        trust: packages whose components may be named by `_target_`; on the command line only.
+        runs_dir: the folder of all runs.
+        init_from: a run whose weights are the start, or null.
+        schema_version: of the configuration files.
+    """
+
+    seed: int = 0
+    name: str | None = None
+    objective: str = "validation/psnr"
+    strict: bool = False
+    rerun: bool = False
+    trust: tuple[str, ...] = ()
+    runs_dir: str = "runs"
+    init_from: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}: must be 0 or above.")
+        if self.name is not None and not (NAME.fullmatch(self.name) and self.name.strip(".")):
+            raise ConfigError(
+                f"name = {self.name}: must be 1 to 80 letters, digits, '.', '_' or '-', "
+                "and not dots alone, because it becomes part of a folder's name."
+            )
+        if self.schema_version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"schema_version = {self.schema_version}: this version of unfold reads "
+                f"{SCHEMA_VERSION}; compose the configuration again."
+            )
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What is learned, and how; globs on config paths such as `algo.stepsize` or `prior.*`.
+
+    Args:
+        learn: what is learned; everything else stays as it starts.
+        untied: what has a value, or a network, of its own in every iteration.
+        constrain: a narrower interval [low, high] for a learned scalar.
+        relative: scalars that are given relative to the norm of the operator.
+    """
+
+    learn: Sequence[str] = ()
+    untied: Sequence[str] = ()
+    constrain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    relative: Sequence[str] = ()

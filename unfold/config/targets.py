@@ -1,0 +1,155 @@
+"""Which objects a `_target_` may name: the resolved object decides, not the spelling.
+
+A name is looked up only where its package is unfold, or one that the command line trusts, or where
+the whole name is on the list below. What is found must be a public class that is defined where it
+is said to be: an alias such as `unfold.algorithms.pgd.torch.hub.load` is refused.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from unfold.errors import ConfigError, nearest
+
+COMPONENTS = frozenset(
+    {
+        "algorithms",
+        "architectures",
+        "constraints",
+        "data",
+        "denoisers",
+        "evaluation",
+        "fidelities",
+        "models",
+        "physics",
+        "priors",
+        "schedules",
+        "solvers",
+        "training",
+    }
+)
+"""The parts of unfold whose classes a configuration may name."""
+
+THIRD_PARTY = frozenset(
+    {
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "lightning.pytorch.loggers.CSVLogger",
+        "lightning.pytorch.loggers.MLFlowLogger",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "lightning.pytorch.loggers.WandbLogger",
+        "torch.nn.HuberLoss",
+        "torch.nn.L1Loss",
+        "torch.nn.MSELoss",
+        "torch.nn.SmoothL1Loss",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.RMSprop",
+        "torch.optim.SGD",
+        "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "torch.optim.lr_scheduler.ExponentialLR",
+        "torch.optim.lr_scheduler.MultiStepLR",
+        "torch.optim.lr_scheduler.OneCycleLR",
+        "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "torch.optim.lr_scheduler.StepLR",
+        "torchmetrics.MeanAbsoluteError",
+        "torchmetrics.MeanSquaredError",
+        "torchmetrics.NormalizedRootMeanSquaredError",
+        "torchmetrics.image.MultiScaleStructuralSimilarityIndexMeasure",
+        "torchmetrics.image.PeakSignalNoiseRatio",
+        "torchmetrics.image.StructuralSimilarityIndexMeasure",
+        "torchmetrics.image.UniversalImageQualityIndex",
+    }
+)
+"""Classes of other packages, each by the one name under which it may be given."""
+
+
+def resolve(target: str, trust: Sequence[str] = ()) -> type:
+    """The class that a `_target_` names.
+
+    Args:
+        target: module path and class name, `unfold.algorithms.pgd.PGD`.
+        trust: packages trusted on the command line.
+
+    Raises:
+        ConfigError: the name is not allowed, or leads nowhere.
+    """
+    _refuse_foreign(target, trust)
+    module, name = _import(target)
+    try:
+        found = getattr(module, name)
+    except AttributeError as error:
+        near = nearest(name, public(module)) or "."
+        raise ConfigError(f"{module.__name__} has no class '{name}'{near}") from error
+    if not inspect.isclass(found):
+        raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
+    if target not in THIRD_PARTY:
+        _refuse_alias(found, (*trust, "unfold"))
+    return found
+
+
+def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
+    parts = target.split(".")
+    if not all(part.isidentifier() for part in parts) or len(parts) < 2:
+        raise ConfigError(
+            "is not a module path with a class name, such as unfold.physics.blur.Blur."
+        )
+    if any(part.startswith("_") for part in parts):
+        raise ConfigError("is private; only public components may be named.")
+    if target in THIRD_PARTY or parts[0] in trust:
+        return
+    if parts[0] != "unfold" or parts[1] not in COMPONENTS:
+        remedy = f" If you trust the package, add trust=[{parts[0]}] to the command line."
+        raise ConfigError(
+            "is not a component of unfold, nor on the list of allowed classes of other packages."
+            + ("" if parts[0] in sys.stdlib_module_names or parts[0] == "unfold" else remedy)
+        )
+
+
+def _import(target: str) -> tuple[ModuleType, str]:
+    path, _, name = target.rpartition(".")
+    try:
+        return importlib.import_module(path), name
+    except ModuleNotFoundError as error:
+        if error.name is None or not (f"{path}.").startswith(f"{error.name}."):
+            raise ConfigError(
+                f"needs the package '{error.name}', which is not installed."
+            ) from error
+        raise ConfigError(f"there is no module '{path}'{_near(path)}") from error
+    except ImportError as error:
+        raise ConfigError(f"cannot be imported: {error}.") from error
+
+
+def _near(path: str) -> str:
+    """The nearest module beside the one that is missing."""
+    import pkgutil
+
+    parent = sys.modules.get(path.rpartition(".")[0])
+    beside = [m.name for m in pkgutil.iter_modules(getattr(parent, "__path__", []))]
+    return nearest(path.rpartition(".")[2], beside) or "."
+
+
+def _refuse_alias(found: type, packages: Sequence[str]) -> None:
+    home, name = found.__module__, found.__qualname__
+    defined = getattr(sys.modules.get(home), name, None)
+    inside = home.split(".")[0] in packages and not name.startswith("_")
+    part = home.split(".")[1] if home.startswith("unfold.") else None
+    if defined is not found or not inside or (part is not None and part not in COMPONENTS):
+        raise ConfigError(f"leads to {home}.{name}, which is not a component of unfold.")
+
+
+def public(module: ModuleType) -> list[str]:
+    """The public classes that a module defines."""
+    members = inspect.getmembers(module, inspect.isclass)
+    return [n for n, c in members if c.__module__ == module.__name__ and not n.startswith("_")]
+
+
+def accepts(target: str, argument: str, trust: Sequence[str] = ()) -> bool:
+    """Whether the class has this argument; not so where it cannot be resolved."""
+    try:
+        return argument in inspect.signature(resolve(target, trust)).parameters
+    except (ConfigError, ValueError):
+        return False
