@@ -1,0 +1,1 @@
+"""Runs: a directory named by what is computed, its status, its lock and its provenance."""

@@ -1,0 +1,127 @@
+"""The directory of a run: claimed by one process, finished, resumed or repeated."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unfold.errors import ConfigError
+from unfold.runs import files, status
+from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
+from unfold.runs.sources import differing
+
+Plan = Literal["new", "resume", "finished"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory held by this process, or by the one of which it is a rank.
+
+    Args:
+        path: the directory.
+        plan: what there is to do: start, go on from `checkpoint`, or nothing.
+        checkpoint: where to go on from.
+        is_rank: whether another process holds the lock and writes the files.
+    """
+
+    path: Path
+    plan: Plan
+    checkpoint: Path | None = None
+    is_rank: bool = False
+
+    def results(self) -> dict[str, Any]:
+        """The numbers of a finished run; empty where there are none."""
+        path = self.path / "results.json"
+        return files.read_json(path) if path.exists() else {}
+
+
+@contextmanager
+def claim(directory: Path, *, rerun: bool) -> Iterator[Run]:
+    """Hold a run directory while the body runs, and record how it ends.
+
+    Raises:
+        RunError: another process is writing it.
+        ConfigError: it was made by other code, so that it is neither repeated nor continued.
+    """
+    if belongs_to_parent(directory):
+        checkpoint = newest_checkpoint(directory)
+        yield Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
+        return
+    lock = Lock(directory / ".lock")
+    lock.acquire()
+    try:
+        yield from _held(directory, rerun)
+    finally:
+        lock.release()
+
+
+def _held(directory: Path, rerun: bool) -> Iterator[Run]:
+    before = status.read(directory)
+    if rerun and before is not None:
+        move_to_attempts(directory)
+        before = None
+    if before is None:
+        run, now = Run(directory, "new"), status.start()
+    else:
+        run = _continued(directory, before)
+        now = before.now("running", resumed=1)
+    if run.plan == "finished":
+        yield run
+        return
+    status.write(directory, now)
+    os.environ[RANK_VARIABLE] = str(directory)
+    try:
+        yield run
+    except BaseException as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        status.write(directory, now.now("failed", reason))
+        raise
+    else:
+        status.write(directory, now.now("finished"))
+    finally:
+        del os.environ[RANK_VARIABLE]
+
+
+def _continued(directory: Path, before: status.Status) -> Run:
+    """What to do with a directory that holds something already."""
+    checkpoint = newest_checkpoint(directory)
+    if before.state != "finished" and checkpoint is None:
+        return Run(directory, "new")
+    _refuse_other_code(directory)
+    if before.state == "finished":
+        return Run(directory, "finished")
+    return Run(directory, "resume", checkpoint)
+
+
+def _refuse_other_code(directory: Path) -> None:
+    path = directory / "provenance.json"
+    changed = differing(files.read_json(path)["sources"]) if path.exists() else []
+    if changed:
+        shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
+        raise ConfigError(
+            f"{directory} was made by other code; {len(changed)} files differ: {shown}. "
+            "Add rerun=true to repeat it; the former content moves to attempts/."
+        )
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """Where an interrupted run can go on from."""
+    path = directory / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def move_to_attempts(directory: Path) -> Path | None:
+    """Move everything in a run directory to `attempts/<n>`; None where there is nothing."""
+    content = [path for path in directory.iterdir() if path.name not in (".lock", "attempts")]
+    if not content:
+        return None
+    attempts = directory / "attempts"
+    numbers = [int(path.name) for path in attempts.glob("*") if path.name.isdigit()]
+    target = attempts / str(max(numbers, default=0) + 1)
+    target.mkdir(parents=True)
+    # The status goes last: while it is in place, an interrupted move is continued, not overlooked.
+    for path in sorted(content, key=lambda path: path.name == "status.json"):
+        path.rename(target / path.name)
+    return target

@@ -1,0 +1,75 @@
+"""Files written whole or not at all: to a temporary neighbour, flushed, then renamed."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unfold.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by `text`; after a crash it holds the old content or the new one.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror}. Free space, or change runs_dir.")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file by `content` as JSON."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file.
+
+    Raises:
+        RunError: the file is missing, or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} does not hold a JSON object.")
+    return content
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Replace a file by `content` as YAML, keys in their order."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, plain values only.
+
+    Raises:
+        RunError: the file is missing, or is not plain YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error

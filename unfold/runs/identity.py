@@ -1,0 +1,91 @@
+"""What a run is called: the same computation has the same directory, on every machine."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unfold.errors import ConfigError
+
+LEFT_OUT = frozenset(
+    {
+        "data.root",  # the fingerprint says what is in them, wherever they are
+        "data.test_root",
+        "data.validation_root",
+        "data.workers",
+        "logger",
+        "name",  # in the slug
+        "rerun",
+        "runs_dir",
+        "schema_version",
+        "strict",
+        "trainer.log_every",
+        "trainer.progress",
+        "trust",
+    }
+)
+"""Keys that cannot change a number; every other key is part of the hash."""
+
+
+def slug(choices: Mapping[str, str], name: str | None) -> str:
+    """A readable name: algorithm, prior, physics, the model unless it is the usual one, `name`."""
+    parts = [choices["algo"], choices["prior"], choices["physics"]]
+    if choices["model"] != "unfolded":
+        parts.append(choices["model"])
+    if name:
+        parts.append(name)
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).lstrip(".")[:160]
+
+
+def identity(config: Mapping[str, Any], fingerprint: str) -> str:
+    """8 hexadecimal digits of everything that can change a number.
+
+    Args:
+        config: the resolved configuration.
+        fingerprint: of the images.
+    """
+    kept = {key: _kept(key, value) for key, value in config.items() if key not in LEFT_OUT}
+    content = {"config": kept, "data": fingerprint, "files": _files(kept)}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _kept(path: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        items = ((k, v) for k, v in value.items() if f"{path}.{k}" not in LEFT_OUT)
+        return {str(k): _kept(f"{path}.{k}", v) for k, v in items}
+    if isinstance(value, list | tuple):
+        return [_kept(path, item) for item in value]
+    return value
+
+
+def _files(value: Any) -> list[str]:
+    """The SHA-256 of every file that a value names: weights and kernels count by their content."""
+    if isinstance(value, Mapping):
+        return [digest for item in value.values() for digest in _files(item)]
+    if isinstance(value, list):
+        return [digest for item in value for digest in _files(item)]
+    if isinstance(value, str) and "." in value and len(value) < 1024 and "\0" not in value:
+        return [sha256(Path(value))] if Path(value).is_file() else []
+    return []
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
+    """Where the run of a configuration lives.
+
+    Raises:
+        ConfigError: the name leads out of `runs_dir`.
+    """
+    root = Path(config["runs_dir"]).expanduser().resolve()
+    directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
+    if root not in directory.resolve().parents:
+        raise ConfigError(f"name = {config['name']}: leads out of {root}. Use a plain word.")
+    return directory

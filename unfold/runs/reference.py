@@ -1,0 +1,67 @@
+"""A run that the user names: `run=DIR`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unfold.errors import ConfigError, RunError, listing, nearest
+from unfold.runs import files, status
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run directory, read.
+
+    Args:
+        path: the directory.
+        config: the resolved configuration.
+        choices: the option chosen in each group.
+        overrides: the words that made it.
+        status: how it ended.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    status: status.Status
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Every run directory under a folder, the newest first."""
+    found = [path.parent for path in root.glob("*/*/status.json")]
+    return sorted(found, key=lambda path: (path / "status.json").stat().st_mtime, reverse=True)
+
+
+def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
+    """The run that `text` names: a directory, or its path inside `runs_dir`.
+
+    Raises:
+        ConfigError: there is no such run; names the nearest.
+        RunError: the directory is not a run, or a file of it is damaged.
+    """
+    path = _locate(text, Path(runs_dir))
+    state = status.read(path)
+    if state is None:
+        raise RunError(
+            f"{path} is no run directory: it has no status.json. Name a directory in it."
+        )
+    config = files.read_yaml(path / "config.yaml")
+    words = files.read_yaml(path / "overrides.yaml")
+    choices = files.read_json(path / "provenance.json").get("choices", {})
+    if not isinstance(config, dict) or not isinstance(words, list):
+        raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
+    return Reference(path, config, choices, tuple(map(str, words)), state)
+
+
+def _locate(text: str, runs_dir: Path) -> Path:
+    for candidate in (Path(text).expanduser(), runs_dir / text):
+        if candidate.is_dir():
+            return candidate.resolve()
+    known = {str(path.relative_to(runs_dir)): path for path in find_runs(runs_dir)}
+    ends = [path for name, path in known.items() if text and name.endswith(text)]
+    if len(ends) == 1:
+        return ends[0].resolve()
+    near = nearest(text, known) or "."
+    raise ConfigError(f"run = {text}: no such run{near} Runs in {runs_dir}: {listing(known)}.")
