@@ -1,0 +1,1 @@
+"""The command line: one function per subcommand; nothing heavy is imported before it is needed."""

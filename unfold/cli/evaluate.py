@@ -1,0 +1,45 @@
+"""`unfold evaluate run=DIR`: evaluate the best weights of a run again."""
+
+from collections.abc import Sequence
+
+from unfold.cli.report import scores_table
+from unfold.cli.words import configured, named_run, split
+
+
+def evaluate_run(words: Sequence[str]) -> int:
+    """Evaluate a run, with the evaluation that the words choose.
+
+    Raises:
+        UnfoldError: the run does not exist, or its configuration or weights cannot be used.
+    """
+    own = split(words, ("run",))
+    reference = named_run(own, "evaluate")
+    checked = configured(reference, own.overrides)
+    from unfold.cli.memory import keep_freed_memory
+    from unfold.cli.threads import set_threads
+    from unfold.config.build import build
+    from unfold.evaluation.pipeline import evaluate
+    from unfold.runs.lock import Lock
+    from unfold.training.checkpoint import load_weights
+
+    keep_freed_memory()
+    parts = build(checked)
+    set_threads(parts.trainer.threads)
+    parts.data.check()
+    lock = Lock(reference.path / ".lock")
+    lock.acquire()
+    try:
+        load_weights(parts.reconstructor, reference.path)
+        scores = evaluate(
+            parts.reconstructor,
+            parts.data,
+            parts.evaluation,
+            reference.path,
+            physics=parts.physics,
+            trained_on=reference.choices["physics"],
+            seed=checked.settings.seed,
+        )
+    finally:
+        lock.release()
+    scores_table(str(reference.path), scores)
+    return 0

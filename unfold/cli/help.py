@@ -1,0 +1,34 @@
+"""The help: subcommands, groups with their options, and examples."""
+
+from unfold.config import options
+from unfold.config.locate import configs_folder
+from unfold.config.schema import GROUPS, PRESETS
+
+HEAD = """unfold: unfolded and deep-equilibrium networks for imaging inverse problems
+
+usage: unfold train [KEY=VALUE ...]                        train, then evaluate across operators
+       unfold train -m KEY=VALUE,VALUE ...                 a sweep over all combinations
+       unfold evaluate run=DIR [evaluation=NAME ...]       evaluate a run again
+       unfold reconstruct run=DIR input=IMAGE              simulate a measurement and reconstruct it
+       unfold reconstruct run=DIR measurement=FILE [physics.kernel=FILE] [output=FILE]
+       python train.py [KEY=VALUE ...]                     the same as unfold train
+
+Options of each group, GROUP=OPTION:
+"""
+
+TAIL = """
+Keys: algo.stepsize=0.5, trainer.max_steps=1000, seed=1, name=WORD, rerun=true, runs_dir=DIR.
+See all of them with --cfg job, and your own options with --config-dir DIR.
+  --cfg job            print the composed configuration, and run nothing
+  --cfg job -p algo    print one group of it
+  --info defaults-tree show where each group comes from
+  UNFOLD_DEBUG=1       show tracebacks       UNFOLD_MALLOC=0   leave the memory allocator alone
+"""
+
+
+def text() -> str:
+    """The whole help; read from the files, without importing what they name."""
+    folder = [configs_folder()]
+    groups = [*GROUPS, "trainable", *PRESETS]
+    lines = [f"  {group:<11} {' '.join(options.names(group, folder))}\n" for group in groups]
+    return HEAD + "".join(lines) + TAIL

@@ -1,0 +1,106 @@
+"""One job: build, claim its directory, fit, evaluate, write down."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from unfold.cli.report import say, scores_table
+from unfold.cli.threads import set_threads
+from unfold.config.build import Parts, build, build_training
+from unfold.config.check import Checked
+from unfold.runs import files
+from unfold.runs.directory import Run, claim
+from unfold.runs.identity import directory_for
+from unfold.runs.provenance import provenance
+
+
+class Outcome(NamedTuple):
+    """What a job came to.
+
+    directory: of the run.
+    scores: its numbers, by name.
+    repeated: whether it had been finished before, so that nothing was computed.
+    """
+
+    directory: Path
+    scores: Mapping[str, float]
+    repeated: bool
+
+
+def run_job(checked: Checked) -> Outcome:
+    """Run a checked configuration, go on with it, or say that it is done.
+
+    Raises:
+        UnfoldError: the configuration, the data, the training or the directory fails.
+    """
+    parts = build(checked)
+    set_threads(parts.trainer.threads, _processes(parts))
+    parts.data.check()
+    fingerprint = parts.data.fingerprint()
+    directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
+    with claim(directory, rerun=checked.settings.rerun) as run:
+        if run.plan == "finished":
+            return _already_finished(run)
+        if not run.is_rank:
+            _announce(run)
+            write_origin(run.path, checked, fingerprint)
+        scores = _compute(checked, parts, run)
+        if not run.is_rank:
+            files.write_json(run.path / "results.json", scores)
+            scores_table(str(run.path), scores)
+    return Outcome(run.path, scores, repeated=False)
+
+
+def _processes(parts: Parts) -> int:
+    return parts.trainer.devices if parts.trainer.accelerator == "cpu" else 1
+
+
+def _already_finished(run: Run) -> Outcome:
+    scores = run.results()
+    scores_table(str(run.path), scores)
+    say(f"{run.path} is finished: nothing to compute. Add rerun=true to repeat it.")
+    return Outcome(run.path, scores, repeated=True)
+
+
+def _announce(run: Run) -> None:
+    if run.checkpoint is None:
+        say(f"run {run.path}")
+    else:
+        say(f"run {run.path}, continued from {run.checkpoint.name}")
+
+
+def write_origin(directory: Path, checked: Checked, fingerprint: str) -> None:
+    """Write what the run is made of, before it computes anything."""
+    job = checked.job
+    config = {key: value for key, value in job.config.items() if key != "trust"}
+    files.write_yaml(directory / "config.yaml", config)
+    files.write_yaml(directory / "overrides.yaml", list(job.overrides))
+    origin = provenance(
+        overrides=job.overrides,
+        choices=job.choices,
+        seed=checked.settings.seed,
+        fingerprint=fingerprint,
+    )
+    files.write_json(directory / "provenance.json", origin)
+
+
+def _compute(checked: Checked, parts: Parts, run: Run) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if any(p.requires_grad for p in parts.reconstructor.parameters()):
+        from unfold.training.fit import fit
+
+        training = build_training(checked, parts)
+        scores |= fit(training, parts.data, parts.trainer, run.path, run.checkpoint)
+    if run.is_rank:  # the first process evaluates alone
+        return scores
+    from unfold.evaluation.pipeline import evaluate
+
+    return scores | evaluate(
+        parts.reconstructor,
+        parts.data,
+        parts.evaluation,
+        run.path,
+        physics=parts.physics,
+        trained_on=checked.job.choices["physics"],
+        seed=checked.settings.seed,
+    )

@@ -1,0 +1,52 @@
+"""`unfold reconstruct run=DIR input=IMAGE`, or `measurement=FILE`: one image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unfold.cli.report import say, scores_table
+from unfold.cli.words import configured, existing_file, named_run, split
+from unfold.errors import ConfigError
+
+
+def reconstruct_image(words: Sequence[str]) -> int:
+    """Reconstruct one image with a run's weights.
+
+    `input` is an image that is measured by the run's physics first; `measurement` is reconstructed
+    as it is.
+
+    Raises:
+        UnfoldError: the run or the file cannot be used.
+    """
+    own = split(words, ("run", "input", "measurement", "output"))
+    image, measurement = existing_file(own, "input"), existing_file(own, "measurement")
+    if (image is None) == (measurement is None):
+        raise ConfigError(
+            "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
+            "measurement=FILE to reconstruct a real one."
+        )
+    reference = named_run(own, "reconstruct")
+    checked = configured(reference, own.overrides)
+    from unfold.cli.memory import keep_freed_memory
+    from unfold.cli.threads import set_threads
+    from unfold.config.build import build
+    from unfold.evaluation.pipeline import reconstruct
+    from unfold.training.checkpoint import load_weights
+
+    keep_freed_memory()
+    parts = build(checked)
+    set_threads(parts.trainer.threads)
+    load_weights(parts.reconstructor, reference.path)
+    source = image or measurement
+    assert source is not None
+    output = Path(own.own.get("output", f"{source.stem}_reconstructed.png"))
+    scores = reconstruct(
+        parts.reconstructor,
+        parts.physics,
+        image=image,
+        measurement=measurement,
+        output=output,
+        seed=checked.settings.seed,
+    )
+    scores_table(str(output), scores)
+    say(f"wrote {output}")
+    return 0

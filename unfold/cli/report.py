@@ -1,0 +1,65 @@
+"""What the user reads: errors on one line or a few, and tables of results."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from unfold.errors import UnfoldError
+
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a command; say its error without a traceback, and return the exit code.
+
+    UNFOLD_DEBUG=1 shows the traceback instead.
+    """
+    try:
+        return command(words)
+    except UnfoldError as error:
+        return _failed(str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return _failed("interrupted.", INTERRUPTED, error)
+    except Exception as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _failed(
+            f"{text}\nThis is unexpected: UNFOLD_DEBUG=1 shows where it happened.", 1, error
+        )
+
+
+def _failed(text: str, code: int, error: BaseException) -> int:
+    if os.environ.get("UNFOLD_DEBUG") == "1":
+        raise error
+    say_error(text)
+    return code
+
+
+def say(text: str) -> None:
+    """A line for the user."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def say_error(text: str) -> None:
+    """An error for the user."""
+    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; the first column is left-aligned, the others right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left")
+    for i, name in enumerate(columns):
+        grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)
+
+
+def scores_table(title: str, scores: Mapping[str, float]) -> None:
+    """A table of scores by name; nothing where there are none."""
+    if scores:
+        table(title, ("score", "value"), [(name, f"{value:.4g}") for name, value in scores.items()])

@@ -1,0 +1,62 @@
+"""`unfold train`: compose, check everything, then run one job or a sweep."""
+
+import sys
+from collections.abc import Sequence
+
+from unfold.cli.inspect import asks_to_inspect, show
+from unfold.cli.report import guarded, say
+
+
+def main() -> None:
+    """The command of `python train.py`."""
+    sys.exit(guarded(train, sys.argv[1:]))
+
+
+def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
+    """Train and evaluate what the words ask for.
+
+    Args:
+        words: flags and overrides.
+        prefix: the words before them that lead here, `train` for the console script.
+
+    Raises:
+        UnfoldError: anything that is the user's to mend.
+    """
+    if "--help" in words or "-h" in words:
+        from unfold.cli.help import text
+
+        say(text())
+        return 0
+    if asks_to_inspect(words):
+        return show(words)
+    return _run(words, prefix)
+
+
+def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
+    from unfold.config.compose import compose
+
+    composed = compose(words)
+    from unfold.cli.memory import keep_freed_memory
+    from unfold.cli.process import as_single_job
+    from unfold.config.build import verify
+
+    keep_freed_memory()  # before PyTorch allocates anything
+    checked = verify(composed)
+    from unfold.cli.job import Outcome, run_job
+    from unfold.config.check import Checked
+
+    if composed.repeated:
+        say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
+
+    def run(one: Checked) -> Outcome:
+        folders = [f"--config-dir={folder}" for folder in one.job.folders[1:]]
+        with as_single_job([*prefix, *folders, *one.job.overrides]):
+            return run_job(one)
+
+    if len(checked) == 1:
+        run(checked[0])
+        return 0
+    from unfold.cli.sweep import run_all
+
+    run_all(checked, run, checked[0].settings.objective)
+    return 0

@@ -1,0 +1,149 @@
+"""How long and on what a network is trained: the recipes behind `trainer` and `logger`.
+
+They are frozen dataclasses whose arguments are spelled out, so that a mistake is found, with the
+nearest name, before Lightning is imported.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from unfold.errors import ConfigError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import Logger
+
+
+def _refuse(name: str, value: object, *, unless: bool, must: str) -> None:
+    if not unless:
+        raise ConfigError(f"{name} = {value}: must be {must}.")
+
+
+def _positive(name: str, value: float) -> None:
+    _refuse(name, value, unless=0 < value < math.inf, must="positive and finite")
+
+
+class Log(ABC):
+    """A recipe of where the curves of a training go."""
+
+    @abstractmethod
+    def build(self, directory: Path) -> "Logger | None":
+        """Lightning's logger, writing into a run directory; None for no log."""
+
+
+@dataclass(frozen=True)
+class CSV(Log):
+    """A table, `log/metrics.csv`."""
+
+    def build(self, directory: Path) -> "Logger | None":
+        from lightning.pytorch.loggers import CSVLogger
+
+        return CSVLogger(save_dir=directory, name="log", version="")
+
+
+@dataclass(frozen=True)
+class TensorBoard(Log):
+    """Event files under `tensorboard`, for `tensorboard --logdir runs`."""
+
+    def build(self, directory: Path) -> "Logger | None":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(save_dir=directory, name="tensorboard", version="")
+
+
+@dataclass(frozen=True)
+class NoLog(Log):
+    """No curves; the summary and the evaluation are written all the same."""
+
+    def build(self, directory: Path) -> "Logger | None":
+        return None
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long, on what and how precisely a network is trained.
+
+    Args:
+        max_steps: steps of the optimiser; -1 to stop by `max_epochs` alone.
+        max_epochs: passes over the images; null to stop by `max_steps` alone.
+        accelerator: where the network runs.
+        devices: how many devices, or how many processes on CPU.
+        strategy: `ddp` for several devices, `auto` for one.
+        precision: of the networks; operators and solvers always compute in float32.
+        channels_last: whether the networks see images in channels-last layout, faster on CPU.
+        threads: of PyTorch; null for all CPUs that this process may use.
+        gradient_clip: largest norm of the gradient; null for no limit.
+        accumulate: batches whose gradients are added up before a step.
+        validate_every: epochs between validations.
+        log_every: steps between two rows of the log.
+        progress: whether a progress bar is shown.
+    """
+
+    max_steps: int = 1000
+    max_epochs: int | None = None
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    channels_last: bool = True
+    threads: int | None = None
+    gradient_clip: float | None = 1.0
+    accumulate: int = 1
+    validate_every: int = 1
+    log_every: int = 10
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        steps = self.max_steps
+        _refuse("max_steps", steps, unless=steps >= 1 or steps == -1, must="1 or above, or -1")
+        for name in (
+            "max_epochs",
+            "devices",
+            "threads",
+            "accumulate",
+            "validate_every",
+            "log_every",
+        ):
+            value = getattr(self, name)
+            _refuse(name, value, unless=value is None or value >= 1, must="1 or above")
+        if self.gradient_clip is not None:
+            _positive("gradient_clip", self.gradient_clip)
+        if steps == -1 and self.max_epochs is None:
+            raise ConfigError("max_epochs = null: needed where max_steps=-1, or nothing ends it.")
+        if self.devices > 1 and self.strategy == "auto":
+            raise ConfigError(
+                f"devices = {self.devices}: several devices need strategy=ddp. "
+                "Write trainer=ddp_cpu, or trainer.strategy=ddp."
+            )
+
+    def build(
+        self,
+        directory: Path,
+        log: Log,
+        callbacks: "list[pl.Callback]",
+        *,
+        deterministic: bool = True,
+    ) -> "pl.Trainer":
+        """Lightning's trainer of these settings, writing into a run directory."""
+        import lightning.pytorch as pl
+
+        return pl.Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            strategy=self.strategy,
+            max_steps=self.max_steps,
+            max_epochs=self.max_epochs,
+            gradient_clip_val=self.gradient_clip,
+            accumulate_grad_batches=self.accumulate,
+            check_val_every_n_epoch=self.validate_every,
+            log_every_n_steps=self.log_every,
+            enable_progress_bar=self.progress,
+            enable_model_summary=False,
+            default_root_dir=directory,
+            logger=log.build(directory) or False,
+            callbacks=callbacks,
+            deterministic=deterministic,
+        )
