@@ -1,0 +1,45 @@
+# make train: install what is missing and run the main job.  make test: the same, then the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+.PHONY: train test lint types layers wheel-test check clean
+
+# A virtual environment, made once; packages are installed again only when their list changes.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+train: $(VENV)/.installed
+	$(BIN)/python train.py $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/test_layers.py
+
+wheel-test: $(VENV)/.installed-dev
+	bash .ci/wheel $(BIN)/python
+
+check: lint types test
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
