@@ -9,6 +9,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -183,6 +184,11 @@ def assert_solve_gradients(
         check(f"gradient {i} of solve_normal", operator, gap(got, want), tol)
 
 
+def solved(operator: Operator, b: Tensor) -> Tensor:
+    """(I + 3A*A)⁻¹b."""
+    return operator.solve_normal(b, 3.0)
+
+
 def assert_batch_invariant(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> None:
     """A sample's answers do not depend on its batch mates: to 1e-12."""
     x, y = probe(operator, 15, dtype=dtype), probe(operator, 16, dtype=dtype, dual=True)
@@ -191,12 +197,7 @@ def assert_batch_invariant(operator: Operator, *, dtype: torch.dtype = DOUBLE) -
         for name, f, g, t in (
             ("A", operator.A, one.A, x),
             ("A*", operator.A_adjoint, one.A_adjoint, y),
-            (
-                "solve_normal",
-                lambda t: operator.solve_normal(t, 3.0),
-                lambda t: one.solve_normal(t, 3.0),
-                x,
-            ),
+            ("solve_normal", partial(solved, operator), partial(solved, one), x),
             ("pseudo_inverse", operator.pseudo_inverse, one.pseudo_inverse, y),
         ):
             check(
@@ -239,27 +240,6 @@ def assert_copies(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> None:
     for other in (operator, copy.deepcopy(operator), pickle.load(file)):
         assert torch.equal(other.A(x), want)
         assert torch.equal(other.norm_squared, operator.norm_squared)
-
-
-def convolve_by_definition(x: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """y[i, j] = Σ h[u, v] x[i − u + cu, j − v + cv], indices modulo the size: the definition."""
-    cu, cv = h.shape[0] // 2, h.shape[1] // 2
-    return sum(
-        h[u, v] * np.roll(x, (u - cu, v - cv), (0, 1))
-        for u in range(h.shape[0])
-        for v in range(h.shape[1])
-    )
-
-
-def assert_convolves(operator: Operator, kernel: Tensor, *, dtype: torch.dtype = DOUBLE) -> None:
-    """A is the periodic convolution with `kernel` by its definition: to 1e-12."""
-    x = probe(operator, 20, dtype=dtype)
-    got = operator.A(x)
-    for b in range(len(x)):
-        for c in range(x.shape[1]):
-            h = kernel[min(b, len(kernel) - 1), min(c, kernel.shape[1] - 1)].numpy()
-            want = torch.from_numpy(convolve_by_definition(x[b, c].numpy(), h))
-            check("y = h * x", operator, gap(got[b, c], want), 1e-12)
 
 
 def assert_scales_gamma(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> None:

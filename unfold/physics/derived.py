@@ -12,9 +12,9 @@ from unfold.tree import tensors
 class Derived:
     """A property computed at first use and kept, unless it must carry a gradient.
 
-    The kept value has no gradient and is no inference tensor, whatever the mode of the first caller.
-    Where the operator's tensors require gradients and the caller records them, the value is computed
-    anew: a kept graph would be freed by the first backward pass, and the second would fail.
+    The kept value has no gradient and is no inference tensor, whatever the mode of the first
+    caller. Where the operator's tensors require gradients and the caller records them, the value is
+    computed anew: a kept graph is freed by the first backward pass, and the second would fail.
 
     Args:
         compute: the method that it decorates, from the operator to a tensor.

@@ -1,0 +1,123 @@
+"""Operators with one fault each, which the laws must catch; and sound ones, which they must pass."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import laws_physics as laws
+from tests.physics.definition import assert_convolves
+from tests.physics.instances import OPERATORS, kernel, mask
+from unfold.physics.convolution import CircularConvolution
+from unfold.physics.mask import Mask
+from unfold.physics.operator import Operator
+
+H = kernel(3, 2, 5, 3)
+
+
+class FlippedKernel(CircularConvolution):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().adjoint(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().forward(y)
+
+
+class NoConjugate(CircularConvolution):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().forward(y)
+
+
+class MissingScale(Mask):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (1 + 1e-6) * super().adjoint(y)
+
+
+class ShiftedAdjoint(CircularConvolution):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y).roll(1, -1)
+
+
+class OneWrongRow(Mask):
+    def adjoint(self, y: Tensor) -> Tensor:
+        x = super().adjoint(y)
+        return torch.cat([x[..., :1, :] * 1.0003, x[..., 1:, :]], -2)
+
+
+class HiddenSingle(CircularConvolution):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y.float().double())
+
+
+class Affine(Mask):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1e-9
+
+
+class SquaredGamma(Mask):
+    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
+        return super().solve_normal(b, gamma**2)
+
+
+class LowNorm(Mask):
+    @property
+    def norm_squared(self) -> Tensor:
+        return super().norm_squared * (1 - 1e-6)
+
+
+class BatchLeak(Mask):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - 1e-6 * x.mean(0))
+
+
+class InPlace(Mask):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(self.mask)
+
+
+class DetachedSolve(CircularConvolution):
+    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
+        return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
+
+
+class Transposed(Mask):
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        return super().adjoint(y)
+
+
+FAULTS: list[tuple[type, Callable[[Operator], None], str]] = [
+    (FlippedKernel, lambda op: assert_convolves(op, op.kernel), "y = h"),
+    (NoConjugate, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (NoConjugate, laws.assert_dense_adjoint, "entrywise"),
+    (MissingScale, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (ShiftedAdjoint, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (ShiftedAdjoint, laws.assert_autograd_adjoint, "vjp"),
+    (OneWrongRow, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (HiddenSingle, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (Affine, laws.assert_linear, "A"),
+    (SquaredGamma, lambda op: laws.assert_solves(op, gamma=3.0), "solve_normal"),
+    (LowNorm, laws.assert_norm, "norm_squared ≥"),
+    (BatchLeak, laws.assert_batch_invariant, "batch invariance"),
+    (InPlace, lambda op: laws.assert_keeps_kind(op, dtype=torch.float64), "modifies its input"),
+    (DetachedSolve, lambda op: laws.assert_solve_gradients(op, gamma=1.0), "gradient"),
+    (Transposed, laws.assert_penrose, "AA⁺A"),
+]
+
+
+@pytest.mark.parametrize(("fault", "law", "words"), FAULTS)
+def test_the_laws_catch_faults(fault: type, law: Callable[[Operator], None], words: str):
+    if issubclass(fault, CircularConvolution):
+        broken = fault(H, (2, 9, 8))
+    else:
+        broken = fault(mask(3, 2, 5, 7))
+    with pytest.raises(
+        (AssertionError, RuntimeError), match=words if fault is not DetachedSolve else None
+    ):
+        law(broken)
+
+
+def test_the_references_pass_where_the_faults_do_not():
+    for sound in (OPERATORS["mask"], OPERATORS["circular per channel"]):
+        for law in (laws.assert_adjoint, laws.assert_linear, laws.assert_norm, laws.assert_penrose):
+            law(sound)

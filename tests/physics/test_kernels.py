@@ -1,0 +1,179 @@
+"""Kernels: non-negative, of sum 1, centred, of the stated width, length and file."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unfold.errors import ConfigError, DataError
+from unfold.physics.fixed_kernels import FixedKernel, KernelFile
+from unfold.physics.kernels import DiskKernel, GaussianKernel, Kernel, MotionKernel, splat
+from unfold.random import Draws
+
+DRAWS = Draws(seed=1, images=range(20), dtype=torch.float64)
+VALUES = torch.tensor([[0.0, 2.0, 1.0], [1.0, 3.0, 0.0], [0.5, 0.0, 0.0]], dtype=torch.float64)
+KERNELS = {
+    "gaussian": GaussianKernel(9, 1.2),
+    "gaussian range": GaussianKernel(9, (0.3, 3.0)),
+    "disk": DiskKernel(9, 2.5),
+    "disk range": DiskKernel(9, [0, 4]),
+    "motion": MotionKernel(15, 14.0),
+    "motion range": MotionKernel(15, (1.0, 14.0), bend=6.0),
+    "motion straight": MotionKernel(15, (14.0), bend=0.0),
+    "motion small": MotionKernel(3, 2.0),
+    "fixed": FixedKernel(VALUES),
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
+def test_what_every_kernel_promises(kernel: Kernel):
+    h = kernel.draw(DRAWS)
+    assert h.shape == (1 if kernel.is_fixed else 20, 1, *kernel.shape)
+    assert h.dtype == torch.float64 and float(h.min()) >= 0
+    assert float((h.sum((1, 2, 3)) - 1).abs().max()) < 1e-14
+    assert torch.equal(kernel.draw(DRAWS), h)
+    some = kernel.draw(DRAWS.take([7, 2]))
+    assert torch.equal(some, h if kernel.is_fixed else h[[7, 2]])
+    assert kernel.draw(Draws(seed=1, images=range(2))).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "fixed"])
+def test_the_centroid_is_the_central_pixel(name: str):
+    h = KERNELS[name].draw(DRAWS)
+    u = torch.arange(h.shape[-1], dtype=torch.float64) - (h.shape[-1] - 1) / 2
+    assert float((h.sum(-2) @ u).abs().max()) < 1e-12
+    assert float((h.sum(-1) @ u).abs().max()) < 1e-12
+
+
+def test_gaussian_is_that_of_the_formula():
+    h = GaussianKernel(21, 1.7).draw(DRAWS)[0, 0]
+    u = torch.arange(21, dtype=torch.float64) - 10
+    assert abs(float((h.sum(0) * u**2).sum()) - 1.7**2) < 1e-3
+    assert abs(float(h[10, 11] / h[10, 10]) - math.exp(-1 / (2 * 1.7**2))) < 1e-12
+
+
+def test_a_disk_of_radius_zero_leaves_the_image():
+    h = DiskKernel(5, 0.0).draw(DRAWS)[0, 0]
+    assert float(h[2, 2]) == 1.0
+    assert abs(float((DiskKernel(31, 12.0).draw(DRAWS) > 0).sum()) / (math.pi * 12.5**2) - 1) < 0.02
+
+
+def test_a_straight_motion_has_its_length():
+    h = MotionKernel(31, 20.0, bend=0.0).draw(DRAWS)[:, 0]
+    u = torch.arange(31, dtype=torch.float64) - 15
+    second = (h.sum(1) @ u**2) + (h.sum(2) @ u**2)
+    spread = 20.0**2 / 12
+    assert float((second - spread).abs().max()) < 0.6
+
+
+def test_bent_paths_are_shorter_from_end_to_end():
+    spreads = []
+    for bend in (0.0, 2.0, 8.0):
+        h = MotionKernel(31, 20.0, bend=bend).draw(DRAWS)[:, 0]
+        u = torch.arange(31, dtype=torch.float64) - 15
+        spreads.append(float(((h.sum(1) @ u**2) + (h.sum(2) @ u**2)).mean()))
+    assert spreads[0] > spreads[1] > spreads[2]
+
+
+def test_splatting_is_bilinear():
+    h = splat(np.array([[0.25], [-0.5]]), 3)
+    want = np.zeros((3, 3))
+    want[1, 0], want[1, 1], want[2, 0], want[2, 1] = 0.375, 0.375, 0.125, 0.125
+    assert np.abs(h - want).max() < 1e-15
+    assert splat(np.array([[1.0], [1.0]]), 3)[2, 2] == 1.0
+
+
+def test_the_gradient_reaches_a_fixed_kernel():
+    values = VALUES.clone().requires_grad_()
+    FixedKernel(values).draw(DRAWS).square().sum().backward()
+    assert float(values.grad.abs().max()) > 0
+
+
+def test_kernels_from_files(tmp_path):
+    np.save(tmp_path / "h.npy", VALUES.numpy())
+    Image.fromarray((80 * VALUES).to(torch.uint8).numpy()).save(tmp_path / "h.png")
+    Image.fromarray((80 * VALUES).to(torch.float32).numpy()).save(tmp_path / "h.tif")
+    want = FixedKernel(VALUES).draw(DRAWS)
+    for name in ("h.npy", "h.png", "h.tif"):
+        kernel = KernelFile(str(tmp_path / name))
+        assert kernel.is_fixed and kernel.shape == (3, 3)
+        assert float((kernel.draw(DRAWS) - want).abs().max()) < 1e-15
+    Image.fromarray((20000 * VALUES).to(torch.uint16).numpy()).save(tmp_path / "deep.png")
+    assert float((KernelFile(str(tmp_path / "deep.png")).draw(DRAWS) - want).abs().max()) < 1e-15
+
+
+BAD = {
+    "nan": (np.array([[np.nan]]), "1 of its values are not finite"),
+    "even": (np.ones((4, 3)), "a kernel of 4 x 3 pixels has no centre; add a row"),
+    "empty": (np.ones((0, 3)), r"got \(0, 3\)"),
+    "negative": (-np.ones((3, 3)), "go from -1 to -1; a kernel is non-negative"),
+    "zero": (np.zeros((3, 3)), "go from 0 to 0; a kernel is non-negative and not all 0"),
+    "colour": (np.ones((3, 3, 3)), r"got \(3, 3, 3\) of float64. Save one channel"),
+    "complex": (np.ones((3, 3), dtype=complex), "a table of real numbers"),
+    "pickled": (np.array([{}], dtype=object), "cannot be read as a kernel"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named(name: str, tmp_path):
+    values, words = BAD[name]
+    file = tmp_path / f"{name}.npy"
+    np.save(file, values, allow_pickle=True)
+    with pytest.raises(DataError, match=f"{name}.npy: .*{words}"):
+        KernelFile(str(file))
+    if name != "pickled":
+        with pytest.raises(ConfigError, match=f"FixedKernel.values: .*{words}"):
+            FixedKernel(torch.from_numpy(values))
+
+
+def test_missing_and_unknown_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"none.npy: there is no such kernel file"):
+        KernelFile(str(tmp_path / "none.npy"))
+    with pytest.raises(
+        DataError, match=r"h.txt: a kernel is read from .npy, .png or .tif, not '.txt'"
+    ):
+        KernelFile(str(tmp_path / "h.txt"))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken.png: cannot be read as a kernel"):
+        KernelFile(str(tmp_path / "broken.png"))
+    Image.new("RGB", (3, 3)).save(tmp_path / "rgb.png")
+    with pytest.raises(DataError, match=r"rgb.png: .* Save one channel"):
+        KernelFile(str(tmp_path / "rgb.png"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: GaussianKernel(4, 1.0),
+            r"GaussianKernel.size: a kernel of 4 .* use an odd size, such as 3 or 5",
+        ),
+        (
+            lambda: GaussianKernel(5, 0.0),
+            r"GaussianKernel.sigma = 0.0: must be positive, in pixels",
+        ),
+        (
+            lambda: GaussianKernel(5, (1.0, -1.0)),
+            r"GaussianKernel.sigma = \(1.0, -1.0\): must be positive",
+        ),
+        (
+            lambda: DiskKernel(5, 3.0),
+            r"DiskKernel.radius = 3.0: .* at most \(size - 1\) / 2 = 2.0 pixels",
+        ),
+        (lambda: DiskKernel(6, 1.0), "DiskKernel.size: a kernel of 6"),
+        (
+            lambda: MotionKernel(15, 15.0),
+            r"MotionKernel.length = 15.0: .* at most size - 1 = 14 pixels",
+        ),
+        (
+            lambda: MotionKernel(15, 5.0, bend=-1.0),
+            r"MotionKernel.bend = -1.0: must be zero or positive",
+        ),
+        (lambda: MotionKernel(0, 5.0), r"MotionKernel.size: a kernel of 0 pixels has no centre"),
+    ],
+)
+def test_bad_kernels_say_what_is_wrong(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()

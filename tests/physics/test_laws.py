@@ -1,0 +1,239 @@
+"""Every law in configs/physics: its operators, its draws, its composition with any noise."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from tests import laws_physics as laws
+from tests.physics.instances import NAMES, NOISES, OPERATORS, composed, law
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.blur import Blur, ValidBlur
+from unfold.physics.denoising import Denoising
+from unfold.physics.identity import Identity
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.kernels import GaussianKernel, MotionKernel
+from unfold.physics.law import Physics
+from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.super_resolution import SuperResolution
+from unfold.random import Draws
+
+every_law = pytest.mark.parametrize("name", NAMES)
+SHAPES = [(1, 16, 16), (2, 15, 17)]
+
+
+def draws(count: int = 3, **changes: object) -> Draws:
+    return dataclasses.replace(Draws(seed=0, images=range(count), dtype=torch.float64), **changes)
+
+
+def shapes(physics: Physics) -> list[tuple[int, int, int]]:
+    return SHAPES[:1] if isinstance(physics, SuperResolution) else SHAPES
+
+
+def images(count: int, shape: tuple[int, ...]) -> Tensor:
+    g = torch.Generator().manual_seed(5)
+    return torch.rand(count, *shape, generator=g, dtype=torch.float64)
+
+
+@every_law
+def test_its_operators_obey_the_laws(name: str):
+    physics = law(name)
+    for shape in shapes(physics):
+        operator = physics.sample(draws(), shape)
+        assert operator.image_shape == shape
+        laws.assert_adjoint(operator)
+        laws.assert_dense_adjoint(operator)
+        laws.assert_linear(operator)
+        laws.assert_norm(operator)
+        laws.assert_solves(operator, gamma=3.0)
+        if name != "valid_blur":  # whose pseudo-inverse would amplify by 1e4: CGLS warns
+            laws.assert_keeps_kind(operator, dtype=torch.float64)
+            laws.assert_pseudo_inverse(operator)
+            laws.assert_batch_invariant(operator)
+        single = physics.sample(draws(dtype=torch.float32), shape)
+        laws.assert_adjoint(single, dtype=torch.float32, tol=1e-5)
+
+
+@every_law
+def test_what_an_image_gets_depends_on_the_image_alone(name: str):
+    physics = law(name)
+    x = images(4, (1, 16, 16))
+    y, _ = physics.measure(x, draws(4))
+    order = [2, 0, 3]
+    again, _ = physics.measure(x[order], draws(4).take(order))
+    assert laws.gap(again, y[order]) < 1e-12
+    one, _ = physics.measure(x[3:], draws(4).take([3]))
+    assert laws.gap(one, y[3:]) < 1e-12
+    other, _ = physics.measure(x, draws(4, epoch=1))
+    assert laws.gap(other, y) > 1e-3
+
+
+@every_law
+def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
+    physics = law(name)
+    first, second = (physics.sample(draws(2, seed=s), (1, 16, 16)) for s in (0, 1))
+    x = images(2, (1, 16, 16))
+    assert physics.is_fixed == bool(torch.equal(first.A(x), second.A(x)))
+    assert first.batch == (1 if physics.is_fixed else 2)
+    if physics.is_fixed:
+        y = physics(x)
+        operator = physics.operator_for(y)
+        assert operator.image_shape == (1, 16, 16)
+        assert operator.A(x).shape == y.shape
+    else:
+        with pytest.raises(ConfigError, match="is a random law: pass the operator that measured y"):
+            physics.operator_for(physics(x))
+
+
+@pytest.mark.parametrize(("name", "noise"), list(itertools.product(NAMES, NOISES)))
+def test_every_noise_goes_with_every_law(name: str, noise: str):
+    physics = law(name, f"physics/noise={noise}")
+    x = images(2, (1, 16, 16)).float()
+    measured = physics.measure(x, draws(2))
+    assert measured.y.dtype == torch.float32
+    clean = measured.operator.A(x)
+    assert torch.equal(clean, measured.y) == (noise == "none")
+    quiet = physics.with_noise(NoNoise())
+    assert torch.equal(quiet.measure(x, draws(2)).y, clean)
+    assert type(quiet) is type(physics)
+
+
+def test_the_noise_is_set_from_the_command_line():
+    physics = law("motion_blur", "physics.noise.sigma=0.05", "physics.kernel.length=9")
+    assert physics.noise == Gaussian(0.05)
+    assert physics.kernel == MotionKernel(size=15, length=9.0, bend=2.0)
+    assert law("denoising", "physics.noise.sigma=[0.0,0.1]").noise == Gaussian((0.0, 0.1))
+    assert law("inpainting", "physics/noise=poisson", "physics.noise.gain=7").noise == Poisson(7.0)
+
+
+def test_several_operators_keep_their_own_noise():
+    """What an evaluation over operators composes: the nested group lands inside each of them."""
+    config = composed(
+        "+physics@operators.gaussian_blur=gaussian_blur",
+        "+physics@operators.denoising=denoising",
+        "physics/noise@operators.denoising.noise=poisson",
+    )
+    assert set(config) == {"operators"}
+    blur, denoising = (instantiate(config.operators[n]) for n in ("gaussian_blur", "denoising"))
+    assert blur.noise == Gaussian(0.02)
+    assert denoising == Denoising(Poisson(100.0))
+
+
+def test_an_evaluation_file_may_list_them(tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    from tests.physics.instances import CONFIGS
+
+    (tmp_path / "all.yaml").write_text(
+        "defaults:\n"
+        "  - /physics@operators.gaussian_blur: gaussian_blur\n"
+        "  - /physics@operators.super_resolution: super_resolution\n"
+        "  - _self_\n"
+        f"hydra:\n  searchpath: ['file://{CONFIGS}']\n"
+    )
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        config = compose("all", overrides=["operators.super_resolution.noise.sigma=0.3"])
+    assert instantiate(config.operators.super_resolution).noise == Gaussian(0.3)
+    assert instantiate(config.operators.gaussian_blur).noise == Gaussian(0.02)
+
+
+def test_denoising_needs_no_argument():
+    physics = Denoising()
+    assert physics.noise == Gaussian(0.05)
+    x = images(2, (3, 4, 5))
+    assert 0 < float((physics(x) - x).std()) < 0.1
+    assert torch.equal(physics(x), physics(x))
+    assert isinstance(physics.operator_for(x), Identity)
+
+
+def test_a_mask_is_shared_by_the_channels_and_never_empty():
+    operator = Inpainting(NoNoise(), keep=1e-12).sample(draws(50), (3, 4, 4))
+    seen = operator.mask.sum((2, 3))
+    assert torch.equal(seen, torch.ones_like(seen))
+    assert torch.equal(operator.mask[:, 0], operator.mask[:, 2])
+    everything = Inpainting(NoNoise(), keep=1.0)
+    assert everything.is_fixed and everything.sample(draws(5), (2, 4, 4)).batch == 1
+
+
+def test_the_fraction_of_pixels_kept():
+    count = 100_000
+    mask = Inpainting(NoNoise(), keep=0.3).sample(draws(1), (1, 250, 400)).mask
+    assert abs(float(mask.mean()) - 0.3) < 5 * (0.3 * 0.7 / count) ** 0.5
+    several = Inpainting(NoNoise(), keep=(0.2, 0.8)).sample(draws(200), (1, 40, 40)).mask
+    kept = several.mean((1, 2, 3))
+    assert 0.15 < float(kept.min()) < 0.3 and 0.7 < float(kept.max()) < 0.85
+    assert abs(float(kept.mean()) - 0.5) < 5 * 0.6 / 12**0.5 / 200**0.5
+
+
+def test_the_image_behind_a_measurement():
+    kernel = GaussianKernel(5, 1.0)
+    for physics in (ValidBlur(NoNoise(), kernel), SuperResolution(NoNoise(), kernel, 3)):
+        operator = physics.sample(draws(), (2, 12, 9))
+        assert physics.image_shape(operator.measurement_shape) == (2, 12, 9)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (
+            lambda: Inpainting(NoNoise(), keep=1.5),
+            ConfigError,
+            r"Inpainting.keep = 1.5: must be in \(0, 1\]",
+        ),
+        (lambda: Inpainting(NoNoise(), keep=-0.2), ConfigError, "Inpainting.keep = -0.2"),
+        (lambda: Inpainting(NoNoise(), keep=0), ConfigError, "Inpainting.keep = 0"),
+        (
+            lambda: SuperResolution(NoNoise(), GaussianKernel(3, 1.0), 0),
+            ConfigError,
+            "SuperResolution.factor = 0: must be a whole number",
+        ),
+        (
+            lambda: SuperResolution(NoNoise(), GaussianKernel(3, 1.0), 2).sample(
+                draws(), (1, 9, 8)
+            ),
+            ShapeError,
+            r"9 x 8 pixels is not divisible by the factor 2; set data.multiple_of=2",
+        ),
+        (
+            lambda: Blur(NoNoise(), GaussianKernel(9, 1.0)).sample(draws(), (1, 12, 8)),
+            ShapeError,
+            r"a kernel of 9 x 9 pixels is larger than the image of 12 x 8",
+        ),
+        (
+            lambda: ValidBlur(NoNoise(), GaussianKernel(9, 1.0)).sample(draws(), (1, 8, 12)),
+            ShapeError,
+            r"a kernel of 9 x 9 pixels is larger than the image of 8 x 12",
+        ),
+    ],
+)
+def test_bad_laws_say_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "words"),
+    [
+        (
+            "circular",
+            torch.zeros(2, 3, 7, 8),
+            r"CircularConvolution.A expects \(batch, 1, 7, 8\), got",
+        ),
+        ("circular", torch.zeros(1, 7, 8), r"CircularConvolution.A expects \(batch, 1, 7, 8\)"),
+        ("circular", torch.zeros(0, 1, 7, 8), r"the batch holds 0"),
+        (
+            "circular",
+            torch.zeros(1, 1, 7, 8, dtype=torch.int32),
+            r"floating-point .* got torch.int32",
+        ),
+        ("mask", torch.zeros(2, 2, 5, 7), r"belongs to 3 samples and the batch holds 2"),
+        ("mask", torch.zeros(1, 2, 5, 7), r"belongs to 3 samples and the batch holds 1"),
+    ],
+)
+def test_bad_images_are_refused(name: str, x: Tensor, words: str):
+    with pytest.raises(Exception, match=words) as caught:
+        OPERATORS[name]._expect("A", x, OPERATORS[name].image_shape)
+    assert caught.type is ShapeError
