@@ -1,4 +1,4 @@
-"""Operators with one fault each, which the laws must catch; and sound ones, which they must pass."""
+"""Operators with one fault each, which the laws must catch; the sound ones must pass."""
 
 from collections.abc import Callable
 
