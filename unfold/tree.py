@@ -71,6 +71,13 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
+def per_field(value: float | Tensor, u: Tensor) -> float | Tensor:
+    """A number per image, (B, 1, 1, 1), viewed so that it multiplies a field of any shape."""
+    if isinstance(value, Tensor) and value.ndim:
+        return per_image(value.flatten(), u)
+    return value
+
+
 def batched_inner(a: Tensor, b: Tensor) -> Tensor:
     """(B,): Re⟨a, b⟩ of each sample."""
     product = (a.conj() * b).real if a.is_complex() else a * b

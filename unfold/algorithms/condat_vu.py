@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.duality import relative_box_gap
 from unfold.constraints import positive
 from unfold.errors import ConfigError
 from unfold.problem import Problem
 from unfold.recipe import param
-from unfold.tree import batched_inner
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
@@ -76,15 +76,6 @@ class CondatVu(Algorithm[CondatVuState]):
         return Guarantee("1/stepsize − stepsize_dual·‖K‖² ≥ ‖A‖²/2", holds)
 
     def relative_gap(self, state: CondatVuState, problem: Problem) -> PerImage | None:
-        """f(x) + λg(x) − dual(p, u), over the objective; for the L2 fidelity, with p = Ax − y.
-
-        The dual value is −½‖p‖² − ⟨p, y⟩ − Σ max(low·v, high·v) with v = −(A*p + K*u): the box
-        makes every pair feasible.
-        """
-        f, x = problem.f, state.x
-        p = problem.A(x) - problem.y
-        v = -(problem.A_adjoint(p) + problem.g.analyse_adjoint(state.u))
-        support = torch.maximum(self.low * v, self.high * v).flatten(1).sum(1)
-        dual = -0.5 * batched_inner(p, p) - batched_inner(p, problem.y) - support
-        primal = f.value(x) + flat(self.lambda_reg) * problem.g.value(x)
-        return (primal - dual) / primal.clamp(min=torch.finfo(primal.dtype).tiny)
+        """That of the image and of u."""
+        box = (self.low, self.high)
+        return relative_box_gap(state.x, state.u, self.lambda_reg, box, problem)

@@ -7,9 +7,9 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.constraints import Interval, positive
-from unfold.fidelities.fidelity import to_measurement as to_dual
 from unfold.problem import Problem
 from unfold.recipe import param
+from unfold.tree import per_field
 from unfold.typing import Image, Measurement, Scalar
 
 
@@ -51,7 +51,7 @@ class PDHG(Algorithm[PDHGState]):
         """Update the dual variable, the image, the extrapolation, in this order."""
         f, g, A, A_adjoint = problem.f, problem.g, problem.A, problem.A_adjoint
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
-        u = f.prox_conj(state.u + to_dual(sigma, state.u) * A(state.x_bar), sigma)
+        u = f.prox_conj(state.u + per_field(sigma, state.u) * A(state.x_bar), sigma)
         x = g.prox(state.x - tau * A_adjoint(u), tau * lam)
         x_bar = x + self.theta * (x - state.x)
         return PDHGState(x, x_bar, u)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
-from unfold.tree import per_image
+from unfold.tree import per_field
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
@@ -78,16 +78,9 @@ class DataTerm:
 
     def prox_conj(self, u: Measurement, sigma: Scalar) -> Measurement:
         """The prox of σd*(·, y), the convex conjugate in the space of measurements."""
-        return self.fidelity.prox_conj(u, self.y, to_measurement(sigma, u))
+        return self.fidelity.prox_conj(u, self.y, per_field(sigma, u))
 
 
 def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
     return DataTerm(fidelity, operator, y, operator.A_adjoint(y))
-
-
-def to_measurement(value: Scalar, u: Measurement) -> Scalar:
-    """A number per image, (B, 1, 1, 1), viewed so that it multiplies a measurement."""
-    if isinstance(value, float | int) or value.ndim == 0:
-        return value
-    return per_image(value.flatten(), u)

@@ -1,0 +1,115 @@
+"""Metrics of one image at a time, on a stated range and border: `metrics`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.tree import batched_norm
+from unfold.typing import Image, PerImage
+
+Measure = Callable[[Image, Image, float], PerImage]
+
+
+def psnr(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
+    """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image; infinite for equal images."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    value: Tensor = peak_signal_noise_ratio(
+        reconstruction, truth, data_range=data_range, dim=(1, 2, 3), reduction="none"
+    )
+    return value.reshape(-1)
+
+
+def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
+    """Structural similarity of each image, Gaussian window of σ = 1.5 pixels.
+
+    Source: Wang et al., Image quality assessment, TIP 13 (2004).
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(truth.shape[-2:]) < 11:
+        raise ShapeError(
+            f"ssim expects sides of 11 pixels or more, got {tuple(truth.shape)}; leave it out of "
+            "metrics.names."
+        )
+    value = structural_similarity_index_measure(
+        reconstruction, truth, data_range=data_range, reduction="none"
+    )
+    assert isinstance(value, Tensor)
+    return value.reshape(-1)
+
+
+def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
+    """‖x̂ − x‖² / ‖x‖² of each image; the range plays no part."""
+    return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
+
+
+MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
+HIGHER_IS_BETTER: Mapping[str, bool] = {"psnr": True, "ssim": True, "nmse": False}
+
+
+@dataclass(frozen=True)
+class ImageMetrics:
+    """Metrics per image; a set's figure is the mean of its images' figures.
+
+    Complex images are compared by their magnitude.
+
+    Args:
+        names: psnr, ssim, nmse.
+        data_range: R, of the intensities.
+        border: pixels left out on every side.
+        extra: further metrics by name, each a torchmetrics metric, applied to one image at a time.
+    """
+
+    names: tuple[str, ...] = ("psnr", "ssim", "nmse")
+    data_range: float = 1.0
+    border: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in MEASURES:
+                raise ConfigError(
+                    f"names = {list(self.names)}: unknown metric '{name}'"
+                    f"{nearest(name, MEASURES)} Available: {listing(MEASURES)}."
+                )
+        if not self.data_range > 0:
+            raise ConfigError(f"data_range = {self.data_range}: must be positive.")
+        if self.border < 0:
+            raise ConfigError(f"border = {self.border}: must be zero or positive, in pixels.")
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of everything measured."""
+        return (*self.names, *self.extra)
+
+    @torch.no_grad()
+    def __call__(self, reconstruction: Image, truth: Image) -> dict[str, PerImage]:
+        """Every metric, (B,) each.
+
+        Raises:
+            ShapeError: the images do not have one shape, which broadcasting would hide.
+        """
+        if reconstruction.shape != truth.shape:
+            raise ShapeError(
+                f"Metrics expect images of one shape, got {tuple(reconstruction.shape)} and "
+                f"{tuple(truth.shape)}."
+            )
+        a, b = self._prepare(reconstruction), self._prepare(truth)
+        found = {name: MEASURES[name](a, b, self.data_range) for name in self.names}
+        return found | {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
+
+    def _prepare(self, x: Image) -> Image:
+        x = x.abs() if x.is_complex() else x
+        return x[..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border]
+
+    def _one_by_one(self, metric: Any, a: Image, b: Image) -> PerImage:
+        values = []
+        for i in range(len(a)):
+            values.append(torch.as_tensor(metric(a[i : i + 1], b[i : i + 1])).reshape(()))
+            metric.reset()
+        return torch.stack(values)

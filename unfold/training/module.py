@@ -1,0 +1,142 @@
+"""The LightningModule: measure, reconstruct, compare; it knows nothing of algorithms."""
+
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unfold.data.batches import Batch
+from unfold.errors import ConvergenceError, NonFiniteError
+from unfold.evaluation.metrics import ImageMetrics
+from unfold.models.model import Solution
+from unfold.physics.law import Physics
+from unfold.random import Draws
+from unfold.reconstructor import Reconstructor
+from unfold.training.audit import audit
+from unfold.training.losses import Loss
+from unfold.training.optimizers import Optimizer, Scheduler
+
+
+class Training(pl.LightningModule):
+    """Trains one reconstructor under one law of operators.
+
+    Args:
+        reconstructor: what is trained.
+        physics: the law of the operators and the noise; drawn anew for every image and epoch.
+        loss: what is made small.
+        optimizer: the recipe of the optimiser.
+        scheduler: the recipe of its learning rate.
+        metrics: of the validation images.
+        seed: of every draw.
+        strict: whether an equilibrium that was not reached in validation is an error.
+    """
+
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        physics: Physics,
+        loss: Loss,
+        optimizer: Optimizer,
+        scheduler: Scheduler,
+        metrics: ImageMetrics,
+        seed: int,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+        self.physics, self.loss, self.metrics = physics, loss, metrics
+        self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
+        self.seed, self.strict = seed, strict
+        self.solution: Solution | None = None
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
+        """Move the images; the indices stay on the CPU, where the draws are made."""
+        return batch._replace(images=batch.images.to(device, non_blocking=True))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """Measure the images, reconstruct them, compare."""
+        self.solution, loss = self._compare(batch, "train")
+        if self._logs_now():
+            self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
+            self._log_forward(self.solution)
+        return loss
+
+    def _compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
+        draws = Draws(self.seed, batch.index.tolist(), split, batch.epoch)
+        y, operator = self.physics.measure(batch.images, draws)
+        solution = self.reconstructor.solve(y, operator)
+        return solution, self.loss(solution.image, batch.images)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Look at the gradients of the first step, and stop where they are not finite."""
+        if self.global_step == 0:
+            audit(self.reconstructor)
+        norms = [p.grad.norm() for p in self.reconstructor.parameters() if p.grad is not None]
+        # The one synchronisation of a step: a single number, whatever the size of the network.
+        if norms and not bool(torch.stack(norms).isfinite().all()):
+            raise NonFiniteError(
+                f"A gradient of step {self.global_step} is not finite, so the loss or an iterate "
+                "is not: lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip."
+            )
+        self._log_backward()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Reconstruct under draws that never change."""
+        solution, loss = self._compare(batch, "validation")
+        self._expect_convergence(solution)
+        n = len(batch.images)
+        scores = {k: v.mean() for k, v in self.metrics(solution.image, batch.images).items()}
+        values = {f"validation/{name}": value for name, value in (scores | {"loss": loss}).items()}
+        self.log_dict(values, batch_size=n, sync_dist=True, on_epoch=True, prog_bar=False)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser of what is learned, and its schedule, stepped after every batch."""
+        learned = [p for p in self.reconstructor.parameters() if p.requires_grad]
+        optimizer = self.optimizer_recipe.build(learned)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.scheduler_recipe.build(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _logs_now(self) -> bool:
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+
+    def _log_forward(self, solution: Solution) -> None:
+        if solution.converged is None:
+            return
+        values = {
+            "train/converged": solution.converged.float().mean(),
+            "train/residual": solution.residual.max(),
+            "train/iterations": solution.iterations.float().mean(),
+        }
+        self.log_dict(values)
+
+    def _log_backward(self) -> None:
+        report = self.solution.backward if self.solution else None
+        self.solution = None
+        if report is None or report.converged is None or not self._logs_now():
+            return
+        assert report.residual is not None and report.iterations is not None
+        values = {
+            "train/backward_converged": report.converged.float().mean(),
+            "train/backward_residual": report.residual.max(),
+            "train/backward_iterations": report.iterations.float().mean(),
+        }
+        self.log_dict(values)
+
+    def _expect_convergence(self, solution: Solution) -> None:
+        if solution.converged is None or bool(solution.converged.all()):
+            return
+        message = (
+            f"{int((~solution.converged).sum())} of {len(solution.converged)} images did not reach "
+            f"the equilibrium: residual {float(solution.residual.max()):.1e} after "
+            f"{int(solution.iterations.max())} iterations. Raise model.max_iterations or model.tol."
+        )
+        if self.strict:
+            raise ConvergenceError(message)
+        warnings.warn(message, stacklevel=2)
