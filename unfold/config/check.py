@@ -10,7 +10,7 @@ from unfold.config.explain import unknown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of
 from unfold.config.plan import Component
-from unfold.config.problems import Problem, shown
+from unfold.config.problems import UNKNOWN, Problem, shown
 from unfold.config.read import Mismatch, describe, read
 from unfold.config.schema import GROUPS, Settings, Trainable
 from unfold.config.signature import admits, parameters
@@ -72,6 +72,9 @@ class _Reader(NamedTuple):
     def report(self, key: str, value: object, text: str) -> None:
         typed = any(key.startswith(key_of(word)) for word in self.job.overrides if "." in word)
         place = "" if typed else where(key, self.job.choices, self.job.folders)
+        if value is UNKNOWN:  # told already, and no second time
+            self.problems.append(Problem(key, None, ""))
+            return
         given = None if isinstance(value, Mapping) else shown(value)
         self.problems.append(Problem(key, given, f"{text}{place}"))
 
@@ -95,10 +98,8 @@ class _Reader(NamedTuple):
         if not isinstance(values, Mapping):
             self.report(path, values, "a block of keys is expected.")
             return kind()
-        before = len(self.problems)
-        arguments = self.arguments(kind, values, path)
         try:
-            return kind(**arguments) if len(self.problems) == before else kind()
+            return kind(**self.arguments(kind, values, path))
         except ConfigError as error:
             key, _, text = str(error).partition(": ")
             self.problems.append(Problem(key, None, text))
@@ -128,19 +129,19 @@ class _Reader(NamedTuple):
             return read(value, annotation, path, self.component)
         except Mismatch as mismatch:
             self.report(mismatch.path, mismatch.value, f"{mismatch.expected} is expected.")
-            return None
+            return UNKNOWN
 
     def component(self, node: Mapping[str, Any], annotation: Any, path: str) -> Any:
         """The plan of a node with a `_target_`."""
         target = node["_target_"]
         if not isinstance(target, str):
             self.report(f"{path}._target_", target, "a module path with a class name is expected.")
-            return None
+            return UNKNOWN
         try:
             found = resolve(target, self.job.trust)
         except ConfigError as error:
             self.report(f"{path}._target_", target, str(error))
-            return None
+            return UNKNOWN
         is_partial = node.get("_partial_", False) is True
         if not is_partial and not admits(annotation, found):
             raise Mismatch(describe(annotation), path, found.__name__)
@@ -150,7 +151,7 @@ class _Reader(NamedTuple):
     def arguments(
         self, kind: type, values: Mapping[str, Any], path: str, is_partial: bool = False
     ) -> dict[str, Any]:
-        """The arguments of a class, each read by its annotation."""
+        """The arguments of a class, each read by its annotation; wrong ones are left out."""
         known = parameters(kind)
         dot = f"{path}." if path else ""
         for key in values:
@@ -161,11 +162,12 @@ class _Reader(NamedTuple):
                 if parameter.default is parameter.empty and name not in values:
                     text = f"must be given: {kind.__name__} needs it. Write {dot}{name}=VALUE."
                     self.problems.append(Problem(f"{dot}{name}", None, text))
-        return {
+        found = {
             key: self.value(value, known[key].annotation, f"{dot}{key}")
             for key, value in values.items()
             if key in known
         }
+        return {key: value for key, value in found.items() if value is not UNKNOWN}
 
     def _unknown(self, key: str, known: Sequence[str]) -> str:
         if key.rpartition(".")[2].startswith("_"):

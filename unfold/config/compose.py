@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unfold.config import options
 from unfold.config.explain import explain
 from unfold.config.locate import configs_folder
-from unfold.config.overrides import Arguments, parse_arguments, sift, trusted
+from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
 from unfold.config.problems import UNKNOWN, Problem
 from unfold.config.sweep import expand, is_sweep, with_preset
 
@@ -114,42 +114,35 @@ def _tolerant(
     folders = (configs_folder(), *arguments.config_dirs)
     while True:
         try:
-            return _compose(rest, arguments), problems
+            return _compose(rest, arguments.config_dirs), problems
         except Exception as error:
             if os.environ.get("UNFOLD_DEBUG") == "1":
                 raise
             problem, culprit = explain(error, rest, folders)
+            problems.append(problem)
             if culprit is None:
-                return None, [*problems, problem]
+                return None, problems
             rest.remove(culprit)
-            if (longer := _accepted(culprit, problem, rest, arguments)) is not None:
-                rest.append(longer)
-            else:
-                problems.append(problem)
 
 
-def _compose(overrides: Sequence[str], arguments: Arguments) -> DictConfig:
-    paths = ",".join(f'"file://{folder}"' for folder in arguments.config_dirs)
+def _compose(overrides: Sequence[str], own: Sequence[Path]) -> DictConfig:
+    folders = (configs_folder(), *own)
+    words = [_forced(word, folders) for word in overrides]
+    paths = ",".join(f'"file://{folder}"' for folder in own)
     search = [f"hydra.searchpath=[{paths}]"] if paths else []
-    return hydra.compose("train", [*overrides, *search], return_hydra_config=True)
+    return hydra.compose("train", [*words, *search], return_hydra_config=True)
 
 
-def _accepted(
-    culprit: str, problem: Problem, rest: Sequence[str], arguments: Arguments
-) -> str | None:
-    """The override with `++`, where the component has the argument though its file does not."""
-    from unfold.config.targets import accepts
+def _forced(word: str, folders: Sequence[Path]) -> str:
+    """An override that Hydra takes though no file has its key: `check` knows better what exists.
 
-    parent, _, leaf = problem.key.rpartition(".")
-    if not parent or culprit.startswith(("+", "~")) or not problem.text.startswith("unknown key"):
-        return None
-    try:
-        node = OmegaConf.select(_compose(rest, arguments), parent)
-    except Exception:  # another mistake is in the way, and is reported by itself
-        return None
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    known = isinstance(target, str) and accepts(target, leaf, trusted(rest))
-    return f"++{culprit}" if known else None
+    A file may leave out an argument that its class has, and `trainable.constrain` takes any name.
+    """
+    bare = word.lstrip("+")
+    key = key_of(word)
+    if word.startswith("~") or "@" in key or key.startswith("hydra"):
+        return word
+    return bare if options.names(key, folders) else f"++{bare}"
 
 
 def _plain(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:

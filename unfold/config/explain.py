@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra.errors import ConfigCompositionException, MissingConfigException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import MissingConfigException
 
 from unfold.config import options
 from unfold.config.overrides import key_of
@@ -22,57 +20,31 @@ class Explained(NamedTuple):
 
 
 def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> Explained:
-    """Name the key, the value, what is allowed, and the nearest name."""
+    """Name the key, the value, what is allowed, and the nearest name.
+
+    Args:
+        error: what Hydra raised.
+        overrides: the words that were composed.
+        folders: of the options.
+    """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return _missing_option(error, overrides, folders)
-    cause = error.__cause__
-    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        return _unknown_key(cause, overrides, folders)
-    culprit = next((o for o in overrides if key_of(o) in str(error)), None)
-    culprit = culprit or next((o for o in overrides if _no_option(o, folders)), None)
-    text = options.first_line(error)
-    if culprit is not None and _no_option(culprit, folders):
-        group, _, value = culprit.lstrip("+").partition("=")
-        text = f"no such option. Allowed: {listing(options.names(group, folders))}."
-        return Explained(Problem(group, value, text), culprit)
+        group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
+        culprit = next((o for o in overrides if key_of(o) == group), None)
+        allowed = error.options or options.names(group, folders)
+        return Explained(_no_option(group or "configuration", name, allowed), culprit)
+    for word in overrides:
+        key, value = key_of(word), word.partition("=")[2]
+        allowed = options.names(key, folders)
+        if allowed and value not in allowed and not word.startswith("~"):
+            return Explained(_no_option(key, value, allowed), word)
+    text = options.first_line(error.__cause__ or error)
+    culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Explained(Problem(culprit or "configuration", None, text), culprit)
 
 
-def _no_option(override: str, folders: Sequence[Path]) -> bool:
-    """Whether a group is given something that is not the name of an option."""
-    group, _, value = override.lstrip("+").partition("=")
-    allowed = options.names(group, folders)
-    return bool(allowed) and value not in allowed
-
-
-def _missing_option(
-    error: MissingConfigException, overrides: Sequence[str], folders: Sequence[Path]
-) -> Explained:
-    group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
-    allowed = list(error.options or options.names(group, folders))
-    culprit = next((o for o in overrides if key_of(o) == group), None)
-    near = nearest(name, allowed)
-    sentence = f"no such option{near}{'' if near else '.'} Allowed: {listing(allowed)}."
-    return Explained(Problem(group or "config", name, sentence), culprit)
-
-
-def _unknown_key(
-    cause: OmegaConfBaseException, overrides: Sequence[str], folders: Sequence[Path]
-) -> Explained:
-    full_key = str(cause.full_key or "")
-    culprit = next((o for o in overrides if _names(key_of(o), full_key)), None)
-    value = culprit.partition("=")[2] if culprit else None
-    node = cause.parent_node
-    if not isinstance(node, DictConfig):
-        return Explained(Problem(full_key, value, options.first_line(cause)), culprit)
-    # At the top the groups that have no key of their own (experiment) may be named as well.
-    extra = options.groups(folders) if "." not in full_key else []
-    known = sorted({str(key) for key in node if key not in ("_target_", "hydra")} | set(extra))
-    return Explained(Problem(full_key, value, unknown(full_key, known, folders)), culprit)
-
-
-def _names(key: str, full_key: str) -> bool:
-    return key == full_key or key.startswith(f"{full_key}.")
+def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+    near = nearest(name, allowed) or "."
+    return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
 
 
 def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str:
@@ -82,4 +54,4 @@ def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str
     belongs = options.owners(group, rest, folders) if rest else []
     if belongs and not near.startswith(f", did you mean '{rest[-1]}'"):
         near = f", '{rest[-1]}' belongs to {' and '.join(belongs[:3])}."
-    return f"unknown key{near}{'' if near else '.'} Allowed: {listing(known)}."
+    return f"unknown key{near or '.'} Allowed: {listing(known)}."

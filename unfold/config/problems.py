@@ -34,6 +34,8 @@ def shown(value: object) -> str:
         text = "null"
     elif isinstance(value, str):
         text = value if value and value == value.strip() else repr(value)
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(map(shown, value))}]"
     else:
         text = str(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
@@ -46,8 +48,8 @@ def as_problem(error: ConfigError) -> Problem:
 
 
 def distinct(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, each once, in order."""
-    return list(dict.fromkeys(problems))
+    """The problems, each once, in order; those without a text were told elsewhere."""
+    return [problem for problem in dict.fromkeys(problems) if problem.text]
 
 
 def refuse(problems: Sequence[Problem]) -> None:

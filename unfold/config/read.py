@@ -42,7 +42,7 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
         Mismatch: the value does not fit; says where and what is expected.
     """
     if value is UNKNOWN:
-        return value
+        raise Mismatch(describe(annotation), path, value)
     if isinstance(value, Mapping) and "_target_" in value:
         return visit(value, annotation, path)
     origin = get_origin(annotation)

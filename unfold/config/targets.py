@@ -145,11 +145,3 @@ def public(module: ModuleType) -> list[str]:
     """The public classes that a module defines."""
     members = inspect.getmembers(module, inspect.isclass)
     return [n for n, c in members if c.__module__ == module.__name__ and not n.startswith("_")]
-
-
-def accepts(target: str, argument: str, trust: Sequence[str] = ()) -> bool:
-    """Whether the class has this argument; not so where it cannot be resolved."""
-    try:
-        return argument in inspect.signature(resolve(target, trust)).parameters
-    except (ConfigError, ValueError):
-        return False

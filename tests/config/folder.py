@@ -1,0 +1,62 @@
+"""A folder of configuration files that stands for the packaged one, whatever others add."""
+
+import shutil
+from pathlib import Path
+
+from unfold.config.build import verify
+from unfold.config.check import Checked
+from unfold.config.compose import compose
+from unfold.config.locate import configs_folder
+from unfold.errors import ConfigError
+
+OWN = ("trainer", "logger", "optimizer", "scheduler", "trainable", "experiment", "sweep")
+
+FILES = {
+    "algo/pgd.yaml": "_target_: unfold.algorithms.pgd.PGD\nstepsize: 1.0\n",
+    "algo/admm.yaml": "_target_: unfold.algorithms.admm.ADMM\nstepsize: 1.0\nbeta: 1.0\n",
+    "prior/dncnn.yaml": (
+        "_target_: unfold.priors.pnp.PnP\nsigma: 0.05\n"
+        "denoiser: {_target_: unfold.denoisers.dncnn.DnCNN, channels: 1, depth: 2, width: 4}\n"
+    ),
+    "physics/motion_blur.yaml": (
+        "_target_: unfold.physics.denoising.Denoising\n"
+        "noise: {_target_: unfold.physics.noise.Gaussian, sigma: 0.1}\n"
+    ),
+    "fidelity/l2.yaml": "_target_: unfold.fidelities.l2.L2\n",
+    "model/unfolded.yaml": (
+        "_target_: unfold.models.unfolded.Unfolded\niterations: 2\n"
+        "backward: {_target_: unfold.models.unfolded.Full}\n"
+    ),
+    "model/deq.yaml": "_target_: unfold.models.deq.DEQ\ntol: 1e-3\nmax_iterations: 5\n",
+    # Nothing of data and evaluation is needed to check a configuration: any component stands in.
+    "data/embedded.yaml": "_target_: unfold.training.settings.NoLog\n",
+    "evaluation/across_operators.yaml": "_target_: unfold.training.settings.NoLog\n",
+    "loss/mse.yaml": "_target_: torch.nn.MSELoss\n",
+    "metrics/image.yaml": "loss: {_target_: torch.nn.L1Loss}\n",
+}
+
+
+def make_folder(folder: Path) -> Path:
+    """The real main file and training groups, and small stand-ins for everything else."""
+    real = configs_folder()
+    shutil.copy(real / "train.yaml", folder / "train.yaml")
+    for group in OWN:
+        shutil.copytree(real / group, folder / group)
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def checked(*words: str) -> list[Checked]:
+    """The checked jobs of a command line."""
+    return verify(compose(list(words)))
+
+
+def refusal(*words: str) -> str:
+    """The message with which a command line is refused."""
+    try:
+        checked(*words)
+    except ConfigError as error:
+        return str(error)
+    return "accepted"
