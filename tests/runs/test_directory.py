@@ -1,0 +1,127 @@
+import os
+
+import pytest
+
+from unfold.errors import ConfigError, NonFiniteError, RunError
+from unfold.runs import files, status
+from unfold.runs.directory import claim, move_to_attempts
+from unfold.runs.lock import RANK_VARIABLE, Lock
+from unfold.runs.sources import differing, source_hashes
+
+
+def compute(directory, *, rerun=False, scores=None, content=None):
+    """A run that writes what a run writes; returns what it was asked to do."""
+    with claim(directory, rerun=rerun) as run:
+        if run.plan != "finished":
+            files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
+            files.write_json(directory / "results.json", scores or {"psnr": 30.0})
+            files.write_text(directory / "content", content or "first")
+    return run
+
+
+def interrupt(directory, *, with_checkpoint):
+    """A run whose process died: its status says running."""
+    files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
+    status.write(directory, status.start())
+    if with_checkpoint:
+        files.write_text(directory / "checkpoints/last.ckpt", "weights")
+
+
+def test_a_new_run_is_finished_once(tmp_path):
+    assert compute(tmp_path / "run").plan == "new"
+    state = status.read(tmp_path / "run")
+    assert (state.state, state.pid, state.resumed) == ("finished", os.getpid(), 0)
+    again = compute(tmp_path / "run", content="second")
+    assert again.plan == "finished"
+    assert again.results() == {"psnr": 30.0}
+    assert (tmp_path / "run/content").read_text() == "first"
+
+
+def test_a_rerun_moves_the_former_content_away(tmp_path):
+    for content in ("first", "second", "third"):
+        assert compute(tmp_path / "run", rerun=content != "first", content=content).plan == "new"
+    assert (tmp_path / "run/content").read_text() == "third"
+    assert (tmp_path / "run/attempts/1/content").read_text() == "first"
+    assert (tmp_path / "run/attempts/2/content").read_text() == "second"
+    assert (tmp_path / "run/attempts/2/status.json").exists()
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
+    interrupt(tmp_path / "run", with_checkpoint=True)
+    run = compute(tmp_path / "run")
+    assert (run.plan, run.checkpoint) == ("resume", tmp_path / "run/checkpoints/last.ckpt")
+    assert status.read(tmp_path / "run").resumed == 1
+
+
+def test_an_interrupted_run_without_a_checkpoint_starts_again(tmp_path):
+    interrupt(tmp_path / "run", with_checkpoint=False)
+    assert compute(tmp_path / "run").plan == "new"
+
+
+def test_a_failure_is_recorded_with_its_reason_and_raised(tmp_path):
+    with pytest.raises(NonFiniteError), claim(tmp_path / "run", rerun=False):
+        assert status.read(tmp_path / "run").state == "running"
+        raise NonFiniteError("the loss is nan at step 3.")
+    state = status.read(tmp_path / "run")
+    assert (state.state, state.reason) == ("failed", "NonFiniteError: the loss is nan at step 3.")
+    assert RANK_VARIABLE not in os.environ
+    assert compute(tmp_path / "run").plan == "new", "a failed run can be repeated as it stands"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_is_stopped_does_not_look_finished(tmp_path, error):
+    with pytest.raises(error), claim(tmp_path / "run", rerun=False):
+        raise error
+    assert status.read(tmp_path / "run").state == "failed"
+
+
+def test_a_run_made_by_other_code_names_the_files(tmp_path):
+    compute(tmp_path / "run")
+    sources = {**source_hashes(), "models/deq.py": "0", "gone.py": "1"}
+    files.write_json(tmp_path / "run/provenance.json", {"sources": sources})
+    message = r"2 files differ: gone\.py, models/deq\.py\. Add rerun=true"
+    with pytest.raises(ConfigError, match=message):
+        compute(tmp_path / "run")
+    assert status.read(tmp_path / "run").state == "finished", "the run itself is untouched"
+    assert compute(tmp_path / "run", rerun=True).plan == "new"
+
+
+def test_a_checkpoint_of_other_code_is_not_continued(tmp_path):
+    interrupt(tmp_path / "run", with_checkpoint=True)
+    files.write_json(tmp_path / "run/provenance.json", {"sources": {"gone.py": "1"}})
+    with pytest.raises(ConfigError, match=r"was made by other code"):
+        compute(tmp_path / "run")
+
+
+def test_two_starts_of_one_configuration_do_not_meet(tmp_path):
+    with claim(tmp_path / "run", rerun=False):
+        for rerun in (False, True):
+            with pytest.raises(RunError, match="is being written by"):
+                compute(tmp_path / "run", rerun=rerun)
+    assert status.read(tmp_path / "run").state == "finished"
+
+
+def test_a_rank_neither_locks_nor_writes(tmp_path, monkeypatch):
+    lock = Lock(tmp_path / ".lock")
+    lock.acquire()
+    monkeypatch.setenv(RANK_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with claim(tmp_path, rerun=True) as run:
+        assert run.is_rank
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    lock.release()
+
+
+def test_a_damaged_status_is_said(tmp_path):
+    files.write_json(tmp_path / "run/status.json", {"state": "finished"})
+    with pytest.raises(RunError, match=r"status\.json lacks 'reason'\. Repeat the run"):
+        compute(tmp_path / "run")
+
+
+def test_there_is_nothing_to_move_in_an_empty_run(tmp_path):
+    assert move_to_attempts(tmp_path) is None
+
+
+def test_files_that_differ_are_listed_in_order():
+    assert differing(dict(source_hashes())) == []
+    assert differing({}) == sorted(source_hashes())

@@ -1,0 +1,89 @@
+import copy
+
+import pytest
+
+from unfold.errors import ConfigError
+from unfold.runs.identity import LEFT_OUT, directory_for, identity, slug
+
+CONFIG = {
+    "algo": {"_target_": "unfold.algorithms.pgd.PGD", "stepsize": 1.0},
+    "data": {"root": "/here", "workers": 0, "crop": 64},
+    "logger": {"_target_": "unfold.training.settings.CSV"},
+    "name": None,
+    "prior": {"weights": None},
+    "rerun": False,
+    "runs_dir": "runs",
+    "seed": 0,
+    "strict": False,
+    "trainer": {"max_steps": 10, "progress": True, "log_every": 10},
+    "trust": [],
+}
+CHOICES = {"algo": "pgd", "prior": "dncnn", "physics": "motion_blur", "model": "unfolded"}
+
+
+def changed(key: str, value: object) -> dict:
+    config = copy.deepcopy(CONFIG)
+    *parents, leaf = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    node[leaf] = value
+    return config
+
+
+def test_the_hash_is_the_same_on_every_machine_and_for_every_order():
+    assert identity(CONFIG, "abc") == "81167cc8"
+    assert identity(dict(reversed(CONFIG.items())), "abc") == identity(CONFIG, "abc")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 1), ("algo.stepsize", 1), ("trainer.max_steps", 11), ("data.crop", 32), ("x", None)],
+)
+def test_a_key_that_can_change_a_number_changes_the_hash(key, value):
+    if key == "algo.stepsize":
+        value = 0.9
+    assert identity(changed(key, value), "abc") != identity(CONFIG, "abc")
+
+
+@pytest.mark.parametrize("key", sorted(LEFT_OUT - {"schema_version"}))
+def test_a_key_that_cannot_change_a_number_does_not(key):
+    assert identity(changed(key, "else"), "abc") == identity(CONFIG, "abc")
+
+
+def test_other_images_are_another_run():
+    assert identity(CONFIG, "abc") != identity(CONFIG, "abd")
+
+
+def test_a_file_counts_by_its_content_not_its_date(tmp_path):
+    weights = tmp_path / "w.safetensors"
+    config = changed("prior.weights", str(weights))
+    missing = identity(config, "abc")
+    weights.write_bytes(b"1")
+    one = identity(config, "abc")
+    weights.write_bytes(b"2")
+    two = identity(config, "abc")
+    weights.write_bytes(b"1")
+    assert len({missing, one, two}) == 3
+    assert identity(config, "abc") == one
+
+
+def test_the_slug_reads_like_the_command():
+    assert slug(CHOICES, None) == "pgd-dncnn-motion_blur"
+    assert slug(CHOICES | {"model": "deq"}, "try.1") == "pgd-dncnn-motion_blur-deq-try.1"
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc", "a/b", "..", "a\0b", "~", "\n"])
+def test_a_name_stays_inside_the_folder_of_runs(name, tmp_path):
+    config = {**CONFIG, "name": name, "runs_dir": str(tmp_path / "runs")}
+    found = directory_for(config, CHOICES, "abc")
+    assert found.resolve().parent.parent == (tmp_path / "runs").resolve()
+    evil = directory_for(config, {**CHOICES, "algo": "../../../x"}, "abc")
+    assert evil.resolve().parent.parent == (tmp_path / "runs").resolve()
+
+
+def test_a_link_that_leads_out_is_refused(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/pgd-dncnn-motion_blur").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="leads out of"):
+        directory_for({**CONFIG, "runs_dir": str(tmp_path / "runs")}, CHOICES, "abc")

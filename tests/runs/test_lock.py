@@ -1,0 +1,67 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from unfold.errors import RunError
+from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent, rank
+
+HOLD = """
+import sys
+from pathlib import Path
+from unfold.runs.lock import Lock
+lock = Lock(Path(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(path):
+    """Another process that holds the lock until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_second_process_is_refused_and_told_who_has_it(tmp_path):
+    process = hold(tmp_path / ".lock")
+    with process, pytest.raises(RunError, match=f"is being written by process {process.pid} on "):
+        Lock(tmp_path / ".lock").acquire()
+
+
+def test_the_lock_ends_with_its_process_however_it_ends(tmp_path):
+    process = hold(tmp_path / ".lock")
+    process.kill()
+    process.communicate()
+    lock = Lock(tmp_path / ".lock")
+    lock.acquire()
+    lock.release()
+
+
+def test_a_released_lock_can_be_taken_again(tmp_path):
+    first, second = Lock(tmp_path / "a/.lock"), Lock(tmp_path / "a/.lock")
+    first.acquire()
+    with pytest.raises(RunError, match=f"process {os.getpid()}"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        Lock(tmp_path / "runs/.lock").acquire()
+
+
+def test_ranks_write_under_the_lock_of_their_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv(RANK_VARIABLE, str(tmp_path))
+    assert not belongs_to_parent(tmp_path), "the first process holds the lock itself"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert belongs_to_parent(tmp_path)
+    assert not belongs_to_parent(tmp_path / "other")
+    assert rank() == 1
