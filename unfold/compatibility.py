@@ -30,7 +30,5 @@ def _check(
 
 
 def _subclasses(base: type) -> list[Any]:
-    found: list[Any] = []
-    for child in base.__subclasses__():
-        found += [child, *_subclasses(child)]
-    return found
+    children: list[Any] = base.__subclasses__()
+    return [c for child in children for c in (child, *_subclasses(child))]

@@ -80,7 +80,9 @@ class Interval(Constraint):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"An interval needs finite low < high, got [{self.low}, {self.high}].")
+            raise ConfigError(
+                f"An interval needs finite low < high, got [{self.low}, {self.high}]."
+            )
 
     def holds(self, value: Tensor) -> bool:
         return bool(((value >= self.low) & (value <= self.high)).all())

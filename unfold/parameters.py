@@ -135,7 +135,12 @@ class ParameterGroup(nn.Module):
     """
 
     def __init__(
-        self, recipe: Recipe, plans: Mapping[str, Plan], untied: set[str], iterations: int, path: str
+        self,
+        recipe: Recipe,
+        plans: Mapping[str, Plan],
+        untied: set[str],
+        iterations: int,
+        path: str,
     ) -> None:
         super().__init__()
         self.recipe = _without_networks(recipe)

@@ -33,7 +33,7 @@ class Problem:
     @property
     def norm_squared(self) -> PerImage:
         """‖A‖² per image; computed once per operator."""
-        return self.f.operator.norm_squared
+        return self.f.operator.norm_squared.to(self.y.device)
 
     def A(self, x: Image) -> Measurement:
         """Ax."""

@@ -70,7 +70,9 @@ class Draws:
         ]
         return torch.from_numpy(np.stack(rows)).to(device=self.device, dtype=self.dtype)
 
-    def uniform(self, name: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
+    def uniform(
+        self, name: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0
+    ) -> Tensor:
         """(B, *shape), uniform on [low, high)."""
         return self.each(name, lambda g, _: np.asarray(g.uniform(low, high, tuple(shape))))
 

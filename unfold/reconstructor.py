@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.compatibility import check_needs
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
-from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Solution, Steps
-from unfold.parameters import Choice, ParameterGroup, Scales, make_groups
+from unfold.parameters import Choice, Scales, make_groups
 from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
@@ -74,7 +73,7 @@ class Reconstructor(nn.Module):
 
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""
-        scales = _scales(operator)
+        scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales))
         count = self.model.count or 1
         varies = self.algo.varies or self.prior.varies
@@ -116,7 +115,7 @@ def _ignores_lambda(prior: Prior) -> str:
     return f"prior {type(prior).__name__} takes no weight, so λ drops out"
 
 
-def _scales(operator: Operator) -> Scales:
+def _scales(operator: Operator, y: Measurement) -> Scales:
     """What a value relative to ‖A‖ is multiplied by, (B, 1, 1, 1)."""
-    squared = operator.norm_squared.reshape(-1, 1, 1, 1)
+    squared = operator.norm_squared.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared)}

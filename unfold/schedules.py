@@ -7,7 +7,7 @@ from unfold.errors import ConfigError
 
 
 class Schedule(ABC):
-    """A number for every iteration k = 0, 1, 2, …"""
+    """A number for every iteration, counted from k = 0."""
 
     @abstractmethod
     def at(self, k: int) -> float:

@@ -33,13 +33,15 @@ def map_tensors(f: Callable[[Tensor], Tensor], tree: T) -> T:
         result = f(tree)
     elif isinstance(tree, tuple):
         items = [map_tensors(f, item) for item in tree]
-        result = type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+        if any(new is not old for new, old in zip(items, tree, strict=True)):
+            result = type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
     elif is_dataclass(tree) and not isinstance(tree, type):
         old = {field.name: getattr(tree, field.name) for field in fields(tree) if field.init}
         new = {name: map_tensors(f, value) for name, value in old.items()}
         changed = {name: value for name, value in new.items() if value is not old[name]}
         result = replace(tree, **changed) if changed else tree
-    return result
+    rebuilt: T = result
+    return rebuilt
 
 
 def with_tensors(tree: T, values: list[Tensor]) -> T:
@@ -85,5 +87,6 @@ def batched_inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def batched_norm(t: Tensor) -> Tensor:
-    """(B,): the Euclidean norm of each sample; it does not overflow before the values do."""
-    return torch.linalg.vector_norm(t.flatten(1), dim=1)
+    """(B,): the Euclidean norm of each sample; infinite where its square overflows."""
+    norm: Tensor = torch.linalg.vector_norm(t.flatten(1), dim=1)
+    return norm

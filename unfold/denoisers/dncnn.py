@@ -1,6 +1,7 @@
 """DnCNN, a plain chain of convolutions that predicts the noise."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ def chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
     """`depth` 3×3 convolutions with ReLU between them; the last starts near zero."""
     widths = [inputs, *[width] * (depth - 1), outputs]
     layers: list[nn.Module] = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in pairwise(widths):
         convolution = nn.Conv2d(a, b, 3, padding=1)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         assert convolution.bias is not None
@@ -42,14 +43,14 @@ class DnCNN(Denoiser):
     reconstruction; R starts near zero, so that D starts near the identity.
 
     Args:
-        channels: C of the images, 1 or 3 mostly.
+        channels: C of the images, 1 for gray and 3 for colour.
         depth: convolutions; 17 in the paper, 7 here by default.
         width: features; 64 in the paper, 32 here by default.
 
     Source: Zhang et al., Beyond a Gaussian denoiser, TIP 26 (2017), section III.
     """
 
-    def __init__(self, channels: int = 1, depth: int = 7, width: int = 32) -> None:
+    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
         check_size("DnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
@@ -79,7 +80,7 @@ class ConditionalDnCNN(Denoiser):
 
     uses_sigma = True
 
-    def __init__(self, channels: int = 1, depth: int = 7, width: int = 32) -> None:
+    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
         check_size("ConditionalDnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width

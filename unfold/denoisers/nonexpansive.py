@@ -1,6 +1,7 @@
 """A network that is firmly nonexpansive by construction, for equilibria."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,8 @@ def lipschitz_bound(weight: Tensor, squarings: int = 6) -> Tensor:
         size = torch.linalg.matrix_norm(gram, keepdim=True)
         gram, logarithm = gram / size, 2 * logarithm + size.log()
     largest = (logarithm / 2 ** (squarings + 1)).amax().exp()
-    return largest / math.cos(math.pi / GRID) ** 2
+    bound: Tensor = largest / math.cos(math.pi / GRID) ** 2
+    return bound
 
 
 def max_min(x: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ class NonexpansiveDnCNN(Denoiser):
     Imaging Sci. 14 (2021), section 3 (D = ½(I + Q), Q nonexpansive).
     """
 
-    def __init__(self, channels: int = 1, depth: int = 7, width: int = 32, c: float = 0.98) -> None:
+    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32, c: float = 0.98) -> None:
         if not 0 < c < 1:
             raise ConfigError(f"NonexpansiveDnCNN.c = {c}: must be in (0, 1).")
         if width < 2 or width % 2:
@@ -93,7 +95,7 @@ class NonexpansiveDnCNN(Denoiser):
         super().__init__()
         self.channels, self.c = channels, c
         widths = [channels, *[width] * (depth - 1), channels]
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.layers = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1) for a, b in pairs])
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
@@ -116,7 +118,9 @@ class NonexpansiveDnCNN(Denoiser):
 class _Prepared(Denoiser):
     """`NonexpansiveDnCNN` with its weights normalised; holds tensors, owns no parameter."""
 
-    def __init__(self, channels: int, c: float, weights: list[Tensor], biases: list[Tensor]) -> None:
+    def __init__(
+        self, channels: int, c: float, weights: list[Tensor], biases: list[Tensor]
+    ) -> None:
         super().__init__()
         self.channels, self.c = channels, c
         self.kernels = list(zip(weights, biases, strict=True))

@@ -105,7 +105,9 @@ class ImageMetrics:
 
     def _prepare(self, x: Image) -> Image:
         x = x.abs() if x.is_complex() else x
-        return x[..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border]
+        return x[
+            ..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border
+        ]
 
     def _one_by_one(self, metric: Any, a: Image, b: Image) -> PerImage:
         values = []

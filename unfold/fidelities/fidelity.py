@@ -18,7 +18,7 @@ class Fidelity(ABC):
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
-    """What algorithms may ask of f = d(A·, y) or of d: `grad`, `prox` (of f), `prox_conj` (of d)."""
+    """What algorithms may ask for: `grad` and `prox` of f = d(A·, y), `prox_conj` of d."""
 
     @abstractmethod
     def value(self, v: Measurement, y: Measurement) -> PerImage:

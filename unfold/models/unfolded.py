@@ -44,7 +44,9 @@ class Checkpoint(UnfoldedBackward):
         def on_tensors(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(tensors(step(with_tensors(state, list(values)))))
 
-        kept = checkpoint(on_tensors, *tensors(state), use_reentrant=False, preserve_rng_state=False)
+        kept = checkpoint(
+            on_tensors, *tensors(state), use_reentrant=False, preserve_rng_state=False
+        )
         return with_tensors(state, list(kept))
 
 

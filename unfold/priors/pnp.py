@@ -17,6 +17,7 @@ class PnP(Prior):
     Args:
         denoiser: D, a network.
         sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
+        weights: where the weights of D were taken from; None if it is untrained.
 
     Source: Venkatakrishnan, Bouman and Wohlberg, Plug-and-play priors, GlobalSIP 2013.
     """
@@ -26,6 +27,7 @@ class PnP(Prior):
 
     denoiser: Denoiser
     sigma: Scalar = param(0.05, nonnegative)
+    weights: str | None = None
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """D(v, σ); `weight` is not used."""

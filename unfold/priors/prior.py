@@ -67,4 +67,6 @@ DESCRIPTION: Mapping[str, str] = {
 
 def lacks(owner: object, what: str) -> str:
     """The beginning of the message that something is not there."""
-    return f"{type(owner).__name__} has no {DESCRIPTION[what].removeprefix('a ').removeprefix('an ')}."
+    return (
+        f"{type(owner).__name__} has no {DESCRIPTION[what].removeprefix('a ').removeprefix('an ')}."
+    )

@@ -72,7 +72,9 @@ class Wavelet(Prior):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.family not in LOW_PASS:
-            raise ConfigError(f"Wavelet.family = {self.family!r}: must be one of {sorted(LOW_PASS)}.")
+            raise ConfigError(
+                f"Wavelet.family = {self.family!r}: must be one of {sorted(LOW_PASS)}."
+            )
         if self.levels < 1:
             raise ConfigError(f"Wavelet.levels = {self.levels}: must be at least 1.")
 

@@ -50,7 +50,9 @@ def implicit(T: Callable[[S], S], state: S, solve: Adjoint, report: BackwardRepo
         report: receives how the backward solve ended.
     """
     start, end = one_step(T, state)
-    outputs = _Implicit.apply(tensors(start), solve, report, *tensors(end))
+    outputs = _Implicit.apply(  # type: ignore[no-untyped-call]
+        tensors(start), solve, report, *tensors(end)
+    )
     return with_tensors(end, list(outputs))
 
 

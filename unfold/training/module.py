@@ -32,6 +32,7 @@ class Training(pl.LightningModule):
         metrics: of the validation images.
         seed: of every draw.
         strict: whether an equilibrium that was not reached in validation is an error.
+        log_every: steps between two rows of the log.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class Training(pl.LightningModule):
         metrics: ImageMetrics,
         seed: int,
         strict: bool = False,
+        log_every: int = 10,
     ) -> None:
         super().__init__()
         self.reconstructor = reconstructor
         self.physics, self.loss, self.metrics = physics, loss, metrics
         self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
-        self.seed, self.strict = seed, strict
+        self.seed, self.strict, self.log_every = seed, strict, log_every
         self.solution: Solution | None = None
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
@@ -60,7 +62,8 @@ class Training(pl.LightningModule):
         """Measure the images, reconstruct them, compare."""
         self.solution, loss = self._compare(batch, "train")
         if self._logs_now():
-            self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.images))
+            n = len(batch.images)
+            self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
             self._log_forward(self.solution)
         return loss
 
@@ -104,7 +107,7 @@ class Training(pl.LightningModule):
         }
 
     def _logs_now(self) -> bool:
-        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        return bool((self.global_step + 1) % self.log_every == 0)
 
     def _log_forward(self, solution: Solution) -> None:
         if solution.converged is None:

@@ -1,0 +1,70 @@
+"""Unfolded and deep-equilibrium networks for imaging inverse problems.
+
+Names load when they are first used, so that `import unfold` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unfold.algorithms.admm import ADMM as ADMM
+    from unfold.algorithms.pdhg import PDHG as PDHG
+    from unfold.algorithms.pgd import PGD as PGD
+    from unfold.builders import DEQ_builder as DEQ_builder
+    from unfold.builders import unfolded_builder as unfolded_builder
+    from unfold.denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
+    from unfold.denoisers.dncnn import DnCNN as DnCNN
+    from unfold.fidelities.l2 import L2 as L2
+    from unfold.models.classical import Classical as Classical
+    from unfold.models.deq import DEQ as DEQ
+    from unfold.models.unfolded import Unfolded as Unfolded
+    from unfold.physics.blur import Blur as Blur
+    from unfold.physics.blur import ValidBlur as ValidBlur
+    from unfold.physics.denoising import Denoising as Denoising
+    from unfold.physics.inpainting import Inpainting as Inpainting
+    from unfold.physics.super_resolution import SuperResolution as SuperResolution
+    from unfold.priors.pnp import PnP as PnP
+    from unfold.priors.tikhonov import Tikhonov as Tikhonov
+    from unfold.priors.tv import TV as TV
+    from unfold.priors.wavelet import Wavelet as Wavelet
+    from unfold.random import Draws as Draws
+    from unfold.reconstructor import Reconstructor as Reconstructor
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ADMM": "unfold.algorithms.admm",
+    "PDHG": "unfold.algorithms.pdhg",
+    "PGD": "unfold.algorithms.pgd",
+    "DEQ_builder": "unfold.builders",
+    "unfolded_builder": "unfold.builders",
+    "ConditionalDnCNN": "unfold.denoisers.dncnn",
+    "DnCNN": "unfold.denoisers.dncnn",
+    "L2": "unfold.fidelities.l2",
+    "Classical": "unfold.models.classical",
+    "DEQ": "unfold.models.deq",
+    "Unfolded": "unfold.models.unfolded",
+    "Blur": "unfold.physics.blur",
+    "ValidBlur": "unfold.physics.blur",
+    "Denoising": "unfold.physics.denoising",
+    "Inpainting": "unfold.physics.inpainting",
+    "SuperResolution": "unfold.physics.super_resolution",
+    "PnP": "unfold.priors.pnp",
+    "Tikhonov": "unfold.priors.tikhonov",
+    "TV": "unfold.priors.tv",
+    "Wavelet": "unfold.priors.wavelet",
+    "Draws": "unfold.random",
+    "Reconstructor": "unfold.reconstructor",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unfold' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,176 @@
+"""Baselines that cost nothing: back-projection, pseudo-inverse, and tuned total variation."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.evaluation.metrics import psnr
+from unfold.evaluation.settings import TunedTV
+from unfold.fidelities.l2 import L2
+from unfold.models.classical import Classical
+from unfold.models.model import Solution, Steps
+from unfold.physics.law import Measured, Physics
+from unfold.physics.operator import Operator
+from unfold.priors.tv import TV
+from unfold.problem import make_problem
+from unfold.random import Draws
+from unfold.tree import map_tensors
+from unfold.typing import Image
+
+VERSION = 1
+"""Part of every cache key: raise it where the baseline itself changes."""
+
+
+class Batch(NamedTuple):
+    """Images of one shape, with their names and their positions in the split."""
+
+    names: tuple[str, ...]
+    positions: tuple[int, ...]
+    images: Image
+
+
+def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[Batch]:
+    """Group consecutive images of one shape, at most `size` together."""
+    groups: list[list[int]] = []
+    for i, (_, image) in enumerate(images):
+        last = images[groups[-1][-1]][1] if groups else None
+        if last is not None and last.shape == image.shape and len(groups[-1]) < size:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [
+        Batch(tuple(images[i][0] for i in g), tuple(g), torch.stack([images[i][1] for i in g]))
+        for g in groups
+    ]
+
+
+def measure(physics: Physics, batch: Batch, seed: int, split: str) -> Measured:
+    """The measurements of a batch; its draws depend on the seed, the split and the image alone."""
+    return physics.measure(batch.images, Draws(seed, batch.positions, split))
+
+
+class Weighted(NamedTuple):
+    """The total-variation baseline of an operator and a noise.
+
+    weight: λ, the best on the validation images.
+    tried: (λ, mean PSNR) of all that were tried.
+    images: the reconstructions of the test images, in their order.
+    converged: whether each of them reached the gap.
+    """
+
+    weight: float
+    tried: tuple[tuple[float, float], ...]
+    images: tuple[Tensor, ...]
+    converged: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Computes total variation once for each operator, noise and data set.
+
+    Args:
+        settings: how the weight is tuned.
+        validation: named images to tune on.
+        test: named images to reconstruct.
+        fingerprint: of the data.
+        seed: of the draws.
+        cache: the folder of what was computed before.
+    """
+
+    settings: TunedTV
+    validation: Sequence[tuple[str, Tensor]]
+    test: Sequence[tuple[str, Tensor]]
+    fingerprint: str
+    seed: int
+    cache: Path
+
+    def total_variation(self, physics: Physics) -> Weighted:
+        """Read it from the cache, or tune and reconstruct."""
+        identity = (VERSION, self.settings, self.fingerprint, self.seed, physics)
+        key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
+        path = self.cache / f"tv-{key}.npz"
+        found = _read(path)
+        if found is None:
+            found = self._compute(physics)
+            _write(path, found)
+        return found
+
+    @torch.no_grad()
+    def _compute(self, physics: Physics) -> Weighted:
+        scores = torch.zeros(self.settings.count, dtype=torch.float64)
+        for batch in batches(self.validation):
+            y, operator = measure(physics, batch, self.seed, "validation")
+            scores += self._try_all(y, operator, batch.images)
+        scores /= len(self.validation)
+        weights = self.settings.weights
+        best = weights[int(scores.argmax())]
+        images: list[Tensor] = []
+        converged: list[bool] = []
+        for batch in batches(self.test):
+            y, operator = measure(physics, batch, self.seed, "test")
+            solution = total_variation(y, operator, torch.tensor([best]), self.settings)
+            images += list(solution.image)
+            assert solution.converged is not None
+            converged += solution.converged.tolist()
+        tried = tuple(zip(weights, scores.tolist(), strict=True))
+        return Weighted(best, tried, tuple(images), tuple(converged))
+
+    def _try_all(self, y: Tensor, operator: Operator, truth: Image) -> Tensor:
+        """The sum over the images of the PSNR of every weight: all are solved as one batch."""
+        count = self.settings.count
+        weights = torch.tensor(self.settings.weights).repeat(len(y))
+
+        def repeated(t: Tensor) -> Tensor:
+            return t.repeat_interleave(count, 0) if t.shape[0] == len(y) > 1 else t
+
+        wide, y = map_tensors(repeated, operator), y.repeat_interleave(count, 0)
+        solution = total_variation(y, wide, weights, self.settings)
+        truth = truth.repeat_interleave(count, 0)
+        return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
+
+
+def total_variation(y: Tensor, operator: Operator, weights: Tensor, settings: TunedTV) -> Solution:
+    """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
+
+    Args:
+        y: the measurements.
+        operator: A.
+        weights: λ of each image, or one for all, (B,) or (1,).
+        settings: the gap and the limit of iterations.
+    """
+    algorithm = AnalysisPDHG(ratio=0.03, lambda_reg=weights.reshape(-1, 1, 1, 1))
+    problem = make_problem(L2(), operator, y, TV())
+    model = Classical(settings.tol, settings.max_iterations)
+    return model.run(Steps([(algorithm, problem)]))
+
+
+def _read(path: Path) -> Weighted | None:
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        head = json.loads(str(file["head"]))
+        images = tuple(torch.from_numpy(file[f"image{i}"]) for i in range(head["count"]))
+    tried = tuple((float(a), float(b)) for a, b in head["tried"])
+    return Weighted(head["weight"], tried, images, tuple(head["converged"]))
+
+
+def _write(path: Path, found: Weighted) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {
+        "weight": found.weight,
+        "tried": found.tried,
+        "converged": found.converged,
+        "count": len(found.images),
+    }
+    arrays = {f"image{i}": image.numpy() for i, image in enumerate(found.images)}
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, head=np.array(json.dumps(head)), **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)

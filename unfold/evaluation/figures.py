@@ -1,0 +1,92 @@
+"""Figures: galleries, learned parameters, operators."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from torch import Tensor
+
+from unfold.evaluation.rows import Matrix
+
+if TYPE_CHECKING:
+    from unfold.evaluation.pipeline import Shown
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+ERROR_SCALE = 0.2
+"""The error that is shown in full intensity, of an image in [0, 1]."""
+
+
+def picture(image: Tensor) -> Any:
+    """An image as an array that matplotlib shows: gray (H, W) or colour (H, W, 3), in [0, 1]."""
+    values = image.abs() if image.is_complex() else image
+    array = values.detach().cpu().clamp(0, 1).numpy()
+    return array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+
+
+def psnr_text(image: Tensor, truth: Tensor) -> str:
+    """The PSNR on the range [0, 1], to print under a picture."""
+    error = float((image - truth).abs().square().mean())
+    return f"{-10 * np.log10(max(error, 1e-12)):.2f} dB"
+
+
+def gallery(shown: "Sequence[Shown]", path: Path) -> None:
+    """A row for each image: truth, measurement, total variation, ours, the error of ours."""
+    heads = ("truth", "measurement", "total variation", "ours", f"error, white = {ERROR_SCALE}")
+    size = (2.1 * len(heads), 2.45 * len(shown) + 0.3)
+    figure, axes = plt.subplots(len(shown), len(heads), figsize=size, squeeze=False)
+    for line, one in zip(axes, shown, strict=True):
+        error = (one.ours - one.truth).abs().mean(0, keepdim=True) / ERROR_SCALE
+        images = (one.truth, one.measurement, one.baseline, one.ours, error)
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+        line[0].set_ylabel(f"{one.condition.name}\nnoise {one.condition.noise}", fontsize=8)
+        line[0].set_xlabel(one.name, fontsize=8)
+        line[2].set_xlabel(psnr_text(one.baseline, one.truth), fontsize=8)
+        line[3].set_xlabel(psnr_text(one.ours, one.truth), fontsize=8)
+    for axis, head in zip(axes[0], heads, strict=True):
+        axis.set_title(head, fontsize=9)
+    _save(figure, path)
+
+
+def parameters_figure(parameters: Mapping[str, Tensor], path: Path) -> None:
+    """Every scalar per iteration; a tied one is a level line."""
+    columns = max(len(parameters), 1)
+    size = (2.6 * columns, 2.2)
+    figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False)
+    longest = max((v.numel() for v in parameters.values()), default=1)
+    for axis, (name, value) in zip(axes[0], parameters.items(), strict=False):
+        values = value.detach().cpu().double().numpy().reshape(-1)
+        line = np.full(max(longest, 2), values[0]) if values.size == 1 else values
+        axis.plot(np.arange(1, line.size + 1), line, marker="o" if values.size > 1 else "")
+        axis.set_title(f"{name}{'' if values.size > 1 else ' (tied)'}", fontsize=9)
+        axis.set_xlabel("iteration", fontsize=8)
+        axis.tick_params(labelsize=7)
+    _save(figure, path)
+
+
+def operators_figure(methods: Matrix, path: Path) -> None:
+    """PSNR by condition, a bar for total variation and one for ours."""
+    kept = [c for c in ("tv", "ours") if c in methods.columns]
+    positions = np.arange(len(methods.lines))
+    figure, axis = plt.subplots(figsize=(0.75 * len(positions) + 2, 3))
+    for i, method in enumerate(kept):
+        values = [cells[methods.columns.index(method)] for cells in methods.cells]
+        axis.bar(positions + 0.38 * i, values, 0.38, label=method)
+    figures = [cells[methods.columns.index(m)] for cells in methods.cells for m in kept]
+    axis.set_ylim(bottom=max(0.0, min(figures) - 3))
+    axis.set_xticks(positions + 0.19, methods.lines, rotation=40, ha="right", fontsize=7)
+    axis.set_ylabel("PSNR in dB", fontsize=8)
+    axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,77 @@
+"""What an evaluation leaves behind: rows, tables, figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from unfold.evaluation.figures import gallery, operators_figure, parameters_figure
+from unfold.evaluation.rows import (
+    Matrix,
+    Row,
+    mean,
+    pivot,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    from unfold.evaluation.pipeline import Shown
+
+
+def label(row: Row) -> str:
+    """The name of a condition: the operator and its noise."""
+    return f"{row.tested_on} ({row.noise})"
+
+
+def write_report(
+    directory: Path,
+    rows: Sequence[Row],
+    shown: "Sequence[Shown]",
+    parameters: Mapping[str, Tensor],
+    images: int,
+) -> dict[str, float]:
+    """Write everything, and return the main figures.
+
+    Args:
+        directory: the folder, made if missing.
+        rows: one per image, method and metric.
+        shown: images of every condition.
+        parameters: every scalar, () or (K,).
+        images: how many images the gallery of the trained operator shows.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_rows(directory / "rows.csv", rows)
+    methods = methods_table(rows)
+    (directory / "methods.md").write_text(to_markdown(methods), encoding="utf-8")
+    matrix = pivot([r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, "psnr")
+    (directory / "matrix.csv").write_text(to_csv(matrix), encoding="utf-8")
+    (directory / "matrix.md").write_text(to_markdown(matrix), encoding="utf-8")
+    (directory / "matrix.tex").write_text(to_latex(matrix), encoding="utf-8")
+    parameters_figure(parameters, directory / "parameters.png")
+    operators_figure(methods, directory / "operators.png")
+    if images and shown:
+        first = shown[0].condition
+        gallery([s for s in shown if s.condition == first][:images], directory / "gallery.png")
+        one_each = {s.condition.name + s.condition.noise: s for s in reversed(shown)}
+        gallery(list(reversed(one_each.values())), directory / "gallery_operators.png")
+    return main_figures(rows)
+
+
+def methods_table(rows: Sequence[Row]) -> Matrix:
+    """PSNR by condition and method."""
+    table = pivot(rows, label, lambda r: r.method, "psnr")
+    return replace(table, corner="psnr in dB")
+
+
+def main_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """The figures of the operator trained on, of ours and of the baseline, and their difference."""
+    first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
+    ours = [r for r in first if r.method == "ours"]
+    figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
+    tv = mean([r for r in first if r.method == "tv"], "psnr")
+    return figures | {"test/tv psnr": tv, "test/gain over tv": figures["test/psnr"] - tv}

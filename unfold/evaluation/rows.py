@@ -1,0 +1,138 @@
+"""Tidy results: one row per image, and the tables that are made of rows."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from unfold.errors import DataError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one image, and everything needed to know what it is.
+
+    Args:
+        run: the run directory's name.
+        trained_on: the choice of `physics` that the network was trained on.
+        tested_on: the name of the operator.
+        noise: the level of the noise.
+        method: `ours`, `tv`, `pseudo_inverse` or `back_projection`.
+        iterations: mean steps taken; 0 where the method does not iterate.
+        converged: whether the method reached its tolerance; empty where it has none.
+        image: the name of the image.
+        metric: psnr, ssim, …
+        value: the figure.
+    """
+
+    run: str
+    trained_on: str
+    tested_on: str
+    noise: str
+    method: str
+    iterations: int
+    converged: str
+    image: str
+    metric: str
+    value: float
+
+
+COLUMNS = tuple(f.name for f in fields(Row))
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as CSV; numbers keep all their digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(asdict(row) | {"value": repr(row.value)})
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read rows back.
+
+    Raises:
+        DataError: the file is not such a table.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    if found and set(found[0]) != set(COLUMNS):
+        raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
+    return [
+        Row(**(r | {"iterations": int(r["iterations"]), "value": float(r["value"])}))  # type: ignore[arg-type]
+        for r in found
+    ]
+
+
+def mean(rows: Iterable[Row], metric: str) -> float:
+    """The mean over the images; NaN where there are none."""
+    values = [row.value for row in rows if row.metric == metric]
+    return sum(values) / len(values) if values else float("nan")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Figures by two names.
+
+    Args:
+        corner: what the lines and the columns are.
+        lines: the names of the lines.
+        columns: the names of the columns.
+        cells: the figures, line by line.
+    """
+
+    corner: str
+    lines: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[float, ...], ...]
+
+
+def pivot(
+    rows: Sequence[Row], line: Callable[[Row], str], column: Callable[[Row], str], metric: str
+) -> Matrix:
+    """The mean of a metric by two functions of a row, in the order in which names appear."""
+    lines = tuple(dict.fromkeys(line(r) for r in rows))
+    columns = tuple(dict.fromkeys(column(r) for r in rows))
+    cells = tuple(
+        tuple(mean([r for r in rows if line(r) == a and column(r) == b], metric) for b in columns)
+        for a in lines
+    )
+    return Matrix("trained on \\ tested on", lines, columns, cells)
+
+
+def to_markdown(matrix: Matrix, digits: int = 2) -> str:
+    """The matrix as a Markdown table."""
+    head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
+    rule = "| --- |" + " ---: |" * len(matrix.columns)
+    body = [
+        f"| {name} | " + " | ".join(f"{v:.{digits}f}" for v in cells) + " |"
+        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
+    ]
+    return "\n".join((head, rule, *body)) + "\n"
+
+
+def to_latex(matrix: Matrix, digits: int = 2) -> str:
+    """The matrix as a LaTeX tabular, for `booktabs`."""
+
+    def safe(text: str) -> str:
+        return text.replace("\\", "$\\backslash$").replace("_", "\\_")
+
+    head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
+    body = [
+        " & ".join((safe(name), *(f"{v:.{digits}f}" for v in cells))) + r" \\"
+        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
+    ]
+    columns = "l" + "r" * len(matrix.columns)
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
+    return "\n".join((*lines, *body, r"\bottomrule", r"\end{tabular}")) + "\n"
+
+
+def to_csv(matrix: Matrix) -> str:
+    """The matrix as CSV, figures with all their digits."""
+    head = ",".join((matrix.corner, *matrix.columns))
+    body = [
+        ",".join((name, *(repr(v) for v in cells)))
+        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
+    ]
+    return "\n".join((head, *body)) + "\n"

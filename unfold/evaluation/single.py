@@ -1,0 +1,99 @@
+"""One image: measured and reconstructed, or reconstructed from a real measurement."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from unfold.data.reading import read_image
+from unfold.errors import DataError
+from unfold.evaluation.metrics import ImageMetrics
+from unfold.physics.law import Physics
+from unfold.random import Draws
+from unfold.reconstructor import Reconstructor
+
+
+@torch.no_grad()
+def reconstruct(
+    reconstructor: Reconstructor,
+    physics: Physics,
+    *,
+    image: Path | None,
+    measurement: Path | None,
+    channels: int,
+    multiple_of: int,
+    output: Path,
+    metrics: ImageMetrics,
+    seed: int,
+) -> dict[str, float]:
+    """Reconstruct one file and write the result as an image; an .npy file keeps all digits.
+
+    Args:
+        reconstructor: with its weights.
+        physics: the law; of a real measurement it must have one point.
+        image: an image whose measurement is simulated.
+        measurement: a real measurement, an image file or (C, H, W) in .npy.
+        channels: of the images.
+        multiple_of: a simulated image is cropped at the bottom and the right to such sides.
+        output: the file written.
+        metrics: of a simulated one.
+        seed: of the simulated draws.
+
+    Returns:
+        The metrics where the truth is known, and the steps taken.
+    """
+    reconstructor.eval()
+    if image is not None:
+        truth = _cropped(read_image(image, channels), multiple_of).unsqueeze(0)
+        y, operator = physics.measure(truth, Draws(seed, (0,), "reconstruct"))
+        solution = reconstructor.solve(y, operator)
+        figures = {name: float(v) for name, v in metrics(solution.image, truth).items()}
+        write_image(output.with_name(f"{output.stem}_measurement.png"), y[0])
+    else:
+        assert measurement is not None
+        y = read_measurement(measurement, channels).unsqueeze(0)
+        solution = reconstructor.solve(y, physics.operator_for(y))
+        figures = {}
+    write_image(output, solution.image[0])
+    return figures | {"iterations": float(solution.iterations[0])}
+
+
+def _cropped(image: Tensor, multiple: int) -> Tensor:
+    height, width = (side - side % multiple for side in image.shape[-2:])
+    if not height or not width:
+        raise DataError(f"The image is {tuple(image.shape[-2:])}; sides of {multiple} are needed.")
+    return image[..., :height, :width]
+
+
+def read_measurement(path: Path, channels: int) -> Tensor:
+    """A measurement: (C, H, W) or (H, W) of an .npy file as it is, an image file in [0, 1].
+
+    Raises:
+        DataError: the file cannot be read as that, or is not finite.
+    """
+    if path.suffix != ".npy":
+        return read_image(path, channels)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable .npy file ({error}).") from error
+    values = torch.as_tensor(np.asarray(array, dtype=np.float32))
+    values = values.unsqueeze(0) if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[0] != channels:
+        raise DataError(f"{path}: expected ({channels}, H, W) or (H, W), got {array.shape}.")
+    if not bool(values.isfinite().all()):
+        raise DataError(f"{path}: {int((~values.isfinite()).sum())} values are not finite.")
+    return values
+
+
+def write_image(path: Path, image: Tensor) -> None:
+    """Write (C, H, W), clipped to [0, 1], as an 8-bit image, or as it is in an .npy file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, image.cpu().numpy())
+        return
+    values = image.abs() if image.is_complex() else image
+    array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)).save(path)

@@ -1,0 +1,148 @@
+"""Weights on disk: training states of Lightning, and the safetensors file that is shared.
+
+A checkpoint is data: it is loaded with `weights_only`, and it never chooses what code runs.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unfold.errors import CheckpointError, listing
+
+WEIGHTS = "weights.safetensors"
+PREFIX = "reconstructor."
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes, and renames: a file is whole or it is not there.
+
+    Lightning's own writer goes through the temporary folder, which on another file system makes
+    the last step a copy that a kill can cut short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
+    """Write the weights of a reconstructor into a run directory, whole or not at all."""
+    path = directory / WEIGHTS
+    temporary = path.with_suffix(".tmp")
+    state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
+    save_file(state, temporary)
+    temporary.replace(path)
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a run directory that holds one.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file}: no such file of weights. A run writes it when its training ends; name a "
+            "finished run, or a .safetensors file."
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
+
+
+def load_weights(reconstructor: nn.Module, path: Path) -> None:
+    """Put the weights of a run into a reconstructor made from the same configuration.
+
+    Raises:
+        CheckpointError: they are missing, or belong to another architecture.
+    """
+    if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
+        return  # nothing was learned, so nothing was written
+    load_matching(reconstructor, read_weights(path), str(path))
+
+
+def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a state whose names and shapes are exactly those of the module.
+
+    Raises:
+        CheckpointError: names what is missing, what is too much, and what has another shape.
+    """
+    own = module.state_dict()
+    missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
+    shapes = [
+        f"{name} is {tuple(state[name].shape)}, {tuple(own[name].shape)} expected"
+        for name in sorted(own.keys() & state.keys())
+        if state[name].shape != own[name].shape
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
+            f"{_some(extra)}; of another shape: {'; '.join(shapes[:3]) or 'none'}."
+        )
+    module.load_state_dict(dict(state))
+
+
+def _some(names: Any) -> str:
+    chosen = sorted(names)
+    more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
+    return listing(chosen[:4]) + more
+
+
+def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
+    """Put trained weights into a denoiser, from a run or from a file of its own.
+
+    Raises:
+        CheckpointError: the file has no such network, one for each iteration, or another one.
+    """
+    state = read_weights(path)
+    prefix = "prior.denoiser."
+    inside = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    if any(name.partition(".")[0].isdigit() for name in inside):
+        raise CheckpointError(
+            f"{path}: this run has one network per iteration (trainable.untied), so there is no "
+            "single prior to take; train one with trainable.untied=[]."
+        )
+    load_matching(denoiser, inside or state, str(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A training state, without executing anything that it may contain.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds more than tensors and plain values.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+    return state
+
+
+def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:
+    """Put the weights of a training state into the reconstructor."""
+    state = read_checkpoint(path)["state_dict"]
+    own = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
+    load_matching(reconstructor, own, str(path))

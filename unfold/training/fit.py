@@ -1,0 +1,107 @@
+"""Fitting: Lightning's trainer around the module, and the best weights at the end."""
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+
+from unfold.errors import ConfigError, listing, nearest
+from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.training.checkpoint import load_checkpoint, save_weights
+
+if TYPE_CHECKING:
+    from unfold.training.module import Training
+    from unfold.training.settings import Log, TrainerSettings
+
+
+def fit(
+    training: "Training",
+    data: pl.LightningDataModule,
+    settings: "TrainerSettings",
+    log: "Log",
+    directory: Path,
+    *,
+    objective: str,
+    resume_from: Path | None = None,
+) -> dict[str, float]:
+    """Train, and leave the best weights in the reconstructor and in the run directory.
+
+    Args:
+        training: the module.
+        data: the images.
+        settings: how long, and on what.
+        log: where the curves go.
+        directory: of the run.
+        objective: the validation metric that chooses the best weights, `validation/psnr`.
+        resume_from: a training state to go on from.
+
+    Returns:
+        The best value of the objective, and the step it was reached at.
+    """
+    mode = objective_mode(objective, training.metrics.all_names)
+    best = ModelCheckpoint(
+        directory / "checkpoints",
+        filename="best",
+        monitor=objective,
+        mode=mode,
+        save_last=True,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+    reconstructor = training.reconstructor
+    if settings.channels_last:
+        reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reconstructor.half_precision = settings.precision == "bf16"
+    _quiet()
+    trainer = settings.build(directory, log, _callbacks(settings, log, best, directory))
+    trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
+    score = best.best_model_score
+    if trainer.is_global_zero:
+        load_checkpoint(reconstructor, Path(best.best_model_path))
+        save_weights(reconstructor, directory)
+    value = float(score) if score is not None else math.nan
+    return {f"best {objective}": value, "steps": float(trainer.global_step)}
+
+
+def objective_mode(objective: str, names: tuple[str, ...]) -> str:
+    """`max` or `min`, as the metric asks.
+
+    Raises:
+        ConfigError: no such metric is measured in validation.
+    """
+    allowed = [f"validation/{name}" for name in (*names, "loss")]
+    if objective not in allowed:
+        raise ConfigError(
+            f"objective = {objective}: not measured{nearest(objective, allowed)} "
+            f"Available: {listing(allowed)}."
+        )
+    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
+
+
+def _callbacks(
+    settings: "TrainerSettings", log: "Log", best: ModelCheckpoint, directory: Path
+) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = [best]
+    if settings.progress:
+        callbacks.append(RichProgressBar(leave=True))
+    if log.build(directory) is not None:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    return callbacks
+
+
+def _quiet() -> None:
+    """Silence what a user cannot act on: hardware greetings and advice on loader workers."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
