@@ -58,6 +58,7 @@ CASES = {
     "endless": (["trainer.max_steps=-1"], "trainer.max_epochs = null: needed where max_steps=-1"),
     "name": (["name=../../evil"], "name = ../../evil: must be 1 to 80 letters"),
     "dots": (["name=.."], "name = ..: must be 1 to 80 letters"),
+    "objective": (["objective=validation/pnsr"], "objective = validation/pnsr: is not measured, did you mean 'validation/psnr'?"),
     "schema": (["schema_version=0"], "schema_version = 0: this version of unfold reads 1"),
     "glob": (["trainable.learn=[algo.gamma]"], "'algo.gamma' matches nothing"),
     # words

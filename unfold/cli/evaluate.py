@@ -15,10 +15,10 @@ def evaluate_run(words: Sequence[str]) -> int:
     own = split(words, ("run",))
     reference = named_run(own, "evaluate")
     checked = configured(reference, own.overrides)
+    from unfold.cli.job import evaluate_parts
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.threads import set_threads
     from unfold.config.build import build
-    from unfold.evaluation.pipeline import evaluate
     from unfold.runs.lock import Lock
     from unfold.training.checkpoint import load_weights
 
@@ -30,15 +30,7 @@ def evaluate_run(words: Sequence[str]) -> int:
     lock.acquire()
     try:
         load_weights(parts.reconstructor, reference.path)
-        scores = evaluate(
-            parts.reconstructor,
-            parts.data,
-            parts.evaluation,
-            reference.path,
-            physics=parts.physics,
-            trained_on=reference.choices["physics"],
-            seed=checked.settings.seed,
-        )
+        scores = evaluate_parts(checked, parts, reference.path, reference.choices["physics"])
     finally:
         lock.release()
     scores_table(str(reference.path), scores)

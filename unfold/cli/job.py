@@ -12,6 +12,7 @@ from unfold.runs import files
 from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
 from unfold.runs.provenance import provenance
+from unfold.runs.reference import read_reference
 
 
 class Outcome(NamedTuple):
@@ -34,6 +35,8 @@ def run_job(checked: Checked) -> Outcome:
         UnfoldError: the configuration, the data, the training or the directory fails.
     """
     parts = build(checked)
+    if checked.settings.init_from is not None:
+        _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
     fingerprint = parts.data.fingerprint()
@@ -49,6 +52,12 @@ def run_job(checked: Checked) -> Outcome:
             files.write_json(run.path / "results.json", scores)
             scores_table(str(run.path), scores)
     return Outcome(run.path, scores, repeated=False)
+
+
+def _start_from(parts: Parts, run: str, runs_dir: str) -> None:
+    from unfold.training.checkpoint import load_weights
+
+    load_weights(parts.reconstructor, read_reference(run, runs_dir).path)
 
 
 def _processes(parts: Parts) -> int:
@@ -90,17 +99,41 @@ def _compute(checked: Checked, parts: Parts, run: Run) -> dict[str, float]:
         from unfold.training.fit import fit
 
         training = build_training(checked, parts)
-        scores |= fit(training, parts.data, parts.trainer, run.path, run.checkpoint)
+        scores |= fit(
+            training,
+            parts.data,
+            parts.trainer,
+            parts.log,
+            run.path,
+            objective=checked.settings.objective,
+            resume_from=run.checkpoint,
+        )
     if run.is_rank:  # the first process evaluates alone
         return scores
+    return scores | evaluate_parts(checked, parts, run.path, checked.job.choices["physics"])
+
+
+def evaluate_parts(
+    checked: Checked, parts: Parts, directory: Path, trained_on: str
+) -> dict[str, float]:
+    """Evaluate the weights that the reconstructor holds.
+
+    Args:
+        checked: the configuration.
+        parts: what is evaluated, and how.
+        directory: of the run.
+        trained_on: the name of the physics that the weights were trained on.
+    """
     from unfold.evaluation.pipeline import evaluate
 
-    return scores | evaluate(
+    return evaluate(
         parts.reconstructor,
         parts.data,
         parts.evaluation,
-        run.path,
+        directory,
         physics=parts.physics,
-        trained_on=checked.job.choices["physics"],
+        trained_on=trained_on,
+        metrics=parts.metrics,
         seed=checked.settings.seed,
+        progress=parts.trainer.progress,
     )

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked, inspect_job
 from unfold.config.compose import Composed
 from unfold.config.plan import instantiate
 from unfold.config.problems import Problem, as_problem, refuse
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.physics.law import Physics
@@ -57,6 +58,11 @@ class Parts(NamedTuple):
         return self.groups["data"]
 
     @property
+    def metrics(self) -> Any:
+        """What is measured of each image."""
+        return self.groups["metrics"]
+
+    @property
     def evaluation(self) -> Any:
         """What is measured at the end."""
         return self.groups["evaluation"]
@@ -91,7 +97,19 @@ def _refusals(checked: Checked) -> list[Problem]:
             build_reconstructor(checked, groups)
         except ConfigError as error:
             problems.append(as_problem(error))
+    if groups.get("metrics") is not None:
+        problems += _objective(checked.settings.objective, groups["metrics"].all_names)
     return problems
+
+
+def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
+    """The objective must be measured, or it would be missed after the first epoch."""
+    allowed = [f"validation/{name}" for name in (*names, "loss")]
+    if objective in allowed:
+        return []
+    near = nearest(objective, allowed) or "."
+    text = f"is not measured{near} Allowed: {listing(allowed)}."
+    return [Problem("objective", objective, text)]
 
 
 def build(checked: Checked) -> Parts:
@@ -155,13 +173,28 @@ def build_reconstructor(
     built = build_groups(checked, RECONSTRUCTOR) if groups is None else groups
     trainable = checked.trainable
     seed_networks(checked.settings.seed, "reconstructor")
-    return Reconstructor(
+    reconstructor = Reconstructor(
         *(built[name] for name in RECONSTRUCTOR),
         learn=trainable.learn,
         untied=trainable.untied,
         constrain=trainable.constrain,
         relative=trainable.relative,
     )
+    weights = checked.groups["prior"].arguments.get("weights")
+    if weights is not None:
+        _load_prior_weights(reconstructor, Path(weights))
+    return reconstructor
+
+
+def _load_prior_weights(reconstructor: "Reconstructor", weights: Path) -> None:
+    """Start every network of the prior from trained weights, in the form that the model gave it."""
+    from torch import nn
+
+    from unfold.training.checkpoint import load_prior_weights
+
+    network = reconstructor.get_submodule("prior.denoiser")
+    for one in network if isinstance(network, nn.ModuleList) else [network]:
+        load_prior_weights(one, weights)
 
 
 def build_training(checked: Checked, parts: Parts) -> Any:
@@ -178,8 +211,6 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         metrics=groups["metrics"],
         seed=settings.seed,
         strict=settings.strict,
-        precision=parts.trainer.precision,
-        channels_last=parts.trainer.channels_last,
     )
 
 

@@ -19,13 +19,13 @@ GROUPS: Mapping[str, str | None] = {
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
     "data": None,
-    "loss": None,
+    "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optimizers.Optimizer",
     "scheduler": "unfold.training.optimizers.Scheduler",
     "trainer": "unfold.training.settings.TrainerSettings",
     "logger": "unfold.training.settings.Log",
-    "metrics": None,
-    "evaluation": None,
+    "metrics": "unfold.evaluation.metrics.ImageMetrics",
+    "evaluation": "unfold.evaluation.settings.Evaluation",
 }
 """The groups that are built, and the class that each option of a group must be of, if any."""
 

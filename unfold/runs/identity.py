@@ -62,13 +62,15 @@ def _kept(path: str, value: Any) -> Any:
 
 
 def _files(value: Any) -> list[str]:
-    """The SHA-256 of every file that a value names: weights and kernels count by their content."""
+    """The SHA-256 of every file, or run, that a value names: what counts is the content."""
     if isinstance(value, Mapping):
         return [digest for item in value.values() for digest in _files(item)]
     if isinstance(value, list):
         return [digest for item in value for digest in _files(item)]
-    if isinstance(value, str) and "." in value and len(value) < 1024 and "\0" not in value:
-        return [sha256(Path(value))] if Path(value).is_file() else []
+    if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
+        path = Path(value.replace("\0", ""))
+        candidates = (path, path / "weights.safetensors")
+        return [sha256(one) for one in candidates if one.is_file()]
     return []
 
 

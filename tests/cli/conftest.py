@@ -1,0 +1,86 @@
+import sys
+import types
+from dataclasses import dataclass
+
+import pytest
+
+from tests.config.folder import make_folder
+from unfold.runs import files
+
+FAKE = "unfold.data.stand_in"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Stands for a data module.
+
+    Args:
+        fault: what is wrong with the images.
+    """
+
+    fault: str = ""
+
+    def check(self) -> None:
+        if self.fault:
+            from unfold.errors import DataError
+
+            raise DataError(self.fault)
+
+    def fingerprint(self) -> str:
+        return "images"
+
+
+class Log(list):
+    """What the stand-ins were called with, in order."""
+
+    fail = None
+
+
+@pytest.fixture
+def configs(tmp_path_factory):
+    folder = make_folder(tmp_path_factory.mktemp("configs"))
+    (folder / "data/embedded.yaml").write_text(f"_target_: {FAKE}.Images\n")
+    return folder
+
+
+@pytest.fixture
+def calls(monkeypatch, configs, tmp_path):
+    """The command line with training and evaluation that do nothing but take notes."""
+    for module in ("config.compose", "cli.help", "config.locate"):
+        monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: configs)
+    monkeypatch.chdir(tmp_path)
+    log = Log()
+
+    def fit(training, data, settings, to, directory, *, objective, resume_from=None):
+        log.append(("fit", directory.name, resume_from, list(sys.argv[1:])))
+        if log.fail is not None:
+            files.write_text(directory / "checkpoints/last.ckpt", "half")
+            raise log.fail
+        return {"best validation/psnr": 30.0}
+
+    def evaluate(reconstructor, data, evaluation, directory, **rest):
+        log.append(("evaluate", directory.name, rest["trained_on"], rest["seed"]))
+        return {"matched": 31.0}
+
+    def load_weights(reconstructor, path):
+        log.append(("load", path.name))
+
+    class Training:
+        def __init__(self, **parts):
+            pass
+
+    stand_ins = {
+        "unfold.training.fit": {"fit": fit},
+        "unfold.training.module": {"Training": Training},
+        "unfold.training.checkpoint": {"load_weights": load_weights},
+        "unfold.evaluation.pipeline": {"evaluate": evaluate, "reconstruct": lambda *a, **k: {}},
+        FAKE: {"Images": Images},
+    }
+    monkeypatch.setattr(Images, "__module__", FAKE)
+    for name, content in stand_ins.items():
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("unfold.cli.threads.set_threads", lambda *a: 1)
+    monkeypatch.setattr("unfold.cli.memory.keep_freed_memory", lambda: False)
+    return log

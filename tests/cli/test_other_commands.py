@@ -1,0 +1,80 @@
+"""`unfold evaluate`, `unfold reconstruct`, and the help."""
+
+from pathlib import Path
+
+import pytest
+
+from unfold.cli.main import dispatch
+from unfold.cli.report import guarded
+
+
+def run(*words: str) -> int:
+    return guarded(dispatch, words)
+
+
+def trained() -> str:
+    assert run("train", "seed=5") == 0
+    (path,) = Path("runs").glob("*/*")
+    return str(path)
+
+
+def test_evaluate_uses_the_run_with_what_is_changed(calls):
+    directory = trained()
+    calls.clear()
+    assert run("evaluate", f"run={directory}", "evaluation=across_operators") == 0
+    name = Path(directory).name
+    assert calls == [("load", name), ("evaluate", name, "motion_blur", 5)]
+
+
+def test_evaluate_takes_the_saved_configuration_not_todays(calls, configs):
+    directory = trained()
+    (configs / "algo/pgd.yaml").write_text("_target_: unfold.algorithms.pgd.PGD\nstepsize: -5\n")
+    assert run("evaluate", f"run={directory}") == 0
+    assert run("evaluate", f"run={directory}", "algo.stepsize=-2") == 2
+
+
+def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
+    directory = trained()
+    path = Path(directory) / "config.yaml"
+    path.write_text(path.read_text().replace("unfold.algorithms.pgd.PGD", "stranger.Evil"))
+    (Path(directory) / "overrides.yaml").write_text("['trust=[stranger]', 'seed=5']")
+    assert run("evaluate", f"run={directory}") == 2
+    assert "algo._target_ = stranger.Evil: is not a component" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate"], "unfold evaluate needs a run. Write unfold evaluate run=DIR."),
+        (["evaluate", "run=nowhere"], "run = nowhere: no such run"),
+        (["evaluate", "run="], "run=: give run once, with a value."),
+        (["reconstruct", "run=x"], "unfold reconstruct needs one file: input=IMAGE"),
+        (["reconstruct", "run=x", "input=no.png"], "input = no.png: there is no such file."),
+        (["trian"], "unknown command 'trian', did you mean 'train'? Allowed: evaluate, reconst"),
+    ],
+)
+def test_what_is_missing_is_said(calls, capsys, words, message):
+    assert run(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_reconstruct_says_where_the_image_is(calls, capsys):
+    directory = trained()
+    Path("photo.png").write_bytes(b"")
+    assert run("reconstruct", f"run={directory}", "input=photo.png") == 0
+    assert "wrote photo_reconstructed.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["train", "--help"], ["evaluate", "-h"]])
+def test_help_lists_the_options(calls, capsys, words):
+    assert run(*words) == 0
+    out = capsys.readouterr().out
+    assert "algo        admm pgd" in out
+    assert "trainer     ddp_cpu default" in out
+
+
+def test_a_configuration_can_be_looked_at(calls, capsys):
+    assert run("train", "--cfg", "job", "-p", "algo", "algo.stepsize=0.3") == 0
+    assert "stepsize: 0.3" in capsys.readouterr().out
+    assert run("train", "--cfg", "job", "algo=pgdd") == 2
+    assert "algo = pgdd: no such option, did you mean 'pgd'?" in capsys.readouterr().err
