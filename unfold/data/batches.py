@@ -1,0 +1,158 @@
+"""Batches of images, and which images each batch holds.
+
+Which sample goes where is a function of (seed, epoch, position) alone. There is no state to save:
+workers, ranks and a resume in the middle of an epoch cannot change what is seen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.random import generator
+from unfold.typing import Image
+
+Picture = Float32[Tensor, "channel height width"]
+"""(C, H, W): one image, intensities in [0, 1]."""
+
+Key = tuple[int, int]
+"""(epoch, index) of one sample."""
+
+
+class Batch(NamedTuple):
+    """Some images, and what identifies their draws.
+
+    images: (B, C, H, W), float32 in [0, 1].
+    index: (B,), of each sample within its split: of the virtual sample in training (an image is
+        cropped several times per epoch, and each crop is a sample), of the image elsewhere.
+    epoch: the pass over the training samples, from 0; 0 in validation and test.
+    """
+
+    images: Image
+    index: Int64[Tensor, " batch"]  # type: ignore[assignment]  # tuple.index is not needed
+    epoch: int
+
+
+class Sample(NamedTuple):
+    """One image of a batch: its pixels, and the (epoch, index) that identify its draws."""
+
+    image: Picture
+    key: Key
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one epoch into a batch.
+
+    Raises:
+        ShapeError: the images differ in shape.
+    """
+    shapes = sorted({tuple(sample.image.shape) for sample in samples})
+    if len(shapes) > 1:
+        listed = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        raise ShapeError(
+            f"A batch needs images of one shape, and these are {listed}: "
+            "crop them to one size, or set evaluation_batch_size=1."
+        )
+    images = torch.stack([sample.image for sample in samples])
+    index = torch.tensor([sample.key[1] for sample in samples])
+    return Batch(images, index, samples[0].key[0])
+
+
+def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
+    """The order of the virtual samples in one epoch: a permutation keyed by (seed, epoch)."""
+    order: list[int] = generator(seed, "train", epoch, "order").permutation(samples).tolist()
+    return order
+
+
+def _nothing_done() -> int:
+    return 0
+
+
+class TrainBatches(Sampler[list[Key]]):
+    """The batches of a training epoch, as lists of (epoch, virtual index).
+
+    An epoch is a permutation of all virtual samples, cut into global batches; what is left at the
+    end is dropped. Of each global batch a rank takes its contiguous slice, so that the slices of
+    all ranks together are the batch of a single process.
+
+    Args:
+        samples: virtual samples of an epoch: images times crops per image.
+        batch_size: of all ranks together.
+        seed: of the order.
+        rank: of this process, from 0.
+        ranks: how many processes share a batch.
+        done: tells, when an epoch starts, how many of its batches were seen before a resume.
+
+    Raises:
+        ConfigError: the batch cannot be shared among the ranks, or an epoch fills no batch.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        done: Callable[[], int] = _nothing_done,
+    ) -> None:
+        if batch_size % ranks:
+            raise ConfigError(
+                f"batch_size = {batch_size}: it is the global batch, and must be a multiple of the "
+                f"{ranks} processes that share it. Change data.batch_size or trainer.devices."
+            )
+        if samples < batch_size:
+            raise ConfigError(
+                f"batch_size = {batch_size}: an epoch has only {samples} samples, fewer than one "
+                "batch. Lower data.batch_size, or raise data.crops_per_image."
+            )
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.rank, self.ranks, self.done = rank, ranks, done
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, whatever was seen before a resume."""
+        return self.samples // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches(self.epoch, self.done()))
+
+    def batches(self, epoch: int, done: int = 0) -> list[list[Key]]:
+        """This rank's part of each batch of `epoch`, without the first `done`."""
+        order = epoch_order(self.seed, epoch, self.samples)
+        share = self.batch_size // self.ranks
+        starts = [b * self.batch_size + self.rank * share for b in range(done, len(self))]
+        return [[(epoch, i) for i in order[start : start + share]] for start in starts]
+
+
+class EvaluationBatches(Sampler[list[Key]]):
+    """The images of a split in order; consecutive ones of equal shape share a batch.
+
+    Every rank sees all images: averages over ranks are then exact, and no rank stays idle.
+
+    Args:
+        shapes: of each image.
+        batch_size: the most images of a batch.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
+        self._batches: list[list[Key]] = []
+        for i, shape in enumerate(shapes):
+            fits = i > 0 and shape == shapes[i - 1] and len(self._batches[-1]) < batch_size
+            if not fits:
+                self._batches.append([])
+            self._batches[-1].append((0, i))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self._batches)

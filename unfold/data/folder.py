@@ -1,0 +1,87 @@
+"""The images of a folder, and which of them are kept apart from training."""
+
+import hashlib
+from pathlib import Path
+
+from unfold.data.store import ImageFile
+from unfold.errors import DataError
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+"""The endings of a file name, in small or capital letters, that make it an image."""
+
+HELD_OUT = 10
+"""One image in this many is held out, at least 1 and at most `MOST_HELD_OUT`."""
+
+MOST_HELD_OUT = 20
+
+
+def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
+    """All images under `root`, at any depth, sorted by name.
+
+    Files and folders whose names begin with a dot are left out.
+
+    Args:
+        root: a folder.
+        key: of the configuration that named it, for messages.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        what = "a file" if root.exists() else "missing"
+        raise DataError(f"{key} = {root}: {what}; expected a folder of images ({root.absolute()}).")
+    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    names = sorted(n for n, path in paths.items() if _is_image(n, path))
+    if not names:
+        patterns = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise DataError(
+            f"{key} = {root}: no image in it or below ({root.absolute()}); tried {patterns} "
+            f"on {len(paths)} entries."
+        )
+    return tuple(ImageFile(name, paths[name]) for name in names)
+
+
+def _is_image(name: str, path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def hold_out(
+    files: tuple[ImageFile, ...], parts: tuple[str, ...]
+) -> dict[str, tuple[ImageFile, ...]]:
+    """Divide images into `train` and `parts` by a hash of their names.
+
+    Each part has a tenth of the images, at least 1 and at most 20. The same names are always
+    divided alike, whatever the seed and the machine.
+
+    Raises:
+        DataError: no image would remain to train on.
+    """
+    each = min(max(len(files) // HELD_OUT, 1), MOST_HELD_OUT)
+    if len(files) <= each * len(parts):
+        raise DataError(
+            f"{len(files)} images: too few to train on some and keep others for "
+            f"{' and '.join(parts)}. Add images, or name folders for the others "
+            f"({', '.join(f'data.{part}_root' for part in parts)})."
+        )
+    ranked = sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())
+    cuts = {part: ranked[i * each : (i + 1) * each] for i, part in enumerate(parts)}
+    cuts["train"] = ranked[each * len(parts) :]
+    return {part: tuple(sorted(held)) for part, held in cuts.items()}
+
+
+def folder_files(
+    root: str, validation_root: str | None, test_root: str | None
+) -> dict[str, tuple[ImageFile, ...]]:
+    """The files of each split; those without a folder of their own are held out of `root`.
+
+    Raises:
+        DataError: a folder is missing, empty, or has too few images.
+    """
+    own = {"validation": validation_root, "test": test_root}
+    without = tuple(split for split, folder in own.items() if folder is None)
+    splits = hold_out(list_images(Path(root).expanduser(), "data.root"), without)
+    for split, folder in own.items():
+        if folder is not None:
+            splits[split] = list_images(Path(folder).expanduser(), f"data.{split}_root")
+    return {split: splits[split] for split in ("train", "validation", "test")}

@@ -1,0 +1,252 @@
+"""The images of a run, as Lightning asks for them."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Literal
+
+import lightning.pytorch as pl
+
+from unfold.data.batches import EvaluationBatches, Picture, TrainBatches
+from unfold.data.crops import TrainCrops, WholeImages, cut_to_multiple
+from unfold.data.embedded import embedded_files
+from unfold.data.folder import folder_files
+from unfold.data.loader import Loader
+from unfold.data.store import ImageFile, Images, fingerprint, load_splits
+from unfold.errors import ConfigError, listing, nearest
+
+SPLITS = ("train", "validation", "test")
+"""The parts that images are divided into; no image is in two."""
+
+SIZES = ("crop", "batch_size", "evaluation_batch_size", "crops_per_image", "multiple_of", "workers")
+
+
+class ImageData(pl.LightningDataModule, ABC):
+    """Images to train on, to validate on and to test on; leaves say where they come from.
+
+    An epoch is `crops_per_image` crops of every training image. Crops are square, mirrored and
+    turned at random; validation and test images are whole, but for what exceeds a multiple of
+    `multiple_of` pixels at the bottom and right.
+
+    The arguments are explained at the leaves.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        channels: Literal[1, 3],
+        crop: int,
+        batch_size: int,
+        evaluation_batch_size: int,
+        crops_per_image: int,
+        multiple_of: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.seed, self.channels, self.crop = seed, channels, crop
+        self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
+        self.crops_per_image, self.multiple_of = crops_per_image, multiple_of
+        self.workers = workers
+        if channels not in (1, 3):
+            raise ConfigError(f"channels = {channels}: must be 1 or 3.")
+        lowest = {"workers": 0}
+        for name in SIZES:
+            value: int = getattr(self, name)
+            if value < lowest.get(name, 1):
+                raise ConfigError(f"{name} = {value}: must be {lowest.get(name, 1)} or above.")
+
+    @abstractmethod
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        """The files of each of `SPLITS`, in the order of their indices.
+
+        Raises:
+            DataError: there are none, or too few.
+        """
+
+    @cached_property
+    def _loaded(self) -> dict[str, Images]:
+        return load_splits(self.files(), self.channels, self._smallest)
+
+    def _smallest(self, split: str) -> tuple[int, str]:
+        if split == "train":
+            return self.crop, "data.crop"
+        return self.multiple_of, "data.multiple_of"
+
+    def check(self) -> None:
+        """Decode every image once, and keep what fits in 1 GiB.
+
+        Raises:
+            DataError: images are missing, corrupt, too small, or in two splits.
+            ConfigError: an epoch does not fill a batch.
+        """
+        TrainBatches(self._samples, self.batch_size, self.seed)
+
+    def fingerprint(self) -> str:
+        """Sha256, in hexadecimal, of the names, sizes and bytes of the images of each split.
+
+        It is the same wherever the images lie, and whatever the files' dates.
+
+        Raises:
+            DataError: as `check`.
+        """
+        return fingerprint(self._loaded)
+
+    def images(self, split: str) -> list[tuple[str, Picture]]:
+        """The name and the (C, H, W) image in [0, 1] of each image of a split, in order.
+
+        Training images are whole; others are cut to a multiple of `multiple_of`.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: as `check`.
+        """
+        if split not in SPLITS:
+            raise ConfigError(
+                f"split = {split}: unknown{nearest(split, SPLITS)} Available: {listing(SPLITS)}."
+            )
+        multiple = 1 if split == "train" else self.multiple_of
+        images = self._loaded[split]
+        return [
+            (entry.file.name, cut_to_multiple(image, multiple))
+            for entry, image in zip(images.entries, images, strict=True)
+        ]
+
+    @property
+    def _samples(self) -> int:
+        return len(self._loaded["train"]) * self.crops_per_image
+
+    def train_dataloader(self) -> Loader:
+        """Batches of crops, of this process; the trainer tells the epoch."""
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        batches = TrainBatches(
+            self._samples, self.batch_size, self.seed, rank, ranks, self._batches_done
+        )
+        return Loader(
+            TrainCrops(self._loaded["train"], self.seed, self.crop), batches, self.workers
+        )
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that the trainer has seen: not 0 only after a resume."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+
+    def val_dataloader(self) -> Loader:
+        """Whole validation images; images of one shape share a batch."""
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> Loader:
+        """Whole test images; images of one shape share a batch."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> Loader:
+        images = self._loaded[split]
+        dataset = WholeImages(images, self.multiple_of)
+        sizes = [tuple(s // self.multiple_of for s in e.shape[-2:]) for e in images.entries]
+        return Loader(dataset, EvaluationBatches(sizes, self.evaluation_batch_size), self.workers)
+
+
+class EmbeddedData(ImageData):
+    """The twelve grey photographs that come with unfold: nothing is downloaded.
+
+    Eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on. They
+    are enough to compare methods, not to publish numbers.
+
+    Args:
+        seed: of the order and the crops.
+        channels: 1; the photographs are grey.
+        crop: at most 256, in pixels.
+        batch_size: training images per step, of all devices together.
+        evaluation_batch_size: the most validation or test images at a time.
+        crops_per_image: 25 make an epoch of 200 crops, 25 steps of 8.
+        multiple_of: of the sides of validation and test images, at most 128 pixels.
+        workers: processes that prepare batches; 0 for none.
+
+    Raises:
+        ConfigError: a number is out of its range, or `channels` is not 1.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        channels: Literal[1, 3] = 1,
+        crop: int = 64,
+        batch_size: int = 8,
+        evaluation_batch_size: int = 8,
+        crops_per_image: int = 25,
+        multiple_of: int = 8,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(
+            seed,
+            channels,
+            crop,
+            batch_size,
+            evaluation_batch_size,
+            crops_per_image,
+            multiple_of,
+            workers,
+        )
+        if channels != 1:
+            raise ConfigError(
+                f"channels = {channels}: the embedded photographs are grey, so it must be 1. "
+                "For colour, write data=folder data.root=DIRECTORY."
+            )
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return embedded_files()
+
+
+class FolderData(ImageData):
+    """Images of a folder, and of one folder each to validate and to test on, if there are.
+
+    Where there is none, a tenth of `root`, at least 1 and at most 20 images, is kept apart, chosen
+    by a hash of the file names.
+
+    Args:
+        seed: of the order and the crops.
+        root: a folder of PNG, JPEG, TIFF or BMP files, at any depth.
+        validation_root: a folder of images to validate on; None to take them from `root`.
+        test_root: a folder of images to test on; None to take them from `root`.
+        channels: 1 for grey, 3 for red, green and blue.
+        crop: side of a training image, in pixels.
+        batch_size: training images per step, of all devices together.
+        evaluation_batch_size: the most validation or test images at a time.
+        crops_per_image: crops of each image in an epoch.
+        multiple_of: of the sides of validation and test images, in pixels.
+        workers: processes that prepare batches; 0 for none.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        root: str,
+        validation_root: str | None = None,
+        test_root: str | None = None,
+        channels: Literal[1, 3] = 1,
+        crop: int = 64,
+        batch_size: int = 8,
+        evaluation_batch_size: int = 8,
+        crops_per_image: int = 25,
+        multiple_of: int = 8,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(
+            seed,
+            channels,
+            crop,
+            batch_size,
+            evaluation_batch_size,
+            crops_per_image,
+            multiple_of,
+            workers,
+        )
+        self.root, self.validation_root, self.test_root = root, validation_root, test_root
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return folder_files(self.root, self.validation_root, self.test_root)

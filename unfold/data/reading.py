@@ -1,0 +1,164 @@
+"""One image file as a tensor in [0, 1]: every bit kept, nothing guessed.
+
+Gamma and colour profiles are left alone: a value is what the file stores, divided by the largest
+that its format can store.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from PIL import Image as Pillow
+from PIL import ImageOps
+from torch import Tensor
+
+from unfold.data.batches import Picture
+from unfold.data.sixteen_bits import colour_of_sixteen_bits
+from unfold.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""What is read; nothing else is even tried."""
+
+LARGEST = 2**26
+"""Pixels of an image that is decoded at all: 8192 x 8192."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue. Source: Recommendation ITU-R BT.601-7, section 2.5.1, 2011."""
+
+EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+"""The kinds of pixel that Pillow turns into red, green, blue and alpha without loss."""
+
+Pixels = Float64[np.ndarray, "height width channel"]
+
+
+def read_image(path: Path, channels: int) -> Picture:
+    """(channels, H, W), float32 in [0, 1]: the image in a file, turned as its EXIF data say.
+
+    Args:
+        path: a PNG, JPEG, TIFF or BMP file of one image: grey, RGB, palette, 1 bit or CMYK, 8 or
+            16 bits; or a float TIFF with values in [0, 1].
+        channels: 1 for luma, 3 for red, green and blue (three times the same for a grey image).
+
+    Raises:
+        DataError: the file is missing, corrupt, transparent, has several pages, more than 8192 x
+            8192 pixels, values outside [0, 1] or not finite, or pixels of another kind.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    return decode(data, str(path), channels)
+
+
+def decode(data: bytes, name: str, channels: int) -> Picture:
+    """The image in the bytes of a file; see `read_image`. `name` is for messages."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's bomb warning; its error comes below
+        picture = _open(data, name)
+        _expect_one_moderate(picture, name)
+        try:
+            pixels = _pixels(picture, data, name)
+        except DataError:
+            raise
+        # Pillow's decoders raise errors of many kinds where bytes make no sense.
+        except Exception as error:
+            raise DataError(f"{name}: corrupt or truncated ({error}). Replace the file.") from error
+    _expect_range(pixels, name)
+    return _to_channels(pixels, channels)
+
+
+def _open(data: bytes, name: str) -> Pillow.Image:
+    try:
+        return Pillow.open(io.BytesIO(data), formats=FORMATS)
+    except Pillow.DecompressionBombError as error:
+        raise DataError(f"{name}: {error} Scale the image down.") from error
+    except Exception as error:
+        formats = ", ".join(FORMATS)
+        raise DataError(
+            f"{name}: not an image that can be read ({len(data)} bytes). "
+            f"Expected one of {formats}, with up to 16 bits per channel or grey floats."
+        ) from error
+
+
+def _expect_one_moderate(picture: Pillow.Image, name: str) -> None:
+    width, height = picture.size
+    if width * height > LARGEST:
+        raise DataError(
+            f"{name}: {height}x{width} pixels, more than the {LARGEST} that are read. "
+            "Cut the image into parts."
+        )
+    pages = getattr(picture, "n_frames", 1)  # Pillow has it on formats with pages only
+    if pages > 1:
+        raise DataError(f"{name}: {pages} pages; expected one. Save each as a file of its own.")
+
+
+def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
+    """(H, W, 1 to 4), in [0, 1] unless a float file says otherwise; alpha is dropped if opaque."""
+    exact = colour_of_sixteen_bits(picture, data)
+    if exact is not None:
+        return _opaque(exact / 65535.0, name)
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):
+        return _grey(upright, name)
+    if upright.mode == "F":
+        return np.asarray(upright, dtype=np.float64)[..., None]
+    if upright.mode not in EIGHT_BITS:
+        raise DataError(f"{name}: pixels of kind {upright.mode}. Save it as 8- or 16-bit PNG.")
+    return _opaque(np.asarray(_simple(upright), dtype=np.float64) / 255.0, name)
+
+
+def _grey(picture: Pillow.Image, name: str) -> Pixels:
+    tags = getattr(picture, "tag_v2", {})  # of TIFF alone
+    bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262, 1) == 0
+    if bits != 16 or white_is_zero:
+        what = f"{bits} bits" if bits != 16 else "white stored as 0"
+        raise DataError(f"{name}: grey TIFF with {what}. Save it as 16-bit PNG.")
+    if "transparency" in picture.info:
+        raise DataError(f"{name}: 16-bit grey with a transparent value. Save it without.")
+    return np.asarray(picture).astype(np.float64)[..., None] / 65535.0
+
+
+def _simple(picture: Pillow.Image) -> Pillow.Image:
+    """The same picture as L, LA, RGB or RGBA."""
+    if "transparency" in picture.info or picture.mode == "PA":
+        return picture.convert("RGBA")
+    if picture.mode == "1":
+        return picture.convert("L")
+    return picture if picture.mode in ("L", "LA", "RGB", "RGBA") else picture.convert("RGB")
+
+
+def _opaque(pixels: np.ndarray, name: str) -> Pixels:
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.shape[-1] not in (2, 4):
+        return pixels
+    clear = int((pixels[..., -1] < 1.0).sum())
+    if clear:
+        raise DataError(
+            f"{name}: {clear} pixels are transparent, and what lies behind is unknown. "
+            "Save the image without an alpha channel."
+        )
+    return pixels[..., :-1]
+
+
+def _expect_range(pixels: Pixels, name: str) -> None:
+    wrong = int((~np.isfinite(pixels)).sum())
+    if wrong:
+        raise DataError(f"{name}: {wrong} of {pixels.size} values are NaN or infinite.")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0.0 or high > 1.0:
+        raise DataError(
+            f"{name}: values from {low:.6g} to {high:.6g}, expected [0, 1]. Rescale the file."
+        )
+
+
+def _to_channels(pixels: Pixels, channels: int) -> Picture:
+    if channels == 1 and pixels.shape[-1] == 3:
+        pixels = (pixels @ np.asarray(LUMA))[..., None]
+    if channels == 3 and pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    image: Tensor = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
+    return image.clamp(0.0, 1.0).contiguous()

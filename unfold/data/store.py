@@ -1,0 +1,166 @@
+"""Files of images, decoded once to see that they can be, and kept in memory where they fit."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import NamedTuple, overload
+
+from unfold.data.batches import Picture
+from unfold.data.reading import decode
+from unfold.errors import DataError
+
+MEMORY = 2**30
+"""Bytes of decoded images that a run keeps, of all splits together: 1 GiB."""
+
+SHOWN = 10
+"""The most unusable files that one message names."""
+
+
+class ImageFile(NamedTuple):
+    """A file of one image.
+
+    name: relative to its folder, the same on every machine.
+    path: where it lies.
+    """
+
+    name: str
+    path: Traversable
+
+
+class Entry(NamedTuple):
+    """A file that was decoded.
+
+    file: which.
+    size: in bytes.
+    digest: sha256 of its bytes, in hexadecimal.
+    shape: (C, H, W) of the image.
+    picture: the image, or None where memory did not suffice.
+    """
+
+    file: ImageFile
+    size: int
+    digest: str
+    shape: tuple[int, ...]
+    picture: Picture | None
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Sequence[Picture]):
+    """The images of a split, from memory or else from their files.
+
+    Args:
+        entries: the files.
+        channels: 1 or 3.
+    """
+
+    entries: tuple[Entry, ...]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Picture]: ...
+    def __getitem__(self, index: int | slice) -> Picture | Sequence[Picture]:
+        if isinstance(index, slice):
+            return Images(self.entries[index], self.channels)
+        entry = self.entries[index]
+        if entry.picture is not None:
+            return entry.picture
+        return decode(_read(entry.file), str(entry.file.path), self.channels)
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes of the images in memory."""
+        return sum(e.picture.nbytes for e in self.entries if e.picture is not None)
+
+
+def load(files: Iterable[ImageFile], channels: int, memory: int, smallest: int, why: str) -> Images:
+    """Decode every file, and find all that cannot be used.
+
+    Args:
+        files: to decode, in order.
+        channels: 1 or 3.
+        memory: bytes of images to keep.
+        smallest: height and width that an image needs, in pixels.
+        why: what asks for that size, for the message.
+
+    Raises:
+        DataError: files cannot be read or are too small; names each, up to ten.
+    """
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            entry = _decode(file, channels)
+            _expect_size(entry, smallest, why)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        kept = entry.picture is not None and entry.picture.nbytes <= memory
+        memory -= entry.picture.nbytes if kept and entry.picture is not None else 0
+        entries.append(entry if kept else entry._replace(picture=None))
+    if problems:
+        raise DataError(_together(problems))
+    return Images(tuple(entries), channels)
+
+
+def _read(file: ImageFile) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.path}: cannot be read ({error.strerror}).") from error
+
+
+def _decode(file: ImageFile, channels: int) -> Entry:
+    data = _read(file)
+    picture = decode(data, str(file.path), channels)
+    digest = hashlib.sha256(data).hexdigest()
+    return Entry(file, len(data), digest, tuple(picture.shape), picture)
+
+
+def _expect_size(entry: Entry, smallest: int, why: str) -> None:
+    height, width = entry.shape[-2:]
+    if min(height, width) < smallest:
+        raise DataError(
+            f"{entry.file.path}: {height}x{width} pixels, smaller than the {smallest}x{smallest} "
+            f"that {why} needs. Lower {why}, or remove the file."
+        )
+
+
+def _together(problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    rest = len(problems) - SHOWN
+    more = [f"and {rest} more"] if rest > 0 else []
+    lines = [f"{len(problems)} images cannot be used:", *problems[:SHOWN], *more]
+    return "\n  ".join(lines)
+
+
+Smallest = Callable[[str], tuple[int, str]]
+"""From a split to the size its images need, and what asks for it."""
+
+
+def load_splits(
+    splits: dict[str, tuple[ImageFile, ...]], channels: int, smallest: Smallest
+) -> dict[str, Images]:
+    """Decode all splits, which share the memory in the order given."""
+    loaded: dict[str, Images] = {}
+    memory = MEMORY
+    for split, files in splits.items():
+        loaded[split] = load(files, channels, memory, *smallest(split))
+        memory -= loaded[split].bytes_kept
+    return loaded
+
+
+def fingerprint(splits: Mapping[str, Images]) -> str:
+    """Sha256, in hexadecimal, of the names, sizes and bytes of the files of each split."""
+    content = {
+        split: sorted((e.file.name, e.size, e.digest) for e in images.entries)
+        for split, images in splits.items()
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
