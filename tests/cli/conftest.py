@@ -1,33 +1,40 @@
 import sys
 import types
-from dataclasses import dataclass
 
 import pytest
+import torch
 
 from tests.config.folder import make_folder
+from unfold.data.module import ImageData
+from unfold.errors import DataError
 from unfold.runs import files
 
 FAKE = "unfold.data.stand_in"
 
 
-@dataclass(frozen=True)
-class Images:
-    """Stands for a data module.
+class Images(ImageData):
+    """One image, or none that can be read.
 
     Args:
         fault: what is wrong with the images.
     """
 
-    fault: str = ""
+    def __init__(self, fault: str = "") -> None:
+        super().__init__(0, 1, 8, 1, 1, 1, 1, 0)
+        self.fault = fault
+
+    def files(self):
+        return {}
 
     def check(self) -> None:
         if self.fault:
-            from unfold.errors import DataError
-
             raise DataError(self.fault)
 
     def fingerprint(self) -> str:
         return "images"
+
+    def images(self, split: str):
+        return [("one", torch.zeros(1, 8, 8))]
 
 
 class Log(list):

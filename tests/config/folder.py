@@ -28,8 +28,7 @@ FILES = {
         "backward: {_target_: unfold.models.unfolded.Full}\n"
     ),
     "model/deq.yaml": "_target_: unfold.models.deq.DEQ\ntol: 1e-3\nmax_iterations: 5\n",
-    # Nothing of the data is needed to check a configuration: any component stands in.
-    "data/embedded.yaml": "_target_: unfold.training.settings.NoLog\n",
+    "data/embedded.yaml": "_target_: unfold.data.module.EmbeddedData\nseed: ${seed}\n",
     "evaluation/across_operators.yaml": "_target_: unfold.evaluation.settings.NoEvaluation\n",
     "loss/mse.yaml": "_target_: unfold.training.losses.MSE\n",
     "metrics/image.yaml": "_target_: unfold.evaluation.metrics.ImageMetrics\n",

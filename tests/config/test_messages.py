@@ -81,7 +81,7 @@ CASES = {
     "value of many": (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr = -1.0: must be positive and finite."),
     # values that are not there
     "missing": (["model.iterations=???"], "model.iterations = ???: must be given. Write model.iterations="),
-    "interpolation": (["seed=${nothing.here}"], "seed = ${nothing.here}: cannot be resolved: "),
+    "interpolation": (["name=${nothing.here}"], "name = ${nothing.here}: cannot be resolved: "),
     "required": (["~prior.denoiser"], "prior.denoiser: must be given: PnP needs it."),
     # code
     "target": (["+prior.denoiser._target_2=x"], "prior.denoiser._target_2 = x: is not supported."),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from unfold.cli.rehearse import rehearse
 from unfold.cli.report import say, scores_table
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
@@ -39,6 +40,7 @@ def run_job(checked: Checked) -> Outcome:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
+    rehearse(parts, checked.settings.seed)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
     with claim(directory, rerun=checked.settings.rerun) as run:

@@ -12,7 +12,7 @@ from unfold.config.overrides import key_of
 from unfold.config.plan import Component
 from unfold.config.problems import UNKNOWN, Problem, shown
 from unfold.config.read import Mismatch, describe, read
-from unfold.config.schema import GROUPS, Settings, Trainable
+from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
 from unfold.config.signature import admits, parameters
 from unfold.config.targets import resolve
 from unfold.errors import ConfigError, listing
@@ -36,30 +36,33 @@ class Checked(NamedTuple):
     groups: Mapping[str, Any]
 
 
-def inspect_job(job: Job, *, suspect: bool = False) -> tuple[Checked, list[Problem]]:
-    """Check every key, type and `_target_` of a job, and return what was found.
-
-    Where a mistake is known already, only the groups that the user's words touch are looked into:
-    the others are as they were shipped, and importing what they name takes seconds.
+def inspect_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
+    """Check the keys, types and `_target_`s of a job, and return what was found.
 
     Args:
         job: the composed configuration.
-        suspect: whether composing it found a mistake.
+        groups: those that are looked into; the others are left out of the result.
     """
     reader = _Reader(job, [])
     reader.top()
     settings = reader.record(Settings, reader.scalars(), "")
     trainable = reader.record(Trainable, job.config.get("trainable") or {}, "trainable")
-    names = touched(job) if suspect or reader.problems else list(GROUPS)
-    groups = {group: reader.group(group, GROUPS[group]) for group in names}
-    return Checked(job, settings, trainable, groups), reader.problems
+    plans = {group: reader.group(group, GROUPS[group]) for group in groups}
+    return Checked(job, settings, trainable, plans), reader.problems
 
 
-def touched(job: Job) -> list[str]:
-    """The groups that the command line reaches, directly or through files of the user."""
+def touched(job: Job, *, whole: bool = True) -> list[str]:
+    """The groups that the command line reaches, directly or through files of the user.
+
+    Args:
+        job: the composed configuration.
+        whole: whether to touch a part of the reconstructor is to touch all, as they must fit.
+    """
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(word))[0] for word in job.overrides}
+    if whole and named & {*RECONSTRUCTOR, "trainable"}:
+        named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
 
 
@@ -105,8 +108,8 @@ class _Reader(NamedTuple):
             self.problems.append(Problem(key, None, text))
             return kind()
 
-    def group(self, group: str, base: str | None) -> Any:
-        """The plan of a group: a component, or a block of components."""
+    def group(self, group: str, base: str) -> Any:
+        """The plan of a group; None where it has a mistake."""
         node = self.job.config.get(group)
         if node is None:
             available = names(group, self.job.folders)
@@ -117,11 +120,11 @@ class _Reader(NamedTuple):
         if not isinstance(node, Mapping):
             self.report(group, node, f"an option is expected. Write {group}=NAME.")
             return None
-        if "_target_" not in node and base is not None:
+        if "_target_" not in node:
             self.report(group, node, "has no _target_: it names no component to build.")
             return None
         before = len(self.problems)
-        plan = self.value(node, resolve(base) if base else Any, group)
+        plan = self.value(node, resolve(base), group)
         return plan if len(self.problems) == before else None
 
     def value(self, value: Any, annotation: Any, path: str) -> Any:

@@ -89,7 +89,7 @@ def _grid(arguments: Arguments) -> tuple[list[tuple[str, ...]], int]:
     if not arguments.multirun:
         return [arguments.overrides], 0
     fixed = [text for text in arguments.overrides if not is_sweep(text)]
-    base, _ = _tolerant(fixed, arguments)
+    base, _, _ = _tolerant(fixed, arguments)
     params = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
     grid = expand(with_preset(arguments.overrides, params or {}))
     return grid.jobs, grid.repeated
@@ -97,31 +97,35 @@ def _grid(arguments: Arguments) -> tuple[list[tuple[str, ...]], int]:
 
 def compose_one(overrides: Sequence[str], arguments: Arguments) -> tuple[Job | None, list[Problem]]:
     """One job and its mistakes; no job where nothing can be composed at all."""
-    config, problems = _tolerant(overrides, arguments)
+    config, rest, problems = _tolerant(overrides, arguments)
     if config is None:
         return None, problems
     choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if "hydra/" not in k}
     plain = _plain(config, problems)
     folders = (configs_folder(), *arguments.config_dirs)
-    return Job(plain, choices, tuple(overrides), trusted(overrides), folders), problems
+    return Job(plain, choices, tuple(rest), trusted(rest), folders), problems
 
 
 def _tolerant(
     overrides: Sequence[str], arguments: Arguments
-) -> tuple[DictConfig | None, list[Problem]]:
-    """Compose; leave out an override that cannot be composed, so that all mistakes are found."""
+) -> tuple[DictConfig | None, list[str], list[Problem]]:
+    """Compose; leave out an override that cannot be composed, so that all mistakes are found.
+
+    Returns:
+        The configuration, the overrides that made it, and what was wrong with the others.
+    """
     rest, problems = list(overrides), list[Problem]()
     folders = (configs_folder(), *arguments.config_dirs)
     while True:
         try:
-            return _compose(rest, arguments.config_dirs), problems
+            return _compose(rest, arguments.config_dirs), rest, problems
         except Exception as error:
             if os.environ.get("UNFOLD_DEBUG") == "1":
                 raise
             problem, culprit = explain(error, rest, folders)
             problems.append(problem)
             if culprit is None:
-                return None, problems
+                return None, rest, problems
             rest.remove(culprit)
 
 

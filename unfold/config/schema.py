@@ -12,13 +12,13 @@ SCHEMA_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 """What a run may be called."""
 
-GROUPS: Mapping[str, str | None] = {
+GROUPS: Mapping[str, str] = {
     "algo": "unfold.algorithms.algorithm.Algorithm",
     "prior": "unfold.priors.prior.Prior",
     "physics": "unfold.physics.law.Physics",
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
-    "data": None,
+    "data": "unfold.data.module.ImageData",
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optimizers.Optimizer",
     "scheduler": "unfold.training.optimizers.Scheduler",
@@ -27,7 +27,10 @@ GROUPS: Mapping[str, str | None] = {
     "metrics": "unfold.evaluation.metrics.ImageMetrics",
     "evaluation": "unfold.evaluation.settings.Evaluation",
 }
-"""The groups that are built, and the class that each option of a group must be of, if any."""
+"""The groups that are built, and the class that every option of a group is of."""
+
+RECONSTRUCTOR = ("algo", "prior", "fidelity", "model")
+"""The groups that make the reconstructor, in the order of its arguments."""
 
 PRESETS = ("experiment", "sweep")
 """Groups that set keys of the others and have no key of their own."""
