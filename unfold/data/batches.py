@@ -16,7 +16,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.random import generator
 from unfold.typing import Image
 
-Picture = Float32[Tensor, "channel height width"]
+Picture = Float32[Tensor, "_ _ _"]
 """(C, H, W): one image, intensities in [0, 1]."""
 
 Key = tuple[int, int]

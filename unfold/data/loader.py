@@ -25,6 +25,7 @@ class Loader:
         self, dataset: Dataset[Sample], batches: TrainBatches | EvaluationBatches, workers: int
     ) -> None:
         self.sampler = batches
+        self.batch_sampler = None  # Lightning reads it wherever there is a sampler
         self._loader: DataLoader[Sample] = DataLoader(
             dataset,
             batch_sampler=batches,

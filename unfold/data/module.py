@@ -17,7 +17,7 @@ from unfold.errors import ConfigError, listing, nearest
 SPLITS = ("train", "validation", "test")
 """The parts that images are divided into; no image is in two."""
 
-SIZES = ("crop", "batch_size", "evaluation_batch_size", "crops_per_image", "multiple_of", "workers")
+POSITIVE = ("crop", "batch_size", "evaluation_batch_size", "crops_per_image", "multiple_of")
 
 
 class ImageData(pl.LightningDataModule, ABC):
@@ -51,11 +51,11 @@ class ImageData(pl.LightningDataModule, ABC):
         self.workers = workers
         if channels not in (1, 3):
             raise ConfigError(f"channels = {channels}: must be 1 or 3.")
-        lowest = {"workers": 0}
-        for name in SIZES:
-            value: int = getattr(self, name)
-            if value < lowest.get(name, 1):
-                raise ConfigError(f"{name} = {value}: must be {lowest.get(name, 1)} or above.")
+        for name in POSITIVE:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be 1 or above.")
+        if workers < 0:
+            raise ConfigError(f"workers = {workers}: must be 0 or above.")
 
     @abstractmethod
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
@@ -108,10 +108,8 @@ class ImageData(pl.LightningDataModule, ABC):
             )
         multiple = 1 if split == "train" else self.multiple_of
         images = self._loaded[split]
-        return [
-            (entry.file.name, cut_to_multiple(image, multiple))
-            for entry, image in zip(images.entries, images, strict=True)
-        ]
+        names = (entry.file.name for entry in images.entries)
+        return [(n, cut_to_multiple(x, multiple)) for n, x in zip(names, images, strict=True)]
 
     @property
     def _samples(self) -> int:
@@ -119,19 +117,18 @@ class ImageData(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> Loader:
         """Batches of crops, of this process; the trainer tells the epoch."""
-        rank, ranks = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
+        trainer, images = self.trainer, self._loaded["train"]
+        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batches = TrainBatches(
-            self._samples, self.batch_size, self.seed, rank, ranks, self._batches_done
+            self._samples, self.batch_size, self.seed, *share, done=self._batches_done
         )
-        return Loader(
-            TrainCrops(self._loaded["train"], self.seed, self.crop), batches, self.workers
-        )
+        return Loader(TrainCrops(images, self.seed, self.crop), batches, self.workers)
 
     def _batches_done(self) -> int:
         """Batches of the current epoch that the trainer has seen: not 0 only after a resume."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+        if not (self.trainer and self.trainer.training):
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def val_dataloader(self) -> Loader:
         """Whole validation images; images of one shape share a batch."""
@@ -142,10 +139,11 @@ class ImageData(pl.LightningDataModule, ABC):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> Loader:
-        images = self._loaded[split]
-        dataset = WholeImages(images, self.multiple_of)
-        sizes = [tuple(s // self.multiple_of for s in e.shape[-2:]) for e in images.entries]
-        return Loader(dataset, EvaluationBatches(sizes, self.evaluation_batch_size), self.workers)
+        images, multiple = self._loaded[split], self.multiple_of
+        dataset = WholeImages(images, multiple)
+        sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
+        batches = EvaluationBatches(sizes, self.evaluation_batch_size)
+        return Loader(dataset, batches, self.workers)
 
 
 class EmbeddedData(ImageData):

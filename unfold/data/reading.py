@@ -31,7 +31,11 @@ LUMA = (0.299, 0.587, 0.114)
 EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """The kinds of pixel that Pillow turns into red, green, blue and alpha without loss."""
 
-Pixels = Float64[np.ndarray, "height width channel"]
+BITS, PHOTOMETRIC, PLANES = 258, 262, 284
+"""TIFF tags: bits per sample, photometric interpretation, planar configuration. Source: Adobe,
+TIFF Revision 6.0, section 8, 1992."""
+
+Pixels = Float64[np.ndarray, "_ _ _"]
 
 
 def read_image(path: Path, channels: int) -> Picture:
@@ -39,7 +43,7 @@ def read_image(path: Path, channels: int) -> Picture:
 
     Args:
         path: a PNG, JPEG, TIFF or BMP file of one image: grey, RGB, palette, 1 bit or CMYK, 8 or
-            16 bits; or a float TIFF with values in [0, 1].
+            16 bits; or a grey TIFF of 32-bit floats in [0, 1].
         channels: 1 for luma, 3 for red, green and blue (three times the same for a grey image).
 
     Raises:
@@ -79,7 +83,7 @@ def _open(data: bytes, name: str) -> Pillow.Image:
         formats = ", ".join(FORMATS)
         raise DataError(
             f"{name}: not an image that can be read ({len(data)} bytes). "
-            f"Expected one of {formats}, with up to 16 bits per channel or grey floats."
+            f"Expected one of {formats}, with up to 16 bits per channel or grey 32-bit floats."
         ) from error
 
 
@@ -97,7 +101,8 @@ def _expect_one_moderate(picture: Pillow.Image, name: str) -> None:
 
 def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
     """(H, W, 1 to 4), in [0, 1] unless a float file says otherwise; alpha is dropped if opaque."""
-    exact = colour_of_sixteen_bits(picture, data)
+    _expect_plain_tiff(picture, name)
+    exact = colour_of_sixteen_bits(picture, data, name)
     if exact is not None:
         return _opaque(exact / 65535.0, name)
     picture.load()
@@ -111,12 +116,21 @@ def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
     return _opaque(np.asarray(_simple(upright), dtype=np.float64) / 255.0, name)
 
 
+def _expect_plain_tiff(picture: Pillow.Image, name: str) -> None:
+    """Refuse the TIFF files that Pillow opens and gets wrong."""
+    tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF alone
+    bits, deep = tags.get(BITS, (8,)), picture.mode.startswith("I;16")
+    wrong = {
+        "white stored as 0": (deep or picture.mode == "F") and tags.get(PHOTOMETRIC) == 0,
+        f"{bits[0]} bits per pixel": deep and bits[0] not in (8, 16),
+        "16-bit colours on planes of their own": max(bits) > 8 and tags.get(PLANES) == 2,
+    }
+    for what, found in wrong.items():
+        if found:
+            raise DataError(f"{name}: TIFF with {what}, not read. Save it as 8- or 16-bit PNG.")
+
+
 def _grey(picture: Pillow.Image, name: str) -> Pixels:
-    tags = getattr(picture, "tag_v2", {})  # of TIFF alone
-    bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262, 1) == 0
-    if bits != 16 or white_is_zero:
-        what = f"{bits} bits" if bits != 16 else "white stored as 0"
-        raise DataError(f"{name}: grey TIFF with {what}. Save it as 16-bit PNG.")
     if "transparency" in picture.info:
         raise DataError(f"{name}: 16-bit grey with a transparent value. Save it without.")
     return np.asarray(picture).astype(np.float64)[..., None] / 65535.0

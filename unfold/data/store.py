@@ -148,13 +148,30 @@ Smallest = Callable[[str], tuple[int, str]]
 def load_splits(
     splits: dict[str, tuple[ImageFile, ...]], channels: int, smallest: Smallest
 ) -> dict[str, Images]:
-    """Decode all splits, which share the memory in the order given."""
+    """Decode all splits, which share the memory in the order given.
+
+    Raises:
+        DataError: files cannot be used, or one that is trained on is in another split as well.
+    """
     loaded: dict[str, Images] = {}
     memory = MEMORY
     for split, files in splits.items():
         loaded[split] = load(files, channels, memory, *smallest(split))
         memory -= loaded[split].bytes_kept
+    _expect_disjoint(loaded)
     return loaded
+
+
+def _expect_disjoint(splits: Mapping[str, Images]) -> None:
+    """Refuse an image that is trained on and evaluated on, even under two names."""
+    trained = {entry.digest: entry.file.path for entry in splits["train"].entries}
+    for split in splits.keys() - {"train"}:
+        for entry in splits[split].entries:
+            if entry.digest in trained:
+                raise DataError(
+                    f"{entry.file.path}: for {split}, and the same file as "
+                    f"{trained[entry.digest]}, which is trained on. Remove one of them."
+                )
 
 
 def fingerprint(splits: Mapping[str, Images]) -> str:

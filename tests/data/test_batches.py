@@ -1,0 +1,132 @@
+"""What a batch holds is a function of (seed, epoch, position), whoever asks."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from unfold.data.batches import EvaluationBatches, Sample, TrainBatches, collate, epoch_order
+from unfold.data.crops import TrainCrops, WholeImages, Window, cut, cut_to_multiple, draw_window
+from unfold.errors import ConfigError, ShapeError
+
+
+def picture(height, width, channels=1):
+    return torch.arange(channels * height * width, dtype=torch.float32).reshape(
+        channels, height, width
+    )
+
+
+def test_an_epoch_is_a_permutation():
+    assert sorted(epoch_order(0, 0, 200)) == list(range(200))
+
+
+def test_epochs_and_seeds_differ_and_large_seeds_keep_their_bits():
+    orders = {tuple(epoch_order(seed, epoch, 50)) for seed in (0, 1, 2**64) for epoch in (0, 1)}
+    assert len(orders) == 6
+
+
+def test_an_epoch_does_not_depend_on_what_was_asked_before():
+    batches = TrainBatches(20, 4, seed=3)
+    batches.set_epoch(5)
+    first = list(batches)
+    batches.set_epoch(0)
+    list(batches)
+    batches.set_epoch(5)
+    assert list(batches) == first == TrainBatches(20, 4, seed=3).batches(5)
+
+
+def test_global_generators_are_left_alone():
+    torch.manual_seed(0)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    key = next(iter(TrainBatches(20, 4, seed=0)))[0]
+    TrainCrops([picture(9, 9)], 0, 4)[key]
+    assert torch.equal(state, torch.get_rng_state())
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_the_parts_of_all_ranks_are_the_batch_of_one_process(ranks):
+    whole = TrainBatches(50, 8, seed=1).batches(2)
+    parts = [TrainBatches(50, 8, 1, rank, ranks).batches(2) for rank in range(ranks)]
+    assert [list(chain(*together)) for together in zip(*parts, strict=True)] == whole
+
+
+def test_what_fills_no_batch_is_dropped():
+    batches = TrainBatches(11, 4, seed=0)
+    assert [len(batch) for batch in batches] == [4, 4]
+    assert len(batches) == 2
+
+
+def test_a_resume_goes_on_where_it_stopped():
+    whole = TrainBatches(40, 4, seed=0)
+    resumed = TrainBatches(40, 4, seed=0, done=lambda: 7)
+    assert list(resumed) == list(whole)[7:]
+    assert len(resumed) == len(whole) == 10
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match=r"batch_size = 8: .* multiple of the 3 processes"):
+        TrainBatches(50, 8, seed=0, ranks=3)
+
+
+def test_an_epoch_without_a_full_batch_is_refused():
+    with pytest.raises(ConfigError, match=r"batch_size = 8: an epoch has only 7 samples"):
+        TrainBatches(7, 8, seed=0)
+
+
+def test_evaluation_keeps_the_order_and_groups_equal_shapes():
+    shapes = [(1, 8, 8)] * 3 + [(1, 8, 16)] + [(1, 8, 8)]
+    batches = list(EvaluationBatches(shapes, 2))
+    assert batches == [[(0, 0), (0, 1)], [(0, 2)], [(0, 3)], [(0, 4)]]
+
+
+def test_evaluation_of_nothing_has_no_batch():
+    assert list(EvaluationBatches([], 2)) == []
+
+
+def test_collate_keeps_the_index_and_the_epoch():
+    batch = collate([Sample(picture(4, 4), (3, i)) for i in (9, 2)])
+    assert batch.images.shape == (2, 1, 4, 4)
+    assert batch.index.tolist() == [9, 2]
+    assert batch.index.dtype == torch.long
+    assert batch.epoch == 3
+
+
+def test_images_of_several_sizes_are_refused_with_their_sizes():
+    samples = [Sample(picture(4, 4), (0, 0)), Sample(picture(4, 6), (0, 1))]
+    with pytest.raises(ShapeError, match=r"1x4x4, 1x4x6.*evaluation_batch_size=1"):
+        collate(samples)
+
+
+def test_a_crop_is_the_window_by_hand():
+    image = picture(6, 7)
+    part = cut(image, Window(1, 2, mirrored=True, turns=1), 4)
+    expected = np.rot90(np.fliplr(image[0].numpy()[1:5, 2:6]), 1)
+    np.testing.assert_array_equal(part[0], expected)
+
+
+def test_windows_reach_every_corner_and_orientation():
+    windows = [draw_window(0, (0, i), 10, 9, 8) for i in range(400)]
+    seen = {tuple(window) for window in windows}
+    assert len(seen) == 3 * 2 * 2 * 4
+
+
+def test_windows_are_uniform():
+    tops = [draw_window(0, (e, i), 11, 11, 8).top for e in range(20) for i in range(100)]
+    counts = np.bincount(tops, minlength=4)
+    assert ((counts - 500) ** 2 / 500).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
+
+
+def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
+    crops = TrainCrops([torch.zeros(1, 9, 9), torch.ones(1, 9, 9)], seed=0, crop=4)
+    assert [float(crops[0, i].image.mean()) for i in range(4)] == [0, 1, 0, 1]
+    varied = TrainCrops([picture(30, 30)], seed=0, crop=4)
+    assert not torch.equal(varied[0, 0].image, varied[1, 0].image)
+    assert torch.equal(varied[1, 0].image, varied[1, 0].image)
+
+
+def test_whole_images_lose_the_bottom_and_the_right():
+    image = picture(10, 13)
+    torch.testing.assert_close(cut_to_multiple(image, 4), image[:, :8, :12])
+    assert WholeImages([image], 5)[0, 0].image.shape == (1, 10, 10)

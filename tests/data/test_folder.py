@@ -1,0 +1,130 @@
+"""A folder is listed in order, divided by names alone, and searched for mistakes up front."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unfold.data import store
+from unfold.data.folder import folder_files, hold_out, list_images
+from unfold.data.store import ImageFile, load
+from unfold.errors import DataError
+
+
+def write(path, height=16, width=16, seed=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(abs(hash(path.name)) if seed is None else seed)
+    Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8)).save(path)
+    return path
+
+
+def named(count):
+    return tuple(ImageFile(f"{i}.png", Path(f"{i}.png")) for i in range(count))
+
+
+def test_images_at_any_depth_are_listed_by_name(tmp_path):
+    for name in ("b.png", "a/c.JPG", "a/b/d.tiff", "e.BMP".lower()):
+        write(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden").mkdir()
+    write(tmp_path / ".hidden" / "x.png")
+    (tmp_path / "._b.png").write_bytes(b"")
+    assert [f.name for f in list_images(tmp_path, "data.root")] == [
+        "a/b/d.tiff",
+        "a/c.JPG",
+        "b.png",
+        "e.bmp",
+    ]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"data.root = .*gone: missing; expected a folder"):
+        list_images(tmp_path / "gone", "data.root")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    with pytest.raises(DataError, match="a file; expected a folder"):
+        list_images(write(tmp_path / "x.png"), "data.root")
+
+
+def test_an_empty_folder_tells_what_was_tried(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff on 1 entries"):
+        list_images(tmp_path, "data.test_root")
+
+
+@pytest.mark.parametrize(("count", "held"), [(3, 1), (9, 1), (40, 4), (500, 20)])
+def test_a_tenth_is_held_out(count, held):
+    splits = hold_out(named(count), ("validation", "test"))
+    assert [len(splits[s]) for s in ("validation", "test")] == [held, held]
+    assert sorted(sum(splits.values(), ())) == sorted(named(count))
+
+
+def test_the_division_follows_the_names_alone():
+    files = named(50)
+    assert hold_out(files, ("validation",)) == hold_out(files[::-1], ("validation",))
+    validation = {file.name for file in hold_out(files, ("validation",))["validation"]}
+    assert validation != {f"{i}.png" for i in range(5)}
+
+
+def test_too_few_images_to_divide_are_refused():
+    with pytest.raises(DataError, match=r"2 images: too few.*data.validation_root, data.test_root"):
+        hold_out(named(2), ("validation", "test"))
+
+
+def test_folders_of_their_own_are_taken_whole(tmp_path):
+    for i in range(3):
+        for part in ("train", "validation", "test"):
+            write(tmp_path / part / f"{part}{i}.png")
+    splits = folder_files(*(str(tmp_path / p) for p in ("train", "validation", "test")))
+    assert list(splits) == ["train", "validation", "test"]
+    assert all([f.name[:-5] for f in files] == [part] * 3 for part, files in splits.items())
+
+
+def test_all_mistakes_come_in_one_message(tmp_path):
+    write(tmp_path / "fine.png")
+    write(tmp_path / "small.png", 16, 7)
+    (tmp_path / "broken.png").write_bytes(b"?")
+    with pytest.raises(DataError) as error:
+        load(list_images(tmp_path, "data.root"), 1, 0, 8, "data.crop")
+    message = str(error.value)
+    assert "2 images cannot be used" in message
+    assert "small.png: 16x7 pixels, smaller than the 8x8 that data.crop needs" in message
+    assert "broken.png: not an image" in message
+
+
+def test_a_long_list_of_mistakes_is_cut(tmp_path):
+    for i in range(13):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="and 3 more"):
+        load(list_images(tmp_path, "data.root"), 1, 0, 8, "data.crop")
+
+
+def test_images_beyond_the_memory_are_read_again(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"{i}.png", seed=i)
+    files = list_images(tmp_path, "data.root")
+    kept, read = load(files, 1, 2**20, 8, "x"), load(files, 1, 2 * 16 * 16 * 4, 8, "x")
+    assert [e.picture is not None for e in read.entries] == [True, True, False]
+    assert (read.bytes_kept, kept.bytes_kept) == (2048, 3072)
+    assert all(a.equal(b) for a, b in zip(kept, read, strict=True))
+    assert [x.shape for x in kept[1:]] == [(1, 16, 16)] * 2
+
+
+def test_a_file_that_vanishes_after_the_check_is_named(tmp_path):
+    path = write(tmp_path / "x.png")
+    images = load(list_images(tmp_path, "data.root"), 1, 0, 8, "x")
+    path.unlink()
+    with pytest.raises(DataError, match=r"x.png: cannot be read"):
+        images[0]
+
+
+def test_an_image_in_two_splits_is_refused_under_any_name(tmp_path):
+    write(tmp_path / "train" / "a.png", seed=1)
+    write(tmp_path / "test" / "b.png", seed=1)
+    write(tmp_path / "validation" / "c.png", seed=2)
+    parts = ("train", "validation", "test")
+    files = folder_files(*(str(tmp_path / part) for part in parts))
+    with pytest.raises(DataError, match=r"b.png: for test, and the same file as .*a.png"):
+        store.load_splits(files, 1, lambda split: (8, "x"))
