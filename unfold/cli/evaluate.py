@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unfold.cli.report import scores_table
+from unfold.cli.report import say, scores_table, short
 from unfold.cli.words import configured, named_run, split
 
 
@@ -33,5 +33,6 @@ def evaluate_run(words: Sequence[str]) -> int:
         scores = evaluate_parts(checked, parts, reference.path, reference.choices["physics"])
     finally:
         lock.release()
-    scores_table(str(reference.path), scores)
+    scores_table(scores)
+    say(f"evaluated {short(reference.path)}")
     return 0

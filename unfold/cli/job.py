@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unfold.cli.rehearse import rehearse
-from unfold.cli.report import say, scores_table
+from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
@@ -52,7 +52,8 @@ def run_job(checked: Checked) -> Outcome:
         scores = _compute(checked, parts, run)
         if not run.is_rank:
             files.write_json(run.path / "results.json", scores)
-            scores_table(str(run.path), scores)
+            scores_table(scores)
+            say(f"finished {short(run.path)}")
     return Outcome(run.path, scores, repeated=False)
 
 
@@ -68,16 +69,16 @@ def _processes(parts: Parts) -> int:
 
 def _already_finished(run: Run) -> Outcome:
     scores = run.results()
-    scores_table(str(run.path), scores)
-    say(f"{run.path} is finished: nothing to compute. Add rerun=true to repeat it.")
+    scores_table(scores)
+    say(f"{short(run.path)} is finished: nothing to compute. Add rerun=true to repeat it.")
     return Outcome(run.path, scores, repeated=True)
 
 
 def _announce(run: Run) -> None:
     if run.checkpoint is None:
-        say(f"run {run.path}")
+        say(f"run {short(run.path)}")
     else:
-        say(f"run {run.path}, continued from {run.checkpoint.name}")
+        say(f"run {short(run.path)}, continued from {run.checkpoint.name}")
 
 
 def write_origin(directory: Path, checked: Checked, fingerprint: str) -> None:

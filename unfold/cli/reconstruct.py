@@ -47,6 +47,6 @@ def reconstruct_image(words: Sequence[str]) -> int:
         output=output,
         seed=checked.settings.seed,
     )
-    scores_table(str(output), scores)
+    scores_table(scores)
     say(f"wrote {output}")
     return 0

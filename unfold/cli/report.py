@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from unfold.errors import UnfoldError
 
@@ -40,13 +41,19 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def short(path: Path) -> str:
+    """A path as the user would type it from here."""
+    here = Path.cwd().resolve()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
 def say_error(text: str) -> None:
     """An error for the user."""
     sys.stderr.write(f"error: {text}\n")
     sys.stderr.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table; the first column is left-aligned, the others right-aligned."""
     from rich.console import Console
     from rich.table import Table
@@ -59,7 +66,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     Console().print(grid)
 
 
-def scores_table(title: str, scores: Mapping[str, float]) -> None:
+def scores_table(scores: Mapping[str, float]) -> None:
     """A table of scores by name; nothing where there are none."""
     if scores:
-        table(title, ("score", "value"), [(name, f"{value:.4g}") for name, value in scores.items()])
+        table(None, ("score", "value"), [(name, f"{value:.4g}") for name, value in scores.items()])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from unfold.cli.job import Outcome
-from unfold.cli.report import say, say_error, table
+from unfold.cli.report import say, say_error, short, table
 from unfold.config.check import Checked
 from unfold.errors import SweepError, UnfoldError
 
@@ -73,8 +73,8 @@ def _show(entries: Sequence[Entry], objective: str) -> None:
         if entry.outcome is None:
             rows.append((name, "failed", "", (entry.error or "").splitlines()[0]))
         else:
-            score = entry.outcome.scores.get(objective)
+            score = entry.outcome.scores.get(f"best {objective}")
             state = "finished before" if entry.outcome.repeated else "finished"
             value = "" if score is None else f"{score:.4g}"
-            rows.append((name, state, value, str(entry.outcome.directory)))
+            rows.append((name, state, value, short(entry.outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
