@@ -7,7 +7,7 @@ sample that has converged is frozen: its answer never depends on the others of i
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -64,6 +64,9 @@ def unpack(z: Flat, like: S) -> S:
 class Memory(ABC):
     """What an acceleration remembers during one solve; made anew for each."""
 
+    accelerates: ClassVar[bool] = True
+    """Whether a proposal may be another than the plain step."""
+
     @abstractmethod
     def propose(self, z: Flat, Tz: Flat) -> Flat:
         """The next iterate, from the newest pair (z, T(z)) and the remembered ones."""
@@ -86,8 +89,9 @@ class Solver(ABC):
     ) -> FixedPoint:
         """Iterate from `z` until every sample's relative residual is at most `tol`.
 
-        A proposal whose residual is more than twice the best so far is taken back: the sample
-        restarts from T(best), as the plain iteration would go on.
+        An accelerated proposal whose residual is more than twice the smallest since the last
+        restart is taken back: the sample restarts with a plain step from there. A plain step is
+        never taken back, so that residuals that have to grow before they fall can do so.
 
         Args:
             T: the map, on (B, N).
@@ -98,17 +102,41 @@ class Solver(ABC):
         """
         memory = self.memory_for(z)
         best = _start(z)
+        anchor = _Anchor(z, z, best.residual, plain=torch.ones_like(best.converged))
         for k in range(max_iterations):
             Tz = T(z)
-            best, worse = _judge(best, z, Tz, k, tol)
+            best, residual = _judge(best, z, Tz, k, tol)
             stopped = best.converged | best.diverged
             if k + 1 == max_iterations or ((k + 1) % every == 0 and bool(stopped.all())):
                 break
-            memory.restart(worse)
-            source = torch.where(worse[:, None], best.z, z)
-            target = torch.where(worse[:, None], best.image, Tz)
-            z = torch.where(stopped[:, None], best.z, memory.propose(source, target))
+            if memory.accelerates:
+                z, Tz, anchor = anchor.judge(z, Tz, residual)
+                memory.restart(anchor.plain)
+            z = torch.where(stopped[:, None], best.z, memory.propose(z, Tz))
         return best
+
+
+class _Anchor(NamedTuple):
+    """The iterate of smallest residual since the last restart, and who takes a plain step next."""
+
+    z: Flat
+    image: Flat
+    residual: Tensor
+    plain: Tensor
+
+    def judge(self, z: Flat, Tz: Flat, residual: Tensor) -> tuple[Flat, Flat, "_Anchor"]:
+        """The pair to go on from: the new one, or that of the anchor where it went astray."""
+        astray = ~self.plain & ~(residual <= 2 * self.residual)
+        taken = self.plain | (residual < self.residual)
+        moved = _Anchor(
+            z=torch.where(taken[:, None], z, self.z),
+            image=torch.where(taken[:, None], Tz, self.image),
+            residual=torch.where(taken, residual, self.residual),
+            plain=astray,
+        )
+        source = torch.where(astray[:, None], self.z, z)
+        target = torch.where(astray[:, None], self.image, Tz)
+        return source, target, moved
 
 
 def _start(z: Flat) -> FixedPoint:
@@ -119,15 +147,14 @@ def _start(z: Flat) -> FixedPoint:
 
 
 def _judge(best: FixedPoint, z: Flat, Tz: Flat, k: int, tol: float) -> tuple[FixedPoint, Tensor]:
-    """Take the new pair into account; also say which samples went astray."""
+    """Take the new pair into account; also its residuals."""
     running = ~(best.converged | best.diverged)
     difference, size = batched_norm(Tz - z), batched_norm(Tz)
     finite = difference.isfinite() & size.isfinite()
     # 0/0 is the fixed point 0; the norms are finite here, so inf/inf cannot pass for convergence.
     residual = torch.where(difference == 0, torch.zeros_like(size), difference / size)
     residual = torch.where(finite, residual, torch.full_like(residual, torch.inf))
-    better = running & (residual < best.residual)
-    worse = running & ~better & (residual > 2 * best.residual)
+    better = running & finite & ((residual < best.residual) | (k == 0))
     updated = FixedPoint(
         z=torch.where(better[:, None], z, best.z),
         image=torch.where(better[:, None], Tz, best.image),
@@ -136,10 +163,12 @@ def _judge(best: FixedPoint, z: Flat, Tz: Flat, k: int, tol: float) -> tuple[Fix
         converged=best.converged | (running & (residual <= tol)),
         diverged=best.diverged | (running & ~finite),
     )
-    return updated, worse
+    return updated, residual
 
 
 class _NoMemory(Memory):
+    accelerates = False
+
     def __init__(self, damping: float) -> None:
         self.damping = damping
 

@@ -83,7 +83,11 @@ class _Implicit(torch.autograd.Function):
             return pack(tuple(filled))
 
         v = pack(tuple(cotangents))
+        # The solve is linear: of size 1, no norm in it over- or underflows, whatever the loss.
+        size = v.abs().amax(1, keepdim=True)
+        size = torch.where((size > 0) & size.isfinite(), size, torch.ones_like(size))
+        v = v / size
         end = ctx.solve(lambda w: v + transposed(w), v)
         ctx.report.residual, ctx.report.iterations = end.residual, end.iterations
         ctx.report.converged = end.converged
-        return None, None, None, *unpack(end.image, tuple(ctx.outputs))
+        return None, None, None, *unpack(end.image * size, tuple(ctx.outputs))
