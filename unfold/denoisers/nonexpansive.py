@@ -34,12 +34,14 @@ def lipschitz_bound(weight: Tensor, squarings: int = 6) -> Tensor:
     if weight.shape[0] < weight.shape[1]:
         transfer = transfer.mH
     gram = transfer.mH @ transfer
-    size = torch.linalg.matrix_norm(gram, keepdim=True)
+    # The floor keeps a frequency that the kernel removes, where the matrix is 0, a number.
+    tiny = torch.finfo(weight.dtype).tiny
+    size = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=tiny)
     logarithm = size.log()
     gram = gram / size
     for _ in range(squarings):
         gram = gram @ gram
-        size = torch.linalg.matrix_norm(gram, keepdim=True)
+        size = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=tiny)
         gram, logarithm = gram / size, 2 * logarithm + size.log()
     largest = (logarithm / 2 ** (squarings + 1)).amax().exp()
     bound: Tensor = largest / math.cos(math.pi / GRID) ** 2
