@@ -1,5 +1,6 @@
 """Total variation."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch.nn.functional import pad
 
 from unfold.errors import ConfigError
 from unfold.priors.prior import Prior
+from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import Anderson, FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.tree import batched_norm, per_field, per_image
@@ -48,6 +50,9 @@ class TV(Prior):
         tol: relative duality gap at which the prox of an image is accepted.
         max_iterations: of the dual iteration.
 
+    Warns:
+        ConvergenceWarning: the prox or its gradient did not get there.
+
     Source: Beck and Teboulle, Fast gradient-based algorithms for constrained total variation image
     denoising and deblurring problems, TIP 18 (2009), algorithm FGP.
     """
@@ -77,19 +82,22 @@ class TV(Prior):
     def project(self, u: Field, weight: Scalar) -> Field:
         """u_i / max(1, ‖u_i‖ / w)."""
         w = torch.as_tensor(per_field(weight, u)).to(u.dtype.to_real())
-        return u * (w * torch.maximum(squared_length(u), w * w).rsqrt())
+        # The floor makes a weight of 0, and one whose square is 0, project to 0.
+        larger = torch.maximum(squared_length(u), (w * w).clamp(min=torch.finfo(w.dtype).tiny))
+        return u * (w * larger.rsqrt())
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w TV(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""
-        if not torch.is_grad_enabled():
-            return v - gradient_adjoint(self._dual(v, weight))
         with torch.no_grad():
             p = self._dual(v, weight)
 
         def descend(p: Field) -> Field:
             return self.project(p + 0.125 * gradient(v - gradient_adjoint(p)), weight)
 
-        return v - gradient_adjoint(implicit(descend, p, _adjoint_solve, BackwardReport()))
+        # The last step is taken in both modes, so that training and evaluation agree bitwise.
+        if not torch.is_grad_enabled():
+            return v - gradient_adjoint(descend(p))
+        return v - gradient_adjoint(implicit(descend, p, self._adjoint_solve, BackwardReport()))
 
     def _dual(self, v: Image, weight: Scalar) -> Field:
         """The dual field p; every image stops on its own."""
@@ -102,11 +110,28 @@ class TV(Prior):
             t, previous = (1 + (1 + 4 * t * t) ** 0.5) / 2, t
             q = new + ((previous - 1) / t) * (new - p)
             p = new
-            if k % 10 == 9:
+            if k % 10 == 9 or k + 1 == self.max_iterations:
                 done = done | (self._gap(v, p, weight) <= self.tol)
                 if bool(done.all()):
-                    break
+                    return p
+        self._warn("its prox", f"prior.max_iterations={self.max_iterations}", done)
         return p
+
+    def _adjoint_solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
+        tol, most = 0.1 * self.tol, max(200, self.max_iterations)
+        end = Anderson().solve(transposed, v, tol=tol, max_iterations=most, every=5)
+        if not bool(end.converged.all()):
+            self._warn("the gradient of its prox", f"{most} products", end.converged)
+        return end
+
+    def _warn(self, what: str, limit: str, done: Tensor) -> None:
+        warnings.warn(
+            f"TV: {what} did not reach its tolerance for {int((~done).sum())} of {len(done)} "
+            f"images within {limit}. Raise prior.max_iterations or prior.tol, or take "
+            "algo=analysis_pdhg, which needs no prox of TV.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
     def _gap(self, v: Image, p: Field, weight: Scalar) -> PerImage:
         """The duality gap w‖Dx‖ − ⟨Dx, p⟩ at x = v − D*p, relative to the primal objective."""
@@ -124,7 +149,3 @@ def _lengths(u: Field) -> Image:
     # The floor keeps the derivative of the root finite where the field vanishes.
     squared = squared_length(u)
     return squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt()
-
-
-def _adjoint_solve(transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
-    return Anderson().solve(transposed, v, tol=1e-5, max_iterations=200, every=5)
