@@ -12,15 +12,12 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.model import Model, Solution, Steps
+from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import Anderson, FixedPoint, Flat, Solver, pack, unpack
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.tree import map_tensors, tensors, with_tensors
 
 Map = Callable[[Any], Any]
-
-
-class ConvergenceWarning(UserWarning):
-    """An iteration ended before it reached its tolerance."""
 
 
 class EquilibriumBackward(ABC):
@@ -107,11 +104,16 @@ class Phantom(EquilibriumBackward):
             raise ConfigError(f"Phantom.damping = {self.damping}: must be in (0, 1].")
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        values: list[Tensor] = []
         state = map_tensors(torch.Tensor.detach, state)
         for _ in range(self.steps):
-            pairs = zip(tensors(state), tensors(T(state)), strict=True)
+            new = tensors(T(state))
+            values = values or [t.detach() for t in new]
+            pairs = zip(tensors(state), new, strict=True)
             state = with_tensors(state, [torch.lerp(a, b, self.damping) for a, b in pairs])
-        return state
+        # The value stays T(s*), as in evaluation: only the gradient is that of the damped steps.
+        pairs = zip(values, tensors(state), strict=True)
+        return with_tensors(state, [a + (b - b.detach()) for a, b in pairs])
 
 
 @dataclass(frozen=True)
