@@ -22,6 +22,10 @@ class Constraint(ABC):
         """Whether every entry lies in the set, its boundary included where it has one."""
 
     @abstractmethod
+    def spans(self, low: float, high: float) -> bool:
+        """Whether (low, high) lies inside the set."""
+
+    @abstractmethod
     def to_raw(self, value: Tensor) -> Tensor:
         """The raw parameter of `value`; a value on the boundary moves just inside."""
 
@@ -41,6 +45,9 @@ class Positive(Constraint):
     def holds(self, value: Tensor) -> bool:
         return bool(((value > 0) & value.isfinite()).all())
 
+    def spans(self, low: float, high: float) -> bool:
+        return low >= 0
+
     def to_raw(self, value: Tensor) -> Tensor:
         return value.log()
 
@@ -57,6 +64,9 @@ class NonNegative(Constraint):
 
     def holds(self, value: Tensor) -> bool:
         return bool(((value >= 0) & value.isfinite()).all())
+
+    def spans(self, low: float, high: float) -> bool:
+        return low >= 0
 
     def to_raw(self, value: Tensor) -> Tensor:
         return value.clamp(min=1e-6).log()
@@ -87,12 +97,16 @@ class Interval(Constraint):
     def holds(self, value: Tensor) -> bool:
         return bool(((value >= self.low) & (value <= self.high)).all())
 
+    def spans(self, low: float, high: float) -> bool:
+        return self.low <= low and high <= self.high
+
     def to_raw(self, value: Tensor) -> Tensor:
         fraction = (value - self.low) / (self.high - self.low)
         return torch.logit(fraction.clamp(1e-4, 1 - 1e-4))
 
     def from_raw(self, raw: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * raw.sigmoid()
+        value = self.low + (self.high - self.low) * raw.sigmoid()
+        return value.clamp(self.low, self.high)  # rounding may lead just outside
 
     def __str__(self) -> str:
         return f"in [{self.low:g}, {self.high:g}]"
@@ -104,6 +118,9 @@ class Real(Constraint):
 
     def holds(self, value: Tensor) -> bool:
         return bool(value.isfinite().all())
+
+    def spans(self, low: float, high: float) -> bool:
+        return True
 
     def to_raw(self, value: Tensor) -> Tensor:
         return value

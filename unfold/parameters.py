@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unfold.constraints import Constraint, Interval
 from unfold.errors import ConfigError, listing, nearest
-from unfold.recipe import Network, Recipe, Unit, children, declarations
+from unfold.recipe import Declaration, Network, Recipe, Unit, children, declarations
 from unfold.schedules import Schedule
 
 R = TypeVar("R", bound=Recipe)
@@ -263,13 +263,10 @@ def _plans(
     choice: Choice,
 ) -> dict[str, Plan]:
     relative = select("relative", choice.relative, alive=False, optional=frozenset({"algo.*"}))
-    limits = {
-        name: Interval(*map(float, bounds))
-        for pattern, bounds in choice.constrain.items()
-        for name in select("constrain", [pattern])
-    }
+    scalars = _scalars(recipes)
+    limits = _limits(scalars, select, choice)
     plans: dict[str, Plan] = {}
-    for name, (value, declaration) in _scalars(recipes).items():
+    for name, (value, declaration) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
         values = _initial(name, value, iterations, own=name in untied)
         if not constraint.holds(values):
@@ -283,9 +280,37 @@ def _plans(
     return plans
 
 
-def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Any]]:
+def _limits(
+    scalars: Mapping[str, tuple[Any, Declaration]], select: Selection, choice: Choice
+) -> dict[str, Interval]:
+    """The narrower sets, by name."""
+    limits: dict[str, Interval] = {}
+    for pattern, bounds in choice.constrain.items():
+        if len(bounds) != 2:
+            raise ConfigError(
+                f"trainable.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
+                "[low, high]."
+            )
+        interval = Interval(float(bounds[0]), float(bounds[1]))
+        for name in select("constrain", [pattern]):
+            if name not in scalars:
+                raise ConfigError(
+                    f"trainable.constrain names '{name}', a network: only scalars have a set. "
+                    f"Available: {listing(scalars)}."
+                )
+            declared = scalars[name][1].constraint
+            if not declared.spans(interval.low, interval.high):
+                raise ConfigError(
+                    f"trainable.constrain.{pattern} = {list(bounds)}: must lie inside the set of "
+                    f"{name}, which is {declared}; it may only be narrowed."
+                )
+            limits[name] = interval
+    return limits
+
+
+def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration]]:
     """Every declared scalar with its value and its declaration."""
-    found: dict[str, tuple[Any, Any]] = {}
+    found: dict[str, tuple[Any, Declaration]] = {}
     queue: list[tuple[str, object]] = list(recipes.items())
     for path, recipe in queue:
         for name, declaration in declarations(recipe).items():
