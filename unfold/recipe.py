@@ -17,7 +17,7 @@ from unfold.constraints import Constraint
 from unfold.errors import ConfigError
 from unfold.schedules import Schedule
 
-Unit = Literal["1", "1/‖A‖", "1/‖A‖²"]
+Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
 
 
 class Declaration(NamedTuple):

@@ -11,6 +11,7 @@ from unfold.constraints import positive
 from unfold.errors import ConfigError
 from unfold.problem import Problem
 from unfold.recipe import param
+from unfold.tree import per_field
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
@@ -29,7 +30,7 @@ class CondatVu(Algorithm[CondatVuState]):
 
     Args:
         stepsize: τ; converges for 1/τ − σ‖K‖² ≥ ‖A‖²/2.
-        stepsize_dual: σ, absolute: ‖K‖ does not depend on the operator.
+        stepsize_dual: σ; relative to ‖A‖², not to its inverse, so that the condition transfers.
         lambda_reg: λ, how much the prior counts.
         low: smallest intensity.
         high: largest intensity.
@@ -42,7 +43,7 @@ class CondatVu(Algorithm[CondatVuState]):
     needs_g = frozenset({"analysis"})
 
     stepsize: Scalar = param(0.95, positive, "1/‖A‖²")
-    stepsize_dual: Scalar = param(0.06, positive)
+    stepsize_dual: Scalar = param(0.06, positive, "‖A‖²")
     lambda_reg: Scalar = param(0.05, positive)
     low: float = 0.0
     high: float = 1.0
@@ -63,7 +64,7 @@ class CondatVu(Algorithm[CondatVuState]):
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + g.analyse_adjoint(state.u))
         x = x.clamp(self.low, self.high)
-        u = g.project(state.u + sigma * g.analyse(2 * x - state.x), lam)
+        u = g.project(state.u + per_field(sigma, state.u) * g.analyse(2 * x - state.x), lam)
         return CondatVuState(x, u)
 
     def image(self, state: CondatVuState) -> Image:
