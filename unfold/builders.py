@@ -95,31 +95,35 @@ def _assembled(
         )
     algorithm = _with(ITERATIONS[iteration](), _ours(values, "algo"), "params_algo")
     prior = _with(prior, _ours(values, "prior"), "params_algo")
-    learn = ["prior.*", *(".".join(_home(name)) for name in trainable)]
-    idle = [name for name in learn if name in _idle(prior)]
-    for name in idle:
-        warnings.warn(
-            f"trainable_params: {name} cannot act ({_idle(prior)[name]}) and is left out.",
-            stacklevel=3,
-        )
+    learn = ["prior.*", *(".".join(_home(name, "trainable_params")) for name in trainable)]
+    idle = _idle(prior)
+    for name in learn:
+        if name in idle:
+            warnings.warn(
+                f"trainable_params: {name} cannot act ({idle[name]}) and is left out.",
+                stacklevel=3,
+            )
     learn = [name for name in learn if name not in idle]
     fidelity = fidelity or L2()
     return lambda model: Reconstructor(algorithm, prior, fidelity, model, learn=learn, relative=())
 
 
 def _idle(prior: Prior) -> dict[str, str]:
-    return {f"prior.{name}": reason for name, reason in prior.cannot_act().items()}
+    idle = {f"prior.{name}": reason for name, reason in prior.cannot_act().items()}
+    if not prior.uses_lambda:
+        idle["algo.lambda_reg"] = f"{type(prior).__name__} takes no weight"
+    return idle
 
 
 def _ours(values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    return {_home(name)[1]: value for name, value in values.items() if _home(name)[0] == owner}
+    homes = {name: _home(name, "params_algo") for name in values}
+    return {home[1]: values[name] for name, home in homes.items() if home[0] == owner}
 
 
-def _home(name: str) -> tuple[str, str]:
+def _home(name: str, key: str) -> tuple[str, str]:
     if name not in NAMES:
         raise ConfigError(
-            f"params_algo: unknown parameter '{name}'{nearest(name, NAMES)} "
-            f"Available: {listing(NAMES)}."
+            f"{key}: unknown parameter '{name}'{nearest(name, NAMES)} Available: {listing(NAMES)}."
         )
     return NAMES[name]
 
