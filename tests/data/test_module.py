@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.data.test_folder import write
 from unfold.data.batches import TrainBatches
@@ -50,9 +49,19 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def train(tmp_path, data, steps, *, resume=None, save_every=None):
+class Saver(pl.Callback):
+    """Saves the state of the training after one step."""
+
+    def __init__(self, path, step):
+        self.path, self.step = path, step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def train(tmp_path, data, steps, *, resume=None, save_at=-1):
     recorder = Recorder()
-    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=save_every or 10**6)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -62,7 +71,8 @@ def train(tmp_path, data, steps, *, resume=None, save_every=None):
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         default_root_dir=tmp_path,
-        callbacks=[saver],
+        enable_checkpointing=False,
+        callbacks=[Saver(tmp_path / "state.ckpt", save_at)],
     )
     trainer.fit(recorder, data, ckpt_path=resume)
     return recorder
@@ -203,11 +213,8 @@ def test_lightning_tells_each_epoch(workers, tmp_path):
 def test_a_resume_sees_what_an_uninterrupted_run_sees(stop, workers, tmp_path):
     """At the end of an epoch (step 4) and in the middle of one (step 5)."""
     data = {"seed": 7, "crop": 8, "crops_per_image": 4, "workers": workers}
-    whole = train(tmp_path / "whole", EmbeddedData(**data), 12)
-    train(tmp_path, EmbeddedData(**data), stop + 1, save_every=stop)
-    resumed = train(
-        tmp_path / "resumed", EmbeddedData(**data), 12, resume=tmp_path / f"step={stop}.ckpt"
-    )
+    whole = train(tmp_path, EmbeddedData(**data), 12, save_at=stop)
+    resumed = train(tmp_path, EmbeddedData(**data), 12, resume=tmp_path / "state.ckpt")
     assert resumed.seen == whole.seen[stop:]
     assert torch.equal(resumed.weight, whole.weight)
 
