@@ -29,7 +29,7 @@ def reconstruct_image(words: Sequence[str]) -> int:
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.threads import set_threads
     from unfold.config.build import build
-    from unfold.evaluation.pipeline import reconstruct
+    from unfold.evaluation.single import reconstruct
     from unfold.training.checkpoint import load_weights
 
     keep_freed_memory()
@@ -44,7 +44,10 @@ def reconstruct_image(words: Sequence[str]) -> int:
         parts.physics,
         image=image,
         measurement=measurement,
+        channels=parts.data.channels,
+        multiple_of=parts.data.multiple_of,
         output=output,
+        metrics=parts.metrics,
         seed=checked.settings.seed,
     )
     scores_table(scores)

@@ -103,6 +103,14 @@ class Baselines:
             _write(path, found)
         return found
 
+    @property
+    def _final(self) -> Classical:
+        return Classical(self.settings.tol, self.settings.max_iterations)
+
+    @property
+    def _search(self) -> Classical:
+        return Classical(self.settings.search_tol, self.settings.search_iterations)
+
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
         scores = torch.zeros(self.settings.count, dtype=torch.float64)
@@ -116,7 +124,7 @@ class Baselines:
         converged: list[bool] = []
         for batch in batches(self.test):
             y, operator = measure(physics, batch, self.seed, "test")
-            solution = total_variation(y, operator, torch.tensor([best]), self.settings)
+            solution = total_variation(y, operator, torch.tensor([best]), self._final)
             images += list(solution.image)
             assert solution.converged is not None
             converged += solution.converged.tolist()
@@ -132,24 +140,22 @@ class Baselines:
             return t.repeat_interleave(count, 0) if t.shape[0] == len(y) > 1 else t
 
         wide, y = map_tensors(repeated, operator), y.repeat_interleave(count, 0)
-        solution = total_variation(y, wide, weights, self.settings)
+        solution = total_variation(y, wide, weights, self._search)
         truth = truth.repeat_interleave(count, 0)
         return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
 
 
-def total_variation(y: Tensor, operator: Operator, weights: Tensor, settings: TunedTV) -> Solution:
+def total_variation(y: Tensor, operator: Operator, weights: Tensor, model: Classical) -> Solution:
     """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
 
     Args:
         y: the measurements.
         operator: A.
         weights: λ of each image, or one for all, (B,) or (1,).
-        settings: the gap and the limit of iterations.
+        model: the gap and the limit of iterations.
     """
     algorithm = AnalysisPDHG(ratio=0.03, lambda_reg=weights.reshape(-1, 1, 1, 1))
-    problem = make_problem(L2(), operator, y, TV())
-    model = Classical(settings.tol, settings.max_iterations)
-    return model.run(Steps([(algorithm, problem)]))
+    return model.run(Steps([(algorithm, make_problem(L2(), operator, y, TV()))]))
 
 
 def _read(path: Path) -> Weighted | None:

@@ -27,8 +27,10 @@ class TunedTV:
         low: the smallest weight tried.
         high: the largest.
         count: how many are tried, spaced evenly in the logarithm.
-        tol: relative duality gap at which an image is done.
-        max_iterations: steps at most.
+        tol: relative duality gap at which an image of the test set is done.
+        max_iterations: steps at most for the test images.
+        search_tol: relative duality gap at which a weight is judged.
+        search_iterations: steps at most for a weight that is judged.
     """
 
     low: float = 1e-3
@@ -36,6 +38,8 @@ class TunedTV:
     count: int = 12
     tol: float = 1e-4
     max_iterations: int = 3000
+    search_tol: float = 1e-3
+    search_iterations: int = 400
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:

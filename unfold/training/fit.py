@@ -1,7 +1,6 @@
 """Fitting: Lightning's trainer around the module, and the best weights at the end."""
 
 import logging
-import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,12 +59,28 @@ def fit(
     _quiet()
     trainer = settings.build(directory, log, _callbacks(settings, log, best, directory))
     trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
-    score = best.best_model_score
+    score = _choose_weights(training, data, trainer, best)
     if trainer.is_global_zero:
-        load_checkpoint(reconstructor, Path(best.best_model_path))
-        save_weights(reconstructor, directory)
-    value = float(score) if score is not None else math.nan
-    return {f"best {objective}": value, "steps": float(trainer.global_step)}
+        save_weights(training.reconstructor, directory)
+    return {f"best {objective}": score, "steps": float(trainer.global_step)}
+
+
+def _choose_weights(
+    training: "Training", data: pl.LightningDataModule, trainer: pl.Trainer, best: ModelCheckpoint
+) -> float:
+    """Keep the last weights or take the best saved ones, whichever the objective prefers.
+
+    Training that ends within an epoch ends without a validation, so the last weights get one here.
+    """
+    assert best.monitor is not None
+    last = float(trainer.validate(training, data, verbose=False)[0][best.monitor])
+    if best.best_model_score is None:
+        return last
+    saved = float(best.best_model_score)
+    if last >= saved if best.mode == "max" else last <= saved:
+        return last
+    load_checkpoint(training.reconstructor, Path(best.best_model_path))
+    return saved
 
 
 def objective_mode(objective: str, names: tuple[str, ...]) -> str:
@@ -103,5 +118,7 @@ def _quiet() -> None:
         ".*The number of training batches.*",
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*You have overridden `transfer_batch_to_device`.*",
+        ".*isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)
