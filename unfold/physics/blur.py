@@ -3,27 +3,20 @@
 from dataclasses import dataclass
 
 from unfold.physics.convolution import CircularConvolution
-from unfold.physics.kernels import Kernel
-from unfold.physics.law import Physics
+from unfold.physics.kernel_physics import KernelPhysics
 from unfold.physics.valid_convolution import ValidConvolution
 from unfold.random import Draws
 from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class Blur(Physics):
+class Blur(KernelPhysics):
     """y = h * x with noise, with periodic boundaries: the measurement has the size of the image.
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h.
+        kernel: the law of h, or the file of one kernel.
     """
-
-    kernel: Kernel
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.kernel.is_fixed
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
         """One kernel per image, shared by its channels.
@@ -31,27 +24,21 @@ class Blur(Physics):
         Raises:
             ShapeError: the kernel is larger than the image.
         """
-        return CircularConvolution(self.kernel.draw(draws.within("kernel")), shape)
+        return CircularConvolution(self.kernels.draw(draws.within("kernel")), shape)
 
 
 @dataclass(frozen=True)
-class ValidBlur(Physics):
+class ValidBlur(KernelPhysics):
     """y = crop(h * x) with noise: the measurement loses what the border of the image would need.
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h.
+        kernel: the law of h, or the file of one kernel.
     """
-
-    kernel: Kernel
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.kernel.is_fixed
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, h + kh − 1, w + kw − 1)."""
-        (channels, height, width), (kh, kw) = measurement_shape, self.kernel.shape
+        (channels, height, width), (kh, kw) = measurement_shape, self.kernels.shape
         return channels, height + kh - 1, width + kw - 1
 
     def sample(self, draws: Draws, shape: Shape) -> ValidConvolution:
@@ -60,4 +47,4 @@ class ValidBlur(Physics):
         Raises:
             ShapeError: the kernel is larger than the image.
         """
-        return ValidConvolution(self.kernel.draw(draws.within("kernel")), shape)
+        return ValidConvolution(self.kernels.draw(draws.within("kernel")), shape)

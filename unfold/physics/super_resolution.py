@@ -3,34 +3,29 @@
 from dataclasses import dataclass
 
 from unfold.physics.downsampling import Downsampling, check_factor
-from unfold.physics.kernels import Kernel
-from unfold.physics.law import Physics
+from unfold.physics.kernel_physics import KernelPhysics
 from unfold.random import Draws
 from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class SuperResolution(Physics):
+class SuperResolution(KernelPhysics):
     """y = (h * x)[::s, ::s] with noise, periodic boundaries.
 
     Args:
         noise: added to the coarse image.
-        kernel: the law of h, the anti-aliasing filter.
+        kernel: the law of h, the anti-aliasing filter, or the file of one kernel.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
 
     Raises:
         ConfigError: the factor is not a whole number of at least 1.
     """
 
-    kernel: Kernel
     factor: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_factor("SuperResolution", self.factor)
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.kernel.is_fixed
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, s · h, s · w)."""
@@ -43,4 +38,4 @@ class SuperResolution(Physics):
         Raises:
             ShapeError: the factor does not divide the image, or the kernel is larger than it.
         """
-        return Downsampling(self.kernel.draw(draws.within("kernel")), shape, self.factor)
+        return Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)
