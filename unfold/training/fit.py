@@ -51,6 +51,7 @@ def fit(
         save_last=True,
         auto_insert_metric_name=False,
         enable_version_counter=False,
+        save_on_train_epoch_end=False,
     )
     reconstructor = training.reconstructor
     if settings.channels_last:
