@@ -74,9 +74,9 @@ class SweepError(UnfoldError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The clause ", did you mean 'x'?" for the nearest of `allowed`, or nothing if none is near."""
+    """The end of a sentence: ", did you mean 'x'?" for the nearest of `allowed`, "." if none is."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f", did you mean '{close[0]}'?" if close else ""
+    return f", did you mean '{close[0]}'?" if close else "."
 
 
 def listing(names: Iterable[str]) -> str:

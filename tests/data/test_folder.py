@@ -54,11 +54,30 @@ def test_an_empty_folder_tells_what_was_tried(tmp_path):
         list_images(tmp_path, "data.test_root")
 
 
-@pytest.mark.parametrize(("count", "held"), [(3, 1), (9, 1), (40, 4), (500, 20)])
-def test_a_tenth_is_held_out(count, held):
+@pytest.mark.parametrize(
+    ("count", "least", "most"), [(3, 1, 1), (9, 1, 1), (100, 5, 15), (500, 20, 20)]
+)
+def test_about_a_tenth_is_held_out(count, least, most):
     splits = hold_out(named(count), ("validation", "test"))
-    assert [len(splits[s]) for s in ("validation", "test")] == [held, held]
+    assert all(least <= len(splits[s]) <= most for s in ("validation", "test"))
     assert sorted(sum(splits.values(), ())) == sorted(named(count))
+
+
+def test_adding_images_moves_no_other_from_split_to_split():
+    def home(count):
+        splits = hold_out(named(count), ("validation", "test"))
+        return {file.name: split for split, files in splits.items() for file in files}
+
+    before = home(60)
+    for count in range(61, 130):
+        after = home(count)
+        assert all(after[name] == split for name, split in before.items())
+        before = after
+
+
+def test_naming_a_validation_folder_keeps_the_test_images():
+    both, alone = hold_out(named(80), ("validation", "test")), hold_out(named(80), ("test",))
+    assert both["test"] == alone["test"]
 
 
 def test_the_division_follows_the_names_alone():

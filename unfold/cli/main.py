@@ -38,5 +38,5 @@ def dispatch(words: Sequence[str]) -> int:
         from unfold.cli.reconstruct import reconstruct_image
 
         return reconstruct_image(rest)
-    near = nearest(command, COMMANDS) or "."
+    near = nearest(command, COMMANDS)
     raise ConfigError(f"unknown command '{command}'{near} Allowed: {listing(COMMANDS)}.")

@@ -111,7 +111,7 @@ def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
     allowed = [f"validation/{name}" for name in (*names, "loss")]
     if objective in allowed:
         return []
-    near = nearest(objective, allowed) or "."
+    near = nearest(objective, allowed)
     text = f"is not measured{near} Allowed: {listing(allowed)}."
     return [Problem("objective", objective, text)]
 

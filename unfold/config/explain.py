@@ -43,7 +43,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
 
 
 def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
-    near = nearest(name, allowed) or "."
+    near = nearest(name, allowed)
     return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
 
 
@@ -54,4 +54,4 @@ def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str
     belongs = options.owners(group, rest, folders) if rest else []
     if belongs and not near.startswith(f", did you mean '{rest[-1]}'"):
         near = f", '{rest[-1]}' belongs to {' and '.join(belongs[:3])}."
-    return f"unknown key{near or '.'} Allowed: {listing(known)}."
+    return f"unknown key{near} Allowed: {listing(known)}."

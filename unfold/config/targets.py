@@ -82,7 +82,7 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
     try:
         found = getattr(module, name)
     except AttributeError as error:
-        near = nearest(name, public(module)) or "."
+        near = nearest(name, public(module))
         raise ConfigError(f"{module.__name__} has no class '{name}'{near}") from error
     if not inspect.isclass(found):
         raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
@@ -129,7 +129,7 @@ def _near(path: str) -> str:
 
     parent = sys.modules.get(path.rpartition(".")[0])
     beside = [m.name for m in pkgutil.iter_modules(getattr(parent, "__path__", []))]
-    return nearest(path.rpartition(".")[2], beside) or "."
+    return nearest(path.rpartition(".")[2], beside)
 
 
 def _refuse_alias(found: type, packages: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from unfold.errors import DataError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """The endings of a file name, in small or capital letters, that make it an image."""
 
-HELD_OUT = 10
-"""One image in this many is held out, at least 1 and at most `MOST_HELD_OUT`."""
+SHARE = 26
+"""An image is held out where the first byte of its hash is below this: one in ten."""
 
 MOST_HELD_OUT = 20
 
@@ -51,23 +51,31 @@ def hold_out(
 ) -> dict[str, tuple[ImageFile, ...]]:
     """Divide images into `train` and `parts` by a hash of their names.
 
-    Each part has a tenth of the images, at least 1 and at most 20. The same names are always
-    divided alike, whatever the seed and the machine.
+    Each part has about a tenth of the images, at least 1, at most a fifth and 20. Every image is judged by
+    its own name, so that adding images moves no other, but for those bounds.
 
     Raises:
         DataError: no image would remain to train on.
     """
-    each = min(max(len(files) // HELD_OUT, 1), MOST_HELD_OUT)
-    if len(files) <= each * len(parts):
+    rest = list(files)
+    splits: dict[str, tuple[ImageFile, ...]] = {}
+    for part in sorted(parts):  # always in one order, so that a part does not depend on the other
+        ranked = sorted(rest, key=lambda file, part=part: _digest(part, file))
+        chosen = sum(_digest(part, file)[0] < SHARE for file in rest)
+        held = ranked[: min(max(chosen, 1), max(len(files) // 5, 1), MOST_HELD_OUT)]
+        splits[part] = tuple(sorted(held))
+        rest = [file for file in rest if file not in held]
+    if not rest:
         raise DataError(
             f"{len(files)} images: too few to train on some and keep others for "
             f"{' and '.join(parts)}. Add images, or name folders for the others "
             f"({', '.join(f'data.{part}_root' for part in parts)})."
         )
-    ranked = sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())
-    cuts = {part: ranked[i * each : (i + 1) * each] for i, part in enumerate(parts)}
-    cuts["train"] = ranked[each * len(parts) :]
-    return {part: tuple(sorted(held)) for part, held in cuts.items()}
+    return splits | {"train": tuple(sorted(rest))}
+
+
+def _digest(part: str, file: ImageFile) -> bytes:
+    return hashlib.sha256(f"{part}/{file.name}".encode()).digest()
 
 
 def folder_files(

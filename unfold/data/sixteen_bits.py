@@ -63,7 +63,7 @@ def _raw_mode(picture: Pillow.Image) -> str:
 
 def _decoded(data: bytes, raw: str) -> Values:
     """The image decoded with another raw mode, upright."""
-    picture = Pillow.open(io.BytesIO(data))
+    picture = Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF"))
     assert isinstance(picture, ImageFile.ImageFile)
     picture.tile = [tile._replace(args=_replaced(tile.args, raw)) for tile in picture.tile]
     return np.asarray(ImageOps.exif_transpose(picture)).astype(np.int64)

@@ -63,5 +63,5 @@ def _locate(text: str, runs_dir: Path) -> Path:
     ends = [path for name, path in known.items() if text and name.endswith(text)]
     if len(ends) == 1:
         return ends[0].resolve()
-    near = nearest(text, known) or "."
+    near = nearest(text, known)
     raise ConfigError(f"run = {text}: no such run{near} Runs in {runs_dir}: {listing(known)}.")
