@@ -51,8 +51,8 @@ def hold_out(
 ) -> dict[str, tuple[ImageFile, ...]]:
     """Divide images into `train` and `parts` by a hash of their names.
 
-    Each part has about a tenth of the images, at least 1, at most a fifth and 20. Every image is judged by
-    its own name, so that adding images moves no other, but for those bounds.
+    Each part has about a tenth of the images, at least 1, at most a fifth and 20. Every image is
+    judged by its own name, so that adding images moves no other, but for those bounds.
 
     Raises:
         DataError: no image would remain to train on.
