@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from unfold.physics.blur import ValidBlur as ValidBlur
     from unfold.physics.denoising import Denoising as Denoising
     from unfold.physics.inpainting import Inpainting as Inpainting
+    from unfold.physics.noise import Gaussian as Gaussian
+    from unfold.physics.noise import Poisson as Poisson
     from unfold.physics.super_resolution import SuperResolution as SuperResolution
     from unfold.priors.pnp import PnP as PnP
     from unfold.priors.tikhonov import Tikhonov as Tikhonov
@@ -47,6 +49,8 @@ _HOMES = {
     "Blur": "unfold.physics.blur",
     "ValidBlur": "unfold.physics.blur",
     "Denoising": "unfold.physics.denoising",
+    "Gaussian": "unfold.physics.noise",
+    "Poisson": "unfold.physics.noise",
     "Inpainting": "unfold.physics.inpainting",
     "SuperResolution": "unfold.physics.super_resolution",
     "PnP": "unfold.priors.pnp",
