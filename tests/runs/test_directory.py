@@ -79,7 +79,7 @@ def test_a_run_made_by_other_code_names_the_files(tmp_path):
     compute(tmp_path / "run")
     sources = {**source_hashes(), "models/deq.py": "0", "gone.py": "1"}
     files.write_json(tmp_path / "run/provenance.json", {"sources": sources})
-    message = r"2 files differ: gone\.py, models/deq\.py\. Add rerun=true"
+    message = r"these files differ \(2\): gone\.py, models/deq\.py\. Add rerun=true"
     with pytest.raises(ConfigError, match=message):
         compute(tmp_path / "run")
     assert status.read(tmp_path / "run").state == "finished", "the run itself is untouched"

@@ -101,7 +101,7 @@ def _refuse_other_code(directory: Path) -> None:
     if changed:
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
-            f"{directory} was made by other code; {len(changed)} files differ: {shown}. "
+            f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
             "Add rerun=true to repeat it; the former content moves to attempts/."
         )
 
