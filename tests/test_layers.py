@@ -13,7 +13,7 @@ LAYERS = (
     ("parameters", "recipe", "solvers"),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem",),
+    ("problem", "start"),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders"),
     ("data", "training", "evaluation", "testing"),
@@ -27,6 +27,7 @@ SIDEWAYS = {
     ("parameters", "recipe"),
     ("priors", "denoisers"),
     ("compatibility", "algorithms"),
+    ("problem", "start"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("training", "data"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from unfold.fidelities.fidelity import DataTerm, Fidelity, data_term
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
+from unfold.start import BackProjection, Start
 from unfold.typing import Image, Measurement, PerImage
 
 
@@ -15,10 +16,12 @@ class Problem:
     Args:
         f: the data term d(A·, y), which keeps A*y for the whole batch.
         g: the prior; where iterations have priors of their own, that of iteration k.
+        start: the image that the initial state is made of.
     """
 
     f: DataTerm
     g: Prior
+    start: Image
 
     @property
     def y(self) -> Measurement:
@@ -44,6 +47,9 @@ class Problem:
         return self.f.operator.A_adjoint(y)
 
 
-def make_problem(fidelity: Fidelity, operator: Operator, y: Measurement, g: Prior) -> Problem:
-    """The problem of a measurement; A*y is computed here."""
-    return Problem(data_term(fidelity, operator, y), g)
+def make_problem(
+    fidelity: Fidelity, operator: Operator, y: Measurement, g: Prior, start: Start | None = None
+) -> Problem:
+    """The problem of a measurement; A*y and the start, A*y if not given, are computed here."""
+    f = data_term(fidelity, operator, y)
+    return Problem(f, g, (start or BackProjection()).image(f))

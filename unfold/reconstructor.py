@@ -17,6 +17,7 @@ from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
+from unfold.start import BackProjection, Start
 from unfold.typing import Image, Measurement
 
 
@@ -28,6 +29,7 @@ class Reconstructor(nn.Module):
         prior: g, or what stands for it.
         fidelity: d in f = d(A·, y).
         model: how the step is repeated and differentiated.
+        start: the image to start from; A*y if not given.
         learn: globs of what is learned, `algo.stepsize`, `prior.*`.
         untied: globs of what each iteration has of its own.
         constrain: narrower intervals, name → (low, high).
@@ -43,6 +45,7 @@ class Reconstructor(nn.Module):
         prior: Prior,
         fidelity: Fidelity,
         model: Model,
+        start: Start | None = None,
         *,
         learn: Sequence[str] = ("algo.*", "prior.*"),
         untied: Sequence[str] = (),
@@ -56,7 +59,7 @@ class Reconstructor(nn.Module):
         dead = {} if prior.uses_lambda else {"algo.lambda_reg": _ignores_lambda(prior)}
         groups = make_groups({"algo": algorithm, "prior": prior}, model.count, choice, dead)
         self.algo, self.prior = groups["algo"], groups["prior"]
-        self.fidelity, self.model = fidelity, model
+        self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
         self.half_precision = False
 
     def forward(self, y: Measurement, operator: Operator | Physics) -> Image:
@@ -74,7 +77,7 @@ class Reconstructor(nn.Module):
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""
         scales = _scales(operator, y)
-        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales))
+        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
         count = self.model.count or 1
         varies = self.algo.varies or self.prior.varies
         pairs = [(self._algorithm_at(0, scales), data)]

@@ -41,8 +41,8 @@ class ADMM(Algorithm[ADMMState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> ADMMState:
-        """Start from z = A*y and no dual force."""
-        return ADMMState(x=problem.At_y, z=problem.At_y, u=torch.zeros_like(problem.At_y))
+        """Start from z = x₀ and no dual force."""
+        return ADMMState(x=problem.start, z=problem.start, u=torch.zeros_like(problem.start))
 
     def step(self, state: ADMMState, problem: Problem) -> ADMMState:
         """Fit the data, apply the prior, add up what they disagree on."""

@@ -59,8 +59,8 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
             raise ConfigError(f"AnalysisPDHG needs low < high, got [{self.low}, {self.high}].")
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
-        """Start from A*y and no dual force."""
-        x = problem.At_y
+        """Start from x₀ and no dual force."""
+        x = problem.start
         return AnalysisPDHGState(x, torch.zeros_like(problem.g.analyse(x)), torch.zeros_like(x))
 
     def step(self, state: AnalysisPDHGState, problem: Problem) -> AnalysisPDHGState:

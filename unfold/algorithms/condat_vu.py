@@ -54,8 +54,8 @@ class CondatVu(Algorithm[CondatVuState]):
             raise ConfigError(f"CondatVu needs low < high, got [{self.low}, {self.high}].")
 
     def init(self, problem: Problem) -> CondatVuState:
-        """Start from A*y, clipped, and no dual force."""
-        x = problem.At_y.clamp(self.low, self.high)
+        """Start from x₀, clipped, and no dual force."""
+        x = problem.start.clamp(self.low, self.high)
         return CondatVuState(x=x, u=torch.zeros_like(problem.g.analyse(x)))
 
     def step(self, state: CondatVuState, problem: Problem) -> CondatVuState:

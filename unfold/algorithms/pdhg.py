@@ -44,8 +44,8 @@ class PDHG(Algorithm[PDHGState]):
     theta: Scalar = param(1.0, Interval(0.0, 1.0))
 
     def init(self, problem: Problem) -> PDHGState:
-        """Start from A*y and a dual variable of zero."""
-        return PDHGState(x=problem.At_y, x_bar=problem.At_y, u=torch.zeros_like(problem.y))
+        """Start from x₀ and a dual variable of zero."""
+        return PDHGState(x=problem.start, x_bar=problem.start, u=torch.zeros_like(problem.y))
 
     def step(self, state: PDHGState, problem: Problem) -> PDHGState:
         """Update the dual variable, the image, the extrapolation, in this order."""

@@ -35,8 +35,8 @@ class PGD(Algorithm[PGDState]):
     lambda_reg: Scalar = param(0.05, positive)
 
     def init(self, problem: Problem) -> PGDState:
-        """Start from A*y."""
-        return PGDState(x=problem.At_y)
+        """Start from x₀."""
+        return PGDState(x=problem.start)
 
     def step(self, state: PGDState, problem: Problem) -> PGDState:
         """Descend along f, then apply the prior."""

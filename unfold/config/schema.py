@@ -18,6 +18,7 @@ GROUPS: Mapping[str, str] = {
     "physics": "unfold.physics.law.Physics",
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
+    "start": "unfold.start.Start",
     "data": "unfold.data.module.ImageData",
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optimizers.Optimizer",
@@ -29,7 +30,7 @@ GROUPS: Mapping[str, str] = {
 }
 """The groups that are built, and the class that every option of a group is of."""
 
-RECONSTRUCTOR = ("algo", "prior", "fidelity", "model")
+RECONSTRUCTOR = ("algo", "prior", "fidelity", "model", "start")
 """The groups that make the reconstructor, in the order of its arguments."""
 
 PRESETS = ("experiment", "sweep")

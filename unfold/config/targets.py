@@ -27,6 +27,7 @@ COMPONENTS = frozenset(
         "priors",
         "schedules",
         "solvers",
+        "start",
         "training",
     }
 )

@@ -1,6 +1,7 @@
 """The images of a folder, and which of them are kept apart from training."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from unfold.data.store import ImageFile
@@ -60,7 +61,7 @@ def hold_out(
     rest = list(files)
     splits: dict[str, tuple[ImageFile, ...]] = {}
     for part in sorted(parts):  # always in one order, so that a part does not depend on the other
-        ranked = sorted(rest, key=lambda file, part=part: _digest(part, file))
+        ranked = sorted(rest, key=partial(_digest, part))
         chosen = sum(_digest(part, file)[0] < SHARE for file in rest)
         held = ranked[: min(max(chosen, 1), max(len(files) // 5, 1), MOST_HELD_OUT)]
         splits[part] = tuple(sorted(held))
