@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked, inspect_job, touched
@@ -10,6 +9,7 @@ from unfold.config.compose import Composed, Job
 from unfold.config.plan import instantiate
 from unfold.config.problems import Problem, as_problem, refuse
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
+from unfold.config.weights import start_networks
 from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
@@ -184,21 +184,8 @@ def build_reconstructor(
         constrain=trainable.constrain,
         relative=trainable.relative,
     )
-    weights = checked.groups["prior"].arguments.get("weights")
-    if weights is not None:
-        _load_prior_weights(reconstructor, Path(weights))
+    start_networks(checked, reconstructor)
     return reconstructor
-
-
-def _load_prior_weights(reconstructor: "Reconstructor", weights: Path) -> None:
-    """Start every network of the prior from trained weights, in the form that the model gave it."""
-    from torch import nn
-
-    from unfold.training.checkpoint import load_prior_weights
-
-    network = reconstructor.get_submodule("prior.denoiser")
-    for one in network if isinstance(network, nn.ModuleList) else [network]:
-        load_prior_weights(one, weights)
 
 
 def build_training(checked: Checked, parts: Parts) -> Any:

@@ -17,7 +17,7 @@ class PnP(Prior):
     Args:
         denoiser: D, a network.
         sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
-        weights: where the weights of D were taken from; None if it is untrained.
+        weights: where the weights of D come from, for the record; None if they are random.
 
     Source: Venkatakrishnan, Bouman and Wohlberg, Plug-and-play priors, GlobalSIP 2013.
     """

@@ -110,6 +110,17 @@ def _some(names: Any) -> str:
     return listing(chosen[:4]) + more
 
 
+def embedded_weights() -> Path:
+    """The file of the denoiser that comes with unfold; `experiment=denoiser` trains it."""
+    return Path(__file__).with_name("denoiser.safetensors")
+
+
+def embedded_fits(denoiser: nn.Module) -> bool:
+    """Whether the embedded weights are of this very architecture."""
+    own = {name: t.shape for name, t in denoiser.state_dict().items()}
+    return own == {name: t.shape for name, t in read_weights(embedded_weights()).items()}
+
+
 def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
     """Put trained weights into a denoiser, from a run or from a file of its own.
 
