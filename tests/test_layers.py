@@ -33,6 +33,7 @@ SIDEWAYS = {
     ("training", "data"),
     ("training", "evaluation"),
     ("evaluation", "data"),
+    ("config", "runs"),
     ("cli", "config"),
     ("cli", "runs"),
 }

@@ -77,17 +77,18 @@ def calls(monkeypatch, configs, tmp_path):
             pass
 
     stand_ins = {
-        "unfold.training.fit": {"fit": fit},
-        "unfold.training.module": {"Training": Training},
-        "unfold.training.checkpoint": {"load_weights": load_weights},
-        "unfold.evaluation.pipeline": {"evaluate": evaluate, "reconstruct": lambda *a, **k: {}},
-        FAKE: {"Images": Images},
+        "training.fit.fit": fit,
+        "training.module.Training": Training,
+        "training.checkpoint.load_weights": load_weights,
+        "evaluation.pipeline.evaluate": evaluate,
+        "evaluation.single.reconstruct": lambda *parts, **more: {},
     }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(f"unfold.{name}", stand_in)
+    module = types.ModuleType(FAKE)
+    vars(module)["Images"] = Images
     monkeypatch.setattr(Images, "__module__", FAKE)
-    for name, content in stand_ins.items():
-        module = types.ModuleType(name)
-        vars(module).update(content)
-        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, FAKE, module)
     monkeypatch.setattr("unfold.cli.threads.set_threads", lambda *a: 1)
     monkeypatch.setattr("unfold.cli.memory.keep_freed_memory", lambda: False)
     return log

@@ -9,8 +9,6 @@ from unfold.config.compose import compose
 from unfold.config.locate import configs_folder
 from unfold.errors import ConfigError
 
-OWN = ("trainer", "logger", "optimizer", "scheduler", "trainable", "experiment", "sweep")
-
 FILES = {
     "algo/pgd.yaml": "_target_: unfold.algorithms.pgd.PGD\nstepsize: 1.0\n",
     "algo/admm.yaml": "_target_: unfold.algorithms.admm.ADMM\nstepsize: 1.0\nbeta: 1.0\n",
@@ -36,11 +34,13 @@ FILES = {
 
 
 def make_folder(folder: Path) -> Path:
-    """The real main file and training groups, and small stand-ins for everything else."""
+    """The real files, but for the groups that have small stand-ins here."""
     real = configs_folder()
     shutil.copy(real / "train.yaml", folder / "train.yaml")
-    for group in OWN:
-        shutil.copytree(real / group, folder / group)
+    replaced = {name.partition("/")[0] for name in FILES}
+    for group in real.iterdir():
+        if group.is_dir() and group.name not in replaced:
+            shutil.copytree(group, folder / group.name)
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
