@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "unfold"
 LAYERS = (
     ("errors", "typing", "schedules", "random"),
     ("constraints", "state", "tree"),
-    ("parameters", "recipe", "solvers"),
+    ("choices", "parameters", "recipe", "solvers"),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
     ("problem", "start"),
@@ -25,6 +25,8 @@ SIDEWAYS = {
     ("typing", "schedules"),
     ("schedules", "errors"),
     ("parameters", "recipe"),
+    ("choices", "parameters"),
+    ("choices", "recipe"),
     ("priors", "denoisers"),
     ("compatibility", "algorithms"),
     ("problem", "start"),

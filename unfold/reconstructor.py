@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.choices import Choice, make_groups
 from unfold.compatibility import check_needs
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Solution, Steps
-from unfold.parameters import Choice, Scales, make_groups
+from unfold.parameters import Scales
 from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
