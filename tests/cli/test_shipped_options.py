@@ -1,6 +1,7 @@
 """Every file in configs/ is a configuration that can be built."""
 
-from pathlib import Path
+import itertools
+from collections import defaultdict
 
 import pytest
 
@@ -12,29 +13,48 @@ from unfold.config.schema import GROUPS, PRESETS
 ALSO = {
     "data=folder": ["data.root=."],
     "model=classical": ["prior=tikhonov"],
-    "sweep=": ["-m"],
     "algo=analysis_pdhg": ["prior=tv"],
     "algo=condat_vu": ["prior=tv"],
+    "sweep": ["-m"],
+    "model/solver": ["model=deq"],
+    "model/backward=implicit": ["model=deq"],
+    "model/backward=jacobian_free": ["model=deq"],
+    "model/backward=neumann": ["model=deq"],
+    "model/backward=phantom": ["model=deq"],
 }
 """What some options need beside them."""
 
+DEPENDENT = {
+    "algo",
+    "data",
+    "experiment",
+    "model",
+    "model/backward",
+    "model/solver",
+    "prior",
+    "sweep",
+    "trainable",
+}
+"""Groups whose options must fit those of others, and are tried one at a time."""
 
-def shipped() -> list[str]:
+
+def shipped() -> list[tuple[str, ...]]:
+    """Every option at least once; options of independent groups share a command line."""
     folder = configs_folder()
-    files = [path.relative_to(folder).with_suffix("") for path in folder.glob("*/**/*.yaml")]
-    return sorted(f"{path.parent}={path.name}" for path in files)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("*/**/*.yaml")):
+        group = str(path.parent.relative_to(folder))
+        groups[group].append(f"{group}={path.stem}")
+    alone = [(option,) for group in DEPENDENT & set(groups) for option in groups[group]]
+    others = [options for group, options in groups.items() if group not in DEPENDENT]
+    together = itertools.zip_longest(*others)
+    return sorted([*alone, *(tuple(filter(None, words)) for words in together)])
 
 
-@pytest.mark.parametrize("option", shipped())
-def test_an_option_can_be_built(option):
-    group = option.partition("=")[0]
-    more = [*ALSO.get(option, []), *ALSO.get(f"{group}=", [])]
-    if group == "model/backward" or group == "model/solver":
-        more += ["model=deq"] if Path(option).name not in UNFOLDED else []
-    assert verify(compose([option, *more]))
-
-
-UNFOLDED = {"backward=full", "backward=checkpoint", "backward=truncated"}
+@pytest.mark.parametrize("options", shipped(), ids=" ".join)
+def test_options_can_be_built(options):
+    more = [w for o in options for w in (*ALSO.get(o, []), *ALSO.get(o.partition("=")[0], []))]
+    assert verify(compose([*options, *more]))
 
 
 def test_every_group_is_known():
