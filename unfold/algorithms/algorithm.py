@@ -72,5 +72,6 @@ def smallest(value: object) -> float:
 
 
 def flat(value: object) -> Tensor:
-    """A scalar field as one number per image, to compare with ‖A‖² per image."""
-    return torch.as_tensor(value).detach().flatten()
+    """A scalar field as a number, or as one per image, to compare with ‖A‖² per image."""
+    number = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    return number.detach().flatten() if number.ndim else number.detach()

@@ -31,7 +31,7 @@ def gradient_adjoint(u: Field) -> Image:
     return vertical + pad(right, (1, 0, 0, 0)) - pad(right, (0, 1, 0, 0))
 
 
-def squared_length(u: Field) -> Image:
+def squared_length(u: Field) -> Tensor:
     """‖u_i‖² in every pixel, (B, 1, C, H, W); a reduction over an axis of 2 is far slower."""
     down, right = u[:, :1], u[:, 1:]
     if u.is_complex():
@@ -81,7 +81,7 @@ class TV(Prior):
 
     def project(self, u: Field, weight: Scalar) -> Field:
         """u_i / max(1, ‖u_i‖ / w)."""
-        w = torch.as_tensor(per_field(weight, u)).to(u.dtype.to_real())
+        w = torch.as_tensor(per_field(weight, u), dtype=u.dtype.to_real())
         # The floor makes a weight of 0, and one whose square is 0, project to 0.
         larger = torch.maximum(squared_length(u), (w * w).clamp(min=torch.finfo(w.dtype).tiny))
         return u * (w * larger.rsqrt())
@@ -145,7 +145,8 @@ class TV(Prior):
         return gap / primal.clamp(min=torch.finfo(primal.dtype).tiny)
 
 
-def _lengths(u: Field) -> Image:
-    # The floor keeps the derivative of the root finite where the field vanishes.
+def _lengths(u: Field) -> Tensor:
+    # The floor keeps the derivative of the root finite where the field vanishes; the value is 0.
     squared = squared_length(u)
-    return squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt()
+    root = squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt()
+    return torch.where(squared > 0, root, torch.zeros_like(root))
