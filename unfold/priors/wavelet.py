@@ -89,14 +89,14 @@ class Wavelet(Prior):
         return torch.stack(sums).sum(0)
 
     def transform(self, x: Image) -> Bands:
-        """Wx: the coarsest band, then three detail bands per level from coarse to fine."""
+        """Wx: the coarsest band, then horizontal, vertical, diagonal details from coarse to fine."""
         self._check(x)
         filters = self._filters(x)
         details: list[Tensor] = []
         for _ in range(self.levels):
             low, high = _split(x, filters, -2)
-            x, horizontal = _split(low, filters, -1)
-            vertical, diagonal = _split(high, filters, -1)
+            x, vertical = _split(low, filters, -1)
+            horizontal, diagonal = _split(high, filters, -1)
             details = [horizontal, vertical, diagonal, *details]
         return (x, *details)
 
@@ -106,8 +106,8 @@ class Wavelet(Prior):
         filters = self._filters(x)
         for i in range(0, len(details), 3):
             horizontal, vertical, diagonal = details[i : i + 3]
-            low = _merge(x, horizontal, filters, -1)
-            x = _merge(low, _merge(vertical, diagonal, filters, -1), filters, -2)
+            low = _merge(x, vertical, filters, -1)
+            x = _merge(low, _merge(horizontal, diagonal, filters, -1), filters, -2)
         return x
 
     def _filters(self, like: Tensor) -> Tensor:
