@@ -88,7 +88,7 @@ class ImageMetrics:
         return (*self.names, *self.extra)
 
     @torch.no_grad()
-    def __call__(self, reconstruction: Image, truth: Image) -> dict[str, PerImage]:
+    def __call__(self, reconstruction: Tensor, truth: Tensor) -> dict[str, PerImage]:
         """Every metric, (B,) each.
 
         Raises:
@@ -103,7 +103,7 @@ class ImageMetrics:
         found = {name: MEASURES[name](a, b, self.data_range) for name in self.names}
         return found | {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
 
-    def _prepare(self, x: Image) -> Image:
+    def _prepare(self, x: Tensor) -> Tensor:
         x = x.abs() if x.is_complex() else x
         return x[
             ..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border

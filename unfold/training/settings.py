@@ -36,12 +36,14 @@ class Log(ABC):
 
 @dataclass(frozen=True)
 class CSV(Log):
-    """A table, `log/metrics.csv`."""
+    """A table, `log/0/metrics.csv`; a run that is continued goes on in `log/1`, and so on."""
 
     def build(self, directory: Path) -> "Logger | None":
         from lightning.pytorch.loggers import CSVLogger
 
-        return CSVLogger(save_dir=directory, name="log", version="")
+        # Lightning empties the folder it is given, and with it the rows before an interruption.
+        former = len(list((directory / "log").glob("*/metrics.csv")))
+        return CSVLogger(save_dir=directory, name="log", version=str(former))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""Evaluation on tiny images: baselines are honest and cached, every file is written."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from unfold.algorithms.pgd import PGD
+from unfold.denoisers.dncnn import DnCNN
+from unfold.errors import ConfigError, DataError
+from unfold.evaluation.baselines import Baselines, batches, measure, total_variation
+from unfold.evaluation.metrics import ImageMetrics, psnr
+from unfold.evaluation.pipeline import evaluate
+from unfold.evaluation.rows import read_rows
+from unfold.evaluation.settings import AcrossOperators, NoEvaluation, TunedTV
+from unfold.evaluation.single import read_measurement, reconstruct
+from unfold.fidelities.l2 import L2
+from unfold.models.classical import Classical
+from unfold.models.unfolded import Unfolded
+from unfold.physics.blur import Blur
+from unfold.physics.denoising import Denoising
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.noise import Gaussian
+from unfold.priors.pnp import PnP
+from unfold.reconstructor import Reconstructor
+
+TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=40)
+
+
+class Pictures:
+    """Flat squares of different sizes on a gray ground."""
+
+    def images(self, split):
+        def one(side):
+            image = torch.full((1, 16, 16), 0.3)
+            image[:, 4 : 4 + side, 4 : 4 + side] = 0.8
+            return image
+
+        sides = {"validation": (5, 7), "test": (6, 8, 3)}[split]
+        return [(f"{side}.png", one(side)) for side in sides]
+
+    def fingerprint(self):
+        return "squares"
+
+
+def network(**arguments):
+    return Reconstructor(PGD(), PnP(DnCNN(1, 2, 4)), L2(), Unfolded(2), **arguments)
+
+
+def run(tmp_path, evaluation, net=None):
+    return evaluate(
+        net or network(),
+        Pictures(),
+        evaluation,
+        tmp_path / "runs" / "slug" / "abc",
+        physics=Inpainting(Gaussian(0.1)),
+        trained_on="inpainting",
+        metrics=ImageMetrics(),
+        seed=0,
+        progress=False,
+    )
+
+
+def baselines(cache):
+    data = Pictures()
+    return Baselines(TV, data.images("validation"), data.images("test"), "squares", 0, cache)
+
+
+def test_the_weight_of_tv_is_the_best_tried_on_validation(tmp_path):
+    found = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    assert [w for w, _ in found.tried] == pytest.approx(TV.weights)
+    assert found.weight == max(found.tried, key=lambda pair: pair[1])[0]
+    assert len(found.images) == 3
+
+
+def test_tv_beats_the_noisy_image_and_reaches_its_gap():
+    batch = batches(Pictures().images("test"))[0]
+    y, operator = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
+    solution = total_variation(y, operator, torch.tensor([0.1]), Classical(1e-4, 3000))
+    assert bool((solution.gap <= 1e-4).all())
+    assert bool((psnr(solution.image, batch.images, 1.0) > psnr(y, batch.images, 1.0) + 5).all())
+
+
+def test_the_baseline_is_computed_once(tmp_path, monkeypatch):
+    first = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    monkeypatch.setattr(Baselines, "_compute", None)
+    second = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    assert all(torch.equal(a, b) for a, b in zip(first.images, second.images, strict=True))
+    assert (first.weight, first.converged) == (second.weight, second.converged)
+    with pytest.raises(TypeError):
+        baselines(tmp_path).total_variation(Denoising(Gaussian(0.2)))
+
+
+def test_every_operator_noise_method_image_and_metric_has_its_row(tmp_path):
+    laws = {"denoising": Denoising(), "blur": Blur(Gaussian(0.1), GaussianKernel(3, 1.0))}
+    scores = run(tmp_path, AcrossOperators(laws, (0.05, 0.1), TV, gallery=2))
+    folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
+    rows = read_rows(folder / "rows.csv")
+    assert len(rows) == 5 * 4 * 3 * 3
+    assert {r.method for r in rows} == {"back_projection", "pseudo_inverse", "tv", "ours"}
+    assert {(r.tested_on, r.noise) for r in rows if r.noise != "as trained"} == {
+        (name, level) for name in laws for level in ("0.05", "0.1")
+    }
+    ours = [
+        r.value
+        for r in rows
+        if r.method == "ours" and r.metric == "psnr" and r.noise == "as trained"
+    ]
+    assert scores["test/psnr"] == pytest.approx(sum(ours) / 3)
+    assert scores["test/gain over tv"] == pytest.approx(
+        scores["test/psnr"] - scores["test/tv psnr"]
+    )
+    for name in ("gallery", "gallery_operators", "parameters", "operators"):
+        with PillowImage.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 100
+    assert (folder / "matrix.tex").read_text().startswith(r"\begin{tabular}")
+
+
+def test_evaluating_twice_gives_the_same_rows(tmp_path):
+    settings = AcrossOperators({}, (), TV, gallery=0)
+    net = network()
+    assert run(tmp_path, settings, net) == run(tmp_path, settings, net)
+
+
+def test_no_evaluation_writes_nothing(tmp_path):
+    assert run(tmp_path, NoEvaluation()) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_iteration_counts_are_measured_where_the_network_is_tied(tmp_path):
+    settings = AcrossOperators({}, (), TV, iterations=(1, 4), gallery=0)
+    run(tmp_path, settings)
+    rows = read_rows(tmp_path / "runs" / "slug" / "abc" / "evaluation" / "rows.csv")
+    assert {r.iterations for r in rows if r.method.startswith("ours")} == {1, 2, 4}
+    with pytest.raises(ConfigError, match=r"only a tied unfolded network"):
+        run(tmp_path, settings, network(untied=["algo.stepsize"]))
+
+
+def single(tmp_path, physics, **files):
+    paths = {"image": None, "measurement": None} | files
+    return reconstruct(
+        network(),
+        physics,
+        channels=1,
+        multiple_of=8,
+        output=tmp_path / "out.png",
+        metrics=ImageMetrics(),
+        seed=0,
+        **paths,
+    )
+
+
+def test_one_image_is_measured_and_reconstructed(tmp_path):
+    photo = tmp_path / "photo.png"
+    PillowImage.fromarray(np.full((19, 17), 128, np.uint8)).save(photo)
+    figures = single(tmp_path, Inpainting(Gaussian(0.02)), image=photo)
+    assert set(figures) == {"psnr", "ssim", "nmse", "iterations"}
+    with PillowImage.open(tmp_path / "out.png") as picture:
+        assert picture.size == (16, 16)
+    assert (tmp_path / "out_measurement.png").exists()
+
+
+def test_a_real_measurement_needs_a_law_with_one_point(tmp_path):
+    np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
+    with pytest.raises(ConfigError, match="Inpainting is a random law"):
+        single(tmp_path, Inpainting(Gaussian(0.02)), measurement=tmp_path / "y.npy")
+    np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
+    law = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
+    assert single(tmp_path, law, measurement=tmp_path / "y.npy") == {"iterations": 2.0}
+
+
+def test_a_measurement_file_that_is_none_is_named(tmp_path):
+    (tmp_path / "y.npy").write_text("text")
+    with pytest.raises(DataError, match=r"y\.npy: not a readable"):
+        read_measurement(tmp_path / "y.npy", 1)
+    np.save(tmp_path / "z.npy", np.full((4, 4), np.nan))
+    with pytest.raises(DataError, match=r"z\.npy: 16 values are not finite"):
+        read_measurement(tmp_path / "z.npy", 1)

@@ -1,0 +1,75 @@
+"""Weights on disk: whole files only, no code executed, mismatches explained."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from unfold.denoisers.dncnn import DnCNN
+from unfold.errors import CheckpointError
+from unfold.training.checkpoint import (
+    AtomicCheckpointIO,
+    embedded_fits,
+    embedded_weights,
+    load_matching,
+    load_prior_weights,
+    read_checkpoint,
+    read_weights,
+    save_weights,
+)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def test_a_hostile_checkpoint_executes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, write in {
+        "pickle": lambda path: path.write_bytes(pickle.dumps(Attack(), protocol=2)),
+        "zip": lambda path: torch.save({"state_dict": Attack()}, path),
+    }.items():
+        path = tmp_path / f"{name}.ckpt"
+        write(path)
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            read_checkpoint(path)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = save_weights(DnCNN(1, 2, 4), tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: not a readable"):
+        read_weights(tmp_path)
+
+
+def test_a_failed_write_keeps_the_former_checkpoint_and_no_rest(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint({"x": torch.ones(2)}, path)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        io.save_checkpoint({"x": lambda: None}, path)
+    assert torch.equal(torch.load(path, weights_only=True)["x"], torch.ones(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_weights_of_another_model_are_refused_with_what_differs():
+    with pytest.raises(CheckpointError, match=r"weight is \(3, 2\), \(4, 2\) expected"):
+        load_matching(nn.Linear(2, 4), nn.Linear(2, 3).state_dict(), "there")
+    with pytest.raises(CheckpointError, match=r"Missing: bias; unknown: none"):
+        load_matching(nn.Linear(2, 4), {"weight": torch.ones(4, 2)}, "there")
+
+
+def test_the_embedded_denoiser_removes_noise():
+    network = DnCNN(1)
+    assert embedded_fits(network)
+    assert not embedded_fits(DnCNN(3))
+    load_prior_weights(network, embedded_weights())
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.linspace(0, 1, 64)[None, None, None].expand(1, 1, 64, 64)
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+    with torch.no_grad():
+        left = (network(noisy, 0.1) - clean).square().mean()
+    assert left < 0.2 * (noisy - clean).square().mean()

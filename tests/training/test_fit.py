@@ -1,0 +1,71 @@
+"""Fitting: the same numbers every time, the better weights kept, loud failures."""
+
+import csv
+
+import pytest
+import torch
+
+from tests.training.small import run, small_training
+from unfold.errors import ConfigError, NonFiniteError
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.noise import Gaussian
+from unfold.training.checkpoint import read_weights
+from unfold.training.fit import objective_mode
+
+
+def weights(training):
+    return torch.cat([p.detach().flatten() for p in training.reconstructor.parameters()])
+
+
+def test_the_same_seed_gives_the_same_bits_with_and_without_workers(tmp_path):
+    runs = [run(tmp_path / str(i), workers=w)[0] for i, w in enumerate((0, 0, 2))]
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    assert torch.equal(weights(runs[0]), weights(runs[2]))
+
+
+def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
+    run(tmp_path / "whole", steps=12)
+    run(tmp_path / "cut", steps=8)
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    run(tmp_path / "cut", steps=12, resume_from=last)
+    ends = [
+        torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True)
+        for d in ("whole", "cut")
+    ]
+    assert ends[0]["global_step"] == ends[1]["global_step"]
+    logs = sorted(p.parent.name for p in (tmp_path / "cut" / "log").glob("*/metrics.csv"))
+    assert logs == ["0", "1"]
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), name
+
+
+def test_training_lowers_the_loss_and_writes_its_curve_and_weights(tmp_path):
+    training, scores = run(tmp_path, steps=24)
+    with (tmp_path / "log" / "0" / "metrics.csv").open() as file:
+        losses = [float(r["train/loss"]) for r in csv.DictReader(file) if r.get("train/loss")]
+    assert len(losses) == 24
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    saved = read_weights(tmp_path)
+    for name, value in training.reconstructor.state_dict().items():
+        assert torch.equal(saved[name], value)
+    assert scores["steps"] == 24
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path):
+    class Broken(Inpainting):
+        def measure(self, x, draws):
+            y, operator = super().measure(x, draws)
+            return type(super().measure(x, draws))(y * float("nan"), operator)
+
+    training = small_training(Broken(Gaussian(0.0)))
+    with pytest.raises(
+        NonFiniteError, match=r"gradient of step 0 is not finite.*lower optimizer.lr"
+    ):
+        run(tmp_path, training=training)
+
+
+def test_an_objective_that_nothing_measures_is_refused():
+    assert objective_mode("validation/psnr", ("psnr",)) == "max"
+    assert objective_mode("validation/nmse", ("nmse",)) == "min"
+    with pytest.raises(ConfigError, match=r"did you mean 'validation/psnr'.*validation/loss"):
+        objective_mode("validation/psn", ("psnr",))
