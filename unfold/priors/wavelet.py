@@ -89,7 +89,7 @@ class Wavelet(Prior):
         return torch.stack(sums).sum(0)
 
     def transform(self, x: Image) -> Bands:
-        """Wx: the coarsest band, then horizontal, vertical, diagonal details from coarse to fine."""
+        """Wx: the coarsest band; horizontal, vertical, diagonal details from coarse to fine."""
         self._check(x)
         filters = self._filters(x)
         details: list[Tensor] = []
