@@ -1,0 +1,79 @@
+"""Least squares: gradient, prox, conjugate prox, and those through an operator."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.engine import DOUBLE, blur, difference, measured, normal
+from tests.laws_prox import assert_firmly_nonexpansive, assert_minimises
+from unfold.errors import ConfigError
+from unfold.fidelities.fidelity import Fidelity, data_term
+from unfold.fidelities.l2 import L2
+from unfold.tree import batched_norm
+
+either_kind = pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+gammas = pytest.mark.parametrize("gamma", [1e-3, 1.0, 50.0])
+
+
+@either_kind
+@gammas
+def test_the_prox_minimises(gamma: float, dtype: torch.dtype):
+    y = normal(2, 1, 3, 4, seed=1, dtype=dtype)
+    assert_minimises(
+        lambda v, w: L2().prox(v, y, w),
+        lambda v: L2().value(v, y),
+        normal(*y.shape, dtype=dtype),
+        gamma,
+    )
+    assert_firmly_nonexpansive(
+        lambda v: L2().prox(v, y[:1].expand(len(v), -1, -1, -1), gamma), 1, 3, 4, dtype=dtype
+    )
+
+
+@either_kind
+@gammas
+def test_the_conjugate_prox_obeys_moreau(gamma: float, dtype: torch.dtype):
+    u, y = normal(2, 1, 3, 4, dtype=dtype), normal(2, 1, 3, 4, seed=1, dtype=dtype)
+    other = Fidelity.prox_conj(L2(), u, y, gamma)
+    assert difference(L2().prox_conj(u, y, gamma), other) < 1e-10
+    whole = L2().prox_conj(u, y, gamma) + gamma * L2().prox(u / gamma, y, 1 / gamma)
+    assert difference(whole, u) < 1e-10
+
+
+def test_the_gradient_through_the_operator_is_that_of_the_value():
+    A = blur(6, batch=2)
+    f = data_term(L2(), A, measured(A, batch=2))
+    x = normal(2, 1, 6, 6).requires_grad_()
+    (grad,) = torch.autograd.grad(f.value(x).sum(), x)
+    assert difference(f.grad(x), grad) < 1e-12
+    assert difference(Fidelity.grad_through(L2(), f, x), grad) < 1e-12
+
+
+def test_the_prox_through_the_operator_minimises_for_each_images_own_step():
+    A = blur(6, batch=2)
+    f = data_term(L2(), A, measured(A, batch=2))
+    gamma = torch.tensor([0.3, 20.0], dtype=DOUBLE).reshape(2, 1, 1, 1)
+    assert_minimises(f.prox, f.value, normal(2, 1, 6, 6), gamma)
+
+
+def test_the_conjugate_prox_takes_a_step_for_each_image():
+    A = blur(6, batch=2)
+    f, u = data_term(L2(), A, measured(A, batch=2)), normal(2, 1, 6, 6)
+    sigma = torch.tensor([0.3, 2.0], dtype=DOUBLE).reshape(2, 1, 1, 1)
+    got = f.prox_conj(u, sigma)
+    for i in range(2):
+        assert difference(got[i], L2().prox_conj(u, f.y, sigma[i].item())[i]) < 1e-14
+
+
+def test_what_a_fidelity_lacks_it_names():
+    class Bare(Fidelity):
+        def value(self, v: Tensor, y: Tensor) -> Tensor:
+            return batched_norm(v - y)
+
+    x, f = normal(1, 1, 3, 3), data_term(Bare(), blur(3), normal(1, 1, 3, 3))
+    with pytest.raises(ConfigError, match="Bare has no gradient; fidelity=l2"):
+        f.grad(x)
+    with pytest.raises(ConfigError, match="Bare has no prox through an operator"):
+        f.prox(x, 1.0)
+    with pytest.raises(ConfigError, match="Bare has no prox; fidelity=l2"):
+        f.prox_conj(x, 1.0)

@@ -1,0 +1,56 @@
+"""The laws of a proximal operator, each a function that raises with the figures."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tests.engine import normal
+from unfold.tree import batched_inner, batched_norm, per_image
+
+Prox = Callable[[Tensor, Tensor | float], Tensor]
+Value = Callable[[Tensor], Tensor]
+
+
+def assert_minimises(
+    prox: Prox, value: Value, v: Tensor, w: Tensor | float, gap: float = 0.0
+) -> None:
+    """wg(z) + ½‖z − v‖² ≥ wg(p) + ½‖p − v‖² + ½‖z − p‖² for 200 z, half of them near p.
+
+    The last term is there because the objective is 1-strongly convex: any other point in place of
+    the minimiser p fails for some z near it. A p within `gap` of the least objective, relatively,
+    is √(2 gap) away from the minimiser, and may miss by that times ‖z − p‖.
+    """
+    p = prox(v, w)
+    weight = w.flatten() if isinstance(w, Tensor) and w.ndim else w
+
+    def objective(z: Tensor) -> Tensor:
+        return weight * value(z) + 0.5 * batched_norm(z - v) ** 2
+
+    least, worst = objective(p), float("inf")
+    others = [v, torch.zeros_like(v), 0.999 * p, p + 1e-3 * (v - p)]
+    for i in range(196):
+        size = 1.0 if i % 2 else 1e-3
+        others.append(p + size * normal(*p.shape, seed=100 + i, dtype=p.dtype))
+    for z in others:
+        away = batched_norm(z - p)
+        allowed = gap * least + (2 * gap * least).sqrt() * away
+        worst = min(worst, float((objective(z) - least - 0.5 * away**2 + allowed).min()))
+    assert worst >= -1e-9, f"not the minimiser: slack {worst:.2e}"
+
+
+def assert_firmly_nonexpansive(
+    prox: Callable[[Tensor], Tensor],
+    *shape: int,
+    dtype: torch.dtype,
+    slack: float = 1e-12,
+    pairs: int = 1000,
+) -> None:
+    """⟨Px − Py, x − y⟩ ≥ ‖Px − Py‖² for many pairs, far and near."""
+    x = normal(pairs, *shape, seed=1, dtype=dtype)
+    step = torch.logspace(-2, 1, pairs, dtype=torch.float64)
+    y = x + per_image(step, x) * normal(pairs, *shape, seed=2, dtype=dtype)
+    d = prox(x) - prox(y)
+    margin = batched_inner(d, x - y) - batched_norm(d) ** 2
+    worst = float((margin / batched_norm(x - y) ** 2).min())
+    assert worst >= -slack, f"not firmly nonexpansive: {worst:.2e}"
