@@ -97,11 +97,6 @@ def test_its_reflection_has_a_jacobian_of_norm_at_most_1(size: float):
         assert float(w.norm()) ** 0.5 <= 1 + 1e-6
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="every layer loses the slack of its bound, 10 %, and its initial noise, 8 %: N starts "
-    "at 0.35 times the identity instead of 1",
-)
 @torch.no_grad()
 def test_a_mid_gray_image_stays_where_it_is():
     torch.manual_seed(0)
@@ -139,7 +134,7 @@ def test_the_bound_is_above_the_transfer_matrix_at_every_frequency_and_within_a_
     for weight in kernels():
         transfer = torch.fft.fft2(weight, s=(64, 64)).permute(2, 3, 0, 1)
         truth = float(torch.linalg.matrix_norm(transfer, 2).max())
-        assert truth * (1 - 1e-12) <= float(lipschitz_bound(weight)) <= 1.11 * truth
+        assert truth * (1 - 1e-12) <= float(lipschitz_bound(weight)) <= 1.06 * truth
 
 
 def test_the_bound_is_differentiable_and_finite_where_a_kernel_vanishes():
