@@ -91,7 +91,9 @@ def psnr_cost(x: Tensor) -> float:
     return float(-10 * torch.log10((full - half).square().mean()))
 
 
-def compare(first: Callable[[], None], second: Callable[[], None], pairs: int) -> tuple[float, float]:
+def compare(
+    first: Callable[[], None], second: Callable[[], None], pairs: int
+) -> tuple[float, float]:
     """The median of first/second over interleaved pairs, and the median time of the second."""
     first(), second()
     ratios, times = [], []

@@ -17,7 +17,8 @@ from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.fixed_point import Anderson, pack, unpack
+from unfold.solvers.anderson import Anderson
+from unfold.solvers.fixed_point import pack, unpack
 from unfold.tree import tensors, with_tensors
 
 DOUBLE = torch.float64

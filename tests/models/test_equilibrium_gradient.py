@@ -31,8 +31,8 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.mask import Mask
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
+from unfold.solvers.anderson import Anderson
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
-from unfold.solvers.fixed_point import Anderson
 
 TIGHT = Implicit(tol=1e-12, max_iterations=300)
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=TIGHT)

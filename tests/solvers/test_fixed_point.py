@@ -15,7 +15,8 @@ from unfold.errors import ConfigError
 from unfold.physics.convolution import CircularConvolution
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
-from unfold.solvers.fixed_point import Anderson, Picard, Solver, fixed_point, pack, unpack
+from unfold.solvers.anderson import Anderson
+from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack
 
 SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson()}
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)

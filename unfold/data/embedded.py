@@ -5,9 +5,9 @@ from importlib.resources import files
 from unfold.data.store import ImageFile
 
 SPLITS = {
-    "train": ("coffee", "chelsea", "astronaut", "rocket", "hubble", "brick", "grass", "gravel"),
+    "train": ("coffee", "retina", "astronaut", "rocket", "hubble", "brick", "grass", "gravel"),
     "validation": ("clock", "coins"),
-    "test": ("camera", "retina"),
+    "test": ("camera", "chelsea"),
 }
 """256x256 pixels to train on, 128x128 elsewhere; grey, 8 bits."""
 

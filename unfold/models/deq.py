@@ -12,8 +12,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.model import Model, Solution, Steps
+from unfold.solvers.anderson import Anderson
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
-from unfold.solvers.fixed_point import Anderson, FixedPoint, Flat, Solver, pack, unpack
+from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.tree import map_tensors, tensors, with_tensors
 

@@ -10,8 +10,9 @@ from torch.nn.functional import pad
 
 from unfold.errors import ConfigError
 from unfold.priors.prior import Prior
+from unfold.solvers.anderson import Anderson
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
-from unfold.solvers.fixed_point import Anderson, FixedPoint
+from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.tree import batched_norm, per_field, per_image
 from unfold.typing import Field, Image, PerImage, Scalar
