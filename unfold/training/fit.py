@@ -3,7 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -16,6 +16,18 @@ from unfold.training.checkpoint import load_checkpoint, save_weights
 if TYPE_CHECKING:
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar without what a run directory makes meaningless: versions, epochs to come."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return items
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch}"
 
 
 def fit(
@@ -104,7 +116,7 @@ def _callbacks(
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [best]
     if settings.progress:
-        callbacks.append(RichProgressBar(leave=True))
+        callbacks.append(Bar(leave=True))
     if log.build(directory) is not None:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks
