@@ -14,6 +14,7 @@ from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
 from unfold.errors import ConfigError, ShapeError
+from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
@@ -24,6 +25,7 @@ from unfold.priors.pnp import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
+from unfold.reconstructor import Reconstructor
 
 MODELS = [Unfolded(3), DEQ(tol=1e-6), Classical(tol=1e-4, every=5)]
 
@@ -106,3 +108,8 @@ def test_the_guarantee_looks_at_every_iteration():
     bad = reconstructor(PGD(stepsize=[1.0, 2.1]), Unfolded(2), learn=[])
     assert good.guarantee(y, A).holds and not bad.guarantee(y, A).holds
     assert good.guarantee(y, A).condition == "0 < stepsize < 2/‖A‖²"
+
+
+def test_a_part_that_lacks_something_names_every_alternative():
+    with pytest.raises(ConfigError, match=r"CondatVu needs an analysis.*Wavelet has none.*: TV\."):
+        Reconstructor(CondatVu(), Wavelet(), L2(), Unfolded(2))

@@ -1,5 +1,7 @@
 """Which algorithm goes with which prior and fidelity, and what to take instead."""
 
+import importlib
+import pkgutil
 from typing import Any
 
 from unfold.algorithms.algorithm import Algorithm
@@ -22,11 +24,19 @@ def _check(
     algorithm: Algorithm[Any], part: Prior | Fidelity, needs: frozenset[str], kind: str, base: type
 ) -> None:
     for what in sorted(needs - part.provides):
-        others = [c.__name__ for c in _subclasses(base) if what in c.provides]
+        _import_beside(base)
+        others = {c.__name__ for c in _subclasses(base) if what in c.provides}
         raise ConfigError(
             f"{type(algorithm).__name__} needs {DESCRIPTION[what]} of the {kind}, and "
             f"{type(part).__name__} has none. With one: {listing(others)}."
         )
+
+
+def _import_beside(base: type) -> None:
+    """Import every module of the base's package, so that all alternatives are known."""
+    package = importlib.import_module(base.__module__.rpartition(".")[0])
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def _subclasses(base: type) -> list[Any]:
