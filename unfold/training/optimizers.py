@@ -12,18 +12,10 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.errors import ConfigError
+from unfold.training.checks import positive, refuse
 
 Groups = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 """Parameters, or groups of them with a learning rate of their own."""
-
-
-def _refuse(name: str, value: object, *, unless: bool, must: str) -> None:
-    if not unless:
-        raise ConfigError(f"{name} = {value}: must be {must}.")
-
-
-def _positive(name: str, value: float) -> None:
-    _refuse(name, value, unless=0 < value < math.inf, must="positive and finite")
 
 
 class Optimizer(ABC):
@@ -53,11 +45,11 @@ class Adam(Optimizer):
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        _positive("lr", self.lr)
-        _positive("eps", self.eps)
-        _refuse("betas", self.betas, unless=all(0 <= b < 1 for b in self.betas), must="in [0, 1)")
+        positive("lr", self.lr)
+        positive("eps", self.eps)
+        refuse("betas", self.betas, unless=all(0 <= b < 1 for b in self.betas), must="in [0, 1)")
         inside = 0 <= self.weight_decay < math.inf
-        _refuse("weight_decay", self.weight_decay, unless=inside, must="0 or above, and finite")
+        refuse("weight_decay", self.weight_decay, unless=inside, must="0 or above, and finite")
 
     def build(self, parameters: Groups) -> TorchOptimizer:
         return torch.optim.AdamW(
@@ -80,8 +72,8 @@ class SGD(Optimizer):
     nesterov: bool = True
 
     def __post_init__(self) -> None:
-        _positive("lr", self.lr)
-        _refuse("momentum", self.momentum, unless=0 <= self.momentum < 1, must="in [0, 1)")
+        positive("lr", self.lr)
+        refuse("momentum", self.momentum, unless=0 <= self.momentum < 1, must="in [0, 1)")
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov = true: needs a momentum above 0, got momentum=0.")
 
@@ -112,7 +104,7 @@ class Constant(Scheduler):
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _refuse("warmup", self.warmup, unless=self.warmup >= 0, must="0 or above")
+        refuse("warmup", self.warmup, unless=self.warmup >= 0, must="0 or above")
 
     def factor(self, step: int, steps: int) -> float:
         return min(1.0, (step + 1) / (self.warmup + 1))
@@ -133,8 +125,8 @@ class Cosine(Scheduler):
     final: float = 0.01
 
     def __post_init__(self) -> None:
-        _refuse("warmup", self.warmup, unless=self.warmup >= 0, must="0 or above")
-        _refuse("final", self.final, unless=0 <= self.final <= 1, must="in [0, 1]")
+        refuse("warmup", self.warmup, unless=self.warmup >= 0, must="0 or above")
+        refuse("final", self.final, unless=0 <= self.final <= 1, must="in [0, 1]")
 
     def factor(self, step: int, steps: int) -> float:
         if step < self.warmup:

@@ -4,26 +4,17 @@ They are frozen dataclasses whose arguments are spelled out, so that a mistake i
 nearest name, before Lightning is imported.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unfold.errors import ConfigError
+from unfold.training.checks import positive, refuse
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
-
-
-def _refuse(name: str, value: object, *, unless: bool, must: str) -> None:
-    if not unless:
-        raise ConfigError(f"{name} = {value}: must be {must}.")
-
-
-def _positive(name: str, value: float) -> None:
-    _refuse(name, value, unless=0 < value < math.inf, must="positive and finite")
 
 
 class Log(ABC):
@@ -100,7 +91,7 @@ class TrainerSettings:
 
     def __post_init__(self) -> None:
         steps = self.max_steps
-        _refuse("max_steps", steps, unless=steps >= 1 or steps == -1, must="1 or above, or -1")
+        refuse("max_steps", steps, unless=steps >= 1 or steps == -1, must="1 or above, or -1")
         for name in (
             "max_epochs",
             "devices",
@@ -110,9 +101,9 @@ class TrainerSettings:
             "log_every",
         ):
             value = getattr(self, name)
-            _refuse(name, value, unless=value is None or value >= 1, must="1 or above")
+            refuse(name, value, unless=value is None or value >= 1, must="1 or above")
         if self.gradient_clip is not None:
-            _positive("gradient_clip", self.gradient_clip)
+            positive("gradient_clip", self.gradient_clip)
         if steps == -1 and self.max_epochs is None:
             raise ConfigError("max_epochs = null: needed where max_steps=-1, or nothing ends it.")
         if self.devices > 1 and self.strategy == "auto":
