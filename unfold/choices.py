@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unfold.constraints import Interval
 from unfold.errors import ConfigError, listing, nearest
-from unfold.parameters import ParameterGroup, Plan
+from unfold.parameters import ParameterGroup, Plan, initial_values
 from unfold.recipe import Declaration, Recipe, Unit, children, declarations
-from unfold.schedules import Schedule
 
 NONE: frozenset[str] = frozenset()
 
@@ -111,13 +109,18 @@ class Selection:
 
 
 def make_groups(
-    recipes: Mapping[str, Recipe], iterations: int | None, choice: Choice, dead: Mapping[str, str]
+    recipes: Mapping[str, Recipe],
+    iterations: int | None,
+    horizon: int | None,
+    choice: Choice,
+    dead: Mapping[str, str],
 ) -> dict[str, ParameterGroup]:
     """The parameters of every recipe, as the user chose.
 
     Args:
         recipes: by path, `algo` and `prior`.
-        iterations: K of an unfolded network; None where one step is repeated without end.
+        iterations: K of an unfolded network; None where all iterations share their values.
+        horizon: for how many iterations a schedule is read; None where it cannot be followed.
         choice: what is learned, untied, constrained, relative.
         dead: further names that cannot act here, with the reason.
 
@@ -137,7 +140,7 @@ def make_groups(
             f"trainable.untied = {list(choice.untied)}: this model repeats one and the same step, "
             "so nothing can differ between iterations; set trainable.untied=[] or model=unfolded."
         )
-    plans = _plans(recipes, iterations, learned, untied, select, choice)
+    plans = _plans(recipes, (iterations, horizon), learned, untied, select, choice)
     groups = {
         path: ParameterGroup(recipe, plans, untied, iterations or 1, path)
         for path, recipe in recipes.items()
@@ -148,7 +151,7 @@ def make_groups(
 
 def _plans(
     recipes: Mapping[str, Recipe],
-    iterations: int | None,
+    lengths: tuple[int | None, int | None],
     learned: set[str],
     untied: set[str],
     select: Selection,
@@ -160,7 +163,7 @@ def _plans(
     plans: dict[str, Plan] = {}
     for name, (value, declaration) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
-        values = _initial(name, value, iterations, own=name in untied)
+        values = initial_values(name, value, *lengths, own=name in untied)
         if not constraint.holds(values):
             raise ConfigError(f"{name} = {value}: must be {constraint}.")
         unit: Unit = declaration.unit if name in relative else "1"
@@ -209,25 +212,6 @@ def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration]
             found[f"{path}.{name}"] = (getattr(recipe, name), declaration)
         queue += [(f"{path}.{name}", child) for name, child in children(recipe)]
     return found
-
-
-def _initial(name: str, value: object, iterations: int | None, *, own: bool) -> Tensor:
-    """The values to start from: () if shared by the iterations, else (K,)."""
-    if isinstance(value, Schedule | list | tuple):
-        if iterations is None:
-            raise ConfigError(
-                f"{name} = {value}: this model repeats one and the same step and needs a number."
-            )
-        if isinstance(value, Schedule):
-            return torch.tensor([value.at(k) for k in range(iterations)], dtype=torch.float64)
-        if len(value) != iterations:
-            raise ConfigError(
-                f"{name} = {list(value)}: a list gives one value per iteration, "
-                f"{iterations} are expected (model.iterations), {len(value)} came."
-            )
-        return torch.tensor(value, dtype=torch.float64)
-    start = torch.as_tensor(value, dtype=torch.float64).detach()
-    return start.repeat(iterations) if own and iterations is not None else start
 
 
 def _freeze(

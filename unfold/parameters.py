@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from unfold.constraints import Constraint
+from unfold.errors import ConfigError
 from unfold.recipe import Network, Recipe, Unit, children, declarations
+from unfold.schedules import Schedule
 
 R = TypeVar("R", bound=Recipe)
 Scales = Mapping[Unit, Tensor]
@@ -27,6 +29,43 @@ class Plan(NamedTuple):
     constraint: Constraint
     unit: Unit
     learned: bool
+
+
+def initial_values(
+    name: str, value: object, iterations: int | None, horizon: int | None, *, own: bool
+) -> Tensor:
+    """The values to start from: () if shared by the iterations, else one for each.
+
+    Args:
+        name: of the scalar, for messages.
+        value: a number, a list with one for each iteration, or a schedule.
+        iterations: K of an unfolded network; None where all iterations share their values.
+        horizon: for how many iterations a schedule is read; None where it cannot be followed.
+        own: whether a single number is repeated, so that each iteration has its own.
+
+    Raises:
+        ConfigError: a list or a schedule where it cannot be meant.
+    """
+    if isinstance(value, Schedule):
+        if horizon is None:
+            raise ConfigError(
+                f"{name} = {value}: this model repeats one and the same step and needs a number; "
+                f"set {name}={value.at(4):.2g}, or model=unfolded."
+            )
+        return torch.tensor(value.values(horizon), dtype=torch.float64)
+    if isinstance(value, list | tuple):
+        if iterations is None:
+            raise ConfigError(
+                f"{name} = {value}: this model repeats one and the same step and needs a number."
+            )
+        if len(value) != iterations:
+            raise ConfigError(
+                f"{name} = {list(value)}: a list gives one value per iteration, "
+                f"{iterations} are expected (model.iterations), {len(value)} came."
+            )
+        return torch.tensor(value, dtype=torch.float64)
+    start = torch.as_tensor(value, dtype=torch.float64).detach()
+    return start.repeat(iterations) if own and iterations is not None else start
 
 
 class ParameterGroup(nn.Module):

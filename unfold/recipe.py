@@ -33,7 +33,9 @@ class Declaration(NamedTuple):
     vector: bool
 
 
-def param(default: float, constraint: Constraint, unit: Unit = "1", *, vector: bool = False) -> Any:
+def param(
+    default: float | Schedule, constraint: Constraint, unit: Unit = "1", *, vector: bool = False
+) -> Any:
     """Declare a scalar field of a recipe: its default, the set it stays in, its unit."""
     declaration = Declaration(constraint, unit, vector)
     return dataclasses.field(default=default, metadata={"unfold": declaration})

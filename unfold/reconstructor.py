@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
-from unfold.choices import Choice, make_groups
+from unfold.choices import Choice, make_groups, names
 from unfold.compatibility import check_needs
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
-from unfold.models.model import Model, Solution, Steps
+from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters import Scales
 from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
@@ -57,8 +57,8 @@ class Reconstructor(nn.Module):
         check_needs(algorithm, prior, fidelity)
         prior = prior.for_equilibrium() if model.needs_contraction else prior
         choice = Choice(learn if model.trains else (), untied, constrain or {}, relative)
-        dead = {} if prior.uses_lambda else {"algo.lambda_reg": _ignores_lambda(prior)}
-        groups = make_groups({"algo": algorithm, "prior": prior}, model.count, choice, dead)
+        parts = {"algo": algorithm, "prior": prior}
+        groups = make_groups(parts, model.count, model.horizon, choice, _dead(algorithm, prior))
         self.algo, self.prior = groups["algo"], groups["prior"]
         self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
         self.half_precision = False
@@ -79,18 +79,20 @@ class Reconstructor(nn.Module):
         """The algorithm and the problem of each iteration, with numbers in place."""
         scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
-        count = self.model.count or 1
-        varies = self.algo.varies or self.prior.varies
-        pairs = [(self._algorithm_at(0, scales), data)]
-        for k in range(1, count if varies else 1):
+
+        def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g
-            pairs.append((self._algorithm_at(k, scales), replace(data, g=g)))
-        return Steps(pairs)
+            return self._algorithm_at(k, scales), replace(data, g=g)
+
+        varies = self.algo.varies or self.prior.varies
+        return Steps((self._algorithm_at(0, scales), data), later if varies else None)
 
     def guarantee(self, y: Measurement, operator: Operator) -> Guarantee:
         """For which values the iteration is known to converge, and whether they hold here."""
         steps = self.steps(y, operator)
-        found = [algorithm.guarantee(problem) for algorithm, problem in steps.pairs]
+        count = 1 if steps.later is None else self.model.horizon or 1
+        pairs = map(steps.at, range(count))
+        found = [algorithm.guarantee(problem) for algorithm, problem in pairs]
         return Guarantee(found[0].condition, all(g.holds for g in found))
 
     def parameter_values(self) -> dict[str, Tensor]:
@@ -115,8 +117,14 @@ class Reconstructor(nn.Module):
         return prior
 
 
-def _ignores_lambda(prior: Prior) -> str:
-    return f"prior {type(prior).__name__} takes no weight, so λ drops out"
+def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:
+    """The names that cannot act because of the other part, and why."""
+    if not algorithm.uses_g:
+        return dict.fromkeys(names(prior, "prior"), f"{type(algorithm).__name__} takes no prior")
+    if prior.uses_lambda:
+        return {}
+    reason = f"prior {type(prior).__name__} takes no weight, so λ drops out"
+    return {"algo.lambda_reg": reason}
 
 
 def _scales(operator: Operator, y: Measurement) -> Scales:

@@ -13,6 +13,10 @@ class Schedule(ABC):
     def at(self, k: int) -> float:
         """The value in iteration `k`."""
 
+    def values(self, count: int) -> list[float]:
+        """Those of the first `count` iterations."""
+        return [self.at(k) for k in range(count)]
+
 
 @dataclass(frozen=True)
 class Geometric(Schedule):
@@ -61,3 +65,44 @@ class Linear(Schedule):
     def at(self, k: int) -> float:
         fraction = min(k / (self.iterations - 1), 1.0)
         return self.start + (self.stop - self.start) * fraction
+
+
+@dataclass(frozen=True)
+class ChambolleDossal(Schedule):
+    """μ_k = (k − 1) / (k + a), k ≥ 1: a momentum for which the iterates converge.
+
+    Args:
+        a: above 2; larger values damp the oscillation of the objective.
+
+    Source: Chambolle and Dossal, On the convergence of the iterates of the fast iterative
+    shrinkage/thresholding algorithm, JOTA 166 (2015), with t_k = (k + a − 1)/a.
+    """
+
+    a: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not self.a > 2:
+            raise ConfigError(f"ChambolleDossal.a = {self.a}: must be above 2.")
+
+    def at(self, k: int) -> float:
+        return k / (k + 1 + self.a)
+
+
+@dataclass(frozen=True)
+class BeckTeboulle(Schedule):
+    """μ_k = (t_k − 1) / t_{k+1} with t_1 = 1, t_{k+1} = (1 + √(1 + 4t_k²)) / 2, k ≥ 1.
+
+    Source: Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm for linear inverse
+    problems, SIAM J. Imaging Sci. 2 (2009), equations (4.2) and (4.3).
+    """
+
+    def at(self, k: int) -> float:
+        return self.values(k + 1)[k]
+
+    def values(self, count: int) -> list[float]:
+        found, t = [], 1.0
+        for _ in range(count):
+            following = (1 + (1 + 4 * t * t) ** 0.5) / 2
+            found.append((t - 1) / following)
+            t = following
+        return found

@@ -107,7 +107,7 @@ def test_untied_steps_are_used_in_their_order():
     from unfold.priors.tikhonov import Tikhonov
 
     at = problem(A, Tikhonov())
-    for k, tau in enumerate(net.steps(at.y, A).pairs):
+    for k, tau in enumerate(map(net.steps(at.y, A).at, range(3))):
         assert float(tau[0].stepsize) == pytest.approx(steps[k], rel=1e-6)
         state = tau[0].init(at) if state is None else state
         state = tau[0].step(state, at)

@@ -38,7 +38,10 @@ class Algorithm(Recipe, ABC, Generic[S]):
     """What it asks of the fidelity: `grad`, `prox`, `prox_conj`."""
 
     needs_g: ClassVar[frozenset[str]] = frozenset()
-    """What it asks of the prior: `prox`, `grad`, `analysis`."""
+    """What it asks of the prior: `prox`, `grad`, `analysis`, `split`."""
+
+    uses_g: ClassVar[bool] = True
+    """Whether a prior reaches the result."""
 
     @abstractmethod
     def init(self, problem: Problem) -> S:

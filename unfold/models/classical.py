@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError
-from unfold.models.model import Model, Solution, Steps, change
+from unfold.models.model import Model, Pair, Solution, Steps, change
 from unfold.problem import Problem
 from unfold.solvers.fixed_point import pack
 from unfold.tree import take, tensors, with_tensors
@@ -40,6 +40,10 @@ class Classical(Model):
             if getattr(self, name) < 1:
                 raise ConfigError(f"Classical.{name} = {getattr(self, name)}: must be at least 1.")
 
+    @property
+    def horizon(self) -> int | None:
+        return self.max_iterations
+
     @torch.no_grad()
     def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
         algorithm, problem = steps.at(0)
@@ -49,6 +53,8 @@ class Classical(Model):
         images = [algorithm.image(state)]
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
+            if steps.later is not None:
+                algorithm, problem = _of(steps.at(k - 1), active, batch)
             before, state = state, algorithm.step(state, problem)
             if keep_iterates:
                 images.append(algorithm.image(end.put(active, state).state))
@@ -64,6 +70,11 @@ class Classical(Model):
                 algorithm, problem, state = take(parts, left, len(active))
                 active = active[left]
         return end.solution(steps.at(0)[0], tuple(images) if keep_iterates else ())
+
+
+def _of(pair: Pair, active: Tensor, batch: int) -> Pair:
+    """An iteration's algorithm and problem for the images that are not done."""
+    return pair if len(active) == batch else take(pair, active, batch)
 
 
 class _Progress(NamedTuple):

@@ -1,7 +1,7 @@
 """The contract of a model: how a step is repeated, and how it is differentiated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -38,15 +38,25 @@ class Solution(NamedTuple):
     backward: BackwardReport | None = None
 
 
+Pair = tuple[Algorithm[Any], Problem]
+"""What one iteration is made of."""
+
+
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one reconstruction: an algorithm and a problem for each, or one for all."""
+    """The steps of one reconstruction; those that differ are made when their turn comes.
 
-    pairs: Sequence[tuple[Algorithm[Any], Problem]]
+    Args:
+        first: the algorithm and the problem of iteration 0.
+        later: gives those of iteration k; None where every iteration is like the first.
+    """
 
-    def at(self, k: int) -> tuple[Algorithm[Any], Problem]:
+    first: Pair
+    later: Callable[[int], Pair] | None = None
+
+    def at(self, k: int) -> Pair:
         """The algorithm and the problem of iteration k."""
-        return self.pairs[k if len(self.pairs) > 1 else 0]
+        return self.first if k == 0 or self.later is None else self.later(k)
 
     def step(self, k: int, state: Any) -> Any:
         """The k-th step."""
@@ -66,8 +76,13 @@ class Model(ABC):
 
     @property
     def count(self) -> int | None:
-        """How many iterations may differ from each other; None where one is repeated."""
+        """How many iterations may have values of their own; None where they share them."""
         return None
+
+    @property
+    def horizon(self) -> int | None:
+        """For how many iterations a schedule is read; None where it cannot be followed."""
+        return self.count
 
     @abstractmethod
     def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
