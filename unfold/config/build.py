@@ -202,6 +202,7 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         metrics=groups["metrics"],
         seed=settings.seed,
         strict=settings.strict,
+        log_every=groups["trainer"].log_every,
     )
 
 

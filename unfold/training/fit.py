@@ -66,13 +66,14 @@ def fit(
         save_on_train_epoch_end=False,
     )
     reconstructor = training.reconstructor
-    if settings.channels_last:
+    if settings.wants_channels_last():
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
     trainer = settings.build(directory, log, _callbacks(settings, log, best, directory))
     trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
     score = _choose_weights(training, data, trainer, best)
+    reconstructor.float()
     if trainer.is_global_zero:
         save_weights(training.reconstructor, directory)
     return {f"best {objective}": score, "steps": float(trainer.global_step)}

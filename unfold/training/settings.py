@@ -65,8 +65,10 @@ class TrainerSettings:
         accelerator: where the network runs.
         devices: how many devices, or how many processes on CPU.
         strategy: `ddp` for several devices, `auto` for one.
-        precision: of the networks; operators and solvers always compute in float32.
-        channels_last: whether the networks see images in channels-last layout, faster on CPU.
+        precision: `bf16` for the networks alone, beside operators and solvers in float32; `64` for
+            everything, to tell rounding from a mistake. Weights are kept in float32.
+        channels_last: whether the networks see images in channels-last layout; null where it is
+            faster: on CPUs with AVX-512.
         threads: of PyTorch; null for all CPUs that this process may use.
         gradient_clip: largest norm of the gradient; null for no limit.
         accumulate: batches whose gradients are added up before a step.
@@ -80,8 +82,8 @@ class TrainerSettings:
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
     strategy: Literal["auto", "ddp"] = "auto"
-    precision: Literal["32", "bf16"] = "32"
-    channels_last: bool = True
+    precision: Literal["32", "bf16", "64"] = "32"
+    channels_last: bool | None = None
     threads: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
@@ -112,6 +114,15 @@ class TrainerSettings:
                 "Write trainer=ddp_cpu, or trainer.strategy=ddp."
             )
 
+    def wants_channels_last(self) -> bool:
+        """Whether the networks are kept in channels-last layout on this machine."""
+        if self.channels_last is not None:
+            return self.channels_last
+        import torch
+
+        # Measured for DnCNN on CPU: 0.80 to 0.87 of the time with AVX-512, 1.18 of it with AVX2.
+        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
     def build(
         self,
         directory: Path,
@@ -127,6 +138,7 @@ class TrainerSettings:
             accelerator=self.accelerator,
             devices=self.devices,
             strategy=self.strategy,
+            precision="64-true" if self.precision == "64" else "32-true",
             max_steps=self.max_steps,
             max_epochs=self.max_epochs,
             gradient_clip_val=self.gradient_clip,
