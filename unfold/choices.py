@@ -12,7 +12,7 @@ from torch import nn
 
 from unfold.constraints import Interval
 from unfold.errors import ConfigError, listing, nearest
-from unfold.parameters import ParameterGroup, Plan, initial_values
+from unfold.parameters import ParameterGroup, Plan, initial_vector
 from unfold.recipe import Declaration, Recipe, Unit, children, declarations
 
 NONE: frozenset[str] = frozenset()
@@ -161,9 +161,10 @@ def _plans(
     scalars = _scalars(recipes)
     limits = _limits(scalars, select, choice)
     plans: dict[str, Plan] = {}
-    for name, (value, declaration) in scalars.items():
+    for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
-        values = initial_values(name, value, *lengths, own=name in untied)
+        count = owner.entries(name.rpartition(".")[2]) if declaration.vector else None
+        values = initial_vector(name, value, count, *lengths, own=name in untied)
         if not constraint.holds(values):
             raise ConfigError(f"{name} = {value}: must be {constraint}.")
         unit: Unit = declaration.unit if name in relative else "1"
@@ -171,12 +172,12 @@ def _plans(
             raise ConfigError(
                 f"trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
             )
-        plans[name] = Plan(values, constraint, unit, name in learned)
+        plans[name] = Plan(values, constraint, unit, name in learned, declaration.vector)
     return plans
 
 
 def _limits(
-    scalars: Mapping[str, tuple[Any, Declaration]], select: Selection, choice: Choice
+    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Selection, choice: Choice
 ) -> dict[str, Interval]:
     """The narrower sets, by name."""
     limits: dict[str, Interval] = {}
@@ -203,14 +204,15 @@ def _limits(
     return limits
 
 
-def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration]]:
-    """Every declared scalar with its value and its declaration."""
-    found: dict[str, tuple[Any, Declaration]] = {}
-    queue: list[tuple[str, object]] = list(recipes.items())
+def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration, Recipe]]:
+    """Every declared scalar with its value, its declaration and its recipe."""
+    found: dict[str, tuple[Any, Declaration, Recipe]] = {}
+    queue: list[tuple[str, Recipe]] = list(recipes.items())
     for path, recipe in queue:
         for name, declaration in declarations(recipe).items():
-            found[f"{path}.{name}"] = (getattr(recipe, name), declaration)
-        queue += [(f"{path}.{name}", child) for name, child in children(recipe)]
+            found[f"{path}.{name}"] = (getattr(recipe, name), declaration, recipe)
+        inner = [(f"{path}.{name}", child) for name, child in children(recipe)]
+        queue += [(name, child) for name, child in inner if isinstance(child, Recipe)]
     return found
 
 

@@ -1,6 +1,7 @@
 """Which algorithm goes with which prior and fidelity, and what to take instead."""
 
 import importlib
+import inspect
 import pkgutil
 from typing import Any
 
@@ -16,20 +17,27 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     Raises:
         ConfigError: names what is missing and which priors or fidelities have it.
     """
-    _check(algorithm, prior, algorithm.needs_g, "prior", Prior)
-    _check(algorithm, fidelity, algorithm.needs_f, "fidelity", Fidelity)
+    _check(algorithm, prior, "needs_g", "prior", Prior)
+    _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
 
 
 def _check(
-    algorithm: Algorithm[Any], part: Prior | Fidelity, needs: frozenset[str], kind: str, base: type
+    algorithm: Algorithm[Any], part: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
-    for what in sorted(needs - part.provides):
-        _import_beside(base)
-        others = {c.__name__ for c in _subclasses(base) if what in c.provides}
+    for what in sorted(getattr(algorithm, needs) - part.offers()):
+        others = {c.__name__ for c in _concrete(base) if what in c.provides}
+        without = {c.__name__ for c in _concrete(Algorithm) if getattr(c, needs) <= part.offers()}
         raise ConfigError(
             f"{type(algorithm).__name__} needs {DESCRIPTION[what]} of the {kind}, and "
-            f"{type(part).__name__} has none. With one: {listing(others)}."
+            f"{type(part).__name__} has none. With one: {listing(others)}. "
+            f"Algorithms that take {type(part).__name__}: {listing(without)}."
         )
+
+
+def _concrete(base: type) -> list[Any]:
+    """Every class of the base's package that can be built."""
+    _import_beside(base)
+    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
 
 
 def _import_beside(base: type) -> None:

@@ -23,12 +23,25 @@ Scales = Mapping[Unit, Tensor]
 
 
 class Plan(NamedTuple):
-    """How one scalar is kept: its values, () or (K,), its set, its unit, whether it is learned."""
+    """How one scalar, or vector, is kept.
+
+    values: () or (K,), one for each iteration; (n,) or (K, n) of a vector.
+    constraint: its set.
+    unit: what it is relative to.
+    learned: whether it is.
+    vector: whether the last axis counts its entries.
+    """
 
     values: Tensor
     constraint: Constraint
     unit: Unit
     learned: bool
+    vector: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether each iteration has a value of its own."""
+        return self.values.ndim > self.vector
 
 
 def initial_values(
@@ -68,6 +81,49 @@ def initial_values(
     return start.repeat(iterations) if own and iterations is not None else start
 
 
+def initial_vector(
+    name: str,
+    value: object,
+    count: int | None,
+    iterations: int | None,
+    horizon: int | None,
+    *,
+    own: bool,
+) -> Tensor:
+    """The values to start from, those of a vector as so many scalars side by side: (n,), (K, n).
+
+    Args:
+        name: for messages.
+        value: one number for all entries, a list of them, a list of such lists for the iterations,
+            or a schedule for all entries.
+        count: n; None of a scalar.
+        iterations: K, as of a scalar.
+        horizon: for how many iterations a schedule is read.
+        own: whether a single value is repeated, so that each iteration has its own.
+    """
+    if count is None:
+        return initial_values(name, value, iterations, horizon, own=own)
+    columns = [
+        initial_values(name, column, iterations, horizon, own=own)
+        for column in _columns(name, value, count)
+    ]
+    return torch.stack(columns, dim=-1)
+
+
+def _columns(name: str, value: Any, count: int) -> list[Any]:
+    """The value of each entry."""
+    if not isinstance(value, list | tuple):
+        return [value] * count
+    nested = any(isinstance(row, list | tuple) for row in value)
+    rows = value if nested else [value]
+    for row in rows:
+        if not isinstance(row, list | tuple) or len(row) != count:
+            raise ConfigError(
+                f"{name} = {list(value)}: {count} entries are expected, or one number for all."
+            )
+    return [list(column) if nested else column[0] for column in zip(*rows, strict=True)]
+
+
 class ParameterGroup(nn.Module):
     """The scalars and networks of one recipe; `at(k)` is the recipe of iteration k.
 
@@ -105,21 +161,36 @@ class ParameterGroup(nn.Module):
             assert isinstance(child, Recipe)
             self.inner.append(name)
             group = ParameterGroup(child, plans, untied, iterations, f"{path}.{name}")
-            self.add_module(name.replace(".", "_"), group)
+            owner, _, position = name.partition(".")
+            if position and owner not in self._modules:
+                self.add_module(owner, nn.ModuleDict())
+            home = self.get_submodule(owner) if position else self
+            home.add_module(position or owner, group)
 
     def value(self, name: str) -> Tensor:
-        """The value of a scalar, () or (K,), inside its set and in its own unit."""
+        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
         plan = self.plans[name]
         if not plan.learned:
             return self.get_buffer(name)
         return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
+
+    def values(self, path: str) -> dict[str, Tensor]:
+        """Every value by its full name, those of the recipes inside this one included."""
+        found = {f"{path}.{name}": self.value(name).detach() for name in self.plans}
+        for name in self.inner:
+            group = self.get_submodule(name)
+            assert isinstance(group, ParameterGroup)
+            found |= group.values(f"{path}.{name}")
+        return found
 
     def at(self, k: int, scales: Scales) -> Recipe:
         """The recipe of iteration k, with absolute values and networks ready to be called."""
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
             value = self.value(name)
-            value = value[k] if value.ndim else value
+            value = value[k] if plan.own else value
+            # The entries lie along the channels, and no axis of theirs is taken for the batch.
+            value = value.reshape(1, -1, 1, 1) if plan.vector else value
             values[name] = value * scales[plan.unit] if plan.unit in scales else value
         for name in self.networks:
             network = self.get_submodule(name)
@@ -130,7 +201,7 @@ class ParameterGroup(nn.Module):
     def _children_at(self, k: int, scales: Scales) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name in self.inner:
-            group = self.get_submodule(name.replace(".", "_"))
+            group = self.get_submodule(name)
             assert isinstance(group, ParameterGroup)
             owner, _, position = name.partition(".")
             recipe = group.at(k, scales)
@@ -140,9 +211,9 @@ class ParameterGroup(nn.Module):
     @property
     def varies(self) -> bool:
         """Whether anything differs between the iterations."""
-        own = any(plan.values.ndim for plan in self.plans.values())
+        own = any(plan.own for plan in self.plans.values())
         own |= any(isinstance(self.get_submodule(n), nn.ModuleList) for n in self.networks)
-        groups = [self.get_submodule(name.replace(".", "_")) for name in self.inner]
+        groups = [self.get_submodule(name) for name in self.inner]
         return own or any(isinstance(g, ParameterGroup) and g.varies for g in groups)
 
 
@@ -150,8 +221,14 @@ def _without_networks(recipe: R) -> R:
     """The template keeps no second reference to a network, which `deepcopy` would double."""
     template = copy.copy(recipe)
     for f in fields(recipe):
-        if isinstance(getattr(recipe, f.name), nn.Module):
+        value = getattr(recipe, f.name)
+        if isinstance(value, nn.Module):
             object.__setattr__(template, f.name, None)
+        elif isinstance(value, Recipe):
+            object.__setattr__(template, f.name, _without_networks(value))
+        elif isinstance(value, tuple):
+            items = (_without_networks(v) if isinstance(v, Recipe) else v for v in value)
+            object.__setattr__(template, f.name, tuple(items))
     return template
 
 

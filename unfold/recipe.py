@@ -25,7 +25,7 @@ class Declaration(NamedTuple):
 
     constraint: the set of its values.
     unit: what a value may be relative to, so that it transfers between operators.
-    vector: whether one value may have several entries (one per channel or sub-band).
+    vector: whether it has several entries (one per channel or sub-band), `Recipe.entries` of them.
     """
 
     constraint: Constraint
@@ -71,6 +71,10 @@ class Recipe:
             if isinstance(value, Tensor | Schedule):
                 continue
             _refuse_outside(type(self).__name__, name, value, declaration)
+
+    def entries(self, name: str) -> int:
+        """How many entries the declared vector `name` has in this very recipe."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how long {name} is.")
 
     def cannot_act(self) -> Mapping[str, str]:
         """The declared fields that cannot change the result of this very recipe, and why."""

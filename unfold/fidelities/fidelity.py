@@ -1,8 +1,13 @@
 """Data terms: the discrepancy d(·, y), and f = d(A·, y) made of it."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
+
+import torch
+from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
@@ -20,9 +25,17 @@ class Fidelity(ABC):
     provides: ClassVar[frozenset[str]] = frozenset()
     """What algorithms may ask for: `grad` and `prox` of f = d(A·, y), `prox_conj` of d."""
 
+    def offers(self) -> frozenset[str]:
+        """What algorithms may ask of this very fidelity."""
+        return self.provides
+
     @abstractmethod
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         """d(v, y) of each image."""
+
+    def lipschitz(self, y: Measurement) -> float | PerImage:
+        """L_d, a Lipschitz constant of ∇d(·, y); infinite where none is known."""
+        return math.inf
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:
         """∇d(·, y) at v."""
@@ -76,6 +89,16 @@ class DataTerm:
         """argmin_x γf(x) + ½‖x − z‖²."""
         return self.fidelity.prox_through(self, z, gamma)
 
+    @cached_property
+    def column_sums(self) -> Image:
+        """A*1: how much all measurements see of each pixel; computed once."""
+        return self.operator.A_adjoint(torch.ones_like(self.y))
+
+    @cached_property
+    def row_sums(self) -> Measurement:
+        """A1: how much each measurement sees of all pixels; computed once."""
+        return self.operator.A(torch.ones_like(self.At_y))
+
     def prox_conj(self, u: Measurement, sigma: Scalar) -> Measurement:
         """The prox of σd*(·, y), the convex conjugate in the space of measurements."""
         return self.fidelity.prox_conj(u, self.y, per_field(sigma, u))
@@ -84,3 +107,11 @@ class DataTerm:
 def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
     return DataTerm(fidelity, operator, y, operator.A_adjoint(y))
+
+
+def expect_step(owner: Fidelity, gamma: Scalar) -> None:
+    """Refuse a step that is a negative number or NaN; a tensor is not looked into, for speed."""
+    if not isinstance(gamma, Tensor) and not gamma >= 0:
+        raise ConfigError(
+            f"{type(owner).__name__}.prox: gamma = {gamma}: must be zero or positive."
+        )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unfold.fidelities.fidelity import DataTerm, Fidelity
+from unfold.fidelities.fidelity import DataTerm, Fidelity, expect_step
 from unfold.tree import batched_inner
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
@@ -16,16 +16,22 @@ class L2(Fidelity):
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         return 0.5 * batched_inner(v - y, v - y)
 
+    def lipschitz(self, y: Measurement) -> float | PerImage:
+        """1."""
+        return 1.0
+
     def grad(self, v: Measurement, y: Measurement) -> Measurement:
         """∇d = v − y."""
         return v - y
 
     def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
         """(v + γy) / (1 + γ)."""
+        expect_step(self, gamma)
         return (v + gamma * y) / (1 + gamma)
 
     def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
         """(u − σy) / (1 + σ)."""
+        expect_step(self, sigma)
         return (u - sigma * y) / (1 + sigma)
 
     def grad_through(self, data: DataTerm, x: Image) -> Image:

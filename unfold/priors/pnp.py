@@ -1,6 +1,6 @@
 """Plug and play: a denoiser where the prox would be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from unfold.constraints import nonnegative
@@ -39,6 +39,5 @@ class PnP(Prior):
             return {}
         return {"sigma": f"{type(self.denoiser).__name__} takes no noise level"}
 
-    def for_equilibrium(self) -> Prior:
-        """With the firmly nonexpansive form of the network."""
-        return replace(self, denoiser=self.denoiser.firmly_nonexpansive())
+    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
+        return replace(self, denoiser=change(self.denoiser))

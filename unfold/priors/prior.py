@@ -1,10 +1,14 @@
 """Priors: the regulariser g, explicit or implicit."""
 
+import math
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
+from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
 from unfold.recipe import Recipe
 from unfold.typing import Field, Image, PerImage, Scalar
@@ -19,13 +23,41 @@ class Prior(Recipe, ABC):
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
-    """What algorithms may ask for: `prox`, `grad`, `value`, `analysis`."""
+    """What algorithms may ask of this class: `prox`, `grad`, `value`, `analysis`, `split`."""
 
-    uses_lambda: ClassVar[bool] = True
-    """Whether the weight λ reaches the result; it does not where a network replaces the prox."""
+    def offers(self) -> frozenset[str]:
+        """What algorithms may ask of this very prior; that of a sum depends on its terms."""
+        return self.provides
 
-    analysis_norm_squared: ClassVar[float] = 1.0
-    """‖K‖² of an analysis prior, or a tight upper bound."""
+    @property
+    def terms(self) -> tuple["Prior", ...]:
+        """The gᵢ of g = Σ gᵢ, for algorithms that treat them one by one."""
+        return (self,)
+
+    @property
+    def uses_lambda(self) -> bool:
+        """Whether λ reaches the result; it does not where a network or a set stands for g."""
+        return True
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether g is a sum of convex functions of single pixels, so that a box may follow it."""
+        return False
+
+    @property
+    def is_box(self) -> bool:
+        """Whether g is the indicator of an interval for every pixel."""
+        return False
+
+    @property
+    def analysis_norm_squared(self) -> float:
+        """‖K‖² of an analysis prior, or a tight upper bound."""
+        return 1.0
+
+    @property
+    def lipschitz(self) -> Scalar:
+        """L_g, a Lipschitz constant of ∇g; infinite where none is known."""
+        return math.inf
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w g(x) + ½‖x − v‖², w = `weight`."""
@@ -39,9 +71,13 @@ class Prior(Recipe, ABC):
         """g(x) of each image."""
         raise ConfigError(lacks(self, "value"))
 
+    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> "Prior":
+        """The same prior with every denoiser in it changed."""
+        return self
+
     def for_equilibrium(self) -> "Prior":
         """The form of this prior for a DEQ: a convex prox is firmly nonexpansive as it is."""
-        return self
+        return self.with_denoisers(lambda denoiser: denoiser.firmly_nonexpansive())
 
     def analyse(self, x: Image) -> Field:
         """Kx."""
@@ -61,7 +97,9 @@ DESCRIPTION: Mapping[str, str] = {
     "grad": "a gradient",
     "value": "a value",
     "analysis": "an analysis operator K with g = h∘K",
+    "split": "a split into terms",
     "prox_conj": "a prox of the conjugate",
+    "counts": "a likelihood of counts, with ∇d = 1 − y/(v + b)",
 }
 
 
@@ -70,3 +108,11 @@ def lacks(owner: object, what: str) -> str:
     return (
         f"{type(owner).__name__} has no {DESCRIPTION[what].removeprefix('a ').removeprefix('an ')}."
     )
+
+
+def expect_weight(owner: Prior, weight: Scalar) -> None:
+    """Refuse a weight that is a negative number or NaN; a tensor is not looked into, for speed."""
+    if not isinstance(weight, Tensor) and not weight >= 0:
+        raise ConfigError(
+            f"{type(owner).__name__}.prox: weight = {weight}: must be zero or positive."
+        )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unfold.errors import ConfigError
-from unfold.priors.prior import Prior
+from unfold.priors.prior import Prior, expect_weight
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import FixedPoint
@@ -89,6 +89,7 @@ class TV(Prior):
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w TV(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""
+        expect_weight(self, weight)
         with torch.no_grad():
             p = self._dual(v, weight)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.priors.prior import Prior
+from unfold.priors.prior import Prior, expect_weight
+from unfold.thresholds import soft
 from unfold.typing import Image, PerImage, Scalar
 
 # Orthonormal low-pass filters. Source: Daubechies, Ten lectures on wavelets (1992), section 6.4.
@@ -18,14 +19,6 @@ LOW_PASS = {
     "db2": [c / (4 * math.sqrt(2.0)) for c in (1 + _ROOT3, 3 + _ROOT3, 3 - _ROOT3, 1 - _ROOT3)],
 }
 Bands = tuple[Tensor, ...]
-
-
-def soft(v: Tensor, threshold: Scalar) -> Tensor:
-    """v / |v| · max(|v| − t, 0), for real and complex v; 0 at 0."""
-    if not v.is_complex():
-        return v.sign() * (v.abs() - threshold).clamp(min=0)
-    size = v.abs()
-    return v * ((size - threshold).clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny))
 
 
 def _split(x: Tensor, filters: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -80,6 +73,7 @@ class Wavelet(Prior):
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """W* soft(Wv, w), exact because W is orthogonal; the coarsest band is kept as it is."""
+        expect_weight(self, weight)
         coarse, *details = self.transform(v)
         return self.inverse((coarse, *(soft(band, weight) for band in details)))
 
