@@ -18,6 +18,7 @@ from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
+from unfold.random import Draws
 from unfold.start import BackProjection, Start
 from unfold.typing import Image, Measurement
 
@@ -68,12 +69,27 @@ class Reconstructor(nn.Module):
         return self.solve(y, operator).image
 
     def solve(
-        self, y: Measurement, operator: Operator | Physics, *, keep_iterates: bool = False
+        self,
+        y: Measurement,
+        operator: Operator | Physics,
+        *,
+        keep_iterates: bool = False,
+        start: Any = None,
+        draws: Draws | None = None,
     ) -> Solution:
-        """The image with its certificate, and every iterate if asked for."""
+        """The image with its certificate.
+
+        Args:
+            y: the measurement.
+            operator: A, or a law with one point.
+            keep_iterates: whether the solution holds the image after every step.
+            start: a state to start from, such as `Solution.state` of an earlier call.
+            draws: of a random part of the loss, such as the penalty of an equilibrium.
+        """
         if isinstance(operator, Physics):
             operator = operator.operator_for(y)
-        return self.model.run(self.steps(y, operator), keep_iterates=keep_iterates)
+        steps = self.steps(y, operator)
+        return self.model.run(steps, keep_iterates=keep_iterates, start=start, draws=draws)
 
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""

@@ -26,7 +26,8 @@ from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.errors import ConfigError
-from unfold.models.deq import DEQ, Implicit, JacobianFree, Neumann, Phantom
+from unfold.models.deq import DEQ
+from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, Phantom
 from unfold.physics.convolution import CircularConvolution
 from unfold.priors.pnp import PnP
 from unfold.priors.tv import TV

@@ -26,7 +26,14 @@ from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.errors import ConvergenceError
-from unfold.models.deq import DEQ, EquilibriumBackward, Implicit, JacobianFree, Neumann, Phantom
+from unfold.models.deq import DEQ
+from unfold.models.equilibrium_gradient import (
+    EquilibriumBackward,
+    Implicit,
+    JacobianFree,
+    Neumann,
+    Phantom,
+)
 from unfold.models.unfolded import Unfolded
 from unfold.physics.mask import Mask
 from unfold.priors.tv import TV
@@ -164,14 +171,14 @@ def test_the_approximations_approach_the_exact_gradient():
         assert errors[0] > 10 * errors[1] > 100 * errors[2] or errors[2] < 1e-6 < errors[1]
 
 
-@pytest.mark.parametrize("on_failure", ["warn", "error"])
-def test_a_gradient_that_was_not_reached_is_never_silent(on_failure: str):
+@pytest.mark.parametrize("on_divergence", ["warn", "error"])
+def test_a_gradient_that_was_not_reached_is_never_silent(on_divergence: str):
     A = inpainting()
-    backward = Implicit(tol=1e-10, max_iterations=2, on_failure=on_failure)
+    backward = Implicit(1e-10, 1.0, 2, Anderson(), on_divergence)
     net = reconstructor(PGD(lambda_reg=0.01), DEQ(tol=1e-6, max_iterations=99, backward=backward))
     solution = net.solve(measured(A), A)
     words = r"not reached for 1 of 1 images: residual .* after 2 products, 1.0e-10 expected"
-    if on_failure == "error":
+    if on_divergence == "error":
         with pytest.raises(ConvergenceError, match=words):
             weighted_loss(solution.image).backward()
     else:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError
-from unfold.models.model import Model, Pair, Solution, Steps, change
+from unfold.models.model import Model, Pair, Solution, Steps, begin, change
 from unfold.problem import Problem
+from unfold.random import Draws
 from unfold.solvers.fixed_point import pack
 from unfold.tree import take, tensors, with_tensors
 from unfold.typing import Image
@@ -45,9 +46,16 @@ class Classical(Model):
         return self.max_iterations
 
     @torch.no_grad()
-    def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
+    def run(
+        self,
+        steps: Steps,
+        *,
+        keep_iterates: bool = False,
+        start: Any = None,
+        draws: Draws | None = None,
+    ) -> Solution:
         algorithm, problem = steps.at(0)
-        state = algorithm.init(problem)
+        state = begin(algorithm, problem, start)
         batch = algorithm.image(state).shape[0]
         end = _Progress.start(state, batch)
         images = [algorithm.image(state)]
@@ -128,5 +136,12 @@ class _Progress(NamedTuple):
         gap = self.gap if bool(self.gap.isfinite().any()) else None
         image = algorithm.image(self.state)
         return Solution(
-            image, self.state, self.residual, self.iterations, self.converged, gap, iterates
+            image,
+            self.state,
+            self.residual,
+            self.iterations,
+            self.converged,
+            gap,
+            iterates,
+            diverged=self.diverged,
         )

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
+from unfold.errors import ShapeError
 from unfold.problem import Problem
+from unfold.random import Draws
 from unfold.solvers.implicit import BackwardReport
-from unfold.tree import batched_norm
+from unfold.tree import batched_norm, map_tensors, tensors
 from unfold.typing import Field, Image, PerImage
 
 
@@ -26,6 +28,10 @@ class Solution(NamedTuple):
     gap: duality gap relative to the objective, (B,); None where the algorithm does not know it.
     iterates: the image after every step, where asked for.
     backward: how the backward solve ended, once the gradient was taken.
+    diverged: whether the iterates left the finite numbers, (B,); None where none is looked for.
+    error: the estimated relative error of the state, (B,); None where it is not estimated.
+    penalty: what the model adds to the loss; None where nothing.
+    contraction: the estimated spectral radius of the step's Jacobian, (B,); None if not asked for.
     """
 
     image: Image
@@ -36,6 +42,10 @@ class Solution(NamedTuple):
     gap: Tensor | None = None
     iterates: tuple[Image, ...] = ()
     backward: BackwardReport | None = None
+    diverged: Tensor | None = None
+    error: Tensor | None = None
+    penalty: Tensor | None = None
+    contraction: Tensor | None = None
 
 
 Pair = tuple[Algorithm[Any], Problem]
@@ -85,8 +95,46 @@ class Model(ABC):
         return self.count
 
     @abstractmethod
-    def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
-        """Repeat the steps from the algorithm's initial state."""
+    def run(
+        self,
+        steps: Steps,
+        *,
+        keep_iterates: bool = False,
+        start: Any = None,
+        draws: Draws | None = None,
+    ) -> Solution:
+        """Repeat the steps.
+
+        Args:
+            steps: the algorithm and the problem of each iteration.
+            keep_iterates: whether the solution holds the image after every step.
+            start: the state to start from, of the algorithm's own kind; its initial state if None.
+            draws: of a random part of the loss, such as a penalty; without them there is none.
+        """
+
+
+def begin(algorithm: Algorithm[Any], problem: Problem, start: Any) -> Any:
+    """The state to start from: the given one, if it is of the algorithm's kind.
+
+    Raises:
+        ShapeError: the given state is of another algorithm, shape or dtype.
+    """
+    own = algorithm.init(problem)
+    if start is None:
+        return own
+    want, got = (_signature(state) for state in (own, start))
+    if want != got:
+        raise ShapeError(
+            f"The start is {got}, and {type(algorithm).__name__} needs {want}; pass "
+            "Solution.state of the same algorithm and measurement."
+        )
+    return map_tensors(torch.Tensor.detach, start)
+
+
+def _signature(state: object) -> str:
+    held = tensors(state)
+    parts = [f"{tuple(t.shape)} of {str(t.dtype).removeprefix('torch.')}" for t in held]
+    return f"{type(state).__name__}({', '.join(parts)})"
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from unfold.errors import ConfigError
-from unfold.models.model import Model, Solution, Steps, change
+from unfold.models.model import Model, Solution, Steps, begin, change
+from unfold.random import Draws
 from unfold.tree import tensors, with_tensors
 
 
@@ -91,9 +92,16 @@ class Unfolded(Model):
     def count(self) -> int | None:
         return self.iterations
 
-    def run(self, steps: Steps, *, keep_iterates: bool = False) -> Solution:
+    def run(
+        self,
+        steps: Steps,
+        *,
+        keep_iterates: bool = False,
+        start: Any = None,
+        draws: Draws | None = None,
+    ) -> Solution:
         algorithm, problem = steps.at(0)
-        state = algorithm.init(problem)
+        state = begin(algorithm, problem, start)
         images = [algorithm.image(state)]
         for k in range(self.iterations):
             state = self.backward.step(partial(steps.step, k), state, self.iterations - k)

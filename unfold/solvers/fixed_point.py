@@ -4,39 +4,23 @@ The iteration works on (B, N) real matrices; `pack` and `unpack` take a state th
 sample that has converged is frozen: its answer never depends on the others of its batch.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.tree import batched_norm, tensors, with_tensors
+from unfold.solvers.amplification import Amplification
+from unfold.solvers.verdict import FixedPoint as FixedPoint
+from unfold.solvers.verdict import Flat as Flat
+from unfold.solvers.verdict import judge, undecided
+from unfold.tree import tensors, with_tensors
 
 S = TypeVar("S")
-Flat = Float[Tensor, "batch numel"]
-
-
-class FixedPoint(NamedTuple):
-    """Where an iteration ended, per sample.
-
-    z: the iterate of smallest residual; (B, N).
-    image: T(z), already evaluated; (B, N).
-    residual: ‖T(z) − z‖ / ‖T(z)‖; infinite where no iterate was finite; (B,).
-    iterations: evaluations of T until the sample stopped; (B,).
-    converged: whether the residual reached the tolerance; (B,).
-    diverged: whether the iterates left the finite numbers; (B,).
-    """
-
-    z: Flat
-    image: Flat
-    residual: Tensor
-    iterations: Tensor
-    converged: Tensor
-    diverged: Tensor
 
 
 def pack(state: object) -> Flat:
@@ -77,37 +61,68 @@ class Memory(ABC):
 
 
 @dataclass(frozen=True)
-class Solver(ABC):
-    """How the iteration is accelerated."""
+class AffineSolver(ABC):
+    """Finds the fixed point of an affine map, batched, each sample stopped on its own."""
 
     @abstractmethod
-    def memory_for(self, z: Flat) -> Memory:
-        """A fresh memory for a batch like `z`."""
-
     def solve(
-        self, T: Callable[[Flat], Flat], z: Flat, *, tol: float, max_iterations: int, every: int = 1
+        self,
+        T: Callable[[Flat], Flat],
+        z: Flat,
+        *,
+        tol: float,
+        max_iterations: int,
+        accuracy: float = math.inf,
+        every: int = 1,
     ) -> FixedPoint:
-        """Iterate from `z` until every sample's relative residual is at most `tol`.
-
-        An accelerated proposal whose residual is more than twice the smallest since the last
-        restart is taken back: the sample restarts with a plain step from there. A plain step is
-        never taken back, so that residuals that have to grow before they fall can do so.
+        """Iterate from `z` until every sample has reached the tolerance.
 
         Args:
             T: the map, on (B, N).
             z: where to begin.
             tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
             max_iterations: evaluations of T at most.
+            accuracy: on the estimated ‖z − z*‖ / ‖T(z)‖, per sample, besides `tol`.
             every: how often the host looks whether all have stopped; a look synchronises.
         """
+
+
+@dataclass(frozen=True)
+class Solver(AffineSolver):
+    """Finds the fixed point of any map: how the iteration z⁺ = T(z) is accelerated."""
+
+    @abstractmethod
+    def memory_for(self, z: Flat) -> Memory:
+        """A fresh memory for a batch like `z`."""
+
+    def solve(
+        self,
+        T: Callable[[Flat], Flat],
+        z: Flat,
+        *,
+        tol: float,
+        max_iterations: int,
+        accuracy: float = math.inf,
+        every: int = 1,
+    ) -> FixedPoint:
+        """Iterate from `z` until every sample has reached the tolerance.
+
+        An accelerated proposal whose residual is more than twice the smallest since the last
+        restart is taken back: the sample restarts with a plain step from there. A plain step is
+        never taken back, so that residuals that have to grow before they fall can do so.
+        """
         memory = self.memory_for(z)
-        best = _start(z)
+        best = undecided(z)
         anchor = _Anchor(z, z, best.residual, plain=torch.ones_like(best.converged))
+        seen: Amplification | None = None
         for k in range(max_iterations):
             Tz = T(z)
-            best, residual = _judge(best, z, Tz, k, tol)
+            seen = seen.after(z, Tz - z) if seen else Amplification.start(z, Tz - z)
+            best, residual = judge(best, z, Tz, seen.kappa, k + 1, tol, accuracy)
             stopped = best.converged | best.diverged
-            if k + 1 == max_iterations or ((k + 1) % every == 0 and bool(stopped.all())):
+            if k + 1 == max_iterations:
+                break
+            if (k + 1) % every == 0 and bool(stopped.all()):
                 break
             if memory.accelerates:
                 z, Tz, anchor = anchor.judge(z, Tz, residual)
@@ -137,33 +152,6 @@ class _Anchor(NamedTuple):
         source = torch.where(astray[:, None], self.z, z)
         target = torch.where(astray[:, None], self.image, Tz)
         return source, target, moved
-
-
-def _start(z: Flat) -> FixedPoint:
-    batch = z.shape[0]
-    no = torch.zeros(batch, dtype=torch.bool, device=z.device)
-    infinite = torch.full((batch,), torch.inf, dtype=z.dtype, device=z.device)
-    return FixedPoint(z, z, infinite, torch.zeros(batch, dtype=torch.long, device=z.device), no, no)
-
-
-def _judge(best: FixedPoint, z: Flat, Tz: Flat, k: int, tol: float) -> tuple[FixedPoint, Tensor]:
-    """Take the new pair into account; also its residuals."""
-    running = ~(best.converged | best.diverged)
-    difference, size = batched_norm(Tz - z), batched_norm(Tz)
-    finite = difference.isfinite() & size.isfinite()
-    # 0/0 is the fixed point 0; the norms are finite here, so inf/inf cannot pass for convergence.
-    residual = torch.where(difference == 0, torch.zeros_like(size), difference / size)
-    residual = torch.where(finite, residual, torch.full_like(residual, torch.inf))
-    better = running & finite & ((residual < best.residual) | (k == 0))
-    updated = FixedPoint(
-        z=torch.where(better[:, None], z, best.z),
-        image=torch.where(better[:, None], Tz, best.image),
-        residual=torch.where(better, residual, best.residual),
-        iterations=torch.where(running, torch.full_like(best.iterations, k + 1), best.iterations),
-        converged=best.converged | (running & (residual <= tol)),
-        diverged=best.diverged | (running & ~finite),
-    )
-    return updated, residual
 
 
 class _NoMemory(Memory):
@@ -198,7 +186,12 @@ class Picard(Solver):
 
 
 def fixed_point(
-    T: Callable[[S], S], start: S, solver: Solver, *, tol: float, max_iterations: int
+    T: Callable[[S], S],
+    start: S,
+    solver: Solver,
+    *,
+    tol: float,
+    max_iterations: int,
 ) -> tuple[S, FixedPoint]:
     """T(z*) as a state, and how the iteration ended.
 

@@ -6,9 +6,9 @@ At z* = T(z*, θ), a cotangent v of z* becomes w = v + Jᵀw with J = ∂T/∂z 
 Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class BackwardReport:
     """
 
     residual: Tensor | None = None
+    error: Tensor | None = None
     iterations: Tensor | None = None
     converged: Tensor | None = None
 
@@ -41,7 +42,10 @@ def one_step(T: Callable[[S], S], state: S) -> tuple[S, S]:
 
 
 def implicit(T: Callable[[S], S], state: S, solve: Adjoint, report: BackwardReport) -> S:
-    """T(state), whose gradient is that of the fixed point.
+    """T(state), whose gradient is that of the fixed point, at any order.
+
+    A gradient that is itself recorded evaluates T once more, at the fixed point as a function of
+    what T depends on, and finds w as the fixed point of w ↦ v + Jᵀw, again through this function.
 
     Args:
         T: the map; its step at `state` is recorded once and used in the backward solve.
@@ -50,44 +54,140 @@ def implicit(T: Callable[[S], S], state: S, solve: Adjoint, report: BackwardRepo
         report: receives how the backward solve ended.
     """
     start, end = one_step(T, state)
-    outputs = _Implicit.apply(  # type: ignore[no-untyped-call]
-        tensors(start), solve, report, *tensors(end)
-    )
-    return with_tensors(end, list(outputs))
+    leaves, outputs = tensors(start), tensors(end)
+    theta = _behind(outputs, leaves)
+    call = _Call(lambda z: tensors(T(with_tensors(state, z))), solve, report, len(outputs))
+    ends = _Implicit.apply(call, leaves, *outputs, *theta)  # type: ignore[no-untyped-call]
+    return with_tensors(end, list(ends))
+
+
+class _Call(NamedTuple):
+    """What a backward pass needs besides tensors; `T` maps the tensors of the state."""
+
+    T: Callable[[list[Tensor]], list[Tensor]]
+    solve: Adjoint
+    report: BackwardReport
+    fields: int
+
+    def run(self, products: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """w = v + products(w), which is linear: of size 1, no norm in it over- or underflows."""
+        size = v.abs().amax(1, keepdim=True)
+        size = torch.where((size > 0) & size.isfinite(), size, torch.ones_like(size))
+        v = v / size
+        end = self.solve(lambda w: v + products(w), v)
+        report = self.report
+        report.residual, report.error, report.iterations = end.residual, end.error, end.iterations
+        report.converged = end.converged
+        return end.image * size
+
+
+def _behind(outputs: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
+    """The tensors that `outputs` were computed from and that take a gradient, but for `leaves`."""
+    known = {id(t) for t in leaves}
+    found: list[Tensor] = []
+    queue: list[Any] = [t.grad_fn for t in outputs if t.grad_fn is not None]
+    seen = set(queue)
+    for node in queue:
+        variable = getattr(node, "variable", None)  # of the node where a gradient accumulates
+        if variable is not None and id(variable) not in known:
+            known.add(id(variable))
+            found.append(variable)
+        new = {n for n, _ in node.next_functions if n is not None} - seen
+        seen |= new
+        queue += new
+    return found
 
 
 class _Implicit(torch.autograd.Function):
     """The identity forward; backward, the cotangent's solve."""
 
     @staticmethod
-    def forward(
-        ctx: Any, leaves: list[Tensor], solve: Adjoint, report: BackwardReport, *outputs: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: _Call, leaves: list[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
         # Only inputs are kept on `ctx`, so that no reference cycle outlives the backward pass.
-        ctx.leaves, ctx.solve, ctx.report, ctx.outputs = leaves, solve, report, outputs
-        return tuple(t.detach() for t in outputs)
+        ctx.call, ctx.leaves = call, leaves
+        ctx.outputs, ctx.theta = inputs[: call.fields], inputs[call.fields :]
+        ends = tuple(t.detach() for t in ctx.outputs)
+        ctx.save_for_backward(*ends)
+        return ends
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
-        followed = [t for t in ctx.outputs if t.requires_grad]
-
-        def transposed(w: Tensor) -> Tensor:
-            parts = unpack(w, tuple(ctx.outputs))
-            kept = [p for p, t in zip(parts, ctx.outputs, strict=True) if t.requires_grad]
-            grads = torch.autograd.grad(
-                followed, ctx.leaves, kept, retain_graph=True, allow_unused=True
+        with torch.no_grad():
+            w = ctx.call.run(
+                lambda w: pack(_products(ctx.outputs, ctx.leaves, unpack(w, ctx.outputs))),
+                pack(cotangents),
             )
-            zeros = [torch.zeros_like(t) for t in ctx.leaves]
-            filled = [z if g is None else g for g, z in zip(grads, zeros, strict=True)]
-            return pack(tuple(filled))
+        ws = unpack(w, tuple(ctx.outputs))
+        if not torch.is_grad_enabled():
+            return None, None, *ws, *(None for _ in ctx.theta)
+        own = _recorded(ctx.call, ctx.saved_tensors, cotangents, ws, ctx.theta)
+        return None, None, *(None for _ in ctx.outputs), *own
 
-        v = pack(tuple(cotangents))
-        # The solve is linear: of size 1, no norm in it over- or underflows, whatever the loss.
-        size = v.abs().amax(1, keepdim=True)
-        size = torch.where((size > 0) & size.isfinite(), size, torch.ones_like(size))
-        v = v / size
-        end = ctx.solve(lambda w: v + transposed(w), v)
-        ctx.report.residual, ctx.report.iterations = end.residual, end.iterations
-        ctx.report.converged = end.converged
-        return None, None, None, *unpack(end.image * size, tuple(ctx.outputs))
+
+def _products(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], ws: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Jᵀw of outputs computed from inputs; recorded where gradients are."""
+    followed = [(t, w) for t, w in zip(outputs, ws, strict=True) if t.requires_grad]
+    found = torch.autograd.grad(
+        [t for t, _ in followed],
+        list(inputs),
+        [w for _, w in followed],
+        retain_graph=True,
+        create_graph=torch.is_grad_enabled(),
+        allow_unused=True,
+    )
+    return tuple(
+        torch.zeros_like(t) if g is None else g for t, g in zip(inputs, found, strict=True)
+    )
+
+
+def _recorded(
+    call: _Call,
+    ends: Sequence[Tensor],
+    cotangents: tuple[Tensor, ...],
+    ws: tuple[Tensor, ...],
+    theta: Sequence[Tensor],
+) -> tuple[Tensor | None, ...]:
+    """(∂T/∂θ)ᵀw as a function of θ, of the fixed point, and of the cotangents."""
+    gate = _Gate()
+    state = [_Gated.apply(gate, t) for t in ends]  # type: ignore[no-untyped-call]
+    outputs = call.T(state)
+
+    def transposed(w: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        products = _products(outputs, state, w)
+        return tuple(v + p for v, p in zip(cotangents, products, strict=True))
+
+    w = implicit(transposed, ws, call.solve, BackwardReport())
+    followed = [i for i, t in enumerate(outputs) if t.requires_grad]
+    gate.closed = True
+    try:
+        return torch.autograd.grad(
+            [outputs[i] for i in followed],
+            list(theta),
+            [w[i] for i in followed],
+            create_graph=True,
+            allow_unused=True,
+        )
+    finally:
+        gate.closed = False
+
+
+@dataclass
+class _Gate:
+    """Whether a derivative stops at the fixed point: w has what comes through it already."""
+
+    closed: bool = False
+
+
+class _Gated(torch.autograd.Function):
+    """The identity, which lets no gradient through while its gate is closed."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: _Gate, t: Tensor) -> Tensor:
+        ctx.gate = gate
+        return t.view_as(t)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[None, Tensor | None]:
+        return None, None if ctx.gate.closed else v

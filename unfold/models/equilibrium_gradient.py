@@ -1,0 +1,175 @@
+"""How a gradient reaches the parameters through an equilibrium."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ConvergenceError
+from unfold.solvers.conjugate_gradient import ConvergenceWarning
+from unfold.solvers.fixed_point import AffineSolver, FixedPoint
+from unfold.solvers.gmres import GMRES
+from unfold.solvers.implicit import BackwardReport, implicit
+from unfold.tree import map_tensors, tensors, with_tensors
+
+Map = Callable[[Any], Any]
+
+
+class EquilibriumBackward(ABC):
+    """How a gradient reaches the parameters through the fixed point."""
+
+    @abstractmethod
+    def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        """T(state) with a gradient."""
+
+
+@dataclass(frozen=True)
+class Implicit(EquilibriumBackward):
+    """The exact gradient: w = v + Jᵀw is solved to the tolerance.
+
+    Args:
+        tol: relative residual of the solve, per image.
+        accuracy: estimated relative error of w, per image; near a contraction of 1 the error is
+            many times the residual.
+        max_iterations: vector–Jacobian products at most.
+        solver: gmres, anderson, broyden or picard.
+        on_divergence: what to do when an image does not get there: `warn` and take the best w,
+            `error`, or `phantom`: warn, and take for that image the gradient of damped steps.
+
+    Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
+    """
+
+    tol: float = 1e-3
+    accuracy: float = 5e-3
+    max_iterations: int = 50
+    solver: AffineSolver = field(default_factory=GMRES)
+    on_divergence: Literal["warn", "error", "phantom"] = "warn"
+
+    def __post_init__(self) -> None:
+        check_limits("Implicit", self.tol, self.accuracy, self.max_iterations)
+
+    def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        return implicit(T, state, self._solve, report)
+
+    def _solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
+        end = self.solver.solve(
+            transposed,
+            v,
+            tol=self.tol,
+            max_iterations=self.max_iterations,
+            accuracy=self.accuracy,
+            every=3,
+        )
+        if bool(end.converged.all()):
+            return end
+        self._report(end)
+        if self.on_divergence == "phantom":
+            image = torch.where(end.converged[:, None], end.image, Phantom().sum(transposed, v))
+            end = end._replace(image=image)
+        return end
+
+    def _report(self, end: FixedPoint) -> None:
+        message = (
+            f"The gradient of the equilibrium was not reached for {int((~end.converged).sum())} of "
+            f"{len(end.converged)} images: residual {float(end.residual.max()):.1e} after "
+            f"{int(end.iterations.max())} products, {self.tol:.1e} expected, and an estimated "
+            f"error of {float(end.error.max()):.1e}, {self.accuracy:.1e} expected. Raise "
+            "model.backward.max_iterations, or use a more contractive prior."
+        )
+        if self.on_divergence == "error":
+            raise ConvergenceError(message)
+        if self.on_divergence == "phantom":
+            message += " Those images take the gradient of damped steps."
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+
+
+@dataclass(frozen=True)
+class JacobianFree(EquilibriumBackward):
+    """The gradient of the last step only, (∂T/∂θ)ᵀv: cheap, and an approximation.
+
+    Source: Fung et al., JFB: Jacobian-free backpropagation for implicit networks, AAAI 2022.
+    """
+
+    def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        return T(map_tensors(torch.Tensor.detach, state))
+
+
+@dataclass(frozen=True)
+class Phantom(EquilibriumBackward):
+    """The gradient of k damped steps unrolled from the fixed point: an approximation.
+
+    Args:
+        steps: k, at least 1.
+        damping: of each step, in (0, 1].
+
+    Source: Geng et al., On training implicit models, NeurIPS 2021, equation (8).
+    """
+
+    steps: int = 5
+    damping: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"Phantom.steps = {self.steps}: must be at least 1.")
+        if not 0 < self.damping <= 1:
+            raise ConfigError(f"Phantom.damping = {self.damping}: must be in (0, 1].")
+
+    def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        values: list[Tensor] = []
+        state = map_tensors(torch.Tensor.detach, state)
+        for _ in range(self.steps):
+            new = tensors(T(state))
+            values = values or [t.detach() for t in new]
+            pairs = zip(tensors(state), new, strict=True)
+            state = with_tensors(state, [torch.lerp(a, b, self.damping) for a, b in pairs])
+        # The value stays T(s*), as in evaluation: only the gradient is that of the damped steps.
+        pairs = zip(values, tensors(state), strict=True)
+        return with_tensors(state, [a + (b - b.detach()) for a, b in pairs])
+
+    def sum(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+        """β Σ_{i < k} ((1 − β)I + βJᵀ)^i v, from the map w ↦ v + Jᵀw: what the steps come to."""
+        w = torch.zeros_like(v)
+        for _ in range(self.steps):
+            w = torch.lerp(w, transposed(w), self.damping)
+        return w
+
+
+@dataclass(frozen=True)
+class Neumann(EquilibriumBackward):
+    """The first terms of the Neumann series, w = Σ_{i ≤ k} (Jᵀ)^i v: an approximation.
+
+    Args:
+        terms: k, the vector–Jacobian products spent; 0 is the Jacobian-free gradient.
+    """
+
+    terms: int = 5
+
+    def __post_init__(self) -> None:
+        if self.terms < 0:
+            raise ConfigError(f"Neumann.terms = {self.terms}: must be zero or positive.")
+
+    def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        return implicit(T, state, self._sum, report)
+
+    def _sum(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
+        w, before = v, v
+        for _ in range(self.terms):
+            before, w = w, transposed(w)
+        residual = (w - before).norm(dim=1) / w.norm(dim=1).clamp(min=torch.finfo(w.dtype).tiny)
+        count = torch.full((len(v),), self.terms, device=v.device)
+        no = torch.zeros(len(v), dtype=torch.bool, device=v.device)
+        unknown = torch.full_like(residual, torch.inf)
+        return FixedPoint(before, w, residual, unknown, count, no, no)
+
+
+def check_limits(owner: str, tol: float, accuracy: float, max_iterations: int) -> None:
+    """Refuse limits that no solve can meet."""
+    for name, value in (("tol", tol), ("accuracy", accuracy)):
+        if not value > 0:
+            raise ConfigError(f"{owner}.{name} = {value}: must be positive.")
+    if max_iterations < 1:
+        raise ConfigError(f"{owner}.max_iterations = {max_iterations}: must be at least 1.")
