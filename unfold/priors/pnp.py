@@ -1,17 +1,14 @@
 """Plug and play: a denoiser where the prox would be."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from unfold.constraints import nonnegative
-from unfold.denoisers.denoiser import Denoiser
-from unfold.priors.prior import Prior
-from unfold.recipe import param
+from unfold.priors.denoiser_prior import DenoiserPrior
+from unfold.priors.prior import expect_weight
 from unfold.typing import Image, Scalar
 
 
 @dataclass(frozen=True)
-class PnP(Prior):
+class PnP(DenoiserPrior):
     """prox_{wg}(v) is replaced by D(v, σ); the weight w, and with it λ, drops out.
 
     Args:
@@ -25,19 +22,7 @@ class PnP(Prior):
     provides = frozenset({"prox"})
     uses_lambda = False
 
-    denoiser: Denoiser
-    sigma: Scalar = param(0.05, nonnegative)
-    weights: str | None = None
-
     def prox(self, v: Image, weight: Scalar) -> Image:
         """D(v, σ); `weight` is not used."""
-        denoised: Image = self.denoiser(v, self.sigma)
-        return denoised
-
-    def cannot_act(self) -> Mapping[str, str]:
-        if self.denoiser.uses_sigma:
-            return {}
-        return {"sigma": f"{type(self.denoiser).__name__} takes no noise level"}
-
-    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        return replace(self, denoiser=change(self.denoiser))
+        expect_weight(self, weight)
+        return self.denoise(v)

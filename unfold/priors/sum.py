@@ -25,8 +25,9 @@ class Sum(Prior):
     Raises:
         ConfigError: there is no term.
 
-    Source: Combettes and Pesquet, A proximal decomposition method for solving convex variational
-    inverse problems, Inverse Problems 24 (2008), proposition 11 (a prox followed by a box).
+    Source: Bauschke and Combettes, Convex analysis and monotone operator theory in Hilbert spaces
+    (2nd ed., 2017), chapter 24 (on an interval, the prox of a function of one variable is
+    projected).
     """
 
     provides = frozenset({"split"})

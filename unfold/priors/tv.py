@@ -1,6 +1,7 @@
 """Total variation."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from unfold.solvers.anderson import Anderson
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
+from unfold.thresholds import root
 from unfold.tree import batched_norm, per_field, per_image
 from unfold.typing import Field, Image, PerImage, Scalar
 
@@ -41,11 +43,12 @@ def squared_length(u: Field) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TV(Prior):
-    """g(x) = Σ ‖(Dx)_i‖₂, isotropic total variation; g = h∘D with ‖D‖² < 8. Channels are separate.
+class TotalVariation(Prior):
+    """g = h∘D with ‖D‖² < 8 and h a sum of norms over the pixels. Channels are separate.
 
-    The prox is solved on its dual, min_p ½‖v − D*p‖² with ‖p_i‖ ≤ w, by accelerated projected
-    gradients, each image to its own duality gap; its gradient is implicit.
+    The prox is solved on its dual, min_p ½‖v − D*p‖² with p in w times the dual ball of h, by
+    accelerated projected gradients, each image to its own duality gap; its gradient is implicit. A
+    subclass writes h as `lengths`, and the projection.
 
     Args:
         tol: relative duality gap at which the prox of an image is accepted.
@@ -66,13 +69,20 @@ class TV(Prior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        owner = type(self).__name__
         if not self.tol > 0:
-            raise ConfigError(f"TV.tol = {self.tol}: must be positive.")
+            raise ConfigError(f"{owner}.tol = {self.tol}: must be positive.")
         if self.max_iterations < 1:
-            raise ConfigError(f"TV.max_iterations = {self.max_iterations}: must be at least 1.")
+            raise ConfigError(
+                f"{owner}.max_iterations = {self.max_iterations}: must be at least 1."
+            )
+
+    @abstractmethod
+    def lengths(self, u: Field) -> Tensor:
+        """The norms that h sums, (B, 1 or 2, C, H, W)."""
 
     def value(self, x: Image) -> PerImage:
-        return _lengths(gradient(x)).flatten(1).sum(1)
+        return self.lengths(gradient(x)).flatten(1).sum(1)
 
     def analyse(self, x: Image) -> Field:
         return gradient(x)
@@ -80,15 +90,8 @@ class TV(Prior):
     def analyse_adjoint(self, u: Field) -> Image:
         return gradient_adjoint(u)
 
-    def project(self, u: Field, weight: Scalar) -> Field:
-        """u_i / max(1, ‖u_i‖ / w)."""
-        w = torch.as_tensor(per_field(weight, u), dtype=u.dtype.to_real())
-        # The floor makes a weight of 0, and one whose square is 0, project to 0.
-        larger = torch.maximum(squared_length(u), (w * w).clamp(min=torch.finfo(w.dtype).tiny))
-        return u * (w * larger.rsqrt())
-
     def prox(self, v: Image, weight: Scalar) -> Image:
-        """argmin_x w TV(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""
+        """argmin_x w g(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""
         expect_weight(self, weight)
         with torch.no_grad():
             p = self._dual(v, weight)
@@ -128,9 +131,9 @@ class TV(Prior):
 
     def _warn(self, what: str, limit: str, done: Tensor) -> None:
         warnings.warn(
-            f"TV: {what} did not reach its tolerance for {int((~done).sum())} of {len(done)} "
-            f"images within {limit}. Raise prior.max_iterations or prior.tol, or take "
-            "algo=analysis_pdhg, which needs no prox of TV.",
+            f"{type(self).__name__}: {what} did not reach its tolerance for "
+            f"{int((~done).sum())} of {len(done)} images within {limit}. Raise "
+            "prior.max_iterations or prior.tol, or take algo=analysis_pdhg, which needs no prox.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -139,7 +142,7 @@ class TV(Prior):
         """The duality gap w‖Dx‖ − ⟨Dx, p⟩ at x = v − D*p, relative to the primal objective."""
         x = v - gradient_adjoint(p)
         d = gradient(x)
-        size = _lengths(d)
+        size = self.lengths(d)
         inner = (d * p.conj()).real if p.is_complex() else d * p
         weighted = (per_field(weight, d) * size).flatten(1).sum(1)
         primal = weighted + 0.5 * batched_norm(x - v) ** 2
@@ -147,8 +150,24 @@ class TV(Prior):
         return gap / primal.clamp(min=torch.finfo(primal.dtype).tiny)
 
 
-def _lengths(u: Field) -> Tensor:
-    # The floor keeps the derivative of the root finite where the field vanishes; the value is 0.
-    squared = squared_length(u)
-    root = squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt()
-    return torch.where(squared > 0, root, torch.zeros_like(root))
+@dataclass(frozen=True)
+class TV(TotalVariation):
+    """g(x) = Σ ‖(Dx)_i‖₂, isotropic total variation: the same for edges of every direction.
+
+    Args:
+        tol: relative duality gap at which the prox of an image is accepted.
+        max_iterations: of the dual iteration.
+
+    Source: Rudin, Osher and Fatemi, Nonlinear total variation based noise removal algorithms,
+    Physica D 60 (1992).
+    """
+
+    def lengths(self, u: Field) -> Tensor:
+        return root(squared_length(u))
+
+    def project(self, u: Field, weight: Scalar) -> Field:
+        """u_i / max(1, ‖u_i‖ / w)."""
+        w = torch.as_tensor(per_field(weight, u), dtype=u.dtype.to_real())
+        # The floor makes a weight of 0, and one whose square is 0, project to 0.
+        larger = torch.maximum(squared_length(u), (w * w).clamp(min=torch.finfo(w.dtype).tiny))
+        return u * (w * larger.rsqrt())

@@ -1,6 +1,8 @@
 """Sparsity in an orthogonal wavelet basis."""
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,8 +48,10 @@ def _merge(low: Tensor, high: Tensor, filters: Tensor, dim: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Wavelet(Prior):
-    """g(x) = ‖Wx‖₁ over the detail bands of an orthonormal, periodic wavelet transform W.
+class WaveletSparsity(Prior):
+    """g(x) = Σ c_b ‖(Wx)_b‖₁ over the detail bands b of an orthonormal, periodic wavelet transform.
+
+    A subclass says what the bands weigh.
 
     Args:
         family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
@@ -64,23 +68,29 @@ class Wavelet(Prior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        owner = type(self).__name__
         if self.family not in LOW_PASS:
             raise ConfigError(
-                f"Wavelet.family = {self.family!r}: must be one of {sorted(LOW_PASS)}."
+                f"{owner}.family = {self.family!r}: must be one of {sorted(LOW_PASS)}."
             )
         if self.levels < 1:
-            raise ConfigError(f"Wavelet.levels = {self.levels}: must be at least 1.")
+            raise ConfigError(f"{owner}.levels = {self.levels}: must be at least 1.")
+
+    @abstractmethod
+    def band_weights(self) -> Sequence[Scalar]:
+        """c_b of the detail bands in the order of `transform`."""
 
     def prox(self, v: Image, weight: Scalar) -> Image:
-        """W* soft(Wv, w), exact because W is orthogonal; the coarsest band is kept as it is."""
+        """W* soft(Wv, wc), exact because W is orthogonal; the coarsest band is kept as it is."""
         expect_weight(self, weight)
         coarse, *details = self.transform(v)
-        return self.inverse((coarse, *(soft(band, weight) for band in details)))
+        pairs = zip(details, self.band_weights(), strict=True)
+        return self.inverse((coarse, *(soft(band, weight * c) for band, c in pairs)))
 
     def value(self, x: Image) -> PerImage:
         _, *details = self.transform(x)
-        sums = [band.abs().flatten(1).sum(1) for band in details]
-        return torch.stack(sums).sum(0)
+        pairs = zip(details, self.band_weights(), strict=True)
+        return torch.stack([c * band.abs().flatten(1).sum(1) for band, c in pairs]).sum(0)
 
     def transform(self, x: Image) -> Bands:
         """Wx: the coarsest band; horizontal, vertical, diagonal details from coarse to fine."""
@@ -115,6 +125,22 @@ class Wavelet(Prior):
             sides = math.gcd(x.shape[-2], x.shape[-1])
             most = (sides & -sides).bit_length() - 1
             raise ShapeError(
-                f"Wavelet with levels={self.levels} expects sides divisible by {step}, got "
-                f"{tuple(x.shape)}; set prior.levels to at most {most}, or data.multiple_of={step}."
+                f"{type(self).__name__} with levels={self.levels} expects sides divisible by "
+                f"{step}, got {tuple(x.shape)}; set prior.levels to at most {most}, or "
+                f"data.multiple_of={step}."
             )
+
+
+@dataclass(frozen=True)
+class Wavelet(WaveletSparsity):
+    """g(x) = ‖Wx‖₁ over the detail bands of an orthonormal, periodic wavelet transform W.
+
+    Args:
+        family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
+        levels: how often the image is halved; its sides must be divisible by 2^levels.
+
+    Source: Donoho, De-noising by soft-thresholding, IEEE Trans. Inf. Theory 41 (1995).
+    """
+
+    def band_weights(self) -> Sequence[Scalar]:
+        return (1.0,) * (3 * self.levels)

@@ -1,0 +1,56 @@
+"""Huber's loss: quadratic for small residuals, linear for large ones."""
+
+import math
+from dataclasses import dataclass
+
+from unfold.errors import ConfigError
+from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.typing import Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class Huber(Fidelity):
+    """d(v, y) = Σ ½r² where r = |v − y| ≤ δ, and δ(r − δ/2) beyond.
+
+    Args:
+        delta: δ > 0, in the unit of y; about the size of the noise that is no outlier.
+
+    Raises:
+        ConfigError: δ is not positive and finite.
+
+    Source: Huber, Robust estimation of a location parameter, Ann. Math. Statist. 35 (1964).
+    """
+
+    provides = frozenset({"grad", "prox_conj"})
+
+    delta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.delta > 0 and math.isfinite(self.delta)):
+            raise ConfigError(f"Huber.delta = {self.delta}: must be positive and finite.")
+
+    def lipschitz(self, y: Measurement) -> float | PerImage:
+        return 1.0
+
+    def value(self, v: Measurement, y: Measurement) -> PerImage:
+        r = (v - y).abs()
+        inner = r.clamp(max=self.delta)
+        return (inner * (r - 0.5 * inner)).flatten(1).sum(1)
+
+    def grad(self, v: Measurement, y: Measurement) -> Measurement:
+        """∇d = (v − y) min(1, δ/|v − y|)."""
+        r = v - y
+        return r * (self.delta / r.abs().clamp(min=self.delta))
+
+    def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
+        """y + r (1 − γδ / max(|r|, δ(1 + γ))), r = v − y."""
+        expect_step(self, gamma)
+        r = v - y
+        excess = (r.abs() - self.delta * (1 + gamma)).clamp(min=0)
+        return y + r * (1 - gamma * self.delta / (excess + self.delta * (1 + gamma)))
+
+    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
+        """p / max(1, |p|/δ), p = (u − σy) / (1 + σ)."""
+        expect_step(self, sigma)
+        p = (u - sigma * y) / (1 + sigma)
+        return p * (self.delta / p.abs().clamp(min=self.delta))

@@ -1,0 +1,91 @@
+"""A ball around the measurement, for noise of known size."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from unfold.errors import ConfigError
+from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.tree import batched_norm, per_image
+from unfold.typing import Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """ε = factor · σ√m, the size of Gaussian noise over the m entries of a measurement.
+
+    Args:
+        sigma: σ, the standard deviation of the noise, in the unit of y.
+        factor: 1 or a little more; below 1 the true image may lie outside.
+
+    Source: Morozov, On the solution of functional equations by the method of regularization,
+    Soviet Math. Dokl. 7 (1966).
+    """
+
+    sigma: float
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("sigma", "factor"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"Discrepancy.{name} = {value}: must be positive and finite.")
+
+
+@dataclass(frozen=True)
+class L2Ball(Fidelity):
+    """d(v, y) = 0 where ‖v − y‖ ≤ ε, else ∞: the image must explain the measurement up to ε.
+
+    It has no gradient, and its prox is the projection, whatever the step. The value allows for the
+    rounding of a projected v.
+
+    Args:
+        radius: ε of every image, or a `Discrepancy` that follows from the noise.
+
+    Raises:
+        ConfigError: the radius is negative or not finite.
+
+    Source: Afonso, Bioucas-Dias and Figueiredo, An augmented Lagrangian approach to the constrained
+    optimization formulation of imaging inverse problems, TIP 20 (2011).
+    """
+
+    provides = frozenset({"prox_conj"})
+
+    radius: float | Discrepancy
+
+    def __post_init__(self) -> None:
+        if isinstance(self.radius, Discrepancy):
+            return
+        if not (self.radius >= 0 and math.isfinite(self.radius)):
+            raise ConfigError(
+                f"L2Ball.radius = {self.radius}: must be zero or positive, and finite."
+            )
+
+    def value(self, v: Measurement, y: Measurement) -> PerImage:
+        distance = batched_norm(v - y)
+        rounding = 8 * torch.finfo(distance.dtype).eps * (batched_norm(v) + batched_norm(y))
+        outside = distance > self._epsilon(y) + rounding
+        return torch.zeros_like(distance).masked_fill(outside, torch.inf)
+
+    def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
+        """y + r min(1, ε/‖r‖), r = v − y."""
+        expect_step(self, gamma)
+        r = v - y
+        return y + r * per_image(self._shrink(r, self._epsilon(y)), r)
+
+    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
+        """p max(0, 1 − σε/‖p‖), p = u − σy."""
+        expect_step(self, sigma)
+        p = u - sigma * y
+        return p * (1 - per_image(self._shrink(p / sigma, self._epsilon(y)), p))
+
+    def _epsilon(self, y: Measurement) -> float:
+        if isinstance(self.radius, Discrepancy):
+            return self.radius.factor * self.radius.sigma * math.sqrt(y[0].numel())
+        return self.radius
+
+    def _shrink(self, r: Measurement, epsilon: float) -> PerImage:
+        """min(1, ε/‖r‖)."""
+        floor = max(epsilon, torch.finfo(r.dtype).tiny)
+        return epsilon / batched_norm(r).clamp(min=floor)

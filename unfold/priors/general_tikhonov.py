@@ -1,0 +1,42 @@
+"""Tikhonov regularisation with a linear operator."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from unfold.physics.operator import Operator
+from unfold.priors.differences import LinearMap
+from unfold.priors.prior import Prior, expect_weight
+from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.tree import batched_inner
+from unfold.typing import Image, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class GeneralTikhonov(Prior):
+    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data say nothing.
+
+    Args:
+        operator: L, a `LinearMap` such as `Differences`, or an operator of a physics.
+
+    Source: Tikhonov and Arsenin, Solutions of ill-posed problems (1977), chapter II.
+    """
+
+    provides = frozenset({"prox", "grad", "value"})
+
+    operator: LinearMap | Operator
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """(I + wL*L)⁻¹v: in closed form where the operator has one, else by conjugate gradients."""
+        expect_weight(self, weight)
+        if isinstance(self.operator, Operator):
+            return self.operator.solve_normal(v, weight)
+        # The solver asks for `normal` alone.
+        return solve_normal(cast(Operator, self.operator), v, weight)
+
+    def grad(self, x: Image) -> Image:
+        """∇g(x) = L*Lx."""
+        return self.operator.normal(x)
+
+    def value(self, x: Image) -> PerImage:
+        u = self.operator.forward(x)
+        return 0.5 * batched_inner(u, u)
