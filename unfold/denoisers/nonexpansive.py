@@ -30,22 +30,28 @@ def lipschitz_bound(weight: Tensor, squarings: int = 7) -> Tensor:
     Source: Delattre et al., Efficient bound of Lipschitz constant for convolutional layers by Gram
     iteration, ICML 2023, theorems 1 and 2.
     """
-    transfer = torch.fft.rfft2(weight, s=(GRID, GRID)).permute(2, 3, 0, 1)
+    transfer = torch.fft.rfft2(weight, s=(GRID, GRID)).permute(2, 3, 0, 1).flatten(0, 1)
     if weight.shape[0] < weight.shape[1]:
         transfer = transfer.mH
-    gram = transfer.mH @ transfer
+    with torch.no_grad():
+        largest = _log_bounds(transfer, squarings).argmax(0, keepdim=True)
+    # The derivative is that of the largest alone: only its products are recorded.
+    bound: Tensor = _log_bounds(transfer[largest], squarings).squeeze(0).exp()
+    return bound / math.cos(math.pi / GRID) ** 2
+
+
+def _log_bounds(matrices: Tensor, squarings: int) -> Tensor:
+    """(n,): the logarithm of a bound of the spectral norm of each matrix, by Gram iteration."""
     # The floor keeps a frequency that the kernel removes, where the matrix is 0, a number.
-    tiny = torch.finfo(weight.dtype).tiny
+    tiny = torch.finfo(matrices.dtype).tiny
+    gram = matrices.mH @ matrices
     size = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=tiny)
-    logarithm = size.log()
-    gram = gram / size
+    logarithm, gram = size.log(), gram / size
     for _ in range(squarings):
         gram = gram @ gram
         size = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=tiny)
         gram, logarithm = gram / size, 2 * logarithm + size.log()
-    largest = (logarithm / 2 ** (squarings + 1)).amax().exp()
-    bound: Tensor = largest / math.cos(math.pi / GRID) ** 2
-    return bound
+    return logarithm.flatten() / 2 ** (squarings + 1)
 
 
 def max_min(x: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class TunedTV:
         low: the smallest weight tried.
         high: the largest.
         count: how many are tried, spaced evenly in the logarithm.
+        images: validation images at most that a weight is judged on, spread over their order.
+        crop: side of the centre that is used of each of them, in pixels.
         tol: relative duality gap at which an image of the test set is done.
         max_iterations: steps at most for the test images.
         search_tol: relative duality gap at which a weight is judged.
@@ -36,6 +38,8 @@ class TunedTV:
     low: float = 1e-3
     high: float = 1e-1
     count: int = 12
+    images: int = 4
+    crop: int = 128
     tol: float = 1e-4
     max_iterations: int = 3000
     search_tol: float = 1e-3
@@ -46,6 +50,9 @@ class TunedTV:
             raise ConfigError(f"low = {self.low}: must be positive and below high = {self.high}.")
         if self.count < 2:
             raise ConfigError(f"count = {self.count}: must be at least 2.")
+        for name in ("images", "crop"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1.")
 
     @property
     def weights(self) -> list[float]:
