@@ -107,7 +107,7 @@ def test_the_guarantee_looks_at_every_iteration():
     good = reconstructor(PGD(stepsize=[1.0, 1.9]), Unfolded(2), learn=[])
     bad = reconstructor(PGD(stepsize=[1.0, 2.1]), Unfolded(2), learn=[])
     assert good.guarantee(y, A).holds and not bad.guarantee(y, A).holds
-    assert good.guarantee(y, A).condition == "0 < stepsize < 2/‖A‖²"
+    assert good.guarantee(y, A).condition == "0 < stepsize < 2/L_f"
 
 
 def test_a_part_that_lacks_something_names_every_alternative():

@@ -8,8 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unfold.algorithms.admm import ADMM as ADMM
+    from unfold.algorithms.analysis_pdhg import AnalysisPDHG as AnalysisPDHG
+    from unfold.algorithms.condat_vu import CondatVu as CondatVu
+    from unfold.algorithms.davis_yin import DavisYin as DavisYin
+    from unfold.algorithms.drs import DRS as DRS
+    from unfold.algorithms.fista import FISTA as FISTA
+    from unfold.algorithms.gd import GD as GD
+    from unfold.algorithms.heavy_ball import HeavyBall as HeavyBall
+    from unfold.algorithms.hqs import HQS as HQS
+    from unfold.algorithms.landweber import Landweber as Landweber
+    from unfold.algorithms.learned_primal_dual import DualBlock as DualBlock
+    from unfold.algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
+    from unfold.algorithms.learned_primal_dual import PrimalBlock as PrimalBlock
+    from unfold.algorithms.mirror_descent import MirrorDescent as MirrorDescent
+    from unfold.algorithms.osem import OSEM as OSEM
     from unfold.algorithms.pdhg import PDHG as PDHG
     from unfold.algorithms.pgd import PGD as PGD
+    from unfold.algorithms.pidal import PIDAL as PIDAL
+    from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG as PreconditionedPDHG
+    from unfold.algorithms.proximal_mirror_descent import (
+        ProximalMirrorDescent as ProximalMirrorDescent,
+    )
+    from unfold.algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
+    from unfold.algorithms.sirt import SIRT as SIRT
     from unfold.builders import DEQ_builder as DEQ_builder
     from unfold.builders import unfolded_builder as unfolded_builder
     from unfold.denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
@@ -38,6 +59,25 @@ _HOMES = {
     "ADMM": "unfold.algorithms.admm",
     "PDHG": "unfold.algorithms.pdhg",
     "PGD": "unfold.algorithms.pgd",
+    "FISTA": "unfold.algorithms.fista",
+    "GD": "unfold.algorithms.gd",
+    "HQS": "unfold.algorithms.hqs",
+    "DRS": "unfold.algorithms.drs",
+    "HeavyBall": "unfold.algorithms.heavy_ball",
+    "DavisYin": "unfold.algorithms.davis_yin",
+    "Landweber": "unfold.algorithms.landweber",
+    "SIRT": "unfold.algorithms.sirt",
+    "RichardsonLucy": "unfold.algorithms.richardson_lucy",
+    "OSEM": "unfold.algorithms.osem",
+    "MirrorDescent": "unfold.algorithms.mirror_descent",
+    "ProximalMirrorDescent": "unfold.algorithms.proximal_mirror_descent",
+    "PreconditionedPDHG": "unfold.algorithms.preconditioned_pdhg",
+    "PIDAL": "unfold.algorithms.pidal",
+    "LearnedPrimalDual": "unfold.algorithms.learned_primal_dual",
+    "PrimalBlock": "unfold.algorithms.learned_primal_dual",
+    "DualBlock": "unfold.algorithms.learned_primal_dual",
+    "CondatVu": "unfold.algorithms.condat_vu",
+    "AnalysisPDHG": "unfold.algorithms.analysis_pdhg",
     "DEQ_builder": "unfold.builders",
     "unfolded_builder": "unfold.builders",
     "ConditionalDnCNN": "unfold.denoisers.dncnn",

@@ -38,6 +38,12 @@ class Problem:
         """‖A‖² per image; computed once per operator."""
         return self.f.operator.norm_squared.to(self.y.device)
 
+    @property
+    def lipschitz(self) -> PerImage:
+        """L_f = L_d ‖A‖², a Lipschitz constant of ∇f per image; infinite where none is known."""
+        constant = self.f.fidelity.lipschitz(self.y)
+        return constant * self.norm_squared
+
     def A(self, x: Image) -> Measurement:
         """Ax."""
         return self.f.operator.A(x)

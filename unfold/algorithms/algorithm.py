@@ -74,6 +74,11 @@ def smallest(value: object) -> float:
     return float(torch.as_tensor(value).detach().min())
 
 
+def curvature(problem: Problem, lam: object) -> PerImage:
+    """L_f + λL_g, a Lipschitz constant of ∇f + λ∇g; infinite where none is known."""
+    return problem.lipschitz + flat(lam) * flat(problem.g.lipschitz)
+
+
 def flat(value: object) -> Tensor:
     """A scalar field as a number, or as one per image, to compare with ‖A‖² per image."""
     number = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)

@@ -73,8 +73,8 @@ class CondatVu(Algorithm[CondatVuState]):
     def guarantee(self, problem: Problem) -> Guarantee:
         norm = problem.g.analysis_norm_squared
         slack = 1 / flat(self.stepsize) - flat(self.stepsize_dual) * norm
-        holds = bool((slack >= problem.norm_squared / 2).all())
-        return Guarantee("1/stepsize − stepsize_dual·‖K‖² ≥ ‖A‖²/2", holds)
+        holds = bool((slack >= problem.lipschitz / 2).all())
+        return Guarantee("1/stepsize − stepsize_dual·‖K‖² ≥ L_f/2", holds)
 
     def relative_gap(self, state: CondatVuState, problem: Problem) -> PerImage | None:
         """That of the image and of u."""

@@ -21,7 +21,7 @@ class PGD(Algorithm[PGDState]):
     """x⁺ = prox_{τλg}(x − τ∇f(x)).
 
     Args:
-        stepsize: τ; converges for τ < 2/‖A‖².
+        stepsize: τ; converges for τ < 2/L_f, which is 2/‖A‖² for least squares.
         lambda_reg: λ, how much the prior counts.
 
     Source: Combettes and Wajs, Signal recovery by proximal forward–backward splitting, Multiscale
@@ -48,5 +48,5 @@ class PGD(Algorithm[PGDState]):
         return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        holds = bool((flat(self.stepsize) * problem.norm_squared < 2).all())
-        return Guarantee("0 < stepsize < 2/‖A‖²", holds)
+        holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())
+        return Guarantee("0 < stepsize < 2/L_f", holds)

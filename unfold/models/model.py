@@ -139,6 +139,7 @@ def _signature(state: object) -> str:
 
 @torch.no_grad()
 def change(before: Field, after: Field) -> PerImage:
-    """‖after − before‖ / ‖after‖ per sample; 0 where nothing changed."""
-    tiny = torch.finfo(after.dtype).tiny
-    return batched_norm(after - before) / batched_norm(after).clamp(min=tiny)
+    """‖after − before‖ / ‖after‖ per sample; 0 where nothing changed, 1 where 0 was reached."""
+    tiny, size = torch.finfo(after.dtype).tiny, batched_norm(after)
+    size = torch.where(size == 0, batched_norm(before), size)
+    return batched_norm(after - before) / size.clamp(min=tiny)

@@ -5,6 +5,7 @@ NBS 49 (1952), section 3.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,8 +32,16 @@ class ConvergenceWarning(UserWarning):
     """A linear solve that stopped at its iteration limit: its answer is the best it reached."""
 
 
+class System(ABC):
+    """A Hermitian positive definite map M; a frozen dataclass of the tensors that it depends on."""
+
+    @abstractmethod
+    def apply(self, x: Tensor) -> Tensor:
+        """Mx."""
+
+
 @dataclass(frozen=True, eq=False)
-class NormalSystem:
+class NormalSystem(System):
     """Mx = x + γA*Ax: Hermitian, and never smaller than the identity.
 
     Args:
@@ -92,8 +101,15 @@ def solve_normal(
         ConvergenceWarning: a sample is above `tol` after `max_iterations`.
     """
     _check(gamma, b)
-    system = NormalSystem(operator, gamma)
     budget = Budget(default_tol(b.dtype) if tol is None else tol, max_iterations)
+    return solve_system(NormalSystem(operator, gamma), b, budget, start)
+
+
+def solve_system(
+    system: System, b: Image, budget: Budget | None = None, start: Image | None = None
+) -> Image:
+    """M⁻¹b for any system, as `solve_normal` does it."""
+    budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)
     solution: Tensor = _Solve.apply(system, budget, start, b, *tensors(system))  # type: ignore[no-untyped-call]
     return solution
 
@@ -115,7 +131,7 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        system: NormalSystem,
+        system: System,
         budget: Budget,
         start: Tensor | None,
         b: Tensor,
@@ -152,7 +168,9 @@ def cotangents(
     twice = torch.is_grad_enabled()
     with torch.enable_grad():
         own = [t.view_as(t) for t in theta]
-        outputs = pairs(with_tensors(tree, own))
+        outputs = [(a, b) for a, b in pairs(with_tensors(tree, own)) if b.requires_grad]
+    if not outputs:
+        return found
     gradients = torch.autograd.grad(
         [b for _, b in outputs],
         [own[i] for i in wanted],
@@ -165,9 +183,7 @@ def cotangents(
     return found
 
 
-def _conjugate_gradient(
-    system: NormalSystem, budget: Budget, start: Tensor | None, b: Tensor
-) -> Tensor:
+def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b: Tensor) -> Tensor:
     """Solve Mx = b for b scaled to a largest entry of 1, so that no product under- or overflows."""
     scale = per_image(largest_modulus(b), b)
     b = b / scale

@@ -1,0 +1,51 @@
+"""Gradient descent."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, curvature, flat
+from unfold.constraints import positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Scalar
+
+
+class GDState(NamedTuple):
+    """The current image."""
+
+    x: Image
+
+
+@dataclass(frozen=True)
+class GD(Algorithm[GDState]):
+    """x⁺ = x − τ(∇f(x) + λ∇g(x)).
+
+    Args:
+        stepsize: τ; converges for τ < 2/(L_f + λL_g), the Lipschitz constants of ∇f and ∇g.
+        lambda_reg: λ, how much the prior counts.
+
+    Source: Nesterov, Introductory lectures on convex optimization (2004), theorem 2.1.14.
+    """
+
+    needs_f = frozenset({"grad"})
+    needs_g = frozenset({"grad"})
+
+    stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
+    lambda_reg: Scalar = param(0.05, positive)
+
+    def init(self, problem: Problem) -> GDState:
+        """Start from x₀."""
+        return GDState(x=problem.start)
+
+    def step(self, state: GDState, problem: Problem) -> GDState:
+        """Descend along f and the prior together."""
+        f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
+        x = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
+        return GDState(x)
+
+    def image(self, state: GDState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        holds = bool((flat(self.stepsize) * curvature(problem, self.lambda_reg) < 2).all())
+        return Guarantee("0 < stepsize < 2/(L_f + lambda_reg·L_g)", holds)

@@ -1,0 +1,62 @@
+"""Gradient descent with the momentum of a heavy ball."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, curvature, flat
+from unfold.constraints import Interval, positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Scalar
+
+
+class HeavyBallState(NamedTuple):
+    """The current image and the one before it."""
+
+    x: Image
+    x_before: Image
+
+
+@dataclass(frozen=True)
+class HeavyBall(Algorithm[HeavyBallState]):
+    """x⁺ = x − τ(∇f(x) + λ∇g(x)) + μ(x − x₋), x₋ the image before x.
+
+    Args:
+        stepsize: τ; converges for τ < 2(1 − μ)/(L_f + λL_g), and on a quadratic objective for
+            τ < 2(1 + μ)/(L_f + λL_g).
+        lambda_reg: λ, how much the prior counts.
+        momentum: μ in [0, 1].
+
+    Source: Polyak, Some methods of speeding up the convergence of iteration methods, USSR Comput.
+    Math. Math. Phys. 4 (1964), section 2; the range for convex objectives is that of Ghadimi,
+    Feyzmahdavian and Johansson, Global convergence of the heavy-ball method for convex
+    optimization, ECC 2015, theorem 1.
+    """
+
+    needs_f = frozenset({"grad"})
+    needs_g = frozenset({"grad"})
+
+    stepsize: Scalar = param(0.9, positive, "1/‖A‖²")
+    lambda_reg: Scalar = param(0.05, positive)
+    momentum: Scalar = param(0.5, Interval(0.0, 1.0))
+
+    def init(self, problem: Problem) -> HeavyBallState:
+        """Start from x₀, at rest."""
+        return HeavyBallState(x=problem.start, x_before=problem.start)
+
+    def step(self, state: HeavyBallState, problem: Problem) -> HeavyBallState:
+        """Descend, and roll on."""
+        f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
+        descent = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
+        x = descent + self.momentum * (state.x - state.x_before)
+        return HeavyBallState(x, state.x)
+
+    def image(self, state: HeavyBallState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        mu = flat(self.momentum)
+        scaled = flat(self.stepsize) * curvature(problem, self.lambda_reg)
+        holds = bool((mu < 1).all()) and bool((scaled < 2 * (1 - mu)).all())
+        condition = "momentum < 1 and stepsize < 2(1 − momentum)/(L_f + lambda_reg·L_g)"
+        return Guarantee(condition, holds)

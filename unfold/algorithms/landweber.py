@@ -1,0 +1,52 @@
+"""Landweber's iteration."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.constraints import positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Scalar
+
+
+class LandweberState(NamedTuple):
+    """The current image."""
+
+    x: Image
+
+
+@dataclass(frozen=True)
+class Landweber(Algorithm[LandweberState]):
+    """x⁺ = x − τ∇f(x), which is x + τA*(y − Ax) for least squares.
+
+    There is no place for a prior: regularisation is to stop early, so that the number of iterations
+    matters. Learned parts of a prior cannot act.
+
+    Args:
+        stepsize: τ; converges for τ < 2/L_f.
+
+    Source: Landweber, An iteration formula for Fredholm integral equations of the first kind, Amer.
+    J. Math. 73 (1951).
+    """
+
+    needs_f = frozenset({"grad"})
+    uses_g = False
+
+    stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
+
+    def init(self, problem: Problem) -> LandweberState:
+        """Start from x₀."""
+        return LandweberState(x=problem.start)
+
+    def step(self, state: LandweberState, problem: Problem) -> LandweberState:
+        """Descend along f."""
+        x = state.x - self.stepsize * problem.f.grad(state.x)
+        return LandweberState(x)
+
+    def image(self, state: LandweberState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())
+        return Guarantee("0 < stepsize < 2/L_f", holds)

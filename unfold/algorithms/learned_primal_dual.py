@@ -1,0 +1,153 @@
+"""The learned primal–dual network."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.errors import ConfigError, ShapeError
+from unfold.problem import Problem
+from unfold.recipe import Network
+from unfold.typing import Field, Image, Measurement
+
+
+class PrimalBlock(Network):
+    """P(x, A*u₁): what is added to the memory of images.
+
+    Args:
+        channels: C of an image.
+        memory: N, how many images are remembered; the first is read out.
+        depth: 3×3 convolutions, at least 2.
+        width: features between them.
+
+    Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
+    """
+
+    def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
+        _check_sizes("PrimalBlock", channels, memory, depth, width)
+        super().__init__()
+        self.channels, self.memory = channels, memory
+        self.layers = _chain((memory + 1) * channels, memory * channels, depth, width)
+
+    def forward(self, x: Tensor, back_projection: Tensor) -> Tensor:
+        """(B, NC, H, W) from the memory and A*u₁."""
+        increment: Tensor = self.layers(torch.cat((x, back_projection), dim=1))
+        return increment
+
+
+class DualBlock(Network):
+    """D(u, Ax₂, y): what is added to the memory of measurements.
+
+    Args:
+        channels: of a measurement, which must be (B, channels, H, W).
+        memory: N, how many measurements are remembered; the first is projected back.
+        depth: 3×3 convolutions, at least 2.
+        width: features between them.
+
+    Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
+    """
+
+    def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
+        _check_sizes("DualBlock", channels, memory, depth, width)
+        super().__init__()
+        self.channels, self.memory = channels, memory
+        self.layers = _chain((memory + 2) * channels, memory * channels, depth, width)
+
+    def forward(self, u: Tensor, projection: Tensor, y: Tensor) -> Tensor:
+        """(B, NC, H, W) from the memory, Ax₂ and y."""
+        increment: Tensor = self.layers(torch.cat((u, projection, y), dim=1))
+        return increment
+
+
+class LearnedPrimalDualState(NamedTuple):
+    """The memories: N images and N dual variables, along the channels.
+
+    x: (B, NC, H, W).
+    u: (B, NC, H, W), with the C of a measurement.
+    """
+
+    x: Field
+    u: Field
+
+
+@dataclass(frozen=True)
+class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
+    """u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
+
+    The networks stand for all that f and g would do: there is no place for a fidelity or a prior,
+    and learned parts of a prior cannot act. `trainable=untied` gives each iteration networks of its
+    own, as the paper does; tied, one pair is used again and again.
+
+    Args:
+        primal: P, or the P_k where `algo.primal` is untied.
+        dual: D, or the D_k where `algo.dual` is untied.
+
+    Raises:
+        ShapeError: images or measurements do not have the channels of the networks.
+
+    Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), algorithm 3. All
+    images of the memory start from x₀ instead of 0, so that the networks begin near an answer.
+    """
+
+    uses_g = False
+
+    primal: PrimalBlock = field(default_factory=PrimalBlock)
+    dual: DualBlock = field(default_factory=DualBlock)
+
+    def init(self, problem: Problem) -> LearnedPrimalDualState:
+        """Start from x₀ in every image of the memory, and dual variables of zero."""
+        x, y = problem.start, problem.y
+        _expect("primal", "images", self.primal.channels, x)
+        _expect("dual", "measurements", self.dual.channels, y)
+        u = torch.zeros_like(y).repeat(1, self.dual.memory, 1, 1)
+        return LearnedPrimalDualState(x.repeat(1, self.primal.memory, 1, 1), u)
+
+    def step(self, state: LearnedPrimalDualState, problem: Problem) -> LearnedPrimalDualState:
+        """Update the dual memory from the second image, the primal one from the first dual."""
+        C, M = self.primal.channels, self.dual.channels
+        second = state.x[:, C : 2 * C]
+        u = state.u + self.dual(state.u, problem.A(second), problem.y)
+        x = state.x + self.primal(state.x, problem.A_adjoint(u[:, :M]))
+        return LearnedPrimalDualState(x, u)
+
+    def image(self, state: LearnedPrimalDualState) -> Image:
+        return state.x[:, : self.primal.channels]
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        return Guarantee("none: nothing is known of learned networks", False)
+
+
+def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
+    if t.ndim != 4 or t.shape[1] != channels:
+        raise ShapeError(
+            f"LearnedPrimalDual.{key} expects {what} of (batch, {channels}, height, width), got "
+            f"{tuple(t.shape)}; set algo.{key}.channels={t.shape[1] if t.ndim == 4 else '…'}."
+        )
+
+
+def _check_sizes(owner: str, channels: int, memory: int, depth: int, width: int) -> None:
+    least = {"channels": 1, "memory": 2 if owner == "PrimalBlock" else 1, "depth": 2, "width": 1}
+    values = {"channels": channels, "memory": memory, "depth": depth, "width": width}
+    for name, value in values.items():
+        if value < least[name]:
+            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least[name]}.")
+
+
+def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
+    """3×3 convolutions with PReLU between them; the last starts small, near x₀."""
+    widths = [inputs, *[width] * (depth - 1), outputs]
+    layers: list[nn.Module] = []
+    for a, b in pairwise(widths):
+        convolution = nn.Conv2d(a, b, 3, padding=1)
+        nn.init.xavier_uniform_(convolution.weight)
+        assert convolution.bias is not None
+        nn.init.zeros_(convolution.bias)
+        layers += [convolution, nn.PReLU(b)]
+    last = layers[-2]
+    assert isinstance(last, nn.Conv2d)
+    # Not at zero: every layer before it would get no gradient from the first batch.
+    nn.init.xavier_uniform_(last.weight, gain=1e-2)
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,61 @@
+"""Mirror descent."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.potentials import Euclidean, Potential
+from unfold.constraints import nonnegative, positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.tree import per_image
+from unfold.typing import Image, Scalar
+
+
+class MirrorDescentState(NamedTuple):
+    """The current image."""
+
+    x: Image
+
+
+@dataclass(frozen=True)
+class MirrorDescent(Algorithm[MirrorDescentState]):
+    """x⁺ = ∇φ*(∇φ(x) − t(∇f(x) + λ∇g(x))), t = τ times the unit of φ.
+
+    Args:
+        potential: φ. Its unit is 1/‖A‖², and 1/Σy for `BurgEntropy`.
+        stepsize: τ; converges for t ≤ 1/L where Lφ − (f + λg) is convex.
+        lambda_reg: λ, how much the prior counts; may be 0.
+
+    Source: Beck and Teboulle, Mirror descent and nonlinear projected subgradient methods for convex
+    optimization, Oper. Res. Lett. 31 (2003); Bauschke, Bolte and Teboulle, A descent lemma beyond
+    Lipschitz gradient continuity, Math. Oper. Res. 42 (2017), theorem 1, for the step.
+    """
+
+    needs_f = frozenset({"grad"})
+    needs_g = frozenset({"grad"})
+
+    potential: Potential = field(default_factory=Euclidean)
+    stepsize: Scalar = param(0.9, positive)
+    lambda_reg: Scalar = param(0.05, nonnegative)
+
+    def init(self, problem: Problem) -> MirrorDescentState:
+        """Start near x₀, inside the domain of φ."""
+        return MirrorDescentState(x=self.potential.start(problem.start))
+
+    def step(self, state: MirrorDescentState, problem: Problem) -> MirrorDescentState:
+        """Descend in the dual space of φ."""
+        f, g, phi, lam = problem.f, problem.g, self.potential, self.lambda_reg
+        t = self.stepsize * per_image(phi.unit(problem), state.x)
+        p = phi.forward(state.x) - t * (f.grad(state.x) + lam * g.grad(state.x))
+        x = phi.back(p)
+        return MirrorDescentState(x)
+
+    def image(self, state: MirrorDescentState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        phi = self.potential
+        t = flat(self.stepsize) * phi.unit(problem)
+        holds = bool((t * phi.smoothness(problem, self.lambda_reg) <= 1).all())
+        return Guarantee("stepsize · unit ≤ 1/L, f + lambda_reg·g L-smooth relative to φ", holds)

@@ -1,0 +1,62 @@
+"""The simultaneous iterative reconstruction technique."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.nonnegative import expect_nonnegative, inverse
+from unfold.constraints import positive
+from unfold.problem import Problem
+from unfold.recipe import param
+from unfold.typing import Image, Scalar
+
+
+class SIRTState(NamedTuple):
+    """The current image."""
+
+    x: Image
+
+
+@dataclass(frozen=True)
+class SIRT(Algorithm[SIRTState]):
+    """x⁺ = x + τ C A*R(y − Ax), C = diag(1/A*1), R = diag(1/A1).
+
+    Minimises ½‖Ax − y‖² with the weights R. There is no place for a prior: regularisation is to
+    stop early, and learned parts of a prior cannot act. With another fidelity, −∇d(Ax, y) stands
+    for y − Ax. A pixel that no measurement sees stays as it is.
+
+    Args:
+        stepsize: τ; converges for τ in (0, 2), whatever the operator's norm.
+
+    Raises:
+        ConfigError: the operator has negative entries.
+
+    Source: Gregor and Benson, Computational analysis and improvement of SIRT, TMI 27 (2008),
+    equation (2), with the relaxation τ.
+    """
+
+    needs_f = frozenset({"grad"})
+    uses_g = False
+
+    stepsize: Scalar = param(1.0, positive)
+
+    def init(self, problem: Problem) -> SIRTState:
+        """Start from x₀."""
+        expect_nonnegative(self, problem)
+        return SIRTState(x=problem.start)
+
+    def step(self, state: SIRTState, problem: Problem) -> SIRTState:
+        """Project the weighted residual back."""
+        f, tau = problem.f, self.stepsize
+        C, R = inverse(f.column_sums), inverse(f.row_sums)
+        slope = f.fidelity.grad(problem.A(state.x), problem.y)
+        x = state.x - tau * C * problem.A_adjoint(R * slope)
+        return SIRTState(x)
+
+    def image(self, state: SIRTState) -> Image:
+        return state.x
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        constant = flat(problem.f.fidelity.lipschitz(problem.y))
+        holds = bool((flat(self.stepsize) * constant < 2).all())
+        return Guarantee("0 < stepsize < 2/L_d, which is 2 for least squares", holds)
