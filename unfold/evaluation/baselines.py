@@ -163,7 +163,7 @@ def total_variation(y: Tensor, operator: Operator, weights: Tensor, model: Class
         model: the gap and the limit of iterations.
     """
     algorithm = AnalysisPDHG(ratio=0.03, lambda_reg=weights.reshape(-1, 1, 1, 1))
-    return model.run(Steps([(algorithm, make_problem(L2(), operator, y, TV(), Regularised()))]))
+    return model.run(Steps((algorithm, make_problem(L2(), operator, y, TV(), Regularised()))))
 
 
 def _centre(image: Tensor, side: int) -> Tensor:

@@ -40,7 +40,9 @@ def slug(choices: Mapping[str, str], name: str | None) -> str:
 
 
 def identity(config: Mapping[str, Any], fingerprint: str) -> str:
-    """8 hexadecimal digits of everything that can change a number.
+    """A letter and 7 hexadecimal digits, of everything that can change a number.
+
+    The letter keeps a command line from reading the name as a number, as it would 99244e02.
 
     Args:
         config: the resolved configuration.
@@ -49,7 +51,8 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     kept = {key: _kept(key, value) for key, value in config.items() if key not in LEFT_OUT}
     content = {"config": kept, "data": fingerprint, "files": _files(kept)}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
 def _kept(path: str, value: Any) -> Any:
