@@ -54,3 +54,21 @@ def assert_firmly_nonexpansive(
     margin = batched_inner(d, x - y) - batched_norm(d) ** 2
     worst = float((margin / batched_norm(x - y) ** 2).min())
     assert worst >= -slack, f"not firmly nonexpansive: {worst:.2e}"
+
+
+def assert_no_image_sees_its_batch(prox: Prox, v: Tensor, w: Tensor) -> None:
+    """An image alone has the prox that it has in a batch, to 1e-12."""
+    whole = prox(v, w)
+    scale = float(whole.abs().max()) or 1.0
+    for i in range(len(v)):
+        alone = prox(v[i : i + 1], w[i : i + 1])
+        number = prox(v[i : i + 1], w[i].item())
+        worst = max(float((alone - whole[i]).abs().max()), float((number - whole[i]).abs().max()))
+        assert worst <= 1e-12 * scale, f"image {i} differs by {worst:.2e}"
+
+
+def assert_moreau(prox: Prox, prox_conj: Prox, u: Tensor, sigma: Tensor | float) -> None:
+    """prox_{σg*}(u) + σ prox_{g/σ}(u/σ) = u, to 1e-10."""
+    whole = prox_conj(u, sigma) + sigma * prox(u / sigma, 1 / sigma)
+    worst = float((whole - u).abs().max()) / float(u.abs().max())
+    assert worst <= 1e-10, f"Moreau's identity fails by {worst:.2e}"

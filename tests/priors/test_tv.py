@@ -58,8 +58,7 @@ def exact_1d(v: np.ndarray, w: float) -> np.ndarray:
     return v - D.T @ dual.x
 
 
-@pytest.mark.parametrize("w", [0.05, 0.3, 0.8])
-@pytest.mark.parametrize("axis", ["row", "column"])
+@pytest.mark.parametrize("w, axis", [(0.05, "row"), (0.3, "column"), (0.8, "row")])
 def test_on_a_line_it_is_the_exact_solution(w: float, axis: str):
     v = normal(1, 1, 1, 16, seed=3).cumsum(-1) * 0.3
     want = torch.from_numpy(exact_1d(v[0, 0, 0].numpy(), w)).reshape(1, 1, 1, 16)

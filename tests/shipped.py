@@ -1,0 +1,32 @@
+"""The parts that configs/ ships, built small and in double precision: a new file is tested too."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from unfold.config.locate import configs_folder
+from unfold.config.targets import resolve
+
+SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 5000}
+"""What makes a part small, or its inner iteration exact."""
+
+
+def files(group: str) -> dict[str, Path]:
+    """The options of a group, by name."""
+    return {path.stem: path for path in sorted((configs_folder() / group).glob("*.yaml"))}
+
+
+def build(path: Path, **changes: Any) -> Any:
+    """What a file describes, with small sizes and one channel."""
+    whole = OmegaConf.create({"data": {"channels": 1}, "part": OmegaConf.load(path)})
+    return _built(OmegaConf.to_container(whole, resolve=True)["part"], SMALL | changes)
+
+
+def _built(node: Any, changes: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return tuple(_built(item, changes) for item in node)
+    if not isinstance(node, dict):
+        return node
+    arguments = {k: changes.get(k, _built(v, changes)) for k, v in node.items() if k != "_target_"}
+    return resolve(node["_target_"])(**arguments)
