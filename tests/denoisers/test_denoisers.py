@@ -12,9 +12,10 @@ from tests.laws_prox import assert_firmly_nonexpansive
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN, lipschitz_bound, max_min
+from unfold.denoisers.smooth import SmoothDnCNN
 from unfold.errors import ConfigError, ShapeError
 
-KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveDnCNN]
+KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveDnCNN, SmoothDnCNN]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -40,7 +41,7 @@ def test_every_size_keeps_its_shape_and_is_finite(kind: type[Denoiser]):
                 assert out.shape == v.shape and out.isfinite().all() and out.dtype == v.dtype
 
 
-@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN])
+@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN])
 @torch.no_grad()
 def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
     torch.manual_seed(0)
@@ -51,12 +52,14 @@ def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
 @torch.no_grad()
 def test_only_what_takes_a_level_reacts_to_it():
     v = uniform(2, 1, 6, 6)
-    conditional = shaken(ConditionalDnCNN(1, 3, 4), 0.1)
-    assert difference(conditional(v, 0.1), conditional(v, 0.2)) > 1e-4
-    levels = torch.tensor([0.1, 0.2], dtype=DOUBLE).reshape(2, 1, 1, 1)
-    both = conditional(v, levels)
-    assert difference(both[:1], conditional(v[:1], 0.1)) < 1e-12
-    assert difference(both[1:], conditional(v[1:], 0.2)) < 1e-12
+    for kind in (ConditionalDnCNN, SmoothDnCNN):
+        conditional = shaken(kind(1, 3, 4), 0.1)
+        assert conditional.uses_sigma
+        assert difference(conditional(v, 0.1), conditional(v, 0.2)) > 1e-4
+        levels = torch.tensor([0.1, 0.2], dtype=DOUBLE).reshape(2, 1, 1, 1)
+        both = conditional(v, levels)
+        assert difference(both[:1], conditional(v[:1], 0.1)) < 1e-12
+        assert difference(both[1:], conditional(v[1:], 0.2)) < 1e-12
     for kind in (DnCNN, NonexpansiveDnCNN):
         network = shaken(kind(1, 3, 4), 0.1)
         assert torch.equal(network(v, 0.1), network(v, 0.2)) and not network.uses_sigma
@@ -186,6 +189,17 @@ def test_other_channels_and_sizes_without_meaning_are_refused(kind: type[Denoise
         kind(3, 1, 4)
     with pytest.raises(ConfigError, match="channels"):
         kind(0, 3, 4)
+
+
+def test_the_smooth_one_has_derivatives_of_every_order_where_a_relu_has_a_kink():
+    network = shaken(SmoothDnCNN(1, 2, 2), 0.0)
+    x = torch.zeros(1, 1, 2, 2, dtype=DOUBLE, requires_grad=True)
+
+    def slope(x: Tensor) -> Tensor:
+        return torch.autograd.grad(network(x, 0.0).sum(), x, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(slope, x, atol=1e-6)
+    assert torch.autograd.gradgradcheck(slope, x, atol=1e-5)
 
 
 def test_the_nonexpansive_one_refuses_what_breaks_it():
