@@ -55,7 +55,8 @@ def positive_matrix(rows: int = 8, seed: int = 0) -> Tensor:
 MATRIX = positive_matrix()
 M = MATRIX[0].numpy()
 Y = normal(1, 8, seed=4)
-COUNTS = 5 * uniform(1, 8, seed=4) + 0.5
+COUNTS = (1 + 3 * uniform(1, SIZE, seed=4)) @ MATRIX[0].mT * (0.9 + 0.2 * uniform(1, 8, seed=5))
+"""So near to what a positive image explains that the best image is positive too."""
 NORM = float(np.linalg.norm(M, 2) ** 2)
 
 

@@ -1,0 +1,96 @@
+"""Where multiplicative and mirror methods end, found by SciPy and by EM."""
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from tests.algorithms.small import (
+    COUNTS,
+    SIZE,
+    M,
+    dense_problem,
+    image,
+)
+from tests.engine import difference, iterate
+from unfold.algorithms.mirror_descent import MirrorDescent
+from unfold.algorithms.potentials import (
+    BurgEntropy,
+    SimplexEntropy,
+)
+from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
+from unfold.algorithms.richardson_lucy import RichardsonLucy
+from unfold.fidelities.poisson import Poisson
+from unfold.priors.l1 import L1
+from unfold.priors.tikhonov import Tikhonov
+
+B = 0.3
+y = COUNTS[0].numpy()
+
+
+def counts_slope(x: np.ndarray) -> np.ndarray:
+    return M.T @ (1 - y / (M @ x + B))
+
+
+def likelihood(lam: float, power: int) -> np.ndarray:
+    """argmin over x ≥ 0 of Σ Mx + b − y log(Mx + b) + λ Σ xᵖ/p, by SciPy."""
+
+    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+        v = M @ x + B
+        slope = counts_slope(x) + lam * x ** (power - 1)
+        return float((v - y * np.log(v)).sum() + lam * (x**power).sum() / power), slope
+
+    found = minimize(
+        value,
+        np.ones(SIZE),
+        jac=True,
+        bounds=[(1e-12, None)] * SIZE,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "ftol": 1e-16, "gtol": 1e-12},
+    )
+    return np.asarray(found.x)
+
+
+def test_counts_are_fitted_as_scipy_fits_them():
+    mlem = iterate(RichardsonLucy(0.0), dense_problem(Tikhonov(), Poisson(B), y=COUNTS), 500)
+    assert difference(mlem, image(likelihood(0.0, 1))) < 1e-6
+    late = iterate(RichardsonLucy(0.2), dense_problem(Tikhonov(), Poisson(B), y=COUNTS), 250)
+    assert difference(late, image(likelihood(0.2, 2))) < 1e-6
+    for prior, power, steps in ((Tikhonov(), 2, 600), (L1(), 1, 1300)):
+        at = dense_problem(prior, Poisson(B), y=COUNTS)
+        found = iterate(ProximalMirrorDescent(BurgEntropy(), 1.0, 0.2), at, steps)
+        assert difference(found, image(likelihood(0.2, power))) < 1e-5, prior
+
+
+def test_mirror_descent_solves_over_the_simplex():
+    lam, goal = 0.1, COUNTS / COUNTS.sum()
+    target = goal[0].numpy()
+
+    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+        r = M @ x - target
+        return float(r @ r / 2 + lam * x @ x / 2), M.T @ r + lam * x
+
+    want = minimize(
+        value,
+        np.full(SIZE, 1 / SIZE),
+        jac=True,
+        bounds=[(0, None)] * SIZE,
+        constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-16, "maxiter": 500},
+    ).x
+    at = dense_problem(Tikhonov(), y=goal)
+    found = iterate(MirrorDescent(SimplexEntropy(), 0.9, lam), at, 1000)
+    assert difference(found, image(want)) < 1e-6
+    assert abs(float(found.sum()) - 1) < 1e-12
+
+
+def test_kullback_leibler_over_the_simplex_is_the_fit_of_a_mixture():
+    # With columns that sum to 1, EM's proportions are the maximiser over the simplex.
+    P = M / M.sum(0)
+    goal = COUNTS / COUNTS.sum()
+    at = dense_problem(Tikhonov(), Poisson(0.0), y=goal, matrix=torch.from_numpy(P)[None])
+    x = np.full(SIZE, 1 / SIZE)
+    for _ in range(1500):
+        x = x * (P.T @ (goal[0].numpy() / (P @ x)))
+    found = iterate(MirrorDescent(SimplexEntropy(), 0.5, 0.0), at, 800)
+    assert difference(found, image(x)) < 1e-6
