@@ -99,7 +99,7 @@ FAULTS: list[tuple[type, Callable[[Operator], None], str]] = [
     (SquaredGamma, lambda op: laws.assert_solves(op, gamma=3.0), "solve_normal"),
     (LowNorm, laws.assert_norm, "norm_squared ≥"),
     (BatchLeak, laws.assert_batch_invariant, "batch invariance"),
-    (InPlace, lambda op: laws.assert_keeps_kind(op, dtype=torch.float64), "modifies its input"),
+    (InPlace, lambda op: laws.assert_keeps_kind(op, dtype=torch.float64), "no input is modified"),
     (DetachedSolve, lambda op: laws.assert_solve_gradients(op, gamma=1.0), "gradient"),
     (Transposed, laws.assert_penrose, "AA⁺A"),
 ]

@@ -1,0 +1,52 @@
+"""Operators as matrices: the reference that closed forms and solvers are held to."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from unfold.physics.operator import Operator
+
+DOUBLE = torch.float64
+
+
+def probe(
+    operator: Operator, seed: int, *, dtype: torch.dtype = DOUBLE, dual: bool = False
+) -> Tensor:
+    """A Gaussian image of the operator or, if `dual`, a measurement."""
+    shape = operator.measurement_shape if dual else operator.image_shape
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(max(operator.batch, 2), *shape, generator=g, dtype=dtype)
+
+
+def dense(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """(batch, m, n): the matrices of A, from its columns; differentiable in the operator."""
+    n = math.prod(operator.image_shape)
+    basis = torch.eye(n, dtype=dtype).reshape(n, *operator.image_shape)
+    return torch.stack([single.A(basis).flatten(1).mT for single in _singles(operator)])
+
+
+def dense_adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """(batch, n, m): the matrices of A*."""
+    m = math.prod(operator.measurement_shape)
+    basis = torch.eye(m, dtype=dtype).reshape(m, *operator.measurement_shape)
+    return torch.stack([single.A_adjoint(basis).flatten(1).mT for single in _singles(operator)])
+
+
+def _singles(operator: Operator) -> list[Operator]:
+    return [operator.take(torch.tensor([i]), operator.batch) for i in range(operator.batch)]
+
+
+def gap(a: Tensor, b: Tensor) -> float:
+    """max|a − b| / max|b|."""
+    a, b = a.detach(), b.detach()
+    return float((a - b).abs().max()) / (float(b.abs().max()) or 1.0)
+
+
+def dense_solve(operator: Operator, b: Tensor, gamma: Tensor | float) -> Tensor:
+    """(I + γAᴴA)⁻¹b by a dense factorisation; differentiable in everything."""
+    A = dense(operator, dtype=b.dtype)
+    weight = gamma.reshape(-1, 1, 1) if isinstance(gamma, Tensor) else gamma
+    M = torch.eye(A.shape[-1], dtype=b.dtype) + weight * (A.mH @ A)
+    solution: Tensor = torch.linalg.solve(M, b.flatten(1)[..., None])
+    return solution[..., 0].reshape(b.shape)

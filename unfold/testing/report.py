@@ -1,0 +1,97 @@
+"""What a law found: one figure beside its tolerance, and all of them in a report."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unfold.errors import UnfoldError
+
+
+class LawError(UnfoldError, AssertionError):
+    """A component breaks a law; the text has every figure that is above its tolerance."""
+
+
+class Check(NamedTuple):
+    """One law, measured.
+
+    id: its row in the kit, e.g. PH1.
+    law: in words or as a formula.
+    value: the error that was measured.
+    tol: the largest error allowed.
+    """
+
+    id: str
+    law: str
+    value: float
+    tol: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the law holds; never where the value is not a number."""
+        return self.value <= self.tol
+
+    def __str__(self) -> str:
+        return (
+            f"{self.id} {self.law}: {self.value:.2e} {'≤' if self.passed else '>'} {self.tol:.0e}"
+        )
+
+
+def holds(id: str, law: str, truth: bool) -> Check:
+    """A law that is exact: error 0 where it holds, 1 where not."""
+    return Check(id, law, 0.0 if truth else 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The laws of one component.
+
+    Args:
+        subject: what was checked.
+        checks: all that was measured.
+    """
+
+    subject: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """What is broken."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every law holds, and there was one."""
+        return bool(self.checks) and not self.failed
+
+    def worst(self) -> tuple[Check, ...]:
+        """Of every law, the measurement nearest to breaking it, in the order of the kit."""
+        found: dict[tuple[str, str], Check] = {}
+        for check in self.checks:
+            key = (check.id, check.law)
+            if key not in found or not _share(check) <= _share(found[key]):
+                found[key] = check
+        return tuple(sorted(found.values(), key=lambda c: (c.id[:2], int(c.id[2:]))))
+
+    def raise_if_failed(self) -> None:
+        """Raise with every broken law.
+
+        Raises:
+            LawError: a law does not hold, or nothing was measured.
+        """
+        if not self.checks:
+            raise LawError(f"{self.subject}: no law could be measured.")
+        if self.failed:
+            lines = "\n  ".join(str(check) for check in self.failed)
+            raise LawError(f"{self.subject} breaks {len(self.failed)} laws:\n  {lines}")
+
+
+def _share(check: Check) -> float:
+    """How much of its tolerance a measurement uses."""
+    if check.tol > 0:
+        return check.value / check.tol
+    return 0.0 if check.value == 0 else float("inf")
+
+
+def report(subject: str, checks: Iterable[Check]) -> Report:
+    """Measure every law, in order."""
+    return Report(subject, tuple(checks))
