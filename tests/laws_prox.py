@@ -19,23 +19,26 @@ def assert_minimises(
 
     The last term is there because the objective is 1-strongly convex: any other point in place of
     the minimiser p fails for some z near it. A p within `gap` of the least objective, relatively,
-    is √(2 gap) away from the minimiser, and may miss by that times ‖z − p‖.
+    is √(2 gap) away from the minimiser, and may miss by that times ‖z − p‖. `value` is called with
+    all z one after the other: with many times the batch of v.
     """
     p = prox(v, w)
-    weight = w.flatten() if isinstance(w, Tensor) and w.ndim else w
+    weight = torch.as_tensor(w, dtype=torch.float64).flatten()
 
     def objective(z: Tensor) -> Tensor:
-        return weight * value(z) + 0.5 * batched_norm(z - v) ** 2
+        n = len(z) // len(v)
+        at = v.repeat(n, *(1,) * (v.ndim - 1))
+        return weight.expand(len(v)).repeat(n) * value(z) + 0.5 * batched_norm(z - at) ** 2
 
-    least, worst = objective(p), float("inf")
     others = [v, torch.zeros_like(v), 0.999 * p, p + 1e-3 * (v - p)]
     for i in range(196):
         size = 1.0 if i % 2 else 1e-3
         others.append(p + size * normal(*p.shape, seed=100 + i, dtype=p.dtype))
-    for z in others:
-        away = batched_norm(z - p)
-        allowed = gap * least + (2 * gap * least).sqrt() * away
-        worst = min(worst, float((objective(z) - least - 0.5 * away**2 + allowed).min()))
+    least = objective(p).repeat(len(others))
+    z = torch.cat(others)
+    away = batched_norm(z - p.repeat(len(others), *(1,) * (p.ndim - 1)))
+    allowed = gap * least + (2 * gap * least).sqrt() * away
+    worst = float((objective(z) - least - 0.5 * away**2 + allowed).min())
     assert worst >= -1e-9, f"not the minimiser: slack {worst:.2e}"
 
 
