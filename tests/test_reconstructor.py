@@ -111,5 +111,10 @@ def test_the_guarantee_looks_at_every_iteration():
 
 
 def test_a_part_that_lacks_something_names_every_alternative():
-    with pytest.raises(ConfigError, match=r"CondatVu needs an analysis.*Wavelet has none.*: TV\."):
+    words = (
+        r"CondatVu needs an analysis.*Wavelet has none. With one: AnisotropicTV, TV\. "
+        r"Algorithms that take Wavelet: ADMM, .*PGD.*"
+    )
+    with pytest.raises(ConfigError, match=words) as caught:
         Reconstructor(CondatVu(), Wavelet(), L2(), Unfolded(2))
+    assert "Landweber" not in str(caught.value)  # it has no use for a prior

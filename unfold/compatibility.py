@@ -26,11 +26,13 @@ def _check(
 ) -> None:
     for what in sorted(getattr(algorithm, needs) - part.offers()):
         others = {c.__name__ for c in _concrete(base) if what in c.provides}
-        without = {c.__name__ for c in _concrete(Algorithm) if getattr(c, needs) <= part.offers()}
+        # An algorithm that asks for nothing ignores the part, which is no way to use it.
+        fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
+        takers = {c.__name__ for c in fitting if getattr(c, needs) <= part.offers()}
         raise ConfigError(
             f"{type(algorithm).__name__} needs {DESCRIPTION[what]} of the {kind}, and "
             f"{type(part).__name__} has none. With one: {listing(others)}. "
-            f"Algorithms that take {type(part).__name__}: {listing(without)}."
+            f"Algorithms that take {type(part).__name__}: {listing(takers)}."
         )
 
 

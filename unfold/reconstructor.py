@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.choices import Choice, make_groups, names
 from unfold.compatibility import check_needs
-from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
+from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters import Scales
@@ -112,12 +112,8 @@ class Reconstructor(nn.Module):
         return Guarantee(found[0].condition, all(g.holds for g in found))
 
     def parameter_values(self) -> dict[str, Tensor]:
-        """Every scalar by name, () or (K,), in its own unit."""
-        return {
-            f"{path}.{name}": group.value(name).detach()
-            for path, group in (("algo", self.algo), ("prior", self.prior))
-            for name in group.plans
-        }
+        """Every scalar by name, () or (K,), in its own unit; vectors are (n,) or (K, n)."""
+        return self.algo.values("algo") | self.prior.values("prior")
 
     def _algorithm_at(self, k: int, scales: Scales) -> Algorithm[Any]:
         algorithm = self.algo.at(k, scales)
@@ -127,10 +123,7 @@ class Reconstructor(nn.Module):
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior = self.prior.at(k, scales)
         assert isinstance(prior, Prior)
-        denoiser = getattr(prior, "denoiser", None)
-        if self.half_precision and isinstance(denoiser, Denoiser):
-            return replace(prior, denoiser=InHalfPrecision(denoiser))  # type: ignore[call-arg]
-        return prior
+        return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
 
 
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:

@@ -55,9 +55,10 @@ class Fidelity(ABC):
 
     def prox_through(self, data: "DataTerm", z: Image, gamma: Scalar) -> Image:
         """prox_{γf}(z)."""
+        others = " algo=pdhg and algo=pidal need only the prox of d itself."
         raise ConfigError(
-            f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one, "
-            "and algo=pdhg needs only the prox of d itself."
+            f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one."
+            f"{others if 'prox_conj' in self.offers() else ''}"
         )
 
 
