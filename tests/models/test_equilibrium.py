@@ -1,9 +1,7 @@
 """What an equilibrium costs, returns and promises."""
 
-import gc
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from torch import Tensor
 from tests.engine import (
     blur,
     difference,
-    inpainting,
     learned,
     measured,
     network_prior,
@@ -31,7 +28,9 @@ from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, 
 from unfold.physics.convolution import CircularConvolution
 from unfold.priors.pnp import PnP
 from unfold.priors.tv import TV
-from unfold.solvers.fixed_point import Picard
+from unfold.solvers.anderson import Anderson
+from unfold.solvers.broyden import Broyden
+from unfold.solvers.fixed_point import Picard, Solver
 
 ALGORITHMS = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG()}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
@@ -145,66 +144,19 @@ def test_a_step_of_pgd_takes_two_transforms(monkeypatch: pytest.MonkeyPatch):
 
 
 @every_algorithm
-def test_an_image_does_not_depend_on_its_batch(name: str):
-    torch.manual_seed(0)
+@pytest.mark.parametrize("solver", [Anderson(), Broyden(), Picard()])
+def test_an_image_does_not_depend_on_its_batch(name: str, solver: Solver):
     A = blur(8, batch=3)
     y = measured(A, batch=3)
     y = y * torch.tensor([0.01, 1.0, 20.0], dtype=y.dtype).reshape(3, 1, 1, 1)
-    net = reconstructor(ALGORITHMS[name], DEQ(), network_prior()).float()
+    net = reconstructor(ALGORITHMS[name], DEQ(solver=solver), network_prior()).float()
     y, A = y.float(), A.to_like(y.float())
     with torch.no_grad():
         whole = net.solve(y, A)
         for i in range(3):
             one = net.solve(y[i : i + 1], A.take(torch.tensor([i]), 3))
-            # Plain iteration stays below 1e-6; mixing enlarges the rounding of another batch.
-            assert difference(one.image, whole.image[i : i + 1]) < 2e-5
+            assert difference(one.image, whole.image[i : i + 1]) < 1e-6
             assert one.iterations[0] == whole.iterations[i]
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-@every_algorithm
-def test_memory_is_flat_over_many_training_steps(name: str):
-    A = blur(32)
-    y = measured(A)
-    net = reconstructor(ALGORITHMS[name], DEQ(), network_prior())
-    gc.disable()  # what only the collector of cycles frees has leaked
-    try:
-        counts, sizes = [], []
-        for step in range(30):
-            net.zero_grad()
-            solution = net.solve(y, A)
-            weighted_loss(solution.image).backward()
-            del solution
-            if step in (4, 29):
-                counts.append(sum(issubclass(type(o), Tensor) for o in gc.get_objects()))
-                sizes.append(resident())
-    finally:
-        gc.enable()
-    assert counts[1] <= counts[0] + 2, counts
-    assert sizes[1] - sizes[0] < 8e6, sizes
-
-
-def test_memory_of_the_graph_does_not_grow_with_the_iterations():
-    A = inpainting()
-    y = measured(A)
-
-    def kept(iterations: int) -> int:
-        total = 0
-
-        def count(t: Tensor) -> Tensor:
-            nonlocal total
-            total += t.numel()
-            return t
-
-        model = DEQ(tol=1e-30, max_iterations=iterations, solver=Picard())
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
-            reconstructor(PGD(lambda_reg=0.01), model)(y, A)
-        return total
-
-    assert kept(300) == kept(5)
 
 
 def test_the_certificate_is_of_the_image_that_is_returned():
@@ -238,7 +190,10 @@ def test_settings_without_meaning_are_refused():
     for call, words in (
         (lambda: DEQ(tol=0.0), "DEQ.tol = 0.0"),
         (lambda: DEQ(max_iterations=0), "DEQ.max_iterations = 0"),
+        (lambda: DEQ(accuracy=0.0), "DEQ.accuracy = 0.0"),
+        (lambda: DEQ(power_iterations=-1), "DEQ.power_iterations = -1: must be zero or positive"),
         (lambda: Implicit(tol=-1.0), "Implicit.tol = -1.0"),
+        (lambda: Implicit(accuracy=0.0), "Implicit.accuracy = 0.0"),
         (lambda: Implicit(max_iterations=0), "Implicit.max_iterations = 0"),
         (lambda: Phantom(steps=0), "Phantom.steps = 0"),
         (lambda: Phantom(damping=1.5), "Phantom.damping = 1.5"),

@@ -25,7 +25,6 @@ from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
-from unfold.errors import ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import (
     EquilibriumBackward,
@@ -39,7 +38,10 @@ from unfold.physics.mask import Mask
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.anderson import Anderson
+from unfold.solvers.broyden import Broyden
 from unfold.solvers.conjugate_gradient import ConvergenceWarning
+from unfold.solvers.fixed_point import Picard
+from unfold.solvers.gmres import GMRES
 
 TIGHT = Implicit(tol=1e-12, max_iterations=300)
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=TIGHT)
@@ -171,30 +173,13 @@ def test_the_approximations_approach_the_exact_gradient():
         assert errors[0] > 10 * errors[1] > 100 * errors[2] or errors[2] < 1e-6 < errors[1]
 
 
-@pytest.mark.parametrize("on_divergence", ["warn", "error"])
-def test_a_gradient_that_was_not_reached_is_never_silent(on_divergence: str):
-    A = inpainting()
-    backward = Implicit(1e-10, 1.0, 2, Anderson(), on_divergence)
-    net = reconstructor(PGD(lambda_reg=0.01), DEQ(tol=1e-6, max_iterations=99, backward=backward))
-    solution = net.solve(measured(A), A)
-    words = r"not reached for 1 of 1 images: residual .* after 2 products, 1.0e-10 expected"
-    if on_divergence == "error":
-        with pytest.raises(ConvergenceError, match=words):
-            weighted_loss(solution.image).backward()
-    else:
-        with pytest.warns(ConvergenceWarning, match=words):
-            weighted_loss(solution.image).backward()
-        assert not solution.backward.converged.any() and (solution.backward.iterations == 2).all()
-
-
 def spread() -> Mask:
     """Weights from 0 to 1: no few vectors span what Anderson acceleration has to mix."""
     return Mask(torch.linspace(0, 1, 16, dtype=DOUBLE).reshape(1, 1, 4, 4))
 
 
-# At 0.97 the wanted bound, 1e-2, is missed: both tolerances are 1e-3, of a residual.
-@pytest.mark.parametrize("radius, bound", [(0.5, 1e-2), (0.9, 1e-2), (0.97, 2e-2)])
-def test_the_defaults_are_near_the_exact_gradient_and_not_by_luck(radius: float, bound: float):
+@pytest.mark.parametrize("radius", [0.5, 0.9, 0.97])
+def test_the_defaults_are_near_the_exact_gradient_and_not_by_luck(radius: float):
     A, grads = spread(), []
     y = measured(A)
     for model in (DEQ(), EXACT, DEQ(backward=JacobianFree())):
@@ -202,18 +187,21 @@ def test_the_defaults_are_near_the_exact_gradient_and_not_by_luck(radius: float,
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             grads.append(gradients(net, y.clone().requires_grad_(), A)[0])
-    assert worst(grads[0], grads[1]) < bound < worst(grads[2], grads[1])
+    assert worst(grads[0], grads[1]) < 1e-2 < worst(grads[2], grads[1])
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8])
 def test_the_backward_solve_reaches_its_own_tolerance_and_says_so(tol: float):
     A = spread()
-    model = DEQ(tol=1e-12, max_iterations=300, backward=Implicit(tol=tol, max_iterations=300))
-    net = reconstructor(PGD(lambda_reg=0.02), model)
-    solution = net.solve(measured(A), A)
-    weighted_loss(solution.image).backward()
-    report = solution.backward
-    assert report.converged.all() and 0 < float(report.residual) <= tol
+    for solver in (GMRES(), Anderson(), Broyden(), Picard()):
+        backward = Implicit(tol, max_iterations=900, solver=solver)
+        model = DEQ(tol=1e-12, max_iterations=300, backward=backward)
+        net = reconstructor(PGD(lambda_reg=0.02), model)
+        solution = net.solve(measured(A), A)
+        weighted_loss(solution.image).backward()
+        report = solution.backward
+        assert report.converged.all() and 0 < float(report.residual) <= tol
+        assert 0 < float(report.error) <= backward.accuracy
 
 
 def test_a_cotangent_far_from_1_does_not_change_the_solve():
@@ -227,15 +215,14 @@ def test_a_cotangent_far_from_1_does_not_change_the_solve():
     assert difference(found[0], found[1]) < 1e-4 and difference(found[2], found[1]) < 1e-4
 
 
-def test_anderson_and_picard_find_the_same_gradient():
-    from unfold.solvers.fixed_point import Picard
-
+def test_every_solver_finds_the_same_gradient():
     A = blur(4)
     y = measured(A)
     grads = []
-    for solver in (Anderson(), Picard()):
-        backward = Implicit(tol=1e-12, max_iterations=2000, solver=solver)
+    pairs = ((Anderson(), GMRES()), (Broyden(), Broyden()), (Picard(), Picard()))
+    for solver, transposed in pairs:
+        backward = Implicit(tol=1e-12, max_iterations=2000, solver=transposed)
         model = DEQ(tol=1e-14, max_iterations=2000, solver=solver, backward=backward)
         net = reconstructor(PDHG(), model, network_prior())
         grads.append(gradients(net, y.clone().requires_grad_(), A)[0])
-    assert worst(*grads) < 1e-9
+    assert worst(grads[0], grads[2]) < 1e-9 and worst(grads[1], grads[2]) < 1e-9

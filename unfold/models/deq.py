@@ -38,7 +38,7 @@ class DEQ(Model):
     needs_contraction: ClassVar[bool] = True
 
     tol: float = 1e-3
-    accuracy: float = 5e-3
+    accuracy: float = 2e-3
     max_iterations: int = 60
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
@@ -71,7 +71,7 @@ class DEQ(Model):
 
         with torch.no_grad():
             found, state, end = self._solve(T, begin(algorithm, problem, start))
-        report, penalty, recorded = BackwardReport(), None, partial(steps.step, 0)
+        report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if draws is not None and self.penalty.weight > 0:

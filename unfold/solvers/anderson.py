@@ -27,7 +27,9 @@ class _History(Memory):
         self.k += 1
         residual = Tz - z
         self.z[:, slot], self.residuals[:, slot] = z, residual
-        row = torch.einsum("bmn,bn->bm", self.residuals, residual).double()
+        # Nearly parallel residuals differ in the last digits of their products, which would turn
+        # the rounding of another batch size into other weights.
+        row = torch.einsum("bmn,bn->bm", self.residuals.double(), residual.double())
         self.gram[:, slot, :], self.gram[:, :, slot] = row, row
         self.filled[:, slot] = True
         weights = self._weights().to(z.dtype)

@@ -24,9 +24,11 @@ Adjoint = Callable[[Callable[[Tensor], Tensor], Tensor], FixedPoint]
 class BackwardReport:
     """How the backward solve ended; filled in when the gradient is taken.
 
-    The one mutable record here: PyTorch runs the backward pass later and elsewhere.
+    The one mutable record here: PyTorch runs the backward pass later and elsewhere. Only `forward`
+    is known before: the residual of the equilibrium that is differentiated.
     """
 
+    forward: Tensor | None = None
     residual: Tensor | None = None
     error: Tensor | None = None
     iterations: Tensor | None = None
@@ -108,10 +110,15 @@ class _Implicit(torch.autograd.Function):
         ctx.outputs, ctx.theta = inputs[: call.fields], inputs[call.fields :]
         ends = tuple(t.detach() for t in ctx.outputs)
         ctx.save_for_backward(*ends)
+        ctx.set_materialize_grads(False)
         return ends
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
+        if all(v is None for v in given):  # behind a closed gate, where recording would not end
+            return None, None, *(None for _ in (*ctx.outputs, *ctx.theta))
+        pairs = zip(given, ctx.outputs, strict=True)
+        cotangents = tuple(torch.zeros_like(t) if v is None else v for v, t in pairs)
         with torch.no_grad():
             w = ctx.call.run(
                 lambda w: pack(_products(ctx.outputs, ctx.leaves, unpack(w, ctx.outputs))),

@@ -70,8 +70,9 @@ class Training(pl.LightningModule):
     def _compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         draws = Draws(self.seed, batch.index.tolist(), split, batch.epoch)
         y, operator = self.physics.measure(batch.images, draws)
-        solution = self.reconstructor.solve(y, operator)
-        return solution, self.loss(solution.image, batch.images)
+        solution = self.reconstructor.solve(y, operator, draws=draws.within("model"))
+        loss = self.loss(solution.image, batch.images)
+        return solution, loss if solution.penalty is None else loss + solution.penalty
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Look at the gradients of the first step, and stop where they are not finite."""
@@ -92,6 +93,8 @@ class Training(pl.LightningModule):
         self._expect_convergence(solution)
         n = len(batch.images)
         scores = {k: v.mean() for k, v in self.metrics(solution.image, batch.images).items()}
+        if solution.contraction is not None:
+            scores["contraction"] = solution.contraction.mean()
         values = {f"validation/{name}": value for name, value in (scores | {"loss": loss}).items()}
         self.log_dict(values, batch_size=n, sync_dist=True, on_epoch=True, prog_bar=False)
 
@@ -117,6 +120,8 @@ class Training(pl.LightningModule):
             "train/residual": solution.residual.max(),
             "train/iterations": solution.iterations.float().mean(),
         }
+        if solution.penalty is not None:
+            values["train/penalty"] = solution.penalty.detach()
         self.log_dict(values)
 
     def _log_backward(self) -> None:
@@ -138,7 +143,8 @@ class Training(pl.LightningModule):
         message = (
             f"{int((~solution.converged).sum())} of {len(solution.converged)} images did not reach "
             f"the equilibrium: residual {float(solution.residual.max()):.1e} after "
-            f"{int(solution.iterations.max())} iterations. Raise model.max_iterations or model.tol."
+            f"{int(solution.iterations.max())} iterations. Raise model.max_iterations, or "
+            "model.tol and model.accuracy."
         )
         if self.strict:
             raise ConvergenceError(message)
