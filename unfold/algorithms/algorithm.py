@@ -43,6 +43,9 @@ class Algorithm(Recipe, ABC, Generic[S]):
     uses_g: ClassVar[bool] = True
     """Whether a prior reaches the result."""
 
+    solves: ClassVar[str] = "f + λg"
+    """What its limit minimises; another text where that is something else, or nothing."""
+
     @abstractmethod
     def init(self, problem: Problem) -> S:
         """The state to start from."""

@@ -36,8 +36,13 @@ def expect_nonnegative(owner: object, problem: Problem) -> None:
 
 def inverse(sums: Field) -> Field:
     """1/s, and 0 where s is 0."""
-    some = seen(sums)
-    return torch.where(some, 1 / torch.where(some, sums, torch.ones_like(sums)), 0)
+    return torch.where(seen(sums), 1 / filled(sums), 0)
+
+
+def filled(sums: Field) -> Field:
+    """s, and its largest value of the image where it is 0: then every number would do."""
+    largest = per_image(sums.flatten(1).amax(1), sums)
+    return torch.where(seen(sums), sums, largest)
 
 
 def seen(sums: Field) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
-from unfold.algorithms.nonnegative import expect_nonnegative, inverse
+from unfold.algorithms.nonnegative import expect_nonnegative, filled
 from unfold.algorithms.pdhg import relaxed
 from unfold.constraints import Interval, positive
 from unfold.problem import Problem
@@ -63,7 +63,7 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
         """Update the dual variable, the image, the extrapolation, in this order."""
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.stepsize / problem.f.column_sums.flatten(1).amax(1).reshape(-1, 1, 1, 1)
-        sigma = per_field(self.stepsize_dual, state.u) * inverse(f.row_sums)
+        sigma = per_field(self.stepsize_dual, state.u) / filled(f.row_sums)
         u = f.fidelity.prox_conj(state.u + sigma * problem.A(state.x_bar), problem.y, sigma)
         u = relaxed(state.u, u, beta)
         x = g.prox(state.x - tau * problem.A_adjoint(u), tau * lam)
