@@ -7,18 +7,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine import DOUBLE, blur, difference, inpainting, network_prior, normal, problem
+from tests.engine import (
+    DOUBLE,
+    blur,
+    difference,
+    inpainting,
+    measured,
+    network_prior,
+    normal,
+    problem,
+)
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
+from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.physics.convolution import CircularConvolution
+from unfold.priors.pnp import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.anderson import Anderson
+from unfold.solvers.broyden import Broyden
 from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack
 
-SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson()}
+SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson(), "broyden": Broyden()}
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
@@ -172,6 +184,19 @@ def test_anderson_is_never_worse_than_the_plain_iteration(name: str):
 
 
 @torch.no_grad()
+def test_fifty_evaluations_bring_a_contractive_network_to_a_millionth():
+    torch.manual_seed(0)
+    prior = PnP(DnCNN(1, 7, 8)).for_equilibrium()
+    A = blur(16)
+    at = problem(A.to_like(torch.zeros(1)), prior, y=measured(A).float())
+    algorithm = PGD()
+    _, end = fixed_point(
+        lambda s: algorithm.step(s, at), algorithm.init(at), Anderson(), tol=1e-7, max_iterations=50
+    )
+    assert float(end.residual) <= 1e-6
+
+
+@torch.no_grad()
 def test_anderson_needs_a_fifth_of_the_evaluations_on_blur_and_tikhonov():
     h = torch.ones(1, 1, 3, 3, dtype=DOUBLE) / 9
     at = problem(CircularConvolution(h, (1, 16, 16)), Tikhonov())
@@ -193,6 +218,7 @@ def test_anderson_needs_a_fifth_of_the_evaluations_on_blur_and_tikhonov():
 def test_settings_without_meaning_are_refused():
     for call, words in (
         (lambda: Picard(0.0), "Picard.damping = 0.0: must be in"),
+        (lambda: Broyden(0), "Broyden.memory = 0: must be at least 1"),
         (lambda: Anderson(0), "Anderson.memory = 0: must be at least 1"),
         (lambda: Anderson(mixing=1.5), "Anderson.mixing = 1.5: must be in"),
         (lambda: Anderson(ridge=-1.0), "Anderson.ridge = -1.0: must be zero or positive"),
