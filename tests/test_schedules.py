@@ -3,7 +3,7 @@
 import pytest
 
 from unfold.errors import ConfigError
-from unfold.schedules import Geometric, Linear
+from unfold.schedules import BeckTeboulle, ChambolleDossal, Geometric, Linear
 
 
 def test_geometric_has_a_constant_ratio_and_then_stays():
@@ -14,6 +14,27 @@ def test_geometric_has_a_constant_ratio_and_then_stays():
 def test_linear_has_a_constant_difference_and_then_stays():
     schedule = Linear(start=1.0, stop=-1.0, iterations=3)
     assert [schedule.at(k) for k in range(5)] == pytest.approx([1, 0, -1, -1, -1])
+
+
+def test_the_momentum_of_chambolle_and_dossal():
+    schedule = ChambolleDossal(a=3.0)
+    assert schedule.values(4) == pytest.approx([0, 1 / 5, 2 / 6, 3 / 7])
+    # t_k = (k + a − 1)/a satisfies t_{k+1}² − t_{k+1} ≤ t_k², on which the rate rests.
+    for a in (2.1, 3.0, 10.0):
+        t = [(k + a - 1) / a for k in range(1, 50)]
+        assert all(new * new - new <= old * old for old, new in zip(t, t[1:], strict=False))
+        found = [(old - 1) / new for old, new in zip(t, t[1:], strict=False)]
+        assert ChambolleDossal(a).values(48) == pytest.approx(found)
+    with pytest.raises(ConfigError, match=r"ChambolleDossal.a = 2.0: must be above 2"):
+        ChambolleDossal(2.0)
+
+
+def test_the_momentum_of_beck_and_teboulle():
+    golden = (1 + 5**0.5) / 2
+    third = (1 + (1 + 4 * golden**2) ** 0.5) / 2
+    assert BeckTeboulle().values(2) == pytest.approx([0, (golden - 1) / third])
+    assert [BeckTeboulle().at(k) for k in range(30)] == BeckTeboulle().values(30)
+    assert BeckTeboulle().at(999) == pytest.approx(1 - 3 / 1000, abs=1e-4)
 
 
 def test_values_that_make_no_schedule_are_refused():

@@ -7,6 +7,10 @@ from typing import Any
 
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.algorithm import Algorithm
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.fista import FISTA
+from unfold.algorithms.gd import GD
+from unfold.algorithms.hqs import HQS
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError, listing, nearest
@@ -18,7 +22,15 @@ from unfold.models.unfolded import Unfolded
 from unfold.priors.prior import Prior
 from unfold.reconstructor import Reconstructor
 
-ITERATIONS: Mapping[str, type[Algorithm[Any]]] = {"PGD": PGD, "ADMM": ADMM, "PDHG": PDHG}
+ITERATIONS: Mapping[str, type[Algorithm[Any]]] = {
+    "GD": GD,
+    "PGD": PGD,
+    "FISTA": FISTA,
+    "HQS": HQS,
+    "ADMM": ADMM,
+    "DRS": DRS,
+    "PDHG": PDHG,
+}
 # The names of the vocabulary beside ours. `stepsize` is absolute there, as it is here.
 NAMES: Mapping[str, tuple[str, str]] = {
     "stepsize": ("algo", "stepsize"),
@@ -26,6 +38,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "lambda": ("algo", "lambda_reg"),
     "lambda_reg": ("algo", "lambda_reg"),
     "beta": ("algo", "beta"),
+    "momentum": ("algo", "momentum"),
     "g_param": ("prior", "sigma"),
 }
 

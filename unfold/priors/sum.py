@@ -51,6 +51,11 @@ class Sum(Prior):
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
         return replace(self, terms=tuple(term.with_denoisers(change) for term in self.terms))
 
+    @property
+    def lipschitz(self) -> Scalar:
+        """Σ Lᵢ."""
+        return sum((term.lipschitz for term in self.terms), start=0.0)
+
     def prox(self, v: Image, weight: Scalar) -> Image:
         """The prox of the term that is no box, then the boxes: exact for functions of one pixel."""
         if not self._composes():

@@ -55,6 +55,11 @@ class Weighted(Prior):
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
         return replace(self, prior=self.prior.with_denoisers(change))
 
+    @property
+    def lipschitz(self) -> Scalar:
+        """c L_g."""
+        return self.weight * self.prior.lipschitz
+
     def prox(self, v: Image, weight: Scalar) -> Image:
         """prox_{wcg}(v)."""
         return self.prior.prox(v, weight * self.weight)
