@@ -1,5 +1,7 @@
 """Schedules: their ends, their formula, and their errors."""
 
+from itertools import pairwise
+
 import pytest
 
 from unfold.errors import ConfigError
@@ -22,8 +24,8 @@ def test_the_momentum_of_chambolle_and_dossal():
     # t_k = (k + a − 1)/a satisfies t_{k+1}² − t_{k+1} ≤ t_k², on which the rate rests.
     for a in (2.1, 3.0, 10.0):
         t = [(k + a - 1) / a for k in range(1, 50)]
-        assert all(new * new - new <= old * old for old, new in zip(t, t[1:], strict=False))
-        found = [(old - 1) / new for old, new in zip(t, t[1:], strict=False)]
+        assert all(new * new - new <= old * old for old, new in pairwise(t))
+        found = [(old - 1) / new for old, new in pairwise(t)]
         assert ChambolleDossal(a).values(48) == pytest.approx(found)
     with pytest.raises(ConfigError, match=r"ChambolleDossal.a = 2.0: must be above 2"):
         ChambolleDossal(2.0)
