@@ -7,14 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine import DOUBLE, difference, network_prior, normal
+from tests.engine import (
+    DOUBLE,
+    blur,
+    difference,
+    measured,
+    network_prior,
+    normal,
+    reconstructor,
+)
 from tests.laws_prox import assert_firmly_nonexpansive
 from tests.priors.instances import ALL
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
 from unfold.denoisers.smooth import SmoothDnCNN
 from unfold.errors import ConfigError
+from unfold.models.unfolded import Unfolded
 from unfold.priors.box import Box
 from unfold.priors.denoiser_prior import DenoiserPrior
 from unfold.priors.gradient_step import GradientStep
@@ -126,8 +136,19 @@ def test_values_without_a_recorded_gradient_are_the_same(name: str):
     with torch.no_grad():
         quiet = prior.grad(x)
         assert not quiet.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(prior.grad(x + 0.0), quiet)
     assert torch.equal(prior.grad(x), quiet)
     assert torch.equal(prior.grad(x.requires_grad_()), quiet)
+
+
+def test_a_reconstruction_in_inference_mode_is_the_same():
+    A = blur(6)
+    net = reconstructor(PGD(), Unfolded(3), GradientStep(SmoothDnCNN(1, 2, 3), 0.1))
+    with torch.no_grad():
+        quiet = net(measured(A), A)
+    with torch.inference_mode():
+        assert torch.equal(net(measured(A), A), quiet)
 
 
 @pytest.mark.parametrize("kind", [PnP, RED, Score])

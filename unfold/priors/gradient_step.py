@@ -41,8 +41,9 @@ class GradientStep(DenoiserPrior):
     def grad(self, x: Image) -> Image:
         """∇g(x) = r − (∂N/∂x)ᵀr, r = x − N(x, σ)."""
         recorded = torch.is_grad_enabled()
-        with torch.enable_grad():
-            at = x if recorded and x.requires_grad else x.detach().requires_grad_()
+        # Validation runs in inference mode, whose tensors record nothing: a copy made outside does.
+        with torch.inference_mode(False), torch.enable_grad():
+            at = x if recorded and x.requires_grad else x.detach().clone().requires_grad_()
             total = self.value(at).sum()
             (found,) = torch.autograd.grad(total, at, create_graph=recorded)
         return found
