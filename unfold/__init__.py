@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     from unfold.builders import unfolded_builder as unfolded_builder
     from unfold.denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
     from unfold.denoisers.dncnn import DnCNN as DnCNN
+    from unfold.denoisers.smooth import SmoothDnCNN as SmoothDnCNN
+    from unfold.fidelities.amplitude import Amplitude as Amplitude
+    from unfold.fidelities.huber import Huber as Huber
     from unfold.fidelities.l2 import L2 as L2
+    from unfold.fidelities.l2_ball import L2Ball as L2Ball
     from unfold.models.classical import Classical as Classical
     from unfold.models.deq import DEQ as DEQ
     from unfold.models.unfolded import Unfolded as Unfolded
@@ -46,10 +50,21 @@ if TYPE_CHECKING:
     from unfold.physics.noise import Gaussian as Gaussian
     from unfold.physics.noise import Poisson as Poisson
     from unfold.physics.super_resolution import SuperResolution as SuperResolution
+    from unfold.priors.box import Box as Box
+    from unfold.priors.general_tikhonov import GeneralTikhonov as GeneralTikhonov
+    from unfold.priors.gradient_step import GradientStep as GradientStep
+    from unfold.priors.group_l1 import GroupL1 as GroupL1
+    from unfold.priors.nonnegative import NonNegative as NonNegative
     from unfold.priors.pnp import PnP as PnP
+    from unfold.priors.red import RED as RED
+    from unfold.priors.score import Score as Score
+    from unfold.priors.sum import Sum as Sum
     from unfold.priors.tikhonov import Tikhonov as Tikhonov
     from unfold.priors.tv import TV as TV
+    from unfold.priors.tv_anisotropic import AnisotropicTV as AnisotropicTV
     from unfold.priors.wavelet import Wavelet as Wavelet
+    from unfold.priors.wavelet_bands import WaveletBands as WaveletBands
+    from unfold.priors.weighted import Weighted as Weighted
     from unfold.random import Draws as Draws
     from unfold.reconstructor import Reconstructor as Reconstructor
 
@@ -97,6 +112,21 @@ _HOMES = {
     "Tikhonov": "unfold.priors.tikhonov",
     "TV": "unfold.priors.tv",
     "Wavelet": "unfold.priors.wavelet",
+    "SmoothDnCNN": "unfold.denoisers.smooth",
+    "Amplitude": "unfold.fidelities.amplitude",
+    "Huber": "unfold.fidelities.huber",
+    "L2Ball": "unfold.fidelities.l2_ball",
+    "Box": "unfold.priors.box",
+    "GeneralTikhonov": "unfold.priors.general_tikhonov",
+    "GradientStep": "unfold.priors.gradient_step",
+    "GroupL1": "unfold.priors.group_l1",
+    "NonNegative": "unfold.priors.nonnegative",
+    "RED": "unfold.priors.red",
+    "Score": "unfold.priors.score",
+    "Sum": "unfold.priors.sum",
+    "AnisotropicTV": "unfold.priors.tv_anisotropic",
+    "WaveletBands": "unfold.priors.wavelet_bands",
+    "Weighted": "unfold.priors.weighted",
     "Draws": "unfold.random",
     "Reconstructor": "unfold.reconstructor",
 }
