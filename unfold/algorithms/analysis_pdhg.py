@@ -46,6 +46,7 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
 
     needs_f = frozenset({"prox"})
     needs_g = frozenset({"analysis"})
+    solves = "f + λg over the images in [low, high]"
 
     ratio: Scalar = param(0.05, positive)
     lambda_reg: Scalar = param(0.05, positive)

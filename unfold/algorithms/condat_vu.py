@@ -41,6 +41,7 @@ class CondatVu(Algorithm[CondatVuState]):
 
     needs_f = frozenset({"grad"})
     needs_g = frozenset({"analysis"})
+    solves = "f + λg over the images in [low, high]"
 
     stepsize: Scalar = param(0.95, positive, "1/‖A‖²")
     stepsize_dual: Scalar = param(0.06, positive, "‖A‖²")

@@ -34,6 +34,7 @@ class HQS(Algorithm[HQSState]):
 
     needs_f = frozenset({"prox"})
     needs_g = frozenset({"prox"})
+    solves = "λg + the Moreau envelope of f"
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.05, positive)

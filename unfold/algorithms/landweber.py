@@ -32,6 +32,7 @@ class Landweber(Algorithm[LandweberState]):
 
     needs_f = frozenset({"grad"})
     uses_g = False
+    solves = "f"
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
 

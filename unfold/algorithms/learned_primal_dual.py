@@ -93,6 +93,7 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     """
 
     uses_g = False
+    solves = "what it learns to"
 
     primal: PrimalBlock = field(default_factory=PrimalBlock)
     dual: DualBlock = field(default_factory=DualBlock)

@@ -8,7 +8,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.algorithms.nonnegative import expect_nonnegative
-from unfold.algorithms.richardson_lucy import positive_start, update
+from unfold.algorithms.richardson_lucy import bounded_below, positive_start, update
 from unfold.errors import ConfigError
 from unfold.problem import Problem
 from unfold.typing import Image, Measurement
@@ -42,6 +42,7 @@ class OSEM(Algorithm[OSEMState]):
 
     needs_f = frozenset({"counts"})
     uses_g = False
+    solves = "f, nearly: it ends in a cycle"
 
     subsets: int = 4
 
@@ -62,7 +63,7 @@ class OSEM(Algorithm[OSEMState]):
         for m in self._masks(y):
             sums = A_adjoint(m)
             above = A_adjoint(m * (1 - d.grad(A(x), y)))
-            x = x * update(above, sums, sums)
+            x = bounded_below(x * update(above, sums, sums))
         return OSEMState(x)
 
     def image(self, state: OSEMState) -> Image:

@@ -60,6 +60,7 @@ class PIDAL(Algorithm[PIDALState]):
     """  # noqa: D205
 
     needs_f = frozenset({"prox_conj"})
+    solves = "f + λg over the images in [low, high]"
 
     stepsize: Scalar = param(1.0, positive)
     stepsize_data: Scalar = param(1.0, positive, "‖A‖²")

@@ -24,8 +24,9 @@ class RichardsonLucyState(NamedTuple):
 class RichardsonLucy(Algorithm[RichardsonLucyState]):
     """x⁺ = x ⊙ (A*1 − ∇f(x)) / (A*1 + λ∇g(x)), where A*1 − ∇f(x) = A*(y/(Ax + b)).
 
-    Intensities stay positive, and without a prior and a background every iterate accounts for all
-    counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement sees stays as it is.
+    Intensities stay positive, above the rounding of the brightest one. Without a prior and a
+    background every iterate accounts for all counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement
+    sees stays as it is.
 
     Args:
         lambda_reg: λ, how much the prior counts. At 0 it converges to the image of maximal
@@ -41,6 +42,7 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
     """
 
     needs_f = frozenset({"counts"})
+    solves = "f + λg, the prior one step late: without a guarantee"
     needs_g = frozenset({"grad"})
 
     lambda_reg: Scalar = param(0.0, nonnegative)
@@ -55,7 +57,7 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
         f, g, lam = problem.f, problem.g, self.lambda_reg
         above = f.column_sums - f.grad(state.x)
         below = f.column_sums + lam * g.grad(state.x)
-        x = state.x * update(above, below, f.column_sums)
+        x = bounded_below(state.x * update(above, below, f.column_sums))
         return RichardsonLucyState(x)
 
     def image(self, state: RichardsonLucyState) -> Image:
@@ -66,11 +68,18 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
 
 
 def positive_start(problem: Problem) -> Image:
-    """x₀ with every pixel at least a thousandth of the brightest; 1 where nothing is bright."""
+    """x₀ with every pixel at least a tenth of the mean intensity; 1 where nothing is bright."""
     x = problem.start
-    brightest = per_image(x.flatten(1).amax(1), x)
-    floor = torch.where(brightest > 0, 1e-3 * brightest, torch.ones_like(brightest))
-    return torch.maximum(x, floor)
+    # From much less, a pixel that is bright in truth takes many factors to come back.
+    floor = 0.1 * x.clamp(min=0).flatten(1).mean(1)
+    return torch.maximum(x, per_image(torch.where(floor > 0, floor, torch.ones_like(floor)), x))
+
+
+def bounded_below(x: Image) -> Image:
+    """x with every pixel at least 100ε of the brightest, ε the unit of rounding."""
+    # A convolution by Fourier transforms would make a negative rate of a dark region.
+    least = 100 * torch.finfo(x.dtype).eps * x.flatten(1).amax(1)
+    return torch.maximum(x, per_image(least, x))
 
 
 def update(above: Image, below: Image, sums: Image) -> Image:

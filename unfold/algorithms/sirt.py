@@ -37,6 +37,7 @@ class SIRT(Algorithm[SIRTState]):
 
     needs_f = frozenset({"grad"})
     uses_g = False
+    solves = "½‖Ax − y‖² with the weights R"
 
     stepsize: Scalar = param(1.0, positive)
 

@@ -1,9 +1,12 @@
 """Where the networks of a prior start: `prior.weights`."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked
+from unfold.config.plan import Component
 from unfold.errors import ConfigError
 from unfold.runs.reference import read_reference
 
@@ -13,16 +16,18 @@ if TYPE_CHECKING:
     from unfold.reconstructor import Reconstructor
 
 EMBEDDED = "embedded"
-"""The weights that come with unfold: a blind denoiser trained by `experiment=denoiser`."""
+"""The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
 
 
 class Origin(NamedTuple):
-    """Where networks start.
+    """Where a denoiser starts.
 
+    networks: the denoiser, or those of all iterations.
     source: the file or the run; None for random weights.
     sentence: what to say of it.
     """
 
+    networks: "list[nn.Module]"
     source: Path | None
     sentence: str
 
@@ -36,52 +41,65 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> None:
     """
     from unfold.training.checkpoint import load_prior_weights
 
-    origin = origin_of(checked, reconstructor)
-    if origin is None or origin.source is None:
-        return
-    for network in _networks(reconstructor):
-        load_prior_weights(network, origin.source)
+    for networks, source, _ in origins_of(checked, reconstructor):
+        if source is None:
+            continue
+        for network in networks:
+            load_prior_weights(network, source)
 
 
-def origin_of(checked: Checked, reconstructor: "Reconstructor") -> Origin | None:
-    """Where the networks of the prior start; None where it has none.
+def origins_of(checked: Checked, reconstructor: "Reconstructor") -> list[Origin]:
+    """Where each denoiser of the prior starts, those in the terms of a sum included.
 
     Raises:
         ConfigError: nothing would be learned, and there are no trained weights.
     """
-    from unfold.training.checkpoint import embedded_fits, embedded_weights
+    owners = _owners(checked.groups["prior"])
+    return [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
 
-    networks = _networks(reconstructor)
-    if not networks:
-        return None
-    weights = checked.groups["prior"].arguments.get("weights")
-    if weights == EMBEDDED and embedded_fits(networks[0]):
-        sentence = "prior.denoiser starts from the one that comes with unfold"
-        return Origin(embedded_weights(), sentence)
+
+def _owners(plan: Any) -> Iterator[Component]:
+    """The components that have a denoiser."""
+    if isinstance(plan, Component):
+        if "denoiser" in plan.arguments:
+            yield plan
+        plan = list(plan.arguments.values())
+    if isinstance(plan, list | tuple):
+        for inner in plan:
+            yield from _owners(inner)
+
+
+def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> Origin:
+    from unfold.training.checkpoint import embedded_weights
+
+    path = re.sub(r"\[(\d+)\]", r".\1", owner.path)
+    name, networks = f"{path}.denoiser", _networks(f"{path}.denoiser", reconstructor)
+    weights = owner.arguments.get("weights")
+    embedded = embedded_weights(networks[0]) if weights == EMBEDDED else None
+    if embedded is not None:
+        return Origin(networks, embedded, f"{name} starts from the one that comes with unfold")
     if weights in (None, EMBEDDED):
-        _refuse_untrained(reconstructor, weights)
+        _refuse_untrained(path, reconstructor, weights)
         reason = "" if weights is None else ": the embedded weights are of another architecture"
-        return Origin(None, f"prior.denoiser starts at random{reason}")
-    source = _located(str(weights), checked.settings.runs_dir)
-    return Origin(source, f"prior.denoiser starts from {weights}")
+        return Origin(networks, None, f"{name} starts at random{reason}")
+    source = _located(str(weights), runs_dir)
+    return Origin(networks, source, f"{name} starts from {weights}")
 
 
-def _networks(reconstructor: "Reconstructor") -> "list[nn.Module]":
+def _networks(name: str, reconstructor: "Reconstructor") -> "list[nn.Module]":
     from torch import nn
 
-    found = dict(reconstructor.named_modules()).get("prior.denoiser")
-    if found is None:
-        return []
+    found = reconstructor.get_submodule(name)
     return list(found) if isinstance(found, nn.ModuleList) else [found]
 
 
-def _refuse_untrained(reconstructor: "Reconstructor", weights: str | None) -> None:
+def _refuse_untrained(path: str, reconstructor: "Reconstructor", weights: str | None) -> None:
     if reconstructor.model.trains:
         return
     raise ConfigError(
-        f"prior.weights = {weights or 'null'}: model=classical learns nothing, and this network is "
-        "untrained, so its result would mean nothing. Name a run or a file of trained weights, or "
-        "choose prior=tv."
+        f"{path}.weights = {weights or 'null'}: model=classical learns nothing, and this network "
+        "is untrained, so its result would mean nothing. Name a run or a file of trained weights, "
+        "or choose prior=tv."
     )
 
 

@@ -16,6 +16,9 @@ class Denoiser(Network, ABC):
     uses_sigma: ClassVar[bool] = False
     """Whether the level σ reaches the result."""
 
+    nonexpansive: ClassVar[bool] = False
+    """Whether D is firmly nonexpansive for all its weights: ‖2D(a) − a − 2D(b) + b‖ ≤ ‖a − b‖."""
+
     channels: int
     """The channels C of the images it takes."""
 

@@ -36,7 +36,7 @@ def lipschitz_bound(weight: Tensor, squarings: int = 7) -> Tensor:
     with torch.no_grad():
         largest = _log_bounds(transfer, squarings).argmax(0, keepdim=True)
     # The derivative is that of the largest alone: only its products are recorded.
-    bound: Tensor = _log_bounds(transfer[largest], squarings).squeeze(0).exp()
+    bound = _log_bounds(transfer[largest], squarings).squeeze(0).exp()
     return bound / math.cos(math.pi / GRID) ** 2
 
 
@@ -51,7 +51,8 @@ def _log_bounds(matrices: Tensor, squarings: int) -> Tensor:
         gram = gram @ gram
         size = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=tiny)
         gram, logarithm = gram / size, 2 * logarithm + size.log()
-    return logarithm.flatten() / 2 ** (squarings + 1)
+    bounds: Tensor = logarithm.flatten() / 2 ** (squarings + 1)
+    return bounds
 
 
 def max_min(x: Tensor) -> Tensor:
@@ -90,6 +91,8 @@ class NonexpansiveDnCNN(Denoiser):
     Source: Pesquet et al., Learning maximally monotone operators for image recovery, SIAM J.
     Imaging Sci. 14 (2021), section 3 (D = ½(I + Q), Q nonexpansive).
     """
+
+    nonexpansive = True
 
     def __init__(self, channels: int = 3, depth: int = 7, width: int = 32, c: float = 0.98) -> None:
         if not 0 < c < 1:

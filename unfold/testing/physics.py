@@ -101,7 +101,7 @@ def _refuses(operator: Operator) -> Iterator[Check]:
         ("A", operator.A, operator.image_shape),
         ("A_adjoint", operator.A_adjoint, operator.measurement_shape),
     ):
-        wrong = torch.zeros(operator.batch, *shape, 2, dtype=DOUBLE)
+        wrong = torch.zeros(operator.batch, *shape[:-1], shape[-1] + 1, dtype=DOUBLE)
         yield holds("PH15", f"{name} refuses another shape", _is_refused(call, wrong))
 
 

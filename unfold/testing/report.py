@@ -93,5 +93,12 @@ def _share(check: Check) -> float:
 
 
 def report(subject: str, checks: Iterable[Check]) -> Report:
-    """Measure every law, in order."""
-    return Report(subject, tuple(checks))
+    """Measure every law, in order; one that raises is broken, and those after it are not reached."""
+    found: list[Check] = []
+    try:
+        found.extend(checks)
+    except Exception as error:
+        last = f"after '{found[-1].law}' " if found else ""
+        text = f"{last}raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        found.append(Check("XX0", text, float("nan"), 0.0))
+    return Report(subject, tuple(found))

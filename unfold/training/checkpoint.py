@@ -15,10 +15,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
 from unfold.errors import CheckpointError, listing
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
+
+EMBEDDED: Mapping[type[nn.Module], str] = {
+    DnCNN: "denoiser.safetensors",
+    NonexpansiveDnCNN: "nonexpansive_denoiser.safetensors",
+}
+"""The denoisers that come with unfold, trained by `experiment=denoiser` and `=nonexpansive`."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -110,15 +118,14 @@ def _some(names: Any) -> str:
     return listing(chosen[:4]) + more
 
 
-def embedded_weights() -> Path:
-    """The file of the denoiser that comes with unfold; `experiment=denoiser` trains it."""
-    return Path(__file__).with_name("denoiser.safetensors")
-
-
-def embedded_fits(denoiser: nn.Module) -> bool:
-    """Whether the embedded weights are of this very architecture."""
-    own = {name: t.shape for name, t in denoiser.state_dict().items()}
-    return own == {name: t.shape for name, t in read_weights(embedded_weights()).items()}
+def embedded_weights(denoiser: nn.Module) -> Path | None:
+    """The file of a denoiser of this very architecture that comes with unfold, or None."""
+    name = EMBEDDED.get(type(denoiser))
+    if name is None:
+        return None
+    path = Path(__file__).with_name(name)
+    own = {key: t.shape for key, t in denoiser.state_dict().items()}
+    return path if own == {key: t.shape for key, t in read_weights(path).items()} else None
 
 
 def load_prior_weights(denoiser: nn.Module, path: Path) -> None:

@@ -1,0 +1,123 @@
+"""The laws of an algorithm: a pure step, an honest flag, and the minimiser it promises."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unfold.algorithms.algorithm import Algorithm
+from unfold.models.classical import Classical
+from unfold.models.model import Solution, Steps
+from unfold.problem import Problem
+from unfold.testing.proxes import gaussian
+from unfold.testing.report import Check, Report, holds, report
+from unfold.tree import batched_norm, per_image, take, tensors
+
+
+def check_algorithm(
+    algorithm: Algorithm[Any], problem: Problem, *, tol: float = 1e-9, max_iterations: int = 20_000
+) -> Report:
+    """AL2, AL6 and AL7, the purity of the step, and, where it is promised, the minimiser.
+
+    Args:
+        algorithm: with absolute steps inside its proven range.
+        problem: in float64, of two images or more with g given as the algorithm needs it.
+        tol: relative residual at which it counts as converged.
+        max_iterations: steps at most.
+    """
+    return report(type(algorithm).__name__, _laws(algorithm, problem, tol, max_iterations))
+
+
+@torch.no_grad()
+def _laws(algorithm: Algorithm[Any], problem: Problem, tol: float, most: int) -> Iterator[Check]:
+    yield from pure(algorithm, problem)
+    promised = algorithm.guarantee(problem).holds
+    model = Classical(tol=tol, max_iterations=most if promised else min(most, 200))
+    solution = model.run(Steps((algorithm, problem)))
+    yield from honest(algorithm, problem, solution, tol)
+    yield from alone(algorithm, problem, solution, model)
+    reached = solution.converged is not None and bool(solution.converged.all())
+    if promised:
+        yield holds("AL7", "it converges inside its proven range", reached)
+        if algorithm.solves == Algorithm.solves and "value" in problem.g.offers() and reached:
+            yield from optimal(algorithm, problem, solution)
+
+
+def pure(algorithm: Algorithm[Any], problem: Problem) -> Iterator[Check]:
+    """The same state gives the same bits, and nothing that it was handed is changed."""
+    state = algorithm.step(algorithm.init(problem), problem)
+    held = [t.clone() for t in (*tensors(state), problem.y, problem.start)]
+    fields = copy.deepcopy(vars(algorithm))
+    first, second = algorithm.step(state, problem), algorithm.step(state, problem)
+    same = all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
+    yield holds("AL0", "two steps from one state agree bitwise", same)
+    after = (*tensors(state), problem.y, problem.start)
+    kept = all(torch.equal(a, b) for a, b in zip(held, after, strict=True))
+    yield holds("AL0", "a step changes nothing", kept and _equal(fields, vars(algorithm)))
+    yield holds("AL0", "the state keeps its type", type(first) is type(state))
+    shaped = algorithm.image(first).shape == problem.start.shape
+    yield holds("AL0", "the image has the shape of the start", shaped)
+
+
+def honest(
+    algorithm: Algorithm[Any], problem: Problem, solution: Solution, tol: float
+) -> Iterator[Check]:
+    """Where `converged` is said, ten more steps hardly move the image."""
+    assert solution.converged is not None
+    state = solution.state
+    for _ in range(10):
+        state = algorithm.step(state, problem)
+    image = algorithm.image(state)
+    moved = batched_norm(image - solution.image) / batched_norm(image)
+    lied = torch.where(solution.converged, moved, torch.zeros_like(moved))
+    yield Check("AL2", "converged means converged", float(lied.max()), 1e3 * tol)
+    finite = bool(image[solution.converged].isfinite().all())
+    yield holds("AL2", "what converged is finite", finite)
+
+
+def alone(
+    algorithm: Algorithm[Any], problem: Problem, together: Solution, model: Classical
+) -> Iterator[Check]:
+    """An image alone takes as many steps to the same answer as in a batch."""
+    batch = problem.start.shape[0]
+    for i in range(batch):
+        position = torch.tensor([i])
+        one = take(problem, position, batch)
+        solution = model.run(Steps((take(algorithm, position, batch), one)))
+        size = float(solution.image.abs().max()) or 1.0
+        error = float((solution.image - together.image[i]).abs().max()) / size
+        yield Check("AL6", "no image sees its batch", error, 1e-9)
+
+
+def optimal(algorithm: Algorithm[Any], problem: Problem, solution: Solution) -> Iterator[Check]:
+    """No point near the image has a smaller objective, to the second order of the distance."""
+    lam = getattr(algorithm, "lambda_reg", 1.0)
+    weight = lam.flatten() if isinstance(lam, Tensor) else lam
+
+    def objective(x: Tensor) -> Tensor:
+        return problem.f.value(x) + weight * problem.g.value(x)
+
+    x = solution.image
+    least = objective(x)
+    worst = 0.0
+    for i in range(100):
+        size = (1e-2, 1e-3, 1e-4)[i % 3]
+        noise = gaussian(*x.shape, seed=300 + i)
+        direction = noise / per_image(batched_norm(noise), noise)
+        drop = (least - objective(x + size * direction)) / size
+        worst = max(worst, float((drop / (1 + least.abs())).max()))
+    yield Check("AL1", "no image nearby has a smaller objective", worst, 1e-6)
+
+
+def _equal(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether the fields are as they were; networks are not looked into."""
+    for name, value in before.items():
+        new = after[name]
+        if isinstance(value, Tensor):
+            if not torch.equal(value, new):
+                return False
+        elif isinstance(value, int | float | str | None) and value != new:
+            return False
+    return True

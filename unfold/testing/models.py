@@ -1,0 +1,147 @@
+"""The laws of unfolded networks and of equilibria: what they compute and differentiate."""
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from unfold.models.deq import DEQ
+from unfold.models.equilibrium_gradient import Implicit
+from unfold.models.unfolded import Checkpoint, Unfolded
+from unfold.physics.operator import Operator
+from unfold.reconstructor import Reconstructor
+from unfold.solvers.fixed_point import pack
+from unfold.testing.implicit import dense_gradients
+from unfold.testing.proxes import gaussian
+from unfold.testing.report import Check, Report, holds, report
+from unfold.tree import batched_norm
+from unfold.typing import Image, Measurement
+
+
+def loss(image: Image, scale: float = 1.0) -> Tensor:
+    """A loss without symmetry."""
+    weights = gaussian(*image.shape, seed=11, dtype=image.dtype)
+    return scale * (image * weights + 0.5 * image.square()).sum()
+
+
+def check_unfolded(net: Reconstructor, y: Measurement, operator: Operator) -> Report:
+    """UN1 to UN4 of an unfolded reconstructor.
+
+    Args:
+        net: in float64.
+        y: of a few small images.
+        operator: A.
+    """
+    assert isinstance(net.model, Unfolded)
+    return report("Unfolded", _unfolded(net, net.model, y, operator))
+
+
+def _unfolded(
+    net: Reconstructor, model: Unfolded, y: Measurement, operator: Operator
+) -> Iterator[Check]:
+    with torch.no_grad():
+        steps = net.steps(y, operator)
+        algorithm, problem = steps.at(0)
+        state = algorithm.init(problem)
+        for k in range(model.iterations):
+            state = steps.step(k, state)
+        plain = algorithm.image(state)
+        yield holds(
+            "UN1", "K iterations of the plain step, bitwise", torch.equal(plain, net(y, operator))
+        )
+    parameters = {n: p for n, p in net.named_parameters() if p.requires_grad}
+    found = _gradients(net, y, operator, list(parameters.values()))
+    other = copy.deepcopy(net)
+    other.model = replace(model, backward=Checkpoint())
+    own = [p for p in other.parameters() if p.requires_grad]
+    kept = _gradients(other, y, operator, own)
+    yield Check("UN3", "checkpointed gradients are the full ones", _apart(kept, found), 1e-12)
+    for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
+        yield holds("UN4", "what is learned has a gradient", bool(gradient.any()))
+        error = _slope_error(net, y, operator, parameter, gradient)
+        yield Check("UN2", f"the gradient in {name.rpartition('.')[2]}", error, 1e-6)
+
+
+def check_equilibrium(net: Reconstructor, y: Measurement, operator: Operator) -> Report:
+    """DQ1, DQ2 and the honesty of the forward iteration of an equilibrium.
+
+    Args:
+        net: in float64.
+        y: of one small image.
+        operator: A.
+    """
+    assert isinstance(net.model, DEQ)
+    return report("DEQ", _equilibrium(net, net.model, y, operator))
+
+
+def _equilibrium(
+    net: Reconstructor, model: DEQ, y: Measurement, operator: Operator
+) -> Iterator[Check]:
+    tight = copy.deepcopy(net)
+    backward = Implicit(tol=1e-12, max_iterations=500)
+    tight.model = replace(model, tol=1e-13, max_iterations=2000, backward=backward)
+    at = [y.clone().requires_grad_(), *(p for p in tight.parameters() if p.requires_grad)]
+    dense = dense_gradients(tight, at[0], operator, loss, at)
+    yield Check("DQ0", "the step has a fixed point", dense.defect, 1e-10)
+    yield Check("DQ0", "the step contracts there", dense.radius, 1.0)
+    for scale in (1e-6, 1.0, 1e6):
+        found = _gradients(tight, at[0], operator, at[1:], scale)
+        error = _apart([g / scale for g in found], dense.gradients)
+        yield Check("DQ1", "the gradient is the implicit one, at any scale", error, 1e-6)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        own = [p for p in net.parameters() if p.requires_grad]
+        found = _gradients(net, at[0], operator, own)
+    error = 0.0 if said else _apart(found, dense.gradients)
+    yield Check("DQ2", "as configured, it is near or says that it is not", error, 1e-2)
+    yield from _honest(net, y, operator)
+
+
+def _honest(net: Reconstructor, y: Measurement, operator: Operator) -> Iterator[Check]:
+    """Where the equilibrium is said to be reached, one more step hardly moves the state."""
+    with torch.no_grad():
+        solution = net.solve(y, operator)
+        assert solution.converged is not None and isinstance(net.model, DEQ)
+        state = pack(solution.state)
+        again = pack(net.steps(y, operator).step(0, solution.state))
+        moved = batched_norm(again - state) / batched_norm(again)
+        lied = torch.where(solution.converged, moved, torch.zeros_like(moved))
+    yield Check("DQ5", "reached means reached", float(lied.max()), 2 * net.model.tol)
+    finite = bool(solution.image[solution.converged].isfinite().all())
+    yield holds("DQ5", "what is reached is finite", finite)
+
+
+def _gradients(
+    net: Reconstructor, y: Tensor, operator: Operator, at: Sequence[Tensor], scale: float = 1.0
+) -> list[Tensor]:
+    """Those in y, where it asks for one, and in `at`."""
+    leaves = [y, *at] if y.requires_grad else at
+    with torch.enable_grad():
+        grads = torch.autograd.grad(loss(net(y, operator), scale), leaves, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(grads, leaves, strict=True)]
+
+
+def _apart(got: list[Tensor], want: list[Tensor]) -> float:
+    """The largest error of all gradients, against the largest entry of all."""
+    scale = max(float(w.abs().max()) for w in want)
+    return max(float((g - w).abs().max()) for g, w in zip(got, want, strict=True)) / scale
+
+
+def _slope_error(
+    net: Reconstructor, y: Tensor, operator: Operator, parameter: Tensor, gradient: Tensor
+) -> float:
+    """The gradient along itself against a central difference, relative."""
+    size = float(gradient.norm())
+    if size == 0:
+        return 0.0
+    direction, held, h = gradient / size, parameter.detach().clone(), 1e-5
+    values = []
+    with torch.no_grad():
+        for sign in (1.0, -1.0):
+            parameter.copy_(held + sign * h * direction)
+            values.append(float(loss(net(y, operator))))
+        parameter.copy_(held)
+    return abs((values[0] - values[1]) / (2 * h) - size) / size

@@ -1,0 +1,135 @@
+"""The laws of priors and of data terms: PR1 to PR10."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from unfold.denoisers.denoiser import Denoiser
+from unfold.fidelities.fidelity import Fidelity, data_term
+from unfold.physics.identity import Identity
+from unfold.priors.denoiser_prior import DenoiserPrior
+from unfold.priors.prior import Prior
+from unfold.testing import proxes as laws
+from unfold.testing.proxes import gaussian
+from unfold.testing.report import Check, Report, holds, report
+from unfold.tree import batched_inner, batched_norm, per_image
+
+SIDES = ((1, 1), (1, 5), (2, 3), (7, 8))
+"""Sides of the images that a network must keep."""
+
+
+def check_prior(
+    prior: Prior, *, shape: tuple[int, int, int] | None = None, gap: float = 0.0, seed: int = 100
+) -> Report:
+    """What a prior offers, held to its definition.
+
+    Args:
+        prior: in float64 where it holds a network.
+        shape: (C, H, W) of the images; 8 × 8 with the channels of its network if None.
+        gap: relative duality gap of an inexact prox.
+        seed: of the images.
+    """
+    shape = shape or (_channels(prior), 8, 8)
+    return report(type(prior).__name__, _laws(prior, shape, gap, seed))
+
+
+def _laws(prior: Prior, shape: tuple[int, int, int], gap: float, seed: int) -> Iterator[Check]:
+    offers = prior.offers()
+    x = 0.5 + 0.3 * gaussian(2, *shape, seed=seed)
+    network = isinstance(prior, DenoiserPrior)
+    if "prox" in offers:
+        yield from _prox(prior, x, gap, seed, convex="value" in offers and not network)
+    if {"grad", "value"} <= offers:
+        yield from laws.gradient(prior.value, prior.grad, x)
+    if "grad" in offers:
+        yield from laws.differentiable(prior.grad, x)
+    if "analysis" in offers:
+        yield from _analysis(prior, x, seed)
+    if isinstance(prior, DenoiserPrior):
+        yield from check_denoiser(prior.denoiser)
+    for term in prior.terms if len(prior.terms) > 1 else ():
+        yield from _laws(term, shape, gap, seed)
+
+
+def _prox(prior: Prior, x: Tensor, gap: float, seed: int, *, convex: bool) -> Iterator[Check]:
+    weights = torch.tensor([0.2, 0.05], dtype=x.dtype)
+    near = max(1e-12, 10 * gap**0.5)
+    yield holds("PR10", "the prox keeps shapes", prior.prox(x, 0.1).shape == x.shape)
+    yield from laws.batch_invariance(prior.prox, x, per_image(weights, x), tol=near)
+    if not convex:
+        return
+    yield from laws.minimises(prior.prox, prior.value, x, per_image(weights, x), gap=gap, seed=seed)
+    yield from laws.no_weight(prior.prox, x, prior.prox(x, 1.0))
+    pairs = 1000 if gap == 0 else 50
+    yield from laws.firmly_nonexpansive(
+        lambda v: prior.prox(v, 0.2), *x.shape[1:], slack=near, pairs=pairs, seed=seed
+    )
+
+
+def _analysis(prior: Prior, x: Tensor, seed: int) -> Iterator[Check]:
+    d = prior.analyse(x)
+    u = gaussian(*d.shape, seed=seed + 7)
+    left, right = batched_inner(d, u), batched_inner(x, prior.analyse_adjoint(u))
+    error = ((left - right).abs() / (batched_norm(d) * batched_norm(u))).max()
+    yield Check("PR4", "⟨Kx, u⟩ = ⟨x, K*u⟩", float(error), 1e-12)
+    v = gaussian(2, *x.shape[1:], seed=seed + 8)
+    for _ in range(30):  # towards the image that K enlarges most
+        v = prior.analyse_adjoint(prior.analyse(v / per_image(batched_norm(v), v)))
+    share = batched_norm(prior.analyse(v)) ** 2 / batched_norm(v) ** 2
+    excess = float(share.max()) / prior.analysis_norm_squared - 1
+    yield Check("PR4", "‖K‖² is not above its bound", max(excess, 0.0), 1e-12)
+    best = batched_inner(d, prior.project(1e9 * d, 0.7))
+    error = ((best - 0.7 * prior.value(x)).abs() / prior.value(x).clamp(min=1e-12)).max()
+    yield Check("PR4", "g(x) = max ⟨Kx, p⟩ over the dual ball", float(error), 1e-7)
+    inside = prior.project(u, 0.7)
+    again = prior.project(inside, 0.7)
+    yield Check("PR4", "project is a projection", float((again - inside).abs().max()), 1e-12)
+
+
+def check_denoiser(denoiser: Denoiser) -> Iterator[Check]:
+    """Every size is kept, every level gives numbers, and what is claimed of D holds."""
+    p = next(denoiser.parameters(), torch.zeros((), dtype=torch.float64))
+    with torch.no_grad():
+        for height, width in SIDES:
+            v = gaussian(2, denoiser.channels, height, width, seed=9, dtype=p.dtype)
+            for sigma in (0.0, 1e-3, 1.0):
+                out = denoiser(v, sigma)
+                fine = out.shape == v.shape and bool(out.isfinite().all())
+                yield holds("PR10", "D keeps sizes and stays finite", fine)
+    if denoiser.nonexpansive:
+        v = 0.5 + 0.3 * gaussian(1, denoiser.channels, 8, 8, seed=10, dtype=p.dtype)
+        size = laws.jacobian_norm(lambda t: 2 * denoiser(t, 0.05) - t, v)
+        yield Check("PR9", "‖2J_D − I‖ ≤ 1 as claimed", max(size - 1, 0.0), 1e-6)
+
+
+def check_fidelity(fidelity: Fidelity, *, seed: int = 200) -> Report:
+    """The gradient, the prox and the prox of the conjugate of d, and those of f = d(I·, y)."""
+    return report(type(fidelity).__name__, _fidelity_laws(fidelity, seed))
+
+
+def _fidelity_laws(fidelity: Fidelity, seed: int) -> Iterator[Check]:
+    shape = (2, 1, 4, 5)
+    y = gaussian(*shape, seed=seed).abs() + 0.1
+    v = gaussian(*shape, seed=seed + 1).abs() + 0.2
+    provides = fidelity.provides
+    weights = per_image(torch.tensor([0.3, 1.5], dtype=y.dtype), y)
+
+    def value(z: Tensor) -> Tensor:
+        return fidelity.value(z, y.repeat(len(z) // len(y), 1, 1, 1))
+
+    if "grad" in provides:
+        yield from laws.gradient(value, lambda z: fidelity.grad(z, y), v)
+        f = data_term(fidelity, Identity(shape[1:]), y)
+        error = float((f.grad(v) - fidelity.grad(v, y)).abs().max())
+        yield Check("PR7", "∇f = A*∇d(Ax, y)", error, 1e-12)
+    if "prox_conj" not in provides:
+        return
+    yield from laws.minimises(lambda z, w: fidelity.prox(z, y, w), value, v, weights, seed=seed)
+    yield from laws.moreau(
+        lambda z, w: fidelity.prox(z, y, w), lambda z, w: fidelity.prox_conj(z, y, w), v, weights
+    )
+
+
+def _channels(prior: Prior) -> int:
+    return prior.denoiser.channels if isinstance(prior, DenoiserPrior) else 1
