@@ -1,6 +1,7 @@
 """Multiplicative, entropic and row-scaled methods: formulas, counts, minimisers, refusals."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.convolution import CircularConvolution
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
+from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor
 
 B, LAM = 0.3, 0.05
@@ -203,3 +205,20 @@ def test_an_operator_with_negative_entries_is_refused():
         assert net(signal, good).isfinite().all()
     with pytest.raises(ConfigError, match=r"RichardsonLucy needs a likelihood of counts.*Poisson"):
         Reconstructor(RichardsonLucy(), Tikhonov(), L2(), Unfolded(2))
+
+
+@pytest.mark.parametrize("algorithm", [RichardsonLucy(0.0), OSEM(2)])
+def test_dark_regions_stay_in_the_domain_in_single_precision(algorithm: Any):
+    # Where nothing is counted the image goes to 0, and rounding must not make a rate negative.
+    h = torch.full((1, 1, 5, 5), 0.04)
+    A = CircularConvolution(h, (1, 32, 32))
+    x = torch.zeros(1, 1, 32, 32)
+    x[..., 8:12, 8:12] = 1.0
+    weight = torch.tensor(0.0, requires_grad=True)
+    moved = replace(algorithm, lambda_reg=weight) if hasattr(algorithm, "lambda_reg") else algorithm
+    at = make_problem(Poisson(), A, (50 * A.A(x)).round() / 50, Tikhonov())
+    found = iterate(moved, at, 30)
+    assert found.isfinite().all() and (found > 0).all() and found[..., 20:, 20:].max() < 1e-4
+    if moved is not algorithm:
+        (slope,) = torch.autograd.grad(found.square().sum(), weight)
+        assert slope.isfinite()
