@@ -9,7 +9,7 @@ from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
-from unfold.config.weights import origin_of
+from unfold.config.weights import origins_of
 from unfold.runs import files
 from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
@@ -49,8 +49,7 @@ def run_job(checked: Checked) -> Outcome:
             return _already_finished(run)
         if not run.is_rank:
             _announce(run)
-            origin = origin_of(checked, parts.reconstructor)
-            if origin is not None and run.checkpoint is None:
+            for origin in () if run.checkpoint else origins_of(checked, parts.reconstructor):
                 say(origin.sentence)
             write_origin(run.path, checked, fingerprint)
         scores = _compute(checked, parts, run)
