@@ -11,6 +11,8 @@ usage: unfold train [KEY=VALUE ...]                        train, then evaluate 
        unfold evaluate run=DIR [evaluation=NAME ...]       evaluate a run again
        unfold reconstruct run=DIR input=IMAGE              simulate a measurement and reconstruct it
        unfold reconstruct run=DIR measurement=FILE [physics.kernel=FILE] [output=FILE]
+       unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
+                                                           each gradient's time, memory and error
        python train.py [KEY=VALUE ...]                     the same as unfold train
 
 Options of each group, GROUP=OPTION:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from unfold.cli.report import guarded, say
 from unfold.errors import ConfigError, listing, nearest
 
-COMMANDS = ("train", "evaluate", "reconstruct")
+COMMANDS = ("train", "evaluate", "reconstruct", "compare-gradients")
 
 
 def main() -> None:
@@ -38,5 +38,9 @@ def dispatch(words: Sequence[str]) -> int:
         from unfold.cli.reconstruct import reconstruct_image
 
         return reconstruct_image(rest)
+    if command == "compare-gradients":
+        from unfold.cli.compare_gradients import compare_gradients_of_batch
+
+        return compare_gradients_of_batch(rest)
     near = nearest(command, COMMANDS)
     raise ConfigError(f"unknown command '{command}'{near} Allowed: {listing(COMMANDS)}.")

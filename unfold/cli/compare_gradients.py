@@ -1,0 +1,87 @@
+"""`unfold compare-gradients`: every gradient of one batch, its time, its memory and its error."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from unfold.cli.report import say, table
+from unfold.cli.words import Words, split
+from unfold.config.build import Parts, build, verify
+from unfold.config.compose import compose
+from unfold.config.overrides import key_of
+from unfold.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unfold.evaluation.gradients import Case
+
+COLUMNS = ("gradient", "time (ms)", "peak (MB)", "cosine", "error", "reached")
+
+
+def compare_gradients_of_batch(words: Sequence[str]) -> int:
+    """Differentiate one batch in every way, on identical weights, and print what each costs.
+
+    `images` is how many crops the batch holds, `size` their side in pixels, `iterations` how many
+    steps are unfolded.
+
+    Raises:
+        UnfoldError: the configuration or the data cannot be used.
+    """
+    own = split(words, ("images", "size", "iterations"))
+    images, size = _count(own, "images", 2), _count(own, "size", 32)
+    iterations = _count(own, "iterations", 10)
+    chosen = [word for word in own.overrides if key_of(word) == "model"]
+    if chosen and chosen != ["model=deq"]:
+        raise ConfigError(f"{chosen[0]}: compare-gradients runs every model itself; leave it out.")
+    kept = [word for word in own.overrides if word not in chosen]
+    composed = compose([*kept, "model=deq"])
+    (checked, *more) = verify(composed)
+    if more:
+        raise ConfigError(f"compare-gradients takes one configuration, got {1 + len(more)}.")
+    from unfold.cli.memory import keep_freed_memory
+    from unfold.cli.threads import set_threads
+    from unfold.evaluation.gradients import compare_gradients
+
+    keep_freed_memory()
+    parts = build(checked)
+    set_threads(parts.trainer.threads)
+    parts.data.check()
+    case = _case(parts, checked.settings.seed, images, size)
+    rows = []
+    for row in compare_gradients(parts.reconstructor, case, iterations):
+        reached = "" if row.reached is None else "yes" if row.reached else "no"
+        numbers = f"{1e3 * row.seconds:.0f}", f"{row.memory / 1e6:.1f}"
+        rows.append(
+            (f"{row.model} {row.mode}", *numbers, f"{row.cosine:.6f}", f"{row.error:.1e}", reached)
+        )
+    table(None, COLUMNS, rows)
+    shape = "x".join(map(str, case.x.shape))
+    say(
+        f"one batch of {shape}, {iterations} unfolded iterations; errors are relative to the exact "
+        "gradient of each model in float64."
+    )
+    return 0
+
+
+def _count(words: Words, key: str, default: int) -> int:
+    text = words.own.get(key, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{key} = {text}: a whole number of at least 1 is expected.")
+    return int(text)
+
+
+def _case(parts: Parts, seed: int, count: int, size: int) -> "Case":
+    """Crops of as many training images, measured."""
+    import torch
+
+    from unfold.evaluation.gradients import Case
+    from unfold.random import Draws
+
+    held = parts.data.images("train")
+    if count > len(held):
+        raise ConfigError(f"images = {count}: there are {len(held)} training images.")
+    crops = [image[:, :size, :size] for _, image in held[:count]]
+    smallest = min(side for crop in crops for side in crop.shape[1:])
+    if smallest < size:
+        raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
+    x = torch.stack(crops)
+    y, operator = parts.physics.measure(x, Draws(seed, range(count), "train"))
+    return Case(x, y, operator, parts.groups["loss"])

@@ -1,0 +1,162 @@
+"""Every way to differentiate a reconstruction, on the same weights and the same measurement."""
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.evaluation.peak import PeakMemory
+from unfold.models.deq import DEQ
+from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, Phantom
+from unfold.models.model import Model, Solution
+from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded
+from unfold.physics.operator import Operator
+from unfold.reconstructor import Reconstructor
+from unfold.solvers.anderson import Anderson
+from unfold.solvers.broyden import Broyden
+from unfold.solvers.conjugate_gradient import ConvergenceWarning
+from unfold.solvers.fixed_point import Picard
+from unfold.solvers.gmres import GMRES
+from unfold.typing import Image, Measurement
+
+TIGHT = 1e-9
+
+
+class Case(NamedTuple):
+    """One measurement and its truth.
+
+    x: the images.
+    y: their measurement.
+    operator: A.
+    loss: of the reconstruction and the images.
+    """
+
+    x: Image
+    y: Measurement
+    operator: Operator
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def double(self) -> "Case":
+        """The same in double precision."""
+        y = self.y.to(torch.complex128 if self.y.is_complex() else torch.float64)
+        return Case(self.x.double(), y, self.operator.to_like(y), self.loss)
+
+
+class Row(NamedTuple):
+    """What one way costs, and how far its gradient is from the reference.
+
+    model: unfolded or deq.
+    mode: the way.
+    seconds: of forward and backward pass.
+    memory: the peak of the tensors made in them, in bytes.
+    cosine: with the reference.
+    error: relative, in the Euclidean norm over all that is learned.
+    reached: whether forward and backward solves reached their tolerance; None where none is asked.
+    """
+
+    model: str
+    mode: str
+    seconds: float
+    memory: int
+    cosine: float
+    error: float
+    reached: bool | None
+
+
+def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int) -> Iterator[Row]:
+    """One row for each way; the reference of each model is computed in double precision.
+
+    Unfolded networks are compared with the exact gradient of as many iterations, equilibria with
+    the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
+
+    Args:
+        reconstructor: an equilibrium with its weights.
+        case: one batch.
+        iterations: of the unfolded networks.
+
+    Raises:
+        ConfigError: the model is no equilibrium, or nothing is learned.
+    """
+    base = reconstructor.model
+    if not isinstance(base, DEQ):
+        raise ConfigError(f"model = {type(base).__name__}: an equilibrium is needed, model=deq.")
+    if not any(p.requires_grad for p in reconstructor.parameters()):
+        raise ConfigError("trainable.learn: nothing is learned, so there is no gradient.")
+    backward = base.backward if isinstance(base.backward, Implicit) else Implicit()
+    backward = replace(backward, on_divergence="warn")  # it is in the row
+    tight = replace(backward, tol=TIGHT, accuracy=1.0, max_iterations=300, solver=GMRES(60))
+    exact = replace(
+        base,
+        tol=TIGHT,
+        accuracy=1.0,
+        max_iterations=600,
+        solver=Anderson(memory=20),
+        backward=tight,
+    )
+    unfolded: dict[str, Model] = {
+        "full": Unfolded(iterations, Full()),
+        "checkpoint": Unfolded(iterations, Checkpoint()),
+        "truncated": Unfolded(iterations, Truncated()),
+    }
+    deq: dict[str, Model] = {
+        f"implicit {type(solver).__name__.lower()}": replace(
+            base, backward=replace(backward, solver=solver)
+        )
+        for solver in (GMRES(), Anderson(), Broyden(), Picard())
+    }
+    deq["jacobian_free"] = replace(base, backward=JacobianFree())
+    deq["phantom"] = replace(base, backward=Phantom())
+    deq["neumann"] = replace(base, backward=Neumann())
+    double = copy.deepcopy(reconstructor).double()
+    for name, reference, ways in (
+        ("unfolded", unfolded["full"], unfolded),
+        ("deq", exact, deq),
+    ):
+        want, _ = _gradient(double, reference, case.double())
+        for mode, model in ways.items():
+            yield _row(name, mode, reconstructor, model, case, want)
+
+
+def _row(name: str, mode: str, net: Reconstructor, model: Model, case: Case, want: Tensor) -> Row:
+    with PeakMemory() as peak:
+        _gradient(net, model, case)
+    start = time.perf_counter()
+    got, solution = _gradient(net, model, case)
+    seconds = time.perf_counter() - start
+    got = got.double()
+    cosine = torch.nn.functional.cosine_similarity(got, want, dim=0)
+    error = (got - want).norm() / want.norm()
+    return Row(name, mode, seconds, peak.bytes, float(cosine), float(error), _reached(solution))
+
+
+def _gradient(net: Reconstructor, model: Model, case: Case) -> tuple[Tensor, Solution]:
+    """The gradient in everything learned, as one vector, under that model."""
+    before, net.model = net.model, model
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the row
+            solution = net.solve(case.y, case.operator)
+            at = [p for p in net.parameters() if p.requires_grad]
+            loss = case.loss(solution.image, case.x)
+            found = torch.autograd.grad(loss, at, allow_unused=True)
+    finally:
+        net.model = before
+    parts = [torch.zeros_like(p) if g is None else g for p, g in zip(at, found, strict=True)]
+    return torch.cat([g.flatten() for g in parts]), solution
+
+
+def _reached(solution: Solution) -> bool | None:
+    if solution.converged is None:
+        return None
+    reached = bool(solution.converged.all())
+    report = solution.backward
+    if report is not None and report.converged is not None and report.error is not None:
+        asked = bool(report.error.isfinite().all())  # the terms of a series ask for nothing
+        reached = reached and (bool(report.converged.all()) or not asked)
+    return reached
