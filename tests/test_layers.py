@@ -15,7 +15,7 @@ LAYERS = (
     ("fidelities", "priors", "denoisers"),
     ("problem", "start"),
     ("algorithms", "models", "compatibility"),
-    ("reconstructor", "architectures", "builders"),
+    ("reconstructor", "architectures", "builders", "export"),
     ("data", "training", "evaluation", "testing"),
     ("config", "runs", "cli"),
 )
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("problem", "start"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
+    ("export", "reconstructor"),
     ("training", "data"),
     ("training", "evaluation"),
     ("evaluation", "data"),
