@@ -1,0 +1,52 @@
+"""What an equilibrium adds to training: its penalty in the loss, its contraction in validation."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine import network_prior, reconstructor
+from unfold.algorithms.pgd import PGD
+from unfold.data.batches import Batch
+from unfold.evaluation.metrics import ImageMetrics
+from unfold.models.deq import DEQ
+from unfold.models.jacobian import JacobianPenalty
+from unfold.physics.denoising import Denoising
+from unfold.training.losses import MSE
+from unfold.training.module import Training
+from unfold.training.optimizers import Adam, Constant
+
+
+def module(monkeypatch: pytest.MonkeyPatch, model: DEQ) -> tuple[Training, dict[str, Any]]:
+    """A module whose log is a dictionary."""
+    net = reconstructor(PGD(stepsize=0.5), model, network_prior()).float()
+    training = Training(
+        net, Denoising(), MSE(), Adam(), Constant(), ImageMetrics(), seed=0, log_every=1
+    )
+    log: dict[str, Any] = {}
+    monkeypatch.setattr(training, "log", lambda name, value, **_: log.update({name: value}))
+    monkeypatch.setattr(training, "log_dict", lambda values, **_: log.update(values))
+    return training, log
+
+
+def test_the_penalty_is_added_to_the_loss_and_logged(monkeypatch: pytest.MonkeyPatch):
+    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    batch = Batch(images, torch.tensor([0, 1]), 0)
+    losses = []
+    for weight in (0.0, 2.0):
+        training, log = module(monkeypatch, DEQ(penalty=JacobianPenalty(weight)))
+        losses.append(training.training_step(batch, 0).detach())
+        assert ("train/penalty" in log) == (weight > 0)
+    assert torch.allclose(losses[1], losses[0] + log["train/penalty"])
+    assert log["train/penalty"] > 1e-3
+
+
+def test_the_contraction_is_logged_in_validation_where_asked(monkeypatch: pytest.MonkeyPatch):
+    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    batch = Batch(images, torch.tensor([0, 1]), 0)
+    for count in (0, 5):
+        training, log = module(monkeypatch, DEQ(power_iterations=count))
+        with torch.no_grad():
+            training.validation_step(batch, 0)
+        assert ("validation/contraction" in log) == (count > 0)
+    assert 0 < log["validation/contraction"] < 1
