@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
-from unfold.choices import Choice, make_groups, names
+from unfold.choices import Choice, dead_names, make_groups, names
 from unfold.compatibility import check_needs
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
@@ -59,7 +59,9 @@ class Reconstructor(nn.Module):
         prior = prior.for_equilibrium() if model.needs_contraction else prior
         choice = Choice(learn if model.trains else (), untied, constrain or {}, relative)
         parts = {"algo": algorithm, "prior": prior}
-        groups = make_groups(parts, model.count, model.horizon, choice, _dead(algorithm, prior))
+        dead = _dead(algorithm, prior)
+        groups = make_groups(parts, model.count, model.horizon, choice, dead)
+        self.dead = {**dead, **dead_names(algorithm, "algo"), **dead_names(prior, "prior")}
         self.algo, self.prior = groups["algo"], groups["prior"]
         self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
         self.half_precision = False

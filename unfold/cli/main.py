@@ -1,12 +1,22 @@
 """The console script `unfold`."""
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from unfold.cli.report import guarded, say
 from unfold.errors import ConfigError, listing, nearest
 
-COMMANDS = ("train", "evaluate", "reconstruct", "compare-gradients")
+COMMANDS = {
+    "train": "unfold.cli.train:train",
+    "evaluate": "unfold.cli.evaluate:evaluate_run",
+    "reconstruct": "unfold.cli.reconstruct:reconstruct_image",
+    "explain": "unfold.cli.explain:explain",
+    "doctor": "unfold.cli.doctor:doctor",
+    "check": "unfold.cli.check:check",
+    "compare-gradients": "unfold.cli.compare_gradients:compare_gradients_of_batch",
+}
+"""Where each subcommand is; imported when it is called."""
 
 
 def main() -> None:
@@ -26,21 +36,9 @@ def dispatch(words: Sequence[str]) -> int:
 
         say(text())
         return 0
-    if command == "train":
-        from unfold.cli.train import train
-
-        return train(rest, prefix=("train",))
-    if command == "evaluate":
-        from unfold.cli.evaluate import evaluate_run
-
-        return evaluate_run(rest)
-    if command == "reconstruct":
-        from unfold.cli.reconstruct import reconstruct_image
-
-        return reconstruct_image(rest)
-    if command == "compare-gradients":
-        from unfold.cli.compare_gradients import compare_gradients_of_batch
-
-        return compare_gradients_of_batch(rest)
-    near = nearest(command, COMMANDS)
-    raise ConfigError(f"unknown command '{command}'{near} Allowed: {listing(COMMANDS)}.")
+    if command not in COMMANDS:
+        near = nearest(command, COMMANDS)
+        raise ConfigError(f"unknown command '{command}'{near} Allowed: {listing(COMMANDS)}.")
+    module, _, name = COMMANDS[command].partition(":")
+    run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    return run(rest)

@@ -131,5 +131,10 @@ def _fidelity_laws(fidelity: Fidelity, seed: int) -> Iterator[Check]:
     )
 
 
+def in_double(prior: Prior) -> Prior:
+    """The same prior with its networks in float64."""
+    return prior.with_denoisers(lambda denoiser: denoiser.double())
+
+
 def _channels(prior: Prior) -> int:
     return prior.denoiser.channels if isinstance(prior, DenoiserPrior) else 1

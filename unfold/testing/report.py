@@ -10,6 +10,8 @@ from unfold.errors import UnfoldError
 class LawError(UnfoldError, AssertionError):
     """A component breaks a law; the text has every figure that is above its tolerance."""
 
+    exit_code = 4
+
 
 class Check(NamedTuple):
     """One law, measured.
@@ -93,7 +95,7 @@ def _share(check: Check) -> float:
 
 
 def report(subject: str, checks: Iterable[Check]) -> Report:
-    """Measure every law, in order; one that raises is broken, and those after it are not reached."""
+    """Measure every law, in order; one that raises is broken and ends the report."""
     found: list[Check] = []
     try:
         found.extend(checks)

@@ -60,14 +60,15 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Measure the images, reconstruct them, compare."""
-        self.solution, loss = self._compare(batch, "train")
+        self.solution, loss = self.compare(batch, "train")
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
             self._log_forward(self.solution)
         return loss
 
-    def _compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
+    def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
+        """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         draws = Draws(self.seed, batch.index.tolist(), split, batch.epoch)
         y, operator = self.physics.measure(batch.images, draws)
         solution = self.reconstructor.solve(y, operator, draws=draws.within("model"))
@@ -89,7 +90,7 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Reconstruct under draws that never change."""
-        solution, loss = self._compare(batch, "validation")
+        solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
         n = len(batch.images)
         scores = {k: v.mean() for k, v in self.metrics(solution.image, batch.images).items()}

@@ -1,0 +1,85 @@
+"""`unfold check`, `unfold explain` and `unfold doctor`: what they say of a configuration."""
+
+import pytest
+
+from unfold.cli.describe import describe
+from unfold.cli.explain import in_names
+from unfold.cli.main import dispatch
+from unfold.cli.report import guarded
+from unfold.priors.tikhonov import Tikhonov
+
+
+def run(capsys, *words: str) -> tuple[int, str]:
+    code = guarded(dispatch, words)
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_check_prints_every_law_with_its_figure(capsys):
+    code, said = run(capsys, "check", "physics=denoising")
+    assert code == 0
+    assert "PH1 ⟨Ax, y⟩ = ⟨x, A*y⟩" in said and "BROKEN" not in said
+    assert "1 components obey their laws" in said
+
+
+@pytest.mark.parametrize("words", [("prior=tikhonov",), ("fidelity=huber",), ("algo=gd",)])
+def test_check_takes_a_component_of_any_group(capsys, words):
+    code, said = run(capsys, "check", *words)
+    assert code == 0 and "holds" in said
+
+
+def test_check_fails_where_a_law_is_broken(capsys, monkeypatch):
+    monkeypatch.setattr(Tikhonov, "grad", lambda self, x: 2 * x)
+    code, said = run(capsys, "check", "prior=tikhonov")
+    assert code == 4
+    assert "BROKEN" in said and "Tikhonov breaks 1 laws:" in said
+
+
+def test_check_needs_something_to_check(capsys):
+    code, said = run(capsys, "check", "seed=1")
+    assert code == 2 and "algo=NAME, fidelity=NAME, model=NAME, physics=NAME, prior=NAME" in said
+
+
+def test_explain_has_the_update_its_names_and_where_it_converges(capsys):
+    code, said = run(capsys, "explain", "algo=condat_vu", "prior=tv", "physics=gaussian_blur")
+    assert code == 0
+    for words in (
+        "minimises  f + λg over the images in [low, high]",
+        "clip(x − stepsize·∇f(x) − stepsize·K*u)",
+        "∇f(x) = A*Ax − A*y",
+        "algo.stepsize = 0.95 · 1/‖A‖² = ",
+        "with the values above, they lie in it.",
+    ):
+        assert words in said
+
+
+def test_explain_says_what_cannot_act_and_what_is_out_of_range(capsys):
+    code, said = run(capsys, "explain", "algo=pgd", "algo.stepsize=3")
+    assert code == 0 and "they do NOT lie in it" in said
+    assert "note: algo.lambda_reg cannot act: prior PnP takes no weight" in said
+    code, said = run(capsys, "explain", "algo=davis_yin", "prior=tv_box")
+    assert code == 0 and "prior.terms.0.weight = 1   (learned; zero or positive)" in said
+    code, said = run(capsys, "explain", "algo=pgd,admm", "-m")
+    assert code == 2 and "unfold explain takes one configuration, got 2" in said
+
+
+def test_doctor_lists_what_is_learned_with_its_gradient(capsys):
+    small = ("model.iterations=2", "prior.weights=null", "prior.denoiser.width=4", "data.crop=16")
+    code, said = run(capsys, "doctor", "trainable.learn=[algo.*,prior.*]", *small)
+    assert code == 0
+    assert "algo.stepsize" in said and "prior.denoiser" in said and "learns" in said
+    assert "note: algo.lambda_reg cannot act, and is left out" in said
+
+
+def test_doctor_refuses_what_learns_nothing(capsys):
+    code, said = run(capsys, "doctor", "model=classical", "prior=tv")
+    assert code == 2 and "nothing is learned" in said
+
+
+def test_formulas_in_names():
+    from unfold.algorithms.pgd import PGD
+
+    told = describe(PGD)
+    assert list(told.arguments) == ["stepsize", "lambda_reg"]
+    assert in_names(told) == "x⁺ = prox_{stepsize·lambda_reg·g}(x − stepsize·∇f(x))."
+    assert told.source.startswith("Combettes and Wajs")

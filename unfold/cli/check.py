@@ -1,0 +1,130 @@
+"""`unfold check`: the property kit on any configured component, with the figure of every law."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unfold.cli.report import say, table
+from unfold.config import options
+from unfold.config.build import build, build_groups, verify
+from unfold.config.check import Checked, inspect_job
+from unfold.config.compose import compose
+from unfold.config.locate import configs_folder
+from unfold.config.overrides import key_of
+from unfold.config.problems import refuse
+from unfold.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from unfold.testing.report import Report
+
+COLUMNS = ("law", "measured", "allowed", "verdict")
+
+
+def check(words: Sequence[str]) -> int:
+    """Measure every law of the components that the words name; `NAME` may be `all`.
+
+    Raises:
+        LawError: a law is broken.
+        ConfigError: nothing to check is named, or it cannot be built.
+    """
+    chosen = {key_of(word): word.partition("=")[2] for word in words if key_of(word) in KITS}
+    if not chosen:
+        raise ConfigError(
+            f"unfold check needs something to check: {listing(f'{g}=NAME' for g in KITS)}; NAME "
+            "may be all."
+        )
+    reports = [found for group, name in chosen.items() for found in _each(group, name, words)]
+    for name, found in reports:
+        rows = [_row(one) for one in found.worst()]
+        table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+    for _, found in reports:
+        found.raise_if_failed()
+    count = sum(len(found.checks) for _, found in reports)
+    say(f"{len(reports)} components obey their laws ({count} measurements).")
+    return 0
+
+
+def _row(one: Any) -> tuple[str, str, str, str]:
+    shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
+    verdict = "holds" if one.passed else "BROKEN"
+    return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
+
+
+def _each(group: str, name: str, words: Sequence[str]) -> "Iterator[tuple[str, Report]]":
+    names = options.names(group, [configs_folder()]) if name == "all" else [name]
+    others = [word for word in words if key_of(word) not in KITS or key_of(word) != group]
+    for one in names:
+        kept = [w for w in others if w.partition("=")[2] != "all"]
+        yield f"{group}={one}", KITS[group]([*kept, f"{group}={one}"])
+
+
+def _component(group: str, words: Sequence[str]) -> Any:
+    """The component of a group alone: it need not fit the other groups."""
+    composed = compose(words)
+    refuse(composed.problems)
+    checked, problems = inspect_job(composed.jobs[0], (group,))
+    refuse(problems)
+    return build_groups(checked, [group])[group]
+
+
+def _physics(words: Sequence[str]) -> "Report":
+    from unfold.testing.physics import check_physics
+
+    return check_physics(_component("physics", words))
+
+
+def _prior(words: Sequence[str]) -> "Report":
+    from unfold.testing.priors import check_prior, in_double
+
+    prior = in_double(_component("prior", words))
+    return check_prior(prior, gap=max(getattr(term, "tol", 0.0) for term in prior.terms))
+
+
+def _fidelity(words: Sequence[str]) -> "Report":
+    from unfold.testing.priors import check_fidelity
+
+    return check_fidelity(_component("fidelity", words))
+
+
+def _algorithm(words: Sequence[str]) -> "Report":
+    from unfold.testing.algorithms import check_algorithm
+    from unfold.testing.problems import problem_for
+
+    return check_algorithm(*problem_for(_component("algo", words)))
+
+
+def _model(words: Sequence[str]) -> "Report":
+    (checked,) = verify(compose(words))
+    return _whole(checked)
+
+
+def _whole(checked: Checked) -> "Report":
+    """The laws of the whole reconstructor on tiny images, in float64."""
+    import torch
+
+    from unfold.models.deq import DEQ
+    from unfold.models.unfolded import Unfolded
+    from unfold.random import Draws
+    from unfold.testing.algorithms import check_algorithm
+    from unfold.testing.models import check_equilibrium, check_unfolded
+
+    parts = build(checked)
+    net = parts.reconstructor.double()
+    one = isinstance(net.model, DEQ)
+    draws = Draws(checked.settings.seed, range(1 if one else 2), dtype=torch.float64)
+    x = draws.uniform("images", (parts.data.channels, 16, 16))
+    y, operator = parts.physics.measure(x, draws)
+    if one:
+        return check_equilibrium(net, y, operator)
+    if isinstance(net.model, Unfolded):
+        return check_unfolded(net, y, operator)
+    return check_algorithm(*net.steps(y, operator).at(0))
+
+
+KITS: dict[str, "Callable[[Sequence[str]], Report]"] = {
+    "physics": _physics,
+    "prior": _prior,
+    "fidelity": _fidelity,
+    "algo": _algorithm,
+    "model": _model,
+}
+"""The groups that can be checked."""

@@ -1,0 +1,55 @@
+"""What a component's docstring says: its first paragraph, and a sentence for each argument."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Source|Warns|Yields)\b.*:", re.MULTILINE)
+ENTRY = re.compile(r"^    (\w+): (.*)$")
+
+
+class Described(NamedTuple):
+    """A docstring, read.
+
+    headline: its first paragraph, on one line; formulas of several lines keep their order.
+    arguments: by name, in the order of the docstring.
+    source: the paper; empty where none is named.
+    """
+
+    headline: str
+    arguments: Mapping[str, str]
+    source: str
+
+
+def describe(kind: type) -> Described:
+    """Read the docstring of a class."""
+    text = inspect.getdoc(kind) or ""
+    headline = " ".join(SECTION.split(text)[0].split("\n\n")[0].split())
+    return Described(headline, _arguments(text), _source(text))
+
+
+def _arguments(text: str) -> dict[str, str]:
+    _, found, rest = text.partition("Args:\n")
+    entries: dict[str, str] = {}
+    name = ""
+    for line in rest.splitlines() if found else ():
+        match = ENTRY.match(line)
+        if match:
+            name = match[1]
+            entries[name] = match[2].strip()
+        elif name and line.startswith("     "):
+            entries[name] += f" {line.strip()}"
+        elif line and not line.startswith(" "):
+            break
+    return entries
+
+
+def _source(text: str) -> str:
+    _, _, rest = text.partition("Source:")
+    return " ".join(rest.split("\n\n")[0].split()).rstrip(".")
+
+
+def first_line(function: object) -> str:
+    """The first line of a method's docstring; of the base's where it has none of its own."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -1,0 +1,134 @@
+"""`unfold doctor`: every learnable name, and whether one batch moves it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from unfold.cli.report import say, table
+from unfold.cli.words import one_configuration
+from unfold.config.build import build, build_training
+from unfold.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unfold.reconstructor import Reconstructor
+
+COLUMNS = ("name", "numbers", "value", "set", "gradient norm", "verdict")
+
+NEGLIGIBLE = 1e-7
+"""The share of the largest gradient per unit of value below which a gradient is rounding."""
+
+
+class Learnable(NamedTuple):
+    """One learnable name.
+
+    name: as the configuration has it.
+    parameters: what is learned of it; more than one where each iteration has its own.
+    value: as the user gives it.
+    limits: the set it stays in.
+    """
+
+    name: str
+    parameters: "tuple[nn.Parameter, ...]"
+    value: str
+    limits: str
+
+
+def doctor(words: Sequence[str]) -> int:
+    """Differentiate the loss of one training batch, and list what is learned.
+
+    Raises:
+        ConfigError: something that is learned gets no gradient, or nothing is learned.
+        UnfoldError: the configuration or the data cannot be used.
+    """
+    checked = one_configuration("doctor", words)
+    from unfold.cli.threads import set_threads
+
+    parts = build(checked)
+    set_threads(parts.trainer.threads)
+    parts.data.check()
+    net = parts.reconstructor
+    found = list(learnables(net))
+    if not found:
+        raise ConfigError(
+            "nothing is learned: model=classical learns nothing, and trainable.learn names nothing "
+            "that can act. Choose model=unfolded or model=deq, or add to trainable.learn."
+        )
+    _backward(build_training(checked, parts), parts.data)
+    rows, dead = _examine(found)
+    table(None, COLUMNS, rows)
+    for name, reason in net.dead.items():
+        say(f"note: {name} cannot act, and is left out: {reason}.")
+    if dead:
+        raise ConfigError(
+            f"trainable.learn: no gradient reaches {listing(dead)}; training would leave them as "
+            "they are, and several processes would wait for them for ever. Leave them out."
+        )
+    say(f"{len(found)} learnable names, {sum(p.numel() for p in net.parameters()):,} numbers.")
+    return 0
+
+
+def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
+    """Every scalar and network of which something is learned."""
+    for path, group in (("algo", net.algo), ("prior", net.prior)):
+        yield from _of_group(group, path)
+
+
+def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
+    from unfold.parameters import ParameterGroup
+
+    assert isinstance(group, ParameterGroup)
+    for name, plan in group.plans.items():
+        if plan.learned:
+            value = group.value(name).detach().flatten()
+            ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
+            raw = group.get_parameter(f"raw_{name}")
+            limits = str(plan.constraint).removeprefix("in ")
+            yield Learnable(f"{path}.{name}", (raw,), " to ".join(ends), limits)
+    for name in group.networks:
+        learned = tuple(p for p in group.get_submodule(name).parameters() if p.requires_grad)
+        if learned:
+            yield Learnable(f"{path}.{name}", learned, type(group.get_submodule(name)).__name__, "")
+    for name in group.inner:
+        yield from _of_group(group.get_submodule(name), f"{path}.{name}")
+
+
+def _backward(training: "nn.Module", data: object) -> None:
+    """The gradients of the loss of the first training batch."""
+    from unfold.data.module import ImageData
+    from unfold.training.module import Training
+
+    assert isinstance(training, Training) and isinstance(data, ImageData)
+    batch = next(iter(data.train_dataloader()))
+    _, loss = training.compare(batch, "train")
+    if not bool(loss.isfinite()):
+        raise ConfigError(f"the loss of the first batch is {float(loss)}: lower algo.stepsize.")
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _examine(found: Sequence[Learnable]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The rows of the table, and the names that no gradient reaches."""
+    sizes = {one.name: _norm(one.parameters) for one in found}
+    largest = max((size for size in sizes.values() if size is not None), default=0.0)
+    rows: list[tuple[str, ...]] = []
+    dead: list[str] = []
+    for one in found:
+        size, count = sizes[one.name], sum(p.numel() for p in one.parameters)
+        verdict = "learns"
+        if size is None:
+            verdict = "no gradient reaches it"
+            dead.append(one.name)
+        elif size == 0:
+            verdict = "gradient exactly 0 on this batch"
+        elif size <= NEGLIGIBLE * largest:
+            verdict = "hardly acts: its gradient is rounding"
+        shown = "none" if size is None else f"{size:.2e}"
+        rows.append((one.name, f"{count:,}", one.value, one.limits, shown, verdict))
+    return rows, dead
+
+
+def _norm(parameters: "Sequence[Tensor]") -> float | None:
+    """The norm of the gradient; None where one of the parameters has none."""
+    if any(p.grad is None for p in parameters):
+        return None
+    return float(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None) ** 0.5)

@@ -1,0 +1,166 @@
+"""`unfold explain`: the update of a configuration, its parameters, its solvers, its convergence."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unfold.cli.describe import Described, describe, first_line
+from unfold.cli.report import say
+from unfold.cli.words import one_configuration
+from unfold.config.build import Parts, build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unfold.algorithms.algorithm import Algorithm
+    from unfold.physics.operator import Operator
+    from unfold.problem import Problem
+    from unfold.reconstructor import Reconstructor
+
+ASKED = {
+    "grad": ("∇f(x)", "grad_through"),
+    "prox": ("prox_{γf}(z)", "prox_through"),
+    "prox_conj": ("prox_{σd*}(u)", "prox_conj"),
+}
+"""What is asked of the fidelity: its name in the update, and the method that has the formula."""
+
+OF_G = {
+    "grad": ("∇g(x)", "grad"),
+    "prox": ("prox_{wg}(v)", "prox"),
+    "analysis": ("prox_{(wh)*}(u)", "project"),
+    "split": ("prox_{wgᵢ}(v)", "prox"),
+}
+
+
+def explain(words: Sequence[str]) -> int:
+    """Print what the words configure, as mathematics with its values in place.
+
+    Raises:
+        UnfoldError: the configuration cannot be used.
+    """
+    checked = one_configuration("explain", words)
+    import torch
+
+    from unfold.random import Draws
+
+    parts = build(checked)
+    net = parts.reconstructor
+    side = parts.data.crop
+    draws = Draws(checked.settings.seed, (0,), "validation")
+    x = draws.uniform("image", (parts.data.channels, side, side))
+    with torch.no_grad():
+        y, operator = parts.physics.measure(x, draws)
+        algorithm, problem = net.steps(y, operator).at(0)
+        for line in _lines(parts, algorithm, problem, operator):
+            say(line)
+        for line in _parameters(net, algorithm, problem):
+            say(line)
+        guarantee = net.guarantee(y, operator)
+    verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
+    say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
+    for line in _cautions(net):
+        say(line)
+    return 0
+
+
+def _lines(
+    parts: Parts, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
+) -> Iterator[str]:
+    net = parts.reconstructor
+    told = describe(type(algorithm))
+    yield f"minimises  {algorithm.solves}"
+    for symbol, part in (("f = d(Ax, y)", net.fidelity), ("A", parts.physics), ("g", problem.g)):
+        yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
+    yield f"update     {told.headline}"
+    yield f"  in names        {in_names(told)}"
+    if told.source:
+        yield f"  source          {told.source}"
+    for what in sorted(algorithm.needs_f & set(ASKED)):
+        symbol, method = ASKED[what]
+        yield f"  {symbol:<15} {first_line(getattr(type(net.fidelity), method))}"
+    if "prox" in algorithm.needs_f:
+        yield f"  (I + γA*A)⁻¹b   {_solver(operator)}"
+    for what in sorted(algorithm.needs_g & set(OF_G)):
+        symbol, method = OF_G[what]
+        for term in problem.g.terms:
+            yield f"  {symbol:<15} {type(term).__name__}: {first_line(getattr(type(term), method))}"
+    model = describe(type(net.model)).headline
+    yield f"repeated   {type(net.model).__name__}: {model}"
+
+
+def _solver(operator: "Operator") -> str:
+    from unfold.physics.operator import Operator
+
+    kind = type(operator)
+    if kind.solve_normal is Operator.solve_normal:
+        return f"{kind.__name__}: by conjugate gradients"
+    return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
+
+
+def in_names(told: Described) -> str:
+    """The formula with the fields in the place of their symbols."""
+    symbols = {
+        text[0]: name for name, text in told.arguments.items() if text[1:2] in (",", ";", " ")
+    }
+    pieces = []
+    for i, letter in enumerate(told.headline):
+        name = symbols.get(letter)
+        after = told.headline[i + 1 : i + 2]
+        joined = after.isalpha() or after in ("∇", "(")
+        pieces.append(letter if name is None else f"{name}·" if joined else name)
+    return "".join(pieces)
+
+
+def _parameters(
+    net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
+) -> Iterator[str]:
+    """One line for each scalar, then one for each network."""
+    yield "parameters"
+    for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
+        for name, own, owner in _groups(group, path, recipe):
+            told = describe(type(owner)).arguments
+            for scalar, plan in own.plans.items():
+                value = own.value(scalar)
+                size = _numbers(value)
+                if plan.unit != "1":
+                    size += f" · {plan.unit} = {_numbers(getattr(owner, scalar))} for this A"
+                limits = str(plan.constraint)
+                learned = _learned(plan.learned, value.ndim > 0)
+                yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
+                yield f"      {told.get(scalar, '')}"
+            for network in own.networks:
+                module = own.get_submodule(network)
+                count = sum(p.numel() for p in module.parameters())
+                moves = any(p.requires_grad for p in module.parameters())
+                each = type(module).__name__ == "ModuleList"
+                yield f"  {name}.{network}: {count:,} numbers   ({_learned(moves, each)})"
+                yield f"      {told.get(network, '')}"
+
+
+def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The parameter groups inside each other, each with its name and the recipe of iteration 0."""
+    yield path, group, recipe
+    for inner in group.inner:
+        owner, _, position = inner.partition(".")
+        child = getattr(recipe, owner)
+        child = child[int(position)] if position else child
+        own = group.get_submodule(inner)
+        yield from _groups(own, f"{path}.{inner}", child)
+
+
+def _learned(learned: bool, each: bool) -> str:
+    word = "learned" if learned else "fixed"
+    return f"{word}, one per iteration" if each else word
+
+
+def _numbers(value: "Tensor | float") -> str:
+    import torch
+
+    flat = torch.as_tensor(value).detach().flatten()
+    if len(flat) == 1:
+        return f"{float(flat):.4g}"
+    return f"{float(flat.min()):.4g} to {float(flat.max()):.4g}"
+
+
+def _cautions(net: "Reconstructor") -> Iterator[str]:
+    for name, reason in net.dead.items():
+        yield f"note: {name} cannot act: {reason}."
