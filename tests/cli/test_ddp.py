@@ -8,11 +8,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-SMALL = (
-    "evaluation=none data.crop=16 data.batch_size=4 prior.weights=null prior.denoiser.depth=2 "
-    "prior.denoiser.width=8 model.iterations=2 trainer.max_steps=100 trainer.log_every=1 "
-    "trainer.threads=1 trainer.progress=false trainer.validate_every=1000 trainer.precision=64"
-).split()
+SMALL = [
+    "evaluation=none",
+    "data.crop=16",
+    "data.batch_size=4",
+    "prior.weights=null",
+    "prior.denoiser.depth=2",
+    "prior.denoiser.width=8",
+    "model.iterations=2",
+    "trainer.max_steps=100",
+    "trainer.log_every=1",
+    "trainer.threads=1",
+    "trainer.progress=false",
+    "trainer.validate_every=1000",
+    "trainer.precision=64",
+]
 
 
 def losses(runs, *words):

@@ -15,6 +15,7 @@ from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
 from unfold.runs.provenance import provenance
 from unfold.runs.reference import read_reference
+from unfold.training.stopping import raising_signals
 
 
 class Outcome(NamedTuple):
@@ -41,10 +42,10 @@ def run_job(checked: Checked) -> Outcome:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
-    rehearse(parts, checked.settings.seed)
+    rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
-    with claim(directory, rerun=checked.settings.rerun) as run:
+    with raising_signals(), claim(directory, rerun=checked.settings.rerun) as run:
         if run.plan == "finished":
             return _already_finished(run)
         if not run.is_rank:
@@ -78,6 +79,8 @@ def _already_finished(run: Run) -> Outcome:
 
 
 def _announce(run: Run) -> None:
+    for note in run.notes:
+        say(f"note: {note}")
     if run.checkpoint is None:
         say(f"run {short(run.path)}")
     else:

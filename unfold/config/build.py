@@ -185,6 +185,11 @@ def build_reconstructor(
         relative=trainable.relative,
     )
     start_networks(checked, reconstructor)
+    if trainable.lr or trainable.freeze:
+        from unfold.training.groups import by_learning_rate, waiting
+
+        by_learning_rate(reconstructor, trainable.lr)
+        waiting(reconstructor, trainable.freeze)
     return reconstructor
 
 
@@ -203,6 +208,8 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         seed=settings.seed,
         strict=settings.strict,
         log_every=groups["trainer"].log_every,
+        lr=checked.trainable.lr,
+        freeze=checked.trainable.freeze,
     )
 
 

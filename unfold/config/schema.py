@@ -87,9 +87,13 @@ class Trainable:
         untied: what has a value, or a network, of its own in every iteration.
         constrain: a narrower interval [low, high] for a learned scalar.
         relative: scalars that are given relative to the norm of the operator.
+        lr: learning rates of their own.
+        freeze: epochs that something waits before it moves.
     """
 
     learn: Sequence[str] = ()
     untied: Sequence[str] = ()
     constrain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     relative: Sequence[str] = ()
+    lr: Mapping[str, float] = field(default_factory=dict)
+    freeze: Mapping[str, int] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The LightningModule: measure, reconstruct, compare; it knows nothing of algorithms."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +17,8 @@ from unfold.physics.law import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.audit import audit
+from unfold.training.diagnosis import where_not_finite
+from unfold.training.groups import by_learning_rate, waiting
 from unfold.training.losses import Loss
 from unfold.training.optimizers import Optimizer, Scheduler
 
@@ -33,6 +36,8 @@ class Training(pl.LightningModule):
         seed: of every draw.
         strict: whether an equilibrium that was not reached in validation is an error.
         log_every: steps between two rows of the log.
+        lr: learning rates of their own, by globs on names.
+        freeze: epochs that what a glob means waits before it moves.
     """
 
     def __init__(
@@ -46,8 +51,12 @@ class Training(pl.LightningModule):
         seed: int,
         strict: bool = False,
         log_every: int = 10,
+        lr: Mapping[str, float] | None = None,
+        freeze: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
+        self.batch: Batch | None = None
         self.reconstructor = reconstructor
         self.physics, self.loss, self.metrics = physics, loss, metrics
         self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
@@ -61,6 +70,7 @@ class Training(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Measure the images, reconstruct them, compare."""
         self.solution, loss = self.compare(batch, "train")
+        self.batch = batch
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -69,11 +79,14 @@ class Training(pl.LightningModule):
 
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
-        draws = Draws(self.seed, batch.index.tolist(), split, batch.epoch)
+        draws = self._draws(batch, split)
         y, operator = self.physics.measure(batch.images, draws)
         solution = self.reconstructor.solve(y, operator, draws=draws.within("model"))
         loss = self.loss(solution.image, batch.images)
         return solution, loss if solution.penalty is None else loss + solution.penalty
+
+    def _draws(self, batch: Batch, split: str) -> Draws:
+        return Draws(self.seed, batch.index.tolist(), split, batch.epoch)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Look at the gradients of the first step, and stop where they are not finite."""
@@ -83,10 +96,18 @@ class Training(pl.LightningModule):
         # The one synchronisation of a step: a single number, whatever the size of the network.
         if norms and not bool(torch.stack(norms).isfinite().all()):
             raise NonFiniteError(
-                f"A gradient of step {self.global_step} is not finite, so the loss or an iterate "
-                "is not: lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip."
+                f"A gradient of step {self.global_step} is not finite: {self._culprit()}. "
+                "Lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip."
             )
+        for parameter, first in self.waiting:
+            if self.current_epoch < first:
+                parameter.grad = None  # the optimiser passes over it, and its state stays empty
         self._log_backward()
+
+    def _culprit(self) -> str:
+        assert self.batch is not None
+        y, operator = self.physics.measure(self.batch.images, self._draws(self.batch, "train"))
+        return where_not_finite(self.reconstructor, y, operator, self.batch.index.tolist())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Reconstruct under draws that never change."""
@@ -101,8 +122,8 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser of what is learned, and its schedule, stepped after every batch."""
-        learned = [p for p in self.reconstructor.parameters() if p.requires_grad]
-        optimizer = self.optimizer_recipe.build(learned)
+        groups = by_learning_rate(self.reconstructor, self.lr)
+        optimizer = self.optimizer_recipe.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.scheduler_recipe.build(optimizer, steps)
         return {

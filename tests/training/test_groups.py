@@ -1,0 +1,91 @@
+"""Learning rates of their own, what waits, and where numbers stop being finite."""
+
+import pytest
+import torch
+
+from tests.engine import blur, measured
+from tests.training.small import run, small_training
+from unfold.algorithms.pgd import PGD
+from unfold.errors import ConfigError, NonFiniteError
+from unfold.fidelities.l2 import L2
+from unfold.models.unfolded import Unfolded
+from unfold.priors.tikhonov import Tikhonov
+from unfold.reconstructor import Reconstructor
+from unfold.training.diagnosis import where_not_finite
+from unfold.training.groups import by_learning_rate, learned, waiting
+
+
+def network():
+    return small_training().reconstructor
+
+
+def test_every_parameter_is_in_one_group_with_its_rate():
+    net = network()
+    names = {id(p): name for name, p in learned(net).items()}
+    groups = by_learning_rate(
+        net, {"prior.*": 1e-3, "prior.denoiser.noise.0.*": 1e-2, "algo.*": 5}
+    )
+    found = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    assert set(found) == set(learned(net)) and len(names) == sum(len(g["params"]) for g in groups)
+    for name, rate in found.items():
+        first = name.startswith("prior.denoiser.noise.0.")
+        assert rate == (5 if name.startswith("algo") else 1e-2 if first else 1e-3)
+    (rest, own) = by_learning_rate(net, {"prior.denoiser": 1e-3})
+    assert "lr" not in rest and [names[id(p)] for p in rest["params"]] == ["algo.stepsize"]
+    assert own["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: by_learning_rate(network(), {"algo.stepsiz": 1.0}),
+            "did you mean 'algo.stepsize'",
+        ),
+        (lambda: by_learning_rate(network(), {"algo.*": 0.0}), r"trainable.lr.algo.\* = 0.0: must"),
+        (lambda: waiting(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
+        (lambda: waiting(network(), {"algo.lambda_reg": 1}), "which is not learned"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()
+
+
+def test_what_waits_does_not_move_and_then_does(tmp_path):
+    def ends(freeze, steps):
+        training = small_training()
+        training.waiting = waiting(training.reconstructor, freeze)
+        before = {name: p.detach().clone() for name, p in learned(training.reconstructor).items()}
+        run(tmp_path / f"{len(freeze)}-{steps}", steps=steps, training=training)
+        after = learned(training.reconstructor)
+        return {name for name, p in after.items() if not torch.equal(p, before[name])}
+
+    # an epoch is 4 steps: 8 images, 2 crops of each, batches of 4
+    assert ends({"prior.*": 1}, 4) == {"algo.stepsize"}
+    assert ends({"prior.*": 1}, 5) == ends({}, 5)
+
+
+def test_the_first_image_and_iteration_that_are_not_finite_are_named():
+    A = blur(4, batch=2)
+    y = measured(A, batch=2)
+    net = Reconstructor(PGD(stepsize=0.9), Tikhonov(), L2(), Unfolded(3)).double()
+    said = where_not_finite(net, y, A, [7, 9])
+    assert said.startswith("every iterate is finite, so the derivative is not, with algo.stepsize")
+    y[1, 0, 0, 0] = torch.inf
+    assert where_not_finite(net, y, A, [7, 9]) == "the measurement of image 9 is not finite"
+    y = measured(A, batch=2)
+    y[1] *= 1e285
+    net = Reconstructor(PGD(stepsize=1e30), Tikhonov(), L2(), Unfolded(3)).double()
+    said = where_not_finite(net, y, A, [7, 9])
+    assert "image 9 is not finite from iteration 1 on, with algo.stepsize = 1e+30" in said
+
+
+def test_a_training_that_leaves_the_numbers_says_where(tmp_path):
+    training = small_training()
+    with torch.no_grad():
+        training.reconstructor.algo.raw_stepsize.fill_(1e30)
+    with pytest.raises(
+        NonFiniteError, match=r"step 0 is not finite: .* iteration \d on, with algo"
+    ):
+        run(tmp_path, training=training)
