@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
@@ -16,7 +16,7 @@ GRID = 16
 
 
 def lipschitz_bound(weight: Tensor, squarings: int = 7) -> Tensor:
-    """An upper bound of the operator norm of a zero-padded 3×3 convolution; differentiable.
+    """An upper bound of the operator norm of a periodic 3×3 convolution; differentiable.
 
     The norm is at most the largest spectral norm of the transfer matrix over all frequencies. On a
     grid of n frequencies per axis a trigonometric polynomial of degree 1 falls short of its
@@ -64,6 +64,11 @@ def max_min(x: Tensor) -> Tensor:
     return torch.cat((torch.maximum(a, b), torch.minimum(a, b)), dim=1)
 
 
+def _periodic(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of a periodic image: a border of zeros would darken what is near it."""
+    return conv2d(pad(x, (1, 1, 1, 1), mode="circular"), weight, bias)
+
+
 def _near_identity(convolution: nn.Conv2d) -> None:
     """Copy the image through, with a little noise to break the symmetry."""
     nn.init.normal_(convolution.weight, std=0.005 / math.sqrt(convolution.in_channels))
@@ -107,7 +112,7 @@ class NonexpansiveDnCNN(Denoiser):
         self.channels, self.c = channels, c
         widths = [channels, *[width] * (depth - 1), channels]
         pairs = pairwise(widths)
-        self.layers = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1) for a, b in pairs])
+        self.layers = nn.ModuleList([nn.Conv2d(a, b, 3) for a, b in pairs])
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
             _near_identity(layer)
@@ -116,13 +121,11 @@ class NonexpansiveDnCNN(Denoiser):
     @torch.no_grad()
     def _keep_gray(self) -> None:
         """Shift the last bias so that N, whose bounds shrink it a little, keeps a gray image."""
-        gray = torch.full(
-            (1, self.channels, 2 * len(self.layers) + 1, 2 * len(self.layers) + 1), 0.5
-        )
-        middle = self.prepared()(gray, 0.0)[0, :, len(self.layers), len(self.layers)]
+        gray = torch.full((1, self.channels, 1, 1), 0.5)
+        found = self.prepared()(gray, 0.0)[0, :, 0, 0]
         last = self.layers[-1]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
-        last.bias += (0.5 - middle) * 2 / self.c
+        last.bias += (0.5 - found) * 2 / self.c
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """Denoise; `sigma` is not used."""
@@ -152,6 +155,6 @@ class _Prepared(Denoiser):
         self.expect(v)
         x = v
         for weight, bias in self.kernels[:-1]:
-            x = max_min(conv2d(x, weight, bias, padding=1))
+            x = max_min(_periodic(x, weight, bias))
         weight, bias = self.kernels[-1]
-        return 0.5 * (v + self.c * conv2d(x, weight, bias, padding=1) + (1 - self.c) / 2)
+        return 0.5 * (v + self.c * _periodic(x, weight, bias) + (1 - self.c) / 2)
