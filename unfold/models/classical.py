@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError
-from unfold.models.model import Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import Look, Model, Pair, Solution, Steps, begin, change
 from unfold.problem import Problem
 from unfold.random import Draws
 from unfold.solvers.fixed_point import pack
@@ -58,7 +58,8 @@ class Classical(Model):
         state = begin(algorithm, problem, start)
         batch = algorithm.image(state).shape[0]
         end = _Progress.start(state, batch)
-        images = [algorithm.image(state)]
+        images, history = [algorithm.image(state)], list[Look]()
+        whole = steps.at(0)
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
             if steps.later is not None:
@@ -69,6 +70,8 @@ class Classical(Model):
             if k % self.every and k < self.max_iterations:
                 continue
             end = end.look(active, before, state, k, algorithm, problem, self.tol)
+            value = _objective(*whole, images[-1]) if keep_iterates else None
+            history.append(Look(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
             if len(left) == 0:
                 break
@@ -77,7 +80,18 @@ class Classical(Model):
                 parts = (algorithm, problem, state)
                 algorithm, problem, state = take(parts, left, len(active))
                 active = active[left]
-        return end.solution(steps.at(0)[0], tuple(images) if keep_iterates else ())
+        kept = tuple(images) if keep_iterates else ()
+        return end.solution(whole[0], kept)._replace(history=tuple(history))
+
+
+def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor | None:
+    """f + λg of each image; None where g has no value."""
+    if "value" not in problem.g.offers():
+        return None
+    lam = getattr(algorithm, "lambda_reg", 1.0)
+    weight = lam.flatten() if isinstance(lam, Tensor) else lam
+    objective: Tensor = problem.f.value(x) + weight * problem.g.value(x)
+    return objective
 
 
 def _of(pair: Pair, active: Tensor, batch: int) -> Pair:

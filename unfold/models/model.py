@@ -17,6 +17,21 @@ from unfold.tree import batched_norm, map_tensors, tensors
 from unfold.typing import Field, Image, PerImage
 
 
+class Look(NamedTuple):
+    """What a classical algorithm saw of all images, those that were done included.
+
+    iteration: steps taken.
+    residual: ‖T(s) − s‖ / ‖T(s)‖, (B,).
+    gap: relative duality gap, (B,); infinite where the algorithm does not know it.
+    objective: f + λg, (B,); None unless iterates are kept and g has a value.
+    """
+
+    iteration: int
+    residual: Tensor
+    gap: Tensor
+    objective: Tensor | None
+
+
 class Solution(NamedTuple):
     """What a model found, with its certificate per image.
 
@@ -32,6 +47,7 @@ class Solution(NamedTuple):
     error: the estimated relative error of the state, (B,); None where it is not estimated.
     penalty: what the model adds to the loss; None where nothing.
     contraction: the estimated spectral radius of the step's Jacobian, (B,); None if not asked for.
+    history: what a classical algorithm saw at every look.
     """
 
     image: Image
@@ -46,6 +62,7 @@ class Solution(NamedTuple):
     error: Tensor | None = None
     penalty: Tensor | None = None
     contraction: Tensor | None = None
+    history: tuple[Look, ...] = ()
 
 
 Pair = tuple[Algorithm[Any], Problem]
