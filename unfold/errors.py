@@ -11,6 +11,8 @@ code  meaning
 5     checkpoint
 6     disk, lock, memory, environment
 7     some jobs of a sweep failed
+130   interrupted from the keyboard
+143   asked to end by the system
 ====  ==========================================
 """
 
@@ -71,6 +73,18 @@ class SweepError(UnfoldError):
     """A sweep in which some jobs failed."""
 
     exit_code = 7
+
+
+class PreemptedError(UnfoldError):
+    """A run that was asked to end, and saved what it needs to continue."""
+
+    exit_code = 143
+
+
+class InterruptedRunError(PreemptedError):
+    """A run that was ended from the keyboard, and saved what it needs to continue."""
+
+    exit_code = 130
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

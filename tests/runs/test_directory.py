@@ -2,11 +2,12 @@ import os
 
 import pytest
 
-from unfold.errors import ConfigError, NonFiniteError, RunError
+from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
 from unfold.runs import files, status
 from unfold.runs.directory import claim, move_to_attempts
 from unfold.runs.lock import RANK_VARIABLE, Lock
 from unfold.runs.sources import differing, source_hashes
+from unfold.training.seal import seal
 
 
 def compute(directory, *, rerun=False, scores=None, content=None):
@@ -24,7 +25,8 @@ def interrupt(directory, *, with_checkpoint):
     files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
     status.write(directory, status.start())
     if with_checkpoint:
-        files.write_text(directory / "checkpoints/last.ckpt", "weights")
+        (directory / "checkpoints").mkdir()
+        (directory / "checkpoints/last.ckpt").write_bytes(seal(b"weights\0\0"))
 
 
 def test_a_new_run_is_finished_once(tmp_path):
@@ -55,6 +57,33 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
 
 def test_an_interrupted_run_without_a_checkpoint_starts_again(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=False)
+    assert compute(tmp_path / "run").plan == "new"
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
+    interrupt(tmp_path / "run", with_checkpoint=True)
+    folder = tmp_path / "run/checkpoints"
+    (folder / "last.ckpt").replace(folder / "previous.ckpt")
+    (folder / "last.ckpt").write_bytes(seal(b"weights\0\0")[:-1])
+    run = compute(tmp_path / "run")
+    assert (run.plan, run.checkpoint) == ("resume", folder / "previous.ckpt")
+    (note,) = run.notes
+    assert "last.ckpt is damaged (it is cut short" in note and "previous.ckpt is used" in note
+    assert sorted(p.name for p in folder.iterdir()) == ["last.ckpt.damaged", "previous.ckpt"]
+
+
+def test_without_a_whole_checkpoint_the_training_starts_anew_and_says_so(tmp_path):
+    interrupt(tmp_path / "run", with_checkpoint=True)
+    (tmp_path / "run/checkpoints/last.ckpt").write_bytes(b"")
+    run = compute(tmp_path / "run")
+    assert run.plan == "new" and "the training starts anew" in run.notes[0]
+
+
+def test_a_preempted_run_says_so_and_goes_on(tmp_path):
+    with pytest.raises(PreemptedError), claim(tmp_path / "run", rerun=False):
+        raise PreemptedError("SIGTERM: ended.")
+    state = status.read(tmp_path / "run")
+    assert (state.state, state.reason) == ("preempted", "SIGTERM: ended.")
     assert compute(tmp_path / "run").plan == "new"
 
 

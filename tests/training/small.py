@@ -1,5 +1,7 @@
 """A training that takes a second."""
 
+import pytest
+
 from unfold.algorithms.pgd import PGD
 from unfold.data.module import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
@@ -14,6 +16,7 @@ from unfold.training.fit import fit
 from unfold.training.losses import MSE
 from unfold.training.module import Training
 from unfold.training.optimizers import Adam, Constant
+from unfold.training.seal import newest_state
 from unfold.training.settings import CSV, TrainerSettings
 
 
@@ -32,19 +35,53 @@ def small_training(physics=None, model=None):
     )
 
 
-def small_settings(steps, progress=False):
-    return TrainerSettings(max_steps=steps, accelerator="cpu", progress=progress, log_every=1)
+def small_settings(steps, **more):
+    given = {"max_steps": steps, "accelerator": "cpu", "progress": False, "log_every": 1}
+    return TrainerSettings(**given | more)
 
 
-def run(directory, *, steps=6, workers=0, training=None, resume_from=None):
+def run(directory, *, steps=6, workers=0, training=None, resume_from=None, **settings):
     training = training or small_training()
     scores = fit(
         training,
         small_data(workers),
-        small_settings(steps),
+        small_settings(steps, **settings),
         CSV(),
         directory,
         objective="validation/psnr",
         resume_from=resume_from,
     )
     return training, scores
+
+
+class KilledError(BaseException):
+    """Stands for a kill: nothing that unfold does afterwards counts."""
+
+
+def killed_at(step, how=None):
+    """A training that dies, or calls `how`, in the middle of a step."""
+    training = small_training()
+    whole = training.training_step
+
+    def training_step(batch, batch_idx):
+        if training.global_step == step:
+            if how is None:
+                raise KilledError
+            how()
+        return whole(batch, batch_idx)
+
+    training.training_step = training_step
+    return training
+
+
+def run_with_kills(directory, kills, *, steps, **settings):
+    """A training killed in these steps, and started again each time; returns it and its scores."""
+    for kill in (*kills, None):
+        found = newest_state(directory / "checkpoints")
+        training = small_training() if kill is None else killed_at(kill)
+        given = {"steps": steps, "training": training, "resume_from": found.path, **settings}
+        if kill is None:
+            return run(directory, **given)
+        with pytest.raises(KilledError):
+            run(directory, **given)
+    return None

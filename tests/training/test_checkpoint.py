@@ -18,6 +18,7 @@ from unfold.training.checkpoint import (
     read_checkpoint,
     read_weights,
     save_weights,
+    write_checkpoint,
 )
 
 
@@ -31,6 +32,7 @@ def test_a_hostile_checkpoint_executes_nothing(tmp_path, monkeypatch):
     for name, write in {
         "pickle": lambda path: path.write_bytes(pickle.dumps(Attack(), protocol=2)),
         "zip": lambda path: torch.save({"state_dict": Attack()}, path),
+        "sealed": lambda path: write_checkpoint({"state_dict": Attack()}, path),
     }.items():
         path = tmp_path / f"{name}.ckpt"
         write(path)

@@ -22,9 +22,7 @@ def network():
 def test_every_parameter_is_in_one_group_with_its_rate():
     net = network()
     names = {id(p): name for name, p in learned(net).items()}
-    groups = by_learning_rate(
-        net, {"prior.*": 1e-3, "prior.denoiser.noise.0.*": 1e-2, "algo.*": 5}
-    )
+    groups = by_learning_rate(net, {"prior.*": 1e-3, "prior.denoiser.noise.0.*": 1e-2, "algo.*": 5})
     found = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
     assert set(found) == set(learned(net)) and len(names) == sum(len(g["params"]) for g in groups)
     for name, rate in found.items():

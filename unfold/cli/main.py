@@ -8,12 +8,17 @@ from unfold.cli.report import guarded, say
 from unfold.errors import ConfigError, listing, nearest
 
 COMMANDS = {
-    "train": "unfold.cli.train:train",
+    "train": "unfold.cli.train:train_command",
     "evaluate": "unfold.cli.evaluate:evaluate_run",
     "reconstruct": "unfold.cli.reconstruct:reconstruct_image",
     "explain": "unfold.cli.explain:explain",
     "doctor": "unfold.cli.doctor:doctor",
     "check": "unfold.cli.check:check",
+    "list": "unfold.cli.list_runs:list_runs",
+    "show": "unfold.cli.show:show_run",
+    "diff": "unfold.cli.diff:diff_runs",
+    "table": "unfold.cli.runs_table:runs_table",
+    "reproduce": "unfold.cli.reproduce:reproduce",
     "compare-gradients": "unfold.cli.compare_gradients:compare_gradients_of_batch",
 }
 """Where each subcommand is; imported when it is called."""

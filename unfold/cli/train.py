@@ -12,6 +12,11 @@ def main() -> None:
     sys.exit(guarded(train, sys.argv[1:]))
 
 
+def train_command(words: Sequence[str]) -> int:
+    """`unfold train`: the same, behind one more word that its processes repeat."""
+    return train(words, prefix=("train",))
+
+
 def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
     """Train and evaluate what the words ask for.
 

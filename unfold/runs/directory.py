@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, PreemptedError
 from unfold.runs import files, status
 from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
 from unfold.runs.sources import differing
+from unfold.training.seal import newest_state
 
 Plan = Literal["new", "resume", "finished"]
 
@@ -24,12 +25,14 @@ class Run:
         plan: what there is to do: start, go on from `checkpoint`, or nothing.
         checkpoint: where to go on from.
         is_rank: whether another process holds the lock and writes the files.
+        notes: what the user should know of the files that were found.
     """
 
     path: Path
     plan: Plan
     checkpoint: Path | None = None
     is_rank: bool = False
+    notes: tuple[str, ...] = ()
 
     def results(self) -> dict[str, Any]:
         """The numbers of a finished run; empty where there are none."""
@@ -46,7 +49,7 @@ def claim(directory: Path, *, rerun: bool) -> Iterator[Run]:
         ConfigError: it was made by other code, so that it is neither repeated nor continued.
     """
     if belongs_to_parent(directory):
-        checkpoint = newest_checkpoint(directory)
+        checkpoint = newest_state(directory / "checkpoints").path
         yield Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
         return
     lock = Lock(directory / ".lock")
@@ -74,6 +77,9 @@ def _held(directory: Path, rerun: bool) -> Iterator[Run]:
     os.environ[RANK_VARIABLE] = str(directory)
     try:
         yield run
+    except PreemptedError as error:
+        status.write(directory, now.now("preempted", str(error)))
+        raise
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         status.write(directory, now.now("failed", reason))
@@ -86,13 +92,26 @@ def _held(directory: Path, rerun: bool) -> Iterator[Run]:
 
 def _continued(directory: Path, before: status.Status) -> Run:
     """What to do with a directory that holds something already."""
-    checkpoint = newest_checkpoint(directory)
-    if before.state != "finished" and checkpoint is None:
-        return Run(directory, "new")
-    _refuse_other_code(directory)
     if before.state == "finished":
+        _refuse_other_code(directory)
         return Run(directory, "finished")
-    return Run(directory, "resume", checkpoint)
+    checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
+    if checkpoint is None:
+        return Run(directory, "new", notes=notes)
+    _refuse_other_code(directory)
+    return Run(directory, "resume", checkpoint, notes=notes)
+
+
+def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """Rename the states that are damaged: the next one saved must not push out the whole one."""
+    found = newest_state(folder)
+    then = f"{found.path.name} is used" if found.path else "the training starts anew"
+    notes = []
+    for path, reason in found.damaged:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        notes.append(f"{path} is damaged ({reason}); {then}. It was renamed {aside.name}.")
+    return found.path, tuple(notes)
 
 
 def _refuse_other_code(directory: Path) -> None:
@@ -104,12 +123,6 @@ def _refuse_other_code(directory: Path) -> None:
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
             "Add rerun=true to repeat it; the former content moves to attempts/."
         )
-
-
-def newest_checkpoint(directory: Path) -> Path | None:
-    """Where an interrupted run can go on from."""
-    path = directory / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
 
 
 def move_to_attempts(directory: Path) -> Path | None:

@@ -21,6 +21,7 @@ LEFT_OUT = frozenset(
         "runs_dir",
         "schema_version",
         "strict",
+        "trainer.checkpoint_every",
         "trainer.log_every",
         "trainer.progress",
         "trust",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from unfold.errors import RunError
 from unfold.runs.files import read_json, write_json
 
-State = Literal["running", "finished", "failed"]
+State = Literal["running", "finished", "failed", "preempted"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Status:
     """What is known of a run.
 
     Args:
-        state: running, finished or failed; a running one without a process was interrupted.
-        reason: why it failed.
+        state: running, finished, failed or, where a signal ended it, preempted; a running one
+            without a process was killed.
+        reason: why it failed, or what ended it.
         pid: of the process that wrote it last.
         host: where that process ran.
         started: when the first attempt began, in UTC.

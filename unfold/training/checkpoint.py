@@ -3,6 +3,7 @@
 A checkpoint is data: it is loaded with `weights_only`, and it never chooses what code runs.
 """
 
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
-from unfold.errors import CheckpointError, listing
+from unfold.errors import CheckpointError, RunError, listing
+from unfold.training.seal import PREVIOUS, damage, seal
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
@@ -30,7 +32,7 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes, and renames: a file is whole or it is not there.
+    """Writes sealed training states whole or not at all, and keeps the one before.
 
     Lightning's own writer goes through the temporary folder, which on another file system makes
     the last step a copy that a kill can cut short.
@@ -39,26 +41,74 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_checkpoint(checkpoint, Path(path), keep=Path(path).with_name(PREVIOUS))
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
+    """Write a sealed state beside its target, flush it, and rename it into place.
+
+    Args:
+        state: tensors and plain values.
+        path: of the file.
+        keep: where the file that was there moves to; None to replace it.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written; what was there is kept.
+    """
+    archive = io.BytesIO()
+    torch.save(dict(state), archive)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(seal(archive.getvalue()))
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}. The checkpoint before it is kept; free "
+            "space, and the same command continues from there."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make renames last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
-    """Write the weights of a reconstructor into a run directory, whole or not at all."""
+    """Write the weights of a reconstructor into a run directory, whole or not at all.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
     path = directory / WEIGHTS
     temporary = path.with_suffix(".tmp")
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
-    save_file(state, temporary)
-    temporary.replace(path)
+    try:
+        save_file(state, temporary)
+        temporary.replace(path)
+    except (SafetensorError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error}. Free space.") from error
     return path
 
 
@@ -149,14 +199,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A training state, without executing anything that it may contain.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds more than tensors and plain values.
+        CheckpointError: the file cannot be read, is damaged, or holds more than tensors and plain
+            values.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
+        reason = damage(content)
+        if reason is not None:
+            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).")
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
     return state
+
+
+def best_state(reconstructor: nn.Module) -> dict[str, Any]:
+    """The weights as a state that `load_checkpoint` reads."""
+    weights = {PREFIX + name: t.detach() for name, t in reconstructor.state_dict().items()}
+    return {"state_dict": weights}
 
 
 def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.training.checkpoint import load_checkpoint, save_weights
+from unfold.training.states import TrainingStates
 
 if TYPE_CHECKING:
     from unfold.training.module import Training
@@ -55,24 +56,15 @@ def fit(
         The best value of the objective, and the step it was reached at.
     """
     mode = objective_mode(objective, training.metrics.all_names)
-    best = ModelCheckpoint(
-        directory / "checkpoints",
-        filename="best",
-        monitor=objective,
-        mode=mode,
-        save_last=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-        save_on_train_epoch_end=False,
-    )
+    states = TrainingStates(directory / "checkpoints", settings.checkpoint_every, objective, mode)
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
-    trainer = settings.build(directory, log, _callbacks(settings, log, best, directory))
+    trainer = settings.build(directory, log, _callbacks(settings, log, states, directory))
     trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
-    score = _choose_weights(training, data, trainer, best)
+    score = _choose_weights(training, data, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
         save_weights(training.reconstructor, directory)
@@ -80,21 +72,17 @@ def fit(
 
 
 def _choose_weights(
-    training: "Training", data: pl.LightningDataModule, trainer: pl.Trainer, best: ModelCheckpoint
+    training: "Training", data: pl.LightningDataModule, trainer: pl.Trainer, states: TrainingStates
 ) -> float:
     """Keep the last weights or take the best saved ones, whichever the objective prefers.
 
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
-    assert best.monitor is not None
-    last = float(trainer.validate(training, data, verbose=False)[0][best.monitor])
-    if best.best_model_score is None:
+    last = float(trainer.validate(training, data, verbose=False)[0][states.objective])
+    if states.best is None or states.improves(last):
         return last
-    saved = float(best.best_model_score)
-    if last >= saved if best.mode == "max" else last <= saved:
-        return last
-    load_checkpoint(training.reconstructor, Path(best.best_model_path))
-    return saved
+    load_checkpoint(training.reconstructor, states.best_path)
+    return states.best
 
 
 def objective_mode(objective: str, names: tuple[str, ...]) -> str:
@@ -113,9 +101,9 @@ def objective_mode(objective: str, names: tuple[str, ...]) -> str:
 
 
 def _callbacks(
-    settings: "TrainerSettings", log: "Log", best: ModelCheckpoint, directory: Path
+    settings: "TrainerSettings", log: "Log", states: TrainingStates, directory: Path
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [best]
+    callbacks: list[pl.Callback] = [states]
     if settings.progress:
         callbacks.append(Bar(leave=True))
     if log.build(directory) is not None:
@@ -131,7 +119,6 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*The number of training batches.*",
         ".*is smaller than the logging interval.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
         ".*You have overridden `transfer_batch_to_device`.*",
         ".*isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

@@ -27,14 +27,12 @@ class Log(ABC):
 
 @dataclass(frozen=True)
 class CSV(Log):
-    """A table, `log/0/metrics.csv`; a run that is continued goes on in `log/1`, and so on."""
+    """A table, `metrics.csv`, one row for each step; a run that is continued goes on in it."""
 
     def build(self, directory: Path) -> "Logger | None":
-        from lightning.pytorch.loggers import CSVLogger
+        from unfold.training.curves import Curves
 
-        # Lightning empties the folder it is given, and with it the rows before an interruption.
-        former = len(list((directory / "log").glob("*/metrics.csv")))
-        return CSVLogger(save_dir=directory, name="log", version=str(former))
+        return Curves(directory / "metrics.csv")
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ class TrainerSettings:
         accumulate: batches whose gradients are added up before a step.
         validate_every: epochs between validations.
         log_every: steps between two rows of the log.
+        checkpoint_every: steps between two states that a killed run can go on from.
         progress: whether a progress bar is shown.
     """
 
@@ -89,6 +88,7 @@ class TrainerSettings:
     accumulate: int = 1
     validate_every: int = 1
     log_every: int = 10
+    checkpoint_every: int = 50
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -101,6 +101,7 @@ class TrainerSettings:
             "accumulate",
             "validate_every",
             "log_every",
+            "checkpoint_every",
         ):
             value = getattr(self, name)
             refuse(name, value, unless=value is None or value >= 1, must="1 or above")
@@ -134,6 +135,8 @@ class TrainerSettings:
         """Lightning's trainer of these settings, writing into a run directory."""
         import lightning.pytorch as pl
 
+        from unfold.training.checkpoint import AtomicCheckpointIO
+
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
@@ -148,7 +151,9 @@ class TrainerSettings:
             enable_progress_bar=self.progress,
             enable_model_summary=False,
             default_root_dir=directory,
+            enable_checkpointing=False,
             logger=log.build(directory) or False,
             callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
             deterministic=deterministic,
         )

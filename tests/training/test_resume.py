@@ -1,0 +1,121 @@
+"""A training that ends at any moment goes on, and ends with the bits of an uninterrupted one."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from tests.training.small import KilledError, killed_at, run, run_with_kills, small_training
+from unfold.errors import InterruptedRunError, PreemptedError
+from unfold.training.checkpoint import read_checkpoint, read_weights
+from unfold.training.seal import LAST, PREVIOUS, newest_state
+
+STEPS = 10
+"""Two epochs of 4 steps and a half."""
+
+
+def flat(state, name=""):
+    """Every value of a nested state, by its path."""
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    for key, value in items:
+        if isinstance(value, dict | list | tuple):
+            yield from flat(value, f"{name}/{key}")
+        else:
+            yield f"{name}/{key}", value
+
+
+def same(one, other):
+    """Whether two runs left the same bits: states, weights and curves."""
+    states = [dict(flat(read_checkpoint(d / "checkpoints" / LAST))) for d in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        equal = torch.equal if isinstance(value, torch.Tensor) else lambda a, b: a == b
+        assert equal(value, states[1][name]), name
+    weights = [read_weights(d) for d in (one, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    return True
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run and its scores."""
+    directory = tmp_path_factory.mktemp("whole")
+    return directory, run(directory, steps=STEPS, checkpoint_every=1)[1]
+
+
+@pytest.mark.parametrize(
+    ("every", "kills"),
+    [
+        (1, [4, 4, 7, 8]),
+        (2, [5, 9]),
+        (3, [0, 2, 8]),
+        (4, [4, 8]),
+        (100, [6]),
+    ],
+)
+def test_kills_change_no_bit(tmp_path, whole, every, kills):
+    directory, scores = whole
+    again = run_with_kills(tmp_path, kills, steps=STEPS, checkpoint_every=every)[1]
+    assert again == scores
+    assert same(directory, tmp_path)
+
+
+def test_the_curves_have_each_step_once(whole):
+    lines = (whole[0] / "metrics.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", *map(str, range(STEPS + 1))]
+
+
+def test_gradients_half_added_up_are_not_saved(tmp_path):
+    settings = {"steps": 5, "accumulate": 2, "checkpoint_every": 1}
+    scores = run(tmp_path / "whole", **settings)[1]
+    assert run_with_kills(tmp_path / "cut", [1, 2, 4], **settings)[1] == scores
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_epochs_without_validation_are_resumed_too(tmp_path):
+    settings = {"steps": 13, "validate_every": 2, "checkpoint_every": 1}
+    scores = run(tmp_path / "whole", **settings)[1]
+    assert run_with_kills(tmp_path / "cut", [4, 8, 11], **settings)[1] == scores
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_training_that_is_over_is_not_repeated(tmp_path, whole):
+    run(tmp_path, steps=STEPS)
+    training = small_training()
+
+    def training_step(batch, batch_idx):
+        raise KilledError
+
+    training.training_step = training_step
+    scores = run(tmp_path, steps=STEPS, training=training, resume_from=newest(tmp_path))[1]
+    assert scores == whole[1]
+    assert same(whole[0], tmp_path)
+
+
+def newest(directory):
+    return newest_state(directory / "checkpoints").path
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "code"),
+    [(signal.SIGTERM, PreemptedError, 143), (signal.SIGINT, InterruptedRunError, 130)],
+)
+def test_a_signal_ends_the_run_after_the_step_it_is_in(tmp_path, whole, number, error, code):
+    before = signal.getsignal(number)
+    training = killed_at(5, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(error, match=r"ended after step 6, which is saved.*same command") as caught:
+        run(tmp_path, steps=STEPS, training=training, checkpoint_every=100)
+    assert caught.value.exit_code == code
+    assert signal.getsignal(number) == before
+    assert read_checkpoint(newest(tmp_path))["global_step"] == 6
+    run(tmp_path, steps=STEPS, resume_from=newest(tmp_path), training=small_training())
+    assert same(whole[0], tmp_path)
+
+
+def test_the_last_two_states_are_kept(tmp_path):
+    with pytest.raises(KilledError):
+        run(tmp_path, steps=STEPS, training=killed_at(6), checkpoint_every=2)
+    steps = {n: read_checkpoint(tmp_path / "checkpoints" / n) for n in (LAST, PREVIOUS)}
+    assert {name: state["global_step"] for name, state in steps.items()} == {LAST: 6, PREVIOUS: 4}

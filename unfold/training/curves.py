@@ -1,0 +1,120 @@
+"""The curves of a training as one table that interruptions neither cut nor repeat."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from unfold.errors import RunError
+
+STEP = "step"
+
+
+class Curves(Logger):
+    """`metrics.csv`: one row for each step at which something was measured.
+
+    What is measured at one step stands in one row, whenever it came; so the newest row waits until
+    a later one begins. A column is added when its name is first measured.
+
+    Args:
+        path: of the file; what it holds is kept.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._columns, self._rows = _read(path)
+        self._written = len(self._rows)
+        self._anew = False
+
+    @property
+    def name(self) -> str:
+        return "curves"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **more: Any) -> None:
+        """Nothing: the run directory holds the configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Put values into the row of a step."""
+        assert step is not None
+        new = [name for name in metrics if name not in self._columns]
+        self._columns += new
+        # A column is new a few times in a training, and only the newest row is ever touched again.
+        self._anew |= bool(new) or (step in self._rows and self._written == len(self._rows))
+        row = self._rows.setdefault(step, {STEP: str(step)})
+        row |= {name: str(value) for name, value in metrics.items()}
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Forget the rows of `step` and after, which are made again.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        kept = {at: row for at, row in self._rows.items() if at < step}
+        self._anew |= len(kept) < len(self._rows)
+        self._rows = kept
+        self.flush()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that are complete."""
+        if len(self._rows) > self._written + 1:
+            self._write(len(self._rows) - 1)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write all rows."""
+        self.flush()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Write all rows.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        if self._anew or len(self._rows) > self._written:
+            self._write(len(self._rows))
+
+    def _write(self, until: int) -> None:
+        first = 0 if self._anew else self._written
+        target = self.path.with_name(f".{self.path.name}.tmp") if self._anew else self.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("w" if self._anew else "a", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+                if self._anew:
+                    writer.writeheader()
+                writer.writerows(list(self._rows.values())[first:until])
+            if self._anew:
+                target.replace(self.path)
+        except OSError as error:
+            text = f"{self.path} cannot be written: {error.strerror}. Free space."
+            raise RunError(text) from error
+        self._written, self._anew = until, False
+
+
+def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
+    """The columns and rows on disk, without a last row that a kill cut short."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Repeat with rerun=true.") from error
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    columns = list(reader.fieldnames or [STEP])
+    rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
+    return columns, rows

@@ -1,0 +1,124 @@
+"""Training states on disk: where a training that ends at any moment goes on from."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from unfold.training.checkpoint import best_state, write_checkpoint
+from unfold.training.curves import Curves
+from unfold.training.seal import LAST
+from unfold.training.stopping import StopRequest, preempted
+
+BEST = "best.ckpt"
+
+
+class TrainingStates(pl.Callback):
+    """Saves the state of a training every few steps, and the best weights after validations.
+
+    A state is taken just before a batch, when everything of the batch before it, its row of the
+    log and its validation included, is done. What follows is then a function of the state alone:
+    the same bits come out whether the run was interrupted or not.
+
+    Args:
+        folder: where the files go.
+        every: steps of the optimiser between two states.
+        objective: the validation metric that chooses the best weights.
+        mode: `max` or `min`.
+    """
+
+    def __init__(self, folder: Path, every: int, objective: str, mode: str) -> None:
+        self.folder, self.every, self.objective, self.mode = folder, every, objective, mode
+        self.best: float | None = None
+        self._saved_at = -1
+        self._ended = False
+        self._request = StopRequest()
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best weights."""
+        return self.folder / BEST
+
+    def improves(self, score: float) -> bool:
+        """Whether a score is at least as good as the best one saved; one that is NaN never is."""
+        if math.isnan(score):
+            return False
+        if self.best is None:
+            return True
+        return score >= self.best if self.mode == "max" else score <= self.best
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin where the state ends: no row of the log and no batch comes twice."""
+        self._request.listen()
+        self._saved_at = trainer.global_step
+        self._ended = False
+        loop = trainer.fit_loop.epoch_loop
+        if loop.restarting and loop.batch_progress.current.completed == 0:
+            # Lightning takes a state before the first batch of an epoch for one after the last.
+            loop.restarting = False
+        for logger in trainer.loggers:
+            if isinstance(logger, Curves):
+                logger.cut(trainer.global_step)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time to, or where a signal asks the run to end."""
+        stops = self._stops(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # gradients that are half added up are in no state
+        step = trainer.global_step
+        if stops or (step % self.every == 0 and step != self._saved_at):
+            self._save(trainer)
+        if stops:
+            raise preempted(self._request.number or 15, f"after step {step}, which is saved")
+
+    def _stops(self, trainer: pl.Trainer) -> bool:
+        asked = self._request.number is not None
+        if trainer.world_size == 1:
+            return asked
+        return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, Curves):
+                logger.flush()
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        self._saved_at = trainer.global_step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights where they are the best so far."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = float(trainer.callback_metrics[self.objective])
+        if not self.improves(score):
+            return
+        self.best = score
+        if trainer.is_global_zero:
+            reconstructor = pl_module.reconstructor
+            assert isinstance(reconstructor, torch.nn.Module)
+            write_checkpoint(best_state(reconstructor), self.best_path)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the end, so that a run that is interrupted in its evaluation trains no more."""
+        self._ended = True
+        self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Uncount the batch that is fetched but not begun: it is fetched again."""
+        if self._ended:
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counters in (progress["total"], progress["current"]):
+            counters["ready"] = counters["completed"]
+        progress["is_last_batch"] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
