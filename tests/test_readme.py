@@ -36,10 +36,10 @@ def test_the_library_example_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("model", [Unfolded(3), Classical(max_iterations=50)])
 def test_the_three_additions_work_together(tmp_path, monkeypatch, model):
-    landweber = block("class Landweber(", tmp_path, monkeypatch).Landweber
+    descent = block("class SteepestDescent(", tmp_path, monkeypatch).SteepestDescent
     ridge = block("class Ridge(", tmp_path, monkeypatch).Ridge
     law = block("class RandomGain(", tmp_path, monkeypatch).RandomGain(Gaussian(0.0))
     x = torch.rand(2, 1, 8, 8)
     y, operator = law.measure(x, Draws(seed=0, images=range(2)))
-    solution = Reconstructor(landweber(), ridge(), L2(), model).solve(y, operator)
+    solution = Reconstructor(descent(), ridge(), L2(), model).solve(y, operator)
     torch.testing.assert_close(solution.image, x, atol=1e-4, rtol=0)
