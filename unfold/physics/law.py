@@ -56,7 +56,12 @@ class Physics(ABC):
         """
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        return Measured(self.noise.apply(operator.A(x), draws.within("noise")), operator)
+        clean = self.observe(operator.A(x))
+        return Measured(self.noise.apply(clean, draws.within("noise")), operator)
+
+    def observe(self, v: Measurement) -> Measurement:
+        """What a detector sees of v = Ax before the noise: v itself, unless the law says less."""
+        return v
 
     def __call__(self, x: Image) -> Measurement:
         """Measure with the draws of seed 0: a convenience for notebooks."""

@@ -30,8 +30,8 @@ def norm_squared(operator: Operator) -> PerImage:
 
     The process runs until the residual is below 2e-5 θ, so that the bound is within 4e-5 of the
     truth in double precision (ε is the unit of rounding). It starts from the same Gaussian image
-    every time, is run for each sample by itself, and carries no gradient. An operator that holds a
-    complex tensor is taken to act on complex images.
+    every time, is run for each sample by itself, and carries no gradient. The image is
+    complex where the operator says that its images are.
 
     Returns:
         (B,), or (1,) where the operator is the same for every sample.
@@ -44,7 +44,7 @@ def _start(operator: Operator) -> Tensor:
     """The same Gaussian image for every sample, of norm 1."""
     held = [t for t in tensors(operator) if t.is_floating_point() or t.is_complex()]
     kind = torch.get_default_dtype() if not held else held[0].dtype.to_real()
-    if any(t.is_complex() for t in held):
+    if operator.complex_images:
         kind = kind.to_complex()
     numbers = generator("norm_squared").standard_normal((1, *operator.image_shape))
     q = torch.from_numpy(numbers).to(dtype=kind, device=held[0].device if held else "cpu")

@@ -15,21 +15,40 @@ def probe(
 ) -> Tensor:
     """A Gaussian image of the operator or, if `dual`, a measurement."""
     shape = operator.measurement_shape if dual else operator.image_shape
+    dtype = measured(operator, dtype) if dual else dtype
     g = torch.Generator().manual_seed(seed)
     return torch.randn(max(operator.batch, 2), *shape, generator=g, dtype=dtype)
+
+
+def measured(operator: Operator, dtype: torch.dtype) -> torch.dtype:
+    """The kind of the measurement of an image of this kind."""
+    return dtype.to_complex() if operator.complex_measurements else dtype
+
+
+def columns(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """(batch, m): the entries; the two parts of complex ones where the images are of a real kind.
+
+    Where images are real and measurements complex, A is linear over the real numbers alone.
+    """
+    apart = y.is_complex() and not dtype.is_complex
+    return (torch.view_as_real(y) if apart else y).flatten(1)
 
 
 def dense(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
     """(batch, m, n): the matrices of A, from its columns; differentiable in the operator."""
     n = math.prod(operator.image_shape)
     basis = torch.eye(n, dtype=dtype).reshape(n, *operator.image_shape)
-    return torch.stack([single.A(basis).flatten(1).mT for single in _singles(operator)])
+    return torch.stack([columns(single.A(basis), dtype).mT for single in _singles(operator)])
 
 
 def dense_adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
     """(batch, n, m): the matrices of A*."""
-    m = math.prod(operator.measurement_shape)
-    basis = torch.eye(m, dtype=dtype).reshape(m, *operator.measurement_shape)
+    shape = operator.measurement_shape
+    if measured(operator, dtype) == dtype:
+        basis = torch.eye(math.prod(shape), dtype=dtype).reshape(-1, *shape)
+    else:
+        parts = torch.eye(2 * math.prod(shape), dtype=dtype).reshape(-1, *shape, 2)
+        basis = torch.view_as_complex(parts)
     return torch.stack([single.A_adjoint(basis).flatten(1).mT for single in _singles(operator)])
 
 

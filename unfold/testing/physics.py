@@ -134,13 +134,13 @@ def noise(physics: Physics) -> Iterator[Check]:
         quiet = physics.with_noise(NoNoise()).measure(x, draws)
     except (ShapeError, ConfigError):
         return
-    clean = quiet.operator.A(x)
+    clean = physics.observe(quiet.operator.A(x))
     yield holds("PH12", "without noise y = A(x)", torch.equal(quiet.y, clean))
     sigma = 0.1
     found = []
     for seed in range(math.ceil(MEASURED / clean.numel())):
         y, operator = physics.with_noise(Gaussian(sigma)).measure(x, replace(draws, seed=seed))
-        found.append((y - operator.A(x)).flatten())
+        found.append((y - physics.observe(operator.A(x))).flatten())
     sample = torch.cat(found) / sigma
     n = sample.numel()
     parts = 2 if sample.is_complex() else 1

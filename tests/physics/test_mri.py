@@ -1,0 +1,183 @@
+"""Magnetic resonance: numpy's transform is the reference; masks, coil maps, words."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests import laws_physics as laws
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.coils import Coils
+from unfold.physics.fourier import Fourier, RealFourier
+from unfold.physics.mri import MRI, MultiCoilMRI
+from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.real_images import RealImages
+from unfold.physics.sampling import EquispacedColumns, RandomColumns, VariableDensityColumns
+from unfold.random import Draws
+
+DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
+COLUMNS = [RandomColumns, EquispacedColumns, VariableDensityColumns]
+every_mask = pytest.mark.parametrize("columns", COLUMNS)
+
+
+def weights(*shape: int) -> torch.Tensor:
+    m = torch.rand(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return torch.where(m < 0.3, 0, m)
+
+
+OPERATORS = {
+    "fourier": (Fourier(weights(3, 1, 1, 8), (2, 5, 8)), torch.complex128),
+    "fourier, whole mask": (Fourier(weights(1, 1, 6, 5), (1, 6, 5)), torch.complex128),
+    "real fourier": (RealFourier(weights(3, 1, 1, 8), (2, 5, 8)), torch.float64),
+    "real fourier, odd": (RealFourier(weights(1, 1, 6, 5), (1, 6, 5)), torch.float64),
+    "coils": (
+        MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=2).complex_operator(
+            DRAWS, (1, 5, 6)
+        ),
+        torch.complex128,
+    ),
+    "real coils": (
+        MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3).sample(DRAWS, (2, 4, 6)),
+        torch.float64,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_law(name: str):
+    operator, dtype = OPERATORS[name]
+    for law in (
+        laws.assert_adjoint,
+        laws.assert_dense_adjoint,
+        laws.assert_autograd_adjoint,
+        laws.assert_linear,
+        laws.assert_norm,
+        laws.assert_normal,
+        laws.assert_penrose,
+        laws.assert_pseudo_inverse,
+        laws.assert_scales_gamma,
+        laws.assert_batch_invariant,
+        laws.assert_keeps_kind,
+        laws.assert_copies,
+    ):
+        law(operator, dtype=dtype)
+    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+    laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+
+
+@every_mask
+def test_one_coil_is_numpys_transform(columns: type):
+    x = DRAWS.uniform("images", (2, 6, 9))
+    operator = MRI(NoNoise(), columns(2.0, 0.2)).sample(DRAWS, (2, 6, 9))
+    mask = operator.mask.numpy()
+    want = np.fft.fft2(x.numpy(), norm="ortho") * mask
+    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
+    back = np.fft.ifft2(want * mask, norm="ortho").real
+    assert laws.gap(operator.A_adjoint(operator.A(x)), torch.from_numpy(back)) < 1e-14
+
+
+def test_several_coils_are_numpys_transforms():
+    physics = MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3)
+    operator = physics.sample(DRAWS, (1, 6, 9))
+    inner = operator.operator
+    x = DRAWS.uniform("images", (1, 6, 9))
+    y = operator.A(x)
+    assert y.shape == (3, 1, 3, 6, 9) and physics.image_shape(y.shape[1:]) == (1, 6, 9)
+    for i in range(3):
+        for j in range(3):
+            seen = inner.maps[i, j].numpy() * x[i, 0].numpy()
+            want = inner.mask[i, 0].numpy() * np.fft.fft2(seen, norm="ortho")
+            assert np.abs(y[i, 0, j].numpy() - want).max() < 1e-13
+    assert isinstance(physics.complex_operator(DRAWS, (1, 6, 9)), Coils)
+
+
+def test_the_sensitivities_are_normalised_smooth_and_differ():
+    maps = (
+        MultiCoilMRI(NoNoise(), RandomColumns(), coils=5).complex_operator(DRAWS, (1, 48, 40)).maps
+    )
+    assert laws.gap(maps.abs().square().sum(1), torch.ones(3, 48, 40).double()) < 1e-12
+    assert float(maps.diff(dim=-1).abs().max()) < 0.15
+    assert float((maps[0] - maps[1]).abs().max()) > 0.1
+    assert float((maps[0, 0].abs() - maps[0, 1].abs()).abs().max()) > 0.1
+
+
+def test_everything_acquired_is_unitary():
+    operator = MRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
+    x = DRAWS.uniform("images", (1, 5, 7))
+    assert operator.batch == 1
+    assert laws.gap(operator.A_adjoint(operator.A(x)), x) < 1e-14
+    sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
+    assert isinstance(sense, RealImages)
+    assert laws.gap(sense.A_adjoint(sense.A(x)), x) < 1e-14
+
+
+@every_mask
+@pytest.mark.parametrize("acceleration", [1.0, 2.0, 4.0, 8.0])
+def test_the_count_and_the_centre_of_the_columns(columns: type, acceleration: float):
+    width, centre = 96, 0.08
+    mask = columns(acceleration, centre).draw(DRAWS, width)[:, 0, 0]
+    assert torch.equal(mask.sum(1), torch.full_like(mask[:, 0], round(width / acceleration)))
+    inner = round(centre * width)
+    nearest = np.argsort(np.abs(np.fft.fftfreq(width)), kind="stable")[:inner]
+    assert bool((mask[:, nearest] == 1).all())
+    assert bool(((mask == 0) | (mask == 1)).all())
+
+
+def test_equispaced_columns_are_evenly_spaced():
+    mask = EquispacedColumns(4.0, 0.02).draw(DRAWS, 200)[:, 0, 0]
+    for row in mask.numpy():
+        gaps = np.diff(np.flatnonzero(np.fft.fftshift(row)))
+        assert sorted(gaps)[5] >= 4 and max(gaps) <= 8
+
+
+def test_dense_columns_lie_near_the_centre():
+    far = np.abs(np.fft.fftfreq(200)) > 0.25
+    many = Draws(seed=0, images=range(40))
+    outer = [
+        float(columns.draw(many, 200)[:, 0, 0][:, far].mean())
+        for columns in (VariableDensityColumns(4.0, 0.04, 4.0), RandomColumns(4.0, 0.04))
+    ]
+    assert outer[0] < 0.5 * outer[1]
+    assert abs(outer[1] - (50 - 8) / 192) < 0.03
+
+
+def test_an_acceleration_may_be_drawn():
+    mask = RandomColumns((2.0, 8.0)).draw(Draws(seed=0, images=range(50)), 200)
+    counts = mask.sum((1, 2, 3))
+    assert 25 <= float(counts.min()) < 35 and 70 < float(counts.max()) <= 100
+
+
+def test_the_noise_is_complex():
+    physics = MRI(Gaussian(0.1), RandomColumns(1.0))
+    x = torch.zeros(3, 1, 200, 200, dtype=torch.float64)
+    y = physics.measure(x, DRAWS).y
+    assert abs(float(y.real.var()) - 0.005) < 2e-4 and abs(float(y.imag.var()) - 0.005) < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: RandomColumns(0), ConfigError, r"RandomColumns.acceleration = 0: must be at le"),
+        (lambda: RandomColumns(4.0, 0.5), ConfigError, r"centre = 0.5: must be in \(0, 0.25\]"),
+        (lambda: RandomColumns(4.0, 0.0), ConfigError, r"RandomColumns.centre = 0.0"),
+        (lambda: VariableDensityColumns(power=-1.0), ConfigError, r"power = -1.0: must be zero or"),
+        (lambda: MultiCoilMRI(NoNoise(), RandomColumns(), 0), ConfigError, r"coils = 0: must be"),
+        (
+            lambda: MultiCoilMRI(NoNoise(), RandomColumns(), 2, 0.0),
+            ConfigError,
+            r"MultiCoilMRI.width = 0.0: must be positive",
+        ),
+        (
+            lambda: Fourier(torch.ones(1, 1, 1, 7), (1, 8, 8)),
+            ShapeError,
+            r"Fourier.mask must be real, \(batch or 1, 1, 8 or 1, 8 or 1\), got \(1, 1, 1, 7\)",
+        ),
+        (
+            lambda: Coils(torch.ones(1, 1, 1, 8), torch.ones(1, 2, 8, 7) + 0j, (1, 8, 8)),
+            ShapeError,
+            r"Coils.maps must be complex, \(batch or 1, coils, 8, 8\), got \(1, 2, 8, 7\)",
+        ),
+    ],
+)
+def test_bad_input_says_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

@@ -1,0 +1,54 @@
+"""Several receiver coils, each of which sees the image through its own sensitivity."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.fourier import back, check_mask, transform
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Coils(Operator):
+    """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
+
+    Args:
+        mask: m, real, (B or 1, 1, H or 1, W or 1); 1 where a frequency is sampled.
+        maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
+        shape: of one image, (C, H, W); one measurement is (C, J, H, W).
+
+    Raises:
+        ShapeError: the mask or the maps do not fit the image.
+
+    Source: Pruessmann, Weiger, Scheidegger and Boesiger, SENSE: sensitivity encoding for fast MRI,
+    Magnetic Resonance in Medicine 42 (1999), for the model; its solves are by conjugate gradients.
+    """
+
+    mask: Tensor
+    maps: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_mask("Coils", self.mask, self.shape)
+        size = tuple(self.shape[-2:])
+        if self.maps.ndim != 4 or tuple(self.maps.shape[2:]) != size or not self.maps.is_complex():
+            raise ShapeError(
+                f"Coils.maps must be complex, (batch or 1, coils, {size[0]}, {size[1]}), got "
+                f"{tuple(self.maps.shape)} of {self.maps.dtype}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.maps.shape[1], *self.shape[1:]
+
+    def forward(self, x: Image) -> Measurement:
+        return self.mask[:, None] * transform(self.maps[:, None] * x[:, :, None])
+
+    def adjoint(self, y: Measurement) -> Image:
+        return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)

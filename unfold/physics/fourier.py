@@ -1,0 +1,139 @@
+"""Samples of the Fourier transform of an image: Cartesian magnetic resonance with one coil."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Fourier(Operator):
+    """Ax = m · Fx of complex images, F the orthonormal transform; frequency 0 is at index (0, 0).
+
+    Args:
+        mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
+            sampled.
+        shape: of one image, (C, H, W).
+
+    Raises:
+        ShapeError: the mask does not fit the image.
+    """
+
+    mask: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_mask(type(self).__name__, self.mask, self.shape)
+
+    @property
+    def complex_images(self) -> bool:
+        return True
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape
+
+    def forward(self, x: Image) -> Measurement:
+        return self.mask * transform(x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return back(self.mask * y)
+
+    def normal(self, x: Image) -> Image:
+        """F⁻¹(m² · Fx)."""
+        return back(self.mask**2 * transform(x))
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """F⁻¹(Fb / (1 + γm²))."""
+        return back(transform(b) / (1 + gamma * self.mask**2))
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest m² of each sample."""
+        return self.mask.detach().square().flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(y / m) over the frequencies with m ≠ 0."""
+        seen = self.mask != 0
+        return back(torch.where(seen, y / torch.where(seen, self.mask, 1), 0))
+
+
+@dataclass(frozen=True, eq=False)
+class RealFourier(Fourier):
+    """Ax = m · Fx of real images: A*y = Re F⁻¹(m · y), and A*A = F⁻¹ s F.
+
+    The frequencies k and −k of a real image are conjugate: s(k) = (m²(k) + m²(−k)) / 2.
+    """
+
+    @property
+    def complex_images(self) -> bool:
+        return False
+
+    @property
+    def complex_measurements(self) -> bool:
+        return True
+
+    def adjoint(self, y: Measurement) -> Image:
+        return super().adjoint(y).real
+
+    def normal(self, x: Image) -> Image:
+        """F⁻¹(s · Fx)."""
+        return back(self.power * transform(x)).real
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """F⁻¹(Fb / (1 + γs))."""
+        return back(transform(b) / (1 + gamma * self.power)).real
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest s of each sample."""
+        return self.power.detach().flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(F A*y / s) over the frequencies with s ≠ 0."""
+        s = self.power
+        inverse = torch.where(s != 0, 1 / torch.where(s != 0, s, 1), 0)
+        return back(inverse * transform(self.adjoint(y))).real
+
+    @property
+    def power(self) -> Tensor:
+        """The spectrum s of A*A, of the shape of the mask."""
+        squared = self.mask**2
+        mirrored = squared.flip((-2, -1)).roll((1, 1), (-2, -1))
+        return (squared + mirrored) / 2
+
+
+def check_mask(owner: str, mask: Tensor, shape: Shape) -> None:
+    """Refuse a mask that is not (B or 1, 1, H or 1, W or 1) and real.
+
+    Raises:
+        ShapeError: with the shapes.
+    """
+    height, width = shape[-2:]
+    fits = mask.ndim == 4 and mask.shape[1] == 1 and not mask.is_complex()
+    if not fits or mask.shape[2] not in (1, height) or mask.shape[3] not in (1, width):
+        raise ShapeError(
+            f"{owner}.mask must be real, (batch or 1, 1, {height} or 1, {width} or 1), got "
+            f"{tuple(mask.shape)} of {mask.dtype}."
+        )
+
+
+def transform(x: Tensor) -> Tensor:
+    """Fx, orthonormal, over the last two dimensions."""
+    spectrum: Tensor = torch.fft.fft2(x, norm="ortho")
+    return spectrum
+
+
+def back(spectrum: Tensor) -> Tensor:
+    """F⁻¹ of a spectrum."""
+    x: Tensor = torch.fft.ifft2(spectrum, norm="ortho")
+    return x

@@ -1,0 +1,42 @@
+"""Real images through an operator of complex ones."""
+
+from dataclasses import dataclass
+
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class RealImages(Operator):
+    """Ax = Bx for real x, so that A*y = Re B*y.
+
+    A is linear over the real numbers alone, ⟨u, v⟩ = Re Σ ū v being the inner product of complex
+    measurements. Its norm is at most that of B, and is found for real images.
+
+    Args:
+        operator: B, which acts on complex images.
+    """
+
+    operator: Operator
+
+    @property
+    def complex_images(self) -> bool:
+        return False
+
+    @property
+    def complex_measurements(self) -> bool:
+        return True
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.operator.image_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operator.measurement_shape
+
+    def forward(self, x: Image) -> Measurement:
+        return self.operator.forward(x.to(x.dtype.to_complex()))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.operator.adjoint(y).real
