@@ -61,6 +61,18 @@ class Lock:
             self._file = None
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on this file."""
+    if not path.exists():
+        return False
+    with path.open("r", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def _holder(file: IO[str]) -> str:
     file.seek(0)
     try:

@@ -1,0 +1,118 @@
+"""The commands about runs: list, show, diff, table, and reproduce."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tests.runs.made import make_run
+from unfold.cli.main import dispatch
+from unfold.cli.report import guarded
+from unfold.cli.reproduce import repeated_words, verdict
+from unfold.runs.reference import read_reference
+from unfold.training.checkpoint import read_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    make_run(runs, "pgd/g1", scores={"best validation/psnr": 30.0, "test/psnr": 29.0})
+    make_run(runs, "pgd/g2", seed=1, scores={"test/psnr": 31.0})
+    return runs
+
+
+def test_runs_are_listed_shown_and_compared(two, capsys):
+    assert dispatch(["list"]) == 0
+    assert "pgd/g1 │ finished │     30, 29" in capsys.readouterr().out
+    assert dispatch(["show", "pgd/g1"]) == 0
+    out = capsys.readouterr().out
+    assert "algo        pgd" in out and "commit abc" in out and "one, 2 threads" in out
+    assert dispatch(["diff", "g1", "g2"]) == 0
+    out = capsys.readouterr().out
+    assert "code: the same" in out and "environment: the same" in out
+    assert "seed" in out and "29.0" in out and "31.0" in out
+
+
+def test_the_table_has_its_formats(two, capsys):
+    assert dispatch(["table", "pgd*", "--rows", "algo", "--cols=physics", "--format=csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("pgd,motion_blur,30.0,12.7")
+    assert dispatch(["table"]) == 0
+    assert "30.00 ± 12.71 (2)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "a", "b"], "takes one pattern, got a b"),
+        (["list", "seed=1"], "seed=1: unfold list takes only runs_dir=DIR"),
+        (["show"], "needs one run, unfold show RUN, got nothing"),
+        (["show", "pgd/g3"], "no such run, did you mean 'pgd/g"),
+        (["diff", "g1"], "needs two runs, unfold diff A B, got g1"),
+        (["table", "--row", "algo"], "has no such flag, did you mean 'rows'?"),
+        (["table", "--rows"], "--rows: give it a value"),
+        (["table", "--format", "html"], "Allowed: csv, latex, markdown, terminal"),
+    ],
+)
+def test_mistakes_are_explained(two, capsys, words, message):
+    assert guarded(dispatch, words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_only_finished_runs_are_reproduced(two, capsys):
+    make_run(two, "pgd/g4", state="running")
+    assert guarded(dispatch, ["reproduce", "g4"]) == 2
+    assert "is killed: only a finished run is repeated" in capsys.readouterr().err
+
+
+def test_a_run_brings_its_words_but_not_its_trust(two):
+    path = make_run(two, "pgd/g5", init_from="g1", runs_dir=str(two))
+    words = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
+    (path / "overrides.yaml").write_text(yaml.safe_dump(words))
+    start = f"init_from={two.resolve() / 'pgd/g1'}"
+    assert repeated_words(read_reference("g5", two)) == ["seed=3", start]
+
+
+def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsys):
+    small = """
+    evaluation=none data.crop=16 data.batch_size=4 prior.weights=null prior.denoiser.depth=2
+    prior.denoiser.width=8 model.iterations=2 trainer.max_steps=3 trainer.threads=1
+    trainer.progress=false trainer.log_every=1
+    """
+    program = [sys.executable, "-c", "from unfold.cli.main import main; main()"]
+
+    def unfold(*words):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(
+            [*program, *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            check=False,
+        )
+
+    made = unfold("train", *small.split(), f"runs_dir={tmp_path}")
+    assert made.returncode == 0, made.stderr
+    (path,) = [status.parent for status in tmp_path.glob("*/*/status.json")]
+    again = unfold("reproduce", str(path))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "have the same bytes" in again.stdout
+    changed = tmp_path / "changed"
+    shutil.copytree(path, changed)
+    weights = read_weights(path)
+    name = next(iter(weights))
+    weights[name] = torch.nextafter(weights[name], torch.tensor(9.0))
+    save_file(weights, changed / "weights.safetensors")
+    assert verdict(path, changed) == 1
+    out = capsys.readouterr().out
+    assert "not reproduced to the bit: weights.safetensors differ" in out
+    assert "configuration: the same" in out

@@ -1,0 +1,26 @@
+"""Finished runs that nothing was computed for."""
+
+from unfold.runs import files, status
+
+
+def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0, **config):
+    """A run directory with what a run writes."""
+    path = root / name
+    now = status.start()
+    status.write(path, now.now(state))
+    files.write_yaml(path / "config.yaml", {"seed": seed, "objective": "validation/psnr", **config})
+    files.write_yaml(path / "overrides.yaml", [f"seed={seed}"])
+    origin = {
+        "version": "0.1",
+        "git": {"commit": "abc", "diff": ""},
+        "sources": {"models/deq.py": "1"},
+        "packages": {"torch": "2"},
+        "machine": {"python": "3.11", "threads": 2, "cpu": "one", "gpus": []},
+        "choices": choices or {"algo": "pgd", "physics": "motion_blur"},
+        "seed": seed,
+        "data": "images",
+    }
+    files.write_json(path / "provenance.json", origin)
+    if scores is not None:
+        files.write_json(path / "results.json", scores)
+    return path

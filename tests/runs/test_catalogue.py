@@ -1,0 +1,70 @@
+"""What there is of runs, and what two of them have apart."""
+
+import pytest
+
+from tests.runs.made import make_run
+from unfold.errors import ConfigError
+from unfold.runs import files
+from unfold.runs.catalogue import catalogue, flat
+from unfold.runs.comparison import compare
+from unfold.runs.lock import Lock, is_held
+
+
+def test_a_run_without_a_process_was_killed(tmp_path):
+    path = make_run(tmp_path, "pgd/1", state="running")
+    assert [entry.state for entry in catalogue(tmp_path)] == ["killed"]
+    lock = Lock(path / ".lock")
+    lock.acquire()
+    assert is_held(path / ".lock")
+    assert [entry.state for entry in catalogue(tmp_path)] == ["running"]
+    lock.release()
+    assert not is_held(path / ".lock")
+
+
+def test_a_run_that_ended_before_it_wrote_anything_is_listed(tmp_path):
+    path = make_run(tmp_path, "pgd/1", state="failed")
+    for name in ("config.yaml", "provenance.json", "overrides.yaml"):
+        (path / name).unlink()
+    (entry,) = catalogue(tmp_path)
+    assert (entry.state, entry.config, entry.scores) == ("failed", {}, {})
+
+
+def test_patterns_choose_runs(tmp_path):
+    for name in ("pgd-blur/1", "pgd-mri/2", "admm-blur/3"):
+        make_run(tmp_path, name)
+    names = [{e.name for e in catalogue(tmp_path, p)} for p in ("pgd-*", "*/3", "*blur*", "no")]
+    assert names == [
+        {"pgd-blur/1", "pgd-mri/2"},
+        {"admm-blur/3"},
+        {"pgd-blur/1", "admm-blur/3"},
+        set(),
+    ]
+
+
+def test_a_score_is_found_by_its_end(tmp_path):
+    make_run(tmp_path, "pgd/1", scores={"test/psnr": 30.0, "test/tv psnr": 28.0, "best x": 1.0})
+    (entry,) = catalogue(tmp_path)
+    assert (entry.score("psnr"), entry.score("tv psnr"), entry.score("x")) == (30.0, 28.0, 1.0)
+    make_run(tmp_path, "pgd/2", scores={"a psnr": 30.0, "b psnr": 28.0})
+    with pytest.raises(ConfigError, match=r"psnr: fits a psnr, b psnr"):
+        catalogue(tmp_path, "*/2")[0].score("psnr")
+
+
+def test_keys_are_flattened_in_full():
+    config = {"a": {"b": [1, {"c": 2}], "d": {}}, "e": None}
+    assert flat(config) == {"a.b[0]": 1, "a.b[1].c": 2, "a.d": {}, "e": None}
+
+
+def test_differences_are_in_their_section(tmp_path):
+    one = make_run(tmp_path, "pgd/1", scores={"test/psnr": 30.0}, optimizer={"lr": 0.1})
+    other = make_run(tmp_path, "pgd/2", scores={"test/psnr": 31.0}, optimizer={"lr": 0.2, "eps": 1})
+    origin = files.read_json(other / "provenance.json")
+    origin["sources"] = {"models/deq.py": "2", "new.py": "3"}
+    origin["machine"]["threads"] = 1
+    files.write_json(other / "provenance.json", origin)
+    found = compare(one, other)
+    assert found["configuration"] == [("optimizer.eps", "-", "1"), ("optimizer.lr", "0.1", "0.2")]
+    assert found["code"] == [("models/deq.py", "1", "2"), ("new.py", "-", "3")]
+    assert found["environment"] == [("threads", "2", "1")]
+    assert found["results"] == [("test/psnr", "30.0", "31.0")]
+    assert not any(compare(one, one).values())

@@ -1,0 +1,59 @@
+"""`unfold show RUN`: what a run is, where it comes from, and what it came to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unfold.cli.report import say, scores_table, short
+from unfold.cli.run_words import expect, run_words
+from unfold.runs import files
+from unfold.runs.catalogue import read_entry
+from unfold.runs.reference import read_reference
+
+
+def show_run(words: Sequence[str]) -> int:
+    """Show one run.
+
+    Raises:
+        ConfigError: there is no such run.
+        RunError: a file of it is damaged.
+    """
+    typed = run_words("show", words)
+    typed.only_runs_dir("show")
+    expect("show", typed.names, "one run, unfold show RUN", 1)
+    reference = read_reference(typed.names[0], typed.runs_dir)
+    entry = read_entry(reference.path, reference.path.name)
+    origin = files.read_json(reference.path / "provenance.json")
+    state = reference.status
+    lines = {
+        "run": short(reference.path),
+        "state": entry.state + (f": {state.reason}" if state.reason else ""),
+        "started": state.started,
+        "updated": f"{state.updated}, continued {state.resumed} times",
+        "words": " ".join(reference.overrides) or "none: the configuration as it stands",
+        **{name: choice for name, choice in reference.choices.items() if _is_told(name, choice)},
+        **_origin(origin),
+        "files": " ".join(sorted(path.name for path in reference.path.iterdir())),
+    }
+    for name, text in lines.items():
+        say(f"{name:<11} {text}")
+    scores_table(entry.scores)
+    return 0
+
+
+def _is_told(group: str, choice: str) -> bool:
+    """Whether an option is worth a line: those inside the evaluation are many and rarely chosen."""
+    return choice != "None" and "@" not in group
+
+
+def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
+    git, machine = origin["git"] or {}, origin["machine"]
+    dirty = " with changes" if git.get("diff") else ""
+    packages = [f"{name} {version}" for name, version in origin["packages"].items()]
+    return {
+        "seed": str(origin["seed"]),
+        "images": str(origin["data"]),
+        "code": f"unfold {origin['version']}, commit {git.get('commit', 'unknown')}{dirty}",
+        "packages": ", ".join(packages),
+        "machine": f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}",
+        "gpus": ", ".join(machine["gpus"]) or "none",
+    }

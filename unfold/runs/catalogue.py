@@ -1,0 +1,120 @@
+"""The runs of a folder, as far as they came: what they are, how they ended, what they measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from unfold.errors import ConfigError, RunError, listing, nearest
+from unfold.runs import files, status
+from unfold.runs.lock import is_held
+from unfold.runs.reference import find_runs
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run.
+
+    Args:
+        path: its directory.
+        name: its path inside the folder of all runs.
+        state: finished, running, failed, preempted, or killed where its process is gone.
+        updated: when it last said so, in UTC.
+        config: its configuration; empty where it ended before it wrote one.
+        choices: the option of each group.
+        scores: what it measured; empty until it is finished.
+    """
+
+    path: Path
+    name: str
+    state: str
+    updated: str
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    scores: Mapping[str, float]
+
+    def get(self, key: str) -> str | None:
+        """The option of a group, or the value of a key of the configuration; None without it."""
+        if key in self.choices:
+            return self.choices[key]
+        values = flat(self.config)
+        return str(values[key]) if key in values else None
+
+    def score(self, name: str) -> float | None:
+        """A score by its name, or by the end of it; that of the test before any other.
+
+        Raises:
+            ConfigError: the end fits several scores, or none of those that the run has.
+        """
+        if not self.scores:
+            return None
+        for exact in (name, f"test/{name}"):
+            if exact in self.scores:
+                return self.scores[exact]
+        found = [known for known in self.scores if known.endswith(name)]
+        if len(found) == 1:
+            return self.scores[found[0]]
+        near = nearest(name, self.scores)
+        why = f"fits {listing(found)}." if found else f"is not measured{near}"
+        raise ConfigError(f"--value {name}: {why} Scores: {listing(self.scores)}.")
+
+
+def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
+    """The runs under a folder whose name fits a pattern of the shell, the newest first.
+
+    Args:
+        root: the folder of all runs.
+        pattern: of the name, `pgd-*`, or of the whole path, `pgd-*/m1*`.
+    """
+    named = [(path, str(path.relative_to(root))) for path in find_runs(root)]
+    return [
+        read_entry(path, name)
+        for path, name in named
+        if fnmatch(name, pattern) or fnmatch(path.parent.name, pattern)
+    ]
+
+
+def read_entry(path: Path, name: str) -> Entry:
+    """Read a run as far as it came.
+
+    Raises:
+        RunError: a file of it is damaged.
+    """
+    state = status.read(path)
+    if state is None:
+        raise RunError(f"{path} is no run directory: it has no status.json.")
+    gone = state.state == "running" and not is_held(path / ".lock")
+    config = files.read_yaml(path / "config.yaml") if (path / "config.yaml").exists() else {}
+    origin = _optional(path / "provenance.json")
+    finished = state.state == "finished"
+    return Entry(
+        path=path,
+        name=name,
+        state="killed" if gone else state.state,
+        updated=state.updated,
+        config=config,
+        choices=origin.get("choices", {}),
+        scores=_optional(path / "results.json") if finished else {},
+    )
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return files.read_json(path) if path.exists() else {}
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Every scalar of a nested configuration, by its full key."""
+    return dict(_items(value, path))
+
+
+def _items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    inner: Sequence[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        inner = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    if not inner:
+        yield path, value
+    for key, item in inner:
+        yield from _items(item, key)
