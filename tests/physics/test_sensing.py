@@ -1,0 +1,195 @@
+"""Compressed sensing and colour: scipy's transforms and plain matrices are the references."""
+
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.linalg
+import torch
+
+from tests import laws_physics as laws
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.bases import Cosine, Walsh
+from unfold.physics.block_compressed_sensing import BlockCompressedSensing
+from unfold.physics.blocks import Blocks
+from unfold.physics.coefficients import Coefficients
+from unfold.physics.colour import Colorization, WeightedChannels
+from unfold.physics.compressed_sensing import CompressedSensing, SinglePixel
+from unfold.physics.mosaic import PATTERNS, Demosaicing, Mosaic
+from unfold.physics.noise import NoNoise
+from unfold.random import Draws
+
+DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
+QUIET = NoNoise()
+PLACES = torch.zeros(1, 2, dtype=torch.long)
+OPERATORS = {
+    "blocks": BlockCompressedSensing(QUIET, 3, 0.4).sample(DRAWS, (2, 6, 9)),
+    "cosine": CompressedSensing(QUIET, 0.3).sample(DRAWS, (2, 5, 7)),
+    "walsh": SinglePixel(QUIET, 0.4).sample(DRAWS, (1, 8, 8)),
+    "mosaic": Mosaic("GRBG", (3, 5, 6)),
+    "grey": Colorization(QUIET).sample(DRAWS, (3, 4, 5)),
+    "weights per sample": WeightedChannels(DRAWS.uniform("w", (2, 1, 1)), (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_law(name: str, dtype: torch.dtype):
+    operator = OPERATORS[name]
+    for law in (
+        laws.assert_adjoint,
+        laws.assert_dense_adjoint,
+        laws.assert_autograd_adjoint,
+        laws.assert_linear,
+        laws.assert_norm,
+        laws.assert_normal,
+        laws.assert_penrose,
+        laws.assert_pseudo_inverse,
+        laws.assert_scales_gamma,
+        laws.assert_batch_invariant,
+        laws.assert_keeps_kind,
+        laws.assert_copies,
+    ):
+        law(operator, dtype=dtype)
+    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+    laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", [n for n in OPERATORS if n not in ("grey", "weights per sample")])
+def test_the_rows_are_orthonormal(name: str):
+    matrix = laws.dense(OPERATORS[name])
+    eye = torch.eye(matrix.shape[1], dtype=torch.float64).expand(len(matrix), -1, -1)
+    assert laws.gap(matrix @ matrix.mT, eye) < 1e-12
+
+
+def test_blocks_are_multiplied_one_by_one():
+    operator = OPERATORS["blocks"]
+    x = DRAWS.uniform("images", (2, 6, 9))
+    y, phi = operator.A(x), operator.matrix[0].numpy()
+    assert y.shape == (3, 2, 4, 2, 3) and phi.shape == (4, 9)
+    for down in range(2):
+        for across in range(3):
+            block = x[1, 1, 3 * down : 3 * down + 3, 3 * across : 3 * across + 3].numpy()
+            want = torch.from_numpy(phi @ block.ravel())
+            assert laws.gap(y[1, 1, :, down, across], want) < 1e-13
+
+
+def test_the_matrix_is_that_of_its_seed():
+    same = BlockCompressedSensing(QUIET, 4, 0.5, 1).matrix
+    assert torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 1).matrix)
+    assert not torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 2).matrix)
+    assert BlockCompressedSensing(QUIET, 33, 0.25).matrix.shape == (1, 272, 1089)
+
+
+def test_the_rows_are_gaussian_in_law():
+    """The first coordinates of orthonormal Gaussian rows: mean 0, variance 1/n, kurtosis near 3."""
+    phi = BlockCompressedSensing(QUIET, 20, 0.5).matrix.numpy() * 20
+    assert abs(phi.mean()) < 0.02 and abs(phi.var() - 1) < 1e-3
+    assert abs((phi**4).mean() - 3) < 0.1
+
+
+def test_a_learned_matrix_has_the_gradient_of_its_own_problem():
+    matrix = OPERATORS["blocks"].matrix.clone().requires_grad_()
+    operator = Blocks(matrix, (1, 3, 3))
+    b = DRAWS.normal("b", (1, 3, 3))
+    (got,) = torch.autograd.grad(operator.solve_normal(b, 2.0).square().sum(), matrix)
+    (want,) = torch.autograd.grad(laws.dense_solve(operator, b, 2.0).square().sum(), matrix)
+    assert laws.gap(got, want) < 1e-8
+
+
+def test_the_cosine_transform_is_scipys():
+    operator = OPERATORS["cosine"]
+    x = DRAWS.uniform("images", (2, 5, 7))
+    spread = operator.signs.numpy() * x.numpy()
+    spectrum = scipy.fft.dctn(spread, axes=(-2, -1), norm="ortho").reshape(3, 2, 35)
+    want = np.take_along_axis(spectrum, operator.kept.numpy()[:, None], 2)
+    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
+    assert len(set(operator.kept[0].tolist())) == 10 == operator.kept.shape[1]
+
+
+def test_walsh_patterns_are_scipys_hadamard_rows_in_the_order_of_sign_changes():
+    q = Walsh().values(16) * 4
+    changes = (np.diff(q, axis=1) != 0).sum(1)
+    assert changes.tolist() == list(range(16))
+    rows = {tuple(row) for row in scipy.linalg.hadamard(16).tolist()}
+    assert {tuple(row) for row in q.astype(int).tolist()} == rows
+    assert Cosine().values(1).tolist() == Walsh().values(1).tolist() == [[1.0]]
+
+
+def test_one_pixel_sees_slow_patterns_first():
+    operator = SinglePixel(QUIET, 0.25).sample(DRAWS, (1, 8, 8))
+    places = operator.kept[0]
+    slowness = places // 8 + places % 8
+    assert len(places) == 16 and int(slowness.max()) == 5
+    flat = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
+    y = operator.A(flat)
+    assert abs(float(y[0, 0, 0]) - 4.0) < 1e-12 and float(y[0, 0, 1:].abs().max()) < 1e-12
+    assert SinglePixel(QUIET, 0.25).image_shape((2, 16)) == (2, 8, 8)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_mosaic_pixel_by_pixel(pattern: str):
+    x = DRAWS.uniform("images", (3, 5, 4))
+    y = Demosaicing(QUIET, pattern).measure(x, DRAWS).y
+    for row in range(5):
+        for column in range(4):
+            channel = "RGB".index(pattern[2 * (row % 2) + column % 2])
+            assert torch.equal(y[:, 0, row, column], x[:, channel, row, column])
+
+
+def test_grey_is_the_weighted_sum():
+    x = DRAWS.uniform("images", (3, 5, 4))
+    y = Colorization(QUIET).measure(x, DRAWS).y
+    want = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
+    assert laws.gap(y, want) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: BlockCompressedSensing(QUIET, 0), ConfigError, r"block = 0: must be a whole"),
+        (lambda: CompressedSensing(QUIET, 0.0), ConfigError, r"Sensing.ratio = 0.0: must be in"),
+        (lambda: SinglePixel(QUIET, 1.5), ConfigError, r"SinglePixel.ratio = 1.5: must be in"),
+        (lambda: Demosaicing(QUIET, "RGB"), ConfigError, r"pattern = 'RGB': must be one of RGGB"),
+        (lambda: Colorization(QUIET, (0.0, 0.0)), ConfigError, r"weights = \[0.0, 0.0\]: must be"),
+        (
+            lambda: BlockCompressedSensing(QUIET, 33).sample(DRAWS, (1, 64, 66)),
+            ShapeError,
+            r"64 x 66 pixels is not made of blocks of 33 x 33; set data.multiple_of=33",
+        ),
+        (
+            lambda: SinglePixel(QUIET).sample(DRAWS, (1, 48, 48)),
+            ShapeError,
+            r"Walsh: a side of 48 pixels is no power of 2",
+        ),
+        (
+            lambda: SinglePixel(QUIET).sample(DRAWS, (1, 16, 32)),
+            ShapeError,
+            r"SinglePixel: an image of 16 x 32 pixels is not square",
+        ),
+        (
+            lambda: Demosaicing(QUIET).sample(DRAWS, (1, 8, 8)),
+            ShapeError,
+            r"an image of 1 channels has no colours; set data.channels=3",
+        ),
+        (
+            lambda: Colorization(QUIET).sample(DRAWS, (1, 8, 8)),
+            ShapeError,
+            r"images of 1 channels and 3 weights; set data.channels=3",
+        ),
+        (
+            lambda: Coefficients(
+                torch.ones(1, 1, 4, 4), torch.zeros(1, 2).long(), Cosine(), (1, 4, 4)
+            ),
+            ShapeError,
+            r"Coefficients.signs must be whole numbers",
+        ),
+        (
+            lambda: Blocks(torch.ones(1, 2, 8), (1, 4, 4)),
+            ShapeError,
+            r"Blocks.matrix must be \(1, m, n²\), got \(1, 2, 8\)",
+        ),
+    ],
+)
+def test_bad_input_says_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

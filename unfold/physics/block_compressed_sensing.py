@@ -1,0 +1,85 @@
+"""Compressed sensing, block by block."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.blocks import Blocks
+from unfold.physics.law import Physics
+from unfold.random import Draws, generator
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class BlockCompressedSensing(Physics):
+    """y_p = Φ x_p with noise for every block p; Φ Gaussian with orthonormalised rows.
+
+    Φ is the same for all blocks and images, and depends on `block`, `ratio` and `seed` alone.
+
+    Args:
+        noise: added to the coefficients.
+        block: n, the side of a block in pixels; it must divide the sides of the images.
+        ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
+        seed: of Φ.
+
+    Raises:
+        ConfigError: the block is not a whole number of at least 1, or the ratio not in (0, 1].
+
+    Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
+    compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
+    """
+
+    block: int = 33
+    ratio: float = 0.25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.block, bool) or int(self.block) != self.block or self.block < 1:
+            raise ConfigError(
+                f"BlockCompressedSensing.block = {self.block}: must be a whole number of at "
+                "least 1, the side of a block in pixels."
+            )
+        check_ratio("BlockCompressedSensing", self.ratio)
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, n · h, n · w)."""
+        channels, _, down, across = measurement_shape
+        return channels, self.block * down, self.block * across
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """Φ, (1, m, n²), in double precision."""
+        n = self.block**2
+        m = max(1, round(self.ratio * n))
+        rows = generator("block compressed sensing", self.seed, n).standard_normal((m, n))
+        q, r = np.linalg.qr(rows.T)
+        # The sign of the triangle makes the answer that of Gram and Schmidt, on any library.
+        return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
+
+    def sample(self, draws: Draws, shape: Shape) -> Blocks:
+        """The same for every image.
+
+        Raises:
+            ShapeError: the block does not divide the image.
+        """
+        return Blocks(self.matrix.to(device=draws.device, dtype=draws.dtype), shape)
+
+
+def check_ratio(owner: str, ratio: float) -> None:
+    """Refuse a ratio that is not in (0, 1].
+
+    Raises:
+        ConfigError: with the ratio.
+    """
+    if not 0 < ratio <= 1:
+        raise ConfigError(
+            f"{owner}.ratio = {ratio}: must be in (0, 1], measurements over pixels of a channel."
+        )

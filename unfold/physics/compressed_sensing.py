@@ -1,0 +1,111 @@
+"""Compressed sensing of whole images by fast structured matrices."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from unfold.errors import ShapeError
+from unfold.physics.bases import Cosine, Walsh, check_power_of_two
+from unfold.physics.block_compressed_sensing import check_ratio
+from unfold.physics.coefficients import Coefficients
+from unfold.physics.law import Physics
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class CompressedSensing(Physics):
+    """y = m of the cosine coefficients of d · x with noise, d a random sign at every pixel.
+
+    Signs and coefficients are drawn for every image and shared by its channels.
+
+    Args:
+        noise: added to the coefficients.
+        ratio: m over the pixels of a channel, in (0, 1]; at least one is measured.
+
+    Raises:
+        ConfigError: the ratio is not in (0, 1].
+
+    Source: Do, Gan, Nguyen and Tran, Fast and efficient compressive sensing using structurally
+    random matrices, IEEE Trans. Signal Processing 60 (2012), equation 2.
+    """
+
+    ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_ratio("CompressedSensing", self.ratio)
+
+    @property
+    def is_fixed(self) -> bool:
+        return False
+
+    def sample(self, draws: Draws, shape: Shape) -> Coefficients:
+        """One set of signs and of coefficients per image."""
+        _, height, width = shape
+        count = max(1, round(self.ratio * height * width))
+
+        def signs(g: np.random.Generator, _: int) -> np.ndarray:
+            return np.asarray(g.integers(0, 2, (1, height, width)) * 2 - 1)
+
+        def kept(g: np.random.Generator, _: int) -> np.ndarray:
+            return np.sort(g.permutation(height * width)[:count])
+
+        own = replace(draws, dtype=torch.int8).each("signs", signs)
+        places = replace(draws, dtype=torch.int64).each("kept", kept)
+        return Coefficients(own, places, Cosine(), shape)
+
+
+@dataclass(frozen=True)
+class SinglePixel(Physics):
+    """y = the m slowest Walsh–Hadamard coefficients of x with noise: one detector, m patterns.
+
+    A pattern of −1 and 1 is shown as two of 0 and 1 whose readings are subtracted; it is scaled so
+    that patterns are orthonormal. The slowest have the least sum of sign changes down and across.
+
+    Args:
+        noise: added to the coefficients.
+        ratio: m over the pixels of a channel, in (0, 1]; at least one is measured. The images are
+            square, of a side that is a power of 2.
+
+    Raises:
+        ConfigError: the ratio is not in (0, 1].
+
+    Source: Duarte et al., Single-pixel imaging via compressive sampling, IEEE Signal Processing
+    Magazine 25 (2008).
+    """
+
+    ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_ratio("SinglePixel", self.ratio)
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, n, n), n the power of 2 with m coefficients."""
+        channels, count = measurement_shape
+        side = 2 ** round(math.log2(count / self.ratio) / 2)
+        return channels, side, side
+
+    def sample(self, draws: Draws, shape: Shape) -> Coefficients:
+        """The same for every image.
+
+        Raises:
+            ShapeError: the image is not square, or its side no power of 2.
+        """
+        _, height, width = shape
+        check_power_of_two(width)
+        if height != width:
+            raise ShapeError(
+                f"SinglePixel: an image of {height} x {width} pixels is not square, and the number "
+                "of coefficients must tell its sides; crop it."
+            )
+        count = max(1, round(self.ratio * height * width))
+        slowness = np.add.outer(np.arange(height), np.arange(width)).ravel()
+        kept = torch.from_numpy(np.sort(np.argsort(slowness, kind="stable")[:count]))[None]
+        signs = torch.ones(1, 1, height, width, dtype=torch.int8, device=draws.device)
+        return Coefficients(signs, kept.to(draws.device), Walsh(), shape)

@@ -1,0 +1,30 @@
+"""Operators with AA* = I, for which everything is in closed form."""
+
+from abc import ABC
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from unfold.physics.operator import Operator
+from unfold.tree import tensors
+from unfold.typing import Image, Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class OrthonormalRows(Operator, ABC):
+    """A map whose measurements are coefficients of the image in part of an orthonormal basis."""
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """b − γ/(1 + γ) A*Ab."""
+        return b - gamma / (1 + gamma) * self.normal(b)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """1."""
+        held = tensors(self)
+        return torch.ones(self.batch, device=held[0].device if held else None)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*y."""
+        return self.adjoint(y)
