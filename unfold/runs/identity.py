@@ -22,7 +22,9 @@ LEFT_OUT = frozenset(
         "schema_version",
         "strict",
         "trainer.checkpoint_every",
+        "trainer.images_every",
         "trainer.log_every",
+        "trainer.log_gradient_norm",
         "trainer.progress",
         "trust",
     }

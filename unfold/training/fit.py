@@ -11,8 +11,11 @@ from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.training.average import AveragedWeights
 from unfold.training.checkpoint import load_checkpoint, save_weights
+from unfold.training.patience import EarlyStopping
 from unfold.training.states import TrainingStates
+from unfold.training.watching import GradientNorm, Pictures
 
 if TYPE_CHECKING:
     from unfold.training.module import Training
@@ -62,8 +65,12 @@ def fit(
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
-    trainer = settings.build(directory, log, _callbacks(settings, log, states, directory))
+    average = AveragedWeights(settings.ema) if settings.ema is not None else None
+    callbacks = _callbacks(settings, log, states, directory)
+    trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
     trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
+    if average is not None:
+        average.keep(training)
     score = _choose_weights(training, data, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
@@ -79,7 +86,7 @@ def _choose_weights(
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
     last = float(trainer.validate(training, data, verbose=False)[0][states.objective])
-    if states.best is None or states.improves(last):
+    if states.best is None or states.improves(last, states.best):
         return last
     load_checkpoint(training.reconstructor, states.best_path)
     return states.best
@@ -104,6 +111,12 @@ def _callbacks(
     settings: "TrainerSettings", log: "Log", states: TrainingStates, directory: Path
 ) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [states]
+    if settings.early_stopping is not None:
+        callbacks.append(EarlyStopping(settings.early_stopping, states))
+    if settings.log_gradient_norm:
+        callbacks.append(GradientNorm(settings.log_every))
+    if settings.images_every is not None:
+        callbacks.append(Pictures(settings.images_every, directory / "images"))
     if settings.progress:
         callbacks.append(Bar(leave=True))
     if log.build(directory) is not None:

@@ -73,6 +73,10 @@ class TrainerSettings:
         validate_every: epochs between validations.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two states that a killed run can go on from.
+        ema: decay of a moving average of the weights, which is validated and kept; null for none.
+        early_stopping: validations without a better objective that end it; null for no end.
+        log_gradient_norm: whether the norm of the gradient is logged, before it is clipped.
+        images_every: epochs between two pictures of a validation image; null for none.
         progress: whether a progress bar is shown.
     """
 
@@ -89,6 +93,10 @@ class TrainerSettings:
     validate_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 50
+    ema: float | None = None
+    early_stopping: int | None = None
+    log_gradient_norm: bool = False
+    images_every: int | None = None
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -102,11 +110,15 @@ class TrainerSettings:
             "validate_every",
             "log_every",
             "checkpoint_every",
+            "early_stopping",
+            "images_every",
         ):
             value = getattr(self, name)
             refuse(name, value, unless=value is None or value >= 1, must="1 or above")
         if self.gradient_clip is not None:
             positive("gradient_clip", self.gradient_clip)
+        inside = self.ema is None or 0 < self.ema < 1
+        refuse("ema", self.ema, unless=inside, must="in (0, 1), or null")
         if steps == -1 and self.max_epochs is None:
             raise ConfigError("max_epochs = null: needed where max_steps=-1, or nothing ends it.")
         if self.devices > 1 and self.strategy == "auto":

@@ -41,13 +41,13 @@ class TrainingStates(pl.Callback):
         """The file of the best weights."""
         return self.folder / BEST
 
-    def improves(self, score: float) -> bool:
-        """Whether a score is at least as good as the best one saved; one that is NaN never is."""
+    def improves(self, score: float, best: float | None) -> bool:
+        """Whether a score is at least as good as another; one that is NaN never is."""
         if math.isnan(score):
             return False
-        if self.best is None:
+        if best is None:
             return True
-        return score >= self.best if self.mode == "max" else score <= self.best
+        return score >= best if self.mode == "max" else score <= best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin where the state ends: no row of the log and no batch comes twice."""
@@ -93,7 +93,7 @@ class TrainingStates(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics[self.objective])
-        if not self.improves(score):
+        if not self.improves(score, self.best):
             return
         self.best = score
         if trainer.is_global_zero:

@@ -1,0 +1,126 @@
+"""One key each: averaged weights, early stopping, the norm of the gradient, pictures."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.training.small import run, run_with_kills, small_training
+from tests.training.test_resume import newest, same
+from unfold.errors import ConfigError
+from unfold.training.checkpoint import read_checkpoint, read_weights
+from unfold.training.settings import TrainerSettings
+
+
+def learned(training):
+    return {
+        n: p.detach().clone()
+        for n, p in training.reconstructor.named_parameters()
+        if p.requires_grad
+    }
+
+
+def watched(iterates, norms=None):
+    """A training that keeps its weights after every step, and the gradients before them."""
+    training = small_training()
+    iterates.append(learned(training))
+    training.on_train_batch_start = lambda batch, i: iterates.append(learned(training))
+    before = training.on_before_optimizer_step
+
+    def on_before_optimizer_step(optimizer):
+        before(optimizer)
+        if norms is not None:
+            grads = [p.grad.flatten() for p in training.parameters() if p.grad is not None]
+            norms.append(float(torch.cat(grads).double().norm()))
+
+    training.on_before_optimizer_step = on_before_optimizer_step
+    return training
+
+
+def test_the_average_is_that_of_the_iterates(tmp_path):
+    """3 steps end within an epoch, so that no earlier weights can be the best."""
+    iterates = []
+    training = watched(iterates)
+    run(tmp_path, steps=3, training=training, ema=0.75)
+    last = {
+        name.removeprefix("reconstructor."): value
+        for name, value in read_checkpoint(newest(tmp_path))["state_dict"].items()
+    }
+    iterates.append({name: last[name] for name in iterates[0]})
+    expected = {name: value.double() for name, value in iterates[0].items()}
+    for weights in iterates[2:]:
+        for name, value in weights.items():
+            expected[name] = 0.75 * expected[name] + 0.25 * value.double()
+    kept = read_weights(tmp_path)
+    for name, value in expected.items():
+        assert torch.allclose(kept[name].double(), value, rtol=1e-5, atol=1e-8), name
+    assert not all(torch.equal(kept[name], last[name]) for name in expected)
+
+
+def test_validation_sees_the_average_and_training_does_not(tmp_path):
+    run(tmp_path / "plain", steps=6)
+    run(tmp_path / "averaged", steps=6, ema=0.999)
+    states = [
+        read_checkpoint(newest(tmp_path / name))["state_dict"] for name in ("plain", "averaged")
+    ]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), "averaging changes no step"
+    rows = [scores(tmp_path / name) for name in ("plain", "averaged")]
+    assert rows[0] != rows[1]
+
+
+def scores(directory):
+    with (directory / "metrics.csv").open() as file:
+        return [float(r["validation/psnr"]) for r in csv.DictReader(file) if r["validation/psnr"]]
+
+
+def test_what_is_added_survives_kills(tmp_path):
+    settings = {"steps": 9, "ema": 0.9, "early_stopping": 5, "log_gradient_norm": True}
+    whole = run(tmp_path / "whole", **settings, checkpoint_every=2)[1]
+    again = run_with_kills(tmp_path / "cut", [3, 5, 8], **settings, checkpoint_every=2)[1]
+    assert whole == again
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_training_that_no_longer_improves_ends_and_stays_ended(tmp_path, monkeypatch):
+    falling = iter([20.0, 21.0, 20.5, 20.9, 19.0, 18.0, 17.0])
+    training = small_training()
+
+    def validation_step(batch, batch_idx):
+        training.log("validation/psnr", torch.tensor(next(falling)), batch_size=1)
+
+    training.validation_step = validation_step
+    result = run(tmp_path, steps=40, training=training, early_stopping=2)[1]
+    assert result == {"best validation/psnr": 21.0, "steps": 16.0}
+    again = run(tmp_path, steps=40, resume_from=newest(tmp_path), early_stopping=2)[1]
+    assert again["steps"] == 16.0
+
+
+def test_the_norm_of_the_gradient_is_logged_before_it_is_clipped(tmp_path):
+    norms = []
+    run(tmp_path, steps=4, training=watched([], norms), log_gradient_norm=True, gradient_clip=1e-6)
+    with (tmp_path / "metrics.csv").open() as file:
+        logged = [float(r["train/gradient_norm"]) for r in csv.DictReader(file) if r["train/loss"]]
+    assert logged == pytest.approx(norms, rel=1e-5)
+
+
+def test_pictures_show_truth_reconstruction_and_difference(tmp_path):
+    run(tmp_path, steps=16, images_every=2)
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert names == ["0000008.png", "0000016.png"]
+    picture = np.asarray(Image.open(tmp_path / "images" / names[0])).astype(float) / 255
+    truth, image, error = np.split(picture, 3, axis=1)
+    inside = 5 * np.abs(image - truth) < 0.95
+    assert np.abs(error - 5 * np.abs(image - truth))[inside].max() < 0.03
+    assert image.std() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"ema": 1.0}, r"ema = 1\.0: must be in \(0, 1\)"), ({"early_stopping": 0}, "must be 1")],
+)
+def test_values_out_of_range_are_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainerSettings(**setting)
