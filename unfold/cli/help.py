@@ -6,14 +6,20 @@ from unfold.config.schema import GROUPS, PRESETS
 
 HEAD = """unfold: unfolded and deep-equilibrium networks for imaging inverse problems
 
-usage: unfold train [KEY=VALUE ...]                        train, then evaluate across operators
-       unfold train -m KEY=VALUE,VALUE ...                 a sweep over all combinations
-       unfold evaluate run=DIR [evaluation=NAME ...]       evaluate a run again
-       unfold reconstruct run=DIR input=IMAGE              simulate a measurement and reconstruct it
-       unfold reconstruct run=DIR measurement=FILE [physics.kernel=FILE] [output=FILE]
+usage: unfold train [KEY=VALUE ...]                   train, then evaluate across operators
+       unfold train -m KEY=VALUE,VALUE ...            a sweep over all combinations
+       unfold evaluate run=RUN [evaluation=NAME ...]  evaluate a run again
+       unfold reconstruct run=RUN input=IMAGE         simulate a measurement and reconstruct it
+       unfold reconstruct run=RUN measurement=FILE [physics.kernel=FILE] [output=FILE]
+       unfold explain [KEY=VALUE ...]                 the update, its names, where it converges
+       unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
-                                                           each gradient's time, memory and error
-       python train.py [KEY=VALUE ...]                     the same as unfold train
+                                                      each gradient's time, memory and error
+       unfold check physics=NAME|all                  every law of a component; also prior, fidelity,
+                                                      algo and model
+       unfold list | show RUN | diff RUN RUN | reproduce RUN
+       unfold table GLOB --rows KEY --cols KEY        runs: what there is, and what it came to
+       python train.py [KEY=VALUE ...]                the same as unfold train
 
 Options of each group, GROUP=OPTION:
 """

@@ -34,6 +34,12 @@ def reconstruct_image(words: Sequence[str]) -> int:
 
     keep_freed_memory()
     parts = build(checked)
+    if measurement is not None and not parts.physics.is_fixed:
+        raise ConfigError(
+            f"measurement = {measurement}: the run's {type(parts.physics).__name__} draws its "
+            "operator anew for every image, so the one that made this measurement must be named: "
+            "physics.kernel=FILE for a blur, or a physics without ranges."
+        )
     set_threads(parts.trainer.threads)
     load_weights(parts.reconstructor, reference.path)
     source = image or measurement
