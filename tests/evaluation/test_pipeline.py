@@ -177,3 +177,22 @@ def test_a_measurement_file_that_is_none_is_named(tmp_path):
     np.save(tmp_path / "z.npy", np.full((4, 4), np.nan))
     with pytest.raises(DataError, match=r"z\.npy: 16 values are not finite"):
         read_measurement(tmp_path / "z.npy", 1)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "shape"),
+    [
+        (torch.rand(1, 4, 5), (4, 5)),
+        (torch.rand(1, 4, 5) * 30, (4, 5)),
+        (torch.rand(3, 4, 5), (4, 5, 3)),
+        (torch.randn(1, 4, 5, dtype=torch.complex64), (4, 5)),
+        (torch.randn(4, 6, 5, dtype=torch.complex64), (6, 5)),
+        (torch.rand(7), (3, 3)),
+        (torch.zeros(2, 3, 4, 5), (11, 11)),
+    ],
+)
+def test_any_measurement_can_be_shown(measurement, shape):
+    from unfold.evaluation.figures import picture
+
+    found = picture(measurement)
+    assert found.shape == shape and found.min() >= 0 and found.max() <= 1

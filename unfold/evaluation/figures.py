@@ -21,10 +21,29 @@ ERROR_SCALE = 0.2
 
 
 def picture(image: Tensor) -> Any:
-    """An image as an array that matplotlib shows: gray (H, W) or colour (H, W, 3), in [0, 1]."""
-    values = image.abs() if image.is_complex() else image
-    array = values.detach().cpu().clamp(0, 1).numpy()
+    """An image as an array that matplotlib shows: gray (H, W) or colour (H, W, 3), in [0, 1].
+
+    What is no real image of 1 or 3 channels, as a measurement may be, is shown as a sheet.
+    """
+    array = image.detach().cpu().numpy()
+    proper = array.ndim == 3 and array.shape[0] in (1, 3) and not np.iscomplexobj(array)
+    if not proper or array.max(initial=0) > 2:  # noise hardly leads there; projections do
+        return _sheet(array)
+    array = array.clip(0, 1)
     return array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+
+
+def _sheet(array: Any) -> Any:
+    """Any numbers as one gray picture: the logarithm of their size, several channels together."""
+    size = np.abs(array)
+    if size.ndim == 2:
+        size = size[None]
+    if size.ndim != 3:
+        side = int(np.ceil(np.sqrt(size.size)))
+        size = np.pad(size.ravel(), (0, side * side - size.size)).reshape(1, side, side)
+    size = np.sqrt((size**2).sum(0))
+    bright = np.log1p(100 * size / (size.max() or 1.0))
+    return bright / np.log1p(100)
 
 
 def psnr_text(image: Tensor, truth: Tensor) -> str:
