@@ -545,3 +545,6 @@ SEEDED: dict[str, Callable[[int], Report]] = {
     "equilibrium": _equilibrium,
 }
 """Sound components whose tensors and probes follow a seed."""
+
+SLOW = frozenset({"network", "equilibrium", "convolution"})
+"""Those that take a good part of a second each."""
