@@ -7,6 +7,7 @@ import torch
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
+from unfold.physics.projector import ParallelProjector
 from unfold.random import generator
 from unfold.tree import batched_norm, per_image
 from unfold.typing import Image
@@ -50,6 +51,22 @@ class Regularised(Start):
         )
         gamma = 1 / (self.weight * squared)
         return gamma * f.operator.solve_normal(f.At_y, gamma)
+
+
+@dataclass(frozen=True)
+class FilteredBackProjection(Start):
+    """x₀ = Δθ A*(q * y), q the ramp filter: for parallel-beam tomography.
+
+    Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3.
+    """
+
+    def image(self, f: DataTerm) -> Image:
+        if not isinstance(f.operator, ParallelProjector):
+            raise ConfigError(
+                f"FilteredBackProjection needs parallel rays, and {type(f.operator).__name__} has "
+                "none; take physics=tomography, or start=regularised."
+            )
+        return f.operator.filtered_back_projection(f.y)
 
 
 @dataclass(frozen=True)

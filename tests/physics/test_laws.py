@@ -23,8 +23,15 @@ from unfold.random import Draws
 
 every_law = pytest.mark.parametrize("name", NAMES)
 SHAPES = [(1, 16, 16), (3, 16, 16), (2, 15, 17)]
-COUNTS = {"poisson"}  # of photons: real and not negative
-ILL_CONDITIONED = {"multicoil_mri", "valid_blur"}  # A⁺ would amplify by 1e4 and more: CGLS warns
+REAL = {"poisson", "poisson_gaussian", "quantisation", "rician", "salt_and_pepper"}
+COUNTS = {"poisson", "poisson_gaussian"}  # of photons, which are not negative
+ILL_CONDITIONED = {
+    "fan_beam_tomography",
+    "limited_angle_tomography",
+    "multicoil_mri",
+    "tomography",
+    "valid_blur",
+}  # A⁺ would amplify by 1e4 and more: CGLS warns
 
 
 def draws(count: int = 3, **changes: object) -> Draws:
@@ -55,7 +62,7 @@ def images(count: int, shape: tuple[int, ...]) -> Tensor:
 def test_its_operators_obey_the_laws(name: str):
     physics = law(name)
     for shape in shapes(physics):
-        operator = physics.sample(draws(), shape)
+        operator = physics.sample(draws(2), shape)
         assert operator.image_shape == shape
         laws.assert_adjoint(operator)
         laws.assert_dense_adjoint(operator)
@@ -66,7 +73,7 @@ def test_its_operators_obey_the_laws(name: str):
             laws.assert_keeps_kind(operator, dtype=torch.float64)
             laws.assert_pseudo_inverse(operator)
             laws.assert_batch_invariant(operator)
-        single = physics.sample(draws(dtype=torch.float32), shape)
+        single = physics.sample(draws(2, dtype=torch.float32), shape)
         laws.assert_adjoint(single, dtype=torch.float32, tol=1e-5)
 
 
@@ -110,8 +117,9 @@ def test_every_noise_goes_with_every_law(name: str, noise: str):
     assert type(quiet) is type(physics)
     clean = physics.observe(physics.sample(draws(2).like(x).within("operator"), x.shape[1:]).A(x))
     assert torch.equal(quiet.measure(x, draws(2)).y, clean)
-    if noise in COUNTS and (clean.is_complex() or float(clean.min()) < -0.01):
-        with pytest.raises((ConfigError, DataError), match=type(physics.noise).__name__):
+    negative = not clean.is_complex() and float(clean.min()) < -0.01
+    if (noise in REAL and clean.is_complex()) or (noise in COUNTS and negative):
+        with pytest.raises((ConfigError, DataError), match=r"use Gaussian"):
             physics.measure(x, draws(2))
         return
     measured = physics.measure(x, draws(2))

@@ -66,7 +66,7 @@ class Gaussian(Noise):
         object.__setattr__(self, "sigma", sigma)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        _same_batch("Gaussian", clean, draws)
+        same_batch("Gaussian", clean, draws)
         sigma = draw_level(self.sigma, draws.like(clean), "level")
         if isinstance(sigma, Tensor):
             sigma = per_image(sigma, clean)
@@ -102,7 +102,7 @@ class Poisson(Noise):
         object.__setattr__(self, "gain", gain)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        _same_batch("Poisson", clean, draws)
+        same_batch("Poisson", clean, draws)
         rates = _rates(clean)
         gain = draw_level(self.gain, replace(draws, dtype=torch.float64, device="cpu"), "level")
         gains = np.broadcast_to(np.asarray(gain), len(draws))
@@ -131,7 +131,12 @@ def _rates(clean: Tensor) -> np.ndarray:
     return np.asarray(rates.clip(0))
 
 
-def _same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
+def same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
+    """Refuse draws for another number of images.
+
+    Raises:
+        ShapeError: with both numbers.
+    """
     if clean.shape[0] != len(draws):
         raise ShapeError(
             f"{owner}.apply: {clean.shape[0]} measurements and draws for {len(draws)} images; "

@@ -1,0 +1,155 @@
+"""Tomography: scikit-image, analytic projections and dense matrices are the references."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.transform import iradon, radon
+
+from tests import laws_physics as laws
+from unfold.errors import ConfigError
+from unfold.fidelities.fidelity import data_term
+from unfold.fidelities.l2 import L2
+from unfold.physics.identity import Identity
+from unfold.physics.noise import NoNoise
+from unfold.physics.operator import Operator
+from unfold.physics.projector import Fan, Parallel, ParallelProjector, Projector
+from unfold.physics.tomography import FanBeamTomography, Tomography
+from unfold.random import Draws
+from unfold.start import FilteredBackProjection
+
+DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
+SIDE = 65
+ANGLES = tuple(np.arange(0, 180, 2.0).tolist())
+OPERATORS: dict[str, Operator] = {
+    "parallel": ParallelProjector(Parallel((0.0, 30.0, 45.0, 90.0, 133.0), 7), (1, 4, 5), 0.5),
+    "parallel channels": ParallelProjector(Parallel((10.0, 80.0), 9), (2, 5, 3)),
+    "one row": ParallelProjector(Parallel((0.0, 60.0), 8), (1, 1, 7)),
+    "fan": Projector(Fan((0.0, 100.0, 230.0), 6, 1.5, 12.0, 6.0), (1, 4, 5)),
+}
+
+
+def discs(side: int, blur: float) -> np.ndarray:
+    """Two discs with soft edges, well inside the circle that the detectors see."""
+    row, column = np.mgrid[:side, :side] - side // 2
+    edge = [
+        (r - np.hypot(column - x, row - y)) / blur
+        for x, y, r in ((4, -6, 0.3 * side), (-8, 9, 0.1 * side))
+    ]
+    return sum(0.5 * (1 + np.tanh(e)) for e in edge)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_law(name: str, dtype: torch.dtype):
+    operator = OPERATORS[name]
+    for law in (
+        laws.assert_adjoint,
+        laws.assert_dense_adjoint,
+        laws.assert_autograd_adjoint,
+        laws.assert_linear,
+        laws.assert_norm,
+        laws.assert_normal,
+        laws.assert_scales_gamma,
+        laws.assert_keeps_kind,
+        laws.assert_copies,
+    ):
+        law(operator, dtype=dtype)
+    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+    laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+
+
+def test_projections_agree_with_scikit_image():
+    row, column = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    x = discs(SIDE, 1.0) * (np.hypot(row, column) < SIDE // 2)
+    want = radon(x, ANGLES, circle=True).T
+    operator = ParallelProjector(Parallel(ANGLES, SIDE), (1, SIDE, SIDE))
+    got = operator.A(torch.from_numpy(x)[None, None])[0, 0].numpy()
+    assert np.linalg.norm(got - want) < 0.005 * np.linalg.norm(want)
+
+
+def test_filtered_back_projection_agrees_with_scikit_image_and_the_phantom():
+    x = discs(SIDE, 2.0)
+    operator = ParallelProjector(Parallel(ANGLES, SIDE), (1, SIDE, SIDE), pixel=0.3)
+    y = operator.A(torch.from_numpy(x)[None, None])
+    got = operator.filtered_back_projection(y)[0, 0].numpy()
+    want = iradon(y[0, 0].numpy().T / 0.3, ANGLES, circle=True)
+    row, column = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    inside = np.hypot(row, column) < SIDE // 2 - 1
+    size = np.linalg.norm(x[inside])
+    assert np.linalg.norm((got - want)[inside]) < 0.02 * size
+    assert np.linalg.norm((got - x)[inside]) < 0.02 * size
+
+
+def test_a_disc_has_the_chords_of_a_circle():
+    """∫ over a disc of radius r at distance t from its centre: 2√(r² − t²), from every angle."""
+    side, radius = 128, 40.0
+    row, column = np.mgrid[:side, :side] - (side - 1) / 2
+    fine = np.hypot(column, row) < radius
+    x = torch.from_numpy(fine.astype(float))[None, None]
+    geometry = Parallel((0.0, 17.0, 45.0, 90.0, 150.0), 181)
+    y = ParallelProjector(geometry, (1, side, side)).A(x)[0, 0].numpy()
+    t = np.arange(181) - 90.0
+    want = 2 * np.sqrt(np.clip(radius**2 - t**2, 0, None))
+    assert np.linalg.norm(y - want) < 0.02 * np.linalg.norm(np.broadcast_to(want, y.shape))
+
+
+def test_a_fan_from_far_away_is_parallel():
+    x = torch.from_numpy(discs(SIDE, 2.0))[None, None]
+    parallel = ParallelProjector(Parallel((0.0, 20.0, 100.0, 250.0), SIDE), (1, SIDE, SIDE))
+    far = Fan((0.0, 20.0, 100.0, 250.0), SIDE, 1.0, 1e7, 1.0)
+    assert laws.gap(Projector(far, (1, SIDE, SIDE)).A(x), parallel.A(x)) < 1e-4
+
+
+def test_a_fan_sees_a_disc_along_its_own_lines():
+    """The chord of a line at distance t from the centre, t from the geometry of the fan."""
+    side, radius, source, screen = 128, 40.0, 200.0, 100.0
+    row, column = np.mgrid[:side, :side] - (side - 1) / 2
+    x = torch.from_numpy((np.hypot(column, row) < radius).astype(float))[None, None]
+    fan = Fan((0.0, 33.0, 200.0), 101, 2.0, source, screen)
+    y = Projector(fan, (1, side, side)).A(x)[0, 0].numpy()
+    offset = 2.0 * (np.arange(101) - 50)
+    t = source * np.sin(np.arctan(offset / (source + screen)))
+    want = np.broadcast_to(2 * np.sqrt(np.clip(radius**2 - t**2, 0, None)), y.shape)
+    assert np.linalg.norm(y - want) < 0.02 * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("physics", [Tomography(NoNoise(), 7), FanBeamTomography(NoNoise(), 7)])
+def test_all_of_the_image_is_seen_in_units_of_its_side(physics: Tomography | FanBeamTomography):
+    operator = physics.sample(DRAWS, (1, 12, 20))
+    ones = torch.ones(1, 1, 12, 20, dtype=torch.float64)
+    y = operator.A(ones)
+    assert 0.5 < float(y.max()) <= 2**0.5
+    seen = operator.A_adjoint(torch.ones_like(y))
+    assert float(seen.min()) > 0.2 * float(seen.mean())
+    square = physics.sample(DRAWS, (1, 16, 16))
+    assert physics.image_shape(square.measurement_shape) == (1, 16, 16)
+
+
+def test_the_start_is_the_filtered_back_projection():
+    physics = Tomography(NoNoise(), 60)
+    x = torch.from_numpy(discs(64, 2.0))[None, None]
+    y, operator = physics.measure(x, DRAWS.take([0]))
+    image = FilteredBackProjection().image(data_term(L2(), operator, y))
+    assert laws.gap(image, x) < 0.15
+    assert torch.equal(image, operator.filtered_back_projection(y))
+    flat = data_term(L2(), Identity((1, 8, 8)), torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ConfigError, match="needs parallel rays, and Identity has none"):
+        FilteredBackProjection().image(flat)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Tomography(NoNoise(), 0), r"Tomography.angles = 0: must be a whole number"),
+        (lambda: Tomography(NoNoise(), 9, 200.0), r"Tomography.arc = 200.0: must be in \(0, 180\]"),
+        (lambda: Tomography(NoNoise(), 9, first=float("nan")), r"at least one is needed, in degre"),
+        (lambda: Parallel((), 4), r"Parallel.angles = \[\]: at least one"),
+        (lambda: Parallel((0.0,), 0), r"Parallel.detectors = 0: must be a whole number"),
+        (lambda: Fan((0.0,), 3, 0.0, 1.0, 1.0), r"Fan.spacing = 0.0: must be positive"),
+        (lambda: FanBeamTomography(NoNoise(), source=0.5), r"source = 0.5: must be above 0.707"),
+        (lambda: Tomography(NoNoise()).image_shape((1, 60, 4)), r"4 detectors belong to no square"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()

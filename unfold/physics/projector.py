@@ -1,0 +1,184 @@
+"""Projections of an image along lines, and the images behind them by filtered back-projection."""
+
+from dataclasses import dataclass
+from math import ceil, hypot
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.operator import Operator
+from unfold.physics.rays import Geometry, Lines, multiply
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True)
+class Parallel(Geometry):
+    """Parallel rays: detector j of angle θ integrates along x cos θ + y sin θ = j − (D − 1)/2.
+
+    x goes right and y goes up, in pixels from the centre: the geometry of Radon's transform.
+
+    Args:
+        angles: θ in degrees.
+        detectors: D, one pixel apart.
+
+    Raises:
+        ConfigError: there is no angle, or no detector.
+    """
+
+    angles: tuple[float, ...]
+    detectors: int
+
+    def __post_init__(self) -> None:
+        check_scan("Parallel", self.angles, self.detectors)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.angles), self.detectors
+
+    def lines(self) -> Lines:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        offset = (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
+        point = np.stack([offset * np.cos(theta), -offset * np.sin(theta)], -1)
+        direction = np.stack([-np.sin(theta), -np.cos(theta)], -1) + 0 * point
+        return Lines(point.reshape(-1, 2), direction.reshape(-1, 2))
+
+
+@dataclass(frozen=True)
+class Fan(Geometry):
+    """Rays from a point source to a flat detector on the other side, both turning about the image.
+
+    Args:
+        angles: of the source in degrees, over a full turn as a rule.
+        detectors: how many.
+        spacing: from one detector to the next, in pixels.
+        source: distance from the source to the centre, in pixels.
+        screen: distance from the centre to the detectors, in pixels.
+
+    Raises:
+        ConfigError: there is no angle or detector, or a length is not positive.
+    """
+
+    angles: tuple[float, ...]
+    detectors: int
+    spacing: float
+    source: float
+    screen: float
+
+    def __post_init__(self) -> None:
+        check_scan("Fan", self.angles, self.detectors)
+        for name in ("spacing", "source", "screen"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(
+                    f"Fan.{name} = {getattr(self, name)}: must be positive, in pixels."
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.angles), self.detectors
+
+    def lines(self) -> Lines:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
+        along = np.stack([np.cos(theta), -np.sin(theta)], -1)
+        towards = np.stack([-np.sin(theta), -np.cos(theta)], -1)
+        source = -self.source * towards + 0 * offset[..., None]
+        end = self.screen * towards + offset[..., None] * along
+        return Lines(source.reshape(-1, 2), (end - source).reshape(-1, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Projector(Operator):
+    """(Ax)_{θ, j} = the integral of x along line j of angle θ.
+
+    The matrix is computed once for a geometry and a size; A* is its transpose, entry by entry.
+
+    Args:
+        geometry: the lines.
+        shape: of one image, (C, H, W); one measurement is (C, angles, detectors).
+        pixel: the side of a pixel, in the unit of length of the integrals.
+    """
+
+    geometry: Geometry
+    shape: Shape
+    pixel: float = 1.0
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], *self.geometry.size
+
+    def forward(self, x: Image) -> Measurement:
+        matrix = self.geometry.matrix(self.shape, x)
+        y = self.pixel * multiply(matrix, x.reshape(-1, matrix.forward.shape[1]))
+        return y.reshape(-1, *self.measurement_shape)
+
+    def adjoint(self, y: Measurement) -> Image:
+        matrix = self.geometry.matrix(self.shape, y).swapped
+        x = self.pixel * multiply(matrix, y.reshape(-1, matrix.forward.shape[1]))
+        return x.reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class ParallelProjector(Projector):
+    """A projector along parallel rays, for which there is filtered back-projection.
+
+    Args:
+        geometry: the lines, equally spaced angles.
+        shape: of one image, (C, H, W).
+        pixel: the side of a pixel.
+    """
+
+    geometry: Parallel
+
+    def filtered_back_projection(self, y: Measurement) -> Image:
+        """Δθ / pixel² · A*(q * y), q the ramp filter of detectors one pixel apart.
+
+        Δθ is the step of the angles, in radians. It is an approximate inverse, exact in the limit
+        of many angles over half a turn; it is not A⁺.
+
+        Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3,
+        equations 61 and 30.
+        """
+        step = np.deg2rad(arc(self.geometry.angles) / len(self.geometry.angles))
+        return float(step) / self.pixel**2 * self.adjoint(ramp_filtered(y))
+
+
+def ramp_filtered(y: Tensor) -> Tensor:
+    """Q * y over the last dimension: q(0) = 1/4, −1/(πn)² for odd n, 0 for even n ≠ 0."""
+    count = y.shape[-1]
+    size = 2 ** ceil(np.log2(2 * count))
+    n = np.fft.fftfreq(size, 1 / size)
+    q = np.where(n % 2 == 1, -1 / (np.pi * np.where(n == 0, 1, n)) ** 2, 0)
+    q[0] = 0.25
+    gain = torch.from_numpy(np.fft.fft(q).real).to(y.device, y.dtype.to_real())
+    filtered: Tensor = torch.fft.ifft(gain * torch.fft.fft(y, size))[..., :count]
+    return filtered if y.is_complex() else filtered.real
+
+
+def arc(angles: tuple[float, ...]) -> float:
+    """The degrees that equally spaced angles stand for: their number times their step."""
+    if len(angles) == 1:
+        return 180.0
+    return abs(angles[-1] - angles[0]) * len(angles) / (len(angles) - 1)
+
+
+def diagonal(shape: Shape) -> int:
+    """Detectors one pixel apart that see all of an image from every side."""
+    return ceil(hypot(*shape[1:]))
+
+
+def check_scan(owner: str, angles: tuple[float, ...], detectors: int) -> None:
+    """Refuse a scan without angles or detectors.
+
+    Raises:
+        ConfigError: with the values.
+    """
+    if not angles or not np.isfinite(angles).all():
+        raise ConfigError(f"{owner}.angles = {list(angles)}: at least one is needed, in degrees.")
+    if isinstance(detectors, bool) or int(detectors) != detectors or detectors < 1:
+        raise ConfigError(f"{owner}.detectors = {detectors}: must be a whole number of at least 1.")
