@@ -12,6 +12,9 @@ from unfold.cli.train import train
 from unfold.errors import NonFiniteError
 from unfold.runs import status
 
+BASIC = "hydra/launcher=basic"
+"""All jobs in this process, where the stand-ins are."""
+
 
 def run(*words: str) -> int:
     return guarded(train, words)
@@ -103,7 +106,7 @@ def test_an_unexpected_error_has_no_traceback_unless_asked_for(calls, capsys, mo
 
 
 def test_a_sweep_runs_every_job_in_a_directory_of_its_own(calls, capsys):
-    assert run("-m", "algo=pgd,admm", "seed=0,1,1") == 0
+    assert run("-m", BASIC, "algo=pgd,admm", "seed=0,1,1") == 0
     assert len(directories()) == 4
     out = capsys.readouterr().out
     assert "note: 2 points of the sweep are named twice and run once." in out
@@ -111,14 +114,14 @@ def test_a_sweep_runs_every_job_in_a_directory_of_its_own(calls, capsys):
 
 
 def test_a_job_looks_like_a_single_run_to_what_it_starts(calls):
-    assert dispatch(["train", "-m", "seed=0,1", "strict=true"]) == 0
+    assert dispatch(["train", "-m", BASIC, "seed=0,1", "strict=true"]) == 0
     words = [call[3] for call in calls if call[0] == "fit"]
     assert words == [["train", "seed=0", "strict=true"], ["train", "seed=1", "strict=true"]]
 
 
 def test_one_failing_job_does_not_cost_the_others(calls, capsys):
     calls.fail = NonFiniteError("the loss is nan.")
-    assert run("-m", "seed=0,1", "trainable.learn=[],[algo.stepsize]") == 7
+    assert run("-m", BASIC, "seed=0,1", "trainable.learn=[],[algo.stepsize]") == 7
     states = [status.read(directory).state for directory in directories()]
     assert sorted(states) == ["failed", "failed", "finished", "finished"]
     captured = capsys.readouterr()
@@ -127,14 +130,14 @@ def test_one_failing_job_does_not_cost_the_others(calls, capsys):
 
 
 def test_all_jobs_are_checked_before_the_first_starts(calls, capsys):
-    assert run("-m", "optimizer.lr=1e-3,-1") == 2
+    assert run("-m", BASIC, "optimizer.lr=1e-3,-1") == 2
     assert calls == []
     assert not Path("runs").exists()
 
 
 def test_a_sweep_goes_on_where_it_stopped(calls):
-    assert run("-m", "seed=0,1") == 0
-    assert run("-m", "seed=0,1,2") == 0
+    assert run("-m", BASIC, "seed=0,1") == 0
+    assert run("-m", BASIC, "seed=0,1,2") == 0
     assert [call[0] for call in calls].count("fit") == 3
 
 

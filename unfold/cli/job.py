@@ -1,9 +1,8 @@
 """One job: build, claim its directory, fit, evaluate, write down."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
+from unfold.cli.outcome import Outcome, tell
 from unfold.cli.rehearse import rehearse
 from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
@@ -16,19 +15,6 @@ from unfold.runs.identity import directory_for
 from unfold.runs.provenance import provenance
 from unfold.runs.reference import read_reference
 from unfold.training.stopping import raising_signals
-
-
-class Outcome(NamedTuple):
-    """What a job came to.
-
-    directory: of the run.
-    scores: its numbers, by name.
-    repeated: whether it had been finished before, so that nothing was computed.
-    """
-
-    directory: Path
-    scores: Mapping[str, float]
-    repeated: bool
 
 
 def run_job(checked: Checked) -> Outcome:
@@ -53,6 +39,7 @@ def run_job(checked: Checked) -> Outcome:
             for origin in () if run.checkpoint else origins_of(checked, parts.reconstructor):
                 say(origin.sentence)
             write_origin(run.path, checked, fingerprint)
+            tell(Outcome(run.path, {}, repeated=False))
         scores = _compute(checked, parts, run)
         if not run.is_rank:
             files.write_json(run.path / "results.json", scores)

@@ -4,10 +4,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from unfold.cli.job import Outcome
+from unfold.cli.launch import Job, run_processes
+from unfold.cli.outcome import Outcome
 from unfold.cli.report import say, say_error, short, table
 from unfold.config.check import Checked
-from unfold.errors import SweepError, UnfoldError
+from unfold.errors import PreemptedError, SweepError, UnfoldError
 
 
 class Entry(NamedTuple):
@@ -41,16 +42,61 @@ def run_all(
         words = _telling(checked, jobs)
         say(f"[{number}/{len(jobs)}] {' '.join(words)}")
         entries.append(_run_one(checked, words, run))
+    return _concluded(entries, objective)
+
+
+def run_apart(
+    jobs: Sequence[Checked], prefix: Sequence[str], at_once: int, objective: str
+) -> list[Entry]:
+    """Run each job in a process of its own, and show them in a table.
+
+    Args:
+        jobs: the checked configurations.
+        prefix: the words before the overrides that lead to a training.
+        at_once: how many run at a time.
+        objective: the score shown in the table.
+
+    Raises:
+        SweepError: some jobs failed; the others are done.
+        PreemptedError: a signal ended the sweep; the same command continues it.
+    """
+    from unfold.cli.train import command_of
+
+    labels = [_telling(checked, jobs) for checked in jobs]
+    entries: dict[int, Entry] = {}
+
+    def ended(number: int, job: Job) -> None:
+        entry = entry_of(labels[number], job)
+        entries[number] = entry
+        state = "failed" if entry.error else "finished"
+        say(f"[{len(entries)}/{len(jobs)}] {state}: {' '.join(labels[number])}")
+        if entry.error:
+            say_error(entry.error)
+
+    run_processes([[*prefix, *command_of(checked)] for checked in jobs], at_once, ended)
+    return _concluded([entries[number] for number in range(len(jobs))], objective)
+
+
+def entry_of(label: tuple[str, ...], job: Job) -> Entry:
+    """What became of a process that ended."""
+    if job.code == 0 and job.outcome is not None:
+        return Entry(label, job.outcome, None)
+    return Entry(label, None, job.error)
+
+
+def _concluded(entries: list[Entry], objective: str) -> list[Entry]:
     _show(entries, objective)
     failed = sum(entry.error is not None for entry in entries)
     if failed:
-        raise SweepError(f"{failed} of {len(jobs)} jobs failed; the table says why.")
+        raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
 
 
 def _run_one(checked: Checked, words: tuple[str, ...], run: Callable[[Checked], Outcome]) -> Entry:
     try:
         return Entry(words, run(checked), None)
+    except PreemptedError:
+        raise  # the sweep itself is asked to end
     except UnfoldError as error:
         text = str(error)
     except (Exception, SystemExit) as error:

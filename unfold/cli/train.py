@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from unfold.cli.inspect import asks_to_inspect, show
 from unfold.cli.report import guarded, say
+
+if TYPE_CHECKING:
+    from unfold.config.check import Checked
 
 
 def main() -> None:
@@ -38,8 +42,11 @@ def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
 
 
 def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
+    from unfold.cli.launch import keep_to_cpus, take_launcher
     from unfold.config.compose import compose
 
+    keep_to_cpus()
+    launcher, words = take_launcher(words)
     composed = compose(words)
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.process import as_single_job
@@ -47,21 +54,30 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
 
     keep_freed_memory()  # before PyTorch allocates anything
     checked = verify(composed)
-    from unfold.cli.job import Outcome, run_job
-    from unfold.config.check import Checked
+    from unfold.cli.job import run_job
+    from unfold.cli.outcome import Outcome, tell
 
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
 
-    def run(one: Checked) -> Outcome:
-        folders = [f"--config-dir={folder}" for folder in one.job.folders[1:]]
-        with as_single_job([*prefix, *folders, *one.job.overrides]):
+    def run(one: "Checked") -> Outcome:
+        with as_single_job([*prefix, *command_of(one)]):
             return run_job(one)
 
     if len(checked) == 1:
-        run(checked[0])
+        tell(run(checked[0]))
         return 0
-    from unfold.cli.sweep import run_all
+    from unfold.cli.sweep import run_all, run_apart
 
-    run_all(checked, run, checked[0].settings.objective)
+    objective = checked[0].settings.objective
+    if launcher.name == "basic":
+        run_all(checked, run, objective)
+    else:
+        run_apart(checked, prefix, launcher.jobs, objective)
     return 0
+
+
+def command_of(one: "Checked") -> list[str]:
+    """The words that run one job of a sweep alone."""
+    folders = [f"--config-dir={folder}" for folder in one.job.folders[1:]]
+    return [*folders, *one.job.overrides]

@@ -61,7 +61,7 @@ class Pictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Truth, reconstruction in [0, 1] and five times their absolute difference, from left to right."""
+        """Truth, reconstruction and five times their absolute difference, from left to right."""
         due = (trainer.current_epoch + 1) % self.every == 0
         training = trainer.state.fn == "fit" and not trainer.sanity_checking
         if batch_idx or not due or not training or not trainer.is_global_zero:

@@ -1,0 +1,121 @@
+"""Sweeps as processes: some at a time, none costs the others, and they go on where they stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unfold.cli import launch
+from unfold.cli.launch import Launcher, run_processes, take_launcher
+from unfold.errors import ConfigError, PreemptedError
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, os, signal, sys, time
+word = sys.argv[1]
+note = sys.argv[2]
+open(note, "a").write(f"{word} {os.environ.get('UNFOLD_CPUS')} begins\\n")
+if word == "fails":
+    sys.stderr.write("noise\\nerror: the loss is nan.\\n"); sys.exit(4)
+if word == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if word == "waits":
+    signal.signal(signal.SIGTERM, lambda *a: (open(note, "a").write("saved\\n"), sys.exit(143)))
+    time.sleep(60)
+time.sleep(0.3)
+content = {"directory": "there", "scores": {"best validation/psnr": 30.0}, "repeated": False}
+json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
+open(note, "a").write(f"{word} ends\\n")
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A program in the place of the training; gives the file of its notes."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "program.py")])
+    return tmp_path / "notes"
+
+
+def run(program, words, jobs):
+    found = {}
+    run_processes(
+        [[word, str(program)] for word in words], jobs, lambda n, job: found.update({n: job})
+    )
+    return found
+
+
+def test_a_job_that_fails_or_is_killed_costs_no_other(program, monkeypatch):
+    errors = {}
+
+    def ended(number, job):
+        errors[number] = None if job.code == 0 else job.error
+        if job.code == 0:
+            assert job.outcome.scores == {"best validation/psnr": 30.0}
+
+    words = ["first", "fails", "killed", "last"]
+    run_processes([[word, str(program)] for word in words], 2, ended)
+    assert errors == {0: None, 1: "the loss is nan.", 2: "killed by SIGKILL", 3: None}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_as_many_run_at_a_time_as_are_asked_for(program, jobs):
+    run(program, ["a", "b", "c"], jobs)
+    running, most = 0, 0
+    for line in program.read_text().splitlines():
+        running += 1 if "begins" in line else -1
+        most = max(most, running)
+    assert most == jobs
+
+
+def test_jobs_side_by_side_share_no_cpu(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5})
+    assert launch._slots(1) == [[]]
+    assert launch._slots(2) == [[0, 1], [2, 5]]
+    assert launch._slots(8)[:5] == [[0], [1], [2], [5], [0]]
+
+
+def test_a_sweep_that_is_ended_ends_its_jobs(program):
+    def terminate(signum, frame):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGALRM, terminate)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    begin = time.monotonic()
+    with pytest.raises(PreemptedError, match=r"2 jobs saved and ended\. SIGTERM"):
+        run(program, ["waits", "waits", "never"], 2)
+    assert time.monotonic() - begin < 30
+    assert program.read_text().count("saved") == 2
+    assert "never" not in program.read_text()
+
+
+def test_the_launcher_is_taken_out_of_the_words():
+    assert take_launcher(["-m", "seed=0,1"]) == (Launcher("parallel", 1), ["-m", "seed=0,1"])
+    words = ["-m", "hydra/launcher=parallel", "hydra.launcher.jobs=3", "seed=0,1"]
+    assert take_launcher(words) == (Launcher("parallel", 3), ["-m", "seed=0,1"])
+    assert take_launcher(["hydra/launcher=basic"])[0] == Launcher("basic", 1)
+    with pytest.raises(ConfigError, match=r"paralel: unknown, did you mean 'parallel'"):
+        take_launcher(["hydra/launcher=paralel"])
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.jobs = 0: must be 1 or above"):
+        take_launcher(["hydra.launcher.jobs=0"])
+
+
+def test_a_parallel_sweep_runs_and_is_not_repeated(tmp_path):
+    small = """
+    evaluation=none data.crop=16 data.batch_size=4 prior.weights=null prior.denoiser.depth=2
+    prior.denoiser.width=8 model.iterations=1 trainer.max_steps=2 trainer.threads=1
+    hydra/launcher=parallel hydra.launcher.jobs=2 -m optimizer.lr=1e-3,1e30 algo=pgd
+    """
+    command = [sys.executable, str(ROOT / "train.py"), *small.split(), f"runs_dir={tmp_path}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, timeout=300
+    )
+    assert done.returncode == 7, done.stdout + done.stderr
+    assert "1 of 2 jobs failed" in done.stderr and "not finite" in done.stdout
+    assert len(list(tmp_path.glob("*/*/results.json"))) == 1
