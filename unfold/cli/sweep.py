@@ -17,11 +17,13 @@ class Entry(NamedTuple):
     overrides: what tells the job from the others.
     outcome: its result; None where it failed.
     error: why it failed; None where it did not.
+    remark: what to say of it in the place of its state.
     """
 
     overrides: tuple[str, ...]
     outcome: Outcome | None
     error: str | None
+    remark: str | None = None
 
 
 def run_all(
@@ -42,7 +44,7 @@ def run_all(
         words = _telling(checked, jobs)
         say(f"[{number}/{len(jobs)}] {' '.join(words)}")
         entries.append(_run_one(checked, words, run))
-    return _concluded(entries, objective)
+    return concluded(entries, objective)
 
 
 def run_apart(
@@ -74,7 +76,7 @@ def run_apart(
             say_error(entry.error)
 
     run_processes([[*prefix, *command_of(checked)] for checked in jobs], at_once, ended)
-    return _concluded([entries[number] for number in range(len(jobs))], objective)
+    return concluded([entries[number] for number in range(len(jobs))], objective)
 
 
 def entry_of(label: tuple[str, ...], job: Job) -> Entry:
@@ -84,7 +86,12 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
     return Entry(label, None, job.error)
 
 
-def _concluded(entries: list[Entry], objective: str) -> list[Entry]:
+def concluded(entries: list[Entry], objective: str) -> list[Entry]:
+    """Show what became of all jobs.
+
+    Raises:
+        SweepError: some failed.
+    """
     _show(entries, objective)
     failed = sum(entry.error is not None for entry in entries)
     if failed:
@@ -120,7 +127,7 @@ def _show(entries: Sequence[Entry], objective: str) -> None:
             rows.append((name, "failed", "", (entry.error or "").splitlines()[0]))
         else:
             score = entry.outcome.scores.get(f"best {objective}")
-            state = "finished before" if entry.outcome.repeated else "finished"
+            state = entry.remark or ("finished before" if entry.outcome.repeated else "finished")
             value = "" if score is None else f"{score:.4g}"
             rows.append((name, state, value, short(entry.outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)

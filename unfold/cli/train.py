@@ -44,9 +44,15 @@ def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
 def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     from unfold.cli.launch import keep_to_cpus, take_launcher
     from unfold.config.compose import compose
+    from unfold.config.search import search_method
 
     keep_to_cpus()
     launcher, words = take_launcher(words)
+    method = search_method(words)
+    if method is not None:
+        from unfold.cli.search import search
+
+        return search(method, words, prefix, launcher.jobs)
     composed = compose(words)
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.process import as_single_job

@@ -21,7 +21,7 @@ from unfold.config import options
 from unfold.config.explain import explain
 from unfold.config.locate import configs_folder
 from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
-from unfold.config.problems import UNKNOWN, Problem
+from unfold.config.problems import UNKNOWN, Problem, refuse
 from unfold.config.sweep import expand, is_sweep, with_preset
 
 
@@ -93,6 +93,23 @@ def _grid(arguments: Arguments) -> tuple[list[tuple[str, ...]], int]:
     params = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
     grid = expand(with_preset(arguments.overrides, params or {}))
     return grid.jobs, grid.repeated
+
+
+def preset_of_sweep(words: Sequence[str]) -> list[str]:
+    """The overrides of a search, those of its `sweep` option that the words do not name included.
+
+    Raises:
+        ConfigError: lists the mistakes in the words.
+    """
+    typed = parse_arguments(words)
+    folders = (configs_folder(), *typed.config_dirs)
+    sound, problems = sift(typed.overrides, multirun=True, folders=folders)
+    with session():
+        fixed = [text for text in sound if not is_sweep(text)]
+        base, _, mistakes = _tolerant(fixed, typed)
+    refuse([*problems, *mistakes])
+    params = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
+    return with_preset(sound, params or {})
 
 
 def compose_one(overrides: Sequence[str], arguments: Arguments) -> tuple[Job | None, list[Problem]]:

@@ -1,0 +1,133 @@
+"""The space of a search: what each override may be, in Hydra's grammar of sweeps."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
+
+from unfold.errors import ConfigError
+
+METHODS = ("optuna", "random")
+"""The options of `sweep` that draw their trials instead of combining all values."""
+
+
+def search_method(words: Sequence[str]) -> str | None:
+    """The search that the words ask for; None where they ask for none."""
+    if not {"-m", "--multirun"} & set(words):
+        return None
+    return next((name for name in METHODS if f"sweep={name}" in words), None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, as they are written."""
+
+    values: tuple[str, ...]
+
+    def draw(self, generator: random.Random) -> str:
+        """One of them, each as likely."""
+        return generator.choice(self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number between two others.
+
+    Args:
+        low: at least.
+        high: at most.
+        log: whether its logarithm is uniform; `tag(log, interval(...))`.
+        whole: whether it is an integer; `int(interval(...))`.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def draw(self, generator: random.Random) -> str:
+        """A number, uniform or with a uniform logarithm."""
+        if self.whole:
+            return str(generator.randint(int(self.low), int(self.high)))
+        if self.log:
+            return repr(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
+        return repr(generator.uniform(self.low, self.high))
+
+
+Domain = Choice | Interval
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched.
+
+    Args:
+        fixed: the overrides that every trial has.
+        domains: of the others, by key.
+    """
+
+    fixed: tuple[str, ...]
+    domains: dict[str, Domain]
+
+    def words(self, values: dict[str, Any]) -> list[str]:
+        """The overrides of one trial."""
+        return [*self.fixed, *(f"{key}={value}" for key, value in values.items())]
+
+
+def space_of(overrides: Sequence[str]) -> Space:
+    """Tell what is fixed from what is searched.
+
+    Raises:
+        ConfigError: nothing is searched, or an interval that cannot be meant.
+    """
+    fixed: list[str] = []
+    domains: dict[str, Domain] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            domains[str(override.get_key_element())] = _domain(override)
+        else:
+            fixed.append(str(override.input_line))
+    if not domains:
+        raise ConfigError("A search needs a range: write 'optimizer.lr=interval(1e-4,1e-2)'.")
+    return Space(tuple(fixed), domains)
+
+
+def _domain(override: Override) -> Domain:
+    value = override.value()
+    line = str(override.input_line)
+    if isinstance(value, IntervalSweep):
+        return _interval(value, line)
+    if not isinstance(value, ChoiceSweep | RangeSweep | QuotedString):
+        raise ConfigError(f"{line}: a search takes interval(...), range(...), choice(...) or a,b.")
+    values = tuple(override.sweep_string_iterator())
+    if not values:
+        raise ConfigError(f"{line}: no value to choose from. Name one.")
+    return Choice(values)
+
+
+def _interval(value: IntervalSweep, line: str) -> Interval:
+    low, high = value.start, value.end
+    assert low is not None and high is not None
+    log = "log" in value.tags
+    whole = isinstance(low, int) and isinstance(high, int)
+    if not low < high or (log and low <= 0) or not math.isfinite(high - low):
+        raise ConfigError(
+            f"{line}: must rise from its first to its second number, and be positive with a log."
+        )
+    return Interval(float(low), float(high), log, whole and not log)
+
+
+def drawn(space: Space, seed: int, trial: int) -> dict[str, str]:
+    """The values of a random trial: a function of the seed and its number alone."""
+    generator = random.Random(f"{seed}/{trial}")
+    return {key: domain.draw(generator) for key, domain in space.domains.items()}
