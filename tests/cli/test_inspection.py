@@ -83,3 +83,20 @@ def test_formulas_in_names():
     assert list(told.arguments) == ["stepsize", "lambda_reg"]
     assert in_names(told) == "x⁺ = prox_{stepsize·lambda_reg·g}(x − stepsize·∇f(x))."
     assert told.source.startswith("Combettes and Wajs")
+
+
+def test_a_warning_is_told_without_the_code_that_made_it(capsys):
+    import warnings
+
+    def warns(words):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("the lake is cold", stacklevel=1)
+        return 0
+
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(warnings.formatwarning(message, *_))
+        assert guarded(warns, ()) == 0
+    assert capsys.readouterr().out.strip() == "warning: the lake is cold"
+    assert warnings.formatwarning is before

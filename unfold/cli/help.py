@@ -15,7 +15,7 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
                                                       each gradient's time, memory and error
-       unfold check physics=NAME|all                  every law of a component; also prior, fidelity,
+       unfold check physics=NAME|all                  every law of a component; or prior, fidelity,
                                                       algo and model
        unfold list | show RUN | diff RUN RUN | reproduce RUN
        unfold table GLOB --rows KEY --cols KEY        runs: what there is, and what it came to

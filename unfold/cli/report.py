@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,10 @@ INTERRUPTED = 130
 def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command; say its error without a traceback, and return the exit code.
 
-    UNFOLD_DEBUG=1 shows the traceback instead.
+    UNFOLD_DEBUG=1 shows the traceback instead. Warnings are told without the line of code that
+    made them.
     """
+    before, warnings.formatwarning = warnings.formatwarning, _told
     try:
         return command(words)
     except UnfoldError as error:
@@ -26,6 +29,12 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
         return _failed(
             f"{text}\nThis is unexpected: UNFOLD_DEBUG=1 shows where it happened.", 1, error
         )
+    finally:
+        warnings.formatwarning = before
+
+
+def _told(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {message}\n"
 
 
 def _failed(text: str, code: int, error: BaseException) -> int:
