@@ -111,7 +111,7 @@ def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
 
 @pytest.mark.parametrize(("name", "noise"), list(itertools.product(NAMES, NOISES)))
 def test_every_noise_goes_with_every_law(name: str, noise: str):
-    physics = law(name, f"physics/noise={noise}")
+    physics = law(name).with_noise(law("denoising", f"physics/noise={noise}").noise)
     x = images(2, shapes(physics)[0]).float()
     quiet = physics.with_noise(NoNoise())
     assert type(quiet) is type(physics)

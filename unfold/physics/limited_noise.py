@@ -72,8 +72,8 @@ class Quantisation(Noise):
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("Quantisation", clean, "there is no range from 0 to 1")
         steps = 2**self.bits - 1
-        levels = torch.round(clean.clamp(0, 1) * steps)
-        return levels / steps
+        value: Tensor = torch.round(clean.clamp(0, 1) * steps) / steps
+        return value
 
     def with_level(self, level: Level) -> "Quantisation":
         """The level is the number of bits."""

@@ -1,0 +1,189 @@
+"""Operators made of operators, of matrices, of functions and of families: dense references."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from safetensors.numpy import save_file
+
+from tests import laws_physics as laws
+from tests.physics.functions import adjoint_differences, differences
+from tests.physics.instances import kernel, mask
+from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.physics.algebra import Composed, Scaled, Stacked
+from unfold.physics.convolution import CircularConvolution
+from unfold.physics.cropped import Cropped
+from unfold.physics.diffraction import CodedDiffraction, PhaseRetrieval, RealCodedDiffraction
+from unfold.physics.downsampling import Downsampling
+from unfold.physics.fourier import Fourier, RealFourier
+from unfold.physics.grouped import Grouped
+from unfold.physics.identity import Identity
+from unfold.physics.mask import Mask
+from unfold.physics.matrix_file import MatrixPhysics
+from unfold.physics.noise import NoNoise
+from unfold.physics.operator import Operator
+from unfold.physics.user import Dense, Functions
+from unfold.random import Draws
+
+DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
+QUIET = NoNoise()
+M, BLUR = Mask(mask(3, 2, 4, 6)), CircularConvolution(kernel(3, 2, 3, 3), (2, 4, 6))
+COARSE = Downsampling(kernel(1, 1, 3, 3), (2, 4, 6), 2)
+TABLE = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 7, 24)))
+CODES = torch.polar(0.5 + mask(2, 3, 4, 5), 6 * mask(2, 3, 4, 5))
+KEPT = Fourier(mask(3, 1, 4, 6)[:, :1], (2, 4, 6))
+REAL, COMPLEX = torch.float64, torch.complex128
+GROUPS = (
+    Mask(mask(2, 2, 4, 6)),
+    Identity((2, 4, 6)),
+    CircularConvolution(BLUR.kernel[:1], BLUR.shape),
+)
+OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
+    "composed": (Composed(M, BLUR), (REAL, COMPLEX)),
+    "composed, shared": (Composed(Cropped((2, 4, 6), 1, 2, 3, 3), BLUR), (REAL, COMPLEX)),
+    "composed, complex": (Composed(KEPT, M), (COMPLEX,)),
+    "stacked": (Stacked((COARSE, M, BLUR)), (REAL, COMPLEX)),
+    "stacked, complex": (Stacked((RealFourier(KEPT.mask, KEPT.shape),) * 2), (REAL,)),
+    "scaled": (Scaled(BLUR, torch.tensor([0.5, -2.0, 3.0]).double()), (REAL, COMPLEX)),
+    "scaled, shared": (Scaled(M, torch.tensor([0.7]).double()), (REAL, COMPLEX)),
+    "cropped": (Cropped((2, 4, 6), 1, 2, 3, 3), (REAL, COMPLEX)),
+    "dense": (Dense(TABLE, (2, 3, 4)), (REAL, COMPLEX)),
+    "dense, complex": (Dense(TABLE + 1j * TABLE.flip(2), (2, 3, 4)), (COMPLEX,)),
+    "functions": (Functions(differences, (2, 3, 4), (3, 3)), (REAL, COMPLEX)),
+    "two functions": (Functions(differences, (2, 3, 4), (3, 3), adjoint_differences), (REAL,)),
+    "diffraction": (CodedDiffraction(CODES, (1, 4, 5)), (COMPLEX,)),
+    "real diffraction": (RealCodedDiffraction(CODES, (1, 4, 5)), (REAL,)),
+    "grouped": (Grouped(GROUPS, (2, 0, 1, 0)), (REAL, COMPLEX)),
+    "grouped, one each": (Grouped((M.take(torch.tensor([1]), 3), GROUPS[2]), (1, 0)), (REAL,)),
+}
+CASES = [(name, kind) for name, (_, kinds) in OPERATORS.items() for kind in kinds]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
+def test_every_law(name: str, dtype: torch.dtype):
+    operator = OPERATORS[name][0]
+    for law in (
+        laws.assert_adjoint,
+        laws.assert_linear,
+        laws.assert_autograd_adjoint,
+        laws.assert_norm,
+        laws.assert_normal,
+        laws.assert_scales_gamma,
+        laws.assert_keeps_kind,
+        laws.assert_copies,
+        laws.assert_pseudo_inverse,
+        laws.assert_penrose,
+        laws.assert_dense_adjoint,
+    ):
+        law(operator, dtype=dtype)
+    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+    if not isinstance(operator, Grouped):
+        laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+
+
+def test_products_and_stacks_are_those_of_matrices():
+    m, h, d = (laws.dense(operator) for operator in (M, BLUR, COARSE))
+    assert laws.gap(laws.dense(OPERATORS["composed"][0]), m @ h) < 1e-14
+    want = torch.cat([d.expand(3, -1, -1), m, h], 1)
+    assert laws.gap(laws.dense(OPERATORS["stacked"][0]), want) < 1e-14
+    twice = laws.dense(OPERATORS["scaled"][0])
+    assert laws.gap(twice, torch.tensor([0.5, -2.0, 3.0]).double()[:, None, None] * h) < 1e-14
+    x = DRAWS.uniform("x", (2, 3, 4))
+    assert laws.gap(Dense(TABLE, (2, 3, 4)).A(x), x.flatten(1) @ TABLE[0].T) < 1e-14
+    assert torch.equal(Cropped((2, 3, 4), 1, 0, 2, 3).A(x), x[..., 1:3, 0:3])
+
+
+def test_each_sample_goes_through_its_own_operator():
+    grouped = OPERATORS["grouped"][0]
+    x = Draws(0, range(4), dtype=REAL).uniform("x", (2, 4, 6))
+    want = torch.stack(
+        [
+            GROUPS[2].A(x[:1])[0],
+            GROUPS[0].mask[0] * x[1],
+            x[2],
+            GROUPS[0].mask[1] * x[3],
+        ]
+    )
+    assert laws.gap(grouped.A(x), want) < 1e-14
+    gammas = torch.tensor([0.5, 1.0, 2.0, 3.0]).double().reshape(-1, 1, 1, 1)
+    assert laws.gap(grouped.solve_normal(x, gammas)[2], x[2] / 3) < 1e-14
+    some = grouped.take(torch.tensor([3, 2]), 4)
+    assert laws.gap(some.A(x[[3, 2]]), want[[3, 2]]) < 1e-14 and len(some.operators) == 2
+    half = grouped.to_like(torch.zeros(1))
+    assert half.A(x.float()).dtype == torch.float32
+
+
+def test_diffraction_is_numpys_transform_and_only_its_modulus_is_seen():
+    operator = CodedDiffraction(CODES, (1, 4, 5))
+    x = Draws(0, range(2), dtype=REAL).uniform("x", (1, 4, 5))
+    want = np.fft.fft2(CODES.numpy() * x.numpy(), norm="ortho") / 3**0.5
+    assert laws.gap(operator.A(x + 0j)[:, 0], torch.from_numpy(want)) < 1e-14
+    physics = PhaseRetrieval(QUIET, 4)
+    y, drawn = physics.measure(x, DRAWS.take([0, 1]))
+    assert torch.equal(y, drawn.A(x).abs()) and physics.image_shape(y.shape[1:]) == (1, 4, 5)
+    assert laws.gap(physics.measure(-x, DRAWS.take([0, 1])).y, y) < 1e-14
+    assert laws.gap(drawn.normal(x), x) < 1e-14
+    same = physics.complex_operator(DRAWS.take([0, 1]).within("operator"), (1, 4, 5))
+    assert torch.equal(same.codes, drawn.codes)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", "sparse.npz", ".safetensors"])
+def test_a_matrix_is_read_from_a_file(tmp_path, suffix: str):
+    table = np.where(np.random.default_rng(1).random((5, 12)) < 0.5, 0, TABLE[0, :5, :12].numpy())
+    path = str(tmp_path / f"matrix{suffix}")
+    if suffix == ".npy":
+        np.save(path, table)
+    elif suffix == ".npz":
+        np.savez(path, table)
+    elif suffix == "sparse.npz":
+        scipy.sparse.save_npz(path, scipy.sparse.csr_array(table))
+    else:
+        save_file({"matrix": table}, path)
+    physics = MatrixPhysics(QUIET, path, (1, 3, 4))
+    x = DRAWS.uniform("x", (1, 3, 4))
+    y = physics.measure(x, DRAWS).y
+    assert laws.gap(y, torch.from_numpy(x.flatten(1).numpy() @ table.T)) < 1e-14
+    assert physics.operator_for(y).image_shape == (1, 3, 4)
+
+
+def test_a_bad_matrix_is_refused(tmp_path):
+    path = str(tmp_path / "m.npy")
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"m.npy: cannot be read as a matrix: .*allow_pickle"):
+        MatrixPhysics(QUIET, path, (1, 2, 2))
+    for values, words in (
+        (np.zeros((2, 5)), r"a matrix of 5 columns does not act on images of \(1, 2, 2\)"),
+        (np.zeros(4), r"a matrix is a table of real numbers; got \(4,\)"),
+        (np.full((1, 4), np.nan), r"some entries are not finite"),
+    ):
+        np.save(path, values)
+        with pytest.raises(DataError, match=words):
+            MatrixPhysics(QUIET, path, (1, 2, 2))
+    with pytest.raises(DataError, match="there is no such file"):
+        MatrixPhysics(QUIET, str(tmp_path / "none.npy"), (1, 2, 2))
+    with pytest.raises(DataError, match=r"is read from .npy, .npz, .safetensors, not '.txt'"):
+        MatrixPhysics(QUIET, "m.txt", (1, 2, 2))
+    np.save(path, np.zeros((1, 4)))
+    with pytest.raises(ShapeError, match=r"acts on images of \(1, 2, 2\), got \(1, 4, 1\)"):
+        MatrixPhysics(QUIET, path, (1, 2, 2)).sample(DRAWS, (1, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Composed(BLUR, COARSE), ShapeError, r"Downsampling makes \(2, 2, 3\) and Circula"),
+        (lambda: Composed(M, Mask(mask(2, 2, 4, 6))), ShapeError, r"belong to \[2, 3\] samples"),
+        (lambda: Stacked((M, Identity((1, 4, 6)))), ShapeError, r"Stacked: the operators take im"),
+        (lambda: Stacked(()), ShapeError, r"there must be at least one operator"),
+        (lambda: Scaled(M, torch.ones(2)), ShapeError, r"2 numbers for an operator of 3 samples"),
+        (lambda: Cropped((1, 4, 4), 2, 0, 3, 4), ShapeError, r"not inside an image of 4 x 4"),
+        (lambda: Dense(TABLE, (1, 3, 4)), ShapeError, r"must be \(batch or 1, m, 12\)"),
+        (lambda: PhaseRetrieval(QUIET, 0), ConfigError, r"PhaseRetrieval.codes = 0: must be"),
+        (lambda: CodedDiffraction(CODES, (1, 4, 4)), ShapeError, r"codes must be complex, \(batch"),
+        (lambda: Grouped((M, BLUR), (0, 1)), ShapeError, r"operator 0 belongs to 3 samples, and 1"),
+        (lambda: Grouped((BLUR, COARSE), (0, 1)), ShapeError, r"0: \(2, 4, 6\) real; 1: \(2, 2, 3"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

@@ -1,0 +1,126 @@
+"""A mixture: each image is measured as its family alone would measure it."""
+
+import pytest
+import torch
+
+from tests.laws_physics import gap
+from tests.physics.instances import law
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.blur import Blur, ValidBlur
+from unfold.physics.denoising import Denoising
+from unfold.physics.diffraction import PhaseRetrieval
+from unfold.physics.grouped import Grouped
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mri import MRI
+from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.sampling import RandomColumns
+from unfold.random import Draws
+
+QUIET = NoNoise()
+FAMILIES = {
+    "blur": Blur(Gaussian(0.1), GaussianKernel(3, (0.5, 2.0))),
+    "holes": Inpainting(QUIET, 0.5),
+    "noise": Denoising(Gaussian(0.3)),
+}
+MIXTURE = Mixture(OwnNoise(), FAMILIES, {"blur": 1.0, "holes": 2.0, "noise": 1.0})
+DRAWS = Draws(seed=0, images=range(12), dtype=torch.float64)
+X = DRAWS.uniform("images", (1, 8, 8))
+
+
+def families(draws: Draws) -> list[str]:
+    groups = MIXTURE._groups(draws.within("operator"))
+    found = {i: name for name, places in groups.items() for i in places}
+    return [found[i] for i in range(len(draws))]
+
+
+def test_each_image_has_the_operator_and_the_noise_of_its_family():
+    y, operator = MIXTURE.measure(X, DRAWS)
+    assert isinstance(operator, Grouped) and operator.batch == 12
+    names = families(DRAWS)
+    assert set(names) == set(FAMILIES)
+    for i, name in enumerate(names):
+        own = DRAWS.take([i])
+        alone = FAMILIES[name].sample(own.within("operator").within(name), (1, 8, 8))
+        clean = alone.A(X[i : i + 1])
+        assert gap(operator.A(X)[i : i + 1], clean) < 1e-13
+        noise = FAMILIES[name].noise.apply(clean, own.within("noise").within(name))
+        assert gap(y[i : i + 1], noise) < 1e-13
+
+
+def test_the_family_of_an_image_does_not_depend_on_its_batch():
+    y, _ = MIXTURE.measure(X, DRAWS)
+    for places in ([7, 2, 9], [5], [11, 10, 9, 8]):
+        some, operator = MIXTURE.measure(X[places], DRAWS.take(places))
+        assert gap(some, y[places]) < 1e-12
+        assert operator.batch == len(places)
+    other = Draws(seed=0, images=range(12), epoch=1)
+    assert families(other) != families(DRAWS)
+
+
+def test_families_are_drawn_by_their_weights():
+    names = families(Draws(seed=1, images=range(4000)))
+    share = names.count("holes") / 4000
+    assert abs(share - 0.5) < 5 * 0.5 / 4000**0.5
+    assert abs(names.count("blur") / 4000 - 0.25) < 5 * 0.43 / 4000**0.5
+
+
+def test_one_noise_for_all():
+    mixture = MIXTURE.with_noise(QUIET)
+    y, operator = mixture.measure(X, DRAWS)
+    assert torch.equal(y, operator.A(X))
+
+
+def test_a_single_fixed_family_is_that_family():
+    alone = Mixture(OwnNoise(), {"noise": Denoising(QUIET)})
+    assert alone.is_fixed and torch.equal(alone(X), X)
+    assert torch.equal(alone.operator_for(X).A(X), X)
+
+
+def test_the_file_mixes_three_families_and_takes_more():
+    mixture = law("mixture", "+physics@physics.families.denoising=denoising")
+    assert set(mixture.families) == {"motion_blur", "gaussian_blur", "inpainting", "denoising"}
+    assert isinstance(mixture.noise, OwnNoise)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Mixture(OwnNoise(), {}), ConfigError, r"families = {}: at least one law"),
+        (
+            lambda: Mixture(OwnNoise(), FAMILIES, {"blur": 1.0}),
+            ConfigError,
+            r"weights is given for blur; the families are blur, holes, noise",
+        ),
+        (
+            lambda: Mixture(OwnNoise(), {"a": Denoising()}, {"a": 0.0}),
+            ConfigError,
+            r"Mixture.weights.a = 0.0: must be positive",
+        ),
+        (
+            lambda: Mixture(OwnNoise(), {"a": PhaseRetrieval(QUIET)}),
+            ConfigError,
+            r"Mixture.families.a: PhaseRetrieval observes less than Ax",
+        ),
+        (
+            lambda: Mixture(
+                OwnNoise(), {"a": Denoising(), "b": ValidBlur(QUIET, GaussianKernel(3, 1.0))}
+            ).sample(DRAWS, (1, 8, 8)),
+            ShapeError,
+            r"a: \(1, 8, 8\) real; b: \(1, 6, 6\) real",
+        ),
+        (
+            lambda: Mixture(
+                OwnNoise(), {"a": Denoising(), "b": MRI(QUIET, RandomColumns())}
+            ).sample(DRAWS, (1, 8, 8)),
+            ShapeError,
+            r"a: \(1, 8, 8\) real; b: \(1, 8, 8\) complex. Mix families that agree",
+        ),
+        (lambda: OwnNoise().apply(X, DRAWS), ConfigError, r"OwnNoise belongs to a mixture"),
+        (lambda: OwnNoise().with_level(0.1), ConfigError, r"OwnNoise has no level to set to 0.1"),
+    ],
+)
+def test_bad_mixtures_say_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

@@ -1,0 +1,160 @@
+"""A batch whose samples belong to different operators."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped(Operator):
+    """(Ax)_i = A_{k(i)} x_i: every sample through its own operator, those of one operator at once.
+
+    Args:
+        operators: A_k, of the same shapes; each belongs to its samples, in their order, or to all.
+        family: k(i) of each sample.
+
+    Raises:
+        ShapeError: the shapes differ, or an operator belongs to another number of samples.
+    """
+
+    operators: tuple[Operator, ...]
+    family: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        same_shapes({str(k): operator for k, operator in enumerate(self.operators)})
+        for k, operator in enumerate(self.operators):
+            if operator.batch not in (1, self.family.count(k)):
+                raise ShapeError(
+                    f"Grouped: operator {k} belongs to {operator.batch} samples, and "
+                    f"{self.family.count(k)} samples belong to it."
+                )
+
+    @property
+    def batch(self) -> int:
+        """How many samples there are: each has its place."""
+        return len(self.family)
+
+    @property
+    def complex_images(self) -> bool:
+        return any(operator.complex_images for operator in self.operators)
+
+    @property
+    def complex_measurements(self) -> bool:
+        return any(operator.complex_measurements for operator in self.operators)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.operators[0].image_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operators[0].measurement_shape
+
+    def forward(self, x: Image) -> Measurement:
+        return self.each(x, lambda operator, part, _: operator.forward(part))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.each(y, lambda operator, part, _: operator.adjoint(part))
+
+    def normal(self, x: Image) -> Image:
+        """A*Ax, by the formula of each operator."""
+        return self.each(x, lambda operator, part, _: operator.normal(part))
+
+    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+        """(I + γA*A)⁻¹b, by the formula of each operator."""
+
+        def own(places: Tensor) -> Scalar:
+            several = isinstance(gamma, Tensor) and gamma.numel() > 1
+            return gamma[places] if several else gamma  # type: ignore[index]
+
+        return self.each(b, lambda operator, part, at: operator.solve_normal(part, own(at)))
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """‖A_{k(i)}‖² of each sample."""
+        parts = [
+            operator.norm_squared.expand(len(places))
+            for operator, places in zip(self.operators, self._places, strict=True)
+        ]
+        like = max(parts, key=lambda t: torch.finfo(t.dtype).bits)
+        return torch.cat([part.to(like) for part in parts])[self._order]
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A⁺y, by the formula of each operator."""
+        return self.each(y, lambda operator, part, _: operator.pseudo_inverse(part))
+
+    def take(self, positions: Tensor, batch: int) -> "Grouped":
+        """The operator of some samples; families that none of them belongs to drop out."""
+        chosen = positions.tolist()
+        family = [self.family[i] for i in chosen]
+        kept = sorted(set(family))
+        rank = {i: at for places in self._places for at, i in enumerate(places.tolist())}
+        operators = []
+        for k in kept:
+            local = torch.tensor([rank[i] for i in chosen if self.family[i] == k])
+            count = self.family.count(k)
+            operators.append(self.operators[k].take(local.to(positions.device), count))
+        return Grouped(tuple(operators), tuple(kept.index(k) for k in family))
+
+    def each(self, t: Tensor, method: Callable[[Operator, Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply a method of every operator to its samples, and put them back in their places.
+
+        Args:
+            t: (B, …).
+            method: of the operator, its samples and their places.
+        """
+        if len(self.operators) == 1:
+            # A single sample, as any operator of one, serves batches of every size.
+            return method(self.operators[0], t, torch.arange(len(t), device=t.device))
+        places = [at.to(t.device) for at in self._places]
+        pairs = zip(self.operators, places, strict=True)
+        parts = [method(operator, t[at], at) for operator, at in pairs]
+        return torch.cat(parts)[self._order.to(t.device)]
+
+    @cached_property
+    def _places(self) -> list[Tensor]:
+        """Where the samples of each operator stand in the batch."""
+        every = enumerate(self.family)
+        found: list[list[int]] = [[] for _ in self.operators]
+        for i, k in every:
+            found[k].append(i)
+        return [torch.tensor(places, dtype=torch.long) for places in found]
+
+    @cached_property
+    def _order(self) -> Tensor:
+        """Where each sample stands when the groups follow one another."""
+        return torch.cat(self._places).argsort()
+
+
+def same_shapes(operators: "dict[str, Operator]") -> None:
+    """Refuse operators whose measurements cannot stand in one batch.
+
+    Raises:
+        ShapeError: with the shape, and the kind, of each.
+    """
+    kinds = {
+        name: (o.image_shape, o.measurement_shape, o.complex_measurements)
+        for name, o in operators.items()
+    }
+    if len(set(kinds.values())) > 1:
+        words = _words(kinds)
+        raise ShapeError(
+            f"Measurements of one batch must have one shape and kind, and here are {words}. Mix "
+            "families that agree, such as those that measure images of the same size."
+        )
+
+
+def _words(kinds: dict[str, tuple[Shape, Shape, bool]]) -> str:
+    """`denoising: (1, 8, 8) real; …`."""
+    rows: Sequence[str] = [
+        f"{name}: {shape} {'complex' if is_complex else 'real'}"
+        for name, (_, shape, is_complex) in kinds.items()
+    ]
+    return "; ".join(rows)

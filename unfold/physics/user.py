@@ -1,0 +1,87 @@
+"""Operators of the user: a matrix, or a pair of functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operator):
+    """Ax = Mx, the pixels row by row and channel by channel.
+
+    Args:
+        matrix: M, real or complex, (B or 1, m, C · H · W).
+        shape: of one image, (C, H, W); one measurement is (m,).
+
+    Raises:
+        ShapeError: the matrix does not have as many columns as the image has pixels.
+    """
+
+    matrix: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        pixels = torch.Size(self.shape).numel()
+        if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
+            raise ShapeError(
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.shape}, got "
+                f"{tuple(self.matrix.shape)}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return (self.matrix.shape[1],)
+
+    def forward(self, x: Image) -> Measurement:
+        return (self._as(x) @ x.flatten(1)[..., None])[..., 0]
+
+    def adjoint(self, y: Measurement) -> Image:
+        return (self._as(y).mH @ y[..., None])[..., 0].reshape(-1, *self.shape)
+
+    def _as(self, like: Tensor) -> Tensor:
+        return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Functions(Operator):
+    """A and A* as functions, of a linear map that the user has written.
+
+    Args:
+        function: x ↦ Ax, (B, C, H, W) to (B, …), linear, sample by sample, differentiable.
+        shape: of one image, (C, H, W).
+        measured: of one measurement.
+        adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    shape: Shape
+    measured: Shape
+    adjoint_function: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.measured
+
+    def forward(self, x: Image) -> Measurement:
+        return self.function(x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        if self.adjoint_function is not None:
+            return self.adjoint_function(y)
+        at = torch.zeros(len(y), *self.shape, dtype=y.dtype, device=y.device)
+        pulled: Callable[[Tensor], tuple[Tensor]] = torch.func.vjp(self.function, at)[1]
+        return pulled(y)[0]
