@@ -28,6 +28,8 @@ ALSO = {
     "prior=score": ["algo=gd"],
     "prior=tv_box": ["algo=pidal"],
     "sweep": ["-m"],
+    "sweep=optuna": ["optimizer.lr=1e-3"],  # an interval is for a search, not for a grid
+    "sweep=random": ["optimizer.lr=1e-3"],
     "model/solver": ["model=deq"],
     "model/backward/solver": ["model=deq"],
     "model/backward=implicit": ["model=deq"],
