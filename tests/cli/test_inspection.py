@@ -1,5 +1,8 @@
 """`unfold check`, `unfold explain` and `unfold doctor`: what they say of a configuration."""
 
+import sys
+import warnings
+
 import pytest
 
 from unfold.cli.describe import describe
@@ -86,8 +89,6 @@ def test_formulas_in_names():
 
 
 def test_a_warning_is_told_without_the_code_that_made_it(capsys):
-    import warnings
-
     def warns(words):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
@@ -96,7 +97,7 @@ def test_a_warning_is_told_without_the_code_that_made_it(capsys):
 
     before = warnings.formatwarning
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(warnings.formatwarning(message, *_))
+        warnings.showwarning = lambda *told: sys.stdout.write(warnings.formatwarning(*told))
         assert guarded(warns, ()) == 0
     assert capsys.readouterr().out.strip() == "warning: the lake is cold"
     assert warnings.formatwarning is before
