@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit lint types layers wheel-test check clean
+.PHONY: train test kit faults lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -30,6 +30,10 @@ test: $(VENV)/.installed-dev
 # The kit of laws against every seeded fault, and against false alarms over 1,000 seeds.
 kit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.testing
+
+# Random kills, damaged checkpoints: what a run survives; ARGS=30 for more runs.
+faults: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
