@@ -62,7 +62,9 @@ def test_an_untied_scalar_has_a_value_for_each_iteration():
         net.algo.raw_stepsize += torch.tensor([0.0, 0.1, 0.2])
     A = blur(6)
     y = measured(A)
-    values = [float(a.stepsize.detach() * A.norm_squared) for a, _ in map(net.steps(y, A).at, range(3))]
+    values = [
+        float(a.stepsize.detach() * A.norm_squared) for a, _ in map(net.steps(y, A).at, range(3))
+    ]
     assert values == pytest.approx(torch.tensor([0.0, 0.1, 0.2]).exp().tolist(), rel=1e-5)
     weighted_loss(net(y, A)).backward()
     assert net.algo.raw_stepsize.grad.abs().min() > 0
