@@ -59,6 +59,13 @@ def test_the_family_of_an_image_does_not_depend_on_its_batch():
     assert families(other) != families(DRAWS)
 
 
+def test_one_image_is_a_batch_of_any_size():
+    _, one = MIXTURE.measure(X[:1], DRAWS.take([0]))
+    assert gap(one.A(X), torch.cat([one.A(x[None]) for x in X])) < 1e-14
+    for i in range(2):
+        assert gap(one.take(torch.tensor([i]), 2).A(X[:1]), one.A(X[:1])) < 1e-14
+
+
 def test_families_are_drawn_by_their_weights():
     names = families(Draws(seed=1, images=range(4000)))
     share = names.count("holes") / 4000

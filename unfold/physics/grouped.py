@@ -92,6 +92,8 @@ class Grouped(Operator):
 
     def take(self, positions: Tensor, batch: int) -> "Grouped":
         """The operator of some samples; families that none of them belongs to drop out."""
+        if self.batch == 1:
+            return self
         chosen = positions.tolist()
         family = [self.family[i] for i in chosen]
         kept = sorted(set(family))
