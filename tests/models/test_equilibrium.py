@@ -155,7 +155,9 @@ def test_an_image_does_not_depend_on_its_batch(name: str, solver: Solver):
         whole = net.solve(y, A)
         for i in range(3):
             one = net.solve(y[i : i + 1], A.take(torch.tensor([i]), 3))
-            assert difference(one.image, whole.image[i : i + 1]) < 1e-6
+            # the biases of the network are of the order of 1, whatever the image is
+            size = max(1.0, float(whole.image[i].abs().max()))
+            assert float((one.image - whole.image[i]).abs().max()) < 1e-6 * size
             assert one.iterations[0] == whole.iterations[i]
 
 
