@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tests.engine import (
     blur,
-    difference,
     learned,
     measured,
     network_prior,
