@@ -25,7 +25,7 @@ def test_check_prints_every_law_with_its_figure(capsys):
     assert "1 components obey their laws" in said
 
 
-@pytest.mark.parametrize("words", [("prior=tikhonov",), ("fidelity=huber",), ("algo=gd",)])
+@pytest.mark.parametrize("words", [("prior=tv_box",), ("fidelity=huber",), ("algo=gd",)])
 def test_check_takes_a_component_of_any_group(capsys, words):
     code, said = run(capsys, "check", *words)
     assert code == 0 and "holds" in said

@@ -76,7 +76,15 @@ def _prior(words: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_prior, in_double
 
     prior = in_double(_component("prior", words))
-    return check_prior(prior, gap=max(getattr(term, "tol", 0.0) for term in prior.terms))
+    return check_prior(prior, gap=_inexactness(prior))
+
+
+def _inexactness(recipe: Any) -> float:
+    """The largest tolerance of a prox inside a prior; 0 where all are exact."""
+    from unfold.recipe import children
+
+    inner = [_inexactness(child) for _, child in children(recipe)]
+    return max([getattr(recipe, "tol", 0.0), *inner])
 
 
 def _fidelity(words: Sequence[str]) -> "Report":
