@@ -38,3 +38,28 @@ assert_scales_gamma = _asserting(kit.solve_weights)
 assert_batch_invariant = _asserting(kit.batch_invariance)
 assert_keeps_kind = _asserting(kit.kind)
 assert_copies = _asserting(kit.copies)
+
+
+def assert_matrix_laws(operator: Operator, **options: object) -> None:
+    """Every law but those of the pseudo-inverse, which takes long where it has no closed form."""
+    for law in (
+        assert_adjoint,
+        assert_dense_adjoint,
+        assert_autograd_adjoint,
+        assert_linear,
+        assert_norm,
+        assert_normal,
+        assert_scales_gamma,
+        assert_keeps_kind,
+        assert_copies,
+    ):
+        law(operator, **options)
+    assert_solves(operator, gamma=3.0, **options)
+    assert_solve_gradients(operator, gamma=1.7, **options)
+
+
+def assert_every_law(operator: Operator, **options: object) -> None:
+    """Every law."""
+    assert_matrix_laws(operator, **options)
+    for law in (assert_penrose, assert_pseudo_inverse, assert_batch_invariant):
+        law(operator, **options)

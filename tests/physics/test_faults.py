@@ -9,8 +9,21 @@ from torch import Tensor
 from tests import laws_physics as laws
 from tests.physics.definition import assert_convolves
 from tests.physics.instances import OPERATORS, kernel, mask
+from tests.testing.faults import (
+    AdjointForInverse,
+    Affine,
+    BatchLeak,
+    DetachedSolve,
+    HiddenSinglePrecision,
+    InPlace,
+    MissingScale,
+    NormTooSmall,
+    OneWrongRow,
+    ShiftedByAPixel,
+    SquaredGamma,
+)
+from tests.testing.faults import FlippedKernel as NoConjugate
 from unfold.physics.convolution import CircularConvolution
-from unfold.physics.mask import Mask
 from unfold.physics.operator import Operator
 
 H = kernel(3, 2, 5, 3)
@@ -24,84 +37,22 @@ class FlippedKernel(CircularConvolution):
         return super().forward(y)
 
 
-class NoConjugate(CircularConvolution):
-    def adjoint(self, y: Tensor) -> Tensor:
-        return super().forward(y)
-
-
-class MissingScale(Mask):
-    def adjoint(self, y: Tensor) -> Tensor:
-        return (1 + 1e-6) * super().adjoint(y)
-
-
-class ShiftedAdjoint(CircularConvolution):
-    def adjoint(self, y: Tensor) -> Tensor:
-        return super().adjoint(y).roll(1, -1)
-
-
-class OneWrongRow(Mask):
-    def adjoint(self, y: Tensor) -> Tensor:
-        x = super().adjoint(y)
-        return torch.cat([x[..., :1, :] * 1.0003, x[..., 1:, :]], -2)
-
-
-class HiddenSingle(CircularConvolution):
-    def adjoint(self, y: Tensor) -> Tensor:
-        return super().adjoint(y.float().double())
-
-
-class Affine(Mask):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + 1e-9
-
-
-class SquaredGamma(Mask):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
-        return super().solve_normal(b, gamma**2)
-
-
-class LowNorm(Mask):
-    @property
-    def norm_squared(self) -> Tensor:
-        return super().norm_squared * (1 - 1e-6)
-
-
-class BatchLeak(Mask):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x - 1e-6 * x.mean(0))
-
-
-class InPlace(Mask):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mul_(self.mask)
-
-
-class DetachedSolve(CircularConvolution):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
-        return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
-
-
-class Transposed(Mask):
-    def pseudo_inverse(self, y: Tensor) -> Tensor:
-        return super().adjoint(y)
-
-
 FAULTS: list[tuple[type, Callable[[Operator], None], str]] = [
     (FlippedKernel, lambda op: assert_convolves(op, op.kernel), "y = h"),
     (NoConjugate, laws.assert_adjoint, "⟨Ax, y⟩"),
     (NoConjugate, laws.assert_dense_adjoint, "entrywise"),
     (MissingScale, laws.assert_adjoint, "⟨Ax, y⟩"),
-    (ShiftedAdjoint, laws.assert_adjoint, "⟨Ax, y⟩"),
-    (ShiftedAdjoint, laws.assert_autograd_adjoint, "vjp"),
+    (ShiftedByAPixel, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (ShiftedByAPixel, laws.assert_autograd_adjoint, "vjp"),
     (OneWrongRow, laws.assert_adjoint, "⟨Ax, y⟩"),
-    (HiddenSingle, laws.assert_adjoint, "⟨Ax, y⟩"),
+    (HiddenSinglePrecision, laws.assert_adjoint, "⟨Ax, y⟩"),
     (Affine, laws.assert_linear, "A"),
     (SquaredGamma, lambda op: laws.assert_solves(op, gamma=3.0), "solve_normal"),
-    (LowNorm, laws.assert_norm, "norm_squared ≥"),
+    (NormTooSmall, laws.assert_norm, "norm_squared ≥"),
     (BatchLeak, laws.assert_batch_invariant, "batch invariance"),
     (InPlace, lambda op: laws.assert_keeps_kind(op, dtype=torch.float64), "no input is modified"),
     (DetachedSolve, lambda op: laws.assert_solve_gradients(op, gamma=1.0), "gradient"),
-    (Transposed, laws.assert_penrose, "AA⁺A"),
+    (AdjointForInverse, laws.assert_penrose, "AA⁺A"),
 ]
 
 

@@ -45,23 +45,7 @@ OPERATORS = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str):
     operator, dtype = OPERATORS[name]
-    for law in (
-        laws.assert_adjoint,
-        laws.assert_dense_adjoint,
-        laws.assert_autograd_adjoint,
-        laws.assert_linear,
-        laws.assert_norm,
-        laws.assert_normal,
-        laws.assert_penrose,
-        laws.assert_pseudo_inverse,
-        laws.assert_scales_gamma,
-        laws.assert_batch_invariant,
-        laws.assert_keeps_kind,
-        laws.assert_copies,
-    ):
-        law(operator, dtype=dtype)
-    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
-    laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+    laws.assert_every_law(operator, dtype=dtype)
 
 
 @every_mask

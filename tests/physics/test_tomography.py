@@ -42,20 +42,7 @@ def discs(side: int, blur: float) -> np.ndarray:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str, dtype: torch.dtype):
     operator = OPERATORS[name]
-    for law in (
-        laws.assert_adjoint,
-        laws.assert_dense_adjoint,
-        laws.assert_autograd_adjoint,
-        laws.assert_linear,
-        laws.assert_norm,
-        laws.assert_normal,
-        laws.assert_scales_gamma,
-        laws.assert_keeps_kind,
-        laws.assert_copies,
-    ):
-        law(operator, dtype=dtype)
-    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
-    laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+    laws.assert_matrix_laws(operator, dtype=dtype)
 
 
 def test_projections_agree_with_scikit_image():
