@@ -1,5 +1,6 @@
 """Operators made of operators: products, stacks and multiples."""
 
+from abc import ABC
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -66,26 +67,14 @@ class Composed(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class Stacked(Operator):
-    """Ax = (A₁x, A₂x, …), each flattened, so that A*A = Σ A_i*A_i.
+class Several(Operator, ABC):
+    """Made of operators on images of one shape.
 
     Args:
-        operators: A_i, at least one, all of images of the same shape.
-
-    Raises:
-        ShapeError: there is none, or they differ in their images or numbers of samples.
+        operators: at least one.
     """
 
     operators: tuple[Operator, ...]
-
-    def __post_init__(self) -> None:
-        shapes = {operator.image_shape for operator in self.operators}
-        if len(shapes) != 1:
-            raise ShapeError(
-                f"Stacked: the operators take images of {sorted(shapes)}; they must be of one "
-                "shape, and there must be at least one operator."
-            )
-        same_samples("Stacked", self.operators)
 
     @property
     def complex_images(self) -> bool:
@@ -98,6 +87,27 @@ class Stacked(Operator):
     @property
     def image_shape(self) -> Shape:
         return self.operators[0].image_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked(Several):
+    """Ax = (A₁x, A₂x, …), each flattened, so that A*A = Σ A_i*A_i.
+
+    Args:
+        operators: A_i, at least one, all of images of the same shape.
+
+    Raises:
+        ShapeError: there is none, or they differ in their images or numbers of samples.
+    """
+
+    def __post_init__(self) -> None:
+        shapes = {operator.image_shape for operator in self.operators}
+        if len(shapes) != 1:
+            raise ShapeError(
+                f"Stacked: the operators take images of {sorted(shapes)}; they must be of one "
+                "shape, and there must be at least one operator."
+            )
+        same_samples("Stacked", self.operators)
 
     @property
     def measurement_shape(self) -> Shape:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.physics.algebra import Several
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Grouped(Operator):
+class Grouped(Several):
     """(Ax)_i = A_{k(i)} x_i: every sample through its own operator, those of one operator at once.
 
     Args:
@@ -24,7 +25,6 @@ class Grouped(Operator):
         ShapeError: the shapes differ, or an operator belongs to another number of samples.
     """
 
-    operators: tuple[Operator, ...]
     family: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -40,18 +40,6 @@ class Grouped(Operator):
     def batch(self) -> int:
         """How many samples there are: each has its place."""
         return len(self.family)
-
-    @property
-    def complex_images(self) -> bool:
-        return any(operator.complex_images for operator in self.operators)
-
-    @property
-    def complex_measurements(self) -> bool:
-        return any(operator.complex_measurements for operator in self.operators)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.operators[0].image_shape
 
     @property
     def measurement_shape(self) -> Shape:
