@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "unfold"
 
 LAYERS = (
     ("errors", "typing", "schedules", "random"),
-    ("constraints", "state", "thresholds", "tree"),
+    ("constraints", "extras", "state", "thresholds", "tree"),
     ("choices", "parameters", "recipe", "solvers"),
     ("physics",),
     ("fidelities", "priors", "denoisers"),

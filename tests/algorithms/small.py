@@ -40,7 +40,7 @@ class Dense(Operator):
         column = y.to(self.matrix.dtype)[..., None]
         return (self.matrix.mH @ column).reshape(-1, *self.shape)
 
-    def solve_normal(self, b, gamma):
+    def solve_normal(self, b, gamma, start=None):
         normal = self.matrix.mH @ self.matrix
         scale = gamma.reshape(-1, 1, 1) if isinstance(gamma, Tensor) else gamma
         eye = torch.eye(normal.shape[-1], dtype=normal.dtype)

@@ -11,6 +11,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from tests.laws_physics import assert_pseudo_inverse, dense, dense_solve, gap, probe
 from tests.physics.instances import OPERATORS, kernel
 from unfold.errors import ConfigError, ShapeError
+from unfold.fidelities.fidelity import data_term
+from unfold.fidelities.l2 import L2
 from unfold.physics.mask import Mask
 from unfold.physics.operator import Operator
 from unfold.physics.valid_convolution import ValidConvolution
@@ -162,6 +164,25 @@ def test_a_warm_start_saves_work():
     again = solve_normal(operator, b, 30.0, tol=1e-8, start=x + 1e-7 * b)
     assert len(operator.calls) < cold
     assert gap(again, x) < 1e-6
+
+
+def test_a_start_that_is_farther_than_0_costs_one_call():
+    operator = Counted(BLUR, [])
+    b = probe(BLUR, 5)
+    cold = operator.solve_normal(b, 30.0)
+    calls = len(operator.calls)
+    operator.calls.clear()
+    far = operator.solve_normal(b, 30.0, 1e3 * b)
+    assert torch.equal(far, cold)
+    assert len(operator.calls) == calls + 1
+
+
+def test_a_prox_begins_at_its_argument():
+    operator = Counted(BLUR, [])
+    y = probe(BLUR, 5, dual=True)
+    best = least_norm(BLUR, y)
+    assert gap(data_term(L2(), operator, y).prox(best, 1.0), best) < 1e-11
+    assert len(operator.calls) <= 2
 
 
 def test_the_work_does_not_depend_on_the_scale():

@@ -80,7 +80,7 @@ class Affine(Mask):
 
 
 class SquaredGamma(Mask):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
+    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
         return super().solve_normal(b, gamma**2)
 
 
@@ -107,7 +107,7 @@ class InPlace(Mask):
 
 
 class DetachedSolve(CircularConvolution):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float) -> Tensor:
+    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
         return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
 
 

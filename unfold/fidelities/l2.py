@@ -39,5 +39,5 @@ class L2(Fidelity):
         return data.operator.normal(x) - data.At_y
 
     def prox_through(self, data: DataTerm, z: Image, gamma: Scalar) -> Image:
-        """(I + γA*A)⁻¹(z + γA*y)."""
-        return data.operator.solve_normal(z + gamma * data.At_y, gamma)
+        """(I + γA*A)⁻¹(z + γA*y), iterations from z: near the answer once an algorithm settles."""
+        return data.operator.solve_normal(z + gamma * data.At_y, gamma, z)

@@ -187,10 +187,10 @@ class Scaled(Operator):
         """s² B*Bx."""
         return per_image(self.scale**2, x) * self.operator.normal(x)
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """(I + γs² B*B)⁻¹b."""
         own = gamma * per_image(self.scale**2, b)
-        return self.operator.solve_normal(b, own.expand(len(b), *own.shape[1:]))
+        return self.operator.solve_normal(b, own.expand(len(b), *own.shape[1:]), start)
 
     @cached_property
     def norm_squared(self) -> PerImage:

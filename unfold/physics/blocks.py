@@ -69,10 +69,10 @@ class Blocks(OrthonormalRows):
         image = blocks.reshape(-1, channels, down, across, n, n).transpose(3, 4)
         return image.reshape(-1, *self.shape)
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
         own = Operator if self.matrix.requires_grad else OrthonormalRows
-        return own.solve_normal(self, b, gamma)
+        return own.solve_normal(self, b, gamma, start)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y, where ΦΦᵀ = I is certain."""

@@ -57,7 +57,7 @@ class WeightedChannels(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b − γ/(1 + γ|w|²) A*Ab."""
         return b - gamma / (1 + gamma * self.squared) * self.normal(b)
 

@@ -80,7 +80,7 @@ class CircularConvolution(Operator):
         """F⁻¹(|ĥ|² · Fx)."""
         return filtered(self._power(x), x)
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
         return filtered(1 / (1 + gamma * self._power(b)), b)
 

@@ -69,7 +69,7 @@ class CodedDiffraction(Operator):
         """Σ |d_l|² / L · x."""
         return self.power * x
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b / (1 + γ Σ |d_l|² / L)."""
         return b / (1 + gamma * self.power)
 

@@ -73,7 +73,7 @@ class Downsampling(Operator):
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
         inverse = 1 / (1 + gamma * self._coarse(b))
         return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))

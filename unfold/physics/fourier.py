@@ -52,7 +52,7 @@ class Fourier(Operator):
         """F⁻¹(m² · Fx)."""
         return back(self.mask**2 * transform(x))
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """F⁻¹(Fb / (1 + γm²))."""
         return back(transform(b) / (1 + gamma * self.mask**2))
 
@@ -89,7 +89,7 @@ class RealFourier(Fourier):
         """F⁻¹(s · Fx)."""
         return back(self.power * transform(x)).real
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """F⁻¹(Fb / (1 + γs))."""
         return back(transform(b) / (1 + gamma * self.power)).real
 

@@ -55,14 +55,17 @@ class Grouped(Several):
         """A*Ax, by the formula of each operator."""
         return self.each(x, lambda operator, part, _: operator.normal(part))
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """(I + γA*A)⁻¹b, by the formula of each operator."""
 
         def own(places: Tensor) -> Scalar:
             several = isinstance(gamma, Tensor) and gamma.numel() > 1
             return gamma[places] if several else gamma  # type: ignore[index]
 
-        return self.each(b, lambda operator, part, at: operator.solve_normal(part, own(at)))
+        def solve(operator: Operator, part: Image, at: Tensor) -> Image:
+            return operator.solve_normal(part, own(at), None if start is None else start[at])
+
+        return self.each(b, solve)
 
     @cached_property
     def norm_squared(self) -> PerImage:

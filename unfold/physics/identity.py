@@ -33,7 +33,7 @@ class Identity(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return y
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b / (1 + γ)."""
         return b / (1 + gamma)
 

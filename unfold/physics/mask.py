@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.physics.derived import Derived
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -39,6 +40,11 @@ class Mask(Operator):
     def measurement_shape(self) -> Shape:
         return tuple(self.mask.shape[1:])
 
+    @Derived
+    def squared(self) -> Tensor:
+        """m²."""
+        return self.mask**2
+
     def forward(self, x: Image) -> Measurement:
         return self.mask * x
 
@@ -47,16 +53,16 @@ class Mask(Operator):
 
     def normal(self, x: Image) -> Image:
         """m² · x."""
-        return self.mask**2 * x
+        return self.squared * x
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b / (1 + γm²)."""
-        return b / (1 + gamma * self.mask**2)
+        return b / (1 + gamma * self.squared)
 
     @cached_property
     def norm_squared(self) -> PerImage:
         """The largest m² of each sample."""
-        return self.mask.detach().square().flatten(1).amax(1)
+        return self.squared.detach().flatten(1).amax(1)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """y / m where m is not 0, and 0 elsewhere."""

@@ -76,14 +76,15 @@ class Operator(ABC):
         """A*Ax."""
         return self.adjoint(self.forward(x))
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """(I + γA*A)⁻¹b, by conjugate gradients unless the subclass knows better.
 
         Args:
             b: the right-hand side.
             gamma: γ > 0; a number, or (B, 1, 1, 1).
+            start: an image near the answer, from which iterations begin; a closed form needs none.
         """
-        return solve_normal(self, b, gamma)
+        return solve_normal(self, b, gamma, start=start)
 
     @cached_property
     def norm_squared(self) -> PerImage:

@@ -15,7 +15,7 @@ from unfold.typing import Image, Measurement, PerImage, Scalar
 class OrthonormalRows(Operator, ABC):
     """A map whose measurements are coefficients of the image in part of an orthonormal basis."""
 
-    def solve_normal(self, b: Image, gamma: Scalar) -> Image:
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """b − γ/(1 + γ) A*Ab."""
         return b - gamma / (1 + gamma) * self.normal(b)
 

@@ -43,10 +43,15 @@ class Dense(Operator):
         return (self.matrix.shape[1],)
 
     def forward(self, x: Image) -> Measurement:
-        return (self._as(x) @ x.flatten(1)[..., None])[..., 0]
+        matrix, v = self._as(x), x.flatten(1)
+        if len(matrix) == 1:  # one product of two matrices: a broadcast batch would copy M
+            return v @ matrix[0].mT
+        return (matrix @ v[..., None])[..., 0]
 
     def adjoint(self, y: Measurement) -> Image:
-        return (self._as(y).mH @ y[..., None])[..., 0].reshape(-1, *self.shape)
+        matrix = self._as(y).conj()
+        x = y @ matrix[0] if len(matrix) == 1 else (y[:, None] @ matrix)[:, 0]
+        return x.reshape(-1, *self.shape)
 
     def _as(self, like: Tensor) -> Tensor:
         return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))

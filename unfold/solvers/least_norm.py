@@ -8,13 +8,13 @@ from torch import Tensor
 
 from unfold.solvers.conjugate_gradient import (
     MAX_ITERATIONS,
-    SYNC_EVERY,
     Budget,
     cotangents,
     default_tol,
     largest_modulus,
     ratio,
     report,
+    tested,
 )
 from unfold.tree import batched_inner, per_image, tensors
 from unfold.typing import Image, Measurement
@@ -121,7 +121,7 @@ def _cgls(A: Map, budget: Budget, y: Tensor) -> Tensor:
     limit = budget.tol * rho.sqrt()
     active = rho.sqrt() > limit
     for k in range(budget.max_iterations):
-        if k % SYNC_EVERY == 0 and not bool(active.any()):
+        if tested(k, y) and not bool(active.any()):
             break
         q = A.forward(p)
         alpha = ratio(rho, batched_inner(q, q), active)
