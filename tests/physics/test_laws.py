@@ -29,8 +29,10 @@ ILL_CONDITIONED = {
     "fan_beam_tomography",
     "limited_angle_tomography",
     "multicoil_mri",
+    "padded_blur",
     "tomography",
     "valid_blur",
+    "varying_blur",
 }  # A⁺ would amplify by 1e4 and more: CGLS warns
 
 

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from unfold.physics.algebra import Composed
 from unfold.physics.convolution import CircularConvolution
 from unfold.physics.kernel_physics import KernelPhysics
+from unfold.physics.kernel_shape import check_kernel
+from unfold.physics.padding import Padding, check_boundary
 from unfold.physics.valid_convolution import ValidConvolution
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -48,3 +51,39 @@ class ValidBlur(KernelPhysics):
             ShapeError: the kernel is larger than the image.
         """
         return ValidConvolution(self.kernels.draw(draws.within("kernel")), shape)
+
+
+@dataclass(frozen=True)
+class PaddedBlur(KernelPhysics):
+    """y = crop(h * pad(x)) with noise: the image is continued beyond its border by a rule.
+
+    The measurement has the size of the image. The convolution is the valid one of the continued
+    image, and the adjoint folds the border back.
+
+    Args:
+        noise: added to the blurred image.
+        kernel: the law of h, or the file of one kernel.
+        boundary: `reflect`, `replicate` or `symmetric`; `mirror`, `nearest` and `reflect` of
+            `scipy.ndimage`.
+
+    Raises:
+        ConfigError: the boundary is another.
+    """
+
+    boundary: str = "reflect"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_boundary("PaddedBlur", self.boundary)
+
+    def sample(self, draws: Draws, shape: Shape) -> Composed:
+        """One kernel per image, shared by its channels.
+
+        Raises:
+            ShapeError: the kernel is larger than the image.
+        """
+        kernel = self.kernels.draw(draws.within("kernel"))
+        check_kernel("PaddedBlur", kernel, shape)
+        top, left = (size // 2 for size in kernel.shape[-2:])
+        pad = Padding(shape, top, left, self.boundary)
+        return Composed(ValidConvolution(kernel, pad.measurement_shape), pad)

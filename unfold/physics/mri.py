@@ -10,7 +10,7 @@ from unfold.physics.coils import Coils
 from unfold.physics.fourier import Fourier, RealFourier
 from unfold.physics.law import Physics
 from unfold.physics.real_images import RealImages
-from unfold.physics.sampling import Columns
+from unfold.physics.sampling import Sampling
 from unfold.random import Draws
 from unfold.typing import Shape
 
@@ -27,7 +27,7 @@ class MRI(Physics):
         columns: the law of m.
     """
 
-    columns: Columns
+    columns: Sampling
 
     @property
     def is_fixed(self) -> bool:
@@ -35,11 +35,11 @@ class MRI(Physics):
 
     def sample(self, draws: Draws, shape: Shape) -> RealFourier:
         """For real images."""
-        return RealFourier(self.columns.draw(draws.within("columns"), shape[-1]), shape)
+        return RealFourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
         """The operator of the same draws for complex images."""
-        return Fourier(self.columns.draw(draws.within("columns"), shape[-1]), shape)
+        return Fourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class MultiCoilMRI(Physics):
         ConfigError: there is no coil, or the width is not positive.
     """
 
-    columns: Columns
+    columns: Sampling
     coils: int = 4
     width: float = 1.0
 
@@ -88,7 +88,7 @@ class MultiCoilMRI(Physics):
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Coils:
         """The operator of the same draws for complex images."""
-        mask = self.columns.draw(draws.within("columns"), shape[-1])
+        mask = self.columns.draw(draws.within("columns"), *shape[-2:])
         return Coils(mask, self._maps(draws, shape), shape)
 
     def _maps(self, draws: Draws, shape: Shape) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which columns of the Fourier plane a scanner acquires."""
+"""Which part of the Fourier plane a scanner acquires."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,21 @@ from unfold.random import Draws
 
 
 @dataclass(frozen=True)
-class Columns(ABC):
+class Sampling(ABC):
+    """The law of a mask over the Fourier plane; a fixed mask is a law with one point."""
+
+    @property
+    @abstractmethod
+    def is_fixed(self) -> bool:
+        """Whether every draw gives the same mask."""
+
+    @abstractmethod
+    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
+        """(B, 1, H or 1, W), of zeros and ones, frequency 0 at index 0; (1, …) if fixed."""
+
+
+@dataclass(frozen=True)
+class Columns(Sampling):
     """The law of a mask of columns: the fully sampled centre, and others up to W / acceleration.
 
     Args:
@@ -45,8 +59,8 @@ class Columns(ABC):
         """Only where all columns are acquired."""
         return is_number(self.acceleration) and self.acceleration == 1
 
-    def draw(self, draws: Draws, width: int) -> Tensor:
-        """(B, 1, 1, W), of zeros and ones, frequency 0 at index 0; (1, 1, 1, W) if fixed."""
+    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
+        """(B, 1, 1, W): all rows of a column, or none."""
         draws = draws.take([0]) if self.is_fixed else draws
         level = draw_level(self.acceleration, draws.within("level"), "acceleration")
         own = level.tolist() if isinstance(level, Tensor) else [level] * len(draws)
@@ -97,6 +111,24 @@ class EquispacedColumns(Columns):
     ) -> np.ndarray:
         steps = (np.arange(count) + g.uniform()) * (len(outer) / max(count, 1))
         return np.asarray(outer[steps.astype(int)])
+
+
+@dataclass(frozen=True)
+class PoissonDiscColumns(Columns):
+    """Columns outside the centre are drawn uniformly among the choices that keep a distance.
+
+    The distance is half the largest at which all columns find a place, and one more: no two are
+    neighbours while that can be, and the places are not yet those of an even grid.
+    """
+
+    def _choose(
+        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
+    ) -> np.ndarray:
+        distance = 1 + (len(outer) - 1) // max(count - 1, 1) // 2 if count else 1
+        # Places that keep a distance d are any places of a shorter row, drawn apart by d - 1.
+        room = len(outer) - (distance - 1) * max(count - 1, 0)
+        places = np.sort(g.permutation(room)[:count])
+        return np.asarray(outer[places + (distance - 1) * np.arange(count)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""An image continued beyond its border."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+def reflect(place: np.ndarray, size: int) -> np.ndarray:
+    """… d c b | a b c d | c b a …, a mirror in the outermost pixel."""
+    period = max(1, 2 * size - 2)
+    folded = place % period
+    return np.asarray(np.minimum(folded, period - folded))
+
+
+def symmetric(place: np.ndarray, size: int) -> np.ndarray:
+    """… b a | a b c d | d c …, a mirror in the outermost edge."""
+    folded = place % (2 * size)
+    return np.asarray(np.minimum(folded, 2 * size - 1 - folded))
+
+
+def replicate(place: np.ndarray, size: int) -> np.ndarray:
+    """… a a | a b c d | d d …, the outermost pixel again and again."""
+    return place.clip(0, size - 1)
+
+
+BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "reflect": reflect,
+    "replicate": replicate,
+    "symmetric": symmetric,
+}
+"""Which pixel of a row of some size is seen at each place, also beyond its ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Padding(Operator):
+    """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
+
+    A* folds the border back: every copy is added to its pixel.
+
+    Args:
+        shape: of one image, (C, H, W).
+        top: rows added above, and as many below.
+        left: columns added before, and as many after.
+        boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
+            `edge`.
+
+    Raises:
+        ConfigError: the boundary is another.
+        ShapeError: a number of rows or columns is negative.
+    """
+
+    shape: Shape
+    top: int
+    left: int
+    boundary: str
+
+    def __post_init__(self) -> None:
+        check_boundary("Padding", self.boundary)
+        if min(self.top, self.left) < 0:
+            raise ShapeError(
+                f"Padding: {self.top} rows and {self.left} columns cannot be added; use Cropped."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        channels, height, width = self.shape
+        return channels, height + 2 * self.top, width + 2 * self.left
+
+    def forward(self, x: Image) -> Measurement:
+        rows, columns = self._places(x)
+        return x[..., rows, :][..., columns]
+
+    def adjoint(self, y: Measurement) -> Image:
+        rows, columns = self._places(y)
+        channels, height, width = self.shape
+        narrow = y.new_zeros(*y.shape[:-1], width).index_add(-1, columns, y)
+        return narrow.new_zeros(len(y), channels, height, width).index_add(-2, rows, narrow)
+
+    def normal(self, x: Image) -> Image:
+        """Copies · x."""
+        return self._copies(x) * x
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """b / (1 + γ copies)."""
+        return b / (1 + gamma * self._copies(b))
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The most copies of one pixel."""
+        return self.copies.flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*y / copies: the mean over the copies."""
+        return self.adjoint(y) / self._copies(y)
+
+    @cached_property
+    def copies(self) -> Tensor:
+        """How often each pixel is shown, (1, 1, H, W), on the CPU."""
+        down, across = (
+            torch.bincount(place, minlength=size)
+            for place, size in zip(self.places, self.shape[1:], strict=True)
+        )
+        return (down[:, None] * across).double()[None, None]
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """The row behind every row of the result, and the column behind every column."""
+        seen = BOUNDARIES[self.boundary]
+        pairs = zip((self.top, self.left), self.shape[1:], strict=True)
+        rows, columns = (
+            torch.from_numpy(seen(np.arange(-added, size + added), size)) for added, size in pairs
+        )
+        return rows, columns
+
+    def _places(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = self.places
+        return rows.to(like.device), columns.to(like.device)
+
+    def _copies(self, like: Tensor) -> Tensor:
+        return self.copies.to(like.device, like.dtype.to_real())
+
+
+def check_boundary(owner: str, boundary: str) -> None:
+    """Refuse a boundary that is not known.
+
+    Raises:
+        ConfigError: with the boundary and those there are.
+    """
+    if boundary not in BOUNDARIES:
+        raise ConfigError(
+            f"{owner}.boundary = '{boundary}': unknown{nearest(boundary, BOUNDARIES)} Available: "
+            f"{listing(BOUNDARIES)}; physics=gaussian_blur is periodic, and physics=valid_blur "
+            "assumes nothing."
+        )
