@@ -35,9 +35,15 @@ assert_penrose = _asserting(kit.penrose)
 assert_solves = _asserting(kit.solve)
 assert_solve_gradients = _asserting(kit.solve_gradients)
 assert_scales_gamma = _asserting(kit.solve_weights)
-assert_batch_invariant = _asserting(kit.batch_invariance)
+assert_inverse_invariant = _asserting(kit.inverse_invariance)
 assert_keeps_kind = _asserting(kit.kind)
 assert_copies = _asserting(kit.copies)
+
+
+def assert_batch_invariant(operator: Operator, **options: object) -> None:
+    """No answer of a sample depends on its batch mates, the pseudo-inverse included."""
+    for law in (_asserting(kit.batch_invariance), assert_inverse_invariant):
+        law(operator, **options)
 
 
 def assert_matrix_laws(operator: Operator, **options: object) -> None:

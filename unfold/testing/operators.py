@@ -8,6 +8,7 @@ by 1e-6, one wrong row, a shift by one pixel or a hidden single precision.
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unfold.physics.operator import Operator
+from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.testing.dense import (
     DOUBLE,
     columns,
@@ -171,13 +173,34 @@ def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iter
             ("A", operator.A, one.A, x),
             ("A*", operator.A_adjoint, one.A_adjoint, y),
             ("solve_normal", partial(_solved, operator), partial(_solved, one), x),
-            ("pseudo_inverse", operator.pseudo_inverse, one.pseudo_inverse, y),
         ):
             error = gap(f(t)[i : i + 1], g(t[i : i + 1]))
             yield Check("PH9", f"batch invariance of {name}", error, 1e-12)
         shared = operator.norm_squared[min(i, operator.batch - 1)]
         error = _largest((one.norm_squared - shared).abs())
         yield Check("PH9", "batch invariance of the norm", error, 1e-10)
+
+
+def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
+    """The pseudo-inverse of a sample does not depend on its batch mates: to 1e-12."""
+    y = probe(operator, 16, dtype=dtype, dual=True)
+    whole = operator.pseudo_inverse(y)
+    for i in range(len(y)):
+        one = operator.take(torch.tensor([i]), len(y))
+        error = gap(whole[i : i + 1], one.pseudo_inverse(y[i : i + 1]))
+        yield Check("PH9", "batch invariance of pseudo_inverse", error, 1e-12)
+
+
+def inverts(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> bool:
+    """Whether the pseudo-inverse reaches its tolerance; where it does not, it warns."""
+    y = probe(operator, 7, dtype=dtype, dual=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            operator.pseudo_inverse(y)
+        except ConvergenceWarning:
+            return False
+    return True
 
 
 def _solved(operator: Operator, b: Tensor) -> Tensor:
