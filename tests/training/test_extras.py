@@ -11,6 +11,7 @@ from tests.training.small import run, run_with_kills, small_training
 from tests.training.test_resume import newest, same
 from unfold.errors import ConfigError
 from unfold.training.checkpoint import read_checkpoint, read_weights
+from unfold.training.optimizers import SGD
 from unfold.training.settings import TrainerSettings
 
 
@@ -124,3 +125,30 @@ def test_pictures_show_truth_reconstruction_and_difference(tmp_path):
 def test_values_out_of_range_are_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
         TrainerSettings(**setting)
+
+
+def test_shards_divide_the_batch():
+    settings = TrainerSettings(shards=3)
+    with pytest.raises(ConfigError, match=r"trainer\.shards = 3: must be a divisor of .* = 8"):
+        settings.parts(8)
+    with pytest.raises(ConfigError, match="must be devices = 2"):
+        TrainerSettings(shards=3, devices=2, strategy="ddp")
+    assert TrainerSettings(shards=2, devices=2, strategy="ddp").parts(8) == 1
+    assert TrainerSettings(accelerator="cpu").parts(8) == 2
+    assert TrainerSettings(accelerator="cpu").parts(7) == 1
+
+
+def test_shards_leave_the_training_as_it_is(tmp_path):
+    """The mean of the parts' gradients is the whole batch's, also where batches are added up."""
+    ends = []
+    for shards in (1, 2, 4):
+        training = small_training()
+        training.shards, training.optimizer_recipe = shards, SGD(lr=1.0)
+        run(tmp_path / str(shards), steps=2, training=training, accumulate=2, gradient_clip=None)
+        ends.append(learned(training))
+    start = learned(small_training())
+    for name, whole in ends[0].items():
+        moved = (whole - start[name]).norm()
+        assert moved > 0
+        for parts in ends[1:]:
+            assert (parts[name] - whole).norm() <= 1e-4 * moved

@@ -210,6 +210,7 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         log_every=groups["trainer"].log_every,
         lr=checked.trainable.lr,
         freeze=checked.trainable.freeze,
+        shards=groups["trainer"].parts(groups["data"].batch_size),
     )
 
 

@@ -36,6 +36,12 @@ class Batch(NamedTuple):
     index: Int64[Tensor, " batch"]  # type: ignore[assignment]  # tuple.index is not needed
     epoch: int
 
+    def split(self, parts: int) -> "list[Batch]":
+        """The batch in equal parts, in their order; `parts` divides its size."""
+        size = len(self.index) // parts
+        pairs = zip(torch.split(self.images, size), torch.split(self.index, size), strict=True)
+        return [Batch(images, index, self.epoch) for images, index in pairs]
+
 
 class Sample(NamedTuple):
     """One image of a batch: its pixels, and the (epoch, index) that identify its draws."""

@@ -38,6 +38,8 @@ class Training(pl.LightningModule):
         log_every: steps between two rows of the log.
         lr: learning rates of their own, by globs on names.
         freeze: epochs that what a glob means waits before it moves.
+        shards: equal parts that a batch is computed in, each with a backward of its own. Where the
+            parts are those of several processes, the sums are the same bits.
     """
 
     def __init__(
@@ -53,15 +55,18 @@ class Training(pl.LightningModule):
         log_every: int = 10,
         lr: Mapping[str, float] | None = None,
         freeze: Mapping[str, int] | None = None,
+        shards: int = 1,
     ) -> None:
         super().__init__()
         self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
         self.batch: Batch | None = None
+        self.shards = shards
         self.reconstructor = reconstructor
         self.physics, self.loss, self.metrics = physics, loss, metrics
         self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
         self.seed, self.strict, self.log_every = seed, strict, log_every
-        self.solution: Solution | None = None
+        self.solutions: list[Solution] = []
+        self.losses: list[Float[Tensor, ""]] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
         """Move the images; the indices stay on the CPU, where the draws are made."""
@@ -69,13 +74,25 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Measure the images, reconstruct them, compare."""
-        self.solution, loss = self.compare(batch, "train")
+        compared = [self.compare(part, "train") for part in batch.split(self.shards)]
+        self.solutions, self.losses = ([*parts] for parts in zip(*compared, strict=True))
         self.batch = batch
+        loss = torch.stack(self.losses).mean()
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
-            self._log_forward(self.solution)
+            self._log_forward()
         return loss
+
+    def backward(self, loss: Float[Tensor, ""], *args: Any, **kwargs: Any) -> None:
+        """One backward for each part of the batch, in the order in which processes are summed.
+
+        A single one would add up the uses of a tied weight across the parts, in another order.
+        """
+        share = torch.full_like(loss, 1 / (len(self.losses) * self.trainer.accumulate_grad_batches))
+        for part in self.losses:
+            torch.autograd.backward(part, share)
+        self.losses = []
 
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
@@ -134,28 +151,33 @@ class Training(pl.LightningModule):
     def _logs_now(self) -> bool:
         return bool((self.global_step + 1) % self.log_every == 0)
 
-    def _log_forward(self, solution: Solution) -> None:
-        if solution.converged is None:
+    def _log_forward(self) -> None:
+        solutions = self.solutions
+        converged = [s.converged for s in solutions if s.converged is not None]
+        if not converged:
             return
         values = {
-            "train/converged": solution.converged.float().mean(),
-            "train/residual": solution.residual.max(),
-            "train/iterations": solution.iterations.float().mean(),
+            "train/converged": torch.cat(converged).float().mean(),
+            "train/residual": torch.cat([s.residual for s in solutions]).max(),
+            "train/iterations": torch.cat([s.iterations for s in solutions]).float().mean(),
         }
-        if solution.penalty is not None:
-            values["train/penalty"] = solution.penalty.detach()
+        penalties = [s.penalty for s in solutions if s.penalty is not None]
+        if penalties:
+            values["train/penalty"] = torch.stack(penalties).detach().mean()
         self.log_dict(values)
 
     def _log_backward(self) -> None:
-        report = self.solution.backward if self.solution else None
-        self.solution = None
-        if report is None or report.converged is None or not self._logs_now():
+        reports = [s.backward for s in self.solutions if s.backward is not None]
+        self.solutions = []
+        converged = [r.converged for r in reports if r.converged is not None]
+        if not converged or not self._logs_now():
             return
-        assert report.residual is not None and report.iterations is not None
+        residuals = [r.residual for r in reports if r.residual is not None]
+        iterations = [r.iterations for r in reports if r.iterations is not None]
         values = {
-            "train/backward_converged": report.converged.float().mean(),
-            "train/backward_residual": report.residual.max(),
-            "train/backward_iterations": report.iterations.float().mean(),
+            "train/backward_converged": torch.cat(converged).float().mean(),
+            "train/backward_residual": torch.cat(residuals).max(),
+            "train/backward_iterations": torch.cat(iterations).float().mean(),
         }
         self.log_dict(values)
 

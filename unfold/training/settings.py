@@ -70,6 +70,9 @@ class TrainerSettings:
         threads: of PyTorch; null for all CPUs that this process may use.
         gradient_clip: largest norm of the gradient; null for no limit.
         accumulate: batches whose gradients are added up before a step.
+        shards: equal parts of a batch that one process computes one after the other: as many
+            processes then train with the same bits. null for 2 on CPU, where they cost nothing,
+            and 1 elsewhere. Several processes compute one part each.
         validate_every: epochs between validations.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two states that a killed run can go on from.
@@ -90,6 +93,7 @@ class TrainerSettings:
     threads: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
+    shards: int | None = None
     validate_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 50
@@ -107,6 +111,7 @@ class TrainerSettings:
             "devices",
             "threads",
             "accumulate",
+            "shards",
             "validate_every",
             "log_every",
             "checkpoint_every",
@@ -126,6 +131,30 @@ class TrainerSettings:
                 f"devices = {self.devices}: several devices need strategy=ddp. "
                 "Write trainer=ddp_cpu, or trainer.strategy=ddp."
             )
+
+        if self.shards is not None and 1 < self.devices != self.shards:
+            raise ConfigError(
+                f"shards = {self.shards}: several processes compute one part of a batch each, so "
+                f"it must be devices = {self.devices}, or null."
+            )
+
+    def parts(self, batch_size: int) -> int:
+        """How many parts one process computes its batch in.
+
+        Raises:
+            ConfigError: `shards` does not divide the batch.
+        """
+        if self.devices > 1:
+            return 1
+        if self.shards is not None:
+            fits = batch_size % self.shards == 0
+            must = f"a divisor of data.batch_size = {batch_size}"
+            refuse("trainer.shards", self.shards, unless=fits, must=must)
+            return self.shards
+        import torch
+
+        slow = self.accelerator == "cpu" or not torch.accelerator.is_available()
+        return 2 if slow and batch_size % 2 == 0 else 1
 
     def wants_channels_last(self) -> bool:
         """Whether the networks are kept in channels-last layout on this machine."""
