@@ -12,9 +12,14 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 """What makes a part small, or its inner iteration exact."""
 
 
+EXTRAS = {"deepinv": "deepinv"}
+"""Options that need a package which the tests do without; each has tests of its own."""
+
+
 def files(group: str) -> dict[str, Path]:
-    """The options of a group, by name."""
-    return {path.stem: path for path in sorted((configs_folder() / group).glob("*.yaml"))}
+    """The options of a group by name, without those that need an extra package."""
+    found = sorted((configs_folder() / group).glob("*.yaml"))
+    return {path.stem: path for path in found if path.stem not in EXTRAS}
 
 
 def build(path: Path, **changes: Any) -> Any:

@@ -1,10 +1,12 @@
 """Every file in configs/ is a configuration that can be built."""
 
+import importlib.util
 import itertools
 from collections import defaultdict
 
 import pytest
 
+from tests.shipped import EXTRAS
 from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.config.locate import configs_folder
@@ -61,7 +63,8 @@ def shipped() -> list[tuple[str, ...]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*/**/*.yaml")):
         group = str(path.parent.relative_to(folder))
-        groups[group].append(f"{group}={path.stem}")
+        if importlib.util.find_spec(EXTRAS.get(path.stem, "unfold")) is not None:
+            groups[group].append(f"{group}={path.stem}")
     alone = [(option,) for group in DEPENDENT & set(groups) for option in groups[group]]
     others = [options for group, options in groups.items() if group not in DEPENDENT]
     together = itertools.zip_longest(*others)

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
+from tests.shipped import files
 from unfold.physics.convolution import CircularConvolution
 from unfold.physics.downsampling import Downsampling
 from unfold.physics.identity import Identity
@@ -17,7 +18,7 @@ from unfold.physics.operator import Operator
 from unfold.physics.valid_convolution import ValidConvolution
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = sorted(file.stem for file in (CONFIGS / "physics").glob("*.yaml"))
+NAMES = sorted(files("physics"))
 NOISES = sorted(file.stem for file in (CONFIGS / "physics" / "noise").glob("*.yaml"))
 NOISES.remove("own")  # which only a mixture has
 

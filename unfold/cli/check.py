@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("law", "measured", "allowed", "verdict")
 
+EXTRAS = ("deepinv",)
+"""Options that need a package of their own: checked where they are named, not among all."""
+
 
 def check(words: Sequence[str]) -> int:
     """Measure every law of the components that the words name; `NAME` may be `all`.
@@ -50,7 +53,8 @@ def _row(one: Any) -> tuple[str, str, str, str]:
 
 
 def _each(group: str, name: str, words: Sequence[str]) -> "Iterator[tuple[str, Report]]":
-    names = options.names(group, [configs_folder()]) if name == "all" else [name]
+    known = [one for one in options.names(group, [configs_folder()]) if one not in EXTRAS]
+    names = known if name == "all" else [name]
     others = [word for word in words if key_of(word) not in KITS or key_of(word) != group]
     for one in names:
         kept = [w for w in others if w.partition("=")[2] != "all"]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from unfold.errors import ConfigError, nearest
+from unfold.extras import deepinv
 
 COMPONENTS = frozenset(
     {
@@ -67,6 +68,9 @@ THIRD_PARTY = frozenset(
 )
 """Classes of other packages, each by the one name under which it may be given."""
 
+ADAPTED = ("deepinv.physics", "deepinv.models")
+"""Packages of which a configuration may name the operators, generators and denoisers."""
+
 
 def resolve(target: str, trust: Sequence[str] = ()) -> type:
     """The class that a `_target_` names.
@@ -87,7 +91,9 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
         raise ConfigError(f"{module.__name__} has no class '{name}'{near}") from error
     if not inspect.isclass(found):
         raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
-    if target not in THIRD_PARTY:
+    if _is_adapted(target):
+        _refuse_unadapted(found)
+    elif target not in THIRD_PARTY:
         _refuse_alias(found, (*trust, "unfold"))
     return found
 
@@ -100,7 +106,7 @@ def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
         )
     if any(part.startswith("_") for part in parts):
         raise ConfigError("is private; only public components may be named.")
-    if target in THIRD_PARTY or parts[0] in trust:
+    if target in THIRD_PARTY or parts[0] in trust or _is_adapted(target):
         return
     if parts[0] != "unfold" or parts[1] not in COMPONENTS:
         remedy = f" If you trust the package, add trust=[{parts[0]}] to the command line."
@@ -110,8 +116,28 @@ def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
         )
 
 
+def _is_adapted(target: str) -> bool:
+    return target.startswith(tuple(f"{package}." for package in ADAPTED))
+
+
+def _refuse_unadapted(found: type) -> None:
+    package = deepinv()
+    bases = (
+        package.physics.Physics,
+        package.physics.generator.PhysicsGenerator,
+        package.models.Denoiser,
+    )
+    if not issubclass(found, bases) or not f"{found.__module__}.".startswith("deepinv."):
+        raise ConfigError(
+            f"leads to {found.__module__}.{found.__qualname__}; of deepinv, only operators, their "
+            "generators and denoisers may be named."
+        )
+
+
 def _import(target: str) -> tuple[ModuleType, str]:
     path, _, name = target.rpartition(".")
+    if _is_adapted(target):
+        deepinv()
     try:
         return importlib.import_module(path), name
     except ModuleNotFoundError as error:
@@ -143,6 +169,11 @@ def _refuse_alias(found: type, packages: Sequence[str]) -> None:
 
 
 def public(module: ModuleType) -> list[str]:
-    """The public classes that a module defines."""
+    """The public classes that a module defines, or a package that is adapted exports."""
     members = inspect.getmembers(module, inspect.isclass)
-    return [n for n, c in members if c.__module__ == module.__name__ and not n.startswith("_")]
+    home = module.__name__
+    return [
+        name
+        for name, kind in members
+        if (kind.__module__ == home or home in ADAPTED) and not name.startswith("_")
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked
 from unfold.config.plan import Component
-from unfold.errors import ConfigError
+from unfold.errors import CheckpointError, ConfigError, UnfoldError
 from unfold.runs.reference import read_reference
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> 
     embedded = embedded_weights(networks[0]) if weights == EMBEDDED else None
     if embedded is not None:
         return Origin(networks, embedded, f"{name} starts from the one that comes with unfold")
+    if weights is None and all(getattr(network, "trained", False) for network in networks):
+        return Origin(networks, None, f"{name} starts from the weights that it is made with")
     if weights in (None, EMBEDDED):
         _refuse_untrained(path, reconstructor, weights)
         reason = "" if weights is None else ": the embedded weights are of another architecture"
         return Origin(networks, None, f"{name} starts at random{reason}")
-    source = _located(str(weights), runs_dir)
+    source = located(f"{path}.weights", str(weights), runs_dir)
     return Origin(networks, source, f"{name} starts from {weights}")
 
 
@@ -103,6 +105,21 @@ def _refuse_untrained(path: str, reconstructor: "Reconstructor", weights: str | 
     )
 
 
-def _located(weights: str, runs_dir: str) -> Path:
-    path = Path(weights).expanduser()
-    return path if path.exists() else read_reference(weights, runs_dir).path
+def located(key: str, text: str, runs_dir: str) -> Path:
+    """The file or the run directory of weights that a key names.
+
+    Raises:
+        CheckpointError: there is none, or it is an address.
+    """
+    if "://" in text:
+        raise CheckpointError(
+            f"{key} = {text}: an address. Nothing is fetched: download the file, compare its "
+            "sha256 with the one its author gives, and name the file."
+        )
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    try:
+        return read_reference(text, runs_dir).path
+    except UnfoldError as error:
+        raise CheckpointError(f"{key} = {text}: no weights there. {error}") from error

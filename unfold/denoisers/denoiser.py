@@ -13,8 +13,11 @@ from unfold.typing import Image, Scalar
 class Denoiser(Network, ABC):
     """D(v, σ): removes Gaussian noise of standard deviation σ from images in [0, 1]."""
 
-    uses_sigma: ClassVar[bool] = False
+    uses_sigma: bool = False
     """Whether the level σ reaches the result."""
+
+    trained: bool = False
+    """Whether it is made with trained weights."""
 
     nonexpansive: ClassVar[bool] = False
     """Whether D is firmly nonexpansive for all its weights: ‖2D(a) − a − 2D(b) + b‖ ≤ ‖a − b‖."""
