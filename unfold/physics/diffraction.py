@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.fourier import back, transform
-from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
+from unfold.physics.phaseless import Phaseless
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -102,11 +102,8 @@ class RealCodedDiffraction(CodedDiffraction):
 
 
 @dataclass(frozen=True)
-class PhaseRetrieval(Physics):
+class PhaseRetrieval(Phaseless):
     """y = |Ax| with noise, (Ax)_l = F(d_l · x) / √L; d_l of random phases, drawn for every image.
-
-    What is observed is not linear in the image: take fidelity=amplitude, whose A is the linear
-    operator, with start=spectral. An image and its negative are observed alike.
 
     Args:
         noise: added to the amplitudes.
@@ -131,10 +128,6 @@ class PhaseRetrieval(Physics):
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
-
-    def observe(self, v: Measurement) -> Measurement:
-        """|v|: a detector sees no phase."""
-        return v.abs()
 
     def sample(self, draws: Draws, shape: Shape) -> RealCodedDiffraction:
         """For real images."""
