@@ -55,7 +55,9 @@ class ChannelMatrix(Operator):
         return x.flatten(2) @ self.matrix[0].mT
 
     def adjoint(self, y: Measurement) -> Image:
-        return (y @ self.matrix[0].conj()).reshape(-1, *self.shape)
+        # Amplitudes are real, and a product of a real table with a complex one is refused.
+        columns = y.to(self.matrix.dtype) @ self.matrix[0].conj()
+        return columns.reshape(-1, *self.shape)
 
 
 @dataclass(frozen=True)
