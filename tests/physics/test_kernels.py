@@ -1,15 +1,20 @@
 """Kernels: non-negative, of sum 1, centred, of the stated width, length and file."""
 
+import importlib.util
 import math
 
 import numpy as np
 import pytest
+import scipy.integrate
+import scipy.io
+import scipy.special
 import torch
 from PIL import Image
 
 from unfold.errors import ConfigError, DataError
 from unfold.physics.fixed_kernels import FixedKernel, KernelFile
 from unfold.physics.kernels import DiskKernel, GaussianKernel, Kernel, MotionKernel, splat
+from unfold.physics.optics import LensKernel, lens
 from unfold.random import Draws
 
 DRAWS = Draws(seed=1, images=range(20), dtype=torch.float64)
@@ -23,6 +28,8 @@ KERNELS = {
     "motion range": MotionKernel(15, (1.0, 14.0), bend=6.0),
     "motion straight": MotionKernel(15, (14.0), bend=0.0),
     "motion small": MotionKernel(3, 2.0),
+    "lens": LensKernel(9, 2.0),
+    "lens range": LensKernel(9, (1.0, 3.0), (0.0, 2.0)),
     "fixed": FixedKernel(VALUES),
 }
 
@@ -104,13 +111,91 @@ def test_kernels_from_files(tmp_path):
     assert float((KernelFile(str(tmp_path / "deep.png")).draw(DRAWS) - want).abs().max()) < 1e-15
 
 
+def test_a_file_of_several_kernels_draws_one_for_each_image(tmp_path):
+    small, large = np.array([[0.0, 1, 0], [2, 1, 0], [0, 0, 0]]), np.arange(15.0).reshape(3, 5)
+    np.savez(tmp_path / "h.npz", small=small, large=large)
+    cells = np.empty((1, 2), dtype=object)
+    cells[0, 0], cells[0, 1] = small, large
+    scipy.io.savemat(tmp_path / "h.mat", {"kernels": cells})
+    np.save(tmp_path / "h.npy", np.stack([np.pad(small, ((0, 0), (1, 1))), large]))
+    want = np.stack([np.pad(small, ((0, 0), (1, 1))) / small.sum(), large / large.sum()])
+    many = Draws(seed=1, images=range(60), dtype=torch.float64)
+    for name in ("h.npz", "h.mat", "h.npy"):
+        kernel = KernelFile(str(tmp_path / name))
+        assert not kernel.is_fixed and kernel.shape == (3, 5)
+        h = kernel.draw(many)[:, 0].numpy()
+        which = [[np.abs(one - k).max() < 1e-15 for k in want] for one in h]
+        assert np.sum(which, 1).tolist() == [1] * 60 and 15 < np.sum(which, 0)[0] < 45
+        alone = KernelFile(str(tmp_path / name), 0)
+        assert alone.is_fixed and torch.equal(alone.draw(many), alone.draw(DRAWS))
+    assert KernelFile(str(tmp_path / "h.npz"), 0).shape == (3, 3)
+    with pytest.raises(ConfigError, match=r"index = 2: .*h.npz holds 2 kernels, from 0 to 1"):
+        KernelFile(str(tmp_path / "h.npz"), 2)
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(DataError, match=r"none.npz: holds no array"):
+        KernelFile(str(tmp_path / "none.npz"))
+
+
+def test_matlabs_hdf5_is_read_or_the_package_named(tmp_path):
+    file = tmp_path / "h.mat"
+    small, large = np.arange(9.0).reshape(3, 3), np.arange(15.0).reshape(3, 5)
+    if importlib.util.find_spec("h5py") is None:
+        file.write_bytes(b"MATLAB 7.3 MAT-file".ljust(600))
+        with pytest.raises(DataError, match=r"h.mat: .* pip install h5py, or save .* as .npz"):
+            KernelFile(str(file))
+        return
+    import h5py
+
+    with h5py.File(file, "w", userblock_size=512) as stored:
+        cells = [
+            stored.create_dataset(f"#refs#/{i}", data=h.T) for i, h in enumerate((small, large))
+        ]
+        stored.create_dataset("kernels", data=[[c.ref] for c in cells], dtype=h5py.ref_dtype)
+    with file.open("r+b") as opened:
+        opened.write(b"MATLAB 7.3 MAT-file")
+    assert KernelFile(str(file)).shape == (3, 5)
+    want = torch.from_numpy(small / small.sum())
+    assert float((KernelFile(str(file), 0).draw(DRAWS) - want).abs().max()) < 1e-15
+
+
+def test_a_lens_in_focus_makes_the_pattern_of_airy():
+    h = LensKernel(15, 2.5).draw(DRAWS)[0, 0].numpy()
+    u = np.arange(15) - 7.0
+    v = 3.8317059702075125 * np.hypot(u[:, None], u) / 2.5
+    want = np.divide(2 * scipy.special.j1(v), v, out=np.ones_like(v), where=v > 0) ** 2
+    assert np.abs(h - want / want.sum()).max() < 1e-14
+    assert LensKernel(9, 3.0).draw(DRAWS)[0, 0, 4, 7] < 1e-20
+
+
+def test_a_lens_out_of_focus_is_its_integral():
+    """On the axis the integral is elementary: (sin(πW) / πW)² of what it is in focus."""
+    tables = [lens(31, 2.0, w) for w in (0.0, 0.4, 3.0)]
+    ratio = [np.sinc(w) ** 2 for w in (0.4, 3.0)]
+    focus, near, far = (float(h[15, 15]) for h in tables)
+    # What leaves the kernel changes the sums by some per mille.
+    assert abs(near / focus / ratio[0] - 1) < 0.02 and far < 1e-6 * focus
+
+    def part(v: float, f: np.ufunc) -> float:
+        def wave(p: float) -> float:
+            return f(2 * np.pi * 0.4 * p**2) * scipy.special.j0(v * p) * p
+
+        return scipy.integrate.quad(wave, 0, 1, epsabs=1e-14)[0]
+
+    def integral(v: float) -> float:
+        return part(v, np.cos) ** 2 + part(v, np.sin) ** 2
+
+    for place in (18, 25):
+        want = integral(3.8317059702075125 * (place - 15) / 2.0) / integral(0.0)
+        assert abs(float(tables[1][15, place] / tables[1][15, 15]) - want) < 1e-12
+
+
 BAD = {
     "nan": (np.array([[np.nan]]), "1 of its values are not finite"),
     "even": (np.ones((4, 3)), "a kernel of 4 x 3 pixels has no centre; add a row"),
     "empty": (np.ones((0, 3)), r"got \(0, 3\)"),
     "negative": (-np.ones((3, 3)), "go from -1 to -1; a kernel is non-negative"),
     "zero": (np.zeros((3, 3)), "go from 0 to 0; a kernel is non-negative and not all 0"),
-    "colour": (np.ones((3, 3, 3)), r"got \(3, 3, 3\) of float64. Save one channel"),
+    "colour": (np.ones((1, 3, 3, 3)), r"got \(1, 3, 3, 3\) of float64. Save one channel"),
     "complex": (np.ones((3, 3), dtype=complex), "a table of real numbers"),
     "pickled": (np.array([{}], dtype=object), "cannot be read as a kernel"),
 }
@@ -132,7 +217,7 @@ def test_missing_and_unknown_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"none.npy: there is no such kernel file"):
         KernelFile(str(tmp_path / "none.npy"))
     with pytest.raises(
-        DataError, match=r"h.txt: a kernel is read from .npy, .png or .tif, not '.txt'"
+        DataError, match=r"h.txt: a kernel is read from .npy, .* or .tif, not '.txt'"
     ):
         KernelFile(str(tmp_path / "h.txt"))
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -171,6 +256,9 @@ def test_missing_and_unknown_files_are_named(tmp_path):
             lambda: MotionKernel(15, 5.0, bend=-1.0),
             r"MotionKernel.bend = -1.0: must be zero or positive",
         ),
+        (lambda: LensKernel(7, 0.0), r"LensKernel.radius = 0.0: must be positive, and at most"),
+        (lambda: LensKernel(7, 1.0, (0.0, 9.0)), r"LensKernel.defocus = .* at most 5 wavelengths"),
+        (lambda: LensKernel(8, 1.0), r"LensKernel.size: a kernel of 8 pixels has no centre"),
         (lambda: MotionKernel(0, 5.0), r"MotionKernel.size: a kernel of 0 pixels has no centre"),
     ],
 )

@@ -11,6 +11,7 @@ from unfold.physics.additive_noise import Laplace, Uniform
 from unfold.physics.limited_noise import Quantisation, SaltAndPepper
 from unfold.physics.noise import Noise
 from unfold.physics.signal_noise import PoissonGaussian, Rician, Speckle
+from unfold.physics.transmission import Transmission
 from unfold.random import Draws
 
 NOISES = [
@@ -25,6 +26,8 @@ NOISES = [
     Rician((0.1, 0.2)),
     Speckle(4.0),
     Speckle((2.0, 9.0)),
+    Transmission(500.0),
+    Transmission((500.0, 900.0), 2.0),
 ]
 
 
@@ -35,6 +38,7 @@ NOISES = [
         (Uniform(0.2), 0.3, 0.04, 1.8),
         (PoissonGaussian(50.0, 0.1), 0.3, 0.3 / 50 + 0.01, 3.1),
         (Speckle(4.0), 0.3, 0.09 / 4, 3 + 6 / 4),
+        (Transmission(1e6, 2.0), 0.3, np.exp(0.6) / 4e6, 3.0),
         (SaltAndPepper(0.2), 0.8 * 0.3 + 0.1, 0.8 * 0.09 + 0.1 - 0.34**2, 6.0),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Noise) else "",

@@ -1,18 +1,15 @@
-"""Kernels that are given: a tensor, or a file."""
+"""Kernels that are given: a tensor, or those of a file."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, DataError
+from unfold.physics.kernel_files import read_kernels
 from unfold.physics.kernels import Kernel
 from unfold.random import Draws
-
-IMAGES = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,40 +46,58 @@ class FixedKernel(Kernel):
 
 @dataclass(frozen=True)
 class KernelFile(Kernel):
-    """h = the values of a file / their sum, the same for every image.
+    """h = the values of a file / their sum; where it has several kernels, each image draws one.
 
-    The file is read once, when the law is made, so that a bad one is found before any computation.
+    Smaller kernels are set in the middle of the largest. The file is read once, when the law is
+    made, so that a bad one is found before any computation.
 
     Args:
-        path: an array in .npy (pickled objects are refused), or a .png or .tif of one channel.
+        path: an array in .npy, of one kernel or (K, height, width), several in .npz (pickled
+            objects are refused), arrays or a cell array in .mat, or a .png or .tif of one channel.
+        index: the kernel to take alone, from 0; None draws one of all, each as often.
 
     Raises:
         DataError: names the file, and what is wrong with it.
+        ConfigError: there is no kernel of that index.
     """
 
     path: str
+    index: int | None = None
 
     def __post_init__(self) -> None:
-        fault = what_is_wrong(self._values)
-        if fault:
-            raise DataError(f"{self.path}: {fault}")
+        for fault in map(what_is_wrong, self._all):
+            if fault:
+                raise DataError(f"{self.path}: {fault}")
+        count = len(self._all)
+        if self.index is not None and not 0 <= self.index < count:
+            raise ConfigError(
+                f"KernelFile.index = {self.index}: {self.path} holds {count} kernels, from 0 to "
+                f"{count - 1}."
+            )
+
+    @cached_property
+    def _all(self) -> list[np.ndarray]:
+        return read_kernels(self.path)
 
     @cached_property
     def _values(self) -> np.ndarray:
-        return _read(self.path)
+        """(K, kh, kw), each of sum 1."""
+        chosen = self._all if self.index is None else [self._all[self.index]]
+        height, width = (max(h.shape[axis] for h in chosen) for axis in (0, 1))
+        return np.stack([_centred(h / h.sum(dtype=np.float64), height, width) for h in chosen])
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self._values.shape[0], self._values.shape[1]
+        return self._values.shape[1], self._values.shape[2]
 
     @property
     def is_fixed(self) -> bool:
-        return True
+        return len(self._values) == 1
 
     def draw(self, draws: Draws) -> Tensor:
-        """(1, 1, kh, kw)."""
-        h = torch.from_numpy(self._values.astype(np.float64) / self._values.sum(dtype=np.float64))
-        return h.to(device=draws.device, dtype=draws.dtype)[None, None]
+        """(1, 1, kh, kw) where there is one kernel."""
+        own = draws.take([0]) if self.is_fixed else draws
+        return own.each("kernel", lambda g, _: self._values[g.integers(len(self._values))])[:, None]
 
 
 def what_is_wrong(values: np.ndarray) -> str:
@@ -108,19 +123,6 @@ def what_is_wrong(values: np.ndarray) -> str:
     return ""
 
 
-def _read(path: str) -> np.ndarray:
-    """The values in the file, as they are."""
-    from PIL import Image, UnidentifiedImageError
-
-    file = Path(path).expanduser()
-    if file.suffix.lower() not in (".npy", *IMAGES):
-        raise DataError(f"{path}: a kernel is read from .npy, .png or .tif, not '{file.suffix}'.")
-    try:
-        if file.suffix.lower() == ".npy":
-            return np.asarray(np.load(file, allow_pickle=False))
-        with Image.open(file) as image:
-            return np.asarray(image)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
-    except (OSError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
+def _centred(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = ((size - n) // 2 for size, n in zip((height, width), values.shape, strict=True))
+    return np.pad(values, ((rows, rows), (columns, columns)))
