@@ -17,7 +17,7 @@ LAYERS = (
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders", "export"),
     ("data", "training", "evaluation", "testing"),
-    ("config", "runs", "cli"),
+    ("config", "runs", "launchers", "cli"),
 )
 """The tree of the design, from the bottom to the top."""
 
@@ -37,7 +37,9 @@ SIDEWAYS = {
     ("training", "evaluation"),
     ("evaluation", "data"),
     ("config", "runs"),
+    ("launchers", "runs"),
     ("cli", "config"),
+    ("cli", "launchers"),
     ("cli", "runs"),
 }
 """Who may know whom inside one layer."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from unfold.cli import launch
-from unfold.cli.launch import Launcher, run_processes, take_launcher
-from unfold.errors import ConfigError, PreemptedError
+from unfold.cli.launch import run_jobs
+from unfold.errors import PreemptedError
+from unfold.launchers.parallel import Parallel, slots
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,9 +44,8 @@ def program(tmp_path, monkeypatch):
 
 def run(program, words, jobs):
     found = {}
-    run_processes(
-        [[word, str(program)] for word in words], jobs, lambda n, job: found.update({n: job})
-    )
+    commands = [[word, str(program)] for word in words]
+    run_jobs(commands, Parallel(jobs), lambda n, job: found.update({n: job}))
     return found
 
 
@@ -59,7 +58,7 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(program, monkeypatch):
             assert job.outcome.scores == {"best validation/psnr": 30.0}
 
     words = ["first", "fails", "killed", "last"]
-    run_processes([[word, str(program)] for word in words], 2, ended)
+    run_jobs([[word, str(program)] for word in words], Parallel(2), ended)
     assert errors == {0: None, 1: "the loss is nan.", 2: "killed by SIGKILL", 3: None}
 
 
@@ -75,9 +74,9 @@ def test_as_many_run_at_a_time_as_are_asked_for(program, jobs):
 
 def test_jobs_side_by_side_share_no_cpu(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5})
-    assert launch._slots(1) == [[]]
-    assert launch._slots(2) == [[0, 1], [2, 5]]
-    assert launch._slots(8)[:5] == [[0], [1], [2], [5], [0]]
+    assert slots(1) == [[]]
+    assert slots(2) == [[0, 1], [2, 5]]
+    assert slots(8)[:5] == [[0], [1], [2], [5], [0]]
 
 
 def test_a_sweep_that_is_ended_ends_its_jobs(program):
@@ -92,17 +91,6 @@ def test_a_sweep_that_is_ended_ends_its_jobs(program):
     assert time.monotonic() - begin < 30
     assert program.read_text().count("saved") == 2
     assert "never" not in program.read_text()
-
-
-def test_the_launcher_is_taken_out_of_the_words():
-    assert take_launcher(["-m", "seed=0,1"]) == (Launcher("parallel", 1), ["-m", "seed=0,1"])
-    words = ["-m", "hydra/launcher=parallel", "hydra.launcher.jobs=3", "seed=0,1"]
-    assert take_launcher(words) == (Launcher("parallel", 3), ["-m", "seed=0,1"])
-    assert take_launcher(["hydra/launcher=basic"])[0] == Launcher("basic", 1)
-    with pytest.raises(ConfigError, match=r"paralel: unknown, did you mean 'parallel'"):
-        take_launcher(["hydra/launcher=paralel"])
-    with pytest.raises(ConfigError, match=r"hydra\.launcher\.jobs = 0: must be 1 or above"):
-        take_launcher(["hydra.launcher.jobs=0"])
 
 
 def test_a_parallel_sweep_runs_and_is_not_repeated(tmp_path):

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from unfold.cli import launch, search
-from unfold.cli.outcome import Outcome
+from unfold.cli import search
 from unfold.config.search import Choice, Interval, drawn, search_method, space_of
 from unfold.errors import ConfigError, PreemptedError
+from unfold.launchers.parallel import Process
+from unfold.runs.outcome import Outcome
 
 WORDS = [
     "seed=1",
@@ -58,7 +59,7 @@ def study(tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     started = []
 
-    class Job(launch.Job):
+    class Job(Process):
         code = 0
         outcome = None
         stop = None
@@ -74,7 +75,7 @@ def study(tmp_path, monkeypatch):
         def end(self):
             pass
 
-    monkeypatch.setattr(search, "Job", Job)
+    monkeypatch.setattr(search, "Process", Job)
     space = space_of(WORDS)
 
     def make():
@@ -120,7 +121,7 @@ def test_a_hopeless_trial_is_ended(tmp_path):
         report=lambda value, step: reports.append((step, value)), should_prune=lambda: True
     )
 
-    class Running(launch.Job):
+    class Running(Process):
         code = None
         outcome = Outcome(tmp_path, {}, repeated=False)
 

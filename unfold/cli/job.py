@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from unfold.cli.outcome import Outcome, tell
 from unfold.cli.rehearse import rehearse
 from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
@@ -12,6 +11,7 @@ from unfold.config.weights import origins_of
 from unfold.runs import files
 from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
+from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import provenance
 from unfold.runs.reference import read_reference
 from unfold.training.stopping import raising_signals

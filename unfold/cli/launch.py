@@ -1,66 +1,100 @@
-"""Jobs of a sweep as processes of their own: what ends one of them leaves the others alone."""
+"""Which launcher the words of a sweep choose, and its jobs, some at a time."""
 
-import os
-import signal
-import subprocess
-import sys
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from unfold.cli.outcome import OUTCOME_VARIABLE, Outcome, told
-from unfold.config.overrides import key_of
+from unfold.config import options
+from unfold.config.locate import configs_folder
+from unfold.config.overrides import parse_arguments, parse_override
 from unfold.errors import ConfigError, PreemptedError, listing, nearest
+from unfold.launchers.launcher import Job, Launcher
+from unfold.launchers.parallel import Parallel
 
-LAUNCHERS = ("basic", "parallel")
-"""basic: all jobs in this process. parallel: each in its own, as many at a time as asked for."""
+if TYPE_CHECKING:
+    from unfold.config.check import Checked
 
-GROUP, JOBS = "hydra/launcher", "hydra.launcher.jobs"
+GROUP = "hydra/launcher"
+PREFIX = "hydra.launcher."
 
-CPUS_VARIABLE = "UNFOLD_CPUS"
-"""The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
-
-POLL = 0.1
-"""Seconds between two looks at the running jobs."""
-
-
-class Launcher(NamedTuple):
-    """How the jobs of a sweep are started.
-
-    name: one of `LAUNCHERS`.
-    jobs: how many run at a time.
-    """
-
-    name: str
-    jobs: int
+BASIC = "basic"
+"""All jobs in the process of the sweep, which is no launcher."""
 
 
-def take_launcher(words: Sequence[str]) -> tuple[Launcher, list[str]]:
-    """The launcher that the words choose, and the other words.
+def take_launcher(words: Sequence[str]) -> tuple[Launcher | None, list[str]]:
+    """The launcher that the words choose, None for all jobs in this process; the other words.
+
+    Without a word about it, each job has a process of its own, one after another.
 
     Raises:
-        ConfigError: a launcher that does not exist, or a number of jobs below 1.
+        ConfigError: there is no such launcher, its keys or values are wrong, or its package is
+            missing.
     """
-    own = {
-        key: value for key, _, value in (w.partition("=") for w in words) if key in (GROUP, JOBS)
-    }
-    rest = [word for word in words if word.partition("=")[0] not in (GROUP, JOBS)]
-    name = own.get(GROUP, "parallel")
-    if name not in LAUNCHERS:
-        near = nearest(name, LAUNCHERS)
-        raise ConfigError(f"{GROUP} = {name}: unknown{near} Allowed: {listing(LAUNCHERS)}.")
-    # Without a word about it, jobs follow one another, each with all CPUs.
-    default = str(available_cpus()) if GROUP in own and name == "parallel" else "1"
-    jobs = own.get(JOBS, default)
-    if not jobs.isdigit() or int(jobs) < 1 or (name == "basic" and int(jobs) > 1):
-        raise ConfigError(
-            f"{JOBS} = {jobs}: must be 1 or above, and 1 where hydra/launcher=basic runs all jobs "
-            "in one process."
-        )
-    return Launcher(name, int(jobs)), rest
+    own = [word for word in words if _is_own(word)]
+    rest = [word for word in words if not _is_own(word)]
+    if not own:
+        return Parallel(), rest
+    given = dict(_pair(word) for word in own)
+    name = given.pop(GROUP, "parallel")
+    folders = [configs_folder(), *_folders(rest)]
+    known = [BASIC, *options.names(GROUP, folders)]
+    if name not in known:
+        near = nearest(str(name), known)
+        raise ConfigError(f"{GROUP} = {name}: no such launcher{near} Allowed: {listing(known)}.")
+    if name == BASIC:
+        if given:
+            shown = ", ".join(f"{PREFIX}{key}" for key in given)
+            raise ConfigError(f"{shown}: hydra/launcher=basic runs all jobs in one process.")
+        return None, rest
+    if name == "parallel" and not given and GROUP in dict(map(_pair, own)):
+        given = {"jobs": available_cpus()}
+    launcher = _built(_node(str(name), folders) | given, folders)
+    launcher.require()
+    return launcher, rest
+
+
+def _is_own(word: str) -> bool:
+    key = word.partition("=")[0]
+    return key == GROUP or key.startswith(PREFIX)
+
+
+def _pair(word: str) -> tuple[str, Any]:
+    key, separator, text = word.partition("=")
+    if not separator or not text:
+        raise ConfigError(f"{word}: no value given. Write {key}=VALUE, or {key}=null for none.")
+    return key.removeprefix(PREFIX), text if key == GROUP else parse_override(word).value()
+
+
+def _folders(words: Sequence[str]) -> Sequence[Path]:
+    flags = [word for word in words if word.startswith("-") or Path(word).is_dir()]
+    return parse_arguments(flags).config_dirs
+
+
+def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    files = [folder / GROUP / f"{name}.yaml" for folder in folders]
+    node = options.read(next(file for file in files if file.is_file()))
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
+    return node
+
+
+def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
+    from unfold.config.check import inspect_component
+    from unfold.config.compose import Job as Composed
+    from unfold.config.plan import instantiate
+    from unfold.config.problems import refuse
+
+    job = Composed({}, {}, (), folders=tuple(folders))
+    plan, problems = inspect_component(
+        node, "unfold.launchers.launcher.Launcher", PREFIX.rstrip("."), job
+    )
+    refuse(problems)
+    launcher: Launcher = instantiate(plan)
+    return launcher
 
 
 def available_cpus() -> int:
@@ -70,87 +104,39 @@ def available_cpus() -> int:
     return available()
 
 
-def keep_to_cpus() -> None:
-    """Keep this process to the CPUs that the sweep gave it."""
-    given = os.environ.get(CPUS_VARIABLE)
-    if given and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(cpu) for cpu in given.split(",")})
+def command_of(one: "Checked") -> list[str]:
+    """The words that run one job of a sweep alone."""
+    folders = [f"--config-dir={folder}" for folder in one.job.folders[1:]]
+    return [*folders, *one.job.overrides]
 
 
-class Job:
-    """One process that runs one configuration.
-
-    Args:
-        words: of its command line, after the program.
-        folder: for what it says.
-        cpus: the CPUs it keeps to; none for all.
-    """
-
-    def __init__(self, words: Sequence[str], folder: Path, cpus: Sequence[int] = ()) -> None:
-        self._outcome, self._log = folder / "outcome.json", folder / "log"
-        quiet = [] if "trainer.progress" in map(key_of, words) else ["trainer.progress=false"]
-        environment = os.environ | {OUTCOME_VARIABLE: str(self._outcome)}
-        if cpus:
-            environment[CPUS_VARIABLE] = ",".join(map(str, cpus))
-        with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, sys.argv[0], *words, *quiet],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
-
-    @property
-    def code(self) -> int | None:
-        """The exit code; None while it runs."""
-        return self._process.poll()
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What it told so far."""
-        return told(self._outcome)
-
-    def end(self) -> None:
-        """Ask it to save and end, and wait."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
-
-    @property
-    def error(self) -> str:
-        """Why it failed: its own words, or the signal that killed it."""
-        code = self._process.returncode
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        text = self._log.read_text(encoding="utf-8", errors="replace").strip()
-        said = text.rpartition("error: ")[2] if "error: " in text else text
-        return said or f"exit code {code}"
-
-
-def run_processes(
-    commands: Sequence[Sequence[str]], jobs: int, ended: Callable[[int, Job], None]
+def run_jobs(
+    commands: Sequence[Sequence[str]],
+    launcher: Launcher,
+    ended: Callable[[int, Job], None],
+    runs_dir: str | Path = "runs",
 ) -> None:
-    """Run command lines as processes, some at a time.
+    """Run command lines as jobs, some at a time.
 
     Args:
         commands: the words of each.
-        jobs: how many run at a time.
+        launcher: starts them.
         ended: told the number of each job that ended, and the job.
+        runs_dir: the folder of all runs, where files go that several machines must see.
 
     Raises:
         PreemptedError: a signal asked to end; the jobs that ran have saved their state.
     """
-    slots = _slots(jobs)
-    free, running = list(range(jobs)), dict[int, tuple[int, Job]]()
+    free, running = list(range(launcher.jobs)), dict[int, tuple[int, Job]]()
     waiting = iter(enumerate(commands))
-    with tempfile.TemporaryDirectory() as folder, _all_ended(running):
+    with _folder(launcher, Path(runs_dir)) as folder, _all_ended(running):
         while True:
             while free and (following := next(waiting, None)) is not None:
                 number, words = following
-                own = Path(folder) / str(number)
+                own = folder / str(number)
                 own.mkdir()
                 slot = free.pop()
-                running[number] = (slot, Job(words, own, slots[slot]))
+                running[number] = (slot, launcher.start(words, own, slot))
             if not running:
                 return
             for number, (slot, job) in list(running.items()):
@@ -158,7 +144,24 @@ def run_processes(
                     ended(number, job)
                     del running[number]
                     free.append(slot)
-            time.sleep(POLL)
+            time.sleep(launcher.poll)
+
+
+@contextmanager
+def _folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
+    """A folder for the files of the jobs, gone at the end."""
+    if not launcher.shared:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    root = runs_dir.expanduser().resolve() / ".jobs"
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    try:
+        yield folder
+    finally:
+        # A job that was just ended may still write its last lines.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -175,12 +178,3 @@ def _all_ended(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
             if isinstance(error, PreemptedError):
                 raise type(error)(f"{len(running)} jobs saved and ended. {error}") from error
             raise
-
-
-def _slots(jobs: int) -> list[list[int]]:
-    """The CPUs of each job: all where they run one at a time, an equal share otherwise."""
-    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
-        return [[] for _ in range(jobs)]
-    cpus = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cpus) // jobs)
-    return [[cpus[(i * share + k) % len(cpus)] for k in range(share)] for i in range(jobs)]

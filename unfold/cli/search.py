@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unfold.cli.launch import Job
-from unfold.cli.outcome import Outcome
 from unfold.cli.report import say
 from unfold.cli.sweep import Entry, concluded, entry_of, run_apart
 from unfold.cli.words import split
@@ -19,13 +17,18 @@ from unfold.config.check import Checked
 from unfold.config.compose import compose, preset_of_sweep
 from unfold.config.search import Choice, Space, drawn, space_of
 from unfold.errors import ConfigError, PreemptedError
+from unfold.launchers.launcher import Job, Launcher
+from unfold.launchers.parallel import Parallel, Process
+from unfold.runs.outcome import Outcome
 from unfold.training.stopping import raising_signals
 
 POLL = 0.3
 """Seconds between two looks at the curves of a trial."""
 
 
-def search(method: str, words: Sequence[str], prefix: Sequence[str], jobs: int) -> int:
+def search(
+    method: str, words: Sequence[str], prefix: Sequence[str], launcher: Launcher | None
+) -> int:
     """Run a search; the same command continues one that was interrupted.
 
     Raises:
@@ -42,10 +45,13 @@ def search(method: str, words: Sequence[str], prefix: Sequence[str], jobs: int) 
     checked = [_checked(flags, space, i) for i in range(int(trials) if method == "random" else 1)]
     objective = checked[0].settings.objective
     if method == "random":
-        run_apart(checked, prefix, jobs, objective)
+        run_apart(checked, prefix, launcher or Parallel(), objective)
         return 0
-    if jobs > 1:
-        raise ConfigError("hydra.launcher.jobs: sweep=optuna runs its trials one after another.")
+    if launcher not in (None, Parallel()):
+        raise ConfigError(
+            "hydra/launcher: sweep=optuna runs its trials one after another, on this machine. "
+            "Leave hydra/launcher and hydra.launcher.jobs out, or take sweep=random."
+        )
     settings = checked[0].settings
     Study(space, [*prefix, *flags], settings.objective, settings.runs_dir).run(int(trials))
     return 0
@@ -135,7 +141,7 @@ class Study:
         values = {key: self._suggest(trial, key) for key in self._space.domains}
         label = tuple(f"{key}={value}" for key, value in values.items())
         with tempfile.TemporaryDirectory() as folder, raising_signals():
-            job = Job([*self._lead, *self._space.words(values)], Path(folder))
+            job = Process([*self._lead, *self._space.words(values)], Path(folder))
             try:
                 pruned = self._watch(trial, job)
             except PreemptedError:

@@ -1,14 +1,18 @@
 """Many jobs in one command: all are checked before the first starts, and none costs the others."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from unfold.cli.launch import Job, run_processes
-from unfold.cli.outcome import Outcome
+from unfold.cli.launch import command_of, run_jobs
 from unfold.cli.report import say, say_error, short, table
+from unfold.config.build import build_groups
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
+from unfold.launchers.launcher import Job, Launcher
+from unfold.runs.directory import results_of
+from unfold.runs.identity import directory_for
+from unfold.runs.outcome import Outcome
 
 
 class Entry(NamedTuple):
@@ -48,26 +52,26 @@ def run_all(
 
 
 def run_apart(
-    jobs: Sequence[Checked], prefix: Sequence[str], at_once: int, objective: str
+    jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher, objective: str
 ) -> list[Entry]:
     """Run each job in a process of its own, and show them in a table.
 
     Args:
         jobs: the checked configurations.
         prefix: the words before the overrides that lead to a training.
-        at_once: how many run at a time.
+        launcher: starts them.
         objective: the score shown in the table.
 
     Raises:
         SweepError: some jobs failed; the others are done.
         PreemptedError: a signal ended the sweep; the same command continues it.
     """
-    from unfold.cli.train import command_of
-
     labels = [_telling(checked, jobs) for checked in jobs]
-    entries: dict[int, Entry] = {}
+    entries = dict(finished_before(labels, jobs))
+    left = [number for number in range(len(jobs)) if number not in entries]
 
-    def ended(number: int, job: Job) -> None:
+    def ended(place: int, job: Job) -> None:
+        number = left[place]
         entry = entry_of(labels[number], job)
         entries[number] = entry
         state = "failed" if entry.error else "finished"
@@ -75,8 +79,33 @@ def run_apart(
         if entry.error:
             say_error(entry.error)
 
-    run_processes([[*prefix, *command_of(checked)] for checked in jobs], at_once, ended)
+    commands = [[*prefix, *command_of(jobs[number])] for number in left]
+    run_jobs(commands, launcher, ended, jobs[0].settings.runs_dir)
     return concluded([entries[number] for number in range(len(jobs))], objective)
+
+
+def finished_before(
+    labels: Sequence[tuple[str, ...]], jobs: Sequence[Checked]
+) -> Iterator[tuple[int, Entry]]:
+    """The jobs whose run is there already: they need no place in a queue.
+
+    Where their images cannot be read, or the code is another, the job itself says so.
+    """
+    prints: dict[str, str] = {}
+    for number, checked in enumerate(jobs):
+        config = checked.job.config
+        data = repr(config["data"])
+        if checked.settings.rerun:
+            continue
+        try:
+            if data not in prints:
+                prints[data] = build_groups(checked, ["data"])["data"].fingerprint()
+            run = directory_for(config, checked.job.choices, prints[data])
+            scores = results_of(run)
+        except UnfoldError:
+            continue
+        if scores is not None:
+            yield number, Entry(labels[number], Outcome(run, scores, repeated=True), None)
 
 
 def entry_of(label: tuple[str, ...], job: Job) -> Entry:

@@ -42,9 +42,10 @@ def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
 
 
 def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
-    from unfold.cli.launch import keep_to_cpus, take_launcher
+    from unfold.cli.launch import command_of, take_launcher
     from unfold.config.compose import compose
     from unfold.config.search import search_method
+    from unfold.launchers.parallel import keep_to_cpus
 
     keep_to_cpus()
     launcher, words = take_launcher(words)
@@ -52,7 +53,7 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     if method is not None:
         from unfold.cli.search import search
 
-        return search(method, words, prefix, launcher.jobs)
+        return search(method, words, prefix, launcher)
     composed = compose(words)
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.process import as_single_job
@@ -61,7 +62,7 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     keep_freed_memory()  # before PyTorch allocates anything
     checked = verify(composed)
     from unfold.cli.job import run_job
-    from unfold.cli.outcome import Outcome, tell
+    from unfold.runs.outcome import Outcome, tell
 
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
@@ -76,14 +77,8 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     from unfold.cli.sweep import run_all, run_apart
 
     objective = checked[0].settings.objective
-    if launcher.name == "basic":
+    if launcher is None:
         run_all(checked, run, objective)
     else:
-        run_apart(checked, prefix, launcher.jobs, objective)
+        run_apart(checked, prefix, launcher, objective)
     return 0
-
-
-def command_of(one: "Checked") -> list[str]:
-    """The words that run one job of a sweep alone."""
-    folders = [f"--config-dir={folder}" for folder in one.job.folders[1:]]
-    return [*folders, *one.job.overrides]

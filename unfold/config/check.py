@@ -51,6 +51,24 @@ def inspect_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checke
     return Checked(job, settings, trainable, plans), reader.problems
 
 
+def inspect_component(
+    node: Mapping[str, Any], base: str, path: str, job: Job
+) -> tuple[Any, list[Problem]]:
+    """Check one node with a `_target_` that stands outside of the groups.
+
+    Args:
+        node: its keys and values.
+        base: the class that it must be of.
+        path: its full key.
+        job: the folders of its options, and what is trusted.
+
+    Returns:
+        Its plan, and what is wrong with it.
+    """
+    reader = _Reader(job, [])
+    return reader.value(node, resolve(base), path), reader.problems
+
+
 def touched(job: Job, *, whole: bool = True) -> list[str]:
     """The groups that the command line reaches, directly or through files of the user.
 

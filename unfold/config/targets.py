@@ -23,6 +23,7 @@ COMPONENTS = frozenset(
         "denoisers",
         "evaluation",
         "fidelities",
+        "launchers",
         "models",
         "physics",
         "priors",

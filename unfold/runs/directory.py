@@ -40,6 +40,14 @@ class Run:
         return files.read_json(path) if path.exists() else {}
 
 
+def results_of(directory: Path) -> dict[str, Any] | None:
+    """The numbers of a run that is finished, and was made by this code; None otherwise."""
+    now = status.read(directory)
+    if now is None or now.state != "finished" or _made_by_other_code(directory):
+        return None
+    return Run(directory, "finished").results()
+
+
 @contextmanager
 def claim(directory: Path, *, rerun: bool) -> Iterator[Run]:
     """Hold a run directory while the body runs, and record how it ends.
@@ -114,9 +122,14 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     return found.path, tuple(notes)
 
 
-def _refuse_other_code(directory: Path) -> None:
+def _made_by_other_code(directory: Path) -> list[str]:
+    """The files of code that are not as they were when the run was made."""
     path = directory / "provenance.json"
-    changed = differing(files.read_json(path)["sources"]) if path.exists() else []
+    return differing(files.read_json(path)["sources"]) if path.exists() else []
+
+
+def _refuse_other_code(directory: Path) -> None:
+    changed = _made_by_other_code(directory)
     if changed:
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(

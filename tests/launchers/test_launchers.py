@@ -1,0 +1,262 @@
+"""Launchers: their words, what they ask of a cluster, signals, jobs that go on after a limit."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.launchers.cluster import make_cluster
+from unfold.cli.launch import run_jobs, take_launcher
+from unfold.errors import ConfigError, PreemptedError
+from unfold.launchers.launcher import CODE, LOG
+from unfold.launchers.parallel import Parallel
+from unfold.launchers.ray import Ray
+from unfold.launchers.slurm import Slurm
+from unfold.launchers.submitit_local import SubmititLocal
+from unfold.launchers.worker import without_rerun
+
+PROGRAM = """
+import json, os, signal, sys, time
+word, notes = sys.argv[1:3]
+def note(text):
+    with open(notes, "a") as file: file.write(f"{word} {text}\\n")
+note("begins")
+if word == "fails":
+    sys.stderr.write("noise\\nerror: the loss is nan.\\n"); sys.exit(4)
+if word == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if word == "waits" or (word == "long" and "SLURM_RESTART_COUNT" not in os.environ):
+    signal.signal(signal.SIGTERM, lambda *a: (note("saved"), sys.exit(143)))
+    note("ready")
+    time.sleep(60)
+content = {"directory": "there", "scores": {"best validation/psnr": 30.0}, "repeated": False}
+json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
+note(" ".join(sys.argv[3:]) + str("SLURM_NTASKS" in os.environ))
+"""
+
+WITHOUT = {
+    "submitit": SubmititLocal(),
+    "ray": Ray(),
+}
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A program in the place of the training; gives the file of its notes."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "program.py")])
+    return tmp_path / "notes"
+
+
+def ends(program, launcher, words):
+    """The exit code, error and score of each job."""
+    found = {}
+
+    def ended(number, job):
+        scores = job.outcome.scores if job.outcome else {}
+        error = None if job.code == 0 else job.error
+        found[words[number]] = (job.code, error, scores.get("best validation/psnr"))
+
+    commands = [[word, str(program), "rerun=true"] for word in words]
+    run_jobs(commands, launcher, ended, program.parent / "runs")
+    return found
+
+
+def needs(package):
+    return pytest.mark.skipif(
+        importlib.util.find_spec(package) is None, reason=f"{package} is not installed"
+    )
+
+
+def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
+    assert take_launcher(["-m", "seed=0,1"]) == (Parallel(1), ["-m", "seed=0,1"])
+    words = ["-m", "hydra/launcher=parallel", "hydra.launcher.jobs=3", "seed=0,1"]
+    assert take_launcher(words) == (Parallel(3), ["-m", "seed=0,1"])
+    assert take_launcher(["hydra/launcher=basic"])[0] is None
+    options = tmp_path / "hydra/launcher"
+    options.mkdir(parents=True)
+    (options / "mine.yaml").write_text("_target_: unfold.launchers.parallel.Parallel\njobs: 7\n")
+    folder = ["--config-dir", str(tmp_path)]
+    assert take_launcher(["hydra/launcher=mine", *folder]) == (Parallel(7), folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hydra/launcher=paralel"], r"paralel: no such launcher, did you mean 'parallel'.*slurm"),
+        (["hydra.launcher.jobs=0"], r"hydra\.launcher\.jobs = 0: must be 1 or above"),
+        (["hydra.launcher.jobs=many"], r"hydra\.launcher\.jobs = many: a whole number is expected"),
+        (["hydra.launcher.job=2"], r"hydra\.launcher\.job = 2: unknown key, did you mean 'jobs'"),
+        (["hydra/launcher="], r"no value given"),
+        (["hydra/launcher=basic", "hydra.launcher.jobs=2"], r"runs all jobs in one process"),
+        (["hydra/launcher=slurm", "hydra.launcher.time=0"], r"launcher\.time = 0: must be 1"),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.mem=-1"],
+            r"launcher\.mem = -1: must be positive",
+        ),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.time=1", "hydra.launcher.save_within=60"],
+            r"save_within = 60: must be 1 or above, and less than the 60 seconds",
+        ),
+    ],
+)
+def test_what_no_launcher_can_mean_is_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        take_launcher(words)
+
+
+@pytest.mark.parametrize(("package", "launcher"), WITHOUT.items())
+def test_a_missing_package_is_told_before_anything_is_made(monkeypatch, package, launcher):
+    monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: None)
+    text = rf"needs the package {package}\. Write pip install 'unfold\[{launcher.extra}\]'"
+    with pytest.raises(ConfigError, match=text):
+        launcher.require()
+    Parallel().require()
+
+
+def test_without_slurm_the_remedy_is_said(monkeypatch):
+    monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: object())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="sbatch and srun are not on this machine's PATH"):
+        Slurm().require()
+
+
+def test_what_is_asked_of_slurm():
+    asked = Slurm(partition="gpu", time=30, gpus=2, mem=1.5, setup=["module load cuda"])
+    assert asked.parameters() == {
+        "job_name": "unfold",
+        "partition": "gpu",
+        "time": 30,
+        "cpus_per_task": 4,
+        "gpus_per_node": 2,
+        "mem": "1536MB",
+        "signal_delay_s": 120,
+        "setup": ["module load cuda"],
+        "additional_parameters": {"requeue": True, "ntasks": 1},
+    }
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from unfold.launchers.worker import Worker
+command = [sys.executable, sys.argv[1], sys.argv[3], sys.argv[4], "rerun=true"]
+given = {"UNFOLD_OUTCOME": sys.argv[2] + "/outcome.json"}
+passes_on = sys.argv[5] == "yes"
+Worker(command, given, Path(sys.argv[2]), passes_on=passes_on, requeues=1)()
+"""
+
+
+def start_worker(tmp_path, program, word, passes_on, **variables):
+    given = os.environ | {"PATH": make_cluster(tmp_path / "cluster"), "SLURM_NTASKS": "1"}
+    words = [str(tmp_path), word, str(program), passes_on]
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "program.py"), *words]
+    return subprocess.Popen(command, env=given | variables)
+
+
+def wait_for(path, text):
+    until = time.monotonic() + 30
+    while text not in (path.read_text() if path.exists() else ""):
+        assert time.monotonic() < until, f"no {text} in {path.name}"
+        time.sleep(0.05)
+
+
+def test_a_worker_writes_down_the_exit_code_and_goes_on_with_a_run(tmp_path, program):
+    done = start_worker(tmp_path, program, "long", "no", SLURM_RESTART_COUNT="1")
+    assert done.wait() == 0 and (tmp_path / CODE).read_text() == "0"
+    assert program.read_text() == "long begins\nlong False\n", "no rerun, no tasks of SLURM"
+    assert without_rerun(["a", "++rerun=true", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("number", "passes_on", "restarts", "queued"),
+    [
+        (signal.SIGTERM, "yes", "0", False),
+        (signal.SIGUSR2, "no", "0", True),
+        (signal.SIGUSR2, "no", "1", False),
+    ],
+)
+def test_a_worker_lets_the_run_save_itself(tmp_path, program, number, passes_on, restarts, queued):
+    variables = {"SLURM_JOB_ID": "1"}
+    worker = start_worker(
+        tmp_path, program, "waits", passes_on, SLURM_RESTART_COUNT=restarts, **variables
+    )
+    (tmp_path / "cluster/job-1").mkdir()
+    wait_for(program, "ready")
+    worker.send_signal(number)
+    assert worker.wait() == 143
+    assert program.read_text().count("saved") == 1
+    assert (tmp_path / "cluster/job-1/requeue").exists() == queued
+    assert (tmp_path / CODE).exists() != queued, "a job that is queued again has not ended"
+    assert (tmp_path / LOG).read_text() == ""
+
+
+ENDS = {"first": (0, None, 30.0), "fails": (4, "the loss is nan.", None)}
+
+
+@needs("submitit")
+def test_submitit_runs_jobs_on_this_machine(program):
+    found = ends(program, SubmititLocal(jobs=2), ["first", "fails", "killed"])
+    assert found == ENDS | {"killed": (-9, "killed by SIGKILL", None)}
+
+
+@needs("submitit")
+def test_submitit_jobs_are_ended_with_the_sweep(program):
+    end_when_ready(program, SubmititLocal(jobs=2))
+
+
+@needs("submitit")
+def test_slurm_jobs_run_fail_and_go_on_after_their_time_limit(program, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", make_cluster(tmp_path / "cluster", limit=6))
+    monkeypatch.setattr(Slurm, "poll", 0.2)
+    Slurm().require()
+    found = ends(program, Slurm(partition="gpu"), ["first", "fails", "long"])
+    assert found == ENDS | {"long": (0, None, 30.0)}
+    notes = program.read_text()
+    assert "long saved\nlong begins\nlong " in notes, "saved at the limit, and started again"
+    assert notes.count("rerun=true") == 1, "a second start goes on with the run"
+    assert "--partition=gpu" in (tmp_path / "cluster/job-1/script").read_text()
+    assert not list((tmp_path / "runs/.jobs").iterdir())
+
+
+@needs("submitit")
+def test_slurm_jobs_are_ended_with_the_sweep(program, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", make_cluster(tmp_path / "cluster"))
+    monkeypatch.setattr(Slurm, "poll", 0.2)
+    end_when_ready(program, replace(Slurm(), jobs=2))
+
+
+def end_when_ready(program, launcher):
+    """Both jobs save themselves when the sweep gets SIGTERM, and the third never starts."""
+
+    def terminate(signum, frame):
+        if program.exists() and program.read_text().count("ready") == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGALRM, terminate)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    try:
+        with pytest.raises(PreemptedError, match=r"2 jobs saved and ended\. SIGTERM"):
+            run_jobs([[w, str(program)] for w in ("waits", "waits", "never")], launcher, print)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert program.read_text().count("saved") == 2
+    assert "never" not in program.read_text()
+
+
+@needs("ray")
+def test_ray_runs_jobs(program):
+    import ray
+
+    try:
+        found = ends(program, Ray(jobs=2), ["first", "fails", "killed"])
+        assert found == ENDS | {"killed": (-9, "killed by SIGKILL", None)}
+    finally:
+        ray.shutdown()

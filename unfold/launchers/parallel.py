@@ -1,0 +1,73 @@
+"""Jobs as processes of this machine: what ends one of them leaves the others alone."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unfold.launchers.launcher import LOG, Job, Launcher, command_line, variables
+
+CPUS_VARIABLE = "UNFOLD_CPUS"
+"""The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
+
+
+class Process(Job):
+    """One process that runs one configuration.
+
+    Args:
+        words: of its command line, after the program.
+        folder: for what it says.
+        cpus: the CPUs it keeps to; none for all.
+    """
+
+    def __init__(self, words: Sequence[str], folder: Path, cpus: Sequence[int] = ()) -> None:
+        super().__init__(folder)
+        given = {CPUS_VARIABLE: ",".join(map(str, cpus))} if cpus else {}
+        with (folder / LOG).open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                command_line(words),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | variables(folder) | given,
+            )
+
+    @property
+    def code(self) -> int | None:
+        return self._process.poll()
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Parallel(Launcher):
+    """Processes of this machine, with an equal share of its CPUs each.
+
+    Args:
+        jobs: how many run at a time.
+    """
+
+    jobs: int = 1
+
+    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+        return Process(words, folder, slots(self.jobs)[slot])
+
+
+def slots(jobs: int) -> list[list[int]]:
+    """The CPUs of each job: all where they run one at a time, an equal share otherwise."""
+    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
+        return [[] for _ in range(jobs)]
+    cpus = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cpus) // jobs)
+    return [[cpus[(i * share + k) % len(cpus)] for k in range(share)] for i in range(jobs)]
+
+
+def keep_to_cpus() -> None:
+    """Keep this process to the CPUs that the sweep gave it."""
+    given = os.environ.get(CPUS_VARIABLE)
+    if given and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(cpu) for cpu in given.split(",")})

@@ -1,0 +1,115 @@
+"""Jobs on a SLURM cluster, through submitit; they save their state and go on after a time limit."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from unfold.errors import ConfigError
+from unfold.launchers.launcher import Job, Launcher, command_line, variables
+from unfold.launchers.submitted import Submitted
+from unfold.launchers.worker import SAVED, Worker
+
+
+class SlurmJob(Submitted):
+    """A job of SLURM; its exit code is seen long before SLURM's own accounts tell of its end."""
+
+    def is_over(self) -> bool:
+        # One that saved its state may be queued again: that only SLURM knows.
+        return self.told not in (None, SAVED) or bool(self.job.done())
+
+    def cancel(self) -> None:
+        self.job.cancel(check=False)
+
+
+@dataclass(frozen=True)
+class Slurm(Launcher):
+    """One task of SLURM for each job; the ranks of a distributed training are started inside it.
+
+    Args:
+        jobs: how many are submitted at a time; the others wait here.
+        partition: the queue; null for the cluster's own choice.
+        time: limit of a start in minutes; the job saves its state before it, and is queued again.
+        cpus: of each job.
+        gpus: of each job.
+        mem: memory of each job in GB; null for the cluster's own choice.
+        account: who pays; null for the user's own.
+        qos: quality of service; null for the cluster's own choice.
+        constraint: features that the machine must have; null for any.
+        save_within: seconds before the time limit at which a job is asked to save its state.
+        requeues: how many times a job starts again after its time limit.
+        setup: lines of shell that run before it, such as `module load cuda`.
+    """
+
+    jobs: int = 100
+    partition: str | None = None
+    time: int = 240
+    cpus: int = 4
+    gpus: int = 0
+    mem: float | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    save_within: int = 120
+    requeues: int = 100
+    setup: Sequence[str] = ()
+
+    package: ClassVar[str | None] = "submitit"
+    extra: ClassVar[str] = "slurm"
+    shared: ClassVar[bool] = True
+    poll: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("time", 1), ("cpus", 1), ("gpus", 0), ("requeues", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be {least} or above.")
+        if self.mem is not None and self.mem <= 0:
+            raise ConfigError(f"mem = {self.mem:g}: must be positive, in GB.")
+        if not 1 <= self.save_within < 60 * self.time:
+            raise ConfigError(
+                f"save_within = {self.save_within}: must be 1 or above, and less than the "
+                f"{60 * self.time} seconds of a start."
+            )
+
+    def require(self) -> None:
+        super().require()
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise ConfigError(
+                "hydra/launcher = slurm: sbatch and srun are not on this machine's PATH. Start the "
+                "sweep where jobs are submitted, or take hydra/launcher=parallel."
+            )
+
+    def parameters(self) -> dict[str, Any]:
+        """The settings of a job, by the names that submitit's executor of SLURM gives them."""
+        values = {
+            "job_name": "unfold",
+            "partition": self.partition,
+            "time": self.time,
+            "cpus_per_task": self.cpus,
+            "gpus_per_node": self.gpus or None,
+            "mem": None if self.mem is None else f"{round(1024 * self.mem)}MB",
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "signal_delay_s": self.save_within,
+            "setup": list(self.setup) or None,
+            # SLURM itself queues a job again that it preempts.
+            "additional_parameters": {"requeue": True, "ntasks": 1},
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+        from submitit import SlurmExecutor
+
+        executor = SlurmExecutor(folder / "submitit")
+        executor.update_parameters(**self.parameters())
+        worker = Worker(
+            command_line(words),
+            variables(folder),
+            folder,
+            passes_on=False,
+            requeues=self.requeues,
+        )
+        return SlurmJob(executor.submit(worker), folder)

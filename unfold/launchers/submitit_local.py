@@ -1,0 +1,62 @@
+"""Jobs through submitit's executor of this machine: the way of a cluster, without one."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from unfold.errors import ConfigError
+from unfold.launchers.launcher import Job, Launcher, command_line, variables
+from unfold.launchers.submitted import Submitted
+from unfold.launchers.worker import Worker
+
+FOREVER = 60 * 24 * 365
+"""Minutes: a job of this machine has no time limit, and submitit wants one."""
+
+
+class LocalJob(Submitted):
+    """A job of this machine, behind a process of submitit that watches it."""
+
+    def is_over(self) -> bool:
+        return bool(self.job.done())
+
+    def cancel(self) -> None:
+        # By submitit's own way the job would have a second to save its state.
+        os.kill(int(self.job.job_id), signal.SIGTERM)
+
+    def end(self) -> None:
+        super().end()
+        while not self.is_over():  # the process that watches it
+            time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class SubmititLocal(Launcher):
+    """Processes of this machine, started by submitit.
+
+    Args:
+        jobs: how many run at a time.
+        gpus: how many GPUs a job sees, the first ones of the machine.
+    """
+
+    jobs: int = 1
+    gpus: int = 0
+
+    package: ClassVar[str | None] = "submitit"
+    extra: ClassVar[str] = "slurm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gpus < 0:
+            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
+
+    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+        from submitit import LocalExecutor
+
+        executor = LocalExecutor(folder / "submitit")
+        executor.update_parameters(timeout_min=FOREVER, gpus_per_node=self.gpus)
+        worker = Worker(command_line(words), variables(folder), folder, passes_on=True)
+        return LocalJob(executor.submit(worker), folder)

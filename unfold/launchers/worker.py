@@ -1,0 +1,91 @@
+"""What a cluster runs in the place of a job: its command line, watched from beside it."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from unfold.launchers.launcher import CODE, LOG
+from unfold.runs.files import write_text
+
+RESTARTS = "SLURM_RESTART_COUNT"
+"""How many times SLURM has started the job again."""
+
+SAVED = 143
+"""The exit code of a run that was asked to end, and saved its state."""
+
+OF_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID")
+"""One task runs the job, and Lightning starts its ranks: from these it would expect a task each."""
+
+
+class Worker:
+    """Runs one command line, answers signals for it, and writes its exit code down.
+
+    SIGTERM and, before a time limit, SIGUSR2 become one SIGTERM of the command, which saves its
+    state. SLURM signals every process of a job by itself: there SIGTERM is not passed on, since a
+    second one ends the command at once, and SIGUSR2 is kept from the command, which it would kill.
+
+    Args:
+        command: the program and its words.
+        environment: of the command, beside that of the machine it runs on.
+        folder: for its files.
+        passes_on: whether the command does not get SIGTERM by itself.
+        requeues: how many times the job starts again after its time limit.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        passes_on: bool,
+        requeues: int = 0,
+    ) -> None:
+        self.command, self.environment, self.folder = list(command), dict(environment), folder
+        self.passes_on, self.requeues = passes_on, requeues
+        self._asked: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> int:
+        """Run it.
+
+        Raises:
+            SystemExit: it saved its state; SLURM starts it again where it was asked to.
+        """
+        (self.folder / CODE).unlink(missing_ok=True)  # of the start before this one
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # what is ignored stays so in the command
+        restarts = int(os.environ.get(RESTARTS, "0"))
+        with (self.folder / LOG).open("ab") as log:
+            self._process = subprocess.Popen(
+                without_rerun(self.command) if restarts else self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+            )
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._ask)
+        code = self._process.wait()
+        if self._asked == signal.SIGUSR2 and code == SAVED and restarts < self.requeues:
+            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+            raise SystemExit(SAVED)
+        write_text(self.folder / CODE, str(code))
+        if code == SAVED:
+            raise SystemExit(SAVED)  # a result would tell that the job is over
+        return code
+
+    def _environment(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if name not in OF_TASKS}
+        return own | self.environment
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        first, self._asked = self._asked is None, number
+        if first and self._process is not None and (self.passes_on or number == signal.SIGUSR2):
+            self._process.send_signal(signal.SIGTERM)
+
+
+def without_rerun(command: Sequence[str]) -> list[str]:
+    """The command that goes on with its run: `rerun=true` would begin it again each time."""
+    return [word for word in command if not word.lstrip("+").startswith("rerun=")]
