@@ -105,6 +105,24 @@ def operators_figure(methods: Matrix, path: Path) -> None:
     _save(figure, path)
 
 
+def robustness_figure(
+    curves: Mapping[str, Sequence[tuple[float, float]]], matched: float, metric: str, path: Path
+) -> None:
+    """A metric against the strength of every mismatch, beside that of the right model."""
+    size = (2.8 * len(curves), 2.6)
+    figure, axes = plt.subplots(1, len(curves), figsize=size, squeeze=False, sharey=True)
+    for axis, (name, points) in zip(axes[0], curves.items(), strict=True):
+        strengths, values = zip(*points, strict=True)
+        axis.axhline(matched, linestyle=":", color="gray", label="matched")
+        axis.plot(strengths, values, marker="o", label="mismatched")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("strength", fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("PSNR in dB" if metric == "psnr" else metric, fontsize=8)
+    axes[0][0].legend(fontsize=7)
+    _save(figure, path)
+
+
 def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -13,8 +13,9 @@ from unfold.errors import ConfigError
 from unfold.evaluation.baselines import Baselines, Batch, batches, measure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.report import write_report
+from unfold.evaluation.robustness import sweep, write_sweep
 from unfold.evaluation.rows import Row
-from unfold.evaluation.settings import AcrossOperators, Evaluation, NoEvaluation
+from unfold.evaluation.settings import AcrossOperators, Evaluation, NoEvaluation, Robustness
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.physics.law import Physics
@@ -90,10 +91,13 @@ def evaluate(
     """
     if isinstance(evaluation, NoEvaluation):
         return {}
-    assert isinstance(evaluation, AcrossOperators)
     reconstructor.eval()
-    context = Context(directory.name, trained_on, metrics)
     test = data.images("test")
+    if isinstance(evaluation, Robustness):
+        found = sweep(reconstructor, test, evaluation, physics, metrics, seed)
+        return write_sweep(directory / "evaluation", found, directory.name, trained_on)
+    assert isinstance(evaluation, AcrossOperators)
+    context = Context(directory.name, trained_on, metrics)
     cache = directory.parents[1] / ".cache"
     baselines = Baselines(
         evaluation.tv, data.images("validation"), test, data.fingerprint(), seed, cache

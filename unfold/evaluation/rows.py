@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isnan
 from pathlib import Path
 
 from unfold.errors import DataError
@@ -106,7 +107,7 @@ def to_markdown(matrix: Matrix, digits: int = 2) -> str:
     head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
     rule = "| --- |" + " ---: |" * len(matrix.columns)
     body = [
-        f"| {name} | " + " | ".join(f"{v:.{digits}f}" for v in cells) + " |"
+        f"| {name} | " + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells) + " |"
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     return "\n".join((head, rule, *body)) + "\n"

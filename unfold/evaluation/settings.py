@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unfold.errors import ConfigError
+from unfold.evaluation.mismatch import Mismatch
 from unfold.physics.law import Physics
 
 
@@ -87,3 +88,21 @@ class AcrossOperators(Evaluation):
                 raise ConfigError(f"iterations = {self.iterations}: must be at least 1 each.")
         if self.gallery < 0:
             raise ConfigError(f"gallery = {self.gallery}: must be zero or positive.")
+
+
+@dataclass(frozen=True)
+class Robustness(Evaluation):
+    """The operator trained on, while the reconstruction is told another one, or other noise.
+
+    Args:
+        mismatches: by name; those that have nothing to act on are left out, and the table says so.
+
+    Raises:
+        ConfigError: there is none.
+    """
+
+    mismatches: Mapping[str, Mismatch]
+
+    def __post_init__(self) -> None:
+        if not self.mismatches:
+            raise ConfigError("mismatches = {}: name at least one, or choose evaluation=none.")
