@@ -7,6 +7,7 @@ from tests.laws_physics import gap
 from tests.physics.instances import law
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur import Blur, ValidBlur
+from unfold.physics.curriculum import Curriculum
 from unfold.physics.denoising import Denoising
 from unfold.physics.diffraction import PhaseRetrieval
 from unfold.physics.grouped import Grouped
@@ -73,6 +74,41 @@ def test_families_are_drawn_by_their_weights():
     assert abs(names.count("blur") / 4000 - 0.25) < 5 * 0.43 / 4000**0.5
 
 
+CURRICULUM = Curriculum(
+    OwnNoise(),
+    FAMILIES,
+    {"blur": 1.0, "holes": 0.0, "noise": 3.0},
+    later={"blur": 0.0, "holes": 2.0, "noise": 0.0},
+    epochs=4,
+)
+
+
+@pytest.mark.parametrize(
+    ("split", "epoch", "want"),
+    [
+        ("train", 0, (0.25, 0.0, 0.75)),
+        ("train", 1, (0.1875, 0.25, 0.5625)),
+        ("train", 3, (0.0625, 0.75, 0.1875)),
+        ("train", 9, (0.0, 1.0, 0.0)),
+        ("validation", 0, (0.0, 1.0, 0.0)),
+        ("test", 0, (0.0, 1.0, 0.0)),
+    ],
+)
+def test_the_weights_of_a_curriculum_move_with_the_epoch(split: str, epoch: int, want: tuple):
+    draws = Draws(seed=1, images=range(2000), split=split, epoch=epoch)
+    groups = CURRICULUM._groups(draws.within("operator"))
+    for name, chance in zip(FAMILIES, want, strict=True):
+        error = 5 * (chance * (1 - chance) / 2000) ** 0.5
+        assert abs(len(groups.get(name, [])) / 2000 - chance) <= error
+
+
+def test_a_curriculum_measures_an_image_by_image_epoch_and_seed_alone():
+    later = Draws(seed=0, images=range(12), dtype=torch.float64, epoch=2)
+    y, operator = CURRICULUM.measure(X, later)
+    some, _ = CURRICULUM.measure(X[[7, 2]], later.take([7, 2]))
+    assert isinstance(operator, Grouped) and gap(some, y[[7, 2]]) < 1e-12
+
+
 def test_one_noise_for_all():
     mixture = MIXTURE.with_noise(QUIET)
     y, operator = mixture.measure(X, DRAWS)
@@ -99,6 +135,23 @@ def test_the_file_mixes_three_families_and_takes_more():
             lambda: Mixture(OwnNoise(), FAMILIES, {"blur": 1.0}),
             ConfigError,
             r"weights is given for blur; the families are blur, holes, noise",
+        ),
+        (
+            lambda: Curriculum(OwnNoise(), FAMILIES, later={"blur": 1.0}, epochs=2),
+            ConfigError,
+            r"Curriculum.later is given for blur; the families are blur, holes, noise",
+        ),
+        (
+            lambda: Curriculum(
+                OwnNoise(), {"a": Denoising()}, {"a": -1.0}, later={"a": 1.0}, epochs=2
+            ),
+            ConfigError,
+            r"Curriculum.weights = {'a': -1.0}: must be zero or positive, and not all 0",
+        ),
+        (
+            lambda: Curriculum(OwnNoise(), {"a": Denoising()}, later={"a": 1.0}, epochs=0),
+            ConfigError,
+            r"Curriculum.epochs = 0: must be at least 1",
         ),
         (
             lambda: Mixture(OwnNoise(), {"a": Denoising()}, {"a": 0.0}),

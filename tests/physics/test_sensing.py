@@ -14,6 +14,7 @@ from unfold.physics.blocks import Blocks
 from unfold.physics.coefficients import Coefficients
 from unfold.physics.colour import Colorization, WeightedChannels
 from unfold.physics.compressed_sensing import CompressedSensing, SinglePixel
+from unfold.physics.cropped import Extended
 from unfold.physics.mosaic import PATTERNS, Demosaicing, Mosaic
 from unfold.physics.noise import NoNoise
 from unfold.random import Draws
@@ -55,6 +56,19 @@ def test_blocks_are_multiplied_one_by_one():
             block = x[1, 1, 3 * down : 3 * down + 3, 3 * across : 3 * across + 3].numpy()
             want = torch.from_numpy(phi @ block.ravel())
             assert laws.gap(y[1, 1, :, down, across], want) < 1e-13
+
+
+def test_images_that_are_not_whole_blocks_are_continued_by_zeros():
+    physics = BlockCompressedSensing(QUIET, 3, 0.5)
+    operator = physics.sample(DRAWS, (2, 4, 5))
+    x = DRAWS.uniform("images", (2, 4, 5))
+    whole = physics.sample(DRAWS, (2, 6, 6))
+    want = whole.A(torch.nn.functional.pad(x, (0, 1, 0, 2)))
+    assert isinstance(whole, Blocks) and torch.equal(operator.A(x), want)
+    assert physics.image_shape(want.shape[1:]) == (2, 6, 6)
+    laws.assert_matrix_laws(operator, dtype=laws.DOUBLE)
+    laws.assert_pseudo_inverse(operator)
+    laws.assert_every_law(Extended((1, 2, 3), 4, 3), dtype=laws.DOUBLE)
 
 
 def test_the_matrix_is_that_of_its_seed():
@@ -136,10 +150,11 @@ def test_grey_is_the_weighted_sum():
         (lambda: Demosaicing(QUIET, "RGB"), ConfigError, r"pattern = 'RGB': must be one of RGGB"),
         (lambda: Colorization(QUIET, (0.0, 0.0)), ConfigError, r"weights = \[0.0, 0.0\]: must be"),
         (
-            lambda: BlockCompressedSensing(QUIET, 33).sample(DRAWS, (1, 64, 66)),
+            lambda: Blocks(torch.ones(1, 2, 9), (1, 6, 7)),
             ShapeError,
-            r"64 x 66 pixels is not made of blocks of 33 x 33; set data.multiple_of=33",
+            r"6 x 7 pixels is not made of blocks of 3 x 3; set data.multiple_of=3",
         ),
+        (lambda: Extended((1, 4, 4), 3, 4), ShapeError, r"3 x 4 pixels do not hold an image of 4"),
         (
             lambda: SinglePixel(QUIET).sample(DRAWS, (1, 48, 48)),
             ShapeError,

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.physics.algebra import Composed
 from unfold.physics.blocks import Blocks
+from unfold.physics.cropped import Extended
 from unfold.physics.law import Physics
 from unfold.random import Draws, generator
 from unfold.typing import Shape
@@ -18,11 +20,14 @@ from unfold.typing import Shape
 class BlockCompressedSensing(Physics):
     """y_p = Φ x_p with noise for every block p; Φ Gaussian with orthonormalised rows.
 
-    Φ is the same for all blocks and images, and depends on `block`, `ratio` and `seed` alone.
+    Φ is the same for all blocks and images, and depends on `block`, `ratio` and `seed` alone. An
+    image that is not made of whole blocks is continued by zeros below and to the right: no pixel
+    is lost, and only the image is reconstructed. Whole blocks keep the closed forms of AA* = I;
+    with others, the solves are iterative.
 
     Args:
         noise: added to the coefficients.
-        block: n, the side of a block in pixels; it must divide the sides of the images.
+        block: n, the side of a block in pixels.
         ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
         seed: of Φ.
 
@@ -50,7 +55,7 @@ class BlockCompressedSensing(Physics):
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n · h, n · w)."""
+        """(C, n · h, n · w): the whole blocks, of which the image may be a part."""
         channels, _, down, across = measurement_shape
         return channels, self.block * down, self.block * across
 
@@ -64,13 +69,14 @@ class BlockCompressedSensing(Physics):
         # The sign of the triangle makes the answer that of Gram and Schmidt, on any library.
         return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
 
-    def sample(self, draws: Draws, shape: Shape) -> Blocks:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the block does not divide the image.
-        """
-        return Blocks(self.matrix.to(device=draws.device, dtype=draws.dtype), shape)
+    def sample(self, draws: Draws, shape: Shape) -> Blocks | Composed:
+        """The same for every image; one that is not made of whole blocks is continued by zeros."""
+        matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
+        height, width = (-(-size // self.block) * self.block for size in shape[1:])
+        blocks = Blocks(matrix, (shape[0], height, width))
+        if blocks.shape == shape:
+            return blocks
+        return Composed(blocks, Extended(shape, height, width))
 
 
 def check_ratio(owner: str, ratio: float) -> None:

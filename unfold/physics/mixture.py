@@ -58,15 +58,11 @@ class Mixture(Physics):
                     f"Mixture.families.{name}: {type(law).__name__} observes less than Ax, so that "
                     "its measurements need a fidelity of their own; leave it out."
                 )
-        weights = self.weights
-        if weights is None:
-            return
-        if set(weights) != set(self.families):
-            raise ConfigError(
-                f"Mixture.weights is given for {listing(weights)}; the families are "
-                f"{listing(self.families)}: give each its weight."
-            )
-        for name, weight in weights.items():
+        if self.weights is not None:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
+        for name, weight in expect_names("Mixture.weights", self.weights, self.families).items():
             if not 0 < weight < float("inf"):
                 raise ConfigError(f"Mixture.weights.{name} = {weight}: must be positive.")
 
@@ -110,12 +106,37 @@ class Mixture(Physics):
         order = torch.tensor([i for places in groups.values() for i in places]).argsort()
         return Measured(torch.cat(parts)[order.to(x.device)], operator)
 
+    def chances(self, draws: Draws) -> np.ndarray:
+        """How likely each family is, in their order; of sum 1."""
+        return shares(self.weights, self.families)
+
     def _groups(self, draws: Draws) -> dict[str, list[int]]:
         """The places of the images of each family; families without images are left out."""
         names = list(self.families)
-        weights = np.array([1.0 if self.weights is None else self.weights[n] for n in names])
-        edges = np.cumsum(weights / weights.sum())
+        edges = np.cumsum(self.chances(draws))
         chance: Tensor = replace(draws, dtype=torch.float64, device="cpu").uniform("family", ())
         drawn = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
         found = {name: np.flatnonzero(drawn == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
+
+
+def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:
+    """The weights in the order of the families, of sum 1; equal ones for None."""
+    values = np.array([1.0 if weights is None else weights[name] for name in families])
+    return np.asarray(values / values.sum())
+
+
+def expect_names(
+    key: str, weights: Mapping[str, float] | None, families: Mapping[str, Physics]
+) -> Mapping[str, float]:
+    """The weights, if every family has its own.
+
+    Raises:
+        ConfigError: with the names of both.
+    """
+    if weights is None or set(weights) != set(families):
+        raise ConfigError(
+            f"{key} is given for {listing(weights or ())}; the families are "
+            f"{listing(families)}: give each its weight."
+        )
+    return weights
