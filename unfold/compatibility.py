@@ -5,6 +5,10 @@ import inspect
 import pkgutil
 from typing import Any
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError, listing
 from unfold.fidelities.fidelity import Fidelity
@@ -19,6 +23,21 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     """
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
+
+
+def check_one_map(networks: nn.Module) -> None:
+    """Refuse layers that make every call another map: an equilibrium iterates one.
+
+    Raises:
+        ConfigError: a layer draws at random, or follows the statistics of what it saw.
+    """
+    for name, layer in networks.named_modules():
+        if isinstance(layer, (_DropoutNd, _BatchNorm)) and getattr(layer, "p", 1) != 0:
+            raise ConfigError(
+                f"model = deq: {name} is {type(layer).__name__}, which makes another map of every "
+                "call, so there is no fixed point to find. Take the layer out, InstanceNorm or "
+                "GroupNorm in its place, or model=unfolded."
+            )
 
 
 def _check(

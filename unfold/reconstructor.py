@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.choices import Choice, dead_names, make_groups, names
-from unfold.compatibility import check_needs
+from unfold.compatibility import check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Pair, Solution, Steps
@@ -63,6 +63,8 @@ class Reconstructor(nn.Module):
         groups = make_groups(parts, model.count, model.horizon, choice, dead)
         self.dead = {**dead, **dead_names(algorithm, "algo"), **dead_names(prior, "prior")}
         self.algo, self.prior = groups["algo"], groups["prior"]
+        if model.needs_contraction:
+            check_one_map(self.prior)
         self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
         self.half_precision = False
 

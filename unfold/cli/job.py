@@ -7,13 +7,12 @@ from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
-from unfold.config.weights import origins_of
+from unfold.config.weights import located, origins_of
 from unfold.runs import files
 from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
 from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import provenance
-from unfold.runs.reference import read_reference
 from unfold.training.stopping import raising_signals
 
 
@@ -51,7 +50,7 @@ def run_job(checked: Checked) -> Outcome:
 def _start_from(parts: Parts, run: str, runs_dir: str) -> None:
     from unfold.training.checkpoint import load_weights
 
-    load_weights(parts.reconstructor, read_reference(run, runs_dir).path)
+    load_weights(parts.reconstructor, located("init_from", run, runs_dir))
 
 
 def _processes(parts: Parts) -> int:

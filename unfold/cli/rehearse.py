@@ -1,13 +1,26 @@
-"""One step on one image before a run begins: what does not fit is found while nothing is made."""
+"""One step on a few images before a run begins: what does not fit is found in time."""
 
-from unfold.algorithms.algorithm import Guarantee
+import re
+from dataclasses import fields
+from typing import Any
+
+from torch import Tensor
+
+from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.report import say
 from unfold.config.build import Parts
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.evaluation.settings import AcrossOperators
+from unfold.physics.law import Measured, Physics
+from unfold.random import Draws
+from unfold.typing import Image
+
+SIZES = 3
+"""Sizes of whole images, the smallest, that are tried beside the crop."""
 
 
 def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
-    """Measure a crop under every operator of the run, and take one step of the algorithm.
+    """Measure a crop and whole images under every operator, and take one step of the algorithm.
 
     Args:
         parts: of the run, with images that were checked.
@@ -15,33 +28,64 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
         strict: whether values outside the proven range are an error.
 
     Raises:
-        ShapeError: images, operators and networks do not fit each other.
+        DataError: the images do not fit an operator.
+        ShapeError: the images do not fit a network or a prior.
         ConfigError: an operator cannot act on such images.
     """
     import torch
 
-    from unfold.evaluation.settings import AcrossOperators
-    from unfold.random import Draws
-
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
-    image = parts.data.images("validation")[0][1][None, :, :crop, :crop]
-    if isinstance(parts.evaluation, AcrossOperators):
-        for law in parts.evaluation.operators.values():
-            law.measure(image, draws)
-    y, operator = parts.physics.measure(image, draws)
+    whole = _whole_images(parts)
+    images = [whole[0][..., :crop, :crop], *whole]
+    evaluation = parts.evaluation
     with torch.no_grad():
-        steps = parts.reconstructor.steps(y, operator)
-        algorithm, problem = steps.at(0)
-        steps.step(0, algorithm.init(problem))
-        _promise(parts.reconstructor.guarantee(y, operator), strict=strict)
+        for image in images:
+            if isinstance(evaluation, AcrossOperators):
+                for law in evaluation.operators.values():
+                    _measure(law, image, draws)
+            y, operator = _measure(parts.physics, image, draws)
+            steps = parts.reconstructor.steps(y, operator)
+            algorithm, problem = steps.at(0)
+            steps.step(0, algorithm.init(problem))
+            if image is images[0]:
+                guarantee = parts.reconstructor.guarantee(y, operator)
+                _promise(algorithm, guarantee, strict=strict)
 
 
-def _promise(guarantee: Guarantee, *, strict: bool) -> None:
+def _whole_images(parts: Parts) -> list[Image]:
+    """One validation or test image of each of the smallest sizes, the first one first."""
+    named = [*parts.data.images("validation"), *parts.data.images("test")]
+    by_size = {image.shape: image[None] for _, image in reversed(named)}
+    smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
+    first = named[0][1][None]
+    return [first, *(image for image in smallest if image.shape != first.shape)]
+
+
+def _measure(law: Physics, image: Image, draws: Draws) -> Measured:
+    try:
+        return law.measure(image, draws)
+    except ShapeError as error:
+        raise DataError(str(error)) from error
+
+
+def _promise(algorithm: Algorithm[Any], guarantee: Guarantee, *, strict: bool) -> None:
     """Say where the values lie outside the range in which the algorithm is known to converge."""
     if guarantee.holds:
         return
-    text = f"is known to converge for {guarantee.condition}, which the values given do not satisfy"
+    named = [f.name for f in fields(algorithm) if re.search(rf"\b{f.name}\b", guarantee.condition)]
+    values = "".join(f"algo.{name} = {_written(getattr(algorithm, name))}, " for name in named)
+    text = (
+        f"{values or 'algo: '}outside of what is known to converge, {guarantee.condition}. "
+        "See unfold explain"
+    )
     if strict:
-        raise ConfigError(f"algo {text}; strict=true asks for it. See unfold explain.")
-    say(f"warning: algo {text}. See unfold explain.")
+        raise ConfigError(f"{text}. strict=true makes it an error.")
+    say(f"warning: {text}.")
+
+
+def _written(value: object) -> str:
+    """A number, or the numbers of a tensor."""
+    if isinstance(value, Tensor):
+        return ", ".join(f"{v:.4g}" for v in value.flatten().tolist())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

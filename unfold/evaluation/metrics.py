@@ -15,7 +15,12 @@ Measure = Callable[[Image, Image, float], PerImage]
 
 
 def psnr(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
-    """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image; infinite for equal images."""
+    """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image; infinite for equal images.
+
+    Raises:
+        ShapeError: the shapes differ; nothing is broadcast.
+    """
+    _same_shape("psnr", reconstruction, truth)
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     value: Tensor = peak_signal_noise_ratio(
@@ -27,8 +32,12 @@ def psnr(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
 def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
     """Structural similarity of each image, Gaussian window of σ = 1.5 pixels.
 
+    Raises:
+        ShapeError: the shapes differ, or the window does not fit the image.
+
     Source: Wang et al., Image quality assessment, TIP 13 (2004).
     """
+    _same_shape("ssim", reconstruction, truth)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     if min(truth.shape[-2:]) < 11:
@@ -45,7 +54,16 @@ def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
 
 def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
     """‖x̂ − x‖² / ‖x‖² of each image; the range plays no part."""
+    _same_shape("nmse", reconstruction, truth)
     return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
+
+
+def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
+    if reconstruction.shape != truth.shape or truth.ndim != 4:
+        raise ShapeError(
+            f"{name} expects two images of one shape (batch, channel, height, width), got "
+            f"{tuple(reconstruction.shape)} and {tuple(truth.shape)}."
+        )
 
 
 MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}

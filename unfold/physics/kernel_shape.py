@@ -27,7 +27,7 @@ def check_kernel(owner: str, kernel: Tensor, shape: Shape) -> None:
     if kh > height or kw > width:
         raise ShapeError(
             f"{owner}: a kernel of {kh} x {kw} pixels is larger than the image of "
-            f"{height} x {width}; use a smaller kernel or larger crops."
+            f"{height} x {width}; lower physics.kernel.size, or raise data.crop."
         )
 
 

@@ -67,9 +67,16 @@ class Operator(ABC):
         """A*y.
 
         Raises:
-            ShapeError: the measurement does not have `measurement_shape`, or the batch is another.
+            ShapeError: the measurement does not have `measurement_shape`, the batch is another, or
+                it is real where the operator's are complex.
         """
         self._expect("A_adjoint", y, self.measurement_shape)
+        if self.complex_measurements and not y.is_complex():
+            raise ShapeError(
+                f"{type(self).__name__}.A_adjoint expects complex measurements, got {y.dtype}; "
+                "real and imaginary parts are one complex number, not two channels: "
+                "torch.complex(re, im)."
+            )
         return self.adjoint(y)
 
     def normal(self, x: Image) -> Image:

@@ -1,0 +1,40 @@
+"""Every bad input that can be typed is refused before anything is made."""
+
+import pytest
+
+from tests.bad_input.cases import CASES, make_files
+from unfold.cli.main import dispatch
+from unfold.cli.report import guarded
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    make_files(folder)
+    return folder
+
+
+@pytest.fixture
+def no_training(monkeypatch, tmp_path):
+    """An empty folder to work in, where a training that begins is a failure."""
+
+    def begun(*parts, **more):
+        raise AssertionError("accepted: the training began")
+
+    monkeypatch.setattr("unfold.training.fit.fit", begun)
+    monkeypatch.setattr("unfold.evaluation.pipeline.evaluate", begun)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("default::unfold.solvers.conjugate_gradient.ConvergenceWarning")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.number} {case.words}")
+def test_it_is_refused(case, files, no_training, capsys):
+    code = guarded(dispatch, ["train", *case.words.format(files).split()])
+    said = capsys.readouterr().err
+    assert code == case.code, said
+    for part in case.says:
+        assert part in said
+    assert "Traceback" not in said
+    assert "unexpected" not in said
+    assert not list(no_training.iterdir()), "a bad input leaves nothing behind"
