@@ -13,7 +13,9 @@ from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.training.average import AveragedWeights
 from unfold.training.checkpoint import load_checkpoint, save_weights
+from unfold.training.nonfinite import RolledBackError
 from unfold.training.patience import EarlyStopping
+from unfold.training.seal import newest_state
 from unfold.training.states import TrainingStates
 from unfold.training.watching import GradientNorm, Pictures
 
@@ -59,16 +61,27 @@ def fit(
         The best value of the objective, and the step it was reached at.
     """
     mode = objective_mode(objective, training.metrics.all_names)
-    states = TrainingStates(directory / "checkpoints", settings.checkpoint_every, objective, mode)
+    states = TrainingStates(
+        directory / "checkpoints",
+        settings.checkpoint_every,
+        objective,
+        mode,
+        saves_start=settings.on_nonfinite == "rollback",
+    )
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
-    callbacks = _callbacks(settings, log, states, directory)
-    trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
-    trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
+    while True:
+        callbacks = _callbacks(settings, log, states, directory)
+        trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
+        try:
+            trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
+            break
+        except RolledBackError:
+            resume_from = newest_state(states.folder).path
     if average is not None:
         average.keep(training)
     score = _choose_weights(training, data, trainer, states)

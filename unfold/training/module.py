@@ -7,10 +7,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.data.batches import Batch
-from unfold.errors import ConvergenceError, NonFiniteError
+from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.physics.law import Physics
@@ -20,6 +21,7 @@ from unfold.training.audit import audit
 from unfold.training.diagnosis import where_not_finite
 from unfold.training.groups import by_learning_rate, waiting
 from unfold.training.losses import Loss
+from unfold.training.nonfinite import OnNonFinite, Stop
 from unfold.training.optimizers import Optimizer, Scheduler
 
 
@@ -40,6 +42,7 @@ class Training(pl.LightningModule):
         freeze: epochs that what a glob means waits before it moves.
         shards: equal parts that a batch is computed in, each with a backward of its own. Where the
             parts are those of several processes, the sums are the same bits.
+        on_nonfinite: what to do at a step whose gradient is not finite; None to stop.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Training(pl.LightningModule):
         lr: Mapping[str, float] | None = None,
         freeze: Mapping[str, int] | None = None,
         shards: int = 1,
+        on_nonfinite: OnNonFinite | None = None,
     ) -> None:
         super().__init__()
+        self.on_nonfinite = on_nonfinite or Stop()
         self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
         self.batch: Batch | None = None
         self.shards = shards
@@ -106,20 +111,35 @@ class Training(pl.LightningModule):
         return Draws(self.seed, batch.index.tolist(), split, batch.epoch)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Look at the gradients of the first step, and stop where they are not finite."""
+        """Look at the gradients of the first step, and at every one whether it is finite."""
         if self.global_step == 0:
             audit(self.reconstructor)
-        norms = [p.grad.norm() for p in self.reconstructor.parameters() if p.grad is not None]
+        policy = self.on_nonfinite
         # The one synchronisation of a step: a single number, whatever the size of the network.
-        if norms and not bool(torch.stack(norms).isfinite().all()):
-            raise NonFiniteError(
-                f"A gradient of step {self.global_step} is not finite: {self._culprit()}. "
-                "Lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip."
-            )
+        if bool(all_finite(self.reconstructor)):
+            policy.passed()
+        else:
+            policy.answer(self.global_step, self.reconstructor, self._culprit)
+        if policy.metric is not None and self._logs_now():
+            self.log(policy.metric, float(policy.count))
         for parameter, first in self.waiting:
             if self.current_epoch < first:
                 parameter.grad = None  # the optimiser passes over it, and its state stays empty
         self._log_backward()
+
+    def on_train_start(self) -> None:
+        """Begin with the learning rates that are left after what happened before."""
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        self.on_nonfinite.slow(scheduler)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what happened so far."""
+        checkpoint["on_nonfinite"] = self.on_nonfinite.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.on_nonfinite.load(checkpoint["on_nonfinite"])
 
     def _culprit(self) -> str:
         assert self.batch is not None
@@ -193,3 +213,9 @@ class Training(pl.LightningModule):
         if self.strict:
             raise ConvergenceError(message)
         warnings.warn(message, stacklevel=2)
+
+
+def all_finite(network: nn.Module) -> Tensor:
+    """Whether every gradient is finite, as one number that is still on its device."""
+    norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
+    return torch.stack(norms).isfinite().all() if norms else torch.tensor(True)

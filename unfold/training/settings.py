@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
 
+    from unfold.training.nonfinite import OnNonFinite
+
 
 class Log(ABC):
     """A recipe of where the curves of a training go."""
@@ -76,6 +78,9 @@ class TrainerSettings:
         validate_every: epochs between validations.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two states that a killed run can go on from.
+        on_nonfinite: at a gradient that is not finite, `stop`, `skip` the step, or `rollback` to
+            the newest state and go on with learning rates halved.
+        nonfinite_limit: steps in a row that are skipped, or times it goes back, before it stops.
         ema: decay of a moving average of the weights, which is validated and kept; null for none.
         early_stopping: validations without a better objective that end it; null for no end.
         log_gradient_norm: whether the norm of the gradient is logged, before it is clipped.
@@ -97,6 +102,8 @@ class TrainerSettings:
     validate_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 50
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    nonfinite_limit: int = 5
     ema: float | None = None
     early_stopping: int | None = None
     log_gradient_norm: bool = False
@@ -115,6 +122,7 @@ class TrainerSettings:
             "validate_every",
             "log_every",
             "checkpoint_every",
+            "nonfinite_limit",
             "early_stopping",
             "images_every",
         ):
@@ -131,11 +139,15 @@ class TrainerSettings:
                 f"devices = {self.devices}: several devices need strategy=ddp. "
                 "Write trainer=ddp_cpu, or trainer.strategy=ddp."
             )
-
         if self.shards is not None and 1 < self.devices != self.shards:
             raise ConfigError(
                 f"shards = {self.shards}: several processes compute one part of a batch each, so "
                 f"it must be devices = {self.devices}, or null."
+            )
+        if self.devices > 1 and self.on_nonfinite == "rollback":
+            raise ConfigError(
+                "on_nonfinite = rollback: one process goes back, several cannot. "
+                "Write trainer.on_nonfinite=skip."
             )
 
     def parts(self, batch_size: int) -> int:
@@ -155,6 +167,14 @@ class TrainerSettings:
 
         slow = self.accelerator == "cpu" or not torch.accelerator.is_available()
         return 2 if slow and batch_size % 2 == 0 else 1
+
+    def policy(self) -> "OnNonFinite":
+        """What to do at a gradient that is not finite."""
+        from unfold.training.nonfinite import Rollback, Skip, Stop
+
+        if self.on_nonfinite == "stop":
+            return Stop()
+        return (Skip if self.on_nonfinite == "skip" else Rollback)(self.nonfinite_limit)
 
     def wants_channels_last(self) -> bool:
         """Whether the networks are kept in channels-last layout on this machine."""

@@ -27,9 +27,13 @@ class TrainingStates(pl.Callback):
         every: steps of the optimiser between two states.
         objective: the validation metric that chooses the best weights.
         mode: `max` or `min`.
+        saves_start: whether the state before the first step is saved too.
     """
 
-    def __init__(self, folder: Path, every: int, objective: str, mode: str) -> None:
+    def __init__(
+        self, folder: Path, every: int, objective: str, mode: str, *, saves_start: bool = False
+    ) -> None:
+        self.saves_start = saves_start
         self.folder, self.every, self.objective, self.mode = folder, every, objective, mode
         self.best: float | None = None
         self._saved_at = -1
@@ -52,7 +56,9 @@ class TrainingStates(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin where the state ends: no row of the log and no batch comes twice."""
         self._request.listen()
-        self._saved_at = trainer.global_step
+        # A training that may go back needs a state before its first step.
+        fresh = trainer.global_step == 0 and self.saves_start
+        self._saved_at = -1 if fresh else trainer.global_step
         self._ended = False
         loop = trainer.fit_loop.epoch_loop
         if loop.restarting and loop.batch_progress.current.completed == 0:
@@ -121,4 +127,7 @@ class TrainingStates(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        # A training that goes back keeps the best weights it had, which may be newer.
+        before = state_dict["best"]
+        if self.best is None or (before is not None and self.improves(before, self.best)):
+            self.best = before
