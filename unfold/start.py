@@ -7,7 +7,7 @@ import torch
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
-from unfold.physics.projector import ParallelProjector
+from unfold.physics.projector import Projector
 from unfold.random import generator
 from unfold.tree import batched_norm, per_image
 from unfold.typing import Image
@@ -55,16 +55,17 @@ class Regularised(Start):
 
 @dataclass(frozen=True)
 class FilteredBackProjection(Start):
-    """x₀ = Δθ A*(q * y), q the ramp filter: for parallel-beam tomography.
+    """x₀ = filtered back-projection of y: for tomography along parallel rays or a whole fan.
 
     Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3.
     """
 
     def image(self, f: DataTerm) -> Image:
-        if not isinstance(f.operator, ParallelProjector):
+        if not isinstance(f.operator, Projector):
             raise ConfigError(
-                f"FilteredBackProjection needs parallel rays, and {type(f.operator).__name__} has "
-                "none; take physics=tomography, or start=regularised."
+                f"FilteredBackProjection needs projections along rays, and "
+                f"{type(f.operator).__name__} makes none; take physics=tomography, or "
+                "start=regularised."
             )
         return f.operator.filtered_back_projection(f.y)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
-from unfold.physics.rays import Geometry, Lines, multiply
+from unfold.physics.rays import Geometry, Lines, Seen, multiply
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -27,7 +27,6 @@ class Parallel(Geometry):
         ConfigError: there is no angle, or no detector.
     """
 
-    angles: tuple[float, ...]
     detectors: int
 
     def __post_init__(self) -> None:
@@ -36,6 +35,18 @@ class Parallel(Geometry):
     @property
     def size(self) -> tuple[int, int]:
         return len(self.angles), self.detectors
+
+    @property
+    def full_arc(self) -> float:
+        return 180.0
+
+    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        place = column * np.cos(theta) - row * np.sin(theta) + (self.detectors - 1) / 2
+        return Seen(place, np.ones_like(place))
+
+    def gains(self) -> np.ndarray:
+        return np.ones(self.detectors)
 
     def lines(self) -> Lines:
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
@@ -60,7 +71,6 @@ class Fan(Geometry):
         ConfigError: there is no angle or detector, or a length is not positive.
     """
 
-    angles: tuple[float, ...]
     detectors: int
     spacing: float
     source: float
@@ -77,6 +87,24 @@ class Fan(Geometry):
     @property
     def size(self) -> tuple[int, int]:
         return len(self.angles), self.detectors
+
+    @property
+    def full_arc(self) -> float:
+        return 360.0
+
+    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+        """The ray through a pixel; its weight is the square of the source's distance over depth."""
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        depth = self.source - column * np.sin(theta) - row * np.cos(theta)
+        across = column * np.cos(theta) - row * np.sin(theta)
+        offset = across * (self.source + self.screen) / depth
+        return Seen(offset / self.spacing + (self.detectors - 1) / 2, (self.source / depth) ** 2)
+
+    def gains(self) -> np.ndarray:
+        """cos γ / a: γ the angle of a ray, a the spacing on a screen through the centre."""
+        reach = self.source + self.screen
+        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)
+        return np.asarray(reach / np.hypot(reach, offset) * reach / (self.spacing * self.source))
 
     def lines(self) -> Lines:
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
@@ -122,30 +150,32 @@ class Projector(Operator):
         x = self.pixel * multiply(matrix, y.reshape(-1, matrix.forward.shape[1]))
         return x.reshape(-1, *self.shape)
 
-
-@dataclass(frozen=True, eq=False)
-class ParallelProjector(Projector):
-    """A projector along parallel rays, for which there is filtered back-projection.
-
-    Args:
-        geometry: the lines, equally spaced angles.
-        shape: of one image, (C, H, W).
-        pixel: the side of a pixel.
-    """
-
-    geometry: Parallel
-
     def filtered_back_projection(self, y: Measurement) -> Image:
-        """Δθ / pixel² · A*(q * y), q the ramp filter of detectors one pixel apart.
+        """Δθ / (w · pixel) · B(q * (g · y)): an approximate inverse, exact for many angles.
 
-        Δθ is the step of the angles, in radians. It is an approximate inverse, exact in the limit
-        of many angles over half a turn; it is not A⁺.
+        B takes to every pixel what the ray through it measured, by linear interpolation between
+        detectors; q is the ramp filter; Δθ is the step of the angles in radians; w = 1 over half a
+        turn of parallel rays, 2 over a whole turn of a fan, which sees every line twice. It is not
+        A⁺, nor is B the transpose of A.
+
+        Raises:
+            ConfigError: the source of a fan does not go all the way round.
 
         Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3,
-        equations 61 and 30.
+        equations 61 and 30, and section 3.4.2 for a fan on a flat screen.
         """
-        step = np.deg2rad(arc(self.geometry.angles) / len(self.geometry.angles))
-        return float(step) / self.pixel**2 * self.adjoint(ramp_filtered(y))
+        geometry = self.geometry
+        turn = arc(geometry.angles)
+        if geometry.full_arc == 360 and abs(turn - 360) > 1e-6 * 360:
+            raise ConfigError(
+                f"filtered back-projection of a fan needs a whole turn of the source, got {turn:g} "
+                "degrees; set physics.arc=360, or choose another start."
+            )
+        matrix = geometry.back_matrix(self.shape, y)
+        gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
+        filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
+        scale = np.deg2rad(turn / len(geometry.angles)) * 180 / geometry.full_arc / self.pixel
+        return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
 
 
 def ramp_filtered(y: Tensor) -> Tensor:

@@ -30,9 +30,26 @@ class Lines(NamedTuple):
     direction: np.ndarray
 
 
+class Seen(NamedTuple):
+    """Where pixels are seen at every angle, (angles, pixels): the detector, and a weight.
+
+    place: of the ray through the pixel, in detectors from the first one.
+    weight: of what it measured, in a back-projection.
+    """
+
+    place: np.ndarray
+    weight: np.ndarray
+
+
 @dataclass(frozen=True)
 class Geometry(ABC):
-    """Which lines a scanner integrates along: a value, so that its matrix is computed once."""
+    """Which lines a scanner integrates along: a value, so that its matrix is computed once.
+
+    Args:
+        angles: in degrees.
+    """
+
+    angles: tuple[float, ...]
 
     @property
     @abstractmethod
@@ -42,6 +59,23 @@ class Geometry(ABC):
     @abstractmethod
     def lines(self) -> Lines:
         """One line for each detector of each angle, the detectors of an angle side by side."""
+
+    @property
+    @abstractmethod
+    def full_arc(self) -> float:
+        """The degrees over which every line is seen, and after which they repeat."""
+
+    @abstractmethod
+    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+        """The rays through pixels, given in pixels from the centre."""
+
+    @abstractmethod
+    def gains(self) -> np.ndarray:
+        """What the readings of each detector are multiplied by before they are filtered."""
+
+    def back_matrix(self, shape: Shape, like: Tensor) -> "Matrix":
+        """To every pixel, the reading of the ray through it at every angle, weighted."""
+        return _back_matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
 
     def matrix(self, shape: Shape, like: Tensor) -> "Matrix":
         """The weights of the pixels in every line integral, in the precision of `like`."""
@@ -69,6 +103,27 @@ def _matrix(
     return Matrix(
         _by_rows(row, column, value, (count, height * width), dtype, device),
         _by_rows(column, row, value, (height * width, count), dtype, device),
+    )
+
+
+@lru_cache(maxsize=8)
+def _back_matrix(
+    geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Matrix:
+    row, column = np.mgrid[:height, :width].reshape(2, -1)
+    angles, detectors = geometry.size
+    place, weight = geometry.seen(column - (width - 1) / 2, row - (height - 1) / 2)
+    below = np.floor(place).astype(np.int64)
+    parts = []
+    for index, share in ((below, below + 1 - place), (below + 1, place - below)):
+        angle, pixel = np.nonzero((index >= 0) & (index < detectors) & (share > 0))
+        reading = angle * detectors + index[angle, pixel]
+        parts.append((pixel, reading, (share * weight)[angle, pixel]))
+    pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+    size = height * width, angles * detectors
+    return Matrix(
+        _by_rows(pixel, reading, value, size, dtype, device),
+        _by_rows(reading, pixel, value, size[::-1], dtype, device),
     )
 
 

@@ -7,7 +7,6 @@ from unfold.physics.law import Physics
 from unfold.physics.projector import (
     Fan,
     Parallel,
-    ParallelProjector,
     Projector,
     check_scan,
     diagonal,
@@ -54,10 +53,10 @@ class Tomography(Physics):
         """(C, n, n), the square image with as many detectors."""
         return square_image("Tomography", measurement_shape)
 
-    def sample(self, draws: Draws, shape: Shape) -> ParallelProjector:
+    def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; enough detectors to see all of it."""
         geometry = Parallel(self.directions, diagonal(shape))
-        return ParallelProjector(geometry, shape, 1 / max(shape[1:]))
+        return Projector(geometry, shape, 1 / max(shape[1:]))
 
 
 @dataclass(frozen=True)
