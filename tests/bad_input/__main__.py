@@ -42,6 +42,12 @@ def refused(case: Case, files: Path, work: Path) -> tuple[str, float]:
     return "; ".join(faults), seconds
 
 
+def say(text: str) -> None:
+    """A line, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Run them all."""
     good, slowest = 0, 0.0
@@ -53,11 +59,9 @@ def main() -> None:
         for case in CASES:
             fault, seconds = refused(case, files, work)
             good, slowest = good + (not fault), max(slowest, seconds)
-            print(
-                f"{case.number:3} {seconds:4.1f} s {case.words}: {fault or 'refused'}", flush=True
-            )
+            say(f"{case.number:3} {seconds:4.1f} s {case.words}: {fault or 'refused'}")
     rows = len({case.number for case in CASES})
-    print(f"{good} of {len(CASES)} command lines ({rows} rows) refused, slowest {slowest:.1f} s")
+    say(f"{good} of {len(CASES)} command lines ({rows} rows) refused, slowest {slowest:.1f} s")
     sys.exit(good < len(CASES))
 
 
