@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unfold.errors import ConfigError
-
-SCHEMA_VERSION = 1
-"""Raised when a key is renamed or changes its meaning."""
+from unfold.runs.versions import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 """What a run may be called."""

@@ -10,6 +10,7 @@ from unfold.errors import ConfigError, RunError, listing, nearest
 from unfold.runs import files, status
 from unfold.runs.lock import is_held
 from unfold.runs.reference import find_runs
+from unfold.runs.versions import migrate
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ def read_entry(path: Path, name: str) -> Entry:
 
     Raises:
         RunError: a file of it is damaged.
+        ConfigError: it was written by a later unfold.
     """
     state = status.read(path)
     if state is None:
         raise RunError(f"{path} is no run directory: it has no status.json.")
     gone = state.state == "running" and not is_held(path / ".lock")
-    config = files.read_yaml(path / "config.yaml") if (path / "config.yaml").exists() else {}
+    stored = path / "config.yaml"
+    config = files.read_yaml(stored) if stored.exists() else {}
     origin = _optional(path / "provenance.json")
     finished = state.state == "finished"
     return Entry(
@@ -93,7 +96,7 @@ def read_entry(path: Path, name: str) -> Entry:
         name=name,
         state="killed" if gone else state.state,
         updated=state.updated,
-        config=config,
+        config=migrate(config, (), str(stored)).config,
         choices=origin.get("choices", {}),
         scores=_optional(path / "results.json") if finished else {},
     )

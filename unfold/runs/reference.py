@@ -7,6 +7,7 @@ from typing import Any
 
 from unfold.errors import ConfigError, RunError, listing, nearest
 from unfold.runs import files, status
+from unfold.runs.versions import migrate
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Reference:
 
     Args:
         path: the directory.
-        config: the resolved configuration.
+        config: the resolved configuration, brought to the present version.
         choices: the option chosen in each group.
         overrides: the words that made it.
         status: how it ended.
@@ -39,6 +40,7 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
 
     Raises:
         ConfigError: there is no such run; names the nearest.
+            Or it was written by a later unfold.
         RunError: the directory is not a run, or a file of it is damaged.
     """
     path = _locate(text, Path(runs_dir))
@@ -52,7 +54,8 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
     choices = files.read_json(path / "provenance.json").get("choices", {})
     if not isinstance(config, dict) or not isinstance(words, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
-    return Reference(path, config, choices, tuple(map(str, words)), state)
+    present = migrate(config, tuple(map(str, words)), str(path / "config.yaml"))
+    return Reference(path, present.config, choices, present.words, state)
 
 
 def _locate(text: str, runs_dir: Path) -> Path:
