@@ -12,7 +12,7 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 """What makes a part small, or its inner iteration exact."""
 
 
-EXTRAS = {"deepinv": "deepinv"}
+EXTRAS = {"deepinv": "deepinv", "mlflow": "mlflow", "wandb": "wandb"}
 """Options that need a package which the tests do without; each has tests of its own."""
 
 

@@ -42,9 +42,9 @@ class TensorBoard(Log):
     """Event files under `tensorboard`, for `tensorboard --logdir runs`."""
 
     def build(self, directory: Path) -> "Logger | None":
-        from lightning.pytorch.loggers import TensorBoardLogger
+        from unfold.training.events import Events
 
-        return TensorBoardLogger(save_dir=directory, name="tensorboard", version="")
+        return Events(directory)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 
 from unfold.training.checkpoint import best_state, write_checkpoint
 from unfold.training.curves import Curves
+from unfold.training.events import Events
 from unfold.training.seal import LAST
 from unfold.training.stopping import StopRequest, preempted
 
@@ -65,7 +66,7 @@ class TrainingStates(pl.Callback):
             # Lightning takes a state before the first batch of an epoch for one after the last.
             loop.restarting = False
         for logger in trainer.loggers:
-            if isinstance(logger, Curves):
+            if isinstance(logger, Curves | Events):
                 logger.cut(trainer.global_step)
 
     def on_train_batch_start(
@@ -89,7 +90,7 @@ class TrainingStates(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, Curves):
+            if isinstance(logger, Curves | Events):
                 logger.flush()
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         self._saved_at = trainer.global_step

@@ -1,0 +1,139 @@
+"""Trackers: each value once, also of a training that was killed and goes on."""
+
+import csv
+import importlib.util
+import json
+from collections import Counter
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.training.small import KilledError, killed_at, small_data, small_settings, small_training
+from unfold.errors import ConfigError
+from unfold.training.events import Events
+from unfold.training.fit import fit
+from unfold.training.mlflow_log import MLflow
+from unfold.training.seal import newest_state
+from unfold.training.settings import TensorBoard
+from unfold.training.tracked import Tracked
+from unfold.training.wandb_log import WandB
+
+STEPS = 6
+
+
+def needs(package):
+    return pytest.mark.skipif(
+        importlib.util.find_spec(package) is None, reason=f"{package} is not installed"
+    )
+
+
+def train(directory, log, kill=None):
+    """Train, and die in step `kill`; a state is saved every two steps."""
+    directory.mkdir(parents=True, exist_ok=True)
+    training = small_training() if kill is None else killed_at(kill)
+    found = newest_state(directory / "checkpoints").path
+    settings = small_settings(STEPS, checkpoint_every=2)
+    given = {"objective": "validation/psnr", "resume_from": found}
+    if kill is None:
+        return fit(training, small_data(), settings, log, directory, **given)
+    with pytest.raises(KilledError):
+        fit(training, small_data(), settings, log, directory, **given)
+    return None
+
+
+def killed_twice(directory, log):
+    """In step 3, from where it goes back to 2, and in step 5, back to 4."""
+    for kill in (3, 5, None):
+        train(directory, log, kill)
+
+
+def losses(directory):
+    with (directory / "metrics.csv").open() as file:
+        rows = {int(r["step"]): r.get("train/loss") for r in csv.DictReader(file)}
+    return {step: float(value) for step, value in rows.items() if value}
+
+
+def test_tensorboard_has_each_step_once(tmp_path):
+    killed_twice(tmp_path / "cut", TensorBoard())
+    train(tmp_path / "whole", TensorBoard())
+    read = []
+    for name in ("cut", "whole"):
+        events = EventAccumulator(str(tmp_path / name / "tensorboard"))
+        events.Reload()
+        read.append([(one.step, one.value) for one in events.Scalars("train/loss")])
+    assert read[0] == read[1]
+    assert [step for step, _ in read[0]] == list(range(STEPS))
+
+
+def test_without_the_purge_the_steps_would_come_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(Events, "cut", lambda self, step: None)
+    killed_twice(tmp_path, TensorBoard())
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    counts = Counter(one.step for one in events.Scalars("train/loss"))
+    assert counts[2] == 2
+
+
+class Box(Tracked):
+    """A tracker that is a list."""
+
+    def begin(self, run):
+        return run or "new"
+
+    def send(self, metrics, step):
+        lines = [f"{json.dumps([step, name, value])}\n" for name, value in metrics.items()]
+        with (self.directory / "box").open("a") as file:
+            file.writelines(lines)
+
+
+class BoxLog(TensorBoard):
+    def build(self, directory):
+        return Box(directory, "box")
+
+
+def test_a_tracker_is_sent_each_value_once(tmp_path):
+    killed_twice(tmp_path, BoxLog())
+    sent = [json.loads(line) for line in (tmp_path / "box").read_text().splitlines()]
+    assert max(Counter((step, name) for step, name, _ in sent).values()) == 1
+    found = {step: value for step, name, value in sent if name == "train/loss"}
+    assert found == pytest.approx(losses(tmp_path)) and len(found) == STEPS
+    assert json.loads((tmp_path / "box.json").read_text())["run"] == "new"
+
+
+def test_settings_are_sent_by_their_full_keys(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1\nalgo: {beta: 0.5, names: [a, b]}\n")
+    settings = Box(tmp_path, "box").settings()
+    assert settings == {"seed": "1", "algo.beta": "0.5", "algo.names": "['a', 'b']"}
+
+
+@pytest.mark.parametrize("log", [MLflow, WandB])
+def test_a_missing_package_is_told_at_once(log, monkeypatch):
+    monkeypatch.setattr("unfold.training.tracked.find_spec", lambda name: None)
+    name = log.__name__.lower()
+    with pytest.raises(ConfigError, match=rf"package {name}\. Write pip install 'unfold\[{name}\]"):
+        log()
+
+
+@needs("mlflow")
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_has_each_step_once(tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    directory = tmp_path / "pgd-dncnn/one"
+    killed_twice(directory, MLflow())
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("unfold").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert {one.step: one.value for one in history} == pytest.approx(losses(directory))
+    assert len(history) == STEPS and run.info.status == "FINISHED"
+    assert run.info.run_name == "pgd-dncnn/one"
+
+
+@needs("wandb")
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_writes_offline_files_of_one_run(tmp_path):
+    directory = tmp_path / "pgd-dncnn/one"
+    killed_twice(directory, WandB())
+    folders = sorted((directory / "wandb").glob("offline-run-*"))
+    assert folders and all("-pgd-dncnn-one" in folder.name for folder in folders)
+    assert json.loads((directory / "wandb.json").read_text())["step"] == STEPS
