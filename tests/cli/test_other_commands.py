@@ -70,7 +70,7 @@ def test_help_lists_the_options(calls, capsys, words):
     assert run(*words) == 0
     out = capsys.readouterr().out
     assert "algo        admm pgd" in out
-    assert "trainer     ddp_cpu default" in out
+    assert "trainer     ddp ddp_cpu default" in out
 
 
 def test_a_configuration_can_be_looked_at(calls, capsys):

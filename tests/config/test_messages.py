@@ -157,3 +157,4 @@ def test_the_configuration_as_shipped_is_accepted():
     assert refusal("experiment=quick") == "accepted"
     assert refusal("trainer=ddp_cpu", "optimizer=adamw", "scheduler=constant") == "accepted"
     assert refusal("optimizer=sgd", "logger=none", "trainable=untied") == "accepted"
+    assert refusal("trainer=ddp", "trainer.on_nonfinite=skip") == "accepted"

@@ -137,7 +137,7 @@ class TrainerSettings:
         if self.devices > 1 and self.strategy == "auto":
             raise ConfigError(
                 f"devices = {self.devices}: several devices need strategy=ddp. "
-                "Write trainer=ddp_cpu, or trainer.strategy=ddp."
+                "Write trainer=ddp, or trainer=ddp_cpu without GPUs."
             )
         if self.shards is not None and 1 < self.devices != self.shards:
             raise ConfigError(

@@ -1,0 +1,96 @@
+"""What the guards of a training cost beside the bare step: measured one by one, added up.
+
+Prints the time of each, and last how many times the bare step a guarded one takes:
+
+    python benchmarks/overhead.py [--steps 20] [WORDS ...]
+
+The bare step is that of the configuration that the words compose: measure, reconstruct, compare,
+differentiate, move. The guards are the look at every gradient, the draws that depend on their
+image alone beside those of one generator, and the training state that is saved every
+`trainer.checkpoint_every` steps.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from unfold.config.build import build, build_training, verify
+from unfold.config.compose import compose
+from unfold.data.batches import Batch
+from unfold.random import Draws
+from unfold.training.checkpoint import write_checkpoint
+from unfold.training.module import Training, all_finite
+
+BAR = 1.03
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The median time of a call, after one that does not count."""
+    work()
+    took = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
+
+
+def bare_step(
+    training: Training, optimizer: torch.optim.Optimizer, batch: Batch
+) -> Callable[[], None]:
+    """One step without any guard."""
+
+    def step() -> None:
+        optimizer.zero_grad()
+        _, loss = training.compare(batch, "train")
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    """Print the times, and the ratio last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    (checked,) = verify(compose(options.words))
+    parts = build(checked)
+    training = build_training(checked, parts)
+    net = parts.reconstructor
+    optimizer = training.optimizer_recipe.build(p for p in net.parameters() if p.requires_grad)
+    images = next(iter(parts.data.train_dataloader())).images
+    batch = Batch(images, torch.arange(len(images)), 0)
+    bare = seconds(bare_step(training, optimizer, batch), options.steps)
+
+    draws, shape = Draws(0, tuple(range(len(images))), "train"), tuple(images.shape[1:])
+    keyed = seconds(lambda: draws.normal("noise", shape), 50)
+    plain = seconds(lambda: torch.randn(images.shape), 50)
+    state = {"weights": net.state_dict(), "optimizer": optimizer.state_dict()}
+    with tempfile.TemporaryDirectory() as folder:
+        saved = seconds(lambda: write_checkpoint(state, Path(folder) / "last.ckpt"), 10)
+    size = io.BytesIO()
+    torch.save(state, size)
+    every = parts.trainer.checkpoint_every
+    guards = {
+        "look at every gradient": seconds(lambda: bool(all_finite(net)), 50),
+        "draws of their own": max(0.0, keyed - plain),
+        f"state of {size.tell() / 1e6:.2f} MB, a {every}th of it": saved / every,
+    }
+    print(f"{1e3 * bare:9.3f} ms  bare step of {len(images)} images of {shape}")
+    for name, took in guards.items():
+        print(f"{1e3 * took:9.3f} ms  {name}: {took / bare:.2%}")
+    ratio = 1 + sum(guards.values()) / bare
+    print(f"{ratio:9.4f}  times the bare step with all guards (bar {BAR})")
+
+
+if __name__ == "__main__":
+    main()
