@@ -1,7 +1,9 @@
 """Curves in a database of MLflow: `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
+import fcntl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,14 @@ class MLflow(Log):
         return _tracked(self, directory)
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait for other jobs: MLflow fails where two of them make the same tables."""
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
@@ -50,9 +60,10 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
         def begin(self, run: str | None) -> str:
             if self.client is None:
                 # MLflow keeps plain files no more: a database is what it asks for.
-                uri = recipe.uri or f"sqlite:///{directory.parent.parent / 'mlflow.db'}"
-                self.client = MlflowClient(uri)
-                self.run = run or self._new()
+                database = directory.parent.parent / "mlflow.db"
+                with _alone(database.with_name(".mlflow.lock")):
+                    self.client = MlflowClient(recipe.uri or f"sqlite:///{database}")
+                    self.run = run or self._new()
             return self.run
 
         def _new(self) -> str:
