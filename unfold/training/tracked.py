@@ -22,8 +22,7 @@ def require(package: str) -> None:
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"logger: needs the package {package}. Write pip install 'unfold[{package}]', or take "
-            "logger=csv."
+            f"needs the package {package}. Write pip install 'unfold[{package}]', or take logger=csv."
         )
 
 
