@@ -10,6 +10,7 @@ from torch import Tensor
 from unfold.data.reading import read_image
 from unfold.errors import DataError
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.physics.array_files import read_arrays
 from unfold.physics.law import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -76,7 +77,7 @@ def read_measurement(path: Path, channels: int) -> Tensor:
     if path.suffix != ".npy":
         return read_image(path, channels)
     try:
-        array = np.load(path, allow_pickle=False)
+        (array,) = read_arrays(path).values()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .npy file ({error}).") from error
     values = torch.as_tensor(np.asarray(array, dtype=np.float32))

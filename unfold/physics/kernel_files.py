@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from unfold.errors import DataError
+from unfold.physics.array_files import read_arrays
 
 ARRAYS = (".npy", ".npz", ".mat")
 IMAGES = (".png", ".tif", ".tiff")
+
+LARGEST = 2048
+"""Pixels along a side of a kernel in an image file."""
 
 
 def read_kernels(path: str) -> list[np.ndarray]:
@@ -41,18 +45,19 @@ def read_kernels(path: str) -> list[np.ndarray]:
 def _image(file: Path) -> list[np.ndarray]:
     from PIL import Image
 
-    with Image.open(file) as image:
-        return [np.asarray(image)]
+    try:
+        with Image.open(file, formats=("PNG", "TIFF")) as image:
+            if max(image.size) > LARGEST:
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
+            return [np.asarray(image)]
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
 
 
 def _arrays(file: Path, suffix: str) -> list[np.ndarray]:
     if suffix == ".mat":
         return _matlab(file)
-    found = np.load(file, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return [found]
-    with found:
-        return [found[name] for name in found.files]
+    return list(read_arrays(file).values())
 
 
 def _tables(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import DataError, ShapeError
+from unfold.physics.array_files import read_arrays
 from unfold.physics.law import Physics
 from unfold.physics.user import Dense
 from unfold.random import Draws
@@ -91,11 +92,7 @@ def _read(path: str) -> np.ndarray:
             from safetensors.numpy import load_file
 
             return _only(path, dict(load_file(file)))
-        found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            arrays = {name: found[name] for name in found.files}
+        arrays = read_arrays(file)
         return _sparse(path, arrays) if "indptr" in arrays else _only(path, arrays)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give its full path.") from error
