@@ -22,7 +22,8 @@ def require(package: str) -> None:
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"needs the package {package}. Write pip install 'unfold[{package}]', or take logger=csv."
+            f"needs the package {package}. Write pip install 'unfold[{package}]', or take "
+            "logger=csv."
         )
 
 
