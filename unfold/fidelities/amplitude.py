@@ -7,8 +7,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.physics.operator import Operator
 from unfold.tree import batched_inner
-from unfold.typing import Measurement, PerImage, Scalar
+from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Amplitude(Fidelity):
         """max(|v| + γy, 0) / (1 + γ) · v/|v|: the phase stays."""
         expect_step(self, gamma)
         return ((v.abs() + gamma * _real(y)) / (1 + gamma)).clamp(min=0) * phase(v)
+
+    def back_projected(self, operator: Operator, y: Measurement) -> Image:
+        """A*y, the amplitudes being those of phase 0 where A measures complex numbers."""
+        return operator.A_adjoint(y + 0j if operator.complex_measurements else y)
 
     def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
         """Refused: Moreau's identity holds for a convex d only."""

@@ -49,6 +49,10 @@ class Fidelity(ABC):
         """The prox of σd*, by Moreau's identity: u − σ prox_{d/σ}(u/σ)."""
         return u - sigma * self.prox(u / sigma, y, 1 / sigma)
 
+    def back_projected(self, operator: Operator, y: Measurement) -> Image:
+        """A*y."""
+        return operator.A_adjoint(y)
+
     def grad_through(self, data: "DataTerm", x: Image) -> Image:
         """∇f(x) = A*∇d(Ax, y)."""
         return data.operator.A_adjoint(self.grad(data.operator.A(x), data.y))
@@ -107,7 +111,7 @@ class DataTerm:
 
 def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
-    return DataTerm(fidelity, operator, y, operator.A_adjoint(y))
+    return DataTerm(fidelity, operator, y, fidelity.back_projected(operator, y))
 
 
 def expect_step(owner: Fidelity, gamma: Scalar) -> None:
