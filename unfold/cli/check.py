@@ -25,16 +25,23 @@ EXTRAS = ("deepinv",)
 def check(words: Sequence[str]) -> int:
     """Measure every law of the components that the words name; `NAME` may be `all`.
 
+    `data=folder data.root=DIR` looks at every image.
+
     Raises:
         LawError: a law is broken.
+        DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
     chosen = {key_of(word): word.partition("=")[2] for word in words if key_of(word) in KITS}
+    if "data" in map(key_of, words):
+        from unfold.cli.check_data import check_data
+
+        check_data(_component("data", words))
+        if not chosen:
+            return 0
     if not chosen:
-        raise ConfigError(
-            f"unfold check needs something to check: {listing(f'{g}=NAME' for g in KITS)}; NAME "
-            "may be all."
-        )
+        known = listing(f"{group}=NAME" for group in (*KITS, "data"))
+        raise ConfigError(f"unfold check needs something to check: {known}; NAME may be all.")
     reports = [found for group, name in chosen.items() for found in _each(group, name, words)]
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]

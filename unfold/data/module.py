@@ -1,6 +1,7 @@
 """The images of a run, as Lightning asks for them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal
 
@@ -12,6 +13,7 @@ from unfold.data.embedded import embedded_files
 from unfold.data.folder import folder_files
 from unfold.data.loader import Loader
 from unfold.data.store import ImageFile, Images, fingerprint, load_splits
+from unfold.data.survey import Surveyed, survey
 from unfold.errors import ConfigError, listing, nearest
 
 SPLITS = ("train", "validation", "test")
@@ -82,6 +84,14 @@ class ImageData(pl.LightningDataModule, ABC):
             ConfigError: an epoch does not fill a batch.
         """
         TrainBatches(self._samples, self.batch_size, self.seed)
+
+    def survey(self, looked: Callable[[], None]) -> dict[str, Surveyed]:
+        """Every fault of every image; `looked` is called after each.
+
+        Raises:
+            DataError: a folder is missing or empty.
+        """
+        return survey(self.files(), self.channels, self._smallest, looked)
 
     def fingerprint(self) -> str:
         """Sha256, in hexadecimal, of the names, sizes and bytes of the images of each split.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import NamedTuple, overload
@@ -96,8 +96,7 @@ def load(files: Iterable[ImageFile], channels: int, memory: int, smallest: int, 
     problems: list[str] = []
     for file in files:
         try:
-            entry = _decode(file, channels)
-            _expect_size(entry, smallest, why)
+            entry = usable(file, channels, smallest, why)
         except DataError as error:
             problems.append(str(error))
             continue
@@ -114,6 +113,17 @@ def _read(file: ImageFile) -> bytes:
         return file.path.read_bytes()
     except OSError as error:
         raise DataError(f"{file.path}: cannot be read ({error.strerror}).") from error
+
+
+def usable(file: ImageFile, channels: int, smallest: int, why: str) -> Entry:
+    """Decode a file whose image can be used.
+
+    Raises:
+        DataError: it cannot be read, or is smaller than what `why` names.
+    """
+    entry = _decode(file, channels)
+    _expect_size(entry, smallest, why)
+    return entry
 
 
 def _decode(file: ImageFile, channels: int) -> Entry:
@@ -164,14 +174,20 @@ def load_splits(
 
 def _expect_disjoint(splits: Mapping[str, Images]) -> None:
     """Refuse an image that is trained on and evaluated on, even under two names."""
-    trained = {entry.digest: entry.file.path for entry in splits["train"].entries}
-    for split in splits.keys() - {"train"}:
-        for entry in splits[split].entries:
+    for entry, other, split in shared({split: x.entries for split, x in splits.items()}):
+        raise DataError(
+            f"{entry.file.path}: for {split}, and the same file as {other.file.path}, which is "
+            "trained on. Remove one of them."
+        )
+
+
+def shared(splits: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[Entry, Entry, str]]:
+    """Each file of another split that is trained on, the one it equals, and the split."""
+    trained = {entry.digest: entry for entry in splits["train"]}
+    for split in sorted(splits.keys() - {"train"}):
+        for entry in splits[split]:
             if entry.digest in trained:
-                raise DataError(
-                    f"{entry.file.path}: for {split}, and the same file as "
-                    f"{trained[entry.digest]}, which is trained on. Remove one of them."
-                )
+                yield entry, trained[entry.digest], split
 
 
 def fingerprint(splits: Mapping[str, Images]) -> str:
