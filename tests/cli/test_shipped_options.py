@@ -7,10 +7,12 @@ from collections import defaultdict
 import pytest
 
 from tests.shipped import EXTRAS
+from unfold.cli.launch import take_launcher
 from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.config.locate import configs_folder
 from unfold.config.schema import GROUPS, PRESETS
+from unfold.errors import ConfigError
 
 ALSO = {
     "data=folder": ["data.root=."],
@@ -57,12 +59,18 @@ DEPENDENT = {
 """Groups whose options must fit those of others, and are tried one at a time."""
 
 
+LAUNCHERS = "hydra/launcher"
+"""They start jobs, and are no part of one."""
+
+
 def shipped() -> list[tuple[str, ...]]:
     """Every option at least once; options of independent groups share a command line."""
     folder = configs_folder()
     groups: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*/**/*.yaml")):
         group = str(path.parent.relative_to(folder))
+        if group == LAUNCHERS:
+            continue
         if importlib.util.find_spec(EXTRAS.get(path.stem, "unfold")) is not None:
             groups[group].append(f"{group}={path.stem}")
     alone = [(option,) for group in DEPENDENT & set(groups) for option in groups[group]]
@@ -78,5 +86,18 @@ def test_options_can_be_built(options):
 
 
 def test_every_group_is_known():
-    known = {*GROUPS, *PRESETS, "trainable"}
+    known = {*GROUPS, *PRESETS, "trainable", "hydra"}
     assert {path.name for path in configs_folder().iterdir() if path.is_dir()} == known
+
+
+@pytest.mark.parametrize("path", sorted((configs_folder() / LAUNCHERS).glob("*.yaml")))
+def test_launchers_can_be_built(path):
+    words = [f"{LAUNCHERS}={path.stem}", "algo=pgd"]
+    try:
+        launcher, rest = take_launcher(words)
+    except ConfigError as error:  # its package or its cluster is not here
+        assert str(error).startswith(f"hydra/launcher = {path.stem}: ")
+        assert "pip install 'unfold[" in str(error) or "PATH" in str(error)
+        return
+    assert launcher is not None
+    assert rest == ["algo=pgd"]
