@@ -8,6 +8,9 @@ import torch
 
 from tests.evaluation.test_pipeline import Pictures, network
 from tests.laws_physics import gap
+from unfold.cli.rehearse import rehearse
+from unfold.config.build import build, verify
+from unfold.config.compose import compose
 from unfold.errors import ConfigError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import CoilErrors, KernelWidth, MaskErrors, NoiseLevel
@@ -124,3 +127,10 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
     text = (tmp_path / "run/evaluation/robustness.md").read_text()
     assert "| kernel |" in text and "nan" not in text and "mask" not in text
     assert (tmp_path / "run/evaluation/robustness.png").stat().st_size > 5000
+
+
+def test_mismatches_that_have_nothing_to_act_on_are_refused_before_training():
+    words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
+    checked = verify(compose(words))[0]
+    with pytest.raises(ConfigError, match="Denoising has nothing that .*noise_level"):
+        rehearse(build(checked), 0)

@@ -10,7 +10,7 @@ from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.report import say
 from unfold.config.build import Parts
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.evaluation.settings import AcrossOperators
+from unfold.evaluation.settings import AcrossOperators, Robustness
 from unfold.physics.law import Measured, Physics
 from unfold.random import Draws
 from unfold.typing import Image
@@ -30,9 +30,11 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     Raises:
         DataError: the images do not fit an operator.
         ShapeError: the images do not fit a network or a prior.
-        ConfigError: an operator cannot act on such images.
+        ConfigError: an operator cannot act on such images, or no mismatch can on the operator.
     """
     import torch
+
+    from unfold.evaluation.robustness import expect_mismatch
 
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
@@ -45,6 +47,8 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
                 for law in evaluation.operators.values():
                     _measure(law, image, draws)
             y, operator = _measure(parts.physics, image, draws)
+            if isinstance(evaluation, Robustness):
+                expect_mismatch(evaluation, parts.physics, operator)
             steps = parts.reconstructor.steps(y, operator)
             algorithm, problem = steps.at(0)
             steps.step(0, algorithm.init(problem))
