@@ -66,7 +66,7 @@ class PriorAsData(L2):
     prior: Any
     lam: float
 
-    def prox_through(self, data, z, gamma):
+    def prox_through(self, data, z, gamma, start=None):
         return self.prior.prox(z, gamma * self.lam)
 
 

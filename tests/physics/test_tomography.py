@@ -27,6 +27,7 @@ OPERATORS: dict[str, Operator] = {
     "one row": Projector(Parallel((0.0, 60.0), 8), (1, 1, 7)),
     "fan": Projector(Fan((0.0, 100.0, 230.0), 6, 1.5, 12.0, 6.0), (1, 4, 5)),
 }
+IMAGE = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def discs(side: int, blur: float) -> np.ndarray:
@@ -170,3 +171,12 @@ def test_the_start_is_the_filtered_back_projection():
 def test_bad_input_says_what_is_wrong(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_the_linear_baseline_is_filtered_back_projection_where_it_applies():
+    """Elsewhere, as for a fan that stops half-way round, it is the pseudo-inverse."""
+    draws = Draws(seed=2, images=range(1), dtype=torch.float64)
+    y, operator = Tomography(NoNoise(), angles=8).measure(IMAGE, draws)
+    assert torch.equal(operator.linear_baseline(y), operator.filtered_back_projection(y))
+    y, operator = FanBeamTomography(NoNoise(), angles=8, arc=200.0).measure(IMAGE, draws)
+    assert torch.equal(operator.linear_baseline(y), operator.pseudo_inverse(y))

@@ -69,7 +69,9 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.ratio / lam
         sigma = 1 / (tau * (g.analysis_norm_squared + 1))
-        x = f.prox(state.x - tau * (g.analyse_adjoint(state.u) + state.q), tau)
+        z = state.x - tau * (g.analyse_adjoint(state.u) + state.q)
+        # Where the prox takes iterations they begin at x, which it returns at the minimiser.
+        x = f.prox(z, tau, state.x)
         x_bar = 2 * x - state.x
         u = g.project(state.u + per_field(sigma, state.u) * g.analyse(x_bar), lam)
         q = state.q + sigma * x_bar

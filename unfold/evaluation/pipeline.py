@@ -143,7 +143,7 @@ def _one_batch(
     back = operator.A_adjoint(y)
     images: dict[str, tuple[Image, Solution | None]] = {
         "back_projection": (back, None),
-        "pseudo_inverse": (operator.pseudo_inverse(y), None),
+        "pseudo_inverse": (operator.linear_baseline(y), None),
         "tv": (baseline, None),
         "ours": (ours.image, ours),
     }

@@ -57,8 +57,10 @@ class Fidelity(ABC):
         """∇f(x) = A*∇d(Ax, y)."""
         return data.operator.A_adjoint(self.grad(data.operator.A(x), data.y))
 
-    def prox_through(self, data: "DataTerm", z: Image, gamma: Scalar) -> Image:
-        """prox_{γf}(z)."""
+    def prox_through(
+        self, data: "DataTerm", z: Image, gamma: Scalar, start: Image | None = None
+    ) -> Image:
+        """prox_{γf}(z), iterations from `start`, an image near the answer, or else from z."""
         others = " algo=pdhg and algo=pidal need only the prox of d itself."
         raise ConfigError(
             f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one."
@@ -90,9 +92,9 @@ class DataTerm:
         """∇f(x)."""
         return self.fidelity.grad_through(self, x)
 
-    def prox(self, z: Image, gamma: Scalar) -> Image:
-        """argmin_x γf(x) + ½‖x − z‖²."""
-        return self.fidelity.prox_through(self, z, gamma)
+    def prox(self, z: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """argmin_x γf(x) + ½‖x − z‖²; where it takes iterations, from `start` or else from z."""
+        return self.fidelity.prox_through(self, z, gamma, start)
 
     @cached_property
     def column_sums(self) -> Image:

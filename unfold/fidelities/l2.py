@@ -38,6 +38,9 @@ class L2(Fidelity):
         """∇f(x) = A*Ax − A*y, with A*y from the cache."""
         return data.operator.normal(x) - data.At_y
 
-    def prox_through(self, data: DataTerm, z: Image, gamma: Scalar) -> Image:
-        """(I + γA*A)⁻¹(z + γA*y), iterations from z: near the answer once an algorithm settles."""
-        return data.operator.solve_normal(z + gamma * data.At_y, gamma, z)
+    def prox_through(
+        self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None = None
+    ) -> Image:
+        """(I + γA*A)⁻¹(z + γA*y), iterations from `start`, or else from z."""
+        b = z + gamma * data.At_y
+        return data.operator.solve_normal(b, gamma, z if start is None else start)

@@ -102,6 +102,10 @@ class Operator(ABC):
         """A⁺y, the least-squares image of least norm."""
         return least_norm(self, y)
 
+    def linear_baseline(self, y: Measurement) -> Image:
+        """What methods are compared with: A⁺y, or what practice takes where A⁺ ruins by noise."""
+        return self.pseudo_inverse(y)
+
     def to_like(self: O, x: Tensor) -> O:
         """The same operator on the device and in the precision of `x`."""
         return to_like(self, x)

@@ -166,7 +166,7 @@ class Projector(Operator):
         """
         geometry = self.geometry
         turn = arc(geometry.angles)
-        if geometry.full_arc == 360 and abs(turn - 360) > 1e-6 * 360:
+        if not self._turns:
             raise ConfigError(
                 f"filtered back-projection of a fan needs a whole turn of the source, got {turn:g} "
                 "degrees; set physics.arc=360, or choose another start."
@@ -176,6 +176,16 @@ class Projector(Operator):
         filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
         scale = np.deg2rad(turn / len(geometry.angles)) * 180 / geometry.full_arc / self.pixel
         return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
+
+    def linear_baseline(self, y: Measurement) -> Image:
+        """Filtered back-projection; A⁺y for a fan that does not go all the way round."""
+        return self.filtered_back_projection(y) if self._turns else self.pseudo_inverse(y)
+
+    @property
+    def _turns(self) -> bool:
+        """Whether filtered back-projection applies: to parallel rays, and to a whole fan."""
+        turn = arc(self.geometry.angles)
+        return self.geometry.full_arc == 180 or abs(turn - 360) <= 1e-6 * 360
 
 
 def ramp_filtered(y: Tensor) -> Tensor:

@@ -1,0 +1,64 @@
+"""An operator whose iterative solves stop early."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from unfold.physics.operator import Operator
+from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Loose(Operator):
+    """A, whose (I + γA*A)⁻¹b is found to ‖b − (I + γA*A)x‖ ≤ tol ‖b‖, or in closed form.
+
+    For algorithms that measure how far they are: errors of the solves show in what they measure.
+
+    Args:
+        operator: A.
+        tol: of the solves by conjugate gradients; closed forms stay exact.
+    """
+
+    operator: Operator
+    tol: float
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.operator.image_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operator.measurement_shape
+
+    @property
+    def complex_images(self) -> bool:
+        return self.operator.complex_images
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.operator.complex_measurements
+
+    def forward(self, x: Image) -> Measurement:
+        return self.operator.forward(x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.operator.adjoint(y)
+
+    def normal(self, x: Image) -> Image:
+        """That of A."""
+        return self.operator.normal(x)
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """By conjugate gradients to `tol`, unless A has a form of its own."""
+        if type(self.operator).solve_normal is Operator.solve_normal:
+            return solve_normal(self.operator, b, gamma, tol=self.tol, start=start)
+        return self.operator.solve_normal(b, gamma, start)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """That of A."""
+        return self.operator.norm_squared
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """That of A."""
+        return self.operator.pseudo_inverse(y)
