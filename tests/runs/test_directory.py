@@ -60,6 +60,19 @@ def test_an_interrupted_run_without_a_checkpoint_starts_again(tmp_path):
     assert compute(tmp_path / "run").plan == "new"
 
 
+def test_what_a_kill_left_half_written_is_gone_at_the_next_start(tmp_path):
+    with pytest.raises(NonFiniteError), claim(tmp_path, rerun=False):
+        (tmp_path / "checkpoints").mkdir()
+        halves = [tmp_path / ".status.json.x.tmp", tmp_path / "checkpoints" / ".last.ckpt.7.tmp"]
+        for half in halves:
+            half.write_bytes(b"half")
+        (tmp_path / "mine.tmp").touch()
+        raise NonFiniteError("nan")
+    with claim(tmp_path, rerun=False):
+        assert not any(half.exists() for half in halves)
+        assert (tmp_path / "mine.tmp").exists()
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     folder = tmp_path / "run/checkpoints"

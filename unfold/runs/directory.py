@@ -103,11 +103,19 @@ def _continued(directory: Path, before: status.Status) -> Run:
     if before.state == "finished":
         _refuse_other_code(directory)
         return Run(directory, "finished")
+    _remove_halves(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
     if checkpoint is None:
         return Run(directory, "new", notes=notes)
     _refuse_other_code(directory)
     return Run(directory, "resume", checkpoint, notes=notes)
+
+
+def _remove_halves(directory: Path) -> None:
+    """Remove the files that a kill left half written; nothing but this process writes here."""
+    for folder in (directory, directory / "checkpoints"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink()
 
 
 def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:

@@ -20,7 +20,7 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
