@@ -31,7 +31,7 @@ test: $(VENV)/.installed-dev
 kit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.testing
 
-# Random kills, damaged checkpoints: what a run survives; ARGS=30 for more runs.
+# Random kills, damaged checkpoints: what a run survives; ARGS="atomic kills --runs 4" for a part.
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 

@@ -1,0 +1,56 @@
+"""Many starts of one configuration at one time: one has the directory, the others are refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.faults.training import ROOT, Verdict
+
+STARTS = 50
+CLAIM = """
+import sys
+from pathlib import Path
+from unfold.errors import RunError
+from unfold.runs.directory import claim
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with claim(Path(sys.argv[1]), rerun=False):
+        print("held", flush=True)
+        sys.stdin.readline()
+except RunError as error:
+    print("refused" if "is being written by" in str(error) else error, flush=True)
+"""
+
+
+def heard(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def trial(folder: Path) -> Verdict:
+    """One process holds the directory until all the others were refused."""
+    words = [sys.executable, "-c", CLAIM, str(folder / "run")]
+    pipe = subprocess.PIPE
+    starts = [
+        subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(STARTS)
+    ]
+    ready = [heard(process) for process in starts]
+    assert ready == ["ready"] * STARTS, ready
+    for process in starts:
+        tell(process)
+    said = [heard(process) for process in starts]
+    for process, word in zip(starts, said, strict=True):
+        if word == "held":
+            tell(process)
+        process.communicate()
+    held, refused = said.count("held"), said.count("refused")
+    line = f"{held} of {STARTS} concurrent starts runs, {refused} are refused by the lock"
+    return Verdict(held == 1 and refused == STARTS - 1, line)
