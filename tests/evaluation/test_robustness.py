@@ -132,5 +132,5 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
 def test_mismatches_that_have_nothing_to_act_on_are_refused_before_training():
     words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
     checked = verify(compose(words))[0]
-    with pytest.raises(ConfigError, match="Denoising has nothing that .*noise_level"):
+    with pytest.raises(ConfigError, match=r"Denoising has nothing that .*noise_level"):
         rehearse(build(checked), 0)

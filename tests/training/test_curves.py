@@ -44,3 +44,13 @@ def test_a_table_goes_on_where_it_is_cut(tmp_path):
         again.save()
     again.flush()
     assert curves.path.read_bytes() == whole
+
+
+def test_a_row_that_was_cut_short_is_not_joined_onto(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,a\n0,1.0\n1,2.")
+    curves = Curves(path)
+    curves.log_metrics({"a": 2.0}, 1)
+    curves.log_metrics({"a": 3.0}, 2)
+    curves.flush()
+    assert path.read_text() == "step,a\n0,1.0\n1,2.0\n2,3.0\n"

@@ -30,9 +30,9 @@ class Curves(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._columns, self._rows = _read(path)
+        # What is appended must not join onto a last row that was cut short.
+        self._columns, self._rows, self._anew = _read(path)
         self._written = len(self._rows)
-        self._anew = False
 
     @property
     def name(self) -> str:
@@ -108,13 +108,14 @@ class Curves(Logger):
         self._written, self._anew = until, False
 
 
-def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
-    """The columns and rows on disk, without a last row that a kill cut short."""
+def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:
+    """The columns, the whole rows, and whether a kill cut the last row short."""
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}. Repeat with rerun=true.") from error
-    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    whole = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(whole))
     columns = list(reader.fieldnames or [STEP])
     rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
-    return columns, rows
+    return columns, rows, whole != text
