@@ -40,7 +40,10 @@ def test_check_fails_where_a_law_is_broken(capsys, monkeypatch):
 
 def test_check_needs_something_to_check(capsys):
     code, said = run(capsys, "check", "seed=1")
-    assert code == 2 and "algo=NAME, fidelity=NAME, model=NAME, physics=NAME, prior=NAME" in said
+    assert (
+        code == 2
+        and "algo=NAME, data=NAME, fidelity=NAME, model=NAME, physics=NAME, prior=NAME" in said
+    )
 
 
 def test_explain_has_the_update_its_names_and_where_it_converges(capsys):

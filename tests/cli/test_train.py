@@ -9,7 +9,7 @@ import yaml
 from unfold.cli.main import dispatch
 from unfold.cli.report import guarded
 from unfold.cli.train import train
-from unfold.errors import NonFiniteError
+from unfold.errors import CheckpointError, NonFiniteError
 from unfold.runs import status
 
 BASIC = "hydra/launcher=basic"
@@ -149,5 +149,8 @@ def test_weights_of_another_run_are_a_start(calls):
 
 
 def test_the_start_must_exist(calls, capsys):
-    assert run("init_from=nothing") == 2
-    assert "run = nothing: no such run" in capsys.readouterr().err
+    assert run("init_from=nothing") == CheckpointError.exit_code
+    assert (
+        "init_from = nothing: no weights there. run = nothing: no such run"
+        in capsys.readouterr().err
+    )

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from unfold.errors import ConfigError, nearest
-from unfold.extras import deepinv
 
 COMPONENTS = frozenset(
     {
@@ -122,6 +121,8 @@ def _is_adapted(target: str) -> bool:
 
 
 def _refuse_unadapted(found: type) -> None:
+    from unfold.extras import deepinv  # imports PyTorch
+
     package = deepinv()
     bases = (
         package.physics.Physics,
@@ -138,6 +139,8 @@ def _refuse_unadapted(found: type) -> None:
 def _import(target: str) -> tuple[ModuleType, str]:
     path, _, name = target.rpartition(".")
     if _is_adapted(target):
+        from unfold.extras import deepinv  # imports PyTorch
+
         deepinv()
     try:
         return importlib.import_module(path), name
