@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+Own = Callable[[object], Any]
+"""From a node of a tree to what stands for it, None to go on inside."""
 
 
 def tensors(tree: object) -> list[Tensor]:
@@ -26,18 +29,34 @@ def _leaves(tree: object) -> Iterator[Tensor]:
             yield from _leaves(getattr(tree, field.name))
 
 
-def map_tensors(f: Callable[[Tensor], Tensor], tree: T) -> T:
-    """The same tree with `f` applied to every tensor; what holds none is shared, not copied."""
+@runtime_checkable
+class Takes(Protocol):
+    """What keeps more of its samples than tensors, and so takes some of them by itself."""
+
+    def taken(self, positions: Tensor, batch: int) -> Any:
+        """The same with the samples at `positions` of `batch`."""
+
+
+def map_tensors(f: Callable[[Tensor], Tensor], tree: T, own: Own | None = None) -> T:
+    """The same tree with `f` applied to every tensor; what holds none is shared, not copied.
+
+    Args:
+        f: applied to tensors.
+        tree: of tensors.
+        own: gives what stands for a node as a whole, or None to go on inside it.
+    """
     result: Any = tree
-    if isinstance(tree, Tensor):
+    if own is not None and (whole := own(tree)) is not None:
+        result = whole
+    elif isinstance(tree, Tensor):
         result = f(tree)
     elif isinstance(tree, tuple):
-        items = [map_tensors(f, item) for item in tree]
+        items = [map_tensors(f, item, own) for item in tree]
         if any(new is not old for new, old in zip(items, tree, strict=True)):
             result = type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
     elif is_dataclass(tree) and not isinstance(tree, type):
         old = {field.name: getattr(tree, field.name) for field in fields(tree) if field.init}
-        new = {name: map_tensors(f, value) for name, value in old.items()}
+        new = {name: map_tensors(f, value, own) for name, value in old.items()}
         changed = {name: value for name, value in new.items() if value is not old[name]}
         result = replace(tree, **changed) if changed else tree
     rebuilt: T = result
@@ -65,7 +84,11 @@ def to_like(tree: T, x: Tensor) -> T:
 
 def take(tree: T, positions: Tensor, batch: int) -> T:
     """The samples at `positions` of a tree whose tensors hold `batch` samples, or 1 for all."""
-    return map_tensors(lambda t: t[positions] if t.shape[:1] == (batch,) else t, tree)
+
+    def own(node: object) -> Any:
+        return node.taken(positions, batch) if isinstance(node, Takes) else None
+
+    return map_tensors(lambda t: t[positions] if t.shape[:1] == (batch,) else t, tree, own)
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Grouped(Several):
         """A⁺y, by the formula of each operator."""
         return self.each(y, lambda operator, part, _: operator.pseudo_inverse(part))
 
-    def take(self, positions: Tensor, batch: int) -> "Grouped":
+    def taken(self, positions: Tensor, batch: int) -> "Grouped":
         """The operator of some samples; families that none of them belongs to drop out."""
         if self.batch == 1:
             return self

@@ -31,6 +31,10 @@ class Loose(Operator):
         return self.operator.measurement_shape
 
     @property
+    def batch(self) -> int:
+        return self.operator.batch
+
+    @property
     def complex_images(self) -> bool:
         return self.operator.complex_images
 
