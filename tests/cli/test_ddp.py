@@ -18,7 +18,6 @@ SMALL = [
     "model.iterations=2",
     "trainer.max_steps=100",
     "trainer.log_every=1",
-    "trainer.threads=1",
     "trainer.progress=false",
     "trainer.validate_every=1000",
 ]
@@ -27,7 +26,7 @@ SMALL = [
 def losses(runs, *words):
     """The loss of every step of a training in processes of its own."""
     command = [sys.executable, str(ROOT / "train.py"), *SMALL, *words, f"runs_dir={runs}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
     (log,) = runs.rglob("metrics.csv")
     rows = csv.DictReader(log.read_text().splitlines())

@@ -13,6 +13,7 @@ from unfold.errors import ConfigError
 from unfold.training.checkpoint import read_checkpoint, read_weights
 from unfold.training.optimizers import SGD
 from unfold.training.settings import TrainerSettings
+from unfold.training.shards import Shards
 
 
 def learned(training):
@@ -143,7 +144,7 @@ def test_shards_leave_the_training_as_it_is(tmp_path):
     ends = []
     for shards in (1, 2, 4):
         training = small_training()
-        training.shards, training.optimizer_recipe = shards, SGD(lr=1.0)
+        training.shards, training.optimizer_recipe = Shards(shards), SGD(lr=1.0)
         run(tmp_path / str(shards), steps=2, training=training, accumulate=2, gradient_clip=None)
         ends.append(learned(training))
     start = learned(small_training())

@@ -23,6 +23,7 @@ from unfold.training.groups import by_learning_rate, waiting
 from unfold.training.losses import Loss
 from unfold.training.nonfinite import OnNonFinite, Stop
 from unfold.training.optimizers import Optimizer, Scheduler
+from unfold.training.shards import Part, Shards, add_gradients
 
 
 class Training(pl.LightningModule):
@@ -40,8 +41,8 @@ class Training(pl.LightningModule):
         log_every: steps between two rows of the log.
         lr: learning rates of their own, by globs on names.
         freeze: epochs that what a glob means waits before it moves.
-        shards: equal parts that a batch is computed in, each with a backward of its own. Where the
-            parts are those of several processes, the sums are the same bits.
+        shards: equal parts that a batch is computed in, each with a backward of its own, as so
+            many processes would; the sums are then the same bits.
         on_nonfinite: what to do at a step whose gradient is not finite; None to stop.
     """
 
@@ -65,13 +66,13 @@ class Training(pl.LightningModule):
         self.on_nonfinite = on_nonfinite or Stop()
         self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
         self.batch: Batch | None = None
-        self.shards = shards
+        self.shards = Shards(shards)
         self.reconstructor = reconstructor
         self.physics, self.loss, self.metrics = physics, loss, metrics
         self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
         self.seed, self.strict, self.log_every = seed, strict, log_every
         self.solutions: list[Solution] = []
-        self.losses: list[Float[Tensor, ""]] = []
+        self.parts: list[Part] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
         """Move the images; the indices stay on the CPU, where the draws are made."""
@@ -79,10 +80,15 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Measure the images, reconstruct them, compare."""
-        compared = [self.compare(part, "train") for part in batch.split(self.shards)]
-        self.solutions, self.losses = ([*parts] for parts in zip(*compared, strict=True))
         self.batch = batch
-        loss = torch.stack(self.losses).mean()
+        if self.shards.count == 1:
+            solution, loss = self.compare(batch, "train")
+            self.solutions, self.parts = [solution], []
+        else:
+            share = 1 / (self.shards.count * self.trainer.accumulate_grad_batches)
+            self.parts = self.shards.run(self._compare_in_training, batch, self, share)
+            self.solutions = [part.solution for part in self.parts]
+            loss = torch.stack([part.loss for part in self.parts]).mean()
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -90,14 +96,14 @@ class Training(pl.LightningModule):
         return loss
 
     def backward(self, loss: Float[Tensor, ""], *args: Any, **kwargs: Any) -> None:
-        """One backward for each part of the batch, in the order in which processes are summed.
+        """The gradient of a batch: one backward, or the sum of what its parts have found."""
+        if not self.parts:
+            super().backward(loss, *args, **kwargs)
+        add_gradients(self, self.parts)
+        self.parts = []
 
-        A single one would add up the uses of a tied weight across the parts, in another order.
-        """
-        share = torch.full_like(loss, 1 / (len(self.losses) * self.trainer.accumulate_grad_batches))
-        for part in self.losses:
-            torch.autograd.backward(part, share)
-        self.losses = []
+    def _compare_in_training(self, batch: Batch) -> tuple[Solution, Float[Tensor, ""]]:
+        return self.compare(batch, "train")
 
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
@@ -132,6 +138,10 @@ class Training(pl.LightningModule):
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         self.on_nonfinite.slow(scheduler)
+
+    def teardown(self, stage: str) -> None:
+        """End the threads of the parts."""
+        self.shards.close()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what happened so far."""

@@ -72,9 +72,9 @@ class TrainerSettings:
         threads: of PyTorch; null for all CPUs that this process may use.
         gradient_clip: largest norm of the gradient; null for no limit.
         accumulate: batches whose gradients are added up before a step.
-        shards: equal parts of a batch that one process computes one after the other: as many
-            processes then train with the same bits. null for 2 on CPU, where they cost nothing,
-            and 1 elsewhere. Several processes compute one part each.
+        shards: equal parts of a batch that one process computes side by side, on an equal share
+            of its threads: as many processes then train with the same bits. null for 2 on CPU,
+            where it is faster, and 1 elsewhere. Several processes compute one part each.
         validate_every: epochs between validations.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two states that a killed run can go on from.

@@ -1,0 +1,110 @@
+"""The parts of a batch, computed side by side, each as a process of its own would compute it."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unfold.data.batches import Batch
+from unfold.models.model import Solution
+
+
+class Part(NamedTuple):
+    """One part of a batch, forward and backward.
+
+    solution: of its images, with its certificate.
+    loss: of its images, without a graph.
+    gradients: of its share of the loss with respect to every parameter; None where there is none.
+    """
+
+    solution: Solution
+    loss: Float[Tensor, ""]
+    gradients: tuple[Tensor | None, ...]
+
+
+class Shards:
+    """Runs forward and backward of equal parts of a batch on threads of their own.
+
+    PyTorch's threads are shared out among the parts, so that each sums in the order in which a
+    process with its share of the CPUs does: oneDNN splits some sums by threads. It is faster too,
+    as whole parts need less waiting for each other than the pieces of one convolution.
+
+    The first batch is computed one part after another and watched: networks that draw from
+    PyTorch's generator, or change their buffers, stay with that, for their numbers would depend
+    on who comes first.
+
+    Args:
+        count: how many parts.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: ThreadPoolExecutor | None = None
+        self._independent: bool | None = None
+
+    def run(
+        self,
+        compute: Callable[[Batch], tuple[Solution, Float[Tensor, ""]]],
+        batch: Batch,
+        model: nn.Module,
+        share: float,
+    ) -> list[Part]:
+        """Every part of a batch, in their order.
+
+        Args:
+            compute: the solution and the loss of some images.
+            batch: its size is a multiple of `count`.
+            model: whose parameters the gradients are of.
+            share: of one part in the loss.
+        """
+        parameters = [p for p in model.parameters() if p.requires_grad]
+
+        def both_ways(part: Batch) -> Part:
+            solution, loss = compute(part)
+            weight = torch.full_like(loss, share)
+            gradients = torch.autograd.grad(loss, parameters, weight, allow_unused=True)
+            return Part(solution, loss.detach(), gradients)
+
+        parts, pool = batch.split(self.count), self._threads()
+        if self._independent is None:
+            before = _state(model)
+            found = [pool.submit(both_ways, part).result() for part in parts]
+            self._independent = _state(model) == before
+            return found
+        if self._independent:
+            return [future.result() for future in [pool.submit(both_ways, p) for p in parts]]
+        return [pool.submit(both_ways, part).result() for part in parts]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            threads = torch.get_num_threads()
+            workers, each = min(self.count, threads), max(1, threads // self.count)
+            self._pool = ThreadPoolExecutor(
+                workers, "unfold-part", initializer=torch.set_num_threads, initargs=(each,)
+            )
+        return self._pool
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def add_gradients(model: nn.Module, parts: Sequence[Part]) -> None:
+    """Add the gradients of the parts up, in the order in which those of processes are."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for part in parts:
+        for parameter, gradient in zip(parameters, part.gradients, strict=True):
+            if gradient is None:
+                continue
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _state(model: nn.Module) -> tuple[bytes, list[tuple[int, int]]]:
+    """What a network that is a function of its input and its weights leaves as it was."""
+    generator = torch.get_rng_state().numpy().tobytes()
+    return generator, [(id(buffer), buffer._version) for buffer in model.buffers()]
