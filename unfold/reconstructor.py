@@ -99,6 +99,7 @@ class Reconstructor(nn.Module):
         """The algorithm and the problem of each iteration, with numbers in place."""
         scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
+        data = replace(data, f=replace(data.f, operator=self.model.solving(operator, y)))
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g

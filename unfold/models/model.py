@@ -10,11 +10,12 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ShapeError
+from unfold.physics.operator import Operator
 from unfold.problem import Problem
 from unfold.random import Draws
 from unfold.solvers.implicit import BackwardReport
 from unfold.tree import batched_norm, map_tensors, tensors
-from unfold.typing import Field, Image, PerImage
+from unfold.typing import Field, Image, Measurement, PerImage
 
 
 class Look(NamedTuple):
@@ -110,6 +111,10 @@ class Model(ABC):
     def horizon(self) -> int | None:
         """For how many iterations a schedule is read; None where it cannot be followed."""
         return self.count
+
+    def solving(self, operator: Operator, y: Measurement) -> Operator:
+        """A, with linear solves as exact as this model needs them for a measurement."""
+        return operator
 
     @abstractmethod
     def run(
