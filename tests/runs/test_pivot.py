@@ -10,6 +10,7 @@ import scipy.stats
 
 from tests.runs.made import make_run
 from unfold.errors import ConfigError
+from unfold.evaluation.rows import Row, write_rows
 from unfold.runs.catalogue import catalogue
 from unfold.runs.pivot import csv_text, interval, latex, markdown, pivot, student_quantile
 
@@ -74,3 +75,33 @@ def test_keys_and_scores_that_no_run_has_are_refused(runs):
         pivot(catalogue(runs), "alg", "physics", "test/psnr")
     with pytest.raises(ConfigError, match=r"--value test/psn: is not measured.*'test/psnr'"):
         pivot(catalogue(runs), "algo", "physics", "test/psn")
+
+
+def evaluated(root, name, trained_on, figures):
+    """A run with the rows of its evaluation: two images, and a baseline that is no part of it."""
+    path = make_run(root, name, choices={"algo": "pgd", "physics": trained_on}, scores={"psnr": 0.0})
+    (path / "evaluation").mkdir()
+    rows = [
+        Row(name, trained_on, tested, noise, method, 5, "", image, "psnr", value + shift)
+        for (tested, noise), value in figures.items()
+        for method, shift in (("ours", 0.0), ("tv", 9.0))
+        for image, shift in (("a.png", shift - 1), ("b.png", shift + 1))
+    ]
+    write_rows(path / "evaluation" / "rows.csv", rows)
+
+
+def test_runs_are_compared_on_every_operator_they_were_tested_on(tmp_path):
+    evaluated(tmp_path, "p/1", "blur", {("blur", "as trained"): 30.0, ("mask", "0.02"): 24.0})
+    evaluated(tmp_path, "p/2", "mask", {("blur", "0.02"): 26.0, ("mask", "0.02"): 29.0})
+    make_run(tmp_path, "p/3", choices={"algo": "pgd", "physics": "blur"}, scores={"psnr": 1.0})
+    table = pivot(catalogue(tmp_path), "tested_on", "physics", "psnr")
+    assert table.names(0) == ["blur, 0.02", "blur, as trained", "mask, 0.02"]
+    assert table.values("mask, 0.02", "blur") == [24.0]
+    assert table.values("mask, 0.02", "mask") == [29.0]
+    assert table.values("blur, as trained", "mask") == []
+    assert "mask, 0.02" in markdown(table)
+
+
+def test_an_axis_of_evaluations_needs_one(runs):
+    with pytest.raises(ConfigError, match="tested_on is for runs with an evaluation"):
+        pivot(catalogue(runs), "tested_on", "physics", "psnr")

@@ -84,7 +84,7 @@ class Unfolded(Model):
         backward: full, checkpoint or truncated.
         solve_tol: relative residual of the linear solves inside a step, in single precision, where
             operators have no closed form; double precision keeps its own. K steps never see more:
-            1e-6 takes a third more operator calls to move images and gradients by 2e-4.
+            1e-6 takes half more operator calls to move images and gradients by 2e-4.
     """
 
     iterations: int = 5

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from unfold.errors import ConfigError, listing
+from unfold.evaluation.rows import read_rows
 from unfold.runs.catalogue import Entry, flat
 
 REPEATED = (
@@ -21,6 +22,18 @@ REPEATED = (
     "trainer.threads",
 )
 """Keys in which the runs of one cell may differ: they are repetitions of one another."""
+
+
+TESTED = "tested_on"
+"""The axis of the operators that a run was evaluated on, each with its level of noise."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run with one score: of its test, or under one operator of its evaluation."""
+
+    entry: Entry
+    score: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Pivot:
     rows: str
     columns: str
     value: str
-    cells: Mapping[tuple[str, str], Sequence[Entry]]
+    cells: Mapping[tuple[str, str], Sequence[Scored]]
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -45,14 +58,13 @@ class Pivot:
 
     def values(self, row: str, column: str) -> list[float]:
         """The scores of one cell, each of another run."""
-        scores = [entry.score(self.value) for entry in self.cells.get((row, column), ())]
-        return [score for score in scores if score is not None]
+        return [scored.score for scored in self.cells.get((row, column), ())]
 
     def mixed(self) -> list[str]:
         """The keys, other than the seed, in which runs of one cell differ."""
         found: set[str] = set()
-        for entries in self.cells.values():
-            configs = [flat(entry.config) for entry in entries]
+        for cell in self.cells.values():
+            configs = [flat(scored.entry.config) for scored in cell]
             keys = {key for config in configs for key in config}
             found |= {k for k in keys if len({str(c.get(k)) for c in configs}) > 1}
         return sorted(key for key in found if not key.startswith(REPEATED))
@@ -61,21 +73,45 @@ class Pivot:
 def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
     """Sort finished runs into cells.
 
+    Args:
+        entries: the runs.
+        rows: a key of their configuration, or `tested_on`: the operators of their evaluations.
+        columns: the same.
+        value: the score; beside `tested_on` the metric, `psnr`, averaged over the images.
+
     Raises:
         ConfigError: no finished run has the keys and the score.
+        DataError: the rows of an evaluation are damaged.
     """
-    cells: dict[tuple[str, str], list[Entry]] = {}
+    cells: dict[tuple[str, str], list[Scored]] = {}
     for entry in entries:
-        row, column = entry.get(rows), entry.get(columns)
-        if row is not None and column is not None and entry.score(value) is not None:
-            cells.setdefault((row, column), []).append(entry)
+        for tested, score in _scores(entry, value, across=TESTED in (rows, columns)):
+            row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
+            if row is not None and column is not None:
+                cells.setdefault((row, column), []).append(Scored(entry, score))
     if not cells:
         known = sorted({key for entry in entries for key in entry.choices})
         raise ConfigError(
             f"No finished run has {rows}, {columns} and {value}. Groups: {listing(known)}; keys "
-            "are written in full, algo.stepsize; unfold list shows the runs."
+            f"are written in full, algo.stepsize; {TESTED} is for runs with an evaluation; "
+            "unfold list shows the runs."
         )
     return Pivot(rows, columns, value, cells)
+
+
+def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]]:
+    """The score of a run, or one for every operator and noise that it was evaluated on."""
+    if not across:
+        score = entry.score(value)
+        return [] if score is None else [("", score)]
+    path = entry.path / "evaluation" / "rows.csv"
+    if entry.state != "finished" or not path.exists():
+        return []
+    found: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        if row.method == "ours" and row.metric == value:
+            found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row.value)
+    return [(name, fmean(values)) for name, values in found.items()]
 
 
 def interval(values: Sequence[float]) -> float | None:
