@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.operator import Operator
+from unfold.physics.wrapped import Wrapped
 from unfold.tree import per_image
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -135,7 +136,7 @@ class Stacked(Several):
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled(Operator):
+class Scaled(Wrapped):
     """Ax = s Bx, with every closed form that B has.
 
     Args:
@@ -146,7 +147,6 @@ class Scaled(Operator):
         ShapeError: the scale is not a vector, or of another number of samples.
     """
 
-    operator: Operator
     scale: Tensor
 
     def __post_init__(self) -> None:
@@ -160,22 +160,6 @@ class Scaled(Operator):
                 f"Scaled: {len(self.scale)} numbers for an operator of {self.operator.batch} "
                 "samples; pass one for each, or one for all."
             )
-
-    @property
-    def complex_images(self) -> bool:
-        return self.operator.complex_images
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.operator.complex_measurements
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.measurement_shape
 
     def forward(self, x: Image) -> Measurement:
         return per_image(self.scale, x) * self.operator.forward(x)

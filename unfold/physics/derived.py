@@ -1,7 +1,7 @@
 """What an operator computes once from its tensors."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -24,7 +24,15 @@ class Derived:
         self.compute = compute
         self.__doc__ = compute.__doc__
 
-    def __get__(self, operator: Any, owner: Any = None) -> Tensor:
+    @overload
+    def __get__(self, operator: None, owner: type) -> "Derived": ...
+
+    @overload
+    def __get__(self, operator: object, owner: type) -> Tensor: ...
+
+    def __get__(self, operator: Any, owner: type) -> "Tensor | Derived":
+        if operator is None:
+            return self
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors(operator)):
             return self.compute(operator)
         kept, key = vars(operator), f"derived {self.compute.__name__}"

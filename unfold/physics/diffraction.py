@@ -1,22 +1,21 @@
 """Coded diffraction: the image behind several phase plates, in the far field; only amplitudes."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.physics.derived import Derived
 from unfold.physics.fourier import back, transform
-from unfold.physics.operator import Operator
+from unfold.physics.per_pixel import PerPixel
 from unfold.physics.phaseless import Phaseless
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedDiffraction(Operator):
+class CodedDiffraction(PerPixel):
     """(Ax)_l = F(d_l · x) / √L, l = 1 … L, F the orthonormal transform; A*A = Σ |d_l|² / L.
 
     Args:
@@ -50,7 +49,7 @@ class CodedDiffraction(Operator):
     def measurement_shape(self) -> Shape:
         return self.shape[0], self.codes.shape[1], *self.shape[1:]
 
-    @property
+    @Derived
     def power(self) -> Tensor:
         """Σ |d_l|² / L, (B or 1, 1, H, W)."""
         return (self.codes.real**2 + self.codes.imag**2).mean(1, keepdim=True)
@@ -64,25 +63,6 @@ class CodedDiffraction(Operator):
         scale = self.codes.shape[1] ** -0.5
         x: Tensor = scale * (self.codes.conj()[:, None] * back(y)).sum(2)
         return x
-
-    def normal(self, x: Image) -> Image:
-        """Σ |d_l|² / L · x."""
-        return self.power * x
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """b / (1 + γ Σ |d_l|² / L)."""
-        return b / (1 + gamma * self.power)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest Σ |d_l|² / L of each sample, and no less where the transforms round up."""
-        largest = self.power.detach().flatten(1).amax(1)
-        return largest * (1 + 100 * torch.finfo(largest.dtype).eps)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y / (Σ |d_l|² / L), and 0 where no code lets light through."""
-        lit = self.power != 0
-        return torch.where(lit, self.adjoint(y) / torch.where(lit, self.power, 1), 0)
 
 
 @dataclass(frozen=True, eq=False)

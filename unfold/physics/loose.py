@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from unfold.physics.operator import Operator
+from unfold.physics.wrapped import Wrapped
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True, eq=False)
-class Loose(Operator):
+class Loose(Wrapped):
     """A, whose (I + γA*A)⁻¹b is found to ‖b − (I + γA*A)x‖ ≤ tol ‖b‖, or in closed form.
 
     For algorithms that measure how far they are: errors of the solves show in what they measure.
@@ -19,28 +20,11 @@ class Loose(Operator):
         tol: of the solves by conjugate gradients; closed forms stay exact.
     """
 
-    operator: Operator
     tol: float
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.measurement_shape
 
     @property
     def batch(self) -> int:
         return self.operator.batch
-
-    @property
-    def complex_images(self) -> bool:
-        return self.operator.complex_images
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.operator.complex_measurements
 
     def forward(self, x: Image) -> Measurement:
         return self.operator.forward(x)

@@ -1,22 +1,22 @@
 """Ptychography: a small probe scans the image; amplitudes of the far field at every place."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.physics.derived import Derived
 from unfold.physics.fourier import back, transform
-from unfold.physics.operator import Operator
+from unfold.physics.per_pixel import PerPixel
 from unfold.physics.phaseless import Phaseless
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Scan(Operator):
+class Scan(PerPixel):
     """(Ax)_j = F(p · x_j), x_j the window of the image at place j; A*A = Σ_j |p(u − u_j)|².
 
     The windows start at every multiple of the step, from border to border. F is the orthonormal
@@ -69,7 +69,7 @@ class Scan(Operator):
         down, across = ((size - self.side) // self.step + 1 for size in sizes)
         return channels, down, across, self.side, self.side
 
-    @property
+    @Derived
     def power(self) -> Tensor:
         """Σ_j |p(u − u_j)|², (1, 1, H, W)."""
         _, down, across, _, _ = self.measurement_shape
@@ -82,25 +82,6 @@ class Scan(Operator):
 
     def adjoint(self, y: Measurement) -> Image:
         return self._fold(self.probe[:, :, None, None].conj() * back(y))
-
-    def normal(self, x: Image) -> Image:
-        """Σ_j |p(u − u_j)|² · x."""
-        return self.power * x
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """b / (1 + γ Σ_j |p(u − u_j)|²)."""
-        return b / (1 + gamma * self.power)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest Σ_j |p(u − u_j)|², and no less where the transforms round up."""
-        largest = self.power.detach().flatten(1).amax(1)
-        return largest * (1 + 100 * torch.finfo(largest.dtype).eps)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y / Σ_j |p(u − u_j)|², and 0 where no light falls."""
-        lit = self.power != 0
-        return torch.where(lit, self.adjoint(y) / torch.where(lit, self.power, 1), 0)
 
     def _fold(self, windows: Tensor) -> Tensor:
         """The sum of the windows at their places: tile by tile, each a multiple of the step."""

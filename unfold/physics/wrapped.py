@@ -1,0 +1,33 @@
+"""Operators that see what another one sees, in another way."""
+
+from dataclasses import dataclass
+
+from unfold.physics.operator import Operator
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Wrapped(Operator):
+    """An operator with the images and the measurements of another.
+
+    Args:
+        operator: the other one.
+    """
+
+    operator: Operator
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.operator.image_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operator.measurement_shape
+
+    @property
+    def complex_images(self) -> bool:
+        return self.operator.complex_images
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.operator.complex_measurements
