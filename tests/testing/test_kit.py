@@ -1,9 +1,15 @@
 """The kit finds every seeded fault, accuses nothing sound, and says what it found."""
 
+import warnings
+
 import pytest
+import torch
 
 from tests.testing.faults import FAULTS, SOUND
-from unfold.testing.report import Check, LawError, Report, holds
+from unfold.physics.mask import Mask
+from unfold.physics.operator import Operator
+from unfold.testing.physics import check_operator
+from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -33,3 +39,27 @@ def test_nothing_measured_and_not_a_number_are_failures():
     with pytest.raises(LawError, match="no law could be measured"):
         Report("it", ()).raise_if_failed()
     assert not Check("AL1", "nan", float("nan"), 1.0).passed
+
+
+class Iterated(Mask):
+    pseudo_inverse = Operator.pseudo_inverse
+
+
+@pytest.mark.parametrize(("decades", "judged"), [(1, True), (9, False)])
+def test_a_pseudo_inverse_that_did_not_converge_is_not_judged_and_said_so(decades: int, judged):
+    values = torch.logspace(0, -decades, 64, dtype=torch.float64).reshape(1, 1, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = report("mask", check_operator(Iterated(values)))
+    found.raise_if_failed()
+    laws = {one.law for one in found.checks}
+    assert ("A⁺ = dense pinv" in laws) == judged
+    told = [str(one) for one in found.left_out()]
+    assert len(told) == (0 if judged else 3)
+    assert all("not judged, it did not converge: least_norm: " in one for one in told)
+    assert all("of 2 samples are above the relative residual 1.0e-12" in one for one in told)
+
+
+def test_the_first_reason_of_each_law_is_told():
+    unjudged = (NotJudged("PH7", "a", "x"), NotJudged("PH9", "b", "y"), NotJudged("PH7", "a", "z"))
+    assert Report("it", (), unjudged).left_out() == unjudged[:2]

@@ -45,7 +45,10 @@ def check(words: Sequence[str]) -> int:
     reports = [found for group, name in chosen.items() for found in _each(group, name, words)]
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]
+        rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
         table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+        for one in found.left_out():
+            say(f"{name}: {one}.")
     for _, found in reports:
         found.raise_if_failed()
     count = sum(len(found.checks) for _, found in reports)

@@ -10,11 +10,12 @@ from unfold.testing.algorithms import check_algorithm
 from unfold.testing.models import check_equilibrium, check_unfolded
 from unfold.testing.physics import check_operator, check_physics
 from unfold.testing.priors import check_fidelity, check_prior
-from unfold.testing.report import Check, LawError, Report
+from unfold.testing.report import Check, LawError, NotJudged, Report
 
 __all__ = [
     "Check",
     "LawError",
+    "NotJudged",
     "Report",
     "check_algorithm",
     "check_equilibrium",

@@ -38,6 +38,26 @@ class Check(NamedTuple):
         )
 
 
+class NotJudged(NamedTuple):
+    """A law that could not be measured, and why; neither kept nor broken.
+
+    id: its row in the kit, e.g. PH7.
+    law: in words or as a formula.
+    reason: what stood in the way, in one sentence.
+    """
+
+    id: str
+    law: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.law}: not judged, {self.reason}"
+
+
+Finding = Check | NotJudged
+"""What the kit has to say of one law."""
+
+
 def holds(id: str, law: str, truth: bool) -> Check:
     """A law that is exact: error 0 where it holds, 1 where not."""
     return Check(id, law, 0.0 if truth else 1.0, 0.0)
@@ -50,10 +70,12 @@ class Report:
     Args:
         subject: what was checked.
         checks: all that was measured.
+        unjudged: what could not be measured.
     """
 
     subject: str
     checks: tuple[Check, ...]
+    unjudged: tuple[NotJudged, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -73,6 +95,13 @@ class Report:
             if key not in found or not _share(check) <= _share(found[key]):
                 found[key] = check
         return tuple(sorted(found.values(), key=lambda c: (c.id[:2], int(c.id[2:]))))
+
+    def left_out(self) -> tuple[NotJudged, ...]:
+        """Of every law that could not be measured somewhere, the first reason."""
+        first: dict[tuple[str, str], NotJudged] = {}
+        for one in self.unjudged:
+            first.setdefault((one.id, one.law), one)
+        return tuple(first.values())
 
     def raise_if_failed(self) -> None:
         """Raise with every broken law.
@@ -94,13 +123,18 @@ def _share(check: Check) -> float:
     return 0.0 if check.value == 0 else float("inf")
 
 
-def report(subject: str, checks: Iterable[Check]) -> Report:
+def report(subject: str, findings: Iterable[Finding]) -> Report:
     """Measure every law, in order; one that raises is broken and ends the report."""
     found: list[Check] = []
+    unjudged: list[NotJudged] = []
     try:
-        found.extend(checks)
+        for one in findings:
+            if isinstance(one, NotJudged):
+                unjudged.append(one)
+            else:
+                found.append(one)
     except Exception as error:
         last = f"after '{found[-1].law}' " if found else ""
         text = f"{last}raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         found.append(Check("XX0", text, float("nan"), 0.0))
-    return Report(subject, tuple(found))
+    return Report(subject, tuple(found), tuple(unjudged))
