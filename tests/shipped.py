@@ -12,7 +12,14 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 """What makes a part small, or its inner iteration exact."""
 
 
-EXTRAS = {"deepinv": "deepinv", "mlflow": "mlflow", "wandb": "wandb"}
+EXTRAS = {
+    "deepinv": "deepinv",
+    "mlflow": "mlflow",
+    "multicoil_radial_mri": "finufft",
+    "radial_mri": "finufft",
+    "spiral_mri": "finufft",
+    "wandb": "wandb",
+}
 """Options that need a package which the tests do without; each has tests of its own."""
 
 

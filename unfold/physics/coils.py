@@ -32,12 +32,7 @@ class Coils(Operator):
 
     def __post_init__(self) -> None:
         check_mask("Coils", self.mask, self.shape)
-        size = tuple(self.shape[-2:])
-        if self.maps.ndim != 4 or tuple(self.maps.shape[2:]) != size or not self.maps.is_complex():
-            raise ShapeError(
-                f"Coils.maps must be complex, (batch or 1, coils, {size[0]}, {size[1]}), got "
-                f"{tuple(self.maps.shape)} of {self.maps.dtype}."
-            )
+        check_maps("Coils", self.maps, self.shape)
 
     @property
     def image_shape(self) -> Shape:
@@ -52,3 +47,17 @@ class Coils(Operator):
 
     def adjoint(self, y: Measurement) -> Image:
         return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)
+
+
+def check_maps(owner: str, maps: Tensor, shape: Shape) -> None:
+    """Refuse coil maps that are not (B or 1, J, H, W) and complex.
+
+    Raises:
+        ShapeError: with the shapes.
+    """
+    size = tuple(shape[-2:])
+    if maps.ndim != 4 or tuple(maps.shape[2:]) != size or not maps.is_complex():
+        raise ShapeError(
+            f"{owner}.maps must be complex, (batch or 1, coils, {size[0]}, {size[1]}), got "
+            f"{tuple(maps.shape)} of {maps.dtype}."
+        )

@@ -1,11 +1,8 @@
 """Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-from torch import Tensor
-
-from unfold.errors import ConfigError
+from unfold.physics.coil_maps import check_coils, draw_maps
 from unfold.physics.coils import Coils
 from unfold.physics.fourier import Fourier, RealFourier
 from unfold.physics.law import Physics
@@ -65,14 +62,7 @@ class MultiCoilMRI(Physics):
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.coils, bool) or int(self.coils) != self.coils or self.coils < 1:
-            raise ConfigError(
-                f"MultiCoilMRI.coils = {self.coils}: must be a whole number of at least 1."
-            )
-        if not 0 < self.width < float("inf"):
-            raise ConfigError(
-                f"MultiCoilMRI.width = {self.width}: must be positive, in halves of the side."
-            )
+        check_coils("MultiCoilMRI", self.coils, self.width)
 
     @property
     def is_fixed(self) -> bool:
@@ -89,24 +79,4 @@ class MultiCoilMRI(Physics):
     def complex_operator(self, draws: Draws, shape: Shape) -> Coils:
         """The operator of the same draws for complex images."""
         mask = self.columns.draw(draws.within("columns"), *shape[-2:])
-        return Coils(mask, self._maps(draws, shape), shape)
-
-    def _maps(self, draws: Draws, shape: Shape) -> Tensor:
-        """(B, J, H, W), complex."""
-        height, width = shape[-2:]
-        v, u = np.meshgrid(_axis(height), _axis(width), indexing="ij")
-
-        def maps(g: np.random.Generator, _: int) -> np.ndarray:
-            place = g.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(self.coils) / self.coils
-            px, py = (1.2 * f(place)[:, None, None] for f in (np.cos, np.sin))
-            bump = np.exp(-((u - px) ** 2 + (v - py) ** 2) / (2 * self.width**2))
-            offset, across, down = g.uniform(-np.pi, np.pi, (3, self.coils, 1, 1))
-            phase = offset + (across * u + down * v) / 2
-            return np.asarray(bump * np.exp(1j * phase) / np.sqrt((bump**2).sum(0)))
-
-        return replace(draws, dtype=draws.dtype.to_complex()).each("maps", maps)
-
-
-def _axis(size: int) -> np.ndarray:
-    """The pixels from −1 to 1; a single one is at 0."""
-    return np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+        return Coils(mask, draw_maps(draws, self.coils, self.width, shape), shape)
