@@ -93,6 +93,46 @@ def test_a_sweep_that_is_ended_ends_its_jobs(program):
     assert "never" not in program.read_text()
 
 
+SWEEP = """
+import sys
+from unfold.cli.launch import run_jobs
+from unfold.launchers.parallel import Parallel
+sys.argv = [sys.argv[1]]
+run_jobs([[]], Parallel(1), lambda number, job: None, sys.argv[0] + ".runs")
+"""
+
+JOB = """
+import os, sys, time
+from unfold.launchers.parallel import end_with_sweep
+end_with_sweep()
+open(__file__ + ".pid", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of such an end")
+def test_jobs_end_with_a_sweep_that_is_killed(tmp_path):
+    job, pid = tmp_path / "job.py", tmp_path / "job.py.pid"
+    job.write_text(JOB)
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP, str(job)], cwd=ROOT)
+    until(lambda: pid.exists() and pid.read_text() != "")
+    sweep.kill()
+    sweep.wait()
+    until(lambda: not Path("/proc", pid.read_text()).exists() or is_zombie(pid.read_text()))
+
+
+def is_zombie(pid):
+    """Whether nobody waited for a process that ended: here, an init that does not."""
+    return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_a_parallel_sweep_runs_and_is_not_repeated(tmp_path):
     small = """
     evaluation=none data.crop=16 data.batch_size=4 prior.weights=null prior.denoiser.depth=2

@@ -79,7 +79,9 @@ def test_keys_and_scores_that_no_run_has_are_refused(runs):
 
 def evaluated(root, name, trained_on, figures):
     """A run with the rows of its evaluation: two images, and a baseline that is no part of it."""
-    path = make_run(root, name, choices={"algo": "pgd", "physics": trained_on}, scores={"psnr": 0.0})
+    path = make_run(
+        root, name, choices={"algo": "pgd", "physics": trained_on}, scores={"psnr": 0.0}
+    )
     (path / "evaluation").mkdir()
     rows = [
         Row(name, trained_on, tested, noise, method, 5, "", image, "psnr", value + shift)

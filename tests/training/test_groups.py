@@ -69,7 +69,9 @@ def test_the_first_image_and_iteration_that_are_not_finite_are_named():
     y = measured(A, batch=2)
     net = Reconstructor(PGD(stepsize=0.9), Tikhonov(), L2(), Unfolded(3)).double()
     said = where_not_finite(net, y, A, [7, 9])
-    assert said.startswith("every iterate is finite, so the derivative is not, with algo.stepsize")
+    assert said.startswith(
+        "every iterate is finite, so the loss or the derivative is not, with algo.stepsize"
+    )
     y[1, 0, 0, 0] = torch.inf
     assert where_not_finite(net, y, A, [7, 9]) == "the measurement of image 9 is not finite"
     y = measured(A, batch=2)

@@ -137,3 +137,13 @@ def test_wandb_writes_offline_files_of_one_run(tmp_path):
     folders = sorted((directory / "wandb").glob("offline-run-*"))
     assert folders and all("-pgd-dncnn-one" in folder.name for folder in folders)
     assert json.loads((directory / "wandb.json").read_text())["step"] == STEPS
+
+
+def test_a_password_is_not_written_into_runs(monkeypatch):
+    monkeypatch.setattr("unfold.training.tracked.require", lambda package: None)
+    with pytest.raises(
+        ConfigError, match=r"logger\.uri holds a password.*MLFLOW_TRACKING_PASSW"
+    ) as e:
+        MLflow("https://me:s3cret@server")
+    assert "s3cret" not in str(e.value)
+    MLflow("https://server")

@@ -63,8 +63,12 @@ def say_error(text: str) -> None:
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; the first column is left-aligned, the others right-aligned."""
+    """A table; the first column is left-aligned, the others right-aligned.
+
+    In a file it is as wide as it needs to be; a terminal that is narrower folds its cells.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left")
@@ -72,7 +76,11 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
         grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         grid.add_row(*row)
-    Console().print(grid)
+    console = Console()
+    unbounded = console.options.update(width=10_000)
+    if not console.is_terminal:
+        console.width = max(console.width, Measurement.get(console, unbounded, grid).maximum)
+    console.print(grid)
 
 
 def scores_table(scores: Mapping[str, float]) -> None:

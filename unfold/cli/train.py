@@ -45,8 +45,9 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     from unfold.cli.launch import command_of, take_launcher
     from unfold.config.compose import compose
     from unfold.config.search import search_method
-    from unfold.launchers.parallel import keep_to_cpus
+    from unfold.launchers.parallel import end_with_sweep, keep_to_cpus
 
+    end_with_sweep()
     keep_to_cpus()
     launcher, words = take_launcher(words)
     method = search_method(words)

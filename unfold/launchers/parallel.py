@@ -1,8 +1,10 @@
 """Jobs as processes of this machine: what ends one of them leaves the others alone."""
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,12 @@ from unfold.launchers.launcher import LOG, Job, Launcher, command_line, variable
 
 CPUS_VARIABLE = "UNFOLD_CPUS"
 """The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
+
+SWEEP_VARIABLE = "UNFOLD_SWEEP"
+"""The process of the sweep, which its jobs do not outlive."""
+
+DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux: the signal that a process gets when the one that made it is gone."""
 
 
 class Process(Job):
@@ -24,7 +32,9 @@ class Process(Job):
 
     def __init__(self, words: Sequence[str], folder: Path, cpus: Sequence[int] = ()) -> None:
         super().__init__(folder)
-        given = {CPUS_VARIABLE: ",".join(map(str, cpus))} if cpus else {}
+        given = {SWEEP_VARIABLE: str(os.getpid())}
+        if cpus:
+            given[CPUS_VARIABLE] = ",".join(map(str, cpus))
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 command_line(words),
@@ -64,6 +74,19 @@ def slots(jobs: int) -> list[list[int]]:
     cpus = sorted(os.sched_getaffinity(0))
     share = max(1, len(cpus) // jobs)
     return [[cpus[(i * share + k) % len(cpus)] for k in range(share)] for i in range(jobs)]
+
+
+def end_with_sweep() -> None:
+    """Let SIGTERM, on which a run saves its state, reach this process when its sweep is killed.
+
+    Linux sends it. Elsewhere a job goes on to its end, and the sweep finds it finished.
+    """
+    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # the processes that a job makes are its own
+    if sweep is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != int(sweep):  # it was gone before it could be asked for
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def keep_to_cpus() -> None:

@@ -29,7 +29,7 @@ def where_not_finite(
         bad = _bad(image)
         if bad:
             return f"image {names[bad[0]]} is not finite from iteration {k} on, with {settings}"
-    return f"every iterate is finite, so the derivative is not, with {settings}"
+    return f"every iterate is finite, so the loss or the derivative is not, with {settings}"
 
 
 def _bad(t: torch.Tensor) -> list[int]:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from unfold.errors import ConfigError
 from unfold.training.settings import Log
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ class MLflow(Log):
     Args:
         uri: of the database or server; null for `mlflow.db` in the folder of all runs.
         experiment: under which the runs stand.
+
+    Raises:
+        ConfigError: MLflow is not installed, or the address holds a password.
     """
 
     uri: str | None = None
@@ -31,6 +36,11 @@ class MLflow(Log):
     def __post_init__(self) -> None:
         from unfold.training.tracked import require
 
+        if urlsplit(self.uri or "").password is not None:
+            raise ConfigError(
+                "logger.uri holds a password, and every run would write it down: leave it out and "
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            )
         require("mlflow")
 
     def build(self, directory: Path) -> "Logger | None":

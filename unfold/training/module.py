@@ -1,7 +1,7 @@
 """The LightningModule: measure, reconstruct, compare; it knows nothing of algorithms."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -73,6 +73,7 @@ class Training(pl.LightningModule):
         self.seed, self.strict, self.log_every = seed, strict, log_every
         self.solutions: list[Solution] = []
         self.parts: list[Part] = []
+        self.losses: list[Float[Tensor, ""]] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
         """Move the images; the indices stay on the CPU, where the draws are made."""
@@ -89,6 +90,7 @@ class Training(pl.LightningModule):
             self.parts = self.shards.run(self._compare_in_training, batch, self, share)
             self.solutions = [part.solution for part in self.parts]
             loss = torch.stack([part.loss for part in self.parts]).mean()
+        self.losses.append(loss.detach())
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -122,7 +124,8 @@ class Training(pl.LightningModule):
             audit(self.reconstructor)
         policy = self.on_nonfinite
         # The one synchronisation of a step: a single number, whatever the size of the network.
-        if bool(all_finite(self.reconstructor)):
+        losses, self.losses = self.losses, []
+        if bool(all_finite(self.reconstructor, losses)):
             policy.passed()
         else:
             policy.answer(self.global_step, self.reconstructor, self._culprit)
@@ -225,7 +228,7 @@ class Training(pl.LightningModule):
         warnings.warn(message, stacklevel=2)
 
 
-def all_finite(network: nn.Module) -> Tensor:
-    """Whether every gradient is finite, as one number that is still on its device."""
+def all_finite(network: nn.Module, losses: Sequence[Tensor] = ()) -> Tensor:
+    """Whether every gradient and every loss is finite, as one number still on its device."""
     norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
-    return torch.stack(norms).isfinite().all() if norms else torch.tensor(True)
+    return torch.stack([*norms, *losses]).isfinite().all() if norms else torch.tensor(True)

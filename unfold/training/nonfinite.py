@@ -74,7 +74,7 @@ class Stop(OnNonFinite):
 
     def answer(self, step: int, network: nn.Module, why: Callable[[], str]) -> None:
         raise NonFiniteError(
-            f"A gradient of step {step} is not finite: {why()}. "
+            f"The loss or a gradient of step {step} is not finite: {why()}. "
             "Lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip."
         )
 
@@ -94,7 +94,7 @@ class Skip(OnNonFinite):
 
     def answer(self, step: int, network: nn.Module, why: Callable[[], str]) -> None:
         self.count, self.row = self.count + 1, self.row + 1
-        text = f"A gradient of step {step} is not finite: {why()}"
+        text = f"The loss or a gradient of step {step} is not finite: {why()}"
         if self.row > self.limit:
             raise NonFiniteError(
                 f"{text}. The {self.limit} steps before it were left out for the same reason. "
@@ -121,7 +121,7 @@ class Rollback(OnNonFinite):
         self.limit = limit
 
     def answer(self, step: int, network: nn.Module, why: Callable[[], str]) -> None:
-        text = f"A gradient of step {step} is not finite: {why()}"
+        text = f"The loss or a gradient of step {step} is not finite: {why()}"
         if self.count >= self.limit:
             raise NonFiniteError(
                 f"{text}. The training went back {self.limit} times, with learning rates halved "

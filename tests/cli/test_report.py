@@ -1,0 +1,19 @@
+"""Tables that can be read wherever they are written."""
+
+from unfold.cli.report import table
+
+RUN = "runs/pgd-dncnn-block_compressed_sensing-unfolded/j2c701cb"
+
+
+def test_names_in_a_file_are_never_cut(capsys, monkeypatch):
+    """Eighty columns are assumed where there is no terminal, and are too few for a run."""
+    monkeypatch.setenv("COLUMNS", "80")
+    job = "algo.stepsize=0.9 prior.denoiser.width=64 seed=3"
+    table("sweep", ("job", "state", "validation/psnr", "run"), [(job, "finished", "31.2", RUN)])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "finished" in line]
+    assert job in line and RUN in line and len(line) > 120
+
+
+def test_small_tables_stay_small(capsys):
+    table(None, ("score", "value"), [("psnr", "30")])
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 30
