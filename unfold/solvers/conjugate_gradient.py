@@ -33,7 +33,7 @@ class ConvergenceWarning(UserWarning):
 
 
 class System(ABC):
-    """A Hermitian positive definite map M; a frozen dataclass of the tensors that it depends on."""
+    """A Hermitian map M, positive definite unless a method says otherwise; a frozen dataclass."""
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -64,6 +64,10 @@ class Budget:
 
     tol: float
     max_iterations: int
+
+
+Method = Callable[[System, Budget, Tensor | None, Tensor], Tensor]
+"""From a system, when to stop, where to begin and the right-hand side to M⁻¹b."""
 
 
 def default_tol(dtype: torch.dtype) -> float:
@@ -106,11 +110,16 @@ def solve_normal(
 
 
 def solve_system(
-    system: System, b: Image, budget: Budget | None = None, start: Image | None = None
-) -> Image:
-    """M⁻¹b for any system, as `solve_normal` does it."""
+    system: System,
+    b: Tensor,
+    budget: Budget | None = None,
+    start: Tensor | None = None,
+    method: Method | None = None,
+) -> Tensor:
+    """M⁻¹b for any system, as `solve_normal` does it, or by another method for Hermitian ones."""
     budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)
-    solution: Tensor = _Solve.apply(system, budget, start, b, *tensors(system))  # type: ignore[no-untyped-call]
+    given = (method or _conjugate_gradient, system, budget, start, b, *tensors(system))
+    solution: Tensor = _Solve.apply(*given)  # type: ignore[no-untyped-call]
     return solution
 
 
@@ -130,24 +139,20 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        system: System,
-        budget: Budget,
-        start: Tensor | None,
-        b: Tensor,
-        *theta: Tensor,
+        ctx: Any, method: Method, system: System, budget: Budget, start: Any, b: Tensor, *theta: Any
     ) -> Tensor:
-        x = _conjugate_gradient(system, budget, start, b)
-        ctx.system, ctx.budget = system, budget
+        x = method(system, budget, start, b)
+        ctx.method, ctx.system, ctx.budget = method, system, budget
         ctx.save_for_backward(x, *theta)
         return x
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         x, *theta = ctx.saved_tensors
-        w: Tensor = _Solve.apply(ctx.system, ctx.budget, None, v, *theta)  # type: ignore[no-untyped-call]
+        given = (ctx.method, ctx.system, ctx.budget, None, v, *theta)
+        w: Tensor = _Solve.apply(*given)  # type: ignore[no-untyped-call]
         own = cotangents(lambda system: [(-w, system.apply(x))], ctx.system, theta, ctx)
-        return None, None, None, w, *own
+        return None, None, None, None, w, *own
 
 
 def cotangents(
