@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.faults import atomic, collision, damage, ddp, history, kills, sweep
+from tests.faults import atomic, collision, damage, ddp, disk, history, kills, sweep
 from tests.faults.training import Verdict, say
 
 
@@ -21,12 +21,13 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     # Not `choices`: argparse refuses no name at all with them.
     parser.add_argument(
-        "names", nargs="*", help="damage, atomic, collision, history, sweep, ddp, kills"
+        "names", nargs="*", help="damage, atomic, disk, collision, history, sweep, ddp, kills"
     )
     given = parser.parse_args(words)
     trials: Mapping[str, Callable[[Path], Verdict]] = {
         "damage": lambda folder: damage.trial(folder, given.seed),
         "atomic": lambda folder: atomic.trial(folder, given.seed),
+        "disk": lambda folder: disk.trial(folder, given.seed),
         "collision": collision.trial,
         "history": lambda folder: history.trial(folder, given.seed),
         "sweep": sweep.trial,
