@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.faults.training import ROOT, Verdict
+from tests.faults.training import ROOT, WORDS, Verdict, launch
 
 STARTS = 50
 CLAIM = """
@@ -35,8 +35,24 @@ def tell(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+TRAININGS = 3
+"""Whole trainings that start at one time; they take longer to start than the rest of the trial."""
+
+REFUSED = 6
+"""The exit code of a run whose directory another process writes."""
+
+
+def trainings(folder: Path) -> tuple[int, int]:
+    """Of whole trainings that start together, how many finish and how many are refused."""
+    processes = [launch(WORDS, folder) for _ in range(TRAININGS)]
+    said = [process.communicate()[0] for process in processes]
+    pairs = [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    finished = sum(code == 0 and "finished" in text for code, text in pairs)
+    return finished, sum(code == REFUSED and "is being written by" in text for code, text in pairs)
+
+
 def trial(folder: Path) -> Verdict:
-    """One process holds the directory until all the others were refused."""
+    """One process holds the directory until all the others were refused; so with trainings."""
     words = [sys.executable, "-c", CLAIM, str(folder / "run")]
     pipe = subprocess.PIPE
     starts = [
@@ -52,5 +68,10 @@ def trial(folder: Path) -> Verdict:
             tell(process)
         process.communicate()
     held, refused = said.count("held"), said.count("refused")
-    line = f"{held} of {STARTS} concurrent starts runs, {refused} are refused by the lock"
-    return Verdict(held == 1 and refused == STARTS - 1, line)
+    finished, sent_away = trainings(folder / "runs")
+    line = (
+        f"{held} of {STARTS} concurrent starts runs, {refused} are refused by the lock; of "
+        f"{TRAININGS} whole trainings {finished} ends and {sent_away} are refused"
+    )
+    alone = held == finished == 1
+    return Verdict(alone and refused == STARTS - 1 and sent_away == TRAININGS - 1, line)
