@@ -31,9 +31,11 @@ test: $(VENV)/.installed-dev
 kit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.testing
 
-# Random kills, damaged checkpoints: what a run survives; ARGS="atomic kills --runs 4" for a part.
+# Random kills, full disks: what a run survives; ARGS="atomic kills --runs 4" for a part. Then every
+# bad input as a command of its own.
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bad_input
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

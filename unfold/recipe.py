@@ -20,6 +20,35 @@ from unfold.schedules import Schedule
 Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
 
 
+MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
+"""Of a network: what is beyond them fills a machine before it fails, and is a slip of the keyboard."""
+
+
+def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
+    """Refuse sizes of which no network can be made.
+
+    Args:
+        owner: the class.
+        sizes: `channels`, `depth` and `width` of 3×3 convolutions, and what else it has.
+        least: the smallest values.
+
+    Raises:
+        ConfigError: with the size, and what is allowed.
+    """
+    for name, value in sizes.items():
+        if value < least[name]:
+            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least[name]}.")
+    if sizes["depth"] > MOST_LAYERS:
+        raise ConfigError(f"{owner}.depth = {sizes['depth']}: must be at most {MOST_LAYERS}.")
+    weights = 9 * sizes["width"] * max(sizes["width"], sizes["channels"]) * sizes["depth"]
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"{owner}.width = {sizes['width']}: with depth = {sizes['depth']} and channels = "
+            f"{sizes['channels']} that is about {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} "
+            "are made."
+        )
+
+
 class Declaration(NamedTuple):
     """What a field says of itself.
 

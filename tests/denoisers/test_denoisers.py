@@ -208,3 +208,19 @@ def test_the_nonexpansive_one_refuses_what_breaks_it():
         NonexpansiveDnCNN(c=1.0)
     with pytest.raises(ConfigError, match="width = 5: must be even"):
         NonexpansiveDnCNN(width=5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"depth": 10**9}, r"DnCNN\.depth = 1000000000: must be at most 1000"),
+        (
+            {"width": 20_000},
+            r"DnCNN\.width = 20000: with depth = 7 .* 3e\+10 weights; at most 3e\+08",
+        ),
+        ({"channels": 10**9}, r"DnCNN\.width = 32: with depth = 7 and channels = 1000000000"),
+    ],
+)
+def test_networks_that_no_machine_holds_are_refused_before_they_are_made(sizes, message):
+    with pytest.raises(ConfigError, match=message):
+        DnCNN(**sizes)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
 from unfold.problem import Problem
-from unfold.recipe import Network
+from unfold.recipe import Network, expect_sizes
 from unfold.typing import Field, Image, Measurement
 
 
@@ -131,10 +131,8 @@ def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
 
 def _check_sizes(owner: str, channels: int, memory: int, depth: int, width: int) -> None:
     least = {"channels": 1, "memory": 2 if owner == "PrimalBlock" else 1, "depth": 2, "width": 1}
-    values = {"channels": channels, "memory": memory, "depth": depth, "width": width}
-    for name, value in values.items():
-        if value < least[name]:
-            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least[name]}.")
+    sizes = {"channels": channels, "memory": memory, "depth": depth, "width": width}
+    expect_sizes(owner, sizes, least)
 
 
 def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:

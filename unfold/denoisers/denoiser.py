@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from unfold.errors import ShapeError
-from unfold.recipe import Network
+from unfold.recipe import Network, expect_sizes
 from unfold.typing import Image, Scalar
 
 
@@ -61,3 +61,9 @@ class InHalfPrecision(Denoiser):
         with torch.autocast(v.device.type, dtype=torch.bfloat16, cache_enabled=False):
             denoised: Image = self.call[0](v, sigma)
         return denoised.to(v.dtype)
+
+
+def check_size(owner: str, channels: int, depth: int, width: int) -> None:
+    """Refuse sizes of which no chain of convolutions can be made."""
+    sizes = {"channels": channels, "depth": depth, "width": width}
+    expect_sizes(owner, sizes, {"channels": 1, "depth": 2, "width": 1})

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.denoiser import Denoiser, check_size
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
 from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
@@ -27,13 +27,6 @@ def chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
     # Not at zero: every layer before it would get no gradient from the first batch.
     nn.init.normal_(last.weight, std=1e-3 / math.sqrt(9 * width))
     return nn.Sequential(*layers[:-1])
-
-
-def check_size(owner: str, channels: int, depth: int, width: int) -> None:
-    """Refuse sizes of which no network can be made."""
-    for name, value, least in (("channels", channels, 1), ("depth", depth, 2), ("width", width, 1)):
-        if value < least:
-            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least}.")
 
 
 class DnCNN(Denoiser):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.denoiser import Denoiser, check_size
 from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
 
@@ -104,10 +104,7 @@ class NonexpansiveDnCNN(Denoiser):
             raise ConfigError(f"NonexpansiveDnCNN.c = {c}: must be in (0, 1).")
         if width < 2 or width % 2:
             raise ConfigError(f"NonexpansiveDnCNN.width = {width}: must be even, and at least 2.")
-        if channels < 1 or depth < 2:
-            raise ConfigError(
-                f"NonexpansiveDnCNN needs channels >= 1 and depth >= 2, got {channels} and {depth}."
-            )
+        check_size("NonexpansiveDnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.c = channels, c
         widths = [channels, *[width] * (depth - 1), channels]

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from unfold.denoisers.denoiser import Denoiser
-from unfold.denoisers.dncnn import check_size
+from unfold.denoisers.denoiser import Denoiser, check_size
 from unfold.typing import Image, Scalar
 
 SHARPNESS = 20.0
