@@ -21,7 +21,7 @@ Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
 
 
 MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
-"""Of a network: what is beyond them fills a machine before it fails, and is a slip of the keyboard."""
+"""Of a network: what is beyond them is a slip of the keyboard that would fill a machine."""
 
 
 def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
