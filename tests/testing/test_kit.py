@@ -8,6 +8,7 @@ import torch
 from tests.testing.faults import FAULTS, SOUND
 from unfold.physics.mask import Mask
 from unfold.physics.operator import Operator
+from unfold.testing import operators as laws
 from unfold.testing.physics import check_operator
 from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
 
@@ -58,6 +59,18 @@ def test_a_pseudo_inverse_that_did_not_converge_is_not_judged_and_said_so(decade
     assert len(told) == (0 if judged else 3)
     assert all("not judged, it did not converge: least_norm: " in one for one in told)
     assert all("of 2 samples are above the relative residual 1.0e-12" in one for one in told)
+
+
+class Leaking(Mask):
+    def pseudo_inverse(self, y: torch.Tensor) -> torch.Tensor:
+        return super().pseudo_inverse(y) + 1e-11 * y.mean(0, keepdim=True)
+
+
+def test_a_pseudo_inverse_that_sees_its_batch_mates_is_found():
+    values = torch.linspace(1, 2, 12, dtype=torch.float64).reshape(1, 1, 3, 4)
+    found = report("mask", laws.inverse_invariance(Leaking(values)))
+    assert len(found.failed) == 2
+    report("mask", laws.inverse_invariance(Mask(values))).raise_if_failed()
 
 
 def test_the_first_reason_of_each_law_is_told():
