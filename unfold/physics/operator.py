@@ -93,6 +93,10 @@ class Operator(ABC):
         """
         return solve_normal(self, b, gamma, start=start)
 
+    def precondition(self, r: Image, gamma: Scalar) -> Image:
+        """Near (I + γA*A)⁻¹r by a Hermitian positive definite map, for iterative solves; or r."""
+        return r
+
     @cached_property
     def norm_squared(self) -> PerImage:
         """(B,) or (1,): ‖A‖², or a tight upper bound; never below it. Carries no gradient."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
 from unfold.physics.rays import Geometry, Lines, Seen, multiply
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Image, Measurement, Scalar, Shape
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,12 @@ class Projector(Operator):
         matrix = self.geometry.matrix(self.shape, y).swapped
         x = self.pixel * multiply(matrix, y.reshape(-1, matrix.forward.shape[1]))
         return x.reshape(-1, *self.shape)
+
+    def precondition(self, r: Image, gamma: Scalar) -> Image:
+        """(I + γC)⁻¹r, C the periodic convolution that A*A nearly is."""
+        power = self.pixel**2 * self.geometry.spectrum(self.shape, r)
+        solved: Tensor = torch.fft.ifft2(torch.fft.fft2(r) / (1 + gamma * power))
+        return solved if r.is_complex() else solved.real
 
     def filtered_back_projection(self, y: Measurement) -> Image:
         """Δθ / (w · pixel) · B(q * (g · y)): an approximate inverse, exact for many angles.

@@ -81,6 +81,14 @@ class Geometry(ABC):
         """The weights of the pixels in every line integral, in the precision of `like`."""
         return _matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
 
+    def spectrum(self, shape: Shape, like: Tensor) -> Tensor:
+        """(H, W): the periodic convolution nearest to MᵀM, M the matrix, at the middle pixel.
+
+        What MᵀM makes of that pixel, transformed; its real part, and 0 where that is negative, so
+        that the convolution is symmetric and positive.
+        """
+        return _spectrum(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
+
 
 class Matrix(NamedTuple):
     """A sparse matrix and its transpose, both by rows."""
@@ -92,6 +100,21 @@ class Matrix(NamedTuple):
     def swapped(self) -> "Matrix":
         """The transpose and its transpose."""
         return Matrix(self.transposed, self.forward)
+
+
+@lru_cache(maxsize=8)
+def _spectrum(
+    geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    middle = (height // 2, width // 2)
+    with torch.inference_mode(False), torch.no_grad():
+        point = torch.zeros(height, width, dtype=dtype, device=device)
+        point[middle] = 1
+        matrix = _matrix(geometry, height, width, dtype, device)
+        seen = multiply(matrix.swapped, multiply(matrix, point.reshape(1, -1)))
+        response = seen.reshape(height, width).roll((-middle[0], -middle[1]), (0, 1))
+        spectrum: Tensor = torch.fft.fft2(response).real
+        return spectrum.clamp(min=0)
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,8 @@
 """Conjugate gradients, sample by sample, with an implicit gradient.
 
 Source: Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, J. Res.
-NBS 49 (1952), section 3.
+NBS 49 (1952), section 3; Golub and Van Loan, Matrix computations (2013), algorithm 11.5.1, with a
+preconditioner.
 """
 
 import warnings
@@ -39,6 +40,10 @@ class System(ABC):
     def apply(self, x: Tensor) -> Tensor:
         """Mx."""
 
+    def precondition(self, r: Tensor) -> Tensor:
+        """Nr, N near M⁻¹, Hermitian and positive definite; r itself where none is known."""
+        return r
+
 
 @dataclass(frozen=True, eq=False)
 class NormalSystem(System):
@@ -56,6 +61,10 @@ class NormalSystem(System):
         """Mx."""
         result: Tensor = x + self.gamma * self.operator.normal(x)
         return result
+
+    def precondition(self, r: Tensor) -> Tensor:
+        """What the operator knows to be near M⁻¹r."""
+        return self.operator.precondition(r, self.gamma)
 
 
 @dataclass(frozen=True)
@@ -199,20 +208,28 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
         nearer = per_image(batched_norm(rest) < batched_norm(b), b)
         x, r = torch.where(nearer, own, x), torch.where(nearer, rest, r)
     limit = budget.tol * batched_norm(b)
-    p, rho = r, batched_inner(r, r)
-    active = rho.sqrt() > limit
+    p = z = system.precondition(r)
+    rho = batched_inner(r, z)
+    residual = _norm(r, z, rho)
+    active = residual > limit
     for k in range(budget.max_iterations):
         if tested(k, b) and not bool(active.any()):
             break
         Mp = system.apply(p)
         alpha = per_image(ratio(rho, batched_inner(p, Mp), active), p)
         x, r = x + alpha * p, r - alpha * Mp
-        new = batched_inner(r, r)
-        p = r + per_image(ratio(new, rho, active), p) * p
-        rho = new
-        active = rho.sqrt() > limit
-    report("solve_normal", rho.sqrt(), limit, budget)
+        z = system.precondition(r)
+        new = batched_inner(r, z)
+        p = z + per_image(ratio(new, rho, active), p) * p
+        rho, residual = new, _norm(r, z, new)
+        active = residual > limit
+    report("solve_normal", residual, limit, budget)
     return x * scale
+
+
+def _norm(r: Tensor, z: Tensor, inner: PerImage) -> PerImage:
+    """‖r‖; known already from ⟨r, z⟩ where z is r."""
+    return inner.sqrt() if z is r else batched_norm(r)
 
 
 def tested(k: int, like: Tensor) -> bool:
