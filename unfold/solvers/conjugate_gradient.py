@@ -63,8 +63,9 @@ class NormalSystem(System):
         return result
 
     def precondition(self, r: Tensor) -> Tensor:
-        """What the operator knows to be near M⁻¹r."""
-        return self.operator.precondition(r, self.gamma)
+        """What the operator knows to be near M⁻¹r, where it is one."""
+        known = getattr(self.operator, "precondition", None)
+        return r if known is None else known(r, self.gamma)
 
 
 @dataclass(frozen=True)
