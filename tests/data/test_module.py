@@ -1,5 +1,6 @@
 """The data modules, alone and under Lightning's trainer."""
 
+import multiprocessing
 from importlib.resources import files
 
 import lightning.pytorch as pl
@@ -217,6 +218,16 @@ def test_a_resume_sees_what_an_uninterrupted_run_sees(stop, workers, tmp_path):
     resumed = train(tmp_path, EmbeddedData(**data), 12, resume=tmp_path / "state.ckpt")
     assert resumed.seen == whole.seen[stop:]
     assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_no_worker_outlives_a_training(tmp_path):
+    """In the middle of an epoch, too, and where something still refers to the trainer."""
+    before = multiprocessing.active_children()
+    data = EmbeddedData(seed=0, crop=8, crops_per_image=4, workers=2)
+    recorder = train(tmp_path, data, 3)
+    assert recorder.trainer is not None
+    left = [one for one in multiprocessing.active_children() if one not in before]
+    assert left == []
 
 
 def test_after_a_fit_the_loader_starts_anew(tmp_path):

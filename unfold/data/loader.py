@@ -26,20 +26,31 @@ class Loader:
     ) -> None:
         self.sampler = batches
         self.batch_sampler = None  # Lightning reads it wherever there is a sampler
-        self._loader: DataLoader[Sample] = DataLoader(
-            dataset,
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=collate,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # or it takes a number from the global generator
-        )
+        self._dataset, self._workers = dataset, workers
+        self._loader: DataLoader[Sample] | None = None
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._dataset,
+                batch_sampler=self.sampler,
+                num_workers=self._workers,
+                collate_fn=collate,
+                persistent_workers=self._workers > 0,
+                generator=torch.Generator(),  # or it takes a number from the global generator
+            )
         yield from self._loader
+
+    def close(self) -> None:
+        """End the workers, which wait for another epoch.
+
+        Those that are left to the garbage collector are waited for in vain, five seconds each: the
+        queue that would tell them is gone by then.
+        """
+        self._loader = None
 
     def state_dict(self) -> dict[str, int]:
         """Nothing: the position in an epoch follows from the trainer's progress.

@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import Literal
 
 import lightning.pytorch as pl
+from torch.utils.data import Dataset
 
-from unfold.data.batches import EvaluationBatches, Picture, TrainBatches
+from unfold.data.batches import EvaluationBatches, Picture, Sample, TrainBatches
 from unfold.data.crops import TrainCrops, WholeImages, cut_to_multiple
 from unfold.data.embedded import embedded_files
 from unfold.data.folder import folder_files
@@ -51,6 +52,7 @@ class ImageData(pl.LightningDataModule, ABC):
         self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
         self.crops_per_image, self.multiple_of = crops_per_image, multiple_of
         self.workers = workers
+        self._loaders: list[Loader] = []
         if channels not in (1, 3):
             raise ConfigError(f"channels = {channels}: must be 1 or 3.")
         for name in POSITIVE:
@@ -132,7 +134,7 @@ class ImageData(pl.LightningDataModule, ABC):
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, *share, done=self._batches_done
         )
-        return Loader(TrainCrops(images, self.seed, self.crop), batches, self.workers)
+        return self._opened(TrainCrops(images, self.seed, self.crop), batches)
 
     def _batches_done(self) -> int:
         """Batches of the current epoch that the trainer has seen: not 0 only after a resume."""
@@ -153,7 +155,19 @@ class ImageData(pl.LightningDataModule, ABC):
         dataset = WholeImages(images, multiple)
         sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
         batches = EvaluationBatches(sizes, self.evaluation_batch_size)
-        return Loader(dataset, batches, self.workers)
+        return self._opened(dataset, batches)
+
+    def _opened(
+        self, dataset: Dataset[Sample], batches: TrainBatches | EvaluationBatches
+    ) -> Loader:
+        loader = Loader(dataset, batches, self.workers)
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """End the workers of every loader."""
+        while self._loaders:
+            self._loaders.pop().close()
 
 
 class EmbeddedData(ImageData):
