@@ -12,6 +12,7 @@ from tests.data.test_folder import write
 from unfold.data.batches import TrainBatches
 from unfold.data.module import EmbeddedData, FolderData
 from unfold.errors import ConfigError, DataError
+from unfold.training.images import Images
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 calls what PyTorch 2.13 deprecates; nobody here can change that.
@@ -61,7 +62,7 @@ class Saver(pl.Callback):
             trainer.save_checkpoint(self.path)
 
 
-def train(tmp_path, data, steps, *, resume=None, save_at=-1):
+def train(tmp_path, images, steps, *, resume=None, save_at=-1):
     recorder = Recorder()
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -75,7 +76,7 @@ def train(tmp_path, data, steps, *, resume=None, save_at=-1):
         enable_checkpointing=False,
         callbacks=[Saver(tmp_path / "state.ckpt", save_at)],
     )
-    trainer.fit(recorder, data, ckpt_path=resume)
+    trainer.fit(recorder, images, ckpt_path=resume)
     return recorder
 
 
@@ -113,7 +114,7 @@ def test_colour_is_not_embedded():
 
 
 def test_a_default_epoch_is_25_steps_of_8():
-    batches = list(EmbeddedData(seed=0).train_dataloader())
+    batches = list(EmbeddedData(seed=0).train_loader())
     assert [tuple(b.images.shape) for b in batches] == [(8, 1, 64, 64)] * 25
     assert sorted(i for b in batches for i in b.index.tolist()) == list(range(200))
 
@@ -158,10 +159,10 @@ def test_evaluation_images_are_cut_and_equal_sizes_share_a_batch(tmp_path):
     write(tmp_path / "test" / "s.png", 33, 20)
     roots = {f"{s}_root": str(tmp_path / s) for s in ("validation", "test")}
     data = folder_data(tmp_path / "train", **roots)
-    shapes = [tuple(batch.images.shape) for batch in data.val_dataloader()]
+    shapes = [tuple(batch.images.shape) for batch in data.evaluation_loader("validation")]
     assert shapes == [(2, 1, 16, 16), (1, 1, 24, 16)]
     assert [x.shape for _, x in data.images("test")] == [(1, 32, 16)]
-    assert [b.index.tolist() for b in data.test_dataloader()] == [[0]]
+    assert [b.index.tolist() for b in data.evaluation_loader("test")] == [[0]]
 
 
 def test_the_fingerprint_follows_the_content_alone(folder, tmp_path):
@@ -190,9 +191,9 @@ def test_the_fingerprint_sees(change, folder, tmp_path):
 def test_workers_change_nothing_and_leave_the_generators_alone(folder):
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    alone = list(folder_data(folder).train_dataloader())
+    alone = list(folder_data(folder).train_loader())
     assert torch.equal(state, torch.get_rng_state())
-    shared = list(folder_data(folder, workers=2).train_dataloader())
+    shared = list(folder_data(folder, workers=2).train_loader())
     assert len(alone) == len(shared) > 0
     for a, b in zip(alone, shared, strict=True):
         assert torch.equal(a.images, b.images)
@@ -203,7 +204,7 @@ def test_workers_change_nothing_and_leave_the_generators_alone(folder):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lightning_tells_each_epoch(workers, tmp_path):
     data = EmbeddedData(seed=7, crop=8, crops_per_image=2, workers=workers)
-    recorder = train(tmp_path, data, 6)
+    recorder = train(tmp_path, Images(data), 6)
     expected = [b for e in range(3) for b in TrainBatches(16, 8, 7).batches(e)]
     assert [(e, i) for e, i, _ in recorder.seen] == [(b[0][0], [k[1] for k in b]) for b in expected]
     assert recorder.validated == [(0, [0, 1])] * 3
@@ -214,8 +215,8 @@ def test_lightning_tells_each_epoch(workers, tmp_path):
 def test_a_resume_sees_what_an_uninterrupted_run_sees(stop, workers, tmp_path):
     """At the end of an epoch (step 4) and in the middle of one (step 5)."""
     data = {"seed": 7, "crop": 8, "crops_per_image": 4, "workers": workers}
-    whole = train(tmp_path, EmbeddedData(**data), 12, save_at=stop)
-    resumed = train(tmp_path, EmbeddedData(**data), 12, resume=tmp_path / "state.ckpt")
+    whole = train(tmp_path, Images(EmbeddedData(**data)), 12, save_at=stop)
+    resumed = train(tmp_path, Images(EmbeddedData(**data)), 12, resume=tmp_path / "state.ckpt")
     assert resumed.seen == whole.seen[stop:]
     assert torch.equal(resumed.weight, whole.weight)
 
@@ -224,7 +225,7 @@ def test_no_worker_outlives_a_training(tmp_path):
     """In the middle of an epoch, too, and where something still refers to the trainer."""
     before = multiprocessing.active_children()
     data = EmbeddedData(seed=0, crop=8, crops_per_image=4, workers=2)
-    recorder = train(tmp_path, data, 3)
+    recorder = train(tmp_path, Images(data), 3)
     assert recorder.trainer is not None
     left = [one for one in multiprocessing.active_children() if one not in before]
     assert left == []
@@ -232,5 +233,6 @@ def test_no_worker_outlives_a_training(tmp_path):
 
 def test_after_a_fit_the_loader_starts_anew(tmp_path):
     data = EmbeddedData(seed=0, crop=8, crops_per_image=2)
-    train(tmp_path, data, 2)
-    assert len(list(data.train_dataloader())) == 2
+    images = Images(data)
+    train(tmp_path, images, 2)
+    assert len(list(images.train_dataloader())) == 2

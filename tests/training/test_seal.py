@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from unfold.errors import CheckpointError, RunError
-from unfold.training.checkpoint import AtomicCheckpointIO, read_checkpoint, write_checkpoint
+from unfold.training.atomic import AtomicCheckpointIO
+from unfold.training.checkpoint import read_checkpoint, write_checkpoint
 from unfold.training.seal import LAST, PREVIOUS, damage, newest_state
 
 

@@ -99,7 +99,7 @@ def _backward(training: "nn.Module", data: object) -> None:
     from unfold.training.module import Training
 
     assert isinstance(training, Training) and isinstance(data, ImageData)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader()))
     _, loss = training.compare(batch, "train")
     if not bool(loss.isfinite()):
         raise ConfigError(f"the loss of the first batch is {float(loss)}: lower algo.stepsize.")

@@ -34,8 +34,6 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     """
     import torch
 
-    from unfold.evaluation.robustness import expect_mismatch
-
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
     whole = _whole_images(parts)
@@ -48,6 +46,8 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
                     _measure(law, image, draws)
             y, operator = _measure(parts.physics, image, draws)
             if isinstance(evaluation, Robustness):
+                from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib
+
                 expect_mismatch(evaluation, parts.physics, operator)
             steps = parts.reconstructor.steps(y, operator)
             algorithm, problem = steps.at(0)

@@ -74,7 +74,8 @@ def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
     return order
 
 
-def _nothing_done() -> int:
+def nothing_done() -> int:
+    """0: an epoch that begins at its first batch."""
     return 0
 
 
@@ -104,7 +105,7 @@ class TrainBatches(Sampler[list[Key]]):
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        done: Callable[[], int] = _nothing_done,
+        done: Callable[[], int] = nothing_done,
     ) -> None:
         if batch_size % ranks:
             raise ConfigError(

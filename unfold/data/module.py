@@ -1,14 +1,11 @@
-"""The images of a run, as Lightning asks for them."""
+"""The images of a run, and the batches that they make."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Literal
 
-import lightning.pytorch as pl
-from torch.utils.data import Dataset
-
-from unfold.data.batches import EvaluationBatches, Picture, Sample, TrainBatches
+from unfold.data.batches import EvaluationBatches, Picture, TrainBatches, nothing_done
 from unfold.data.crops import TrainCrops, WholeImages, cut_to_multiple
 from unfold.data.embedded import embedded_files
 from unfold.data.folder import folder_files
@@ -23,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 POSITIVE = ("crop", "batch_size", "evaluation_batch_size", "crops_per_image", "multiple_of")
 
 
-class ImageData(pl.LightningDataModule, ABC):
+class ImageData(ABC):
     """Images to train on, to validate on and to test on; leaves say where they come from.
 
     An epoch is `crops_per_image` crops of every training image. Crops are square, mirrored and
@@ -47,12 +44,10 @@ class ImageData(pl.LightningDataModule, ABC):
         multiple_of: int,
         workers: int,
     ) -> None:
-        super().__init__()
         self.seed, self.channels, self.crop = seed, channels, crop
         self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
         self.crops_per_image, self.multiple_of = crops_per_image, multiple_of
         self.workers = workers
-        self._loaders: list[Loader] = []
         if channels not in (1, 3):
             raise ConfigError(f"channels = {channels}: must be 1 or 3.")
         for name in POSITIVE:
@@ -127,47 +122,28 @@ class ImageData(pl.LightningDataModule, ABC):
     def _samples(self) -> int:
         return len(self._loaded["train"]) * self.crops_per_image
 
-    def train_dataloader(self) -> Loader:
-        """Batches of crops, of this process; the trainer tells the epoch."""
-        trainer, images = self.trainer, self._loaded["train"]
-        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+    def train_loader(
+        self, rank: int = 0, processes: int = 1, done: Callable[[], int] = nothing_done
+    ) -> Loader:
+        """Batches of crops, of one process of several.
+
+        Args:
+            rank: of the process.
+            processes: that share each batch.
+            done: how many batches of the current epoch were seen before a resume.
+        """
+        images = self._loaded["train"]
         batches = TrainBatches(
-            self._samples, self.batch_size, self.seed, *share, done=self._batches_done
+            self._samples, self.batch_size, self.seed, rank, processes, done=done
         )
-        return self._opened(TrainCrops(images, self.seed, self.crop), batches)
+        return Loader(TrainCrops(images, self.seed, self.crop), batches, self.workers)
 
-    def _batches_done(self) -> int:
-        """Batches of the current epoch that the trainer has seen: not 0 only after a resume."""
-        if not (self.trainer and self.trainer.training):
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-
-    def val_dataloader(self) -> Loader:
-        """Whole validation images; images of one shape share a batch."""
-        return self._evaluation("validation")
-
-    def test_dataloader(self) -> Loader:
-        """Whole test images; images of one shape share a batch."""
-        return self._evaluation("test")
-
-    def _evaluation(self, split: str) -> Loader:
+    def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
+        """Whole images; those of one shape share a batch."""
         images, multiple = self._loaded[split], self.multiple_of
-        dataset = WholeImages(images, multiple)
         sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
         batches = EvaluationBatches(sizes, self.evaluation_batch_size)
-        return self._opened(dataset, batches)
-
-    def _opened(
-        self, dataset: Dataset[Sample], batches: TrainBatches | EvaluationBatches
-    ) -> Loader:
-        loader = Loader(dataset, batches, self.workers)
-        self._loaders.append(loader)
-        return loader
-
-    def teardown(self, stage: str) -> None:
-        """End the workers of every loader."""
-        while self._loaders:
-            self._loaders.pop().close()
+        return Loader(WholeImages(images, multiple), batches, self.workers)
 
 
 class EmbeddedData(ImageData):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
 from unfold.errors import CheckpointError, RunError, listing
-from unfold.training.seal import PREVIOUS, damage, seal
+from unfold.training.seal import damage, seal
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
@@ -29,27 +28,6 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
     NonexpansiveDnCNN: "nonexpansive_denoiser.safetensors",
 }
 """The denoisers that come with unfold, trained by `experiment=denoiser` and `=nonexpansive`."""
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes sealed training states whole or not at all, and keeps the one before.
-
-    Lightning's own writer goes through the temporary folder, which on another file system makes
-    the last step a copy that a kill can cut short.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        write_checkpoint(checkpoint, Path(path), keep=Path(path).with_name(PREVIOUS))
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Any = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:

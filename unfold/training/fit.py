@@ -13,6 +13,7 @@ from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.training.average import AveragedWeights
 from unfold.training.checkpoint import load_checkpoint, save_weights
+from unfold.training.images import Images
 from unfold.training.nonfinite import RolledBackError
 from unfold.training.patience import EarlyStopping
 from unfold.training.seal import newest_state
@@ -20,6 +21,7 @@ from unfold.training.states import TrainingStates
 from unfold.training.watching import GradientNorm, Pictures
 
 if TYPE_CHECKING:
+    from unfold.data.module import ImageData
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings
 
@@ -38,7 +40,7 @@ class Bar(RichProgressBar):
 
 def fit(
     training: "Training",
-    data: pl.LightningDataModule,
+    data: "ImageData",
     settings: "TrainerSettings",
     log: "Log",
     directory: Path,
@@ -73,18 +75,19 @@ def fit(
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
+    images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
     while True:
         callbacks = _callbacks(settings, log, states, directory)
         trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
         try:
-            trainer.fit(training, data, ckpt_path=str(resume_from) if resume_from else None)
+            trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
             break
         except RolledBackError:
             resume_from = newest_state(states.folder).path
     if average is not None:
         average.keep(training)
-    score = _choose_weights(training, data, trainer, states)
+    score = _choose_weights(training, images, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
         save_weights(training.reconstructor, directory)
@@ -92,13 +95,13 @@ def fit(
 
 
 def _choose_weights(
-    training: "Training", data: pl.LightningDataModule, trainer: pl.Trainer, states: TrainingStates
+    training: "Training", images: Images, trainer: pl.Trainer, states: TrainingStates
 ) -> float:
     """Keep the last weights or take the best saved ones, whichever the objective prefers.
 
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
-    last = float(trainer.validate(training, data, verbose=False)[0][states.objective])
+    last = float(trainer.validate(training, images, verbose=False)[0][states.objective])
     if states.best is None or states.improves(last, states.best):
         return last
     load_checkpoint(training.reconstructor, states.best_path)

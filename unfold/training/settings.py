@@ -196,7 +196,7 @@ class TrainerSettings:
         """Lightning's trainer of these settings, writing into a run directory."""
         import lightning.pytorch as pl
 
-        from unfold.training.checkpoint import AtomicCheckpointIO
+        from unfold.training.atomic import AtomicCheckpointIO
 
         return pl.Trainer(
             accelerator=self.accelerator,
