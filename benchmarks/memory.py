@@ -27,7 +27,7 @@ from unfold.models.unfolded import Checkpoint, Full, Unfolded
 from unfold.physics.convolution import CircularConvolution
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
+from unfold.solvers.report import ConvergenceWarning
 
 ITERATIONS = 40
 STEPS = 30

@@ -20,8 +20,8 @@ from unfold.models.model import Steps
 from unfold.priors.tikhonov import Tikhonov
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.broyden import Broyden
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import Picard, Solver
+from unfold.solvers.report import ConvergenceWarning
 
 
 class Point(NamedTuple):

@@ -39,9 +39,9 @@ from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.broyden import Broyden
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
+from unfold.solvers.report import ConvergenceWarning
 
 TIGHT = Implicit(tol=1e-12, max_iterations=300)
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=TIGHT)

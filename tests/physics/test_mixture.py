@@ -48,6 +48,8 @@ def test_each_image_has_the_operator_and_the_noise_of_its_family():
         assert gap(operator.A(X)[i : i + 1], clean) < 1e-13
         noise = FAMILIES[name].noise.apply(clean, own.within("noise").within(name))
         assert gap(y[i : i + 1], noise) < 1e-13
+        method, image = operator.linear_baseline(y)
+        assert method == "pseudo_inverse" and gap(image[i], alone.pseudo_inverse(noise)[0]) < 1e-12
 
 
 def test_the_family_of_an_image_does_not_depend_on_its_batch():

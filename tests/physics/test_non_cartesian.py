@@ -109,7 +109,8 @@ def test_gridding_is_near_the_image_where_the_disc_is_full(trajectory):
     )
     for law in laws_of_both:
         y, operator = law.measure(x, DRAWS)
-        assert laws.gap(operator.linear_baseline(y), x) < 0.05
+        assert operator.linear_baseline(y).method == "gridding"
+        assert laws.gap(operator.linear_baseline(y).image, x) < 0.05
 
 
 @needed

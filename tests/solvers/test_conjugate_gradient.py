@@ -16,8 +16,9 @@ from unfold.fidelities.l2 import L2
 from unfold.physics.mask import Mask
 from unfold.physics.operator import Operator
 from unfold.physics.valid_convolution import ValidConvolution
-from unfold.solvers.conjugate_gradient import ConvergenceWarning, solve_normal
+from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.least_norm import least_norm
+from unfold.solvers.report import ConvergenceWarning, watched
 from unfold.tree import tensors, with_tensors
 
 KINDS = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
@@ -251,3 +252,25 @@ def test_the_dense_reference_is_the_operator():
     b = probe(BLUR, 12)
     assert gap((dense(BLUR) @ b.flatten(1)[..., None])[..., 0], BLUR.A(b).flatten(1)) < 1e-14
     assert len(tensors(BLUR)) == 1
+
+
+def test_a_record_tells_how_each_sample_ended():
+    """In exact arithmetic a sample takes as many steps as it has eigenvalues, and none for 0."""
+    mask = Mask(torch.tensor([[[[1.0, 0.5, 0.25, 0.0]]]], dtype=torch.float64))
+    b = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.float64)
+    b = b.view(3, 1, 1, 4).requires_grad_()
+    record, outer = [], []
+    with watched(outer), watched(record):
+        solve_normal(mask, b, 3.0).sum().backward()
+    solve_normal(mask, b, 3.0)  # nobody watches any more
+    assert [one.name for one in record] == ["solve_normal"] * 2, "one forward, one backward"
+    assert outer == record
+    assert record[0].iterations.tolist() == [4, 2, 0]
+    assert record[1].iterations.tolist() == [4, 4, 4], "the sum asks for every pixel"
+    assert all(bool(one.converged.all()) for one in record)
+    assert all(bool((one.residual <= 1e-12).all()) for one in record)
+    with pytest.warns(ConvergenceWarning), watched(record):
+        solve_normal(mask, b.detach(), 3.0, max_iterations=2)
+    assert record[2].converged.tolist() == [False, True, True]
+    assert record[2].iterations.tolist() == [2, 2, 0]
+    assert record[2].residual[0] > 1e-12

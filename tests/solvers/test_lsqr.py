@@ -12,10 +12,10 @@ from tests.laws_physics import dense, gap, probe
 from tests.physics.instances import kernel
 from unfold.physics.fourier import RealFourier
 from unfold.physics.valid_convolution import ValidConvolution
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.damped import damped_least_squares
 from unfold.solvers.least_norm import CGLS, LeastSquaresMethod, least_norm
 from unfold.solvers.lsqr import LSQR
+from unfold.solvers.report import ConvergenceWarning
 from unfold.tree import with_tensors
 
 SHAPE = (1, 6, 5)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.autograd import gradgradcheck
 
 from tests.laws_physics import gap
-from unfold.solvers.conjugate_gradient import ConvergenceWarning, System
+from unfold.solvers.conjugate_gradient import System
 from unfold.solvers.minres import minres
+from unfold.solvers.report import ConvergenceWarning
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 

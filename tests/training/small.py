@@ -24,14 +24,22 @@ def small_data(workers=0):
     return EmbeddedData(seed=0, crop=16, batch_size=4, crops_per_image=2, workers=workers)
 
 
-def small_training(physics=None, model=None):
+def small_training(physics=None, model=None, algorithm=None, shards=1):
     import torch
 
     torch.manual_seed(0)
     physics = physics or Inpainting(Gaussian(0.02))
-    net = Reconstructor(PGD(), PnP(DnCNN(1, depth=2, width=4)), L2(), model or Unfolded(2))
+    prior, model = PnP(DnCNN(1, depth=2, width=4)), model or Unfolded(2)
     return Training(
-        net, physics, MSE(), Adam(lr=1e-2), Constant(), ImageMetrics(), seed=0, log_every=1
+        Reconstructor(algorithm or PGD(), prior, L2(), model),
+        physics,
+        MSE(),
+        Adam(lr=1e-2),
+        Constant(),
+        ImageMetrics(),
+        seed=0,
+        log_every=1,
+        shards=shards,
     )
 
 

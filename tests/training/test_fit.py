@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from tests.training.small import run, small_training
+from unfold.algorithms.hqs import HQS
 from unfold.errors import ConfigError, NonFiniteError
+from unfold.physics.blur import ValidBlur
 from unfold.physics.inpainting import Inpainting
+from unfold.physics.kernels import GaussianKernel
 from unfold.physics.noise import Gaussian
 from unfold.training.checkpoint import read_weights
 from unfold.training.fit import objective_mode
@@ -33,6 +36,20 @@ def test_training_lowers_the_loss_and_writes_its_curve_and_weights(tmp_path):
     for name, value in training.reconstructor.state_dict().items():
         assert torch.equal(saved[name], value)
     assert scores["steps"] == 24
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_the_linear_solves_of_a_step_are_logged(tmp_path, shards):
+    """Two iterations, so two solves forward and two backward in each shard."""
+    blur = ValidBlur(Gaussian(0.02), GaussianKernel(5, 1.0))
+    run(tmp_path, steps=2, training=small_training(blur, algorithm=HQS(), shards=shards))
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/solves"]]
+    assert [float(row["train/solves"]) for row in rows] == [4.0 * shards] * 2
+    for row in rows:
+        assert 2 < float(row["train/solve_iterations"]) < 30
+        assert 0 < float(row["train/solve_residual"]) <= 5e-5
+        assert float(row["train/solve_converged"]) == 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path):

@@ -20,9 +20,9 @@ from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.broyden import Broyden
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
+from unfold.solvers.report import ConvergenceWarning
 from unfold.typing import Image, Measurement
 
 TIGHT = 1e-9

@@ -140,10 +140,10 @@ def _one_batch(
     y, operator = measure(condition.physics, batch, seed, "test")
     ours = reconstructor.solve(y, operator)
     baseline = torch.stack([tv[i] for i in batch.positions])
-    back = operator.A_adjoint(y)
+    back, linear = operator.A_adjoint(y), operator.linear_baseline(y)
     images: dict[str, tuple[Image, Solution | None]] = {
         "back_projection": (back, None),
-        "pseudo_inverse": (operator.linear_baseline(y), None),
+        linear.method: (linear.image, None),
         "tv": (baseline, None),
         "ours": (ours.image, ours),
     }

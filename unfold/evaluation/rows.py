@@ -18,7 +18,8 @@ class Row:
         trained_on: the choice of `physics` that the network was trained on.
         tested_on: the name of the operator.
         noise: the level of the noise.
-        method: `ours`, `tv`, `pseudo_inverse` or `back_projection`.
+        method: `ours`, `tv`, `back_projection`, or the linear map of the operator:
+            `pseudo_inverse`, `filtered_back_projection`, `gridding`.
         iterations: mean steps taken; 0 where the method does not iterate.
         converged: whether the method reached its tolerance; empty where it has none.
         image: the name of the image.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.algebra import Several
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearBaseline, Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -80,6 +80,18 @@ class Grouped(Several):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A⁺y, by the formula of each operator."""
         return self.each(y, lambda operator, part, _: operator.pseudo_inverse(part))
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """That of each operator, under the names of all."""
+        names: list[str] = []
+
+        def own(operator: Operator, part: Measurement, _: Tensor) -> Image:
+            method, image = operator.linear_baseline(part)
+            names.append(method)
+            return image
+
+        image = self.each(y, own)
+        return LinearBaseline(" or ".join(dict.fromkeys(names)), image)
 
     def taken(self, positions: Tensor, batch: int) -> "Grouped":
         """The operator of some samples; families that none of them belongs to drop out."""

@@ -11,7 +11,7 @@ from unfold.errors import ShapeError
 from unfold.physics.coils import check_maps
 from unfold.physics.derived import Derived
 from unfold.physics.nufft import to_grid, to_points
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearBaseline, Operator
 from unfold.physics.real_images import RealImages
 from unfold.typing import Image, Measurement, Shape
 
@@ -78,7 +78,7 @@ class NonCartesian(Operator):
         result: Tensor = torch.fft.ifft2(self.power * spectrum)[..., :height, :width]
         return result
 
-    def linear_baseline(self, y: Measurement) -> Image:
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """HW · A*(w · y): what practice calls gridding; w is the area that a point stands for.
 
         w is proportional to |k|, as along spokes and along the arms of a spiral, and sums to the
@@ -93,7 +93,8 @@ class NonCartesian(Operator):
         weights = torch.where(inner.isinf(), 1, torch.maximum(radius, inner / 4))
         area = math.pi * radius.amax(1, keepdim=True) ** 2
         weights = weights * (area / weights.sum(1, keepdim=True))
-        return math.prod(self.shape[1:]) * self.adjoint(weights[:, None] * y)
+        image = math.prod(self.shape[1:]) * self.adjoint(weights[:, None] * y)
+        return LinearBaseline("gridding", image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +145,10 @@ class NonCartesianCoils(Operator):
         """Σ_j S̄_j · F*F(S_j · x)."""
         return self._joined(self.single.normal(self._seen(x)))
 
-    def linear_baseline(self, y: Measurement) -> Image:
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """Σ_j S̄_j · what `NonCartesian` makes of coil j."""
-        return self._joined(self.single.linear_baseline(y.flatten(1, 2)))
+        each = self.single.linear_baseline(y.flatten(1, 2))
+        return each._replace(image=self._joined(each.image))
 
     def _seen(self, x: Image) -> Tensor:
         """S_j · x, (B, CJ, H, W)."""
@@ -167,9 +169,10 @@ class RealNonCartesian(RealImages):
         """Re B*Bx."""
         return self.operator.normal(x.to(x.dtype.to_complex())).real
 
-    def linear_baseline(self, y: Measurement) -> Image:
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """The real part of what B makes of it."""
-        return self.operator.linear_baseline(y).real
+        found = self.operator.linear_baseline(y)
+        return found._replace(image=found.image.real)
 
 
 def check_points(owner: str, points: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearBaseline, Operator
 from unfold.physics.rays import Geometry, Lines, Seen, multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
@@ -183,9 +183,11 @@ class Projector(Operator):
         scale = np.deg2rad(turn / len(geometry.angles)) * 180 / geometry.full_arc / self.pixel
         return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
 
-    def linear_baseline(self, y: Measurement) -> Image:
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """Filtered back-projection; A⁺y for a fan that does not go all the way round."""
-        return self.filtered_back_projection(y) if self._turns else self.pseudo_inverse(y)
+        if not self._turns:
+            return super().linear_baseline(y)
+        return LinearBaseline("filtered_back_projection", self.filtered_back_projection(y))
 
     @property
     def _turns(self) -> bool:

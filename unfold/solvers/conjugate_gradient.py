@@ -5,7 +5,6 @@ NBS 49 (1952), section 3; Golub and Van Loan, Matrix computations (2013), algori
 preconditioner.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.solvers.report import report
 from unfold.tree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.typing import Flags, Image, PerImage, Scalar
 
@@ -27,10 +27,6 @@ T = TypeVar("T")
 
 MAX_ITERATIONS = 1000
 SYNC_EVERY = 4
-
-
-class ConvergenceWarning(UserWarning):
-    """A linear solve that stopped at its iteration limit: its answer is the best it reached."""
 
 
 class System(ABC):
@@ -208,7 +204,8 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
         rest = b - system.apply(own)
         nearer = per_image(batched_norm(rest) < batched_norm(b), b)
         x, r = torch.where(nearer, own, x), torch.where(nearer, rest, r)
-    limit = budget.tol * batched_norm(b)
+    norm = batched_norm(b)
+    limit, taken = budget.tol * norm, torch.zeros_like(norm)
     p = z = system.precondition(r)
     rho = batched_inner(r, z)
     residual = _norm(r, z, rho)
@@ -216,6 +213,7 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
     for k in range(budget.max_iterations):
         if tested(k, b) and not bool(active.any()):
             break
+        taken = taken + active
         Mp = system.apply(p)
         alpha = per_image(ratio(rho, batched_inner(p, Mp), active), p)
         x, r = x + alpha * p, r - alpha * Mp
@@ -224,7 +222,7 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
         p = z + per_image(ratio(new, rho, active), p) * p
         rho, residual = new, _norm(r, z, new)
         active = residual > limit
-    report("solve_normal", residual, limit, budget)
+    report("solve_normal", residual, norm, budget.tol, taken)
     return x * scale
 
 
@@ -247,18 +245,3 @@ def largest_modulus(b: Tensor) -> PerImage:
 def ratio(above: Tensor, below: Tensor, active: Flags) -> PerImage:
     """`above` / `below` where a sample is active, 0 where it rests."""
     return torch.where(active, above / torch.where(active, below, 1), 0)
-
-
-def report(name: str, residual: Tensor, limit: Tensor, budget: Budget) -> None:
-    """Warn when a sample is above its limit, NaN included."""
-    failed = ~(residual <= limit)
-    if not bool(failed.any()):
-        return
-    worst = float((residual / limit)[failed].max()) * budget.tol
-    warnings.warn(
-        f"{name}: {int(failed.sum())} of {len(failed)} samples are above the relative residual "
-        f"{budget.tol:.1e} after {budget.max_iterations} iterations; the worst is at {worst:.1e}. "
-        "Allow more iterations, a larger tol or a smaller gamma.",
-        ConvergenceWarning,
-        stacklevel=3,
-    )

@@ -15,9 +15,9 @@ from unfold.solvers.conjugate_gradient import (
     default_tol,
     largest_modulus,
     ratio,
-    report,
     tested,
 )
+from unfold.solvers.report import report
 from unfold.tree import batched_inner, per_image, tensors
 from unfold.typing import Image, Measurement
 
@@ -65,11 +65,13 @@ class CGLS(LeastSquaresMethod):
         r = y / per_image(scale, y)
         s = A.adjoint(r)
         x, p, rho = torch.zeros_like(s), s, batched_inner(s, s)
-        limit = budget.tol * rho.sqrt()
+        norm = rho.sqrt()
+        limit, taken = budget.tol * norm, torch.zeros_like(norm)
         active = rho.sqrt() > limit
         for k in range(budget.max_iterations):
             if tested(k, y) and not bool(active.any()):
                 break
+            taken = taken + active
             q = A.forward(p)
             alpha = ratio(rho, batched_inner(q, q), active)
             x, r = x + per_image(alpha, p) * p, r - per_image(alpha, q) * q
@@ -78,7 +80,7 @@ class CGLS(LeastSquaresMethod):
             p = s + per_image(ratio(new, rho, active), p) * p
             rho = new
             active = rho.sqrt() > limit
-        report("least_norm", rho.sqrt(), limit, budget)
+        report("least_norm", rho.sqrt(), norm, budget.tol, taken)
         return x * per_image(scale, x)
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.solvers.conjugate_gradient import Budget, largest_modulus, ratio, report, tested
+from unfold.solvers.conjugate_gradient import Budget, largest_modulus, ratio, tested
 from unfold.solvers.least_norm import LeastSquaresMethod, Map
+from unfold.solvers.report import report
 from unfold.tree import batched_norm, per_image
 
 
@@ -31,12 +32,13 @@ class LSQR(LeastSquaresMethod):
         v, alpha = _unit(A.adjoint(u))
         x, w = torch.zeros_like(v), v
         phi_bar, rho_bar = beta, alpha
-        residual = alpha * beta
-        limit = budget.tol * residual
+        residual = norm = alpha * beta
+        limit, taken = budget.tol * norm, torch.zeros_like(norm)
         active = residual > limit
         for k in range(budget.max_iterations):
             if tested(k, y) and not bool(active.any()):
                 break
+            taken = taken + active
             u, beta = _unit(A.forward(v) - per_image(alpha, u) * u)
             v, alpha = _unit(A.adjoint(u) - per_image(beta, v) * v)
             rho = torch.hypot(rho_bar, beta)
@@ -47,7 +49,7 @@ class LSQR(LeastSquaresMethod):
             w = v - per_image(ratio(theta, rho, active), w) * w
             residual = torch.where(active, phi_bar * alpha * c.abs(), residual)
             active = residual > limit
-        report("least_norm", residual, limit, budget)
+        report("least_norm", residual, norm, budget.tol, taken)
         return x * per_image(scale, x)
 
 

@@ -10,10 +10,10 @@ from unfold.solvers.conjugate_gradient import (
     default_tol,
     largest_modulus,
     ratio,
-    report,
     solve_system,
     tested,
 )
+from unfold.solvers.report import report
 from unfold.tree import batched_inner, batched_norm, per_image
 
 
@@ -50,8 +50,8 @@ def _minres(system: System, budget: Budget, _: Tensor | None, b: Tensor) -> Tens
     """
     scale = largest_modulus(b)
     b = b / per_image(scale, b)
-    beta = batched_norm(b)
-    limit, phi = budget.tol * beta, beta
+    norm = phi = beta = batched_norm(b)
+    limit, taken = budget.tol * norm, torch.zeros_like(norm)
     active = phi > limit
     v, v1 = b / per_image(torch.where(beta == 0, 1, beta), b), torch.zeros_like(b)
     x, d1, d2 = torch.zeros_like(b), torch.zeros_like(b), torch.zeros_like(b)
@@ -60,6 +60,7 @@ def _minres(system: System, budget: Budget, _: Tensor | None, b: Tensor) -> Tens
     for k in range(budget.max_iterations):
         if tested(k, b) and not bool(active.any()):
             break
+        taken = taken + active
         p = system.apply(v) - per_image(beta, v) * v1
         alpha = batched_inner(v, p)
         p = p - per_image(alpha, v) * v
@@ -77,5 +78,5 @@ def _minres(system: System, budget: Budget, _: Tensor | None, b: Tensor) -> Tens
         v, v1 = p / per_image(torch.where(following == 0, 1, following), p), v
         beta = following
         active = phi.abs() > limit
-    report("minres", phi.abs(), limit, budget)
+    report("minres", phi.abs(), norm, budget.tol, taken)
     return x * per_image(scale, x)

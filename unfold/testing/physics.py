@@ -13,7 +13,7 @@ from unfold.physics.law import Physics
 from unfold.physics.noise import Gaussian, NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.solvers.conjugate_gradient import ConvergenceWarning
+from unfold.solvers.report import ConvergenceWarning
 from unfold.testing import operators as laws
 from unfold.testing.dense import DOUBLE, gap
 from unfold.testing.report import Check, Finding, NotJudged, Report, holds, report

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,6 +18,8 @@ from unfold.models.model import Solution
 from unfold.physics.law import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
+from unfold.solvers.report import SolveReport, watched
+from unfold.training import endings
 from unfold.training.audit import audit
 from unfold.training.diagnosis import where_not_finite
 from unfold.training.groups import by_learning_rate, waiting
@@ -72,6 +75,7 @@ class Training(pl.LightningModule):
         self.optimizer_recipe, self.scheduler_recipe = optimizer, scheduler
         self.seed, self.strict, self.log_every = seed, strict, log_every
         self.solutions: list[Solution] = []
+        self.solves: list[SolveReport] = []
         self.parts: list[Part] = []
         self.losses: list[Float[Tensor, ""]] = []
 
@@ -82,25 +86,34 @@ class Training(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Measure the images, reconstruct them, compare."""
         self.batch = batch
-        if self.shards.count == 1:
-            solution, loss = self.compare(batch, "train")
-            self.solutions, self.parts = [solution], []
-        else:
-            share = 1 / (self.shards.count * self.trainer.accumulate_grad_batches)
-            self.parts = self.shards.run(self._compare_in_training, batch, self, share)
-            self.solutions = [part.solution for part in self.parts]
-            loss = torch.stack([part.loss for part in self.parts]).mean()
+        with self._watched():
+            loss = self._forward(batch)
         self.losses.append(loss.detach())
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
-            self._log_forward()
+            self.log_dict(endings.of_forward(self.solutions))
         return loss
+
+    def _forward(self, batch: Batch) -> Float[Tensor, ""]:
+        if self.shards.count == 1:
+            solution, loss = self.compare(batch, "train")
+            self.solutions, self.parts = [solution], []
+            return loss
+        share = 1 / (self.shards.count * self.trainer.accumulate_grad_batches)
+        self.parts = self.shards.run(self._compare_in_training, batch, self, share)
+        self.solutions = [part.solution for part in self.parts]
+        return torch.stack([part.loss for part in self.parts]).mean()
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """Keeps how the linear solves end, at steps that are logged."""
+        return watched(self.solves) if self._logs_now() else nullcontext()
 
     def backward(self, loss: Float[Tensor, ""], *args: Any, **kwargs: Any) -> None:
         """The gradient of a batch: one backward, or the sum of what its parts have found."""
         if not self.parts:
-            super().backward(loss, *args, **kwargs)
+            with self._watched():
+                super().backward(loss, *args, **kwargs)
         add_gradients(self, self.parts)
         self.parts = []
 
@@ -184,35 +197,10 @@ class Training(pl.LightningModule):
     def _logs_now(self) -> bool:
         return bool((self.global_step + 1) % self.log_every == 0)
 
-    def _log_forward(self) -> None:
-        solutions = self.solutions
-        converged = [s.converged for s in solutions if s.converged is not None]
-        if not converged:
-            return
-        values = {
-            "train/converged": torch.cat(converged).float().mean(),
-            "train/residual": torch.cat([s.residual for s in solutions]).max(),
-            "train/iterations": torch.cat([s.iterations for s in solutions]).float().mean(),
-        }
-        penalties = [s.penalty for s in solutions if s.penalty is not None]
-        if penalties:
-            values["train/penalty"] = torch.stack(penalties).detach().mean()
-        self.log_dict(values)
-
     def _log_backward(self) -> None:
-        reports = [s.backward for s in self.solutions if s.backward is not None]
-        self.solutions = []
-        converged = [r.converged for r in reports if r.converged is not None]
-        if not converged or not self._logs_now():
-            return
-        residuals = [r.residual for r in reports if r.residual is not None]
-        iterations = [r.iterations for r in reports if r.iterations is not None]
-        values = {
-            "train/backward_converged": torch.cat(converged).float().mean(),
-            "train/backward_residual": torch.cat(residuals).max(),
-            "train/backward_iterations": torch.cat(iterations).float().mean(),
-        }
-        self.log_dict(values)
+        if self._logs_now():
+            self.log_dict(endings.of_backward(self.solutions) | endings.of_solves(self.solves))
+        self.solutions, self.solves = [], []
 
     def _expect_convergence(self, solution: Solution) -> None:
         if solution.converged is None or bool(solution.converged.all()):
