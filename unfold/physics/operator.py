@@ -50,12 +50,12 @@ class Operator(ABC):
     def measurement_shape(self) -> Shape:
         """The shape of one measurement."""
 
-    @property
+    @cached_property
     def complex_images(self) -> bool:
         """Whether its images are complex by nature; a real operator takes images of both kinds."""
         return any(t.is_complex() for t in tensors(self))
 
-    @property
+    @cached_property
     def complex_measurements(self) -> bool:
         """Whether the measurement is complex, also that of a real image."""
         return self.complex_images
