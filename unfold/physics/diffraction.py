@@ -10,6 +10,7 @@ from unfold.physics.derived import Derived
 from unfold.physics.fourier import back, transform
 from unfold.physics.per_pixel import PerPixel
 from unfold.physics.phaseless import Phaseless
+from unfold.physics.real_images import RealPart
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -66,19 +67,8 @@ class CodedDiffraction(PerPixel):
 
 
 @dataclass(frozen=True, eq=False)
-class RealCodedDiffraction(CodedDiffraction):
+class RealCodedDiffraction(RealPart, CodedDiffraction):
     """The same for real images: A*y is the real part, and A*A, which is real, stays."""
-
-    @property
-    def complex_images(self) -> bool:
-        return False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return True
-
-    def adjoint(self, y: Measurement) -> Image:
-        return super().adjoint(y).real
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.operator import Operator
+from unfold.physics.real_images import RealPart
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -68,22 +69,11 @@ class Fourier(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class RealFourier(Fourier):
+class RealFourier(RealPart, Fourier):
     """Ax = m · Fx of real images: A*y = Re F⁻¹(m · y), and A*A = F⁻¹ s F.
 
     The frequencies k and −k of a real image are conjugate: s(k) = (m²(k) + m²(−k)) / 2.
     """
-
-    @property
-    def complex_images(self) -> bool:
-        return False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return True
-
-    def adjoint(self, y: Measurement) -> Image:
-        return super().adjoint(y).real
 
     def normal(self, x: Image) -> Image:
         """F⁻¹(s · Fx)."""
