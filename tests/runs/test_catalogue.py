@@ -1,5 +1,7 @@
 """What there is of runs, and what two of them have apart."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.runs.made import make_run
@@ -29,16 +31,29 @@ def test_a_run_that_ended_before_it_wrote_anything_is_listed(tmp_path):
     assert (entry.state, entry.config, entry.scores) == ("failed", {}, {})
 
 
-def test_patterns_choose_runs(tmp_path):
+def test_patterns_choose_runs(tmp_path, monkeypatch):
     for name in ("pgd-blur/1", "pgd-mri/2", "admm-blur/3"):
-        make_run(tmp_path, name)
-    names = [{e.name for e in catalogue(tmp_path, p)} for p in ("pgd-*", "*/3", "*blur*", "no")]
-    assert names == [
-        {"pgd-blur/1", "pgd-mri/2"},
-        {"admm-blur/3"},
-        {"pgd-blur/1", "admm-blur/3"},
-        set(),
-    ]
+        make_run(tmp_path / "runs", name)
+    monkeypatch.chdir(tmp_path)
+    everything = {"pgd-blur/1", "pgd-mri/2", "admm-blur/3"}
+    for pattern, expected in {
+        "pgd-*": {"pgd-blur/1", "pgd-mri/2"},
+        "*/3": {"admm-blur/3"},
+        "*blur*": {"pgd-blur/1", "admm-blur/3"},
+        "runs/**": everything,
+        "./runs/*": everything,
+        "runs/pgd-*/*": {"pgd-blur/1", "pgd-mri/2"},
+    }.items():
+        assert {entry.name for entry in catalogue(Path("runs"), pattern)} == expected, pattern
+    absolute = catalogue(tmp_path / "runs", f"{tmp_path}/runs/*/2")
+    assert [entry.name for entry in absolute] == ["pgd-mri/2"]
+
+
+def test_a_pattern_that_fits_no_run_says_so(tmp_path):
+    make_run(tmp_path, "pgd-blur/1")
+    with pytest.raises(ConfigError, match=r"pgd-blr: none of the 1 runs .* mean 'pgd-blur'\?"):
+        catalogue(tmp_path, "pgd-blr")
+    assert catalogue(tmp_path / "none", "pgd-blr") == [], "where there are no runs, none is missed"
 
 
 def test_a_score_is_found_by_its_end(tmp_path):

@@ -20,7 +20,8 @@ PGD = [30.0, 30.4, 29.9]
 @pytest.fixture
 def runs(tmp_path):
     for seed, value in enumerate(PGD):
-        make_run(tmp_path, f"pgd-blur/{seed}", seed=seed, scores={"test/psnr": value, "psnr": 0.0})
+        scores = {"test/psnr": value, "psnr": 0.0}
+        make_run(tmp_path, f"pgd-blur/{seed}", seed=seed, scores=scores, data={"seed": seed})
     choices = {"algo": "admm", "physics": "in|painting_1"}
     make_run(tmp_path, "admm-inpainting/1", choices=choices, scores={"test/psnr": 28.0})
     make_run(tmp_path, "pgd-blur/9", state="failed")
@@ -48,7 +49,9 @@ def test_cells_hold_the_runs_of_their_row_and_column(runs):
 
 
 def test_a_cell_that_mixes_configurations_says_so(runs):
-    make_run(runs, "pgd-blur/5", scores={"test/psnr": 31.0}, optimizer={"lr": 0.1})
+    make_run(
+        runs, "pgd-blur/5", scores={"test/psnr": 31.0}, optimizer={"lr": 0.1}, data={"seed": 0}
+    )
     assert pivot(catalogue(runs), "algo", "physics", "psnr").mixed() == ["optimizer.lr"]
 
 

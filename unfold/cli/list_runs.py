@@ -18,7 +18,9 @@ def list_runs(words: Sequence[str]) -> int:
     typed = run_words("list", words)
     typed.only_runs_dir("list")
     if len(typed.names) > 1:
-        raise ConfigError(f"unfold list takes one pattern, got {' '.join(typed.names)}.")
+        raise ConfigError(
+            f"unfold list takes one pattern, got {' '.join(typed.names)}. Put it in quotes."
+        )
     entries = catalogue(typed.runs_dir, *typed.names)
     if not entries:
         say(f"no runs in {typed.runs_dir}.")

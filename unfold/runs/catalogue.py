@@ -1,5 +1,6 @@
 """The runs of a folder, as far as they came: what they are, how they ended, what they measured."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -66,14 +67,27 @@ def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
 
     Args:
         root: the folder of all runs.
-        pattern: of the name, `pgd-*`, or of the whole path, `pgd-*/m1*`.
+        pattern: of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
+            `runs/pgd-*/*` with it.
+
+    Raises:
+        ConfigError: there are runs, and none fits.
     """
-    named = [(path, str(path.relative_to(root))) for path in find_runs(root)]
-    return [
-        read_entry(path, name)
-        for path, name in named
-        if fnmatch(name, pattern) or fnmatch(path.parent.name, pattern)
-    ]
+    paths = find_runs(root)
+    found = [path for path in paths if _fits(path, root, os.path.normpath(pattern))]
+    if paths and not found:
+        near = nearest(pattern, {path.parent.name for path in paths})
+        raise ConfigError(
+            f"{pattern}: none of the {len(paths)} runs in {root} fits{near} unfold list shows them."
+        )
+    return [read_entry(path, str(path.relative_to(root))) for path in found]
+
+
+def _fits(path: Path, root: Path, pattern: str) -> bool:
+    """Whether a pattern is of the name, of the path inside the root, or of the path as typed."""
+    if pattern.startswith(os.path.normpath(root) + os.sep):
+        return fnmatch(os.path.normpath(path), pattern)
+    return fnmatch(path.parent.name, pattern) or fnmatch(str(path.relative_to(root)), pattern)
 
 
 def read_entry(path: Path, name: str) -> Entry:

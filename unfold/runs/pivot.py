@@ -67,7 +67,8 @@ class Pivot:
             configs = [flat(scored.entry.config) for scored in cell]
             keys = {key for config in configs for key in config}
             found |= {k for k in keys if len({str(c.get(k)) for c in configs}) > 1}
-        return sorted(key for key in found if not key.startswith(REPEATED))
+        seeds = {key for key in found if key.endswith(".seed")}  # follow the seed of the run
+        return sorted(key for key in found - seeds if not key.startswith(REPEATED))
 
 
 def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
