@@ -1,10 +1,13 @@
-"""Two processes train as one does with the same global batch."""
+"""Two processes, on one machine or on two, train as one does with the same global batch."""
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,19 +26,52 @@ SMALL = [
 ]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The losses of one process."""
+    return losses(tmp_path_factory.mktemp("alone"))
+
+
 def losses(runs, *words):
     """The loss of every step of a training in processes of its own."""
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, *words, f"runs_dir={runs}"]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+    wait(start(runs, *words))
+    return read(runs)
+
+
+def read(runs):
     (log,) = runs.rglob("metrics.csv")
     rows = csv.DictReader(log.read_text().splitlines())
     return [float(row["train/loss"]) for row in rows if row["train/loss"]]
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path):
+def start(runs, *words, **environment):
+    command = [sys.executable, str(ROOT / "train.py"), *SMALL, *words, f"runs_dir={runs}"]
+    given = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=given)
+
+
+def wait(process):
+    said = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, said
+    return said
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path, alone):
     """In float32: the one computes the batch in the parts of the two, so a rounding is the same."""
-    one = losses(tmp_path / "one")
-    two = losses(tmp_path / "two", "trainer=ddp_cpu", "trainer.devices=2")
-    assert len(one) == len(two) == 100 and one[-1] < one[0]
-    assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) < 1e-6
+    two = losses(tmp_path, "trainer=ddp_cpu", "trainer.devices=2")
+    assert len(alone) == len(two) == 100 and alone[-1] < alone[0]
+    assert max(abs(a - b) / a for a, b in zip(alone, two, strict=True)) < 1e-6
+
+
+def test_two_machines_have_the_losses_of_one(tmp_path, alone):
+    """Here both are this one; the first writes the run, and the other says nothing of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.nodes=2", "trainer.threads=1")
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    both = [start(tmp_path, *words, **where, NODE_RANK=str(i)) for i in range(2)]
+    said = [wait(process) for process in both]
+    assert "finished" in said[0] and "finished" not in said[1]
+    pairs = zip(alone, read(tmp_path), strict=True)
+    assert max(abs(a - b) / a for a, b in pairs) < 1e-6

@@ -1,7 +1,8 @@
-"""The programs of a SLURM cluster of one machine, as far as submitit and unfold call them.
+"""The programs of a SLURM cluster on one machine, as far as submitit and unfold call them.
 
 One file under five names. `sbatch` starts a job in the background, which signals every process of
-it before its time limit, and starts it again where `scontrol requeue` was called.
+it before its time limit, and starts it again where `scontrol requeue` was called. A job of several
+machines has a task on each, which here are all the same; signals reach that of the first.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 NAMES = ("sbatch", "srun", "scontrol", "sacct", "scancel")
 
 PROGRAM = """#!{python}
-import os, signal, subprocess, sys
+import os, re, signal, subprocess, sys
 from pathlib import Path
 here, name, words = Path({folder!r}), Path(sys.argv[0]).name, sys.argv[1:]
 job = lambda number: here / f"job-{{number}}"
@@ -28,7 +29,8 @@ elif name == "controller":
     own, limit = job(words[0]), float((here / "limit").read_text())
     for restart in range(9):
         (own / "requeue").unlink(missing_ok=True)
-        given = dict(SLURM_JOB_ID=words[0], SLURM_NTASKS="1", SLURM_PROCID="0", SLURM_NODEID="0")
+        nodes = re.search(r"--nodes=(\\d+)", (own / "script").read_text())[1]
+        given = dict(SLURM_JOB_ID=words[0], SLURM_NTASKS=nodes, SLURM_JOB_NODELIST="localhost")
         given |= dict(SLURM_RESTART_COUNT=str(restart)) if restart else dict()
         step = subprocess.Popen(["bash", str(own / "script")], env=os.environ | given)
         try:
@@ -42,9 +44,11 @@ elif name == "controller":
         (own / "state").write_text("COMPLETED" if step.returncode == 0 else "FAILED")
 elif name == "srun":
     first = next(i for i, word in enumerate(words) if "python" in word)
-    step = subprocess.Popen(words[first:], start_new_session=True)
-    (job(os.environ["SLURM_JOB_ID"]) / "pid").write_text(str(step.pid))
-    sys.exit(step.wait())
+    where = lambda i: os.environ | dict(SLURM_PROCID=str(i), SLURM_NODEID=str(i))
+    steps = [subprocess.Popen(words[first:], start_new_session=True, env=where(i))
+             for i in range(int(os.environ["SLURM_NTASKS"]))]
+    (job(os.environ["SLURM_JOB_ID"]) / "pid").write_text(str(steps[0].pid))
+    sys.exit(max([step.wait() for step in steps], key=abs))
 elif name == "scontrol":
     (job(words[1]) / "requeue").touch()
 elif name == "scancel":

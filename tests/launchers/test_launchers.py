@@ -34,6 +34,8 @@ if word == "waits" or (word == "long" and "SLURM_RESTART_COUNT" not in os.enviro
     signal.signal(signal.SIGTERM, lambda *a: (note("saved"), sys.exit(143)))
     note("ready")
     time.sleep(60)
+if "UNFOLD_OUTCOME" not in os.environ:
+    note("silent on " + os.environ["SLURM_NODEID"]); sys.exit()
 content = {"directory": "there", "scores": {"best validation/psnr": 30.0}, "repeated": False}
 json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
 note(" ".join(sys.argv[3:]) + str("SLURM_NTASKS" in os.environ))
@@ -127,17 +129,19 @@ def test_without_slurm_the_remedy_is_said(monkeypatch):
 
 
 def test_what_is_asked_of_slurm():
-    asked = Slurm(partition="gpu", time=30, gpus=2, mem=1.5, setup=["module load cuda"])
+    asked = Slurm(partition="gpu", time=30, nodes=3, gpus=2, mem=1.5, setup=["module load cuda"])
     assert asked.parameters() == {
         "job_name": "unfold",
         "partition": "gpu",
         "time": 30,
+        "nodes": 3,
+        "ntasks_per_node": 1,
         "cpus_per_task": 4,
         "gpus_per_node": 2,
         "mem": "1536MB",
         "signal_delay_s": 120,
         "setup": ["module load cuda"],
-        "additional_parameters": {"requeue": True, "ntasks": 1},
+        "additional_parameters": {"requeue": True, "ntasks": 3},
     }
 
 
@@ -222,6 +226,19 @@ def test_slurm_jobs_run_fail_and_go_on_after_their_time_limit(program, tmp_path,
     assert notes.count("rerun=true") == 1, "a second start goes on with the run"
     assert "--partition=gpu" in (tmp_path / "cluster/job-1/script").read_text()
     assert not list((tmp_path / "runs/.jobs").iterdir())
+
+
+@needs("submitit")
+def test_a_slurm_job_of_two_machines_has_a_task_on_each(program, tmp_path, monkeypatch):
+    """The first one tells the outcome; both know which machine they are on, and no tasks."""
+    monkeypatch.setenv("PATH", make_cluster(tmp_path / "cluster"))
+    monkeypatch.setattr(Slurm, "poll", 0.2)
+    found = ends(program, Slurm(nodes=2), ["machine"])
+    assert found == {"machine": (0, None, 30.0)}
+    notes = program.read_text()
+    assert notes.count("begins") == 2
+    assert notes.count("False") == 1, "a task of its own, and none of SLURM's"
+    assert notes.count("silent on 1") == 1
 
 
 @needs("submitit")

@@ -1,5 +1,6 @@
 """One job: build, claim its directory, fit, evaluate, write down."""
 
+import os
 from pathlib import Path
 
 from unfold.cli.rehearse import rehearse
@@ -11,6 +12,7 @@ from unfold.config.weights import located, origins_of
 from unfold.runs import files
 from unfold.runs.directory import Run, claim
 from unfold.runs.identity import directory_for
+from unfold.runs.machines import machines_of
 from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import provenance
 from unfold.training.stopping import raising_signals
@@ -25,12 +27,17 @@ def run_job(checked: Checked) -> Outcome:
     parts = build(checked)
     if checked.settings.init_from is not None:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
+    machines = machines_of(parts.trainer.nodes, os.environ)
+    os.environ.update({} if machines is None else machines.variables())
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
     rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
-    with raising_signals(), claim(directory, rerun=checked.settings.rerun) as run:
+    with (
+        raising_signals(),
+        claim(directory, rerun=checked.settings.rerun, machines=machines) as run,
+    ):
         if run.plan == "finished":
             return _already_finished(run)
         if not run.is_rank:

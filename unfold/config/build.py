@@ -101,6 +101,11 @@ def _refusals(checked: Checked) -> list[Problem]:
             build_reconstructor(checked, groups)
         except ConfigError as error:
             problems.append(as_problem(error))
+    if groups.get("trainer") is not None and groups.get("data") is not None:
+        try:
+            groups["trainer"].parts(groups["data"].batch_size)
+        except ConfigError as error:
+            problems.append(as_problem(error))
     if groups.get("metrics") is not None:
         problems += _objective(checked.settings.objective, groups["metrics"].all_names)
     return problems

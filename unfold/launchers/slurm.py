@@ -25,15 +25,16 @@ class SlurmJob(Submitted):
 
 @dataclass(frozen=True)
 class Slurm(Launcher):
-    """One task of SLURM for each job; the ranks of a distributed training are started inside it.
+    """One task of SLURM for each machine of a job; its ranks are started inside it.
 
     Args:
         jobs: how many are submitted at a time; the others wait here.
         partition: the queue; null for the cluster's own choice.
         time: limit of a start in minutes; the job saves its state before it, and is queued again.
-        cpus: of each job.
-        gpus: of each job.
-        mem: memory of each job in GB; null for the cluster's own choice.
+        nodes: machines of each job, which is `trainer.nodes`.
+        cpus: of each machine.
+        gpus: of each machine, which is `trainer.devices`.
+        mem: memory of each machine in GB; null for the cluster's own choice.
         account: who pays; null for the user's own.
         qos: quality of service; null for the cluster's own choice.
         constraint: features that the machine must have; null for any.
@@ -45,6 +46,7 @@ class Slurm(Launcher):
     jobs: int = 100
     partition: str | None = None
     time: int = 240
+    nodes: int = 1
     cpus: int = 4
     gpus: int = 0
     mem: float | None = None
@@ -62,7 +64,7 @@ class Slurm(Launcher):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("time", 1), ("cpus", 1), ("gpus", 0), ("requeues", 0)):
+        for name, least in (("time", 1), ("nodes", 1), ("cpus", 1), ("gpus", 0), ("requeues", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be {least} or above.")
         if self.mem is not None and self.mem <= 0:
@@ -87,6 +89,8 @@ class Slurm(Launcher):
             "job_name": "unfold",
             "partition": self.partition,
             "time": self.time,
+            "nodes": self.nodes,
+            "ntasks_per_node": 1,
             "cpus_per_task": self.cpus,
             "gpus_per_node": self.gpus or None,
             "mem": None if self.mem is None else f"{round(1024 * self.mem)}MB",
@@ -96,7 +100,7 @@ class Slurm(Launcher):
             "signal_delay_s": self.save_within,
             "setup": list(self.setup) or None,
             # SLURM itself queues a job again that it preempts.
-            "additional_parameters": {"requeue": True, "ntasks": 1},
+            "additional_parameters": {"requeue": True, "ntasks": self.nodes},
         }
         return {name: value for name, value in values.items() if value is not None}
 

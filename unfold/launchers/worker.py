@@ -17,7 +17,8 @@ SAVED = 143
 """The exit code of a run that was asked to end, and saved its state."""
 
 OF_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID")
-"""One task runs the job, and Lightning starts its ranks: from these it would expect a task each."""
+"""A task runs what its machine has of a job, and Lightning starts the ranks: from these it would
+expect a task each."""
 
 
 class Worker:
@@ -26,6 +27,8 @@ class Worker:
     SIGTERM and, before a time limit, SIGUSR2 become one SIGTERM of the command, which saves its
     state. SLURM signals every process of a job by itself: there SIGTERM is not passed on, since a
     second one ends the command at once, and SIGUSR2 is kept from the command, which it would kill.
+
+    Where a job has several machines, each has a worker; that of the first one speaks for the job.
 
     Args:
         command: the program and its words.
@@ -55,30 +58,34 @@ class Worker:
         Raises:
             SystemExit: it saved its state; SLURM starts it again where it was asked to.
         """
-        (self.folder / CODE).unlink(missing_ok=True)  # of the start before this one
+        task = int(os.environ.get("SLURM_PROCID", "0"))
+        if task == 0:
+            (self.folder / CODE).unlink(missing_ok=True)  # of the start before this one
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # what is ignored stays so in the command
         restarts = int(os.environ.get(RESTARTS, "0"))
-        with (self.folder / LOG).open("ab") as log:
+        with (self.folder / (f"{LOG}.{task}" if task else LOG)).open("ab") as log:
             self._process = subprocess.Popen(
                 without_rerun(self.command) if restarts else self.command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
+                env=self._environment(speaks=task == 0),
             )
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._ask)
         code = self._process.wait()
         if self._asked == signal.SIGUSR2 and code == SAVED and restarts < self.requeues:
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+            if task == 0:
+                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             raise SystemExit(SAVED)
-        write_text(self.folder / CODE, str(code))
+        if task == 0:
+            write_text(self.folder / CODE, str(code))
         if code == SAVED:
             raise SystemExit(SAVED)  # a result would tell that the job is over
         return code
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, *, speaks: bool) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if name not in OF_TASKS}
-        return own | self.environment
+        return own | self.environment if speaks else own
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         first, self._asked = self._asked is None, number

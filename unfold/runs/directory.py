@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unfold.errors import ConfigError, PreemptedError
+from unfold.errors import ConfigError, PreemptedError, UnfoldError
 from unfold.runs import files, status
 from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
+from unfold.runs.machines import Machines, Meeting
 from unfold.runs.sources import differing
 from unfold.training.seal import newest_state
 
@@ -49,26 +50,57 @@ def results_of(directory: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def claim(directory: Path, *, rerun: bool) -> Iterator[Run]:
+def claim(directory: Path, *, rerun: bool, machines: Machines | None = None) -> Iterator[Run]:
     """Hold a run directory while the body runs, and record how it ends.
 
+    Args:
+        directory: of the run.
+        rerun: whether what is there moves to `attempts`.
+        machines: that share the run: the first one holds the directory, the others follow.
+
     Raises:
-        RunError: another process is writing it.
+        RunError: another process is writing it, or the machines do not find each other.
         ConfigError: it was made by other code, so that it is neither repeated nor continued.
     """
     if belongs_to_parent(directory):
         checkpoint = newest_state(directory / "checkpoints").path
         yield Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
         return
+    meeting = None if machines is None else Meeting(machines)
+    if machines is not None and meeting is not None and machines.index > 0:
+        yield from _followed(directory, meeting)
+        return
     lock = Lock(directory / ".lock")
-    lock.acquire()
     try:
-        yield from _held(directory, rerun)
+        lock.acquire()
+        yield from _held(directory, rerun, meeting)
+    except UnfoldError as error:
+        if meeting is not None:
+            meeting.refuse(error)
+        raise
     finally:
         lock.release()
 
 
-def _held(directory: Path, rerun: bool) -> Iterator[Run]:
+def _followed(directory: Path, meeting: Meeting) -> Iterator[Run]:
+    """On another machine than the first: what that one does with the directory."""
+    said = meeting.hear(directory.name)
+    checkpoint = None if said["checkpoint"] is None else directory / said["checkpoint"]
+    with _of_this_run(directory):
+        yield Run(directory, said["plan"], checkpoint, is_rank=True)
+
+
+@contextmanager
+def _of_this_run(directory: Path) -> Iterator[None]:
+    """Let the ranks that this process starts know that they write under its lock."""
+    os.environ[RANK_VARIABLE] = str(directory)
+    try:
+        yield
+    finally:
+        del os.environ[RANK_VARIABLE]
+
+
+def _held(directory: Path, rerun: bool, meeting: Meeting | None) -> Iterator[Run]:
     before = status.read(directory)
     if rerun and before is not None:
         move_to_attempts(directory)
@@ -79,12 +111,14 @@ def _held(directory: Path, rerun: bool) -> Iterator[Run]:
         run = _continued(directory, before)
         now = before.now("running", resumed=1)
     if run.plan == "finished":
+        _tell(meeting, run)
         yield run
         return
     status.write(directory, now)
-    os.environ[RANK_VARIABLE] = str(directory)
     try:
-        yield run
+        with _of_this_run(directory):
+            _tell(meeting, run)
+            yield run
     except PreemptedError as error:
         status.write(directory, now.now("preempted", str(error)))
         raise
@@ -94,8 +128,13 @@ def _held(directory: Path, rerun: bool) -> Iterator[Run]:
         raise
     else:
         status.write(directory, now.now("finished"))
-    finally:
-        del os.environ[RANK_VARIABLE]
+
+
+def _tell(meeting: Meeting | None, run: Run) -> None:
+    """Tell the other machines, where there are any."""
+    if meeting is not None:
+        state = None if run.checkpoint is None else str(run.checkpoint.relative_to(run.path))
+        meeting.tell(run.path.name, {"plan": run.plan, "checkpoint": state})
 
 
 def _continued(directory: Path, before: status.Status) -> Run:

@@ -88,8 +88,7 @@ def belongs_to_parent(directory: Path) -> bool:
 
 
 def rank() -> int:
-    """Which of the processes of a distributed training this is; 0 where there is one."""
-    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if os.environ.get(variable, "").isdigit():
-            return int(os.environ[variable])
-    return 0
+    """0 for the first of all processes of a distributed training, or the only one; else above."""
+    variables = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    given = [os.environ.get(variable, "") for variable in variables]
+    return max((int(value) for value in given if value.isdigit()), default=0)

@@ -63,7 +63,8 @@ class TrainerSettings:
         max_steps: steps of the optimiser; -1 to stop by `max_epochs` alone.
         max_epochs: passes over the images; null to stop by `max_steps` alone.
         accelerator: where the network runs.
-        devices: how many devices, or how many processes on CPU.
+        devices: how many devices of each machine, or how many processes on CPU.
+        nodes: machines, each with as many devices; the same command is started on each.
         strategy: `ddp` for several devices, `auto` for one.
         precision: `bf16` for the networks alone, beside operators and solvers in float32; `64` for
             everything, to tell rounding from a mistake. Weights are kept in float32.
@@ -92,6 +93,7 @@ class TrainerSettings:
     max_epochs: int | None = None
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
+    nodes: int = 1
     strategy: Literal["auto", "ddp"] = "auto"
     precision: Literal["32", "bf16", "64"] = "32"
     channels_last: bool | None = None
@@ -116,6 +118,7 @@ class TrainerSettings:
         for name in (
             "max_epochs",
             "devices",
+            "nodes",
             "threads",
             "accumulate",
             "shards",
@@ -134,29 +137,39 @@ class TrainerSettings:
         refuse("ema", self.ema, unless=inside, must="in (0, 1), or null")
         if steps == -1 and self.max_epochs is None:
             raise ConfigError("max_epochs = null: needed where max_steps=-1, or nothing ends it.")
-        if self.devices > 1 and self.strategy == "auto":
+        several = "nodes" if self.nodes > 1 else "devices"
+        if self.processes > 1 and self.strategy == "auto":
             raise ConfigError(
-                f"devices = {self.devices}: several devices need strategy=ddp. "
+                f"{several} = {getattr(self, several)}: several {several} need strategy=ddp. "
                 "Write trainer=ddp, or trainer=ddp_cpu without GPUs."
             )
-        if self.shards is not None and 1 < self.devices != self.shards:
+        if self.shards is not None and 1 < self.processes != self.shards:
             raise ConfigError(
                 f"shards = {self.shards}: several processes compute one part of a batch each, so "
-                f"it must be devices = {self.devices}, or null."
+                f"it must be their number, {self.processes}, or null."
             )
-        if self.devices > 1 and self.on_nonfinite == "rollback":
+        if self.processes > 1 and self.on_nonfinite == "rollback":
             raise ConfigError(
                 "on_nonfinite = rollback: one process goes back, several cannot. "
                 "Write trainer.on_nonfinite=skip."
             )
 
+    @property
+    def processes(self) -> int:
+        """How many share a batch, on all machines."""
+        return self.devices * self.nodes
+
     def parts(self, batch_size: int) -> int:
-        """How many parts one process computes its batch in.
+        """How many parts one process computes its share of a batch in.
 
         Raises:
-            ConfigError: `shards` does not divide the batch.
+            ConfigError: the processes, or `shards`, do not divide the batch.
         """
-        if self.devices > 1:
+        if self.processes > 1:
+            name = "devices" if self.nodes == 1 else "devices x trainer.nodes"
+            fits = batch_size % self.processes == 0
+            must = f"a divisor of data.batch_size = {batch_size}, which is shared among them"
+            refuse(f"trainer.{name}", self.processes, unless=fits, must=must)
             return 1
         if self.shards is not None:
             fits = batch_size % self.shards == 0
@@ -195,12 +208,16 @@ class TrainerSettings:
     ) -> "pl.Trainer":
         """Lightning's trainer of these settings, writing into a run directory."""
         import lightning.pytorch as pl
+        from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
         from unfold.training.atomic import AtomicCheckpointIO
 
+        # Lightning would take a job of SLURM for one that has a task for each device.
+        where = [LightningEnvironment()] if self.nodes > 1 else []
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
+            num_nodes=self.nodes,
             strategy=self.strategy,
             precision="64-true" if self.precision == "64" else "32-true",
             max_steps=self.max_steps,
@@ -215,6 +232,6 @@ class TrainerSettings:
             enable_checkpointing=False,
             logger=log.build(directory) or False,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *where],
             deterministic=deterministic,
         )
