@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -71,17 +72,38 @@ class LensKernel(Kernel):
 
 def lens(size: int, radius: float, defocus: float) -> Tensor:
     """(size, size), of sum 1, by the quadrature of Gauss and Legendre."""
-    u = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    squared, place = torch.unique(u[:, None] ** 2 + u**2, return_inverse=True)
-    v = FIRST_ZERO * squared.sqrt() / radius
+    v = FIRST_ZERO * _distances(size)[0].sqrt() / radius
     # A node for every radian of the phases at the rim, and 32 more: exact to rounding.
     count = 32 + math.ceil(float(v.max()) + 2 * math.pi * defocus)
-    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(count))
-    rho = (nodes + 1) / 2
-    waves = bessel(v[:, None] * rho) * (weights * rho)
+    count += -count % 16  # few sizes, which are remembered
+    rho = _nodes(count)[0]
+    waves = _waves(size, radius, count)
     angle = 2 * math.pi * defocus * rho**2
-    h: Tensor = ((waves @ angle.cos()) ** 2 + (waves @ angle.sin()) ** 2)[place]
+    h: Tensor = ((waves @ angle.cos()) ** 2 + (waves @ angle.sin()) ** 2)[_distances(size)[1]]
     return h / h.sum()
+
+
+@lru_cache(maxsize=8)
+def _distances(size: int) -> tuple[Tensor, Tensor]:
+    """The different |u|² of the pixels, and which of them is that of each."""
+    u = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    squared, place = torch.unique(u[:, None] ** 2 + u**2, return_inverse=True)
+    return squared, place
+
+
+@lru_cache(maxsize=32)
+def _nodes(count: int) -> tuple[Tensor, Tensor]:
+    """The nodes ρ in (0, 1), and their weights but for a factor."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights)
+
+
+@lru_cache(maxsize=8)
+def _waves(size: int, radius: float, count: int) -> Tensor:
+    """J₀(vρ) ρ and the weight of every node, for the different distances; no defocus in it."""
+    rho, weights = _nodes(count)
+    v = FIRST_ZERO * _distances(size)[0].sqrt() / radius
+    return bessel(v[:, None] * rho) * (weights * rho)
 
 
 def bessel(z: Tensor) -> Tensor:

@@ -92,24 +92,30 @@ def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:
         growth: relative distance kept at each place, (H, W).
         count: at most as many as there are places.
     """
-    (height, width), chosen = growth.shape, list[int]()
+    chosen: list[int] = []
     r = float(np.sqrt((growth.ravel()[order] ** -2).sum() / max(count, 1)))
     reach = ceil(r * float(growth.max()))
+    side = 2 * reach + 1
     away = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
-    room = np.full((height, width), np.inf)  # the largest r at which a place is still free
+    # The largest r at which a place is still free, with a margin of the reach of a disc.
+    room = np.full([length + 2 * reach for length in growth.shape], np.inf)
+    rows, columns = np.divmod(order, growth.shape[1])
+    places = (rows + reach) * room.shape[1] + columns + reach
+    free = room.ravel()
+    # Lists, since numbers of NumPy are slow one by one.
+    place, row, column = places.tolist(), rows.tolist(), columns.tolist()
+    grown = growth.ravel()[order].tolist()
     while len(chosen) < count:
-        for place in order[room.ravel()[order] >= r].tolist():
-            row, column = divmod(place, width)
-            if room[row, column] < r or len(chosen) == count:
+        for i in np.flatnonzero(free[places] >= r).tolist():
+            if free[place[i]] < r:
                 continue
-            chosen.append(place)
-            top, left = max(0, row - reach), max(0, column - reach)
-            seen = room[top : row + reach + 1, left : column + reach + 1]
-            down, across = reach - row + top, reach - column + left
-            near = away[down : down + seen.shape[0], across : across + seen.shape[1]]
-            np.minimum(seen, near / growth[row, column], out=seen)
+            if len(chosen) == count:
+                break
+            chosen.append(i)
+            disc = room[row[i] : row[i] + side, column[i] : column[i] + side]
+            np.minimum(disc, away / grown[i], out=disc)
         r *= 0.97
-    return np.array(chosen, dtype=np.int64)
+    return order[chosen]
 
 
 def _middle(size: int, fraction: float) -> np.ndarray:

@@ -1,0 +1,87 @@
+"""What it costs to draw the operators of a batch and to measure it, beside a training step.
+
+Prints, for every law that one network on grey images can be trained under, the time of a step of
+PGD x DnCNN, that of drawing and measuring within it, and last the largest share:
+
+    python benchmarks/laws.py [--steps 5] [PHYSICS ...]
+
+The step is the one of the shipped configuration on one thread: measure, reconstruct, compare,
+differentiate, move.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from overhead import bare_step, seconds
+
+from unfold.config.build import build, build_training, verify
+from unfold.config.compose import compose
+from unfold.data.batches import Batch
+
+BAR = 0.05
+LAWS = (
+    "denoising",
+    "motion_blur",
+    "gaussian_blur",
+    "lens_blur",
+    "valid_blur",
+    "padded_blur",
+    "varying_blur",
+    "super_resolution",
+    "inpainting",
+    "compressed_sensing",
+    "block_compressed_sensing",
+    "single_pixel",
+    "mri",
+    "poisson_disc_mri",
+    "multicoil_mri",
+    "tomography",
+    "fan_beam_tomography",
+    "limited_angle_tomography",
+    "mixture",
+    "curriculum",
+)
+SIZES = {"single_pixel": ("data.crop=64",)}
+"""What the patterns of Hadamard ask for."""
+
+
+def share(law: str, steps: int) -> tuple[float, float, int]:
+    """Seconds of a step, of drawing and measuring in it, and how many images it has."""
+    (checked,) = verify(compose([f"physics={law}", "evaluation=none", *SIZES.get(law, ())]))
+    parts = build(checked)
+    training = build_training(checked, parts)
+    net = parts.reconstructor
+    optimizer = training.optimizer_recipe.build(p for p in net.parameters() if p.requires_grad)
+    images = next(iter(parts.data.train_loader())).images
+    batch = Batch(images, torch.arange(len(images)), 0)
+    draws = training._draws(batch, "train")
+    step = seconds(bare_step(training, optimizer, batch), steps)
+    return step, seconds(lambda: training.physics.measure(images, draws), 4 * steps), len(images)
+
+
+def run(laws: Sequence[str], steps: int) -> None:
+    """Print a line for each law, and the verdict."""
+    worst, where = 0.0, ""
+    for law in laws:
+        step, measured, count = share(law, steps)
+        print(
+            f"{law:26} step of {count} {1e3 * step:8.1f} ms, drawn and measured in "
+            f"{1e3 * measured:7.2f} ms: {measured / step:6.2%}"
+        )
+        worst, where = max((worst, where), (measured / step, law))
+    print(f"largest share: {worst:.2%} ({where}); the bar is {BAR:.0%}")
+
+
+def main() -> None:
+    """Read the words."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("laws", nargs="*", default=LAWS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    run(options.laws, options.steps)
+
+
+if __name__ == "__main__":
+    main()
