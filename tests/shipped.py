@@ -14,13 +14,14 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 
 EXTRAS = {
     "deepinv": "deepinv",
+    "matrix": "no file to read",
     "mlflow": "mlflow",
     "multicoil_radial_mri": "finufft",
     "radial_mri": "finufft",
     "spiral_mri": "finufft",
     "wandb": "wandb",
 }
-"""Options that need a package which the tests do without; each has tests of its own."""
+"""Options that need a package, or a file, which the tests do without; each has its own tests."""
 
 
 def files(group: str) -> dict[str, Path]:

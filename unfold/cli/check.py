@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("law", "measured", "allowed", "verdict")
 
-EXTRAS = ("deepinv", "multicoil_radial_mri", "radial_mri", "spiral_mri")
+EXTRAS = ("deepinv", "matrix", "multicoil_radial_mri", "radial_mri", "spiral_mri")
 """Options that need a package of their own: checked where they are named, not among all."""
 
 

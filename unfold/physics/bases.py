@@ -20,6 +20,14 @@ class Basis(ABC):
         return _tensor(self, size, like.dtype, like.device)
 
     @abstractmethod
+    def check(self, size: int) -> None:
+        """Refuse a length for which there is no basis.
+
+        Raises:
+            ShapeError: with the length.
+        """
+
+    @abstractmethod
     def values(self, size: int) -> np.ndarray:
         """Q in double precision."""
 
@@ -32,6 +40,9 @@ class Cosine(Basis):
     equation 6.
     """
 
+    def check(self, size: int) -> None:
+        """Nothing: there is one for every length."""
+
     def values(self, size: int) -> np.ndarray:
         k, j = np.arange(size)[:, None], np.arange(size)
         q = np.sqrt(2 / size) * np.cos(np.pi * k * (2 * j + 1) / (2 * size))
@@ -43,12 +54,23 @@ class Cosine(Basis):
 class Walsh(Basis):
     """The rows of a Hadamard matrix over √n, ordered by their number of sign changes.
 
-    Raises:
-        ShapeError: n is no power of 2.
+    n is a power of 2.
     """
 
+    def check(self, size: int) -> None:
+        """Refuse a length that is no power of 2.
+
+        Raises:
+            ShapeError: with the length.
+        """
+        if size & (size - 1):
+            raise ShapeError(
+                f"Walsh: a side of {size} pixels is no power of 2, and Hadamard patterns are; set "
+                "data.crop and data.multiple_of so that the sides are."
+            )
+
     def values(self, size: int) -> np.ndarray:
-        check_power_of_two(size)
+        self.check(size)
         q = np.ones((1, 1))
         while len(q) < size:
             q = np.block([[q, q], [q, -q]])
@@ -60,16 +82,3 @@ class Walsh(Basis):
 def _tensor(basis: Basis, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.from_numpy(basis.values(size)).to(device=device, dtype=dtype)
-
-
-def check_power_of_two(size: int) -> None:
-    """Refuse a side for which there are no Hadamard patterns.
-
-    Raises:
-        ShapeError: with the side.
-    """
-    if size & (size - 1):
-        raise ShapeError(
-            f"Walsh: a side of {size} pixels is no power of 2, and Hadamard patterns are; set "
-            "data.crop and data.multiple_of so that the sides are."
-        )

@@ -1,13 +1,13 @@
 """Compressed sensing of whole images by fast structured matrices."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from unfold.errors import ShapeError
-from unfold.physics.bases import Cosine, Walsh, check_power_of_two
+from unfold.physics.bases import Basis, Cosine, Walsh
 from unfold.physics.block_compressed_sensing import check_ratio
 from unfold.physics.coefficients import Coefficients
 from unfold.physics.law import Physics
@@ -17,13 +17,14 @@ from unfold.typing import Shape
 
 @dataclass(frozen=True)
 class CompressedSensing(Physics):
-    """y = m of the cosine coefficients of d · x with noise, d a random sign at every pixel.
+    """y = m coefficients of d · x in a basis with noise, d a random sign at every pixel.
 
     Signs and coefficients are drawn for every image and shared by its channels.
 
     Args:
         noise: added to the coefficients.
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured.
+        basis: of cosines, or `Walsh` for the transform of Hadamard, whose sides are powers of 2.
 
     Raises:
         ConfigError: the ratio is not in (0, 1].
@@ -33,6 +34,7 @@ class CompressedSensing(Physics):
     """
 
     ratio: float = 0.25
+    basis: Basis = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
         check_ratio("CompressedSensing", self.ratio)
@@ -42,8 +44,14 @@ class CompressedSensing(Physics):
         return False
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """One set of signs and of coefficients per image."""
+        """One set of signs and of coefficients per image.
+
+        Raises:
+            ShapeError: the basis does not have such sides.
+        """
         _, height, width = shape
+        for side in (height, width):
+            self.basis.check(side)
         count = max(1, round(self.ratio * height * width))
 
         def signs(g: np.random.Generator, _: int) -> np.ndarray:
@@ -54,7 +62,7 @@ class CompressedSensing(Physics):
 
         own = replace(draws, dtype=torch.int8).each("signs", signs)
         places = replace(draws, dtype=torch.int64).each("kept", kept)
-        return Coefficients(own, places, Cosine(), shape)
+        return Coefficients(own, places, self.basis, shape)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class SinglePixel(Physics):
             ShapeError: the image is not square, or its side no power of 2.
         """
         _, height, width = shape
-        check_power_of_two(width)
+        Walsh().check(width)
         if height != width:
             raise ShapeError(
                 f"SinglePixel: an image of {height} x {width} pixels is not square, and the number "

@@ -39,10 +39,16 @@ class Inpainting(Physics):
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
         """(B, C, H, W), the channels being views of one."""
-        chance = draws.uniform("pixels", (1, *shape[1:]))
-        keep = draw_level(self.keep, draws, "keep")
-        if isinstance(keep, Tensor):
-            keep = keep.reshape(-1, 1, 1, 1)
-        seen = chance <= torch.clamp(chance.amin((1, 2, 3), keepdim=True), min=keep)
+        seen = draw_seen(draws, (1, *shape[1:]), self.keep)
         mask = seen[:1] if self.is_fixed else seen
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
+
+
+def draw_seen(draws: Draws, shape: Shape, keep: Level) -> Tensor:
+    """(B, …): independently true with probability `keep`, and at least once in every sample."""
+    chance = draws.uniform("pixels", shape)
+    own = draw_level(keep, draws, "keep")
+    if isinstance(own, Tensor):
+        own = own.reshape(-1, 1, 1, 1)
+    least = chance.amin((1, 2, 3), keepdim=True)
+    return chance <= torch.clamp(least, min=own)

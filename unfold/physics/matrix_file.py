@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from unfold.errors import DataError, ShapeError
 from unfold.physics.array_files import read_arrays
 from unfold.physics.law import Physics
+from unfold.physics.sparse import Sparse, Table
 from unfold.physics.user import Dense
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -27,8 +29,8 @@ class MatrixPhysics(Physics):
     Args:
         noise: added to the measurement.
         path: a real table of m rows in .npy (pickled objects are refused), in .npz as the one
-            array, or as `scipy.sparse.save_npz` writes it by rows, or in .safetensors as the one
-            tensor.
+            array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
+            .safetensors as the one tensor.
         shape: (C, H, W) of the images, C · H · W columns.
 
     Raises:
@@ -47,16 +49,19 @@ class MatrixPhysics(Physics):
             )
 
     @cached_property
-    def matrix(self) -> Tensor:
-        """M, (m, n), in double precision."""
-        values = _read(self.path)
-        if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
+    def matrix(self) -> Tensor | Table:
+        """M, (m, n), in double precision; a table of its entries where the file has only those."""
+        found = _read(self.path)
+        values = found.value if isinstance(found, Entries) else found
+        shape = found.shape
+        if len(shape) != 2 or 0 in shape or values.dtype.kind not in "fiu":
             raise DataError(
-                f"{self.path}: a matrix is a table of real numbers; got {values.shape} of "
-                f"{values.dtype}."
+                f"{self.path}: a matrix is a table of real numbers; got {shape} of {values.dtype}."
             )
         if not np.isfinite(values).all():
             raise DataError(f"{self.path}: some entries are not finite; replace them.")
+        if isinstance(found, Entries):
+            return Table(found.row, found.column, values.astype(np.float64), found.shape)
         return torch.from_numpy(values.astype(np.float64))
 
     @property
@@ -67,7 +72,7 @@ class MatrixPhysics(Physics):
         """The shape given."""
         return self.shape
 
-    def sample(self, draws: Draws, shape: Shape) -> Dense:
+    def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
         """The same for every image.
 
         Raises:
@@ -78,10 +83,21 @@ class MatrixPhysics(Physics):
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; set "
                 "data.crop, or physics.shape."
             )
+        if isinstance(self.matrix, Table):
+            return Sparse(self.matrix, shape)
         return Dense(self.matrix.to(device=draws.device, dtype=draws.dtype)[None], shape)
 
 
-def _read(path: str) -> np.ndarray:
+class Entries(NamedTuple):
+    """Those of a sparse matrix that the file holds, each with its row and column."""
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    shape: tuple[int, int]
+
+
+def _read(path: str) -> np.ndarray | Entries:
     file = Path(path).expanduser()
     if file.suffix not in SUFFIXES:
         raise DataError(
@@ -106,12 +122,17 @@ def _only(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return next(iter(arrays.values()))
 
 
-def _sparse(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """The table behind compressed rows."""
+def _sparse(path: str, arrays: dict[str, np.ndarray]) -> Entries:
+    """The entries of compressed rows."""
     kind = arrays.get("format", np.array(b"csr")).item()
     if kind not in (b"csr", "csr"):
         raise DataError(f"{path}: a sparse matrix by rows is expected (csr), not {kind!r}.")
-    dense = np.zeros(tuple(arrays["shape"]), arrays["data"].dtype)
-    rows = np.repeat(np.arange(len(dense)), np.diff(arrays["indptr"]))
-    np.add.at(dense, (rows, arrays["indices"]), arrays["data"])
-    return dense
+    rows, columns = (int(length) for length in arrays["shape"])
+    starts, column, value = arrays["indptr"], arrays["indices"], arrays["data"]
+    inside = len(column) == 0 or 0 <= column.min() <= column.max() < columns
+    counts = np.diff(starts)
+    fits = len(starts) == rows + 1 and starts[0] == 0 and starts[-1] == len(value)
+    fits = fits and (counts >= 0).all()
+    if not inside or not fits or len(column) != len(value):
+        raise DataError(f"{path}: its rows and columns do not fit together; save it again.")
+    return Entries(np.repeat(np.arange(rows), counts), column, value, (rows, columns))

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import LinearBaseline, Operator
-from unfold.physics.rays import Geometry, Lines, Seen, multiply
+from unfold.physics.rays import Geometry, Lines, Seen
+from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
 

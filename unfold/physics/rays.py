@@ -7,16 +7,16 @@ Source: Joseph, An improved algorithm for reprojecting rays through pixel images
 Medical Imaging 1 (1982).
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.physics.sparse import Matrix, by_rows, multiply
 from unfold.typing import Shape
 
 
@@ -73,11 +73,11 @@ class Geometry(ABC):
     def gains(self) -> np.ndarray:
         """What the readings of each detector are multiplied by before they are filtered."""
 
-    def back_matrix(self, shape: Shape, like: Tensor) -> "Matrix":
+    def back_matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """To every pixel, the reading of the ray through it at every angle, weighted."""
         return _back_matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
 
-    def matrix(self, shape: Shape, like: Tensor) -> "Matrix":
+    def matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """The weights of the pixels in every line integral, in the precision of `like`."""
         return _matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
 
@@ -88,18 +88,6 @@ class Geometry(ABC):
         that the convolution is symmetric and positive.
         """
         return _spectrum(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
-
-
-class Matrix(NamedTuple):
-    """A sparse matrix and its transpose, both by rows."""
-
-    forward: Tensor
-    transposed: Tensor
-
-    @property
-    def swapped(self) -> "Matrix":
-        """The transpose and its transpose."""
-        return Matrix(self.transposed, self.forward)
 
 
 @lru_cache(maxsize=8)
@@ -124,8 +112,8 @@ def _matrix(
     row, column, value = weights(geometry.lines(), height, width)
     count = geometry.size[0] * geometry.size[1]
     return Matrix(
-        _by_rows(row, column, value, (count, height * width), dtype, device),
-        _by_rows(column, row, value, (height * width, count), dtype, device),
+        by_rows(row, column, value, (count, height * width), dtype, device),
+        by_rows(column, row, value, (height * width, count), dtype, device),
     )
 
 
@@ -145,8 +133,8 @@ def _back_matrix(
     pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     size = height * width, angles * detectors
     return Matrix(
-        _by_rows(pixel, reading, value, size, dtype, device),
-        _by_rows(reading, pixel, value, size[::-1], dtype, device),
+        by_rows(pixel, reading, value, size, dtype, device),
+        by_rows(reading, pixel, value, size[::-1], dtype, device),
     )
 
 
@@ -183,51 +171,3 @@ def _along(
         parts.append((chosen[which], pixel, (share * length)[inside]))
     line, pixel, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     return line, pixel, value
-
-
-def _by_rows(
-    row: np.ndarray,
-    column: np.ndarray,
-    value: np.ndarray,
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    order = np.lexsort((column, row))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
-    with warnings.catch_warnings(), torch.inference_mode(False):
-        # PyTorch calls the layout a beta; the products used here are tested against dense ones.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(starts.astype(np.int64)),
-            torch.from_numpy(column[order]),
-            torch.from_numpy(value[order]).to(dtype),
-            size=shape,
-        ).to(device)
-
-
-class Product(torch.autograd.Function):
-    """Mv for each row v of a batch, M sparse; its derivative of any order is by Mᵀ and M."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Matrix, v: Tensor) -> Tensor:
-        ctx.matrix = matrix
-        if v.is_complex():
-            return torch.complex(_product(matrix, v.real), _product(matrix, v.imag))
-        return _product(matrix, v)
-
-    @staticmethod
-    def backward(ctx: Any, u: Tensor) -> tuple[None, Tensor]:
-        return None, multiply(ctx.matrix.swapped, u)
-
-
-def multiply(matrix: Matrix, v: Tensor) -> Tensor:
-    """(B, m): Mv for each row of v, (B, n)."""
-    product: Tensor = Product.apply(matrix, v)  # type: ignore[no-untyped-call]
-    return product
-
-
-def _product(matrix: Matrix, v: Tensor) -> Tensor:
-    # Never `mv`, not even for one column: its sums round otherwise, and a sample would depend on
-    # whether it has batch mates. The matrix is read once for all columns, 3 times faster for 8.
-    return (matrix.forward @ v.mT).mT.contiguous()

@@ -1,0 +1,96 @@
+"""Inpainting of whole boxes and lines."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unfold.physics.inpainting import draw_seen
+from unfold.physics.law import Physics
+from unfold.physics.level import Level, checked, draw_level
+from unfold.physics.mask import Mask
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class BoxInpainting(Physics):
+    """m = 0 in one box at a random place inside the image, 1 elsewhere, shared by the channels.
+
+    Args:
+        noise: added to the seen pixels, and to the zeros of the missing ones.
+        side: height and width of the box over those of the image, in (0, 1); a number, or a range
+            of which every image draws its own value. At least one pixel is missing, and one row or
+            column is seen.
+
+    Raises:
+        ConfigError: side is not in (0, 1).
+    """
+
+    side: Level = 0.4
+
+    def __post_init__(self) -> None:
+        words = "must be in (0, 1), the side of the box over that of the image"
+        side = checked("BoxInpainting.side", self.side, lambda s: 0 < s < 1, words)
+        object.__setattr__(self, "side", side)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Never: the place is drawn."""
+        return False
+
+    def sample(self, draws: Draws, shape: Shape) -> Mask:
+        """(B, C, H, W), the channels being views of one."""
+        side, chance = draw_level(self.side, draws, "side"), draws.uniform("place", (2,))
+        down, across = (
+            _inside(side, chance[:, axis], length) for axis, length in enumerate(shape[1:])
+        )
+        hole = down[:, :, None] & across[:, None]
+        return Mask((~hole)[:, None].to(draws.dtype).expand(-1, *shape))
+
+
+def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
+    """(B, length): which places of an axis are in the box; every first place is as likely."""
+    share = torch.as_tensor(side, dtype=chance.dtype, device=chance.device)
+    size = (share * length).round().clamp(1, max(1, length - 1))
+    first = (chance * (length - size + 1)).floor()
+    place = torch.arange(length, device=chance.device)
+    after = place >= first[:, None]
+    return after & (place < (first + size)[:, None])
+
+
+@dataclass(frozen=True)
+class LineInpainting(Physics):
+    """m of whole rows, or whole columns: each is seen with probability `keep`, by all channels.
+
+    Args:
+        noise: added to the seen pixels, and to the zeros of the missing ones.
+        keep: probability that a line is seen, in (0, 1]; a number, or a range of which every image
+            draws its own value. At least one line is always seen.
+        lines: `rows` or `columns`.
+
+    Raises:
+        ConfigError: keep is not in (0, 1].
+    """
+
+    keep: Level = 0.5
+    lines: Literal["rows", "columns"] = "rows"
+
+    def __post_init__(self) -> None:
+        words = "must be in (0, 1], the fraction of lines that are seen"
+        keep = checked("LineInpainting.keep", self.keep, lambda k: 0 < k <= 1, words)
+        object.__setattr__(self, "keep", keep)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Only where nothing is missing."""
+        return self.keep == 1
+
+    def sample(self, draws: Draws, shape: Shape) -> Mask:
+        """(B, C, H, W), all but one side being views of one."""
+        _, height, width = shape
+        each = (1, height, 1) if self.lines == "rows" else (1, 1, width)
+        seen = draw_seen(draws, each, self.keep)
+        mask = seen[:1] if self.is_fixed else seen
+        return Mask(mask.to(draws.dtype).expand(-1, *shape))

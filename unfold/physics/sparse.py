@@ -1,0 +1,140 @@
+"""Sparse matrices, their products with batches of vectors, and the operator of one."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
+
+
+class Matrix(NamedTuple):
+    """A sparse matrix and its transpose, both by rows."""
+
+    forward: Tensor
+    transposed: Tensor
+
+    @property
+    def swapped(self) -> "Matrix":
+        """The transpose and its transpose."""
+        return Matrix(self.transposed, self.forward)
+
+
+def by_rows(
+    row: np.ndarray,
+    column: np.ndarray,
+    value: np.ndarray,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """A sparse matrix from its entries, each with its row and column; equal places are added up."""
+    order = np.lexsort((column, row))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+    with warnings.catch_warnings(), torch.inference_mode(False):
+        # PyTorch calls the layout a beta; the products used here are tested against dense ones.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(column[order]),
+            torch.from_numpy(value[order]).to(dtype),
+            size=shape,
+        ).to(device)
+
+
+class Product(torch.autograd.Function):
+    """Mv for each row v of a batch, M sparse; its derivative of any order is by Mᵀ and M."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Matrix, v: Tensor) -> Tensor:
+        ctx.matrix = matrix
+        if v.is_complex():
+            return torch.complex(_product(matrix, v.real), _product(matrix, v.imag))
+        return _product(matrix, v)
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> tuple[None, Tensor]:
+        return None, multiply(ctx.matrix.swapped, u)
+
+
+def multiply(matrix: Matrix, v: Tensor) -> Tensor:
+    """(B, m): Mv for each row of v, (B, n)."""
+    product: Tensor = Product.apply(matrix, v)  # type: ignore[no-untyped-call]
+    return product
+
+
+def _product(matrix: Matrix, v: Tensor) -> Tensor:
+    # Never `mv`, not even for one column: its sums round otherwise, and a sample would depend on
+    # whether it has batch mates. The matrix is read once for all columns, 3 times faster for 8.
+    return (matrix.forward @ v.mT).mT.contiguous()
+
+
+class Table:
+    """The entries of a real sparse matrix; as tensors they are made once for each kind of image.
+
+    Args:
+        row: of each entry.
+        column: of each entry.
+        value: of each entry.
+        shape: rows and columns.
+    """
+
+    def __init__(
+        self, row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple[int, int]
+    ) -> None:
+        self._entries, self.shape = (row, column, value), shape
+        self._made: dict[tuple[torch.dtype, torch.device], Matrix] = {}
+
+    def matrix(self, like: Tensor) -> Matrix:
+        """The matrix and its transpose, in the precision and on the device of `like`."""
+        key = like.dtype.to_real(), like.device
+        if key not in self._made:
+            row, column, value = self._entries
+            self._made[key] = Matrix(
+                by_rows(row, column, value, self.shape, *key),
+                by_rows(column, row, value, self.shape[::-1], *key),
+            )
+        return self._made[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Operator):
+    """Ax = Mx, M real and sparse, the pixels row by row and channel by channel.
+
+    Args:
+        table: M, m rows and C · H · W columns.
+        shape: of one image, (C, H, W); one measurement is (m,).
+
+    Raises:
+        ShapeError: the matrix does not have as many columns as the image has pixels.
+    """
+
+    table: Table
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        pixels = torch.Size(self.shape).numel()
+        if self.table.shape[1] != pixels:
+            raise ShapeError(
+                f"Sparse: a matrix of {self.table.shape[1]} columns does not act on images of "
+                f"{self.shape}, which have {pixels} pixels."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return (self.table.shape[0],)
+
+    def forward(self, x: Image) -> Measurement:
+        return multiply(self.table.matrix(x), x.flatten(1))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return multiply(self.table.matrix(y).swapped, y).reshape(-1, *self.shape)
