@@ -161,7 +161,8 @@ def _forced(word: str, folders: Sequence[Path]) -> str:
     """
     bare = word.lstrip("+")
     key = key_of(word)
-    if word.startswith("~") or "@" in key or key.startswith("hydra"):
+    placed = "@" in bare.partition("=")[0]  # with `+` it is one more option
+    if word.startswith("~") or placed or key.startswith("hydra"):
         return word
     return bare if options.names(key, folders) else f"++{bare}"
 

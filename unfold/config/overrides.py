@@ -83,6 +83,15 @@ def key_of(text: str) -> str:
         return text.partition("=")[0].lstrip("+~")
 
 
+def address_of(text: str) -> str:
+    """The key of an override with the place where a group puts its option: `physics@physics.a`."""
+    try:
+        override = parse_override(text)
+    except HydraException:
+        return key_of(text)
+    return f"{override.key_or_group}@{override.package}" if override.package else key_of(text)
+
+
 class Sifted(NamedTuple):
     """The overrides that can be composed, and what is wrong with the others."""
 
@@ -105,14 +114,15 @@ def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -
         if problem is not None:
             problems.append(problem)
         else:
-            sound.setdefault(key_of(text), text)
+            sound.setdefault(address_of(text), text)
     return Sifted(tuple(sound.values()), tuple(problems))
 
 
 def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
-    for key, count in Counter(key_of(text) for text in overrides).items():
+    for key, count in Counter(address_of(text) for text in overrides).items():
         if count > 1:
-            values = ", ".join(text.partition("=")[2] for text in overrides if key_of(text) == key)
+            given = [text for text in overrides if address_of(text) == key]
+            values = ", ".join(text.partition("=")[2] for text in given)
             yield Problem(key, None, f"given {count} times ({values}). Give it once.")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from unfold.errors import ConfigError
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.law import Physics
-from unfold.physics.noise import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -18,11 +17,11 @@ class Combined(Physics, ABC):
     """Laws of which every image draws an operator each; the noise is added to what they make.
 
     Args:
-        noise: added to the whole measurement.
-        laws: by name, at least one, in the order of the configuration; without noise of their own.
+        noise: of the whole measurement, in place of the noises of the laws.
+        laws: by name, at least one, in the order of the configuration.
 
     Raises:
-        ConfigError: there is no law, or one has a noise of its own or observes less than Ax.
+        ConfigError: there is no law, or one observes less than Ax.
     """
 
     laws: Mapping[str, Physics]
@@ -32,11 +31,6 @@ class Combined(Physics, ABC):
         if not self.laws:
             raise ConfigError(f"{name}.laws = {{}}: at least one law is needed.")
         for key, law in self.laws.items():
-            if not isinstance(law.noise, NoNoise):
-                raise ConfigError(
-                    f"{name}.laws.{key}.noise = {type(law.noise).__name__}: noise is added once, "
-                    f"to the whole; write physics/noise@physics.laws.{key}.noise=none."
-                )
             if type(law).observe is not Physics.observe:
                 raise ConfigError(
                     f"{name}.laws.{key}: {type(law).__name__} observes less than Ax, so that its "
