@@ -41,6 +41,11 @@ LAWS = (
     "limited_angle_tomography",
     "mixture",
     "curriculum",
+    "box_inpainting",
+    "line_inpainting",
+    "gaussian_sensing",
+    "chain",
+    "stack",
 )
 SIZES = {"single_pixel": ("data.crop=64",)}
 """What the patterns of Hadamard ask for."""

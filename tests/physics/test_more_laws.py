@@ -16,7 +16,7 @@ from unfold.physics.bases import Walsh
 from unfold.physics.blur import Blur
 from unfold.physics.combined import Chain, Stack
 from unfold.physics.compressed_sensing import CompressedSensing
-from unfold.physics.gaussian_sensing import GaussianSensing
+from unfold.physics.gaussian_sensing import DenseRows, GaussianSensing
 from unfold.physics.holes import BoxInpainting, LineInpainting
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.kernels import GaussianKernel
@@ -54,6 +54,8 @@ def test_a_box_leaves_something_and_hides_something():
     for side, shape, missing in ((1e-6, (1, 9, 9), 1), (0.999, (1, 4, 4), 9), (0.5, (1, 1, 6), 3)):
         mask = BoxInpainting(QUIET, side=side).sample(draws(20), shape).mask
         assert torch.equal((1 - mask).sum((1, 2, 3)), torch.full((20,), missing).double())
+    with pytest.raises(ShapeError, match="nothing beside a box"):
+        BoxInpainting(QUIET).sample(draws(), (1, 1, 1))
     sides = (1 - BoxInpainting(QUIET, side=(0.2, 0.8)).sample(draws(200), (1, 10, 10)).mask).sum(
         (1, 2, 3)
     )
@@ -91,6 +93,17 @@ def test_the_dense_matrix_is_that_of_gram_and_schmidt():
     assert laws.gap(operator.matrix[0], want) < 1e-12
     again = physics.sample(draws(2, seed=9), (1, 6, 8))
     assert torch.equal(again.matrix, operator.matrix), "the same for all images"
+
+
+def test_the_closed_forms_of_a_learned_matrix_do_not_trust_it():
+    operator = GaussianSensing(QUIET, 0.5).sample(draws(1), (1, 2, 3))
+    b = draws(2).uniform("b", (1, 2, 3))
+
+    def solved(matrix):
+        return DenseRows(matrix, (1, 2, 3)).solve_normal(b, 3.0)
+
+    assert torch.autograd.gradcheck(solved, (operator.matrix.clone().requires_grad_(),))
+    laws.assert_solves(operator, gamma=3.0)
 
 
 def test_a_dense_matrix_that_would_fill_the_memory_is_refused():

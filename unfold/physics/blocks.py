@@ -3,20 +3,14 @@
 from dataclasses import dataclass
 from math import isqrt
 
-from torch import Tensor
-
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
-from unfold.physics.tight import OrthonormalRows
-from unfold.typing import Image, Measurement, Scalar, Shape
+from unfold.physics.tight import OrthonormalMatrix
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks(OrthonormalRows):
+class Blocks(OrthonormalMatrix):
     """(Ax)_p = Φ x_p for every block p of n x n pixels; ΦΦᵀ = I.
-
-    Where the matrix requires gradients, Φ is free to leave ΦΦᵀ = I, and the derivatives of the
-    solves are those of conjugate gradients, not of the closed form.
 
     Args:
         matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
@@ -27,7 +21,6 @@ class Blocks(OrthonormalRows):
         ShapeError: the matrix does not have such a shape, or n does not divide the image.
     """
 
-    matrix: Tensor
     shape: Shape
 
     def __post_init__(self) -> None:
@@ -68,13 +61,3 @@ class Blocks(OrthonormalRows):
         blocks = y.movedim(2, -1) @ self.matrix[0].to(y.dtype)
         image = blocks.reshape(-1, channels, down, across, n, n).transpose(3, 4)
         return image.reshape(-1, *self.shape)
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
-        return own.solve_normal(self, b, gamma, start)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
-        return own.pseudo_inverse(self, y)

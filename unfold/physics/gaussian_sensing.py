@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.physics.block_compressed_sensing import check_ratio
 from unfold.physics.law import Physics
-from unfold.physics.tight import OrthonormalRows
+from unfold.physics.tight import OrthonormalMatrix
 from unfold.physics.user import Dense
 from unfold.random import Draws, generator
 from unfold.typing import Shape
@@ -20,7 +20,7 @@ LARGEST = 2**28
 
 
 @dataclass(frozen=True, eq=False)
-class DenseRows(OrthonormalRows, Dense):
+class DenseRows(OrthonormalMatrix, Dense):
     """Ax = Mx, MM* = I, the pixels row by row and channel by channel.
 
     Args:

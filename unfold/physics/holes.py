@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unfold.errors import ShapeError
 from unfold.physics.inpainting import draw_seen
 from unfold.physics.law import Physics
 from unfold.physics.level import Level, checked, draw_level
@@ -41,7 +42,13 @@ class BoxInpainting(Physics):
         return False
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one."""
+        """(B, C, H, W), the channels being views of one.
+
+        Raises:
+            ShapeError: the image is a single pixel.
+        """
+        if shape[1:] == (1, 1):
+            raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing beside a box.")
         side, chance = draw_level(self.side, draws, "side"), draws.uniform("place", (2,))
         down, across = (
             _inside(side, chance[:, axis], length) for axis, length in enumerate(shape[1:])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.tree import tensors
@@ -28,3 +29,24 @@ class OrthonormalRows(Operator, ABC):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y."""
         return self.adjoint(y)
+
+
+@dataclass(frozen=True, eq=False)
+class OrthonormalMatrix(OrthonormalRows, ABC):
+    """A map by a matrix Φ with ΦΦᵀ = I, its first field.
+
+    Where the matrix requires gradients, Φ is free to leave ΦΦᵀ = I, and the derivatives of the
+    solves are those of the iterative ones, not of the closed forms.
+    """
+
+    matrix: Tensor
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
+        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        return own.solve_normal(self, b, gamma, start)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*y, where ΦΦᵀ = I is certain."""
+        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        return own.pseudo_inverse(self, y)
