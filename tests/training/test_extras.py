@@ -132,7 +132,7 @@ def test_shards_divide_the_batch():
     settings = TrainerSettings(shards=3)
     with pytest.raises(ConfigError, match=r"trainer\.shards = 3: must be a divisor of .* = 8"):
         settings.parts(8)
-    with pytest.raises(ConfigError, match="must be devices = 2"):
+    with pytest.raises(ConfigError, match="must be their number, 2, or null"):
         TrainerSettings(shards=3, devices=2, strategy="ddp")
     assert TrainerSettings(shards=2, devices=2, strategy="ddp").parts(8) == 1
     assert TrainerSettings(accelerator="cpu").parts(8) == 2

@@ -1,6 +1,7 @@
 """Points of the Fourier plane that keep their distance."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -96,7 +97,6 @@ def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:
     r = float(np.sqrt((growth.ravel()[order] ** -2).sum() / max(count, 1)))
     reach = ceil(r * float(growth.max()))
     side = 2 * reach + 1
-    away = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
     # The largest r at which a place is still free, with a margin of the reach of a disc.
     room = np.full([length + 2 * reach for length in growth.shape], np.inf)
     rows, columns = np.divmod(order, growth.shape[1])
@@ -112,10 +112,17 @@ def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:
             if len(chosen) == count:
                 break
             chosen.append(i)
-            disc = room[row[i] : row[i] + side, column[i] : column[i] + side]
-            np.minimum(disc, away / grown[i], out=disc)
+            around = room[row[i] : row[i] + side, column[i] : column[i] + side]
+            np.minimum(around, disc(reach, grown[i]), out=around)
         r *= 0.97
     return order[chosen]
+
+
+@lru_cache(maxsize=1024)
+def disc(reach: int, grown: float) -> np.ndarray:
+    """The largest r at which places around a point are free of it; the same for many points."""
+    away = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
+    return np.asarray(away / grown)
 
 
 def _middle(size: int, fraction: float) -> np.ndarray:
