@@ -61,7 +61,7 @@ def blurred(size: int, images: int = 2) -> tuple[Tensor, Tensor, CircularConvolu
 
 
 def contractive(model: DEQ) -> tuple[Reconstructor, Counting]:
-    """PGD with the nonexpansive DnCNN 7/32, counted."""
+    """PGD with the nonexpansive network 7/32, counted."""
     torch.manual_seed(0)
     counting = Counting(PnP(DnCNN(1)).for_equilibrium().denoiser)
     return Reconstructor(PGD(), PnP(counting), L2(), model), counting

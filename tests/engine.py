@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.models.model import Model
 from unfold.physics.convolution import CircularConvolution
@@ -97,19 +97,19 @@ def least_squares(operator: Operator, y: Tensor, lam: float) -> Tensor:
 def network_prior(*, depth: int = 3, width: int = 4, c: float = 0.9, seed: int = 0) -> PnP:
     """A small firmly nonexpansive network with weights that matter."""
     torch.manual_seed(seed)
-    denoiser = NonexpansiveDnCNN(1, depth, width, c).double()
+    denoiser = NonexpansiveResNet(1, depth, width, c).double()
     with torch.no_grad():
         for p in denoiser.parameters():
             p.add_(0.2 * torch.randn_like(p))
     return PnP(Fixed(denoiser))
 
 
-class Fixed(NonexpansiveDnCNN):
+class Fixed(NonexpansiveResNet):
     """A network that is its own form for equilibria, so that a test may choose its weights."""
 
-    def __init__(self, network: NonexpansiveDnCNN) -> None:
+    def __init__(self, network: NonexpansiveResNet) -> None:
         nn.Module.__init__(self)
-        self.channels, self.c, self.layers = network.channels, network.c, network.layers
+        self.__dict__.update(network.__dict__)
 
 
 def reconstructor(

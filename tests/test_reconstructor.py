@@ -12,7 +12,7 @@ from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
@@ -75,7 +75,7 @@ def test_a_measurement_of_another_shape_is_refused():
 
 def test_an_equilibrium_takes_the_nonexpansive_form_of_its_network():
     net = reconstructor(PGD(), DEQ(), PnP(DnCNN(1, 3, 4)))
-    assert isinstance(net.prior.denoiser, NonexpansiveDnCNN)
+    assert isinstance(net.prior.denoiser, NonexpansiveResNet)
     assert isinstance(reconstructor(PGD(), Unfolded(2), PnP(DnCNN(1))).prior.denoiser, DnCNN)
 
 

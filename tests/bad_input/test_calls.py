@@ -10,7 +10,7 @@ from jaxtyping import config
 from tests.config.folder import checked
 from unfold.algorithms.pgd import PGD
 from unfold.data.batches import Sample, collate
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.fidelities.l2 import L2
@@ -41,7 +41,7 @@ def test_17_a_point_that_is_swept_twice_runs_once():
     assert len(checked("-m", "seed=0,1,0")) == 2
 
 
-class WithLayer(NonexpansiveDnCNN):
+class WithLayer(NonexpansiveResNet):
     """A user's network with one layer more."""
 
     def __init__(self, layer):

@@ -88,7 +88,7 @@ def test_in_the_weights_of_a_network(name: str):
     A = blur(4)
     y = measured(A).requires_grad_()
     got, at = gradients(net, y, A)
-    assert len(at) > 6
+    assert len(at) >= 4  # the measurement, a step size, filters, thresholds
     want, found = dense_gradients(net, y, A, at)
     assert 0.3 < found < 1
     for g, w in zip(got, want, strict=True):  # each by itself: none is lost among larger ones

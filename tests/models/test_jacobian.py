@@ -76,7 +76,7 @@ def test_the_penalty_has_the_gradient_of_finite_differences():
 
     at = learned(net)
     grads = torch.autograd.grad(value(), at, allow_unused=True)
-    assert sum(g is not None and bool(g.abs().max() > 1e-6) for g in grads) >= 3
+    assert sum(g is not None and bool(g.abs().max() > 1e-6) for g in grads) >= 2
     for p, g in zip(at, grads, strict=True):
         position = 0
         values = []

@@ -21,7 +21,7 @@ from tests.priors.instances import ALL
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.denoisers.smooth import SmoothDnCNN
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Unfolded
@@ -154,7 +154,7 @@ def test_a_reconstruction_in_inference_mode_is_the_same():
 @pytest.mark.parametrize("kind", [PnP, RED, Score])
 def test_an_equilibrium_takes_the_firmly_nonexpansive_network(kind: type[DenoiserPrior]):
     prior = kind(DnCNN(1, 3, 4), 0.07, "embedded").for_equilibrium()
-    assert isinstance(prior, kind) and isinstance(prior.denoiser, NonexpansiveDnCNN)
+    assert isinstance(prior, kind) and isinstance(prior.denoiser, NonexpansiveResNet)
     assert prior.sigma == 0.07 and prior.weights == "embedded"
     with pytest.raises(ConfigError, match="no firmly nonexpansive form"):
         kind(ConditionalDnCNN(1, 3, 4)).for_equilibrium()

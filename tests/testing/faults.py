@@ -13,7 +13,7 @@ from unfold.algorithms.drs import DRS
 from unfold.algorithms.gd import GD
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD, PGDState
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import Poisson
 from unfold.models.deq import DEQ
@@ -240,18 +240,18 @@ class WrongBall(TV):
         return super().project(u, 2 * weight)
 
 
-class CropsOddSides(NonexpansiveDnCNN):
+class CropsOddSides(NonexpansiveResNet):
     def forward(self, v, sigma):
         out = super().forward(v, sigma)
         return out[..., : max(1, out.shape[-2] // 2 * 2), :]
 
 
-class BreaksWithoutNoise(NonexpansiveDnCNN):
+class BreaksWithoutNoise(NonexpansiveResNet):
     def forward(self, v, sigma):
         return super().forward(v, sigma) / (sigma / sigma if sigma else float("nan"))
 
 
-class NotNonexpansive(NonexpansiveDnCNN):
+class NotNonexpansive(NonexpansiveResNet):
     def forward(self, v, sigma):
         return 1.5 * v
 
@@ -498,7 +498,7 @@ SOUND: dict[str, Callable[[], Report]] = {
     "tikhonov": lambda: check_prior(Tikhonov()),
     "box": lambda: check_prior(Box(0.0, 0.6)),
     "tv": lambda: check_prior(TV(tol=1e-7, max_iterations=2000), gap=1e-7),
-    "network": lambda: check_prior(PnP(NonexpansiveDnCNN(1, 2, 4).double())),
+    "network": lambda: check_prior(PnP(NonexpansiveResNet(1, 2, 4).double())),
     "l2": lambda: check_fidelity(L2()),
     "poisson": lambda: check_fidelity(Poisson(0.5)),
     **{kind.__name__: (lambda kind=kind: algorithm(kind)) for kind in (PGD, ADMM, DRS, PDHG, GD)},
@@ -524,7 +524,7 @@ def _mask(seed: int) -> Report:
 
 def _network(seed: int) -> Report:
     torch.manual_seed(seed)
-    return check_prior(PnP(NonexpansiveDnCNN(1, 2, 4).double()), seed=1000 * seed)
+    return check_prior(PnP(NonexpansiveResNet(1, 2, 4).double()), seed=1000 * seed)
 
 
 def _equilibrium(seed: int) -> Report:

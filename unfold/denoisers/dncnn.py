@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unfold.denoisers.denoiser import Denoiser, check_size
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
 
@@ -56,8 +56,8 @@ class DnCNN(Denoiser):
         return v - predicted
 
     def firmly_nonexpansive(self) -> Denoiser:
-        """½(I + cN) of the same size, with N 1-Lipschitz."""
-        return NonexpansiveDnCNN(self.channels, self.depth, self.width)
+        """½(I + cN) of as many convolutions and features, with N 1-Lipschitz."""
+        return NonexpansiveResNet(self.channels, self.depth, self.width)
 
 
 class ConditionalDnCNN(Denoiser):

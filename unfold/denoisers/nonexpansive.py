@@ -1,7 +1,6 @@
 """A network that is firmly nonexpansive by construction, for equilibria."""
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,103 +54,85 @@ def _log_bounds(matrices: Tensor, squarings: int) -> Tensor:
     return bounds
 
 
-def max_min(x: Tensor) -> Tensor:
-    """Sort channels in pairs: 1-Lipschitz, and it keeps the norm of gradients.
-
-    Source: Anil, Lucas and Grosse, Sorting out Lipschitz function approximation, ICML 2019.
-    """
-    a, b = x.chunk(2, dim=1)
-    return torch.cat((torch.maximum(a, b), torch.minimum(a, b)), dim=1)
-
-
-def _periodic(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _periodic(x: Tensor, weight: Tensor) -> Tensor:
     """The convolution of a periodic image: a border of zeros would darken what is near it."""
-    return conv2d(pad(x, (1, 1, 1, 1), mode="circular"), weight, bias)
+    return conv2d(pad(x, (1, 1, 1, 1), mode="circular"), weight)
 
 
-def _near_identity(convolution: nn.Conv2d) -> None:
-    """Copy the image through, with a little noise to break the symmetry."""
-    nn.init.normal_(convolution.weight, std=0.005 / math.sqrt(convolution.in_channels))
-    with torch.no_grad():
-        out, inputs = convolution.weight.shape[:2]
-        for i in range(max(out, inputs)):
-            share = 1 / math.sqrt(max(out, inputs) / min(out, inputs))
-            convolution.weight[i % out, i % inputs, 1, 1] += share
-    assert convolution.bias is not None
-    nn.init.zeros_(convolution.bias)
-
-
-class NonexpansiveDnCNN(Denoiser):
+class NonexpansiveResNet(Denoiser):
     """D(v) = ½(v + c N(v) + (1 − c)/2), N 1-Lipschitz: firmly nonexpansive, and ½(1 + c) < 1.
 
-    Every convolution is divided by a bound of its norm where that exceeds 1; N starts near the
-    identity, D near v. At the start a mid-gray image stays where it is.
+    N(v) = Eᵀ L_n(… L_1(E v)), where E copies each channel of the image into several features and
+    keeps its norm. Every layer is a step of gradient descent on a sum of Huber functions of Wx,
+
+        L(x) = x − 2/‖W‖² Wᵀ clip(Wx, −t, t),
+
+    1-Lipschitz for all W and t. What is clipped stays in the image: a bound of ‖W‖ that is not
+    tight costs strength of a layer, never contrast. At the start every filter has mean zero, so
+    that a constant image passes through N.
 
     Args:
         channels: C of the images.
-        depth: convolutions.
-        width: features, even.
+        depth: convolutions; each layer has two, W and its transpose.
+        width: features, at least C.
         c: the Lipschitz constant of the network part, in (0, 1).
 
-    Source: Pesquet et al., Learning maximally monotone operators for image recovery, SIAM J.
-    Imaging Sci. 14 (2021), section 3 (D = ½(I + Q), Q nonexpansive).
+    Source: Meunier et al., A dynamical system perspective for Lipschitz neural networks, ICML 2022,
+    section 3 (the layer); Pesquet et al., Learning maximally monotone operators for image recovery,
+    SIAM J. Imaging Sci. 14 (2021), section 3 (D = ½(I + Q), Q nonexpansive).
     """
 
     nonexpansive = True
 
+    E: Tensor
+
     def __init__(self, channels: int = 3, depth: int = 7, width: int = 32, c: float = 0.98) -> None:
         if not 0 < c < 1:
-            raise ConfigError(f"NonexpansiveDnCNN.c = {c}: must be in (0, 1).")
-        if width < 2 or width % 2:
-            raise ConfigError(f"NonexpansiveDnCNN.width = {width}: must be even, and at least 2.")
-        check_size("NonexpansiveDnCNN", channels, depth, width)
+            raise ConfigError(f"NonexpansiveResNet.c = {c}: must be in (0, 1).")
+        check_size("NonexpansiveResNet", channels, depth, width)
+        if width < channels:
+            raise ConfigError(
+                f"NonexpansiveResNet.width = {width}: must be at least channels = {channels}."
+            )
         super().__init__()
         self.channels, self.c = channels, c
-        widths = [channels, *[width] * (depth - 1), channels]
-        pairs = pairwise(widths)
-        self.layers = nn.ModuleList([nn.Conv2d(a, b, 3) for a, b in pairs])
-        for layer in self.layers:
-            assert isinstance(layer, nn.Conv2d)
-            _near_identity(layer)
-        self._keep_gray()
-
-    @torch.no_grad()
-    def _keep_gray(self) -> None:
-        """Shift the last bias so that N, whose bounds shrink it a little, keeps a gray image."""
-        gray = torch.full((1, self.channels, 1, 1), 0.5)
-        found = self.prepared()(gray, 0.0)[0, :, 0, 0]
-        last = self.layers[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        last.bias += (0.5 - found) * 2 / self.c
+        filters = torch.empty(depth // 2, width, width, 3, 3)
+        for W in filters:
+            nn.init.kaiming_normal_(W, nonlinearity="relu")
+        self.filters = nn.Parameter(filters - filters.mean((3, 4), keepdim=True))
+        self.thresholds = nn.Parameter(torch.full((depth // 2, width, 1, 1), 0.01))
+        copies = torch.arange(width)[:, None] % channels == torch.arange(channels)
+        E = copies / copies.sum(0).sqrt()
+        # Among the weights on disk, so that those for other channels do not fit.
+        self.register_buffer("E", E[:, :, None, None])
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """Denoise; `sigma` is not used."""
         return self.prepared()(v, sigma)  # type: ignore[no-any-return]
 
     def prepared(self) -> Denoiser:
-        """The same map with its normalised weights computed once."""
-        weights, biases = [], []
-        for layer in self.layers:
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-            weights.append(layer.weight / lipschitz_bound(layer.weight).clamp(min=1.0))
-            biases.append(layer.bias)
-        return _Prepared(self.channels, self.c, weights, biases)
+        """The same map with the norms of its filters computed once."""
+        layers = []
+        for W, t in zip(self.filters, self.thresholds.abs(), strict=True):
+            # The floor keeps filters that vanished, which do nothing, a number.
+            stepsize = 2 / lipschitz_bound(W).clamp(min=1e-6) ** 2
+            layers.append((W, t, stepsize * W.flip(2, 3).transpose(0, 1)))
+        return _Prepared(self.E, self.c, layers)
 
 
 class _Prepared(Denoiser):
-    """`NonexpansiveDnCNN` with its weights normalised; holds tensors, owns no parameter."""
+    """`NonexpansiveResNet` with its norms computed; holds tensors, owns no parameter."""
 
-    def __init__(
-        self, channels: int, c: float, weights: list[Tensor], biases: list[Tensor]
-    ) -> None:
+    def __init__(self, E: Tensor, c: float, layers: list[tuple[Tensor, Tensor, Tensor]]) -> None:
         super().__init__()
-        self.channels, self.c = channels, c
-        self.kernels = list(zip(weights, biases, strict=True))
+        self.channels, self.c = E.shape[1], c
+        self.parts = (E, layers)
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
-        x = v
-        for weight, bias in self.kernels[:-1]:
-            x = max_min(_periodic(x, weight, bias))
-        weight, bias = self.kernels[-1]
-        return 0.5 * (v + self.c * _periodic(x, weight, bias) + (1 - self.c) / 2)
+        E, layers = self.parts
+        x = conv2d(v, E)
+        for W, t, back in layers:
+            x = x - _periodic(_periodic(x, W).clamp(-t, t), back)
+        N = conv2d(x, E.transpose(0, 1))
+        return 0.5 * (v + self.c * N + (1 - self.c) / 2)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
-from unfold.denoisers.nonexpansive import NonexpansiveDnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import CheckpointError, RunError, listing
 from unfold.training.seal import damage, seal
 
@@ -25,7 +25,7 @@ PREFIX = "reconstructor."
 
 EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
-    NonexpansiveDnCNN: "nonexpansive_denoiser.safetensors",
+    NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
 }
 """The denoisers that come with unfold, trained by `experiment=denoiser` and `=nonexpansive`."""
 
