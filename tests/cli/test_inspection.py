@@ -104,3 +104,22 @@ def test_a_warning_is_told_without_the_code_that_made_it(capsys):
         assert guarded(warns, ()) == 0
     assert capsys.readouterr().out.strip() == "warning: the lake is cold"
     assert warnings.formatwarning is before
+
+
+def test_a_warning_with_other_figures_is_counted_not_told_again(capsys):
+    def warns(words):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for degrees in (4, 3.5, 1e-3):
+                warnings.warn(f"the lake has {degrees} degrees", stacklevel=1)
+            warnings.warn("the sea is cold", stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *told: sys.stderr.write(warnings.formatwarning(*told))
+        assert guarded(warns, ()) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the lake has 4 degrees",
+        "warning: the sea is cold",
+        "warning: 2 times more: the lake has # degrees",
+    ]

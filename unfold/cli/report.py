@@ -1,8 +1,10 @@
 """What the user reads: errors on one line or a few, and tables of results."""
 
 import os
+import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +17,10 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
     """Run a command; say its error without a traceback, and return the exit code.
 
     UNFOLD_DEBUG=1 shows the traceback instead. Warnings are told without the line of code that
-    made them.
+    made them, and once where only their figures differ.
     """
-    before, warnings.formatwarning = warnings.formatwarning, _told
+    told = Told()
+    before, warnings.formatwarning = warnings.formatwarning, told
     try:
         return command(words)
     except UnfoldError as error:
@@ -31,10 +34,24 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
         )
     finally:
         warnings.formatwarning = before
+        told.again()
 
 
-def _told(message: Warning | str, *_: object, **__: object) -> str:
-    return f"warning: {message}\n"
+class Told:
+    """Each warning once; how often one came again, with other figures, is told at the end."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def __call__(self, message: Warning | str, *_: object, **__: object) -> str:
+        kind = re.sub(r"\d[\d.e+-]*", "#", str(message))
+        self.times[kind] += 1
+        return f"warning: {message}\n" if self.times[kind] == 1 else ""
+
+    def again(self) -> None:
+        for kind, times in self.times.items():
+            if times > 1:
+                sys.stderr.write(f"warning: {times - 1} times more: {kind}\n")
 
 
 def _failed(text: str, code: int, error: BaseException) -> int:

@@ -37,8 +37,8 @@ class DEQ(Model):
 
     needs_contraction: ClassVar[bool] = True
 
-    tol: float = 1e-3
-    accuracy: float = 2e-3
+    tol: float = 5e-4
+    accuracy: float = 1e-3
     max_iterations: int = 60
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
