@@ -60,7 +60,7 @@ class Positive(Constraint):
 
 @dataclass(frozen=True)
 class NonNegative(Constraint):
-    """[0, ∞) by value = exp(raw); a fixed value may be 0, a learned one stays above 1e-6."""
+    """[0, ∞) by value = exp(raw); a fixed value may be 0, a learned one starts at 1e-6 or above."""
 
     def holds(self, value: Tensor) -> bool:
         return bool(((value >= 0) & value.isfinite()).all())

@@ -23,12 +23,15 @@ from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
+from unfold.fidelities.amplitude import Amplitude
+from unfold.fidelities.huber import Huber
+from unfold.fidelities.l1 import L1
 from unfold.models.unfolded import Unfolded
 from unfold.physics.mask import Mask
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV, gradient
 from unfold.priors.wavelet import Wavelet
-from unfold.problem import Problem
+from unfold.problem import Problem, make_problem
 
 LAM = 0.13
 PROXIMAL: dict[str, Algorithm[Any]] = {
@@ -100,6 +103,19 @@ def test_the_gap_is_never_below_the_true_suboptimality(algorithm: Any, noise: fl
         assert (gap >= -1e-15).all() and (gap >= (primal - best) / primal - 1e-12).all()
         gaps.append(float(gap.max()))
     assert gaps[-1] < 1e-5 and gaps[-1] < 1e-2 * gaps[1]
+
+
+def test_the_gap_closes_for_every_smooth_convex_fidelity_and_for_no_other():
+    at = problem(blur(6, batch=2), TV(), batch=2, noise=0.05)
+    for fidelity, closes in ((Huber(0.05), True), (Amplitude(), False), (L1(), False)):
+        own = make_problem(fidelity, at.f.operator, at.y.abs(), TV())
+        algorithm = CondatVu(lambda_reg=0.02)
+        state = run(CondatVu(lambda_reg=0.02), at, 1)
+        if not closes:
+            assert algorithm.relative_gap(state, own) is None
+            continue
+        gap = algorithm.relative_gap(run(algorithm, own, 3000), own)
+        assert gap is not None and (gap > -1e-12).all() and (gap < 1e-6).all()
 
 
 @pytest.mark.parametrize("gain", [0.3, 1.0, 4.0])

@@ -31,6 +31,8 @@ TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=4
 class Pictures:
     """Flat squares of different sizes on a gray ground."""
 
+    evaluation_batch_size, multiple_of = 8, 1
+
     def images(self, split):
         def one(side):
             image = torch.full((1, 16, 16), 0.3)

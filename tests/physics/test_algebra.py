@@ -187,3 +187,33 @@ def test_a_bad_matrix_is_refused(tmp_path):
 def test_bad_input_says_what_is_wrong(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_an_operator_of_a_group_belongs_to_the_samples_of_the_group():
+    group = Grouped((Mask(mask(2, 2, 4, 6)), Identity((2, 4, 6))), (0, 1, 1, 0))
+    fixed = Identity((2, 4, 6))
+    x = torch.rand(4, 2, 4, 6, dtype=REAL)
+    for operator in (Composed(fixed, group), Stacked((group, fixed)), Scaled(group, torch.ones(1))):
+        assert operator.batch == 4 and operator.A(x).shape[0] == 4
+
+
+def test_real_images_seen_by_real_and_complex_laws_have_real_adjoints():
+    both = Stacked((Identity((1, 4, 4)), RealFourier(mask(1, 1, 4, 4)[:, :1], (1, 4, 4))))
+    assert both.complex_measurements and not both.complex_images
+    x = torch.rand(2, 1, 4, 4, dtype=REAL)
+    y = torch.randn(2, 32, dtype=COMPLEX)
+    back = both.A_adjoint(y)
+    assert not back.is_complex()
+    one, other = (both.A(x).conj() * y).real.sum(), (x * back).sum()
+    assert abs(one - other) < 1e-12 * abs(one)
+
+
+@pytest.mark.parametrize("name", ["no_shape.npz", "damaged.safetensors"])
+def test_files_that_hold_no_matrix_are_named(tmp_path, name):
+    file = tmp_path / name
+    if file.suffix == ".npz":
+        np.savez(file, indptr=np.zeros(2), indices=np.zeros(1), data=np.ones(1))
+    else:
+        file.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=name):
+        MatrixPhysics(QUIET, str(file), (1, 1, 1))

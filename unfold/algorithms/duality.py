@@ -10,10 +10,10 @@ from unfold.typing import Field, Image, PerImage, Scalar
 
 def relative_box_gap(
     x: Image, u: Field, lam: Scalar, box: tuple[float, float], problem: Problem
-) -> PerImage:
-    """(P(x) − D(p, u)) / P(x) for P = ½‖A· − y‖² + λh(K·) over the images in [low, high].
+) -> PerImage | None:
+    """(P(x) − D(p, u)) / P(x) for P = d(A·, y) + λh(K·) over the images in [low, high].
 
-    With p = Ax − y, f(x) + f*(p) = ⟨A*p, x⟩, and with v = −(A*p + K*u) the gap is
+    With p = ∇d(Ax, y), d(Ax, y) + d*(p) = ⟨A*p, x⟩, and with v = −(A*p + K*u) the gap is
     Σ (λ|Kx| − u·Kx) + Σ (max(low·v, high·v) − v·x): two sums of terms that are never negative, so
     that no digits cancel. The box makes every pair (p, u) with u in the dual ball of h feasible.
 
@@ -22,11 +22,17 @@ def relative_box_gap(
         u: a field in the dual ball of radius λ.
         lam: λ.
         box: (low, high).
-        problem: with the L2 fidelity and an analysis prior.
+        problem: with an analysis prior.
+
+    Returns:
+        None where d is not convex and differentiable, as this pair of dual variables needs.
     """
     low, high = box
     f, g = problem.f, problem.g
-    v = -(problem.A_adjoint(problem.A(x) - problem.y) + g.analyse_adjoint(u))
+    if not f.fidelity.convex or "grad" not in f.fidelity.offers():
+        return None
+    p = f.fidelity.grad(problem.A(x), problem.y)
+    v = -(problem.A_adjoint(p) + g.analyse_adjoint(u))
     regularised = flat(lam) * g.value(x)
     prior_part = regularised - batched_inner(u, g.analyse(x))
     box_part = (torch.maximum(low * v, high * v) - v * x).flatten(1).sum(1)

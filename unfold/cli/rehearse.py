@@ -39,6 +39,12 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     whole = _whole_images(parts)
     images = [whole[0][..., :crop, :crop], *whole]
     evaluation = parts.evaluation
+    if isinstance(evaluation, AcrossOperators):
+        laws = {"physics": parts.physics} | {
+            f"evaluation.operators.{name}": law for name, law in evaluation.operators.items()
+        }
+        for name, law in laws.items():
+            _expect_linear(name, law)
     with torch.no_grad():
         for image in images:
             if isinstance(evaluation, AcrossOperators):
@@ -64,6 +70,16 @@ def _whole_images(parts: Parts) -> list[Image]:
     smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
     first = named[0][1][None]
     return [first, *(image for image in smallest if image.shape != first.shape)]
+
+
+def _expect_linear(name: str, law: Physics) -> None:
+    """The baselines of the evaluation solve for linear measurements."""
+    if type(law).observe is not Physics.observe:
+        raise ConfigError(
+            f"{name}: {type(law).__name__} measures amplitudes, and the baselines of "
+            "evaluation=across_operators (back-projection, pseudo-inverse, total variation) need a "
+            "linear measurement. Set evaluation=none."
+        )
 
 
 def _measure(law: Physics, image: Image, draws: Draws) -> Measured:

@@ -189,6 +189,7 @@ def build_reconstructor(
         constrain=trainable.constrain,
         relative=trainable.relative,
     )
+    reconstructor.half_precision = checked.job.config["trainer"]["precision"] == "bf16"
     start_networks(checked, reconstructor)
     if trainable.lr or trainable.freeze:
         from unfold.training.groups import by_learning_rate, waiting

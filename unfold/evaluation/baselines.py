@@ -2,23 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.errors import ShapeError
 from unfold.evaluation.metrics import psnr
 from unfold.evaluation.settings import TunedTV
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
 from unfold.physics.law import Measured, Physics
-from unfold.physics.loose import Loose
+from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
@@ -88,6 +89,7 @@ class Baselines:
         fingerprint: of the data.
         seed: of the draws.
         cache: the folder of what was computed before.
+        multiple: of the sides of the images, which those to tune on keep.
     """
 
     settings: TunedTV
@@ -96,10 +98,11 @@ class Baselines:
     fingerprint: str
     seed: int
     cache: Path
+    multiple: int = 1
 
     def total_variation(self, physics: Physics) -> Weighted:
         """Read it from the cache, or tune and reconstruct."""
-        identity = (VERSION, self.settings, self.fingerprint, self.seed, physics)
+        identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
         key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
         path = self.cache / f"tv-{key}.npz"
         found = _read(path)
@@ -119,7 +122,7 @@ class Baselines:
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
         scores = torch.zeros(self.settings.count, dtype=torch.float64)
-        judged = self._judged()
+        judged = self._judged(physics)
         for batch in batches(judged):
             y, operator = measure(physics, batch, self.seed, "validation")
             scores += self._try_all(y, operator, batch.images)
@@ -137,11 +140,20 @@ class Baselines:
         tried = tuple(zip(weights, scores.tolist(), strict=True))
         return Weighted(best, tried, tuple(images), tuple(converged))
 
-    def _judged(self) -> list[tuple[str, Tensor]]:
-        """The centres of the validation images that the weight is tuned on."""
-        most, side = self.settings.images, self.settings.crop
-        step = -(-len(self.validation) // most)
-        return [(name, _centre(image, side)) for name, image in self.validation[::step]]
+    def _judged(self, physics: Physics) -> list[tuple[str, Tensor]]:
+        """The centres of the validation images that the weight is tuned on.
+
+        Whole ones where the law takes no others, as that of a matrix does.
+        """
+        side = self.settings.crop - self.settings.crop % self.multiple
+        chosen = self.validation[:: -(-len(self.validation) // self.settings.images)]
+        centres = [(name, _centre(image, side)) for name, image in chosen]
+        try:
+            for batch in batches(centres):
+                physics.sample(Draws(self.seed, batch.positions), tuple(batch.images.shape[1:]))
+        except ShapeError:
+            return list(chosen)
+        return centres
 
     def _try_all(self, y: Tensor, operator: Operator, truth: Image) -> Tensor:
         """The sum over the images of the PSNR of every weight: all are solved as one batch."""
@@ -177,10 +189,28 @@ def total_variation(
     algorithm = AnalysisPDHG(ratio=0.01, lambda_reg=weights.to(precision).reshape(-1, 1, 1, 1))
     wide = y.to(precision.to_complex() if y.is_complex() else precision)
     # Errors of the solves pass on to the gap, which is measured: far below it they do not count.
-    loose = Loose(operator.to_like(wide), max(default_tol(precision), SOLVES * model.tol))
+    loose = loosened(operator.to_like(wide), max(default_tol(precision), SOLVES * model.tol))
     problem = make_problem(L2(), loose, wide, TV(), Regularised())
     solution = model.run(Steps((algorithm, problem)))
     return solution._replace(image=solution.image.to(y.dtype.to_real()))
+
+
+def content(value: Any) -> Any:
+    """All that a law is made of, with the digests of its tensors and of the files it names."""
+    if is_dataclass(value) and not isinstance(value, type):
+        items = {field.name: content(getattr(value, field.name)) for field in fields(value)}
+        return type(value).__qualname__, items
+    if isinstance(value, Mapping):
+        return {key: content(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [content(item) for item in value]
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous().numpy()
+        return array.shape, hashlib.blake2b(array.tobytes(), digest_size=12).hexdigest()
+    if isinstance(value, str) and Path(value).expanduser().is_file():
+        data = Path(value).expanduser().read_bytes()
+        return value, hashlib.blake2b(data, digest_size=12).hexdigest()
+    return repr(value)
 
 
 def _centre(image: Tensor, side: int) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from unfold.errors import ConfigError
+from unfold.physics.grouped import Grouped
 from unfold.physics.law import Physics
+from unfold.physics.noise import with_sigma
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 
@@ -62,7 +64,8 @@ class NoiseLevel(Mismatch):
             return None
         low, high = level if isinstance(level, tuple) else (level, level)
         worse = ((1 + strength) * low, (1 + strength) * high)
-        return physics.with_noise(physics.noise.with_level(worse if low < high else worse[0]))
+        noise = with_sigma(physics.noise, worse if low < high else worse[0])
+        return physics.with_noise(noise)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ class Field(Mismatch):
         """The tensor that the reconstruction is told."""
 
     def told(self, operator: Operator, strength: float, draws: Draws) -> Operator | None:
-        changed: Any = changed_field(operator, self.name, lambda t: self.wrong(t, strength, draws))
+        changed: Any = changed_field(
+            operator, self.name, lambda t, own: self.wrong(t, strength, own), draws
+        )
         return None if changed is operator else changed
 
 
@@ -134,18 +139,30 @@ class CoilErrors(Field):
         return t * (1 + strength * torch.complex(*smooth))
 
 
-def changed_field(tree: Any, name: str, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same operator with the tensor of this name changed, also in the operators inside it."""
+def changed_field(
+    tree: Any, name: str, change: Callable[[Tensor, Draws], Tensor], draws: Draws
+) -> Any:
+    """The same operator with the tensor of this name changed, also in the operators inside it.
+
+    An operator of some of the samples is changed with the draws of those alone.
+    """
+    if isinstance(tree, Grouped):
+        parts = tuple(
+            changed_field(operator, name, change, draws.take(places.tolist()))
+            for operator, places in zip(tree.operators, tree.places, strict=True)
+        )
+        same = all(a is b for a, b in zip(parts, tree.operators, strict=True))
+        return tree if same else replace(tree, operators=parts)
     if isinstance(tree, tuple):
-        items = tuple(changed_field(item, name, change) for item in tree)
+        items = tuple(changed_field(item, name, change, draws) for item in tree)
         return items if any(a is not b for a, b in zip(items, tree, strict=True)) else tree
     if not is_dataclass(tree) or isinstance(tree, type):
         return tree
     changed = {}
     for field in fields(tree):
         old = getattr(tree, field.name)
-        new = change(old) if field.name == name and isinstance(old, Tensor) else None
-        new = changed_field(old, name, change) if new is None else new
+        new = change(old, draws) if field.name == name and isinstance(old, Tensor) else None
+        new = changed_field(old, name, change, draws) if new is None else new
         if new is not old:
             changed[field.name] = new
     return replace(tree, **changed) if changed else tree

@@ -19,6 +19,7 @@ from unfold.evaluation.settings import AcrossOperators, Evaluation, NoEvaluation
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.physics.law import Physics
+from unfold.physics.noise import with_sigma
 from unfold.reconstructor import Reconstructor
 from unfold.typing import Image
 
@@ -56,11 +57,19 @@ class Context(NamedTuple):
 
 
 def conditions(evaluation: AcrossOperators, physics: Physics, trained_on: str) -> list[Condition]:
-    """The law trained on at its own noise, then every operator at every level."""
+    """The law trained on at its own noise, then every operator at every level.
+
+    Noise without a standard deviation (counts, bits, the noises of a mixture) stays as it is.
+    """
     found = [Condition(trained_on, "as trained", physics)]
     for name, law in evaluation.operators.items():
+        if not hasattr(law.noise, "sigma"):
+            found.append(Condition(name, "its own", law))
+            continue
         for level in evaluation.noise_levels:
-            found.append(Condition(name, f"{level:g}", law.with_noise(law.noise.with_level(level))))
+            found.append(
+                Condition(name, f"{level:g}", law.with_noise(with_sigma(law.noise, level)))
+            )
     return found
 
 
@@ -80,7 +89,7 @@ def evaluate(
 
     Args:
         reconstructor: with the weights to evaluate.
-        data: gives `images(split)` and `fingerprint()`.
+        data: gives `images(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
         evaluation: what is asked for.
         directory: of the run; everything goes into its folder `evaluation`.
         physics: the law trained on.
@@ -94,13 +103,20 @@ def evaluate(
     reconstructor.eval()
     test = data.images("test")
     if isinstance(evaluation, Robustness):
-        found = sweep(reconstructor, test, evaluation, physics, metrics, seed)
+        found = sweep(
+            reconstructor,
+            batches(test, data.evaluation_batch_size),
+            evaluation,
+            physics,
+            metrics,
+            seed,
+        )
         return write_sweep(directory / "evaluation", found, directory.name, trained_on)
     assert isinstance(evaluation, AcrossOperators)
     context = Context(directory.name, trained_on, metrics)
-    cache = directory.parents[1] / ".cache"
+    cache, multiple = directory.parents[1] / ".cache", data.multiple_of
     baselines = Baselines(
-        evaluation.tv, data.images("validation"), test, data.fingerprint(), seed, cache
+        evaluation.tv, data.images("validation"), test, data.fingerprint(), seed, cache, multiple
     )
     rows: list[Row] = []
     shown: list[Shown] = []
@@ -108,7 +124,7 @@ def evaluate(
         wanted = conditions(evaluation, physics, trained_on)
         for condition in bar.track(wanted, description="evaluating"):
             tv = baselines.total_variation(condition.physics)
-            for batch in batches(test):
+            for batch in batches(test, data.evaluation_batch_size):
                 new, pictures = _one_batch(
                     reconstructor,
                     evaluation,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from unfold.evaluation.figures import gallery, operators_figure, parameters_figure
+from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.rows import (
     Matrix,
     Row,
@@ -48,7 +49,9 @@ def write_report(
     write_rows(directory / "rows.csv", rows)
     methods = methods_table(rows)
     (directory / "methods.md").write_text(to_markdown(methods), encoding="utf-8")
-    matrix = pivot([r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, "psnr")
+    matrix = pivot(
+        [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
+    )
     (directory / "matrix.csv").write_text(to_csv(matrix), encoding="utf-8")
     (directory / "matrix.md").write_text(to_markdown(matrix), encoding="utf-8")
     (directory / "matrix.tex").write_text(to_latex(matrix), encoding="utf-8")
@@ -63,9 +66,10 @@ def write_report(
 
 
 def methods_table(rows: Sequence[Row]) -> Matrix:
-    """PSNR by condition and method."""
-    table = pivot(rows, label, lambda r: r.method, "psnr")
-    return replace(table, corner="psnr in dB")
+    """The headline metric by condition and method."""
+    metric = headline(rows)
+    table = pivot(rows, label, lambda r: r.method, metric)
+    return replace(table, corner="psnr in dB" if metric == "psnr" else metric)
 
 
 def main_figures(rows: Sequence[Row]) -> dict[str, float]:
@@ -73,5 +77,13 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
     ours = [r for r in first if r.method == "ours"]
     figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
-    tv = mean([r for r in first if r.method == "tv"], "psnr")
-    return figures | {"test/tv psnr": tv, "test/gain over tv": figures["test/psnr"] - tv}
+    metric = headline(rows)
+    tv = mean([r for r in first if r.method == "tv"], metric)
+    gain = (figures[f"test/{metric}"] - tv) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
+    return figures | {f"test/tv {metric}": tv, "test/gain over tv": gain}
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The metric that tables and figures show: psnr, or the first one where it was not measured."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    return "psnr" if "psnr" in metrics else metrics[0]

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from unfold.errors import ConfigError, listing
-from unfold.evaluation.baselines import batches
+from unfold.evaluation.baselines import Batch
 from unfold.evaluation.figures import robustness_figure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import Mismatch
@@ -48,7 +47,7 @@ class Shift:
 @torch.no_grad()
 def sweep(
     reconstructor: Reconstructor,
-    images: Sequence[tuple[str, Tensor]],
+    test: Sequence[Batch],
     evaluation: Robustness,
     physics: Physics,
     metrics: ImageMetrics,
@@ -64,13 +63,13 @@ def sweep(
     """
     wanted: list[tuple[str, float, Mismatch | None]] = [(MATCHED, 0.0, None)]
     wanted += [(n, s, m) for n, m in evaluation.mismatches.items() for s in m.strengths]
-    first = batches(images)[0]
+    first = test[0]
     operator = physics.measure(first.images, Draws(seed, first.positions, "test")).operator
     expect_mismatch(evaluation, physics, operator)
     return [
         row
         for name, strength, mismatch in wanted
-        for row in _one(reconstructor, images, physics, metrics, seed, name, strength, mismatch)
+        for row in _one(reconstructor, test, physics, metrics, seed, name, strength, mismatch)
     ]
 
 
@@ -94,7 +93,7 @@ def expect_mismatch(evaluation: Robustness, physics: Physics, operator: Operator
 
 def _one(
     reconstructor: Reconstructor,
-    images: Sequence[tuple[str, Tensor]],
+    test: Sequence[Batch],
     physics: Physics,
     metrics: ImageMetrics,
     seed: int,
@@ -103,7 +102,7 @@ def _one(
     mismatch: Mismatch | None,
 ) -> list[Shift]:
     rows: list[Shift] = []
-    for batch in batches(images):
+    for batch in test:
         draws = Draws(seed, batch.positions, "test")
         law = physics if mismatch is None else mismatch.happened(physics, strength)
         if law is None:

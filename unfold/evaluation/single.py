@@ -35,7 +35,7 @@ def reconstruct(
         reconstructor: with its weights.
         physics: the law; of a real measurement it must have one point.
         image: an image whose measurement is simulated.
-        measurement: a real measurement, an image file or (C, H, W) in .npy.
+        measurement: a real measurement, an image file or an .npy file in the shape it has.
         channels: of the images.
         multiple_of: a simulated image is cropped at the bottom and the right to such sides.
         output: the file written.
@@ -51,7 +51,7 @@ def reconstruct(
         y, operator = physics.measure(truth, Draws(seed, (0,), "reconstruct"))
         solution = reconstructor.solve(y, operator)
         figures = {name: float(v) for name, v in metrics(solution.image, truth).items()}
-        write_image(output.with_name(f"{output.stem}_measurement.png"), y[0])
+        write_measurement(output.with_name(f"{output.stem}_measurement.png"), y[0])
     else:
         assert measurement is not None
         y = read_measurement(measurement, channels).unsqueeze(0)
@@ -69,7 +69,9 @@ def _cropped(image: Tensor, multiple: int) -> Tensor:
 
 
 def read_measurement(path: Path, channels: int) -> Tensor:
-    """A measurement: (C, H, W) or (H, W) of an .npy file as it is, an image file in [0, 1].
+    """A measurement: an image file in [0, 1], or an .npy file as it is; (H, W) is one channel.
+
+    Whether its shape is that of the operator is for the operator to say.
 
     Raises:
         DataError: the file cannot be read as that, or is not finite.
@@ -80,13 +82,21 @@ def read_measurement(path: Path, channels: int) -> Tensor:
         (array,) = read_arrays(path).values()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .npy file ({error}).") from error
-    values = torch.as_tensor(np.asarray(array, dtype=np.float32))
+    array = np.asarray(array)
+    if array.dtype.kind not in "buifc" or not array.ndim:
+        raise DataError(f"{path}: expected an array of numbers, got {array.dtype} {array.shape}.")
+    kind = np.complex64 if array.dtype.kind == "c" else np.float32
+    values = torch.as_tensor(array.astype(kind))
     values = values.unsqueeze(0) if values.ndim == 2 else values
-    if values.ndim != 3 or values.shape[0] != channels:
-        raise DataError(f"{path}: expected ({channels}, H, W) or (H, W), got {array.shape}.")
     if not bool(values.isfinite().all()):
         raise DataError(f"{path}: {int((~values.isfinite()).sum())} values are not finite.")
     return values
+
+
+def write_measurement(path: Path, y: Tensor) -> None:
+    """Write a measurement as an image where it is one, and as it is in an .npy file otherwise."""
+    picture = y.ndim == 3 and y.shape[0] in (1, 3) and not y.is_complex()
+    write_image(path if picture else path.with_suffix(".npy"), y)
 
 
 def write_image(path: Path, image: Tensor) -> None:

@@ -24,6 +24,7 @@ class Amplitude(Fidelity):
     """
 
     provides = frozenset({"grad"})
+    convex = False
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         r = v.abs() - _real(y)

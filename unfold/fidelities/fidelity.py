@@ -25,6 +25,9 @@ class Fidelity(ABC):
     provides: ClassVar[frozenset[str]] = frozenset()
     """What algorithms may ask for: `grad` and `prox` of f = d(A·, y), `prox_conj` of d."""
 
+    convex: ClassVar[bool] = True
+    """Whether d(·, y) is."""
+
     def offers(self) -> frozenset[str]:
         """What algorithms may ask of this very fidelity."""
         return self.provides

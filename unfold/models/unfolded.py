@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from unfold.errors import ConfigError
 from unfold.models.model import Model, Solution, Steps, begin, change
-from unfold.physics.loose import Loose
+from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.tree import tensors, with_tensors
@@ -100,8 +100,7 @@ class Unfolded(Model):
     def solving(self, operator: Operator, y: Measurement) -> Operator:
         """A, whose solves by conjugate gradients stop at `solve_tol` in single precision."""
         exact = y.dtype.to_real() == torch.float64
-        closed = type(operator).solve_normal is not Operator.solve_normal
-        return operator if exact or closed else Loose(operator, self.solve_tol)
+        return operator if exact else loosened(operator, self.solve_tol)
 
     @property
     def count(self) -> int | None:

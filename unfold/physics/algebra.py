@@ -62,6 +62,11 @@ class Composed(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return self.inner.adjoint(self.outer.adjoint(y))
 
+    @property
+    def batch(self) -> int:
+        """That of B and C."""
+        return max(self.outer.batch, self.inner.batch)
+
     def normal(self, x: Image) -> Image:
         """C*(B*B)Cx."""
         return self.inner.adjoint(self.outer.normal(self.inner.forward(x)))
@@ -88,6 +93,11 @@ class Several(Operator, ABC):
     @property
     def image_shape(self) -> Shape:
         return self.operators[0].image_shape
+
+    @property
+    def batch(self) -> int:
+        """The largest of theirs."""
+        return max(operator.batch for operator in self.operators)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +133,13 @@ class Stacked(Several):
 
     def adjoint(self, y: Measurement) -> Image:
         pairs = zip(self.operators, self.split(y), strict=True)
-        return torch.stack([operator.adjoint(part) for operator, part in pairs]).sum(0)
+        return torch.stack([self._adjoint(operator, part) for operator, part in pairs]).sum(0)
+
+    def _adjoint(self, operator: Operator, part: Tensor) -> Image:
+        """Of real images, Re(A_i*y_i): what is real stands as complex beside complex laws."""
+        mixed = self.complex_measurements and not self.complex_images
+        real = mixed and part.is_complex() and not operator.complex_measurements
+        return operator.adjoint(part.real if real else part)
 
     def normal(self, x: Image) -> Image:
         """Σ A_i*A_i x."""

@@ -72,7 +72,7 @@ class Grouped(Several):
         """‖A_{k(i)}‖² of each sample."""
         parts = [
             operator.norm_squared.expand(len(places))
-            for operator, places in zip(self.operators, self._places, strict=True)
+            for operator, places in zip(self.operators, self.places, strict=True)
         ]
         like = max(parts, key=lambda t: torch.finfo(t.dtype).bits)
         return torch.cat([part.to(like) for part in parts])[self._order]
@@ -100,7 +100,7 @@ class Grouped(Several):
         chosen = positions.tolist()
         family = [self.family[i] for i in chosen]
         kept = sorted(set(family))
-        rank = {i: at for places in self._places for at, i in enumerate(places.tolist())}
+        rank = {i: at for places in self.places for at, i in enumerate(places.tolist())}
         operators = []
         for k in kept:
             local = torch.tensor([rank[i] for i in chosen if self.family[i] == k])
@@ -118,13 +118,13 @@ class Grouped(Several):
         if len(self.operators) == 1:
             # A single sample, as any operator of one, serves batches of every size.
             return method(self.operators[0], t, torch.arange(len(t), device=t.device))
-        places = [at.to(t.device) for at in self._places]
+        places = [at.to(t.device) for at in self.places]
         pairs = zip(self.operators, places, strict=True)
         parts = [method(operator, t[at], at) for operator, at in pairs]
         return torch.cat(parts)[self._order.to(t.device)]
 
     @cached_property
-    def _places(self) -> list[Tensor]:
+    def places(self) -> list[Tensor]:
         """Where the samples of each operator stand in the batch."""
         every = enumerate(self.family)
         found: list[list[int]] = [[] for _ in self.operators]
@@ -135,7 +135,7 @@ class Grouped(Several):
     @cached_property
     def _order(self) -> Tensor:
         """Where each sample stands when the groups follow one another."""
-        return torch.cat(self._places).argsort()
+        return torch.cat(self.places).argsort()
 
 
 def same_shapes(operators: "dict[str, Operator]") -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
+from unfold.errors import ConfigError, ShapeError
 from unfold.physics.inpainting import draw_seen
 from unfold.physics.law import Physics
 from unfold.physics.level import Level, checked, draw_level
@@ -85,6 +85,10 @@ class LineInpainting(Physics):
     lines: Literal["rows", "columns"] = "rows"
 
     def __post_init__(self) -> None:
+        if self.lines not in ("rows", "columns"):
+            raise ConfigError(
+                f"LineInpainting.lines = {self.lines!r}: must be one of ['columns', 'rows']."
+            )
         words = "must be in (0, 1], the fraction of lines that are seen"
         keep = checked("LineInpainting.keep", self.keep, lambda k: 0 < k <= 1, words)
         object.__setattr__(self, "keep", keep)

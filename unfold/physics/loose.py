@@ -1,12 +1,21 @@
 """An operator whose iterative solves stop early."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from unfold.physics.grouped import Grouped
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.typing import Image, Measurement, PerImage, Scalar
+
+
+def loosened(operator: Operator, tol: float) -> Operator:
+    """A, whose solves by conjugate gradients stop at `tol`, also those of a group; or A itself."""
+    if isinstance(operator, Grouped):
+        return replace(operator, operators=tuple(loosened(A, tol) for A in operator.operators))
+    closed = type(operator).solve_normal is not Operator.solve_normal
+    return operator if closed else Loose(operator, tol)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +30,6 @@ class Loose(Wrapped):
     """
 
     tol: float
-
-    @property
-    def batch(self) -> int:
-        return self.operator.batch
 
     def forward(self, x: Image) -> Measurement:
         return self.operator.forward(x)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from unfold.errors import DataError, ShapeError
@@ -105,14 +107,12 @@ def _read(path: str) -> np.ndarray | Entries:
         )
     try:
         if file.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
             return _only(path, dict(load_file(file)))
         arrays = read_arrays(file)
         return _sparse(path, arrays) if "indptr" in arrays else _only(path, arrays)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give its full path.") from error
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read as a matrix: {error}.") from error
 
 

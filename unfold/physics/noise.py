@@ -34,6 +34,12 @@ class Noise(ABC):
         """
 
 
+def with_sigma(noise: Noise, sigma: Level) -> Noise:
+    """The same noise with another standard deviation σ, which it must have."""
+    changed: Noise = replace(noise, sigma=sigma)  # type: ignore[call-arg]
+    return changed
+
+
 @dataclass(frozen=True)
 class NoNoise(Noise):
     """y = v."""

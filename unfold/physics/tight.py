@@ -46,6 +46,13 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
         own = Operator if self.matrix.requires_grad else OrthonormalRows
         return own.solve_normal(self, b, gamma, start)
 
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """1, where ΦΦᵀ = I is certain."""
+        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        found: PerImage = own.norm_squared.func(self)  # type: ignore[attr-defined]
+        return found
+
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y, where ΦΦᵀ = I is certain."""
         own = Operator if self.matrix.requires_grad else OrthonormalRows

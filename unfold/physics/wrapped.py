@@ -25,6 +25,10 @@ class Wrapped(Operator):
         return self.operator.measurement_shape
 
     @property
+    def batch(self) -> int:
+        return self.operator.batch
+
+    @property
     def complex_images(self) -> bool:
         return self.operator.complex_images
 

@@ -74,7 +74,7 @@ def _files(value: Any) -> list[str]:
     if isinstance(value, list):
         return [digest for item in value for digest in _files(item)]
     if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
-        path = Path(value.replace("\0", ""))
+        path = Path(value.replace("\0", "")).expanduser()
         candidates = (path, path / "weights.safetensors")
         return [sha256(one) for one in candidates if one.is_file()]
     return []

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unfold.errors import ConfigError, RunError
-
-if TYPE_CHECKING:
-    pass
 
 PATIENCE = 600.0
 """Seconds that the machines wait for one another: they start and read their images first."""

@@ -73,7 +73,6 @@ def fit(
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    reconstructor.half_precision = settings.precision == "bf16"
     _quiet()
     images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None

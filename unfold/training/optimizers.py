@@ -118,7 +118,7 @@ class Cosine(Scheduler):
 
     Args:
         warmup: steps over which it rises from 0.
-        final: factor at the last step, in [0, 1].
+        final: factor that it comes down to after the last step, in [0, 1].
     """
 
     warmup: int = 0
