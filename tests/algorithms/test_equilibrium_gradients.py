@@ -186,7 +186,7 @@ def test_in_the_weights_of_a_network(name: str):
     y = measured(A).requires_grad_()
     at = [y, *learned(net)]
     want, found = dense_gradients(net, y, A, at)
-    assert 0.2 < found < 1 and len(at) > 6
+    assert 0.2 < found < 1 and len(at) >= 4
     for g, w in zip(gradients(net, y, A), want, strict=True):
         assert difference(g, w) < 1e-6 or float((g - w).abs().max()) < 1e-10
 

@@ -1,6 +1,7 @@
 """One job: build, claim its directory, fit, evaluate, write down."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.rehearse import rehearse
@@ -8,6 +9,7 @@ from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
+from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
 from unfold.runs import files
 from unfold.runs.directory import Run, claim
@@ -32,6 +34,7 @@ def run_job(checked: Checked) -> Outcome:
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
     rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
+    _tell_what_cannot_act(parts, checked.job.overrides)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
     with (
@@ -52,6 +55,14 @@ def run_job(checked: Checked) -> Outcome:
             scores_table(scores)
             say(f"finished {short(run.path)}")
     return Outcome(run.path, scores, repeated=False)
+
+
+def _tell_what_cannot_act(parts: Parts, overrides: Sequence[str]) -> None:
+    """A value that was set and changes nothing: in a sweep over priors that is no mistake."""
+    keys = {key_of(word) for word in overrides}
+    for name, reason in parts.reconstructor.dead.items():
+        if name in keys:
+            say(f"warning: {name} is set and cannot act: {reason}.")
 
 
 def _start_from(parts: Parts, run: str, runs_dir: str) -> None:

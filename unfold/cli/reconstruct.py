@@ -5,7 +5,10 @@ from pathlib import Path
 
 from unfold.cli.report import say, scores_table
 from unfold.cli.words import configured, existing_file, named_run, split
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, nearest
+
+OWN = ("run", "input", "measurement", "output")
+"""The keys of the command itself."""
 
 
 def reconstruct_image(words: Sequence[str]) -> int:
@@ -17,12 +20,16 @@ def reconstruct_image(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the run or the file cannot be used.
     """
-    own = split(words, ("run", "input", "measurement", "output"))
+    own = split(words, OWN)
     image, measurement = existing_file(own, "input"), existing_file(own, "measurement")
     if (image is None) == (measurement is None):
+        keys = [word.partition("=")[0] for word in own.overrides]
+        meant = [
+            f"{key} is not known{near}" for key in keys if "mean" in (near := nearest(key, OWN))
+        ]
         raise ConfigError(
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
-            "measurement=FILE to reconstruct a real one."
+            f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
     reference = named_run(own, "reconstruct")
     checked = configured(reference, own.overrides)

@@ -137,6 +137,8 @@ def evaluate(
                 )
                 rows += new
                 shown += pictures
+            if progress and not bar.console.is_terminal:
+                bar.console.print(f"evaluated on {condition.name}, noise {condition.noise}")
     return write_report(
         directory / "evaluation", rows, shown, reconstructor.parameter_values(), evaluation.gallery
     )

@@ -48,7 +48,7 @@ class Downsampling(Operator):
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
-                f"factor {self.factor}; set data.multiple_of={self.factor}."
+                f"factor {self.factor}; choose data.crop and data.multiple_of that are."
             )
 
     @cached_property

@@ -83,7 +83,7 @@ class MatrixPhysics(Physics):
         if shape != self.shape:
             raise ShapeError(
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; set "
-                "data.crop, or physics.shape."
+                "physics.shape, or data.crop and validation and test images of that size."
             )
         if isinstance(self.matrix, Table):
             return Sparse(self.matrix, shape)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from unfold.constraints import nonnegative
 from unfold.denoisers.denoiser import Denoiser
+from unfold.errors import ConfigError
 from unfold.priors.prior import Prior
 from unfold.recipe import param
 from unfold.typing import Image, Scalar
@@ -23,6 +24,14 @@ class DenoiserPrior(Prior):
     denoiser: Denoiser
     sigma: Scalar = param(0.05, nonnegative)
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.denoiser, Denoiser):
+            raise ConfigError(
+                f"{type(self).__name__}.denoiser: {type(self.denoiser).__name__} is no denoiser of "
+                "unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with `channels` "
+                "and forward(v, sigma)."
+            )
 
     def cannot_act(self) -> Mapping[str, str]:
         if self.denoiser.uses_sigma:
