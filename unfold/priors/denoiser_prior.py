@@ -32,6 +32,7 @@ class DenoiserPrior(Prior):
                 "unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with `channels` "
                 "and forward(v, sigma)."
             )
+        super().__post_init__()
 
     def cannot_act(self) -> Mapping[str, str]:
         if self.denoiser.uses_sigma:
