@@ -125,3 +125,9 @@ def test_63_metrics_at_their_ends():
     assert psnr(X * torch.nan, X, 1.0).isnan().all()
     with pytest.raises(ShapeError, match="11 pixels or more"):
         ImageMetrics()(X[..., :4, :4], X[..., :4, :4])
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_a_network_that_is_no_denoiser_is_named():
+    with pytest.raises(ConfigError, match=r"PnP\.denoiser: Conv2d is no denoiser of unfold"):
+        PnP(torch.nn.Conv2d(1, 1, 3))
