@@ -48,7 +48,8 @@ class Downsampling(Operator):
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
-                f"factor {self.factor}; choose data.crop and data.multiple_of that are."
+                f"factor {self.factor}; set data.multiple_of={self.factor} and a data.crop "
+                "that it divides."
             )
 
     @cached_property
