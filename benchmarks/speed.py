@@ -28,6 +28,7 @@ from unfold.physics.noise import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
+from unfold.training.layout import keep_channels_last
 from unfold.typing import Image, Scalar
 
 ITERATIONS = 5
@@ -67,7 +68,7 @@ def training_step(denoiser: Denoiser, x: Tensor, *, layout: str, half: bool) -> 
     physics = Blur(noise=Gaussian(0.02), kernel=GaussianKernel(size=9, sigma=(0.8, 2.0)))
     net = Reconstructor(PGD(), PnP(denoiser), L2(), Unfolded(ITERATIONS))
     if layout == "channels_last":
-        net = net.to(memory_format=torch.channels_last)
+        keep_channels_last(net)
     net.half_precision = half
     draws = Draws(0, range(len(x)))
 

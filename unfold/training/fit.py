@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 
 from unfold.errors import ConfigError, listing, nearest
@@ -14,6 +13,7 @@ from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.training.average import AveragedWeights
 from unfold.training.checkpoint import load_checkpoint, save_weights
 from unfold.training.images import Images
+from unfold.training.layout import keep_channels_last
 from unfold.training.nonfinite import RolledBackError
 from unfold.training.patience import EarlyStopping
 from unfold.training.seal import newest_state
@@ -72,7 +72,7 @@ def fit(
     )
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
-        reconstructor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keep_channels_last(reconstructor)
     _quiet()
     images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
