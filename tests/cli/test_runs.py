@@ -15,6 +15,7 @@ from tests.runs.made import make_run
 from unfold.cli.main import dispatch
 from unfold.cli.report import guarded
 from unfold.cli.reproduce import repeated_words, verdict
+from unfold.cli.train import train
 from unfold.runs.reference import read_reference
 from unfold.training.checkpoint import read_weights
 
@@ -65,6 +66,22 @@ def test_the_table_has_its_formats(two, capsys):
 def test_mistakes_are_explained(two, capsys, words, message):
     assert guarded(dispatch, words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_other_weights_under_the_same_name_are_another_run(calls, capsys):
+    assert guarded(train, ["name=first"]) == 0
+    (first,) = Path("runs").glob("pgd-dncnn-motion_blur-first/*")
+    words = ["name=second", f"init_from={first.name}"]
+    for content in ("one", "two"):
+        (first / "weights.safetensors").write_text(content)
+        capsys.readouterr()
+        assert guarded(train, words) == 0
+        out = capsys.readouterr().out
+        assert "nothing to compute" not in out
+        assert f"every weight starts from {first.name}" in out and "at random" not in out
+    assert len(list(Path("runs").glob("pgd-dncnn-motion_blur-second/*"))) == 2
+    assert guarded(train, words) == 0
+    assert "nothing to compute" in capsys.readouterr().out
 
 
 def test_only_finished_runs_are_reproduced(two, capsys):

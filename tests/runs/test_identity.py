@@ -2,6 +2,7 @@ import copy
 
 import pytest
 
+from tests.runs.made import make_run
 from unfold.errors import ConfigError
 from unfold.runs.identity import LEFT_OUT, directory_for, identity, slug
 
@@ -66,6 +67,24 @@ def test_a_file_counts_by_its_content_not_its_date(tmp_path):
     weights.write_bytes(b"1")
     assert len({missing, one, two}) == 3
     assert identity(config, "abc") == one
+
+
+@pytest.mark.parametrize("key", ["init_from", "prior.weights", "prior.terms"])
+def test_a_run_counts_by_its_weights_under_each_of_its_names(tmp_path, key):
+    path = make_run(tmp_path / "runs", "pgd-tv/g1234567")
+
+    def named(text):
+        value = [{"weights": text}] if key == "prior.terms" else text
+        return identity({**changed(key, value), "runs_dir": str(tmp_path / "runs")}, "abc")
+
+    texts = ("pgd-tv/g1234567", "g1234567", str(path), str(path / "weights.safetensors"))
+    found = []
+    for content in (b"1", b"2", b"1"):
+        (path / "weights.safetensors").write_bytes(content)
+        (one,) = {named(text) for text in texts}
+        found.append(one)
+    assert found[0] == found[2] != found[1]
+    assert named("g0") != named("g1"), "what is not there counts by its name"
 
 
 def test_the_slug_reads_like_the_command():

@@ -45,8 +45,8 @@ def run_job(checked: Checked) -> Outcome:
             return _already_finished(run)
         if not run.is_rank:
             _announce(run)
-            for origin in () if run.checkpoint else origins_of(checked, parts.reconstructor):
-                say(origin.sentence)
+            for sentence in () if run.checkpoint else _starts(checked, parts):
+                say(sentence)
             write_origin(run.path, checked, fingerprint)
             tell(Outcome(run.path, {}, repeated=False))
         scores = _compute(checked, parts, run)
@@ -69,6 +69,13 @@ def _start_from(parts: Parts, run: str, runs_dir: str) -> None:
     from unfold.training.checkpoint import load_weights
 
     load_weights(parts.reconstructor, located("init_from", run, runs_dir))
+
+
+def _starts(checked: Checked, parts: Parts) -> list[str]:
+    """Where the weights start: those of another run take the place of all others."""
+    if checked.settings.init_from is not None:
+        return [f"every weight starts from {checked.settings.init_from}"]
+    return [origin.sentence for origin in origins_of(checked, parts.reconstructor)]
 
 
 def _processes(parts: Parts) -> int:

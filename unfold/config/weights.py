@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unfold.config.check import Checked
 from unfold.config.plan import Component
 from unfold.errors import CheckpointError, ConfigError, UnfoldError
-from unfold.runs.reference import read_reference
+from unfold.runs.weights import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
     from unfold.reconstructor import Reconstructor
-
-EMBEDDED = "embedded"
-"""The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
 
 
 class Origin(NamedTuple):
@@ -116,10 +113,7 @@ def located(key: str, text: str, runs_dir: str) -> Path:
             f"{key} = {text}: an address. Nothing is fetched: download the file, compare its "
             "sha256 with the one its author gives, and name the file."
         )
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
     try:
-        return read_reference(text, runs_dir).path
+        return find_weights(text, runs_dir)
     except UnfoldError as error:
         raise CheckpointError(f"{key} = {text}: no weights there. {error}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unfold.errors import ConfigError
+from unfold.runs.weights import digests, sha256
 
 LEFT_OUT = frozenset(
     {
@@ -51,19 +52,33 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
         config: the resolved configuration.
         fingerprint: of the images.
     """
-    kept = {key: _kept(key, value) for key, value in config.items() if key not in LEFT_OUT}
+    kept = that_counts(config, digests(config))
     content = {"config": kept, "data": fingerprint, "files": _files(kept)}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
-def _kept(path: str, value: Any) -> Any:
+def that_counts(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+    """The part of a configuration that can change a number.
+
+    Args:
+        config: the resolved configuration.
+        weights: the SHA-256 of those that it names, by key: each stands in the place of the name,
+            because a run has several names, and other weights tomorrow.
+    """
+    items = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
+    return {key: _kept(key, value, weights) for key, value in items}
+
+
+def _kept(path: str, value: Any, weights: Mapping[str, str]) -> Any:
+    if path in weights:
+        return f"sha256:{weights[path]}"
     if isinstance(value, Mapping):
         items = ((k, v) for k, v in value.items() if f"{path}.{k}" not in LEFT_OUT)
-        return {str(k): _kept(f"{path}.{k}", v) for k, v in items}
+        return {str(k): _kept(f"{path}.{k}", v, weights) for k, v in items}
     if isinstance(value, list | tuple):
-        return [_kept(path, item) for item in value]
+        return [_kept(f"{path}[{i}]", item, weights) for i, item in enumerate(value)]
     return value
 
 
@@ -78,12 +93,6 @@ def _files(value: Any) -> list[str]:
         candidates = (path, path / "weights.safetensors")
         return [sha256(one) for one in candidates if one.is_file()]
     return []
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
