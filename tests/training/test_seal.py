@@ -1,16 +1,23 @@
 """What is damaged is found, what is written is whole, and a full disk costs nothing."""
 
 import errno
-import os
 import random
 import zipfile
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from unfold.errors import CheckpointError, RunError
+from unfold.errors import CheckpointError
 from unfold.training.atomic import AtomicCheckpointIO
-from unfold.training.checkpoint import read_checkpoint, write_checkpoint
+from unfold.training.checkpoint import (
+    read_checkpoint,
+    read_weights,
+    save_weights,
+    write_checkpoint,
+)
+from unfold.training.disk import DiskFullError
 from unfold.training.seal import LAST, PREVIOUS, damage, newest_state
 
 
@@ -67,23 +74,46 @@ def test_the_newest_whole_state_is_found(tmp_path):
     assert found.damaged == ((last, "it is cut short, or was not written by unfold"),)
 
 
-@pytest.mark.parametrize("fails", ["fsync", "write"])
+@pytest.mark.parametrize("fails", ["os.fsync", "shutil.disk_usage"])
 def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch, fails):
     path, writer = tmp_path / LAST, AtomicCheckpointIO()
     writer.save_checkpoint({"x": torch.ones(2)}, path)
     writer.save_checkpoint({"x": torch.ones(2) * 2}, path)
 
-    def full(descriptor):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if fails == "fsync":
-        monkeypatch.setattr(os, "fsync", full)
-    else:
-        device = tmp_path / f".{LAST}.{os.getpid()}.tmp"
-        device.symlink_to("/dev/full")
-    with pytest.raises(RunError, match="No space left on device") as caught:
+    monkeypatch.setattr(fails, full)
+    monkeypatch.setattr("unfold.training.disk.SPARE", 0)
+    with pytest.raises(DiskFullError, match="No space left on device") as caught:
         writer.save_checkpoint({"x": torch.ones(2) * 3}, path)
     assert caught.value.exit_code == 6
     assert float(read_checkpoint(path)["x"][0]) == 2
     assert float(read_checkpoint(tmp_path / PREVIOUS)["x"][0]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [LAST, PREVIOUS]
+
+
+def sealed(folder):
+    return save_weights(nn.Linear(3, 2), folder)
+
+
+def test_sealed_weights_are_an_ordinary_safetensors_file(tmp_path):
+    path = sealed(tmp_path)
+    assert read_weights(path).keys() == load_file(path).keys() == {"weight", "bias"}
+
+
+def test_every_flipped_bit_of_weights_is_found_and_the_file_named(tmp_path):
+    path = sealed(tmp_path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 7
+        path.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors: (damaged since|not a)"):
+            read_weights(path)
+
+
+def test_weights_from_elsewhere_have_no_checksum_and_are_read(tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    save_file({"x": torch.ones(3)}, path, {"format": "pt"})
+    assert torch.equal(read_weights(path)["x"], torch.ones(3))

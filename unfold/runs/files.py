@@ -1,8 +1,6 @@
-"""Files written whole or not at all: to a temporary neighbour, flushed, then renamed."""
+"""Text, JSON and YAML in run directories, written whole or not at all."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import yaml
 
 from unfold.errors import RunError
+from unfold.training.disk import write_bytes
 
 
 def write_text(path: Path, text: str) -> None:
@@ -18,24 +17,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path} cannot be written: {error.strerror}. Free space, or change runs_dir.")
+    write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

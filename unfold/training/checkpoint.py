@@ -4,7 +4,6 @@ A checkpoint is data: it is loaded with `weights_only`, and it never chooses wha
 """
 
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.errors import CheckpointError, RunError, listing
-from unfold.training.seal import damage, seal
+from unfold.errors import CheckpointError, listing
+from unfold.training.disk import write_bytes
+from unfold.training.seal import BLANK, damage, damage_of_weights, seal, seal_weights
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
@@ -43,33 +43,10 @@ def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = N
     """
     archive = io.BytesIO()
     torch.save(dict(state), archive)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(seal(archive.getvalue()))
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            path.replace(keep)
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror}. The checkpoint before it is kept; free "
-            "space, and the same command continues from there."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make renames last through a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    advice = (
+        "The checkpoint before it is kept; free space, and the same command continues from there."
+    )
+    write_bytes(path, seal(archive.getvalue()), keep=keep, advice=advice)
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
@@ -79,14 +56,8 @@ def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
         RunError: the disk is full, or the folder cannot be written.
     """
     path = directory / WEIGHTS
-    temporary = path.with_suffix(".tmp")
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
-    try:
-        save_file(state, temporary)
-        temporary.replace(path)
-    except (SafetensorError, OSError) as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error}. Free space.") from error
+    write_bytes(path, seal_weights(save(state, BLANK)))
     return path
 
 
@@ -94,7 +65,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a run directory that holds one.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read.
+        CheckpointError: there is none, it cannot be read, or it is not as it was written.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
@@ -103,9 +74,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "finished run, or a .safetensors file."
         )
     try:
-        return load_file(file)
+        content = file.read_bytes()
+        state = load(content)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
+    if damage_of_weights(content) is not None:
+        raise CheckpointError(
+            f"{file}: damaged since it was written ({damage_of_weights(content)}). Take a copy, or "
+            "repeat the run with rerun=true."
+        )
+    return state
 
 
 def load_weights(reconstructor: nn.Module, path: Path) -> None:

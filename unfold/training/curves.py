@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from unfold.errors import RunError
+from unfold.training.disk import DiskFullError, unwritable, write_bytes
 
 STEP = "step"
 
@@ -71,9 +74,10 @@ class Curves(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that are complete."""
+        """Write the rows that are complete; where there is no room, they wait for the next time."""
         if len(self._rows) > self._written + 1:
-            self._write(len(self._rows) - 1)
+            with suppress(DiskFullError):
+                self._write(len(self._rows) - 1)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -91,21 +95,29 @@ class Curves(Logger):
             self._write(len(self._rows))
 
     def _write(self, until: int) -> None:
-        first = 0 if self._anew else self._written
-        target = self.path.with_name(f".{self.path.name}.tmp") if self._anew else self.path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("w" if self._anew else "a", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-                if self._anew:
-                    writer.writeheader()
-                writer.writerows(list(self._rows.values())[first:until])
-            if self._anew:
-                target.replace(self.path)
-        except OSError as error:
-            text = f"{self.path} cannot be written: {error.strerror}. Free space."
-            raise RunError(text) from error
+        rows = list(self._rows.values())[0 if self._anew else self._written : until]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if self._anew:
+            writer.writeheader()
+        writer.writerows(rows)
+        if self._anew:
+            write_bytes(self.path, text.getvalue().encode())
+        else:
+            self._append(text.getvalue().encode())
         self._written, self._anew = until, False
+
+    def _append(self, content: bytes) -> None:
+        try:
+            size = self.path.stat().st_size
+            try:
+                with self.path.open("ab") as file:
+                    file.write(content)
+            except OSError:
+                os.truncate(self.path, size)  # the same rows are appended again
+                raise
+        except OSError as error:
+            raise unwritable(self.path, error, "Free space.") from error
 
 
 def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:

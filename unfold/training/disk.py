@@ -1,0 +1,80 @@
+"""Files written whole or not at all: to a temporary neighbour, flushed, then renamed."""
+
+import errno
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from unfold.errors import RunError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system says where there is no room."""
+
+SPARE = 64 * 1024
+"""Bytes left free beside a large file, for the status and the curves that follow it."""
+
+
+class DiskFullError(RunError):
+    """A file for which there is no room; what was there before is kept."""
+
+
+def write_bytes(
+    path: Path, content: bytes, *, keep: Path | None = None, advice: str = "Free space."
+) -> None:
+    """Replace a file; after a crash or a loss of power it holds the old content or the new one.
+
+    Args:
+        path: of the file; its folder is made.
+        content: of the file.
+        keep: where the file that was there moves to; None to replace it.
+        advice: the end of the message where it fails.
+
+    Raises:
+        DiskFullError: there is no room.
+        RunError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _expect_room(path.parent, len(content))
+        # Not made by `tempfile`, whose files only their owner can read.
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error, advice) from error
+    finally:
+        with suppress(OSError):  # the folder may be what is missing
+            temporary.unlink()
+
+
+def _expect_room(folder: Path, size: int) -> None:
+    """Refuse a large file before it takes the last of the room."""
+    if size <= SPARE:
+        return
+    usage = shutil.disk_usage(folder)
+    # Some network file systems count nothing.
+    if usage.total and usage.free < size + SPARE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unwritable(path: Path, error: OSError, advice: str) -> RunError:
+    """The error that a failed write becomes."""
+    kind = DiskFullError if error.errno in FULL else RunError
+    return kind(f"{path} cannot be written: {error.strerror}. {advice}")
