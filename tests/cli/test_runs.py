@@ -50,6 +50,19 @@ def test_the_table_has_its_formats(two, capsys):
     assert "30.00 ± 12.71 (2)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])
+def test_every_form_says_what_is_shown_and_what_is_not(two, capsys, form):
+    make_run(two, "pgd/g3", scores={"best validation/psnr": 35.0})
+    make_run(two, "pgd/g4", scores={"test/psnr": 31.0}, optimizer={"lr": 0.1})
+    assert dispatch(["table", "runs/**", f"runs_dir={two}", "--format", form]) == 0
+    out, err = capsys.readouterr()
+    assert "test/psnr" in out
+    notes = " ".join((out if form == "terminal" else err).split())
+    assert "note: runs of one cell differ in more than the seed: optimizer.lr." in notes
+    assert "note: left out, without test/psnr (1): pgd/g3." in notes
+    assert form == "terminal" or "note" not in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

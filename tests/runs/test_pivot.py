@@ -12,7 +12,9 @@ from tests.runs.made import make_run
 from unfold.errors import ConfigError
 from unfold.evaluation.rows import Row, write_rows
 from unfold.runs.catalogue import catalogue
-from unfold.runs.pivot import csv_text, interval, latex, markdown, pivot, student_quantile
+from unfold.runs.forms import csv_text, latex, markdown
+from unfold.runs.pivot import full_name, pivot
+from unfold.runs.spread import interval, student_quantile
 
 PGD = [30.0, 30.4, 29.9]
 
@@ -52,14 +54,17 @@ def test_a_cell_that_mixes_configurations_says_so(runs):
     make_run(
         runs, "pgd-blur/5", scores={"test/psnr": 31.0}, optimizer={"lr": 0.1}, data={"seed": 0}
     )
-    assert pivot(catalogue(runs), "algo", "physics", "psnr").mixed() == ["optimizer.lr"]
+    table = pivot(catalogue(runs), "algo", "physics", "test/psnr")
+    assert table.mixed() == ["optimizer.lr"]
 
 
 def test_every_form_has_the_same_numbers(runs):
     table = pivot(catalogue(runs), "algo", "physics", "test/psnr")
     half = interval(PGD)
     text = f"{np.mean(PGD):.2f} ± {half:.2f} (3)"
-    assert markdown(table).splitlines()[1:] == [
+    assert markdown(table).startswith("**test/psnr: mean ± 95 % interval (runs)**\n\n| algo")
+    assert r"\multicolumn{3}{l}{test/psnr: mean $\pm$ 95 \% interval (runs)} \\" in latex(table)
+    assert markdown(table).splitlines()[3:] == [
         "| --- | ---: | ---: |",
         "| admm | 28.00 |  |",
         f"| pgd |  | {text} |",
@@ -71,6 +76,28 @@ def test_every_form_has_the_same_numbers(runs):
     assert math.isclose(float(rows[1]["test/psnr"]), np.mean(PGD))
     assert (float(rows[1]["interval"]), rows[1]["runs"]) == (half, "3")
     assert (rows[0]["algo"], rows[0]["interval"]) == ("admm", "")
+
+
+def test_one_score_is_shown_for_all_runs_and_those_without_it_are_named(tmp_path):
+    best = {"best validation/psnr": 35.0}
+    make_run(tmp_path, "pgd/1", scores={**best, "test/psnr": 30.0})
+    make_run(tmp_path, "pgd/2", seed=1, scores=best)
+    make_run(tmp_path, "pgd/3", state="failed")
+    table = pivot(catalogue(tmp_path), "algo", "physics", "psnr")
+    assert (table.value, table.values("pgd", "motion_blur")) == ("test/psnr", [30.0])
+    assert table.left_out == {"not finished": ["pgd/3"], "without test/psnr": ["pgd/2"]}
+    alone = pivot(catalogue(tmp_path, "*/2"), "algo", "physics", "psnr")
+    assert (alone.value, alone.values("pgd", "motion_blur")) == ("best validation/psnr", [35.0])
+
+
+def test_a_score_is_found_by_the_end_that_only_it_has(tmp_path):
+    make_run(tmp_path, "pgd/1", scores={"test/psnr": 30.0, "test/tv psnr": 28.0, "best x": 1.0})
+    ends = {"psnr": "test/psnr", "tv psnr": "test/tv psnr", "x": "best x"}
+    for end, full in ends.items():
+        assert full_name(end, catalogue(tmp_path)) == full
+    make_run(tmp_path, "pgd/2", scores={"a ssim": 0.3, "b ssim": 0.4})
+    with pytest.raises(ConfigError, match=r"--value ssim: fits a ssim, b ssim"):
+        full_name("ssim", catalogue(tmp_path))
 
 
 def test_keys_and_scores_that_no_run_has_are_refused(runs):

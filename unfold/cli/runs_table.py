@@ -1,12 +1,14 @@
 """`unfold table [GLOB] --rows algo --cols physics --value psnr`: runs beside one another."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 from unfold.cli.report import say, table
 from unfold.cli.run_words import run_words
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs.catalogue import catalogue
-from unfold.runs.pivot import Pivot, csv_text, grid, latex, markdown, pivot
+from unfold.runs.forms import csv_text, grid, latex, markdown
+from unfold.runs.pivot import Pivot, pivot
 
 FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
 """How a table can be written, beside that of the terminal."""
@@ -40,12 +42,27 @@ def runs_table(words: Sequence[str]) -> int:
 
 
 def _show(found: Pivot, chosen: str) -> None:
-    if chosen != "terminal":
+    if chosen == "terminal":
+        head, *lines = grid(found)
+        table(found.title, head, lines)
+    else:
         say(FORMATS[chosen](found))
-        return
-    head, *lines = grid(found)
-    table(f"{found.value}: mean ± 95 % interval (runs)", head, lines)
+    for note in _notes(found):
+        # What is pasted into a paper or read by a program holds the table alone.
+        if chosen == "terminal":
+            say(note)
+        else:
+            sys.stderr.write(f"{note}\n")
+
+
+def _notes(found: Pivot) -> Iterator[str]:
+    """What the numbers do not say."""
     mixed = found.mixed()
     if mixed:
-        shown = ", ".join(mixed[:8]) + (f" and {len(mixed) - 8} more" if len(mixed) > 8 else "")
-        say(f"note: runs of one cell differ in more than the seed: {shown}.")
+        yield f"note: runs of one cell differ in more than the seed: {_some(mixed)}."
+    for reason, names in found.left_out.items():
+        yield f"note: left out, {reason} ({len(names)}): {_some(names)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

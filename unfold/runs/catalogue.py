@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from unfold.errors import ConfigError, RunError, listing, nearest
+from unfold.errors import ConfigError, RunError, nearest
 from unfold.runs import files, status
 from unfold.runs.lock import is_held
 from unfold.runs.reference import find_runs
@@ -43,24 +43,6 @@ class Entry:
         values = flat(self.config)
         return str(values[key]) if key in values else None
 
-    def score(self, name: str) -> float | None:
-        """A score by its name, or by the end of it; that of the test before any other.
-
-        Raises:
-            ConfigError: the end fits several scores, or none of those that the run has.
-        """
-        if not self.scores:
-            return None
-        for exact in (name, f"test/{name}"):
-            if exact in self.scores:
-                return self.scores[exact]
-        found = [known for known in self.scores if known.endswith(name)]
-        if len(found) == 1:
-            return self.scores[found[0]]
-        near = nearest(name, self.scores)
-        why = f"fits {listing(found)}." if found else f"is not measured{near}"
-        raise ConfigError(f"--value {name}: {why} Scores: {listing(self.scores)}.")
-
 
 def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
     """The runs under a folder whose name fits a pattern of the shell, the newest first.
@@ -68,7 +50,7 @@ def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
     Args:
         root: the folder of all runs.
         pattern: of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
-            `runs/pgd-*/*` with it.
+            `runs/pgd-*/*` with it, wherever the folder is.
 
     Raises:
         ConfigError: there are runs, and none fits.
@@ -84,10 +66,12 @@ def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
 
 
 def _fits(path: Path, root: Path, pattern: str) -> bool:
-    """Whether a pattern is of the name, of the path inside the root, or of the path as typed."""
-    if pattern.startswith(os.path.normpath(root) + os.sep):
-        return fnmatch(os.path.normpath(path), pattern)
-    return fnmatch(path.parent.name, pattern) or fnmatch(str(path.relative_to(root)), pattern)
+    """Whether a pattern is of the name, or of the path: inside the root, with it, or in full."""
+    inside, full = path.relative_to(root), path.resolve()
+    with_root = root.resolve().name / inside
+    names = (path.parent.name, str(inside), str(with_root), str(full))
+    typed = str(Path(pattern).expanduser().absolute())
+    return any(fnmatch(name, pattern) for name in names) or fnmatch(str(full), typed)
 
 
 def read_entry(path: Path, name: str) -> Entry:

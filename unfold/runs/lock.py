@@ -13,6 +13,16 @@ RANK_VARIABLE = "UNFOLD_RUN"
 """Set by the process that holds the lock; its ranks inherit it and write under its lock."""
 
 
+BUSY = " is being written by "
+"""What stands between the directory and its writer in the error of a lock that is held."""
+
+
+def busy_directory(error: str) -> Path | None:
+    """The run directory that an error says another process is writing; None in any other error."""
+    directory, found, _ = error.partition(BUSY)
+    return Path(directory.rpartition("\n")[2]) if found else None
+
+
 class Lock:
     """An advisory lock on a file; the system drops it when the process ends, however it ends.
 
@@ -42,7 +52,7 @@ class Lock:
             holder = _holder(file)
             file.close()
             raise RunError(
-                f"{self._path.parent} is being written by {holder}. Wait until it ends, or change "
+                f"{self._path.parent}{BUSY}{holder}. Wait until it ends, or change "
                 "the configuration (another seed or name has a directory of its own)."
             ) from error
         self._file = file
