@@ -142,6 +142,6 @@ def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:
 
 
 def _scales(operator: Operator, y: Measurement) -> Scales:
-    """What a value relative to ‖A‖ is multiplied by, (B, 1, 1, 1)."""
-    squared = operator.norm_squared.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
+    """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
+    squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}

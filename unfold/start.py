@@ -46,9 +46,7 @@ class Regularised(Start):
             raise ConfigError(f"Regularised.weight = {self.weight}: must be positive.")
 
     def image(self, f: DataTerm) -> Image:
-        squared = per_image(
-            f.operator.norm_squared.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y
-        )
+        squared = per_image(f.operator.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y)
         gamma = 1 / (self.weight * squared)
         return gamma * f.operator.solve_normal(f.At_y, gamma)
 

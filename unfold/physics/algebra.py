@@ -67,6 +67,12 @@ class Composed(Operator):
         """That of B and C."""
         return max(self.outer.batch, self.inner.batch)
 
+    @property
+    def majorant(self) -> Operator | None:
+        """The product of theirs."""
+        outer, inner = self.outer.majorant, self.inner.majorant
+        return None if outer is None or inner is None else Composed(outer, inner)
+
     def normal(self, x: Image) -> Image:
         """C*(B*B)Cx."""
         return self.inner.adjoint(self.outer.normal(self.inner.forward(x)))
@@ -141,6 +147,13 @@ class Stacked(Several):
         real = mixed and part.is_complex() and not operator.complex_measurements
         return operator.adjoint(part.real if real else part)
 
+    @property
+    def majorant(self) -> Operator | None:
+        """The stack of theirs."""
+        found = [operator.majorant for operator in self.operators]
+        known = tuple(operator for operator in found if operator is not None)
+        return Stacked(known) if len(known) == len(found) else None
+
     def normal(self, x: Image) -> Image:
         """Σ A_i*A_i x."""
         return torch.stack([operator.normal(x) for operator in self.operators]).sum(0)
@@ -196,6 +209,11 @@ class Scaled(Wrapped):
     def norm_squared(self) -> PerImage:
         """s² ‖B‖²."""
         return self.scale.detach() ** 2 * self.operator.norm_squared.to(self.scale.device)
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """s² times that of B."""
+        return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """B⁺y / s."""

@@ -1,13 +1,14 @@
 """Several receiver coils, each of which sees the image through its own sensitivity."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.fourier import back, check_mask, transform
 from unfold.physics.operator import Operator
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,12 @@ class Coils(Operator):
     @property
     def measurement_shape(self) -> Shape:
         return self.shape[0], self.maps.shape[1], *self.shape[1:]
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """The largest m² times the largest Σ_j |S_j|², between which F keeps the norm."""
+        weights = self.mask.detach().square().flatten(1).amax(1)
+        return weights * self.maps.detach().abs().square().sum(1).flatten(1).amax(1)
 
     def forward(self, x: Image) -> Measurement:
         return self.mask[:, None] * transform(self.maps[:, None] * x[:, :, None])

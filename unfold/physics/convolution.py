@@ -1,6 +1,6 @@
 """Convolution with periodic boundaries, diagonal in the Fourier basis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -69,6 +69,11 @@ class CircularConvolution(Operator):
     def full_power(self) -> Tensor:
         """|ĥ|² for complex images."""
         return squared_modulus(self.full_spectrum)
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h|."""
+        return replace(self, kernel=self.kernel.abs())
 
     def forward(self, x: Image) -> Measurement:
         return filtered(self._spectrum(x), x)

@@ -50,6 +50,11 @@ class Cropped(OrthonormalRows):
     def measurement_shape(self) -> Shape:
         return self.shape[0], self.height, self.width
 
+    @property
+    def majorant(self) -> Operator:
+        """Itself: it leaves out."""
+        return self
+
     def forward(self, x: Image) -> Measurement:
         return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
 

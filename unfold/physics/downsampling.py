@@ -1,6 +1,6 @@
 """Blur, then keep one pixel of every block: the operator of super-resolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -65,6 +65,11 @@ class Downsampling(Operator):
     def measurement_shape(self) -> Shape:
         channels, height, width = self.shape
         return channels, height // self.factor, width // self.factor
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h|."""
+        return replace(self, kernel=self.kernel.abs())
 
     def forward(self, x: Image) -> Measurement:
         return self.circular.forward(x)[..., :: self.factor, :: self.factor]

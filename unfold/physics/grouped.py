@@ -70,10 +70,17 @@ class Grouped(Several):
     @cached_property
     def norm_squared(self) -> PerImage:
         """‖A_{k(i)}‖² of each sample."""
-        parts = [
-            operator.norm_squared.expand(len(places))
-            for operator, places in zip(self.operators, self.places, strict=True)
-        ]
+        return self._in_place([operator.norm_squared for operator in self.operators])
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of the operator of each sample."""
+        return self._in_place([operator.norm_bound for operator in self.operators])
+
+    def _in_place(self, numbers: list[Tensor]) -> PerImage:
+        """What each operator has for its samples, at the places of the samples."""
+        pairs = zip(numbers, self.places, strict=True)
+        parts = [number.expand(len(places)) for number, places in pairs]
         like = max(parts, key=lambda t: torch.finfo(t.dtype).bits)
         return torch.cat([part.to(like) for part in parts])[self._order]
 

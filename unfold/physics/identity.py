@@ -27,6 +27,11 @@ class Identity(Operator):
     def measurement_shape(self) -> Shape:
         return self.shape
 
+    @property
+    def majorant(self) -> Operator:
+        """Itself."""
+        return self
+
     def forward(self, x: Image) -> Measurement:
         return x
 

@@ -52,6 +52,11 @@ class Loose(Wrapped):
         """That of A."""
         return self.operator.norm_squared
 
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of A."""
+        return self.operator.norm_bound
+
     def pseudo_inverse(self, y: Measurement) -> Image:
         """That of A."""
         return self.operator.pseudo_inverse(y)

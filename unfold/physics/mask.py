@@ -1,6 +1,6 @@
 """Pixel by pixel weights, of which a mask of zeros and ones is the usual case."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -44,6 +44,11 @@ class Mask(Operator):
     def squared(self) -> Tensor:
         """m²."""
         return self.mask**2
+
+    @property
+    def majorant(self) -> Operator:
+        """With |m|."""
+        return replace(self, mask=self.mask.abs())
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * x

@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.least_norm import least_norm
-from unfold.solvers.power import norm_squared
+from unfold.solvers.power import norm_squared, positive_bound
 from unfold.tree import take, tensors, to_like
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -115,6 +115,23 @@ class Operator(ABC):
     def norm_squared(self) -> PerImage:
         """(B,) or (1,): ‖A‖², or a tight upper bound; never below it. Carries no gradient."""
         return norm_squared(self)
+
+    @property
+    def majorant(self) -> "Operator | None":
+        """An operator that bounds |A| entry by entry, where one of the same cost is at hand."""
+        return None
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """(B,) or (1,): never below ‖A‖², and soon found: what steps are relative to.
+
+        It is `norm_squared` where that is in closed form. Where it takes a long iteration, a few
+        steps of one for the majorant bound it as surely.
+        """
+        above = self.majorant
+        if above is None or type(self).norm_squared is not Operator.norm_squared:
+            return self.norm_squared
+        return positive_bound(above)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A⁺y, the least-squares image of least norm."""

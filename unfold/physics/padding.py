@@ -78,6 +78,11 @@ class Padding(Operator):
         channels, height, width = self.shape
         return channels, height + 2 * self.top, width + 2 * self.left
 
+    @property
+    def majorant(self) -> Operator:
+        """Itself: it copies."""
+        return self
+
     def forward(self, x: Image) -> Measurement:
         rows, columns = self._places(x)
         return x[..., rows, :][..., columns]

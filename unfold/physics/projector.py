@@ -1,6 +1,7 @@
 """Projections of an image along lines, and the images behind them by filtered back-projection."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, hypot
 
 import numpy as np
@@ -141,6 +142,11 @@ class Projector(Operator):
     def measurement_shape(self) -> Shape:
         return self.shape[0], *self.geometry.size
 
+    @property
+    def majorant(self) -> Operator:
+        """Itself: lengths of rays."""
+        return self
+
     def forward(self, x: Image) -> Measurement:
         matrix = self.geometry.matrix(self.shape, x)
         y = self.pixel * multiply(matrix, x.reshape(-1, matrix.forward.shape[1]))
@@ -195,6 +201,12 @@ class Projector(Operator):
         """Whether filtered back-projection applies: to parallel rays, and to a whole fan."""
         turn = arc(self.geometry.angles)
         return self.geometry.full_arc == 180 or abs(turn - 360) <= 1e-6 * 360
+
+
+@lru_cache(maxsize=16)
+def projector(geometry: Geometry, shape: Shape, pixel: float) -> Projector:
+    """The same object for every batch of a scan, so that its norm is found once as well."""
+    return Projector(geometry, shape, pixel)
 
 
 def ramp_filtered(y: Tensor) -> Tensor:

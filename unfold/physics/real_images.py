@@ -1,9 +1,10 @@
 """Real images through an operator of complex ones."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from unfold.physics.operator import Operator
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,13 @@ class RealImages(Operator):
     @property
     def measurement_shape(self) -> Shape:
         return self.operator.measurement_shape
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B where it has one of its own; else ‖A‖², which is smaller."""
+        if type(self.operator).norm_bound is Operator.norm_bound:
+            return self.norm_squared
+        return self.operator.norm_bound
 
     def forward(self, x: Image) -> Measurement:
         return self.operator.forward(x.to(x.dtype.to_complex()))

@@ -10,6 +10,7 @@ from unfold.physics.projector import (
     Projector,
     check_scan,
     diagonal,
+    projector,
 )
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -56,7 +57,7 @@ class Tomography(Physics):
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; enough detectors to see all of it."""
         geometry = Parallel(self.directions, diagonal(shape))
-        return Projector(geometry, shape, 1 / max(shape[1:]))
+        return projector(geometry, shape, 1 / max(shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class FanBeamTomography(Physics):
         reach = (source + self.screen * side) * radius / (source**2 - radius**2) ** 0.5
         directions = tuple(k * self.arc / self.angles for k in range(self.angles))
         fan = Fan(directions, count, 2 * reach / count, source, self.screen * side)
-        return Projector(fan, shape, 1 / side)
+        return projector(fan, shape, 1 / side)
 
 
 def square_image(owner: str, measurement_shape: Shape) -> Shape:

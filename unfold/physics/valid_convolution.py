@@ -1,6 +1,6 @@
 """Convolution without any assumption about what lies outside the image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from unfold.physics.convolution import CircularConvolution
 from unfold.physics.operator import Operator
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,16 @@ class ValidConvolution(Operator):
     def measurement_shape(self) -> Shape:
         (channels, height, width), (kh, kw) = self.shape, self.kernel.shape[-2:]
         return channels, height - kh + 1, width - kw + 1
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h|."""
+        return replace(self, kernel=self.kernel.abs())
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of the periodic convolution, of which this one is a part."""
+        return self.circular.norm_squared
 
     def forward(self, x: Image) -> Measurement:
         top, left = (size // 2 for size in self.kernel.shape[-2:])

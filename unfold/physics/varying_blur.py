@@ -1,7 +1,7 @@
 """Blur whose kernel changes from place to place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,6 +68,11 @@ class VaryingConvolution(Operator):
     def full_spectrum(self) -> Tensor:
         """ĥ for complex images, (B or 1, K, 1, H, W)."""
         return centred_spectrum(self.kernels, *self.shape[1:], half=False)[:, :, None]
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h| and |w|."""
+        return replace(self, kernels=self.kernels.abs(), weights=self.weights.abs())
 
     def forward(self, x: Image) -> Measurement:
         """K transforms and one back."""

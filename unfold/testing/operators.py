@@ -91,6 +91,8 @@ def norm(operator: Operator, *, dtype: torch.dtype = DOUBLE, tol: float = 1e-4) 
     excess = operator.norm_squared.double() / truth - 1
     yield Check("PH6", "norm_squared ≤ (1 + tol)‖A‖²", _largest(excess), tol)
     yield Check("PH6", "norm_squared ≥ ‖A‖²", _largest(-excess), 10 * torch.finfo(dtype).eps)
+    below = _largest(1 - operator.norm_bound.double() / truth)
+    yield Check("PH6", "norm_bound ≥ ‖A‖²", below, 10 * torch.finfo(dtype).eps)
     proper = operator.norm_squared.shape == (operator.batch,)
     yield holds("PH6", "norm_squared is (B,)", proper and not operator.norm_squared.requires_grad)
 
