@@ -129,7 +129,7 @@ def run_jobs(
     """
     free, running = list(range(launcher.jobs)), dict[int, tuple[int, Job]]()
     waiting = iter(enumerate(commands))
-    with _folder(launcher, Path(runs_dir)) as folder, _all_ended(running):
+    with job_folder(launcher, Path(runs_dir)) as folder, all_ended(running):
         while True:
             while free and (following := next(waiting, None)) is not None:
                 number, words = following
@@ -148,7 +148,7 @@ def run_jobs(
 
 
 @contextmanager
-def _folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
+def job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
     """A folder for the files of the jobs, gone at the end."""
     if not launcher.shared:
         with tempfile.TemporaryDirectory() as name:
@@ -165,7 +165,7 @@ def _folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _all_ended(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
+def all_ended(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
     """End the jobs that still run, where the sweep itself is ended."""
     from unfold.training.stopping import raising_signals
 

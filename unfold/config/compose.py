@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -22,7 +22,7 @@ from unfold.config.explain import explain
 from unfold.config.locate import configs_folder
 from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
 from unfold.config.problems import UNKNOWN, Problem, refuse
-from unfold.config.sweep import expand, is_sweep, with_preset
+from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,19 @@ def _grid(arguments: Arguments) -> tuple[list[tuple[str, ...]], int]:
     return grid.jobs, grid.repeated
 
 
-def preset_of_sweep(words: Sequence[str]) -> list[str]:
-    """The overrides of a search, those of its `sweep` option that the words do not name included.
+class Preset(NamedTuple):
+    """What an option of `sweep` adds to the words.
+
+    overrides: those of the words, after those of the option that the words do not name.
+    search: settings of the search itself.
+    """
+
+    overrides: list[str]
+    search: dict[str, Any]
+
+
+def preset_of_sweep(words: Sequence[str]) -> Preset:
+    """What is searched, and how, where the words name a `sweep` option.
 
     Raises:
         ConfigError: lists the mistakes in the words.
@@ -108,8 +119,10 @@ def preset_of_sweep(words: Sequence[str]) -> list[str]:
         fixed = [text for text in sound if not is_sweep(text)]
         base, _, mistakes = _tolerant(fixed, typed)
     refuse([*problems, *mistakes])
-    params = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
-    return with_preset(sound, params or {})
+    found = {} if base is None else OmegaConf.to_container(base.hydra.sweeper).get("params")  # type: ignore[union-attr]
+    params = found or {}
+    search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
+    return Preset(with_preset(sound, params), search)
 
 
 def compose_one(overrides: Sequence[str], arguments: Arguments) -> tuple[Job | None, list[Problem]]:

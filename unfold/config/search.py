@@ -47,18 +47,20 @@ class Interval:
         low: at least.
         high: at most.
         log: whether its logarithm is uniform; `tag(log, interval(...))`.
-        whole: whether it is an integer; `int(interval(...))`.
+        whole: whether it is an integer; `int(interval(...))`, or a range of integers.
+        step: between two integers.
     """
 
     low: float
     high: float
     log: bool = False
     whole: bool = False
+    step: int = 1
 
     def draw(self, generator: random.Random) -> str:
         """A number, uniform or with a uniform logarithm."""
         if self.whole:
-            return str(generator.randint(int(self.low), int(self.high)))
+            return str(generator.randrange(int(self.low), int(self.high) + 1, self.step))
         if self.log:
             return repr(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
         return repr(generator.uniform(self.low, self.high))
@@ -107,12 +109,25 @@ def _domain(override: Override) -> Domain:
     line = str(override.input_line)
     if isinstance(value, IntervalSweep):
         return _interval(value, line)
+    if isinstance(value, RangeSweep) and (found := _integers(value)):
+        return found
     if not isinstance(value, ChoiceSweep | RangeSweep | QuotedString):
         raise ConfigError(f"{line}: a search takes interval(...), range(...), choice(...) or a,b.")
     values = tuple(override.sweep_string_iterator())
     if not values:
         raise ConfigError(f"{line}: no value to choose from. Name one.")
     return Choice(values)
+
+
+def _integers(value: RangeSweep) -> Interval | None:
+    """A rising range of integers: numbers with an order, which no choice of words has."""
+    start, stop, step = value.start, value.stop, value.step
+    if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)):
+        return None
+    numbers = range(start, stop, step)
+    if step < 1 or not numbers:
+        return None
+    return Interval(float(numbers[0]), float(numbers[-1]), whole=True, step=step)
 
 
 def _interval(value: IntervalSweep, line: str) -> Interval:

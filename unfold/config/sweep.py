@@ -10,6 +10,9 @@ from hydra.core.override_parser.types import Override
 
 from unfold.errors import ConfigError
 
+SEARCH = "sweep."
+"""What the settings of a search itself begin with."""
+
 
 class Grid(NamedTuple):
     """The overrides of each job, and how many points were named twice and are run once."""
@@ -24,10 +27,14 @@ def is_sweep(text: str) -> bool:
 
 
 def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[str]:
-    """The overrides of the command line, after those of the `sweep` group that they do not name."""
+    """The overrides of the command line, after those of the `sweep` group that they do not name.
+
+    Settings of the search itself, `sweep.trials` and the like, are no overrides.
+    """
     parser = OverridesParser.create()
     named = {o.key_or_group for o in parser.parse_overrides(list(overrides))}
-    preset = [f"{key}={value}" for key, value in params.items() if key not in named]
+    keys = [key for key in params if key not in named and not key.startswith(SEARCH)]
+    preset = [f"{key}={params[key]}" for key in keys]
     return [*preset, *overrides]
 
 

@@ -1,9 +1,7 @@
 """Curves in a database of MLflow: `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
-import fcntl
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +45,11 @@ class MLflow(Log):
         return _tracked(self, directory)
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait for other jobs: MLflow fails where two of them make the same tables."""
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
+    from unfold.training.alone import alone
     from unfold.training.tracked import Tracked
 
     class Database(Tracked):
@@ -71,7 +62,8 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
             if self.client is None:
                 # MLflow keeps plain files no more: a database is what it asks for.
                 database = directory.parent.parent / "mlflow.db"
-                with _alone(database.with_name(".mlflow.lock")):
+                # MLflow fails where two jobs make the same tables.
+                with alone(database.with_name(".mlflow.lock")):
                     self.client = MlflowClient(recipe.uri or f"sqlite:///{database}")
                     self.run = run or self._new()
             return self.run

@@ -1,0 +1,202 @@
+"""What a search knows of its trials: one database, shared by all processes of the same command."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unfold.config.search import Choice, Space
+from unfold.errors import ConfigError
+from unfold.runs.lock import Lock, is_held
+from unfold.training.alone import alone
+
+REDOES = "redoes"
+"""The attribute of a trial that takes up the one of a process that is gone; holds its number."""
+
+PATIENCE = 60
+"""Seconds to wait for other processes that write the database."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a search goes on, and how long it bears with a trial.
+
+    Args:
+        trials: of the whole study, in all its processes.
+        startup: trials that finish before any is ended early.
+        warmup: validations of a trial before it may be ended early.
+    """
+
+    trials: int = 20
+    startup: int = 5
+    warmup: int = 5
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("trials", self.trials, 1), ("startup", self.startup, 1)):
+            if value < least:
+                raise ConfigError(f"sweep.{name} = {value}: must be {least} or above.")
+        if self.warmup < 0:
+            raise ConfigError(f"sweep.warmup = {self.warmup}: must be 0 or above.")
+
+
+class Asked(NamedTuple):
+    """A trial that this process runs.
+
+    trial: as optuna has it.
+    values: what is tried, by key.
+    lock: held while it runs, so that other processes know.
+    """
+
+    trial: Any
+    values: dict[str, Any]
+    lock: Lock
+
+    @property
+    def label(self) -> tuple[str, ...]:
+        """What tells it from the others."""
+        return tuple(f"{key}={value}" for key, value in self.values.items())
+
+
+class Study:
+    """A search whose trials are chosen by a tree of Parzen estimators, and pruned by the median.
+
+    A trial is alive while its lock is held. The system drops the lock with its process, on this
+    machine and, where the file system locks for all of them, on others. One that is not alive is
+    marked as failed, and its values are tried again: its run goes on where it was.
+
+    Source: Bergstra, Bardenet, Bengio and Kégl, Algorithms for hyper-parameter optimization,
+    NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv:2304.11127, 2023. A trial that
+    runs counts as a bad one (the constant liar), so that no other process tries what is near it.
+
+    Args:
+        space: what is searched.
+        objective: the validation metric that is improved.
+        runs_dir: where the trials, and what is known of them, are kept.
+        budget: how long it goes on.
+
+    Raises:
+        ConfigError: optuna is not installed.
+    """
+
+    def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:
+        try:
+            import optuna
+        except ImportError as error:
+            text = "sweep=optuna needs the package optuna: pip install optuna, or sweep=random."
+            raise ConfigError(text) from error
+        from unfold.training.fit import objective_mode
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna: Any = optuna
+        self._states = optuna.trial.TrialState
+        self._space, self._budget = space, budget
+        self.objective = objective
+        text = json.dumps([*space.fixed, repr(space.domains)])
+        name = hashlib.sha256(text.encode()).hexdigest()[:8]
+        root = Path(runs_dir).expanduser().resolve() / ".searches"
+        self._folder = root / name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._turn = self._folder / "turn"
+        mode = objective_mode(objective, (objective.removeprefix("validation/"),))
+        with alone(self._turn):  # two processes would both make the tables
+            self._study: Any = optuna.create_study(
+                storage=optuna.storages.RDBStorage(
+                    f"sqlite:///{root / name}.sqlite",
+                    engine_kwargs={"connect_args": {"timeout": PATIENCE}},
+                ),
+                study_name=name,
+                load_if_exists=True,
+                direction="maximize" if mode == "max" else "minimize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=budget.startup),
+            )
+
+    def ask(self, failed: int) -> Asked | None:
+        """The next trial; None where all are made, or run in other processes.
+
+        Args:
+            failed: trials of this process that failed: each takes the place of one.
+        """
+        with alone(self._turn):
+            self._take_up_lost()
+            trials = self._study.get_trials(deepcopy=False)
+            if self.made + self.running + failed >= self._budget.trials:
+                return None
+            # Seeded by its number, the repeated ones left out, so that a search that is
+            # interrupted chooses as one that is not.
+            seed = sum(REDOES not in trial.user_attrs for trial in trials)
+            self._study.sampler = self._optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=5, constant_liar=True
+            )
+            trial = self._study.ask()
+            lock = Lock(self._lock_of(trial.number))
+            lock.acquire()
+            values = {key: self._suggest(trial, key) for key in self._space.domains}
+            return Asked(trial, values, lock)
+
+    def _take_up_lost(self) -> None:
+        for left in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+            path = self._lock_of(left.number)
+            if not is_held(path):
+                self._study.tell(left.number, state=self._states.FAIL)
+                self._study.enqueue_trial(left.params, user_attrs={REDOES: left.number})
+                path.unlink(missing_ok=True)
+
+    def _lock_of(self, number: int) -> Path:
+        return self._folder / f"{number}.lock"
+
+    def _suggest(self, trial: Any, key: str) -> Any:
+        domain = self._space.domains[key]
+        if isinstance(domain, Choice):
+            return trial.suggest_categorical(key, list(domain.values))
+        if domain.whole:
+            low, high = int(domain.low), int(domain.high)
+            return trial.suggest_int(key, low, high, step=domain.step)
+        return trial.suggest_float(key, domain.low, domain.high, log=domain.log)
+
+    def is_hopeless(self, asked: Asked, rows: Sequence[tuple[int, float]], known: int) -> bool:
+        """Whether others leave a trial behind.
+
+        Args:
+            asked: the trial.
+            rows: the steps at which it was validated, and its values.
+            known: how many of them were told before.
+        """
+        for step, value in rows[known:]:
+            asked.trial.report(value, step)
+        new = len(rows) > max(known, self._budget.warmup)
+        return new and bool(asked.trial.should_prune())
+
+    def tell(self, asked: Asked, score: float | None, *, pruned: bool) -> bool:
+        """Write down how a trial ended; whether it counts, which one that failed does not."""
+        failed = not pruned and (score is None or math.isnan(score))
+        state = self._states.PRUNED if pruned else self._states.FAIL if failed else None
+        with alone(self._turn):  # a process that looks for lost trials sees both or neither
+            self._study.tell(asked.trial, score if state is None else None, state=state)
+            self._lock_of(asked.trial.number).unlink(missing_ok=True)
+            asked.lock.release()
+        return not failed
+
+    def _count(self, *states: Any) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=states))
+
+    @property
+    def made(self) -> int:
+        """Trials that ended, in all processes, those that failed left out."""
+        return self._count(self._states.COMPLETE, self._states.PRUNED)
+
+    @property
+    def running(self) -> int:
+        """Trials that run, in all processes."""
+        return self._count(self._states.RUNNING)
+
+    @property
+    def best(self) -> str | None:
+        """The best score, and what led to it; None before there is any."""
+        if not self._count(self._states.COMPLETE):
+            return None
+        best = self._study.best_trial
+        shown = " ".join(f"{key}={value}" for key, value in best.params.items())
+        return f"best {self.objective} {best.value:.4g}: {shown}"
