@@ -11,7 +11,8 @@ import pytest
 
 from unfold.cli.launch import run_jobs
 from unfold.errors import PreemptedError
-from unfold.launchers.parallel import Parallel, slots
+from unfold.launchers.parallel import Parallel
+from unfold.launchers.shares import slots
 
 ROOT = Path(__file__).parents[2]
 

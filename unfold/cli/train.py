@@ -45,7 +45,8 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
     from unfold.cli.launch import command_of, take_launcher
     from unfold.config.compose import compose
     from unfold.config.search import search_method
-    from unfold.launchers.parallel import end_with_sweep, keep_to_cpus
+    from unfold.launchers.parallel import end_with_sweep
+    from unfold.launchers.shares import keep_to_cpus
 
     end_with_sweep()
     keep_to_cpus()

@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unfold.errors import ConfigError
 from unfold.launchers.launcher import LOG, Job, Launcher, command_line, variables
-
-CPUS_VARIABLE = "UNFOLD_CPUS"
-"""The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
+from unfold.launchers.shares import check_gpus, share_of
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
 """The process of the sweep, which its jobs do not outlive."""
@@ -27,14 +26,12 @@ class Process(Job):
     Args:
         words: of its command line, after the program.
         folder: for what it says.
-        cpus: the CPUs it keeps to; none for all.
+        share: the variables that keep it to its part of the machine.
     """
 
-    def __init__(self, words: Sequence[str], folder: Path, cpus: Sequence[int] = ()) -> None:
+    def __init__(self, words: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
         super().__init__(folder)
-        given = {SWEEP_VARIABLE: str(os.getpid())}
-        if cpus:
-            given[CPUS_VARIABLE] = ",".join(map(str, cpus))
+        given = {SWEEP_VARIABLE: str(os.getpid()), **share}
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 command_line(words),
@@ -55,25 +52,27 @@ class Process(Job):
 
 @dataclass(frozen=True)
 class Parallel(Launcher):
-    """Processes of this machine, with an equal share of its CPUs each.
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
 
     Args:
         jobs: how many run at a time.
+        gpus: of each job; null for an equal share, 0 for none.
     """
 
     jobs: int = 1
+    gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gpus is not None and self.gpus < 0:
+            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
+
+    def require(self) -> None:
+        super().require()
+        check_gpus(self.jobs, self.gpus)
 
     def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
-        return Process(words, folder, slots(self.jobs)[slot])
-
-
-def slots(jobs: int) -> list[list[int]]:
-    """The CPUs of each job: all where they run one at a time, an equal share otherwise."""
-    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
-        return [[] for _ in range(jobs)]
-    cpus = sorted(os.sched_getaffinity(0))
-    share = max(1, len(cpus) // jobs)
-    return [[cpus[(i * share + k) % len(cpus)] for k in range(share)] for i in range(jobs)]
+        return Process(words, folder, share_of(slot, self.jobs, self.gpus))
 
 
 def end_with_sweep() -> None:
@@ -87,10 +86,3 @@ def end_with_sweep() -> None:
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != int(sweep):  # it was gone before it could be asked for
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def keep_to_cpus() -> None:
-    """Keep this process to the CPUs that the sweep gave it."""
-    given = os.environ.get(CPUS_VARIABLE)
-    if given and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(cpu) for cpu in given.split(",")})

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from unfold.errors import ConfigError
 from unfold.launchers.launcher import Job, Launcher, command_line, variables
+from unfold.launchers.shares import check_gpus, share_of
 from unfold.launchers.submitted import Submitted
 from unfold.launchers.worker import Worker
 
@@ -35,28 +36,34 @@ class LocalJob(Submitted):
 
 @dataclass(frozen=True)
 class SubmititLocal(Launcher):
-    """Processes of this machine, started by submitit.
+    """Processes of this machine, started by submitit, with an equal share of it each.
 
     Args:
         jobs: how many run at a time.
-        gpus: how many GPUs a job sees, the first ones of the machine.
+        gpus: of each job; null for an equal share, 0 for none.
     """
 
     jobs: int = 1
-    gpus: int = 0
+    gpus: int | None = None
 
     package: ClassVar[str | None] = "submitit"
     extra: ClassVar[str] = "slurm"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gpus < 0:
+        if self.gpus is not None and self.gpus < 0:
             raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
+
+    def require(self) -> None:
+        super().require()
+        check_gpus(self.jobs, self.gpus)
 
     def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
         from submitit import LocalExecutor
 
         executor = LocalExecutor(folder / "submitit")
-        executor.update_parameters(timeout_min=FOREVER, gpus_per_node=self.gpus)
-        worker = Worker(command_line(words), variables(folder), folder, passes_on=True)
+        executor.update_parameters(timeout_min=FOREVER)
+        # Submitit would show each job the first GPUs of the machine, or none.
+        given = variables(folder) | share_of(slot, self.jobs, self.gpus)
+        worker = Worker(command_line(words), given, folder, passes_on=True)
         return LocalJob(executor.submit(worker), folder)
