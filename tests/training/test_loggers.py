@@ -3,9 +3,13 @@
 import csv
 import importlib.util
 import json
+import sys
 from collections import Counter
+from types import ModuleType
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.small import KilledError, killed_at, small_data, small_settings, small_training
@@ -17,6 +21,7 @@ from unfold.training.seal import newest_state
 from unfold.training.settings import TensorBoard
 from unfold.training.tracked import Tracked
 from unfold.training.wandb_log import WandB
+from unfold.training.watching import save_picture
 
 STEPS = 6
 
@@ -27,12 +32,12 @@ def needs(package):
     )
 
 
-def train(directory, log, kill=None):
-    """Train, and die in step `kill`; a state is saved every two steps."""
+def train(directory, log, kill=None, every=2):
+    """Train, and die in step `kill`; a state is saved `every` so many steps."""
     directory.mkdir(parents=True, exist_ok=True)
     training = small_training() if kill is None else killed_at(kill)
     found = newest_state(directory / "checkpoints").path
-    settings = small_settings(STEPS, checkpoint_every=2)
+    settings = small_settings(STEPS, checkpoint_every=every, images_every=1)
     given = {"objective": "validation/psnr", "resume_from": found}
     if kill is None:
         return fit(training, small_data(), settings, log, directory, **given)
@@ -85,6 +90,10 @@ class Box(Tracked):
         with (self.directory / "box").open("a") as file:
             file.writelines(lines)
 
+    def send_picture(self, path, step):
+        with (self.directory / "pictures").open("a") as file:
+            file.write(f"{step} {path.relative_to(self.directory)}\n")
+
 
 class BoxLog(TensorBoard):
     def build(self, directory):
@@ -98,6 +107,66 @@ def test_a_tracker_is_sent_each_value_once(tmp_path):
     found = {step: value for step, name, value in sent if name == "train/loss"}
     assert found == pytest.approx(losses(tmp_path)) and len(found) == STEPS
     assert json.loads((tmp_path / "box.json").read_text())["run"] == "new"
+
+
+def test_a_tracker_is_sent_each_picture_once(tmp_path):
+    for kill in (5, None):  # it goes on from step 3, before the validation of the first epoch
+        train(tmp_path, BoxLog(), kill, every=3)
+    with (tmp_path / "metrics.csv").open() as file:
+        first = next(int(r["step"]) for r in csv.DictReader(file) if r["validation/psnr"])
+    sent = (tmp_path / "pictures").read_text().splitlines()
+    assert sent == [f"{first} images/{first + 1:07d}.png"]
+
+
+def stand_in(monkeypatch, name, **content):
+    """A module in the place of one that may not be installed."""
+    module = ModuleType(name)
+    vars(module).update(content)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def picture(tmp_path, monkeypatch):
+    """A picture file in a run directory, for trackers whose package need not be there."""
+    monkeypatch.setattr("unfold.training.tracked.require", lambda package: None)
+    path = tmp_path / "pgd/one/images/0000003.png"
+    path.parent.mkdir(parents=True)
+    save_picture(torch.tensor([[[0.0, 0.2, 1.0]]]), path)
+    return path
+
+
+def show_twice(log, path):
+    """Once, and again in the process that goes on."""
+    for _ in range(2):
+        logger = log.build(path.parents[1])
+        logger.show(path, 2)
+        logger.log_metrics({"validation/psnr": 20.0}, 2)
+        logger.finalize("success")
+
+
+def test_mlflow_is_sent_pictures_by_its_own_method(picture, monkeypatch):
+    client = MagicMock()
+    client.create_run.return_value.info.run_id = "r"
+    shown = []
+    client.log_image = lambda run, image, key, step: shown.append(
+        (run, list(image.tobytes()), key, step)
+    )
+    stand_in(monkeypatch, "mlflow")
+    stand_in(monkeypatch, "mlflow.entities", Metric=MagicMock(), Param=MagicMock())
+    stand_in(monkeypatch, "mlflow.tracking", MlflowClient=lambda uri: client)
+    show_twice(MLflow(), picture)
+    assert shown == [("r", [0, 51, 255], "validation", 2)]
+
+
+def test_wandb_is_sent_pictures_by_its_own_method(picture, monkeypatch):
+    run = MagicMock()
+    init, settings = (lambda **_: run), MagicMock()
+    stand_in(monkeypatch, "wandb", init=init, Settings=settings, Image=lambda path: ("of", path))
+    show_twice(WandB(), picture)
+    assert [(call.args[0], call.kwargs["step"]) for call in run.log.call_args_list] == [
+        ({"validation": ("of", str(picture))}, 2),
+        ({"validation/psnr": 20.0}, 2),
+    ], "at the step of the row that follows: W&B takes none that is past"
 
 
 def test_settings_are_sent_by_their_full_keys(tmp_path):

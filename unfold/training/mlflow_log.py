@@ -48,6 +48,7 @@ class MLflow(Log):
 def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
+    from PIL import Image as PillowImage
 
     from unfold.training.alone import alone
     from unfold.training.tracked import Tracked
@@ -87,6 +88,10 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
             now = int(1000 * time.time())
             values = [Metric(name, value, now, step) for name, value in metrics.items()]
             self.client.log_batch(self.run, metrics=values)
+
+        def send_picture(self, path: Path, step: int) -> None:
+            with PillowImage.open(path) as picture:
+                self.client.log_image(self.run, picture, key="validation", step=step)
 
         def finalize(self, status: str) -> None:
             super().finalize(status)

@@ -43,9 +43,9 @@ class Tracked(Curves):
         super().__init__(directory / "metrics.csv")
         self.directory = directory
         self._note = directory / f"{kind}.json"
-        self._sent: dict[str, Any] = {"run": None, "step": -1, "names": []}
+        self._sent: dict[str, Any] = {"run": None, "step": -1, "names": [], "picture": -1}
         if self._note.exists():
-            self._sent = json.loads(self._note.read_text(encoding="utf-8"))
+            self._sent |= json.loads(self._note.read_text(encoding="utf-8"))
 
     @abstractmethod
     def begin(self, run: str | None) -> str:
@@ -54,6 +54,10 @@ class Tracked(Curves):
     @abstractmethod
     def send(self, metrics: Mapping[str, float], step: int) -> None:
         """Give values to the tracker."""
+
+    @abstractmethod
+    def send_picture(self, path: Path, step: int) -> None:
+        """Give a picture of a validation to the tracker."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -66,13 +70,28 @@ class Tracked(Curves):
         new = {name: float(value) for name, value in metrics.items() if name not in known}
         if not new:
             return
-        run = self.begin(sent["run"])
-        self._sent = {"run": run, "step": step, "names": [*known, *new]}
         # Noted first: of a kill between the two lines, a missing value is better than a double one.
+        self._note_down({"step": step, "names": [*known, *new]})
+        self.send(new, step)
+
+    @rank_zero_only
+    def show(self, path: Path, step: int) -> None:
+        """Send a picture, once.
+
+        Args:
+            path: of the file.
+            step: of the row of the table that it goes with.
+        """
+        if step > self._sent["picture"]:
+            self._note_down({"picture": step})
+            self.send_picture(path, step)
+
+    def _note_down(self, sent: Mapping[str, Any]) -> None:
+        """Open the run of the tracker, and keep what it is sent."""
+        self._sent |= {"run": self.begin(self._sent["run"]), **sent}
         temporary = self._note.with_name(f".{self._note.name}.tmp")
         temporary.write_text(json.dumps(self._sent), encoding="utf-8")
         temporary.replace(self._note)
-        self.send(new, step)
 
     def settings(self) -> dict[str, str]:
         """The configuration of the run by full keys; empty before it is written."""

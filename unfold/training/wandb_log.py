@@ -62,6 +62,9 @@ def _tracked(recipe: WandB, directory: Path) -> "Tracked":
         def send(self, metrics: Mapping[str, float], step: int) -> None:
             self.run.log(dict(metrics), step=step)
 
+        def send_picture(self, path: Path, step: int) -> None:
+            self.run.log({"validation": wandb.Image(str(path))}, step=step)
+
         def finalize(self, status: str) -> None:
             super().finalize(status)
             if self.run is not None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from unfold.data.batches import Batch
 from unfold.training.module import Training
+from unfold.training.tracked import Tracked
 
 
 class GradientNorm(pl.Callback):
@@ -41,7 +42,7 @@ def gradient_norm(module: nn.Module) -> Tensor:
 class Pictures(pl.Callback):
     """Shows the first validation image beside its reconstruction, after some validations.
 
-    Pictures are PNG files named by the step, and appear in TensorBoard where that is the logger.
+    Pictures are PNG files named by the step, and appear in the tracker of experiments too.
 
     Args:
         every: epochs between two pictures.
@@ -76,10 +77,13 @@ class Pictures(pl.Callback):
     def _show(self, trainer: pl.Trainer, picture: Tensor) -> None:
         step = trainer.global_step
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_picture(picture, self.folder / f"{step:07d}.png")
+        path = self.folder / f"{step:07d}.png"
+        save_picture(picture, path)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("validation", picture, step)
+            elif isinstance(logger, Tracked):
+                logger.show(path, step - 1)  # with the row of this validation: rows count from 0
 
 
 def save_picture(picture: Tensor, path: Path) -> None:
