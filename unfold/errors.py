@@ -11,7 +11,9 @@ code  meaning
 5     checkpoint
 6     disk, lock, memory, environment
 7     some jobs of a sweep failed
+129   its terminal went away (SIGHUP)
 130   interrupted from the keyboard
+138   warned by a scheduler (SIGUSR1, on Linux)
 143   asked to end by the system
 ====  ==========================================
 """

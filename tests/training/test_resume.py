@@ -10,6 +10,13 @@ from tests.training.small import KilledError, killed_at, run, run_with_kills, sm
 from unfold.errors import InterruptedRunError, PreemptedError
 from unfold.training.checkpoint import read_checkpoint, read_weights
 from unfold.training.seal import LAST, PREVIOUS, newest_state
+from unfold.training.stopping import (
+    ERRORS,
+    HungUpError,
+    StopRequest,
+    WarnedError,
+    raising_signals,
+)
 
 STEPS = 10
 """Two epochs of 4 steps and a half."""
@@ -100,7 +107,12 @@ def newest(directory):
 
 @pytest.mark.parametrize(
     ("number", "error", "code"),
-    [(signal.SIGTERM, PreemptedError, 143), (signal.SIGINT, InterruptedRunError, 130)],
+    [
+        (signal.SIGTERM, PreemptedError, 143),
+        (signal.SIGINT, InterruptedRunError, 130),
+        (signal.SIGHUP, HungUpError, 129),
+        (signal.SIGUSR1, WarnedError, 128 + signal.SIGUSR1),
+    ],
 )
 def test_a_signal_ends_the_run_after_the_step_it_is_in(tmp_path, whole, number, error, code):
     before = signal.getsignal(number)
@@ -112,6 +124,48 @@ def test_a_signal_ends_the_run_after_the_step_it_is_in(tmp_path, whole, number, 
     assert read_checkpoint(newest(tmp_path))["global_step"] == 6
     run(tmp_path, steps=STEPS, resume_from=newest(tmp_path), training=small_training())
     assert same(whole[0], tmp_path)
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        training = killed_at(2, lambda: os.kill(os.getpid(), signal.SIGHUP))
+        with raising_signals():
+            assert run(tmp_path, steps=3, training=training)[1]["steps"] == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def handlers():
+    before = {number: signal.getsignal(number) for number in ERRORS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: number.name)
+def test_the_same_signal_again_ends_at_once(number):
+    request = StopRequest()
+    request.listen()
+    os.kill(os.getpid(), number)
+    assert request.number == number
+    assert signal.getsignal(number) is signal.SIG_DFL
+    with raising_signals(), pytest.raises(ERRORS[number], match="between two checkpoints"):
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("handlers")
+def test_another_signal_is_no_second_one():
+    request = StopRequest()
+    request.listen()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    assert request.number == signal.SIGINT
 
 
 def test_the_last_two_states_are_kept(tmp_path):

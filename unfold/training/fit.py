@@ -14,6 +14,7 @@ from unfold.training.average import AveragedWeights
 from unfold.training.checkpoint import load_checkpoint, save_weights
 from unfold.training.images import Images
 from unfold.training.layout import keep_channels_last
+from unfold.training.limits import limits_explained
 from unfold.training.nonfinite import RolledBackError
 from unfold.training.patience import EarlyStopping
 from unfold.training.seal import newest_state
@@ -61,6 +62,9 @@ def fit(
 
     Returns:
         The best value of the objective, and the step it was reached at.
+
+    Raises:
+        UnfoldError: a signal, the machine or the numbers ended it; what was saved is kept.
     """
     mode = objective_mode(objective, training.metrics.all_names)
     states = TrainingStates(
@@ -76,17 +80,18 @@ def fit(
     _quiet()
     images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
-    while True:
-        callbacks = _callbacks(settings, log, states, directory)
-        trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
-        try:
-            trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
-            break
-        except RolledBackError:
-            resume_from = newest_state(states.folder).path
-    if average is not None:
-        average.keep(training)
-    score = _choose_weights(training, images, trainer, states)
+    with limits_explained(reconstructor, data):
+        while True:
+            callbacks = _callbacks(settings, log, states, directory)
+            trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
+            try:
+                trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
+                break
+            except RolledBackError:
+                resume_from = newest_state(states.folder).path
+        if average is not None:
+            average.keep(training)
+        score = _choose_weights(training, images, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
         save_weights(training.reconstructor, directory)

@@ -1,6 +1,9 @@
 """Training states on disk: where a training that ends at any moment goes on from."""
 
+import copy
 import math
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,15 @@ import torch
 
 from unfold.training.checkpoint import best_state, write_checkpoint
 from unfold.training.curves import Curves
+from unfold.training.disk import DiskFullError
 from unfold.training.events import Events
 from unfold.training.seal import LAST
 from unfold.training.stopping import StopRequest, preempted
 
 BEST = "best.ckpt"
+
+LIMIT = 3
+"""Times in a row that a state may find no room on the disk."""
 
 
 class TrainingStates(pl.Callback):
@@ -22,6 +29,9 @@ class TrainingStates(pl.Callback):
     A state is taken just before a batch, when everything of the batch before it, its row of the
     log and its validation included, is done. What follows is then a function of the state alone:
     the same bits come out whether the run was interrupted or not.
+
+    Where the disk is full, what was saved before is kept, the training goes on and tries again
+    when the next state is due; `LIMIT` refusals in a row, or one at the end, are an error.
 
     Args:
         folder: where the files go.
@@ -39,6 +49,8 @@ class TrainingStates(pl.Callback):
         self.best: float | None = None
         self._saved_at = -1
         self._ended = False
+        self._refused = 0
+        self._best_unwritten: dict[str, Any] | None = None
         self._request = StopRequest()
 
     @property
@@ -78,7 +90,7 @@ class TrainingStates(pl.Callback):
             return  # gradients that are half added up are in no state
         step = trainer.global_step
         if stops or (step % self.every == 0 and step != self._saved_at):
-            self._save(trainer)
+            self._save(trainer, must=stops)
         if stops:
             raise preempted(self._request.number or 15, f"after step {step}, which is saved")
 
@@ -88,12 +100,43 @@ class TrainingStates(pl.Callback):
             return asked
         return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, *, must: bool) -> None:
+        """Save the state, on every process; `must` is whether there is no later time to try.
+
+        Raises:
+            DiskFullError: there was no room, now or `LIMIT` times in a row.
+        """
+        self._saved_at = trainer.global_step
+        reason = _refusal(trainer, lambda: self._write_what_it_needs(trainer))
+        if reason is None:
+            reason = _refusal(trainer, lambda: self._write_state(trainer))
+        if reason is None:
+            self._refused = 0
+            return
+        self._refused += 1
+        if must or self._refused == LIMIT:
+            raise DiskFullError(reason)
+        warnings.warn(
+            f"{reason} The training goes on, and tries again in {self.every} steps; "
+            f"{LIMIT} times in a row without room end it.",
+            stacklevel=2,
+        )
+
+    def _write_state(self, trainer: pl.Trainer) -> None:
+        try:
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        except DiskFullError:
+            trainer.strategy.barrier()  # where Lightning lets the other processes wait
+            raise
+
+    def _write_what_it_needs(self, trainer: pl.Trainer) -> None:
+        """The best weights and the rows of the log that a state takes for written."""
+        if trainer.is_global_zero and self._best_unwritten is not None:
+            write_checkpoint(self._best_unwritten, self.best_path)
+            self._best_unwritten = None
         for logger in trainer.loggers:
             if isinstance(logger, Curves | Events):
                 logger.flush()
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
-        self._saved_at = trainer.global_step
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights where they are the best so far."""
@@ -106,12 +149,20 @@ class TrainingStates(pl.Callback):
         if trainer.is_global_zero:
             reconstructor = pl_module.reconstructor
             assert isinstance(reconstructor, torch.nn.Module)
-            write_checkpoint(best_state(reconstructor), self.best_path)
+            self._write_best(best_state(reconstructor))
+
+    def _write_best(self, state: dict[str, Any]) -> None:
+        """Write the best weights; where there is no room, keep them until the next state."""
+        self._best_unwritten = None
+        try:
+            write_checkpoint(state, self.best_path)
+        except DiskFullError:
+            self._best_unwritten = copy.deepcopy(state)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, so that a run that is interrupted in its evaluation trains no more."""
         self._ended = True
-        self._save(trainer)
+        self._save(trainer, must=True)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -132,3 +183,17 @@ class TrainingStates(pl.Callback):
         before = state_dict["best"]
         if self.best is None or (before is not None and self.improves(before, self.best)):
             self.best = before
+
+
+def _refusal(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:
+    """Write; why there was no room, told to every process, or None where there was.
+
+    The first process alone writes: the others must hear of it to do the same as it does.
+    """
+    reason = None
+    try:
+        write()
+    except DiskFullError as error:
+        reason = str(error)
+    told: str | None = trainer.strategy.broadcast(reason)
+    return told

@@ -8,8 +8,35 @@ from types import FrameType
 
 from unfold.errors import InterruptedRunError, PreemptedError
 
-ERRORS = {signal.SIGTERM: PreemptedError, signal.SIGINT: InterruptedRunError}
+
+class HungUpError(PreemptedError):
+    """A run whose terminal went away, and that saved what it needs to continue."""
+
+    exit_code = 128 + signal.SIGHUP
+
+
+class WarnedError(PreemptedError):
+    """A run that a scheduler warned of its time limit, and that saved what it needs to continue."""
+
+    exit_code = 128 + signal.SIGUSR1
+
+
+ERRORS = {
+    signal.SIGTERM: PreemptedError,
+    signal.SIGINT: InterruptedRunError,
+    signal.SIGHUP: HungUpError,
+    signal.SIGUSR1: WarnedError,
+}
 """The signals that are answered, and the error, with its exit code, that each becomes."""
+
+
+def _answered() -> list[signal.Signals]:
+    """All but what is ignored on purpose, as `nohup` does with SIGHUP.
+
+    SIGINT is answered always: shells ignore it for whatever they start in the background.
+    """
+    ignored = [number for number in ERRORS if signal.getsignal(number) is signal.SIG_IGN]
+    return [number for number in ERRORS if number is signal.SIGINT or number not in ignored]
 
 
 def preempted(number: int, where: str) -> PreemptedError:
@@ -20,7 +47,7 @@ def preempted(number: int, where: str) -> PreemptedError:
 
 
 class StopRequest:
-    """Whether a signal has asked to end; a second one ends the process at once."""
+    """Whether a signal has asked to end; the same one again ends the process at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -28,11 +55,12 @@ class StopRequest:
     def listen(self) -> None:
         """Take notice of signals from now on; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            for number in ERRORS:
+            for number in _answered():
                 signal.signal(number, self._notice)
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
+        # A sweep passes on SIGTERM to a job that the terminal has interrupted: that is no second.
+        self.number = self.number or number
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -44,9 +72,10 @@ def raising_signals() -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
         raise preempted(number, "between two checkpoints")
 
-    before = {number: signal.signal(number, end) for number in ERRORS}
+    before = {number: signal.signal(number, end) for number in _answered()}
     try:
         yield
     finally:

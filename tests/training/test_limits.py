@@ -1,0 +1,134 @@
+"""What a training does where its machine is too small: it goes on where it can."""
+
+import errno
+from collections import Counter
+
+import pytest
+import torch
+
+from tests.training.small import killed_at, run
+from tests.training.test_resume import STEPS, newest, same
+from unfold.models.deq import DEQ
+from unfold.models.unfolded import Checkpoint, Unfolded
+from unfold.training import checkpoint
+from unfold.training.checkpoint import read_checkpoint
+from unfold.training.disk import DiskFullError
+from unfold.training.limits import OutOfMemoryError
+from unfold.training.seal import LAST
+from unfold.training.states import BEST
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """The writes, by name and number, for which a disk has no room."""
+    refused, asked, write = set(), Counter(), checkpoint.write_bytes
+
+    def write_bytes(path, content, **more):
+        asked[path.name] += 1
+        if (path.name, asked[path.name]) in refused:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("unfold.training.disk._expect_room", no_room)
+                return write(path, content, **more)
+        return write(path, content, **more)
+
+    def no_room(folder, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_bytes", write_bytes)
+    return refused
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole")
+    run(directory, steps=STEPS, checkpoint_every=1)
+    return directory
+
+
+def test_a_disk_that_is_full_for_a_while_changes_no_bit(tmp_path, whole, full):
+    full |= {(LAST, 3), (LAST, 4), (LAST, 6), (BEST, 1)}
+    with pytest.warns(UserWarning, match=r"No space left.*The training goes on, and tries again"):
+        run(tmp_path, steps=STEPS, checkpoint_every=1)
+    assert same(whole, tmp_path)
+    best = [(folder / "checkpoints" / BEST).read_bytes() for folder in (whole, tmp_path)]
+    assert best[0] == best[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*The training goes on")
+def test_three_refusals_in_a_row_end_it_and_the_state_before_is_kept(tmp_path, whole, full):
+    full |= {(LAST, n) for n in (3, 4, 5)}
+    with pytest.raises(DiskFullError, match=r"last\.ckpt cannot be written.*is kept") as caught:
+        run(tmp_path, steps=STEPS, checkpoint_every=1)
+    assert caught.value.exit_code == 6
+    assert read_checkpoint(newest(tmp_path))["global_step"] == 2
+    run(tmp_path, steps=STEPS, checkpoint_every=1, resume_from=newest(tmp_path))
+    assert same(whole, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*The training goes on")
+def test_no_state_names_best_weights_that_found_no_room(tmp_path, full):
+    full |= {(BEST, n) for n in range(1, 9)}
+    with pytest.raises(DiskFullError, match=r"best\.ckpt cannot be written"):
+        run(tmp_path, steps=STEPS, checkpoint_every=1)
+    assert read_checkpoint(newest(tmp_path))["global_step"] == 3, "validation comes after step 4"
+
+
+def test_the_last_state_must_find_room(tmp_path, full):
+    full.add((LAST, 1))
+    with pytest.raises(DiskFullError):
+        run(tmp_path, steps=2, checkpoint_every=100)
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return killed_at(0, fail)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error):
+    with pytest.raises(OutOfMemoryError) as caught:
+        run(tmp_path, training=raising(error))
+    said = str(caught.value)
+    assert caught.value.exit_code == 6
+    assert "data.batch_size = 4, data.crop = 16, model.iterations = 2; the peak was " in said
+    assert "Take model/backward=checkpoint" in said and "or model=deq" in said
+    assert str(error) in said
+    assert "GB in this process" in said or "GB on the device" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "left_out"),
+    [
+        (Unfolded(2, Checkpoint()), "model/backward=checkpoint"),
+        (DEQ(max_iterations=7), "model=deq"),
+    ],
+)
+def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
+    training = raising(MemoryError())
+    training.reconstructor.model = model
+    with pytest.raises(OutOfMemoryError, match="iterations = ") as caught:
+        run(tmp_path, training=training)
+    assert left_out not in str(caught.value)
+    assert "a smaller data.batch_size or data.crop" in str(caught.value)
+
+
+def test_a_full_disk_that_no_other_message_covers_is_explained(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device", "images/1.png")
+    with pytest.raises(DiskFullError, match=r"No space left on device \(images/1\.png\)"):
+        run(tmp_path, training=raising(full))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.EIO, "Input/output error")])
+def test_other_errors_stay_what_they_are(tmp_path, error):
+    with pytest.raises(type(error)) as caught:
+        run(tmp_path, training=raising(error))
+    assert caught.value is error
