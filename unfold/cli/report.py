@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from unfold.cli.pipes import CLOSED, enduring_pipes
 from unfold.errors import UnfoldError
 
 INTERRUPTED = 130
@@ -16,9 +17,17 @@ INTERRUPTED = 130
 def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command; say its error without a traceback, and return the exit code.
 
+    A pipe that is closed ends nothing; the exit code then tells of it, as of other programs.
+
     UNFOLD_DEBUG=1 shows the traceback instead. Warnings are told without the line of code that
     made them, and once where only their figures differ.
     """
+    with enduring_pipes() as closed:
+        code = _guarded(command, words)
+    return code if code or not closed else CLOSED
+
+
+def _guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     told = Told()
     before, warnings.formatwarning = warnings.formatwarning, told
     try:
