@@ -23,7 +23,7 @@ MEMORY = Path("/dev/shm")
 
 def write_for_ever(run: Path, ready: int) -> None:
     """Go on from the newest state, and write one after another, all its numbers the step."""
-    with claim(run, rerun=False) as held:
+    with claim(run) as held:
         step = 0 if held.checkpoint is None else read_checkpoint(held.checkpoint)["global_step"]
         while True:
             step += 1
@@ -85,7 +85,7 @@ def trial(folder: Path, seed: int) -> Verdict:
             corrupt += now is None
             step = step if now is None else now
             halves += leftovers(run, Path(name)) > 0
-        with claim(run, rerun=False):
+        with claim(run):
             orphans = leftovers(run) + sum(1 for _ in Path(name).iterdir())
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         tempfile.tempdir = None

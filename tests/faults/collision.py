@@ -16,7 +16,7 @@ from unfold.runs.directory import claim
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    with claim(Path(sys.argv[1]), rerun=False):
+    with claim(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.readline()
 except RunError as error:

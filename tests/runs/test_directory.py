@@ -4,18 +4,19 @@ import pytest
 
 from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
 from unfold.runs import files, status
-from unfold.runs.directory import claim, move_to_attempts
+from unfold.runs.directory import Wish, claim, move_to_attempts
 from unfold.runs.lock import RANK_VARIABLE, Lock
 from unfold.runs.sources import differing, source_hashes
 from unfold.training.seal import seal
 
 
-def compute(directory, *, rerun=False, scores=None, content=None):
+def compute(directory, *, rerun=False, accept_code=False, asked=None, content=None):
     """A run that writes what a run writes; returns what it was asked to do."""
-    with claim(directory, rerun=rerun) as run:
+    wish = Wish(rerun, accept_code, asked)
+    with claim(directory, wish) as run:
         if run.plan != "finished":
             files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
-            files.write_json(directory / "results.json", scores or {"psnr": 30.0})
+            files.write_json(directory / "results.json", {"psnr": 30.0})
             files.write_text(directory / "content", content or "first")
     return run
 
@@ -61,14 +62,14 @@ def test_an_interrupted_run_without_a_checkpoint_starts_again(tmp_path):
 
 
 def test_what_a_kill_left_half_written_is_gone_at_the_next_start(tmp_path):
-    with pytest.raises(NonFiniteError), claim(tmp_path, rerun=False):
+    with pytest.raises(NonFiniteError), claim(tmp_path):
         (tmp_path / "checkpoints").mkdir()
         halves = [tmp_path / ".status.json.x.tmp", tmp_path / "checkpoints" / ".last.ckpt.7.tmp"]
         for half in halves:
             half.write_bytes(b"half")
         (tmp_path / "mine.tmp").touch()
         raise NonFiniteError("nan")
-    with claim(tmp_path, rerun=False):
+    with claim(tmp_path):
         assert not any(half.exists() for half in halves)
         assert (tmp_path / "mine.tmp").exists()
 
@@ -93,7 +94,7 @@ def test_without_a_whole_checkpoint_the_training_starts_anew_and_says_so(tmp_pat
 
 
 def test_a_preempted_run_says_so_and_goes_on(tmp_path):
-    with pytest.raises(PreemptedError), claim(tmp_path / "run", rerun=False):
+    with pytest.raises(PreemptedError), claim(tmp_path / "run"):
         raise PreemptedError("SIGTERM: ended.")
     state = status.read(tmp_path / "run")
     assert (state.state, state.reason) == ("preempted", "SIGTERM: ended.")
@@ -101,7 +102,7 @@ def test_a_preempted_run_says_so_and_goes_on(tmp_path):
 
 
 def test_a_failure_is_recorded_with_its_reason_and_raised(tmp_path):
-    with pytest.raises(NonFiniteError), claim(tmp_path / "run", rerun=False):
+    with pytest.raises(NonFiniteError), claim(tmp_path / "run"):
         assert status.read(tmp_path / "run").state == "running"
         raise NonFiniteError("the loss is nan at step 3.")
     state = status.read(tmp_path / "run")
@@ -112,7 +113,7 @@ def test_a_failure_is_recorded_with_its_reason_and_raised(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_a_run_that_is_stopped_does_not_look_finished(tmp_path, error):
-    with pytest.raises(error), claim(tmp_path / "run", rerun=False):
+    with pytest.raises(error), claim(tmp_path / "run"):
         raise error
     assert status.read(tmp_path / "run").state == "failed"
 
@@ -130,13 +131,24 @@ def test_a_run_made_by_other_code_names_the_files(tmp_path):
 
 def test_a_checkpoint_of_other_code_is_not_continued(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
-    files.write_json(tmp_path / "run/provenance.json", {"sources": {"gone.py": "1"}})
-    with pytest.raises(ConfigError, match=r"was made by other code"):
+    files.write_json(
+        tmp_path / "run/provenance.json", {"sources": {**source_hashes(), "gone.py": "1"}}
+    )
+    remedies = r"gone\.py.*Add accept_code=true to continue it .*, or rerun=true to repeat it"
+    with pytest.raises(ConfigError, match=remedies):
         compute(tmp_path / "run")
+    assert compute(tmp_path / "run", accept_code=True).plan == "resume"
+
+
+def test_a_finished_run_of_other_code_stays_whatever_is_accepted(tmp_path):
+    compute(tmp_path / "run")
+    files.write_json(tmp_path / "run/provenance.json", {"sources": {"gone.py": "1"}})
+    with pytest.raises(ConfigError, match=r"Add rerun=true to repeat it;"):
+        compute(tmp_path / "run", accept_code=True)
 
 
 def test_two_starts_of_one_configuration_do_not_meet(tmp_path):
-    with claim(tmp_path / "run", rerun=False):
+    with claim(tmp_path / "run"):
         for rerun in (False, True):
             with pytest.raises(RunError, match="is being written by"):
                 compute(tmp_path / "run", rerun=rerun)
@@ -148,7 +160,7 @@ def test_a_rank_neither_locks_nor_writes(tmp_path, monkeypatch):
     lock.acquire()
     monkeypatch.setenv(RANK_VARIABLE, str(tmp_path))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with claim(tmp_path, rerun=True) as run:
+    with claim(tmp_path, Wish(rerun=True)) as run:
         assert run.is_rank
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     lock.release()

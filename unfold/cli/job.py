@@ -12,11 +12,15 @@ from unfold.config.check import Checked
 from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
 from unfold.runs import files
-from unfold.runs.directory import Run, claim
+from unfold.runs.attempts import begin, recorded
+from unfold.runs.belonging import Computation
+from unfold.runs.directory import Run, Wish, claim
 from unfold.runs.identity import directory_for
 from unfold.runs.machines import machines_of
 from unfold.runs.outcome import Outcome, tell
-from unfold.runs.provenance import provenance
+from unfold.runs.provenance import Made, provenance
+from unfold.runs.secrets import redacted, redacted_words
+from unfold.runs.weights import digests, sha256
 from unfold.training.stopping import raising_signals
 
 
@@ -39,7 +43,7 @@ def run_job(checked: Checked) -> Outcome:
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
     with (
         raising_signals(),
-        claim(directory, rerun=checked.settings.rerun, machines=machines) as run,
+        claim(directory, _wish(checked, fingerprint), machines) as run,
     ):
         if run.plan == "finished":
             return _already_finished(run)
@@ -47,14 +51,21 @@ def run_job(checked: Checked) -> Outcome:
             _announce(run)
             for sentence in () if run.checkpoint else _starts(checked, parts):
                 say(sentence)
-            write_origin(run.path, checked, fingerprint)
+            write_origin(run, checked, parts, fingerprint)
             tell(Outcome(run.path, {}, repeated=False))
-        scores = _compute(checked, parts, run)
-        if not run.is_rank:
+        if run.is_rank:
+            return Outcome(run.path, _compute(checked, parts, run), repeated=False)
+        with recorded(run) as scores:
+            scores |= _compute(checked, parts, run)
             files.write_json(run.path / "results.json", scores)
-            scores_table(scores)
-            say(f"finished {short(run.path)}")
+        scores_table(scores)
+        say(f"finished {short(run.path)}")
     return Outcome(run.path, scores, repeated=False)
+
+
+def _wish(checked: Checked, fingerprint: str) -> Wish:
+    asked = Computation(checked.job.config, fingerprint)
+    return Wish(checked.settings.rerun, checked.settings.accept_code, asked)
 
 
 def _tell_what_cannot_act(parts: Parts, overrides: Sequence[str]) -> None:
@@ -98,19 +109,23 @@ def _announce(run: Run) -> None:
         say(f"run {short(run.path)}, continued from {run.checkpoint.name}")
 
 
-def write_origin(directory: Path, checked: Checked, fingerprint: str) -> None:
+def write_origin(run: Run, checked: Checked, parts: Parts, fingerprint: str) -> None:
     """Write what the run is made of, before it computes anything."""
     job = checked.job
     config = {key: value for key, value in job.config.items() if key != "trust"}
-    files.write_yaml(directory / "config.yaml", config)
-    files.write_yaml(directory / "overrides.yaml", list(job.overrides))
-    origin = provenance(
+    stored = run.path / "config.yaml"
+    files.write_yaml(stored, redacted(config))
+    files.write_yaml(run.path / "overrides.yaml", redacted_words(job.overrides))
+    made = Made(
         overrides=job.overrides,
         choices=job.choices,
+        folders=job.folders[1:],
         seed=checked.settings.seed,
         fingerprint=fingerprint,
+        shapes=parts.data.shapes(),
+        weights=digests(job.config),
     )
-    files.write_json(directory / "provenance.json", origin)
+    begin(run, {"config": {"file": stored.name, "sha256": sha256(stored)}, **provenance(made)})
 
 
 def _compute(checked: Checked, parts: Parts, run: Run) -> dict[str, float]:

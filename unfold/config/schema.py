@@ -45,6 +45,7 @@ class Settings:
         objective: the validation metric that chooses the best checkpoint and that a sweep improves.
         strict: whether an iteration that does not converge is an error.
         rerun: whether a finished run is repeated.
+        accept_code: whether an interrupted run goes on though the code has changed since.
         trust: packages whose components may be named by `_target_`; on the command line only.
         runs_dir: the folder of all runs.
         init_from: a run whose weights are the start, or null.
@@ -56,6 +57,7 @@ class Settings:
     objective: str = "validation/psnr"
     strict: bool = False
     rerun: bool = False
+    accept_code: bool = False
     trust: tuple[str, ...] = ()
     runs_dir: str = "runs"
     init_from: str | None = None

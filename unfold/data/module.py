@@ -100,6 +100,15 @@ class ImageData(ABC):
         """
         return fingerprint(self._loaded)
 
+    def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+        """The name and the shape of each image of each split, in order.
+
+        Raises:
+            DataError: as `check`.
+        """
+        splits = self._loaded.items()
+        return {split: [(e.file.name, e.shape) for e in images.entries] for split, images in splits}
+
     def images(self, split: str) -> list[tuple[str, Picture]]:
         """The name and the (C, H, W) image in [0, 1] of each image of a split, in order.
 

@@ -10,7 +10,7 @@ from unfold.runs.versions import migrate
 
 ABSENT = "-"
 
-PLACE = ("runs_dir", "rerun", "trust")
+PLACE = ("accept_code", "runs_dir", "rerun", "trust")
 """Keys that say where and how a run is made, not what it is."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unfold.errors import ConfigError, PreemptedError, UnfoldError
 from unfold.runs import files, status
+from unfold.runs.belonging import Computation, refuse_foreign
 from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
 from unfold.runs.machines import Machines, Meeting
 from unfold.runs.sources import differing
@@ -41,26 +42,54 @@ class Run:
         return files.read_json(path) if path.exists() else {}
 
 
-def results_of(directory: Path) -> dict[str, Any] | None:
-    """The numbers of a run that is finished, and was made by this code; None otherwise."""
+@dataclass(frozen=True)
+class Wish:
+    """What is to become of a directory that holds a run already.
+
+    Args:
+        rerun: whether what is there moves to `attempts`.
+        accept_code: whether an interrupted run goes on though the code has changed.
+        asked: the run that the directory should hold; None to take what is there.
+    """
+
+    rerun: bool = False
+    accept_code: bool = False
+    asked: Computation | None = None
+
+
+AS_IT_IS = Wish()
+"""A finished run stays, an interrupted one goes on under the code that it began with."""
+
+
+def results_of(directory: Path, asked: Computation | None = None) -> dict[str, Any] | None:
+    """The numbers of a run that is finished, and was made by this code; None otherwise.
+
+    Raises:
+        ConfigError: the directory holds another run than the one that is asked for.
+    """
     now = status.read(directory)
     if now is None or now.state != "finished" or _made_by_other_code(directory):
         return None
+    if asked is not None:
+        refuse_foreign(directory, asked)
     return Run(directory, "finished").results()
 
 
 @contextmanager
-def claim(directory: Path, *, rerun: bool, machines: Machines | None = None) -> Iterator[Run]:
+def claim(
+    directory: Path, wish: Wish = AS_IT_IS, machines: Machines | None = None
+) -> Iterator[Run]:
     """Hold a run directory while the body runs, and record how it ends.
 
     Args:
         directory: of the run.
-        rerun: whether what is there moves to `attempts`.
+        wish: what is to become of a run that is there.
         machines: that share the run: the first one holds the directory, the others follow.
 
     Raises:
         RunError: another process is writing it, or the machines do not find each other.
-        ConfigError: it was made by other code, so that it is neither repeated nor continued.
+        ConfigError: it was made by other code, so that it is neither repeated nor continued, or
+            is another run than its name says.
     """
     if belongs_to_parent(directory):
         checkpoint = newest_state(directory / "checkpoints").path
@@ -73,7 +102,7 @@ def claim(directory: Path, *, rerun: bool, machines: Machines | None = None) -> 
     lock = Lock(directory / ".lock")
     try:
         lock.acquire()
-        yield from _held(directory, rerun, meeting)
+        yield from _held(directory, wish, meeting)
     except UnfoldError as error:
         if meeting is not None:
             meeting.refuse(error)
@@ -100,15 +129,15 @@ def _of_this_run(directory: Path) -> Iterator[None]:
         del os.environ[RANK_VARIABLE]
 
 
-def _held(directory: Path, rerun: bool, meeting: Meeting | None) -> Iterator[Run]:
+def _held(directory: Path, wish: Wish, meeting: Meeting | None) -> Iterator[Run]:
     before = status.read(directory)
-    if rerun and before is not None:
+    if wish.rerun and before is not None:
         move_to_attempts(directory)
         before = None
     if before is None:
         run, now = Run(directory, "new"), status.start()
     else:
-        run = _continued(directory, before)
+        run = _continued(directory, before, wish)
         now = before.now("running", resumed=1)
     if run.plan == "finished":
         _tell(meeting, run)
@@ -137,16 +166,23 @@ def _tell(meeting: Meeting | None, run: Run) -> None:
         meeting.tell(run.path.name, {"plan": run.plan, "checkpoint": state})
 
 
-def _continued(directory: Path, before: status.Status) -> Run:
+def _continued(directory: Path, before: status.Status, wish: Wish) -> Run:
     """What to do with a directory that holds something already."""
+    if wish.asked is not None:
+        refuse_foreign(directory, wish.asked)
     if before.state == "finished":
-        _refuse_other_code(directory)
+        _refuse_other_code(directory, "rerun=true to repeat it")
         return Run(directory, "finished")
     _remove_halves(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
     if checkpoint is None:
         return Run(directory, "new", notes=notes)
-    _refuse_other_code(directory)
+    if not wish.accept_code:
+        _refuse_other_code(
+            directory,
+            "accept_code=true to continue it under this code, which its history records, or "
+            "rerun=true to repeat it from the start",
+        )
     return Run(directory, "resume", checkpoint, notes=notes)
 
 
@@ -175,13 +211,13 @@ def _made_by_other_code(directory: Path) -> list[str]:
     return differing(files.read_json(path)["sources"]) if path.exists() else []
 
 
-def _refuse_other_code(directory: Path) -> None:
+def _refuse_other_code(directory: Path, remedy: str) -> None:
     changed = _made_by_other_code(directory)
     if changed:
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
-            "Add rerun=true to repeat it; the former content moves to attempts/."
+            f"Add {remedy}; the former content moves to attempts/."
         )
 
 

@@ -12,6 +12,7 @@ from unfold.runs.weights import digests, sha256
 
 LEFT_OUT = frozenset(
     {
+        "accept_code",
         "data.root",  # the fingerprint says what is in them, wherever they are
         "data.test_root",
         "data.validation_root",

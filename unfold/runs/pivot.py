@@ -12,6 +12,7 @@ REPEATED = (
     "seed",
     "runs_dir",
     "rerun",
+    "accept_code",
     "trust",
     "name",
     "logger",

@@ -20,6 +20,7 @@ class Reference:
         choices: the option chosen in each group.
         overrides: the words that made it.
         status: how it ended.
+        folders: of the user's own options that it was composed with.
     """
 
     path: Path
@@ -27,6 +28,7 @@ class Reference:
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     status: status.Status
+    folders: tuple[Path, ...] = ()
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -51,11 +53,13 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
         )
     config = files.read_yaml(path / "config.yaml")
     words = files.read_yaml(path / "overrides.yaml")
-    choices = files.read_json(path / "provenance.json").get("choices", {})
+    origin = files.read_json(path / "provenance.json")
+    choices = origin.get("choices", {})
+    folders = tuple(map(Path, origin.get("folders", {})))
     if not isinstance(config, dict) or not isinstance(words, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
     present = migrate(config, tuple(map(str, words)), str(path / "config.yaml"))
-    return Reference(path, present.config, choices, present.words, state)
+    return Reference(path, present.config, choices, present.words, state, folders)
 
 
 def _locate(text: str, runs_dir: Path) -> Path:
