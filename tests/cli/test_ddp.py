@@ -1,4 +1,7 @@
-"""Two processes, on one machine or on two, train as one does with the same global batch."""
+"""Two processes, on one machine or on two, train as one does with the same global batch.
+
+Those of one machine are a job of a sweep, which is an ordinary run in processes of its own.
+"""
 
 import csv
 import os
@@ -28,18 +31,15 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The losses of one process."""
-    return losses(tmp_path_factory.mktemp("alone"))
-
-
-def losses(runs, *words):
-    """The loss of every step of a training in processes of its own."""
-    wait(start(runs, *words))
-    return read(runs)
-
-
-def read(runs):
+    """The runs directory, and the log of the one run in it, of one process."""
+    runs = tmp_path_factory.mktemp("alone")
+    wait(start(runs))
     (log,) = runs.rglob("metrics.csv")
+    return runs, log
+
+
+def losses(log):
+    """The loss of every step."""
     rows = csv.DictReader(log.read_text().splitlines())
     return [float(row["train/loss"]) for row in rows if row["train/loss"]]
 
@@ -56,11 +56,15 @@ def wait(process):
     return said
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path, alone):
+def test_two_processes_of_a_sweep_have_the_losses_of_one(alone):
     """In float32: the one computes the batch in the parts of the two, so a rounding is the same."""
-    two = losses(tmp_path, "trainer=ddp_cpu", "trainer.devices=2")
-    assert len(alone) == len(two) == 100 and alone[-1] < alone[0]
-    assert max(abs(a - b) / a for a, b in zip(alone, two, strict=True)) < 1e-6
+    runs, log = alone
+    said = wait(start(runs, "-m", "trainer=default,ddp_cpu"))
+    assert said.count("finished before") == 1, "of the two jobs, one is the run of one process"
+    (other,) = set(runs.rglob("metrics.csv")) - {log}
+    one, two = losses(log), losses(other)
+    assert len(one) == len(two) == 100 and one[-1] < one[0]
+    assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) < 1e-6
 
 
 def test_two_machines_have_the_losses_of_one(tmp_path, alone):
@@ -73,5 +77,6 @@ def test_two_machines_have_the_losses_of_one(tmp_path, alone):
     both = [start(tmp_path, *words, **where, NODE_RANK=str(i)) for i in range(2)]
     said = [wait(process) for process in both]
     assert "finished" in said[0] and "finished" not in said[1]
-    pairs = zip(alone, read(tmp_path), strict=True)
+    (other,) = tmp_path.rglob("metrics.csv")
+    pairs = zip(losses(alone[1]), losses(other), strict=True)
     assert max(abs(a - b) / a for a, b in pairs) < 1e-6
