@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +20,18 @@ from unfold.cli.trials import Trials, validations
 from unfold.config.search import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
 from unfold.launchers.launcher import LOG, Job, Launcher
+from unfold.launchers.parallel import Parallel
+from unfold.launchers.submitit_local import SubmititLocal
 from unfold.runs.lock import Lock
 from unfold.runs.outcome import Outcome
 
 WORDS = ["seed=1", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "algo=pgd,admm", "a=range(2,9,2)"]
+
+PROGRAM = """
+import json, os
+content = {"directory": "there", "scores": {"best validation/psnr": 30.0}, "repeated": False}
+json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
+"""
 
 SCORE = "best validation/psnr"
 
@@ -190,6 +199,24 @@ def test_a_trial_waits_for_the_process_that_runs_the_same(tmp_path, monkeypatch,
     assert [entry.error for entry in entries] == [None] * 3
     assert launcher.started[2] == launcher.started[1]
     assert "waits for the process that runs the same" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        Parallel(jobs=2),
+        pytest.param(
+            SubmititLocal(jobs=2),
+            marks=pytest.mark.skipif(find_spec("submitit") is None, reason="needs submitit"),
+        ),
+    ],
+)
+def test_trials_are_jobs_of_any_launcher(tmp_path, monkeypatch, launcher):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "program.py")])
+    entries = search(tmp_path, 3, launcher)
+    assert [entry.outcome.scores for entry in entries] == [{SCORE: 30.0}] * 3
+    assert states(tmp_path) == {"COMPLETE": 3}
 
 
 def in_child(work):
