@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from unfold.physics.operator import Operator
 from unfold.testing import operators as kit
+from unfold.testing import solves
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, dense_solve, gap, probe
 from unfold.testing.report import Check
 
@@ -30,12 +31,13 @@ assert_linear = _asserting(kit.linear)
 assert_autograd_adjoint = _asserting(kit.autograd)
 assert_normal = _asserting(kit.normal)
 assert_norm = _asserting(kit.norm)
-assert_pseudo_inverse = _asserting(kit.pseudo_inverse)
-assert_penrose = _asserting(kit.penrose)
-assert_solves = _asserting(kit.solve)
-assert_solve_gradients = _asserting(kit.solve_gradients)
-assert_scales_gamma = _asserting(kit.solve_weights)
-assert_inverse_invariant = _asserting(kit.inverse_invariance)
+assert_parameters = _asserting(kit.parameters)
+assert_pseudo_inverse = _asserting(solves.pseudo_inverse)
+assert_penrose = _asserting(solves.penrose)
+assert_solves = _asserting(solves.solve)
+assert_solve_gradients = _asserting(solves.solve_gradients)
+assert_scales_gamma = _asserting(solves.solve_weights)
+assert_inverse_invariant = _asserting(solves.inverse_invariance)
 assert_keeps_kind = _asserting(kit.kind)
 assert_copies = _asserting(kit.copies)
 
@@ -54,6 +56,7 @@ def assert_matrix_laws(operator: Operator, **options: object) -> None:
         assert_autograd_adjoint,
         assert_linear,
         assert_norm,
+        assert_parameters,
         assert_normal,
         assert_scales_gamma,
         assert_keeps_kind,

@@ -21,7 +21,7 @@ def run(capsys, *words: str) -> tuple[int, str]:
 def test_check_prints_every_law_with_its_figure(capsys):
     code, said = run(capsys, "check", "physics=denoising")
     assert code == 0
-    assert "PH1 ⟨Ax, y⟩ = ⟨x, A*y⟩" in said and "BROKEN" not in said
+    assert "PH1 A* = Aᴴ (Frobenius)" in said and "BROKEN" not in said
     assert "1 components obey their laws" in said
 
 

@@ -9,7 +9,8 @@ import warnings
 
 import torch
 
-from tests.testing.faults import FAULTS, SEEDED, SLOW, SOUND
+from tests.testing.every import FAULTS, SOUND
+from tests.testing.faults import SEEDED, SLOW
 
 SEEDS = 1000
 

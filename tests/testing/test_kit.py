@@ -5,10 +5,10 @@ import warnings
 import pytest
 import torch
 
-from tests.testing.faults import FAULTS, SOUND
+from tests.testing.every import FAULTS, SOUND
 from unfold.physics.mask import Mask
 from unfold.physics.operator import Operator
-from unfold.testing import operators as laws
+from unfold.testing import solves
 from unfold.testing.physics import check_operator
 from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
 
@@ -68,9 +68,9 @@ class Leaking(Mask):
 
 def test_a_pseudo_inverse_that_sees_its_batch_mates_is_found():
     values = torch.linspace(1, 2, 12, dtype=torch.float64).reshape(1, 1, 3, 4)
-    found = report("mask", laws.inverse_invariance(Leaking(values)))
+    found = report("mask", solves.inverse_invariance(Leaking(values)))
     assert len(found.failed) == 2
-    report("mask", laws.inverse_invariance(Mask(values))).raise_if_failed()
+    report("mask", solves.inverse_invariance(Mask(values))).raise_if_failed()
 
 
 def test_the_first_reason_of_each_law_is_told():

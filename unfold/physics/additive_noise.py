@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.level import Level, checked, draw_level
-from unfold.physics.noise import Noise, same_batch
+from unfold.physics.noise import Moments, Noise, levels, same_batch
 from unfold.random import Draws
 from unfold.tree import per_image
 from unfold.typing import Measurement
@@ -57,6 +57,10 @@ class Additive(Noise):
 
         own = replace(draws, dtype=clean.dtype, device=clean.device)
         return clean + sigma * own.each("noise", numbers)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and σ²."""
+        return Moments(clean, levels(self.sigma, draws, clean) ** 2)
 
     def with_level(self: A, level: Level) -> A:
         return replace(self, sigma=level)

@@ -8,7 +8,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.physics.additive_noise import refuse_complex
 from unfold.physics.level import Level, checked, draw_level
-from unfold.physics.noise import Noise, same_batch
+from unfold.physics.noise import Moments, Noise, levels, same_batch
 from unfold.random import Draws
 from unfold.tree import per_image
 from unfold.typing import Measurement
@@ -43,6 +43,12 @@ class SaltAndPepper(Noise):
         chance = own.uniform("noise", clean.shape[1:])
         salted = torch.where(chance < p, 1.0, clean)
         return torch.where(chance < p / 2, 0.0, salted)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """(1 − p)v + p/2, and (1 − p)v² + p/2 less its square."""
+        p = levels(self.probability, draws, clean)
+        mean = (1 - p) * clean + p / 2
+        return Moments(mean, (1 - p) * clean**2 + p / 2 - mean**2)
 
     def with_level(self, level: Level) -> "SaltAndPepper":
         return SaltAndPepper(level)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,13 @@ from unfold.typing import Measurement
 N = TypeVar("N", bound="Noise")
 
 
+class Moments(NamedTuple):
+    """Of every entry of y."""
+
+    mean: Tensor
+    variance: Tensor
+
+
 @dataclass(frozen=True)
 class Noise(ABC):
     """The law of y given the clean measurement v = Ax."""
@@ -24,6 +31,13 @@ class Noise(ABC):
     @abstractmethod
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         """Draw y for each sample; the dtype is that of `clean`."""
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments | None:
+        """Mean and variance of y given v and the levels of these draws; None where none are known.
+
+        For complex y the variance is E|y − mean|².
+        """
+        return None
 
     @abstractmethod
     def with_level(self: N, level: Level) -> N:
@@ -47,6 +61,10 @@ class NoNoise(Noise):
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         """The clean measurement itself."""
         return clean
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and 0."""
+        return Moments(clean, torch.zeros_like(clean, dtype=clean.dtype.to_real()))
 
     def with_level(self, level: Level) -> "NoNoise":
         raise ConfigError(f"NoNoise has no level to set to {level}; use Gaussian or Poisson.")
@@ -80,6 +98,10 @@ class Gaussian(Noise):
             return clean
         own = replace(draws, dtype=clean.dtype, device=clean.device)
         return clean + sigma * own.normal("noise", clean.shape[1:])
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and σ²."""
+        return Moments(clean, levels(self.sigma, draws, clean) ** 2)
 
     def with_level(self, level: Level) -> "Gaussian":
         return Gaussian(level)
@@ -119,8 +141,20 @@ class Poisson(Noise):
         own = replace(draws, dtype=clean.dtype, device=clean.device)
         return own.each("noise", count)
 
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and v / gain."""
+        return Moments(clean, clean.clamp(min=0) / levels(self.gain, draws, clean))
+
     def with_level(self, level: Level) -> "Poisson":
         return Poisson(level)
+
+
+def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
+    """The level of every image, (B, 1, …) or (), as `apply` draws it."""
+    drawn = draw_level(level, replace(draws, dtype=torch.float64, device="cpu"), "level")
+    if isinstance(drawn, Tensor):
+        return per_image(drawn.to(clean.device, clean.dtype.to_real()), clean)
+    return torch.as_tensor(drawn, dtype=clean.dtype.to_real(), device=clean.device)
 
 
 def _rates(clean: Tensor) -> np.ndarray:

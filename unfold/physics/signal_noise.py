@@ -1,5 +1,6 @@
 """Noise whose strength or law depends on the signal."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from unfold.physics.additive_noise import refuse_complex
 from unfold.physics.level import Level, checked, draw_level
-from unfold.physics.noise import Gaussian, Noise, Poisson, same_batch
+from unfold.physics.noise import Gaussian, Moments, Noise, Poisson, levels, same_batch
 from unfold.random import Draws
 from unfold.tree import per_image
 from unfold.typing import Measurement
@@ -42,6 +43,12 @@ class PoissonGaussian(Noise):
         refuse_complex("PoissonGaussian", clean, "photons are not counted")
         counted = Poisson(self.gain).apply(clean, draws.within("photons"))
         return Gaussian(self.sigma).apply(counted, draws.within("read out"))
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and v / gain + σ²."""
+        counted = Poisson(self.gain).moments(clean, draws.within("photons")).variance
+        read = Gaussian(self.sigma).moments(clean, draws.within("read out")).variance
+        return Moments(clean, counted + read)
 
     def with_level(self, level: Level) -> "PoissonGaussian":
         return replace(self, gain=level)
@@ -80,6 +87,14 @@ class Rician(Noise):
         across, along = (sigma * own.normal(name, clean.shape[1:]) for name in ("across", "along"))
         return torch.hypot(clean + along, across)
 
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """σ√(π/2) e^{−t}((1 + 2t)I₀(t) + 2t I₁(t)), t = v²/4σ²; and v² + 2σ² less its square."""
+        sigma = levels(self.sigma, draws, clean)
+        t = clean**2 / (4 * sigma.clamp(min=1e-150) ** 2)
+        bessel = (1 + 2 * t) * torch.special.i0e(t) + 2 * t * torch.special.i1e(t)
+        mean = torch.where(sigma > 0, sigma * math.sqrt(math.pi / 2) * bessel, clean.abs())
+        return Moments(mean, torch.where(sigma > 0, clean**2 + 2 * sigma**2 - mean**2, 0.0))
+
     def with_level(self, level: Level) -> "Rician":
         return Rician(level)
 
@@ -115,6 +130,10 @@ class Speckle(Noise):
             return np.asarray(g.gamma(looks[position], 1 / looks[position], shape))
 
         return clean * draws.like(clean).each("noise", factors)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and |v|² / looks."""
+        return Moments(clean, clean.abs() ** 2 / levels(self.looks, draws, clean))
 
     def with_level(self, level: Level) -> "Speckle":
         return Speckle(level)

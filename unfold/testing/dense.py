@@ -35,21 +35,26 @@ def columns(y: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def dense(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
-    """(batch, m, n): the matrices of A, from its columns; differentiable in the operator."""
+    """(batch, m, n): the matrices of A by columns, in double precision; differentiable."""
     n = math.prod(operator.image_shape)
     basis = torch.eye(n, dtype=dtype).reshape(n, *operator.image_shape)
-    return torch.stack([columns(single.A(basis), dtype).mT for single in _singles(operator)])
+    return torch.stack([_long(columns(A.A(basis), dtype)).mT for A in _singles(operator)])
 
 
 def dense_adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
-    """(batch, n, m): the matrices of A*."""
+    """(batch, n, m): the matrices of A*, in double precision."""
     shape = operator.measurement_shape
     if measured(operator, dtype) == dtype:
         basis = torch.eye(math.prod(shape), dtype=dtype).reshape(-1, *shape)
     else:
         parts = torch.eye(2 * math.prod(shape), dtype=dtype).reshape(-1, *shape, 2)
         basis = torch.view_as_complex(parts)
-    return torch.stack([single.A_adjoint(basis).flatten(1).mT for single in _singles(operator)])
+    return torch.stack([_long(A.A_adjoint(basis).flatten(1)).mT for A in _singles(operator)])
+
+
+def _long(t: Tensor) -> Tensor:
+    """In double precision: what is computed from a matrix should not add an error of its own."""
+    return t.to(torch.complex128 if t.is_complex() else DOUBLE)
 
 
 def _singles(operator: Operator) -> list[Operator]:
@@ -66,6 +71,6 @@ def dense_solve(operator: Operator, b: Tensor, gamma: Tensor | float) -> Tensor:
     """(I + γAᴴA)⁻¹b by a dense factorisation; differentiable in everything."""
     A = dense(operator, dtype=b.dtype)
     weight = gamma.reshape(-1, 1, 1) if isinstance(gamma, Tensor) else gamma
-    M = torch.eye(A.shape[-1], dtype=b.dtype) + weight * (A.mH @ A)
-    solution: Tensor = torch.linalg.solve(M, b.flatten(1)[..., None])
+    M = torch.eye(A.shape[-1], dtype=A.dtype) + weight * (A.mH @ A)
+    solution: Tensor = torch.linalg.solve(M, b.to(A.dtype).flatten(1)[..., None])
     return solution[..., 0].reshape(b.shape)

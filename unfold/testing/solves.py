@@ -1,0 +1,125 @@
+"""The laws of what an operator solves: the normal equations, and the least-squares image.
+
+Each takes an operator and the kind of number to measure it with, as those of `operators` do.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from unfold.physics.operator import Operator
+from unfold.testing.bars import bars, largest, tiny
+from unfold.testing.dense import DOUBLE, columns, dense, dense_solve, gap, probe
+from unfold.testing.report import Check
+from unfold.tree import batched_inner, batched_norm, per_image, tensors, with_tensors
+
+
+def solve(
+    operator: Operator,
+    *,
+    gamma: Tensor | float,
+    dtype: torch.dtype = DOUBLE,
+    tol: float | None = None,
+) -> Iterator[Check]:
+    """`solve_normal` is the dense solution."""
+    b = probe(operator, 12, dtype=dtype)
+    error = gap(operator.solve_normal(b, gamma), dense_solve(operator, b, gamma))
+    yield Check("PH8", "solve_normal = dense solve", error, tol or bars(dtype).solve)
+
+
+def solve_gradients(
+    operator: Operator, *, gamma: float, dtype: torch.dtype = DOUBLE, tol: float | None = None
+) -> Iterator[Check]:
+    """The gradients of `solve_normal` in b, γ and the operator's tensors are the dense ones."""
+    b, c = probe(operator, 13, dtype=dtype), probe(operator, 14, dtype=dtype)
+
+    def gradients(solve: Callable[[Operator, Tensor, Tensor], Tensor]) -> list[Tensor]:
+        own = [t.detach().clone() for t in tensors(operator)]
+        learnable = [t.requires_grad_() for t in own if t.is_floating_point() or t.is_complex()]
+        rhs = b.clone().requires_grad_()
+        weight = torch.full((len(b), 1, 1, 1), gamma, dtype=dtype.to_real(), requires_grad=True)
+        loss = batched_inner(solve(with_tensors(operator, own), rhs, weight), c).sum()
+        return list(torch.autograd.grad(loss, [rhs, weight, *learnable]))
+
+    with torch.enable_grad():
+        found = gradients(lambda A, r, w: A.solve_normal(r, w))
+        wanted = gradients(dense_solve)
+    error = max(gap(got, want) for got, want in zip(found, wanted, strict=True))
+    bar = tol or bars(dtype).solve_gradient
+    yield Check("PH8", "gradients of solve_normal = dense ones", error, bar)
+
+
+def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
+    """γ per image, γ shared and γ as a number agree; γ = 0 is the identity."""
+    b = probe(operator, 21, dtype=dtype)
+    gammas = torch.linspace(0.5, 4.0, len(b), dtype=dtype.to_real())
+    got = operator.solve_normal(b, per_image(gammas, b))
+    numbers = [operator.solve_normal(b, gamma)[i] for i, gamma in enumerate(gammas.tolist())]
+    yield Check(
+        "PH8",
+        "γ per image = γ as a number",
+        gap(got, torch.stack(numbers)),
+        100 * bars(dtype).batch,
+    )
+    yield Check(
+        "PH8", "γ = 0 is the identity", gap(operator.solve_normal(b, 0.0), b), bars(dtype).batch
+    )
+
+
+def pseudo_inverse(
+    operator: Operator,
+    *,
+    dtype: torch.dtype = DOUBLE,
+    tol: float | None = None,
+    rcond: float = 1e-6,
+) -> Iterator[Check]:
+    """A⁺ is the dense one."""
+    y = probe(operator, 7, dtype=dtype, dual=True)
+    dense_pinv = torch.linalg.pinv(dense(operator, dtype=dtype), rtol=rcond)
+    want = dense_pinv @ columns(y, dtype).to(dense_pinv.dtype)[..., None]
+    got = operator.pseudo_inverse(y).flatten(1)[..., None]
+    scale = batched_norm(y).max() * torch.linalg.matrix_norm(dense_pinv, 2).max()
+    error = largest((got - want).abs() / scale)
+    yield Check("PH7", "A⁺ = dense pinv", error, tol or bars(dtype).inverse)
+
+
+def penrose(
+    operator: Operator,
+    *,
+    dtype: torch.dtype = DOUBLE,
+    tol: float | None = None,
+    rcond: float = 1e-6,
+) -> Iterator[Check]:
+    """AA⁺A = A, A⁺AA⁺ = A⁺, and AA⁺ and A⁺A are self-adjoint.
+
+    An error of A⁺ is measured beside ‖A⁺‖, as in `pseudo_inverse`: here by what A⁺ makes of noise.
+    A⁺ leaves out what A makes smaller than `rcond`, so that AA⁺A is A to that.
+    """
+    tol = tol or bars(dtype).inverse
+    A, pinv = operator.A, operator.pseudo_inverse
+    x, z = probe(operator, 8, dtype=dtype), probe(operator, 9, dtype=dtype)
+    y, u = probe(operator, 10, dtype=dtype, dual=True), probe(operator, 11, dtype=dtype, dual=True)
+    yield Check("PH7", "AA⁺A = A", gap(A(pinv(A(x))), A(x)), max(tol, rcond))
+    yield Check("PH7", "A⁺AA⁺ = A⁺", gap(pinv(A(pinv(y))), pinv(y)), tol)
+    size = operator.norm_squared.to(y.dtype.to_real()).sqrt()
+    grown = size * batched_norm(pinv(y)) / batched_norm(y)
+    for name, outer, inner, a, b in (("AA⁺", A, pinv, y, u), ("A⁺A", pinv, A, x, z)):
+        error = (batched_inner(outer(inner(a)), b) - batched_inner(a, outer(inner(b)))).abs()
+        scale = batched_norm(a) * batched_norm(b) * grown.clamp(min=1)
+        yield Check("PH7", f"{name} is self-adjoint", largest(error / scale), tol)
+
+
+def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
+    """The pseudo-inverse of a sample does not depend on its batch mates.
+
+    Times ‖A‖²‖A⁺y‖ / ‖A*y‖, which is 1 for a unitary A: a solve amplifies rounding by so much.
+    """
+    y = probe(operator, 16, dtype=dtype, dual=True)
+    whole = operator.pseudo_inverse(y)
+    size = operator.norm_squared.to(y.dtype.to_real()) * batched_norm(whole)
+    grown = size / batched_norm(operator.A_adjoint(y)).clamp(min=tiny(dtype))
+    for i in range(len(y)):
+        one = operator.take(torch.tensor([i]), len(y))
+        error = gap(whole[i : i + 1], one.pseudo_inverse(y[i : i + 1])) / max(1, float(grown[i]))
+        yield Check("PH9", "batch invariance of pseudo_inverse", error, bars(dtype).batch)
