@@ -9,11 +9,14 @@ import pytest
 import torch
 import yaml
 
+from unfold.cli.main import dispatch
 from unfold.cli.report import guarded
 from unfold.cli.train import train
+from unfold.cli.words import configured
 from unfold.config.compose import compose
 from unfold.errors import PreemptedError
 from unfold.random import SCHEME
+from unfold.runs.reference import read_reference
 from unfold.runs.sources import source_hashes
 
 
@@ -146,6 +149,18 @@ def test_a_secret_is_part_of_the_name_and_of_no_file(tokens, capsys, monkeypatch
     monkeypatch.setenv("UNFOLD_TEST_TOKEN", "other")
     assert run(*tokens) == 0
     assert len(list(Path("runs").glob("*/*"))) == 2
+
+
+def test_an_evaluation_reads_the_secret_again(tokens, capsys, monkeypatch):
+    assert run(*tokens) == 0
+    (path,) = Path("runs").glob("*/*")
+    assert guarded(dispatch, ["evaluate", f"run={path}", "trust=[tests]"]) == 0
+    again = configured(read_reference(str(path)), ["trust=[tests]"])
+    assert again.job.config["loss"]["token"] == "hush"
+    monkeypatch.delenv("UNFOLD_TEST_TOKEN")
+    capsys.readouterr()
+    assert guarded(dispatch, ["evaluate", f"run={path}", "trust=[tests]"]) == 2
+    assert "UNFOLD_TEST_TOKEN" in capsys.readouterr().err
 
 
 def test_a_missing_variable_is_named(tokens, capsys, monkeypatch):

@@ -16,6 +16,8 @@ from unfold.cli.main import dispatch
 from unfold.cli.report import guarded
 from unfold.cli.reproduce import repeated_words, verdict
 from unfold.cli.train import train
+from unfold.errors import ConfigError, RunError
+from unfold.runs import files
 from unfold.runs.reference import read_reference
 from unfold.training.checkpoint import read_weights
 
@@ -106,9 +108,87 @@ def test_only_finished_runs_are_reproduced(two, capsys):
 def test_a_run_brings_its_words_but_not_its_trust(two):
     path = make_run(two, "pgd/g5", init_from="g1", runs_dir=str(two))
     words = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
+    words += ["prior.weights=pgd/g2", "accept_code=true"]
     (path / "overrides.yaml").write_text(yaml.safe_dump(words))
+    weights = f"prior.weights={two.resolve() / 'pgd/g2'}"
     start = f"init_from={two.resolve() / 'pgd/g1'}"
-    assert repeated_words(read_reference("g5", two)) == ["seed=3", start]
+    assert repeated_words(read_reference("g5", two)) == ["seed=3", start, weights]
+    assert repeated_words(read_reference("g5", two), ["seed=4"]) == [start, weights]
+
+
+@pytest.fixture
+def own(calls, tmp_path):
+    """A run made with an option of the user's own."""
+    folder = tmp_path / "mine"
+    (folder / "algo").mkdir(parents=True)
+    (folder / "algo/slow.yaml").write_text("_target_: unfold.algorithms.pgd.PGD\nstepsize: 0.1\n")
+    assert guarded(train, ["--config-dir", str(folder), "algo=slow"]) == 0
+    (run,) = Path("runs").glob("slow-*/*")
+    return run, folder
+
+
+def test_a_run_finds_its_own_options_again(own, capsys, tmp_path):
+    run, folder = own
+    assert guarded(dispatch, ["evaluate", f"run={run}"]) == 0
+    assert repeated_words(read_reference(str(run))) == [f"--config-dir={folder}", "algo=slow"]
+    moved = folder.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    for words in (["evaluate", f"run={run}"], ["reproduce", str(run)]):
+        assert guarded(dispatch, words) == 2
+        err = " ".join(capsys.readouterr().err.split())
+        assert f"was made with --config-dir {folder}, which is gone" in err
+    assert guarded(dispatch, ["evaluate", f"run={run}", "--config-dir", str(moved)]) == 0
+    given = [f"--config-dir={moved}"]
+    assert repeated_words(read_reference(str(run)), given) == ["algo=slow"]
+
+
+def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_path):
+    run, folder = own
+    started = []
+
+    def start(command, check):
+        started.append(command[4:])
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr("unfold.cli.reproduce.subprocess.run", start)
+    assert guarded(dispatch, ["reproduce", str(run)]) == RunError.exit_code
+    assert (
+        guarded(dispatch, ["reproduce", str(run), "--config-dir", str(tmp_path)])
+        == RunError.exit_code
+    )
+    assert [words[:2] for words in started] == [
+        [f"--config-dir={folder}", "algo=slow"],
+        ["algo=slow", f"--config-dir={tmp_path}"],
+    ]
+
+
+def test_a_secret_is_asked_for_again_where_it_has_no_place(two, capsys):
+    path = make_run(two, "pgd/g6")
+    (path / "overrides.yaml").write_text(yaml.safe_dump(["logger.token=<redacted>", "seed=1"]))
+    with pytest.raises(ConfigError, match=r"logger\.token is secret and was not kept\. Give it"):
+        repeated_words(read_reference("g6", two))
+    assert repeated_words(read_reference("g6", two), ["logger.token=new"]) == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "psnr", "code", "said"),
+    [
+        ({}, 30.0, 1, "on the same platform every bit must be the same"),
+        ({"threads": 4}, 30.04, 0, "threads: 2 then, 4 now reproduced: 0 figures differ by more"),
+        ({"torch": "3"}, 30.06, 1, "test/psnr = 30.0 then, 30.06 now not reproduced: 1 figures"),
+        ({"capability": "AVX2"}, 30.0, 0, "capability: AVX512 then, AVX2 now"),
+    ],
+)
+def test_another_platform_is_given_a_tolerance(two, capsys, machine, psnr, code, said):
+    first = {"torch": "2", "capability": "AVX512"}
+    for name, own, score in (("a", first, 30.0), ("b", first | machine, psnr)):
+        path = make_run(two, f"pgd/{name}", scores={"test/psnr": score, "steps": 3.0})
+        (path / "weights.safetensors").write_text(name)
+        origin = files.read_json(path / "provenance.json")
+        origin["machine"] |= own
+        files.write_json(path / "provenance.json", origin)
+    assert verdict(two / "pgd/a", two / "pgd/b") == code
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsys):

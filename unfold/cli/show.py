@@ -56,4 +56,8 @@ def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
         "packages": ", ".join(packages),
         "machine": f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}",
         "gpus": ", ".join(machine["gpus"]) or "none",
+        "history": "; ".join(
+            f"{attempt['started']} {attempt['outcome'] or 'running'}"
+            for attempt in origin.get("attempts", [])
+        ),
     }

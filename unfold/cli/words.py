@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from unfold.cli.again import take_folders, words_again
 from unfold.config.build import verify
 from unfold.config.check import Checked
 from unfold.config.compose import compose
@@ -12,6 +13,7 @@ from unfold.config.overrides import key_of
 from unfold.config.problems import refuse
 from unfold.errors import ConfigError
 from unfold.runs.reference import Reference, read_reference
+from unfold.runs.secrets import restored
 
 
 class Words(NamedTuple):
@@ -86,16 +88,15 @@ def configured(reference: Reference, overrides: Sequence[str]) -> Checked:
     Raises:
         ConfigError: any mistake in the overrides, or in the run's configuration.
     """
-    named = {key_of(word) for word in overrides if not word.startswith("-")}
-    # A run never brings its own trust: it may come from a stranger.
-    kept = [w for w in reference.overrides if key_of(w) not in {*named, "trust", "rerun"}]
-    composed = compose([*kept, *overrides])
+    named = {key_of(word) for word in take_folders(overrides)[1]}
+    composed = compose([*words_again(reference, overrides), *overrides])
     if not composed.jobs:
         refuse(composed.problems)
     job = composed.jobs[0]
     touched = {key.split(".")[0].split("/")[0] for key in named}
     own = {} if "experiment" in touched else reference.config
-    config = {k: v if k in touched else own.get(k, v) for k, v in job.config.items()}
+    stored = {k: v if k in touched else own.get(k, v) for k, v in job.config.items()}
+    config = restored(stored, job.config)  # its secrets, which were not kept
     choices = {
         k: v if k in touched else reference.choices.get(k, v) for k, v in job.choices.items()
     }

@@ -58,7 +58,8 @@ def _code(origin: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _environment(origin: Mapping[str, Any]) -> dict[str, Any]:
-    return {**origin["packages"], **origin["machine"], "data": origin["data"]}
+    build = {f"build {k}": v for k, v in origin.get("build", {}).items() if k in ("blas", "cudnn")}
+    return {**origin["packages"], **origin["machine"], **build, "data": origin["data"]}
 
 
 def _results(path: Path) -> dict[str, Any]:
