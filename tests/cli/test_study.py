@@ -314,6 +314,11 @@ def test_without_optuna_the_remedy_is_said(tmp_path, monkeypatch):
         ("optuna", {"sweep.trials": "0"}, r"sweep\.trials = 0: must be 1 or above"),
         ("optuna", {"sweep.warmup": "-1"}, r"sweep\.warmup = -1: must be a whole number"),
         ("optuna", {"sweep.startup": 0}, r"sweep\.startup = 0: must be 1 or above"),
+        (
+            "optuna",
+            {"sweep.tirals": 1},
+            r"sweep\.tirals: unknown key, did you mean 'sweep\.trials'",
+        ),
         ("random", {"sweep.warmup": 1}, r"sweep\.warmup: unknown key.*Allowed: sweep\.trials"),
     ],
 )

@@ -32,7 +32,7 @@ def search(
         SweepError: some trials failed; the others are done.
         PreemptedError: a signal ended it; the same command continues it.
     """
-    own = split(words, [f"{SEARCH}{key}" for key in KEYS[method]])
+    own = split(words, [word.partition("=")[0] for word in words if word.startswith(SEARCH)])
     flags = _flags(own.overrides)
     preset = preset_of_sweep(own.overrides)
     budget = budget_of(method, {**preset.search, **own.own})
