@@ -6,8 +6,11 @@ import time
 import numpy
 import torch
 
+from unfold.random import SCHEME, generator
 from unfold.runs.environment import freeze, machine
 from unfold.runs.provenance import Made, git_state, provenance, summary
+
+PINNED = [3155784812, 3796248880, 2074346952]
 
 MADE = Made(["seed=1"], {"algo": "pgd"}, (), 1, "abc", {"test": [("a.png", (1, 8, 8))]}, {})
 
@@ -74,3 +77,8 @@ def test_a_dirty_checkout_is_recorded_with_its_difference(tmp_path):
     assert "?? unfold/b.py" in state["status"]
     assert (state["dirty"], state["untracked"]) == (True, ["unfold/b.py"])
     assert len(state["commit"]) == 40
+
+
+def test_the_scheme_of_streams_is_raised_when_their_numbers_change():
+    first = generator("train", 1).integers(0, 2**32, 3).tolist()
+    assert (SCHEME, first) == (1, PINNED), "raise SCHEME, and write the new numbers here"
