@@ -1,11 +1,12 @@
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from unfold.errors import RunError
-from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent, rank
+from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent, is_held, rank
 
 HOLD = """
 import sys
@@ -65,3 +66,22 @@ def test_ranks_write_under_the_lock_of_their_parent(tmp_path, monkeypatch):
     assert belongs_to_parent(tmp_path)
     assert not belongs_to_parent(tmp_path / "other")
     assert rank() == 1
+
+
+def test_a_forked_process_does_not_hold_the_lock_of_a_run_that_is_over(tmp_path):
+    """Loader workers notice some seconds after a kill that nobody waits for them."""
+    lock, (told, tells) = Lock(tmp_path / ".lock"), os.pipe()
+    lock.acquire()
+    worker = os.fork()
+    if worker == 0:
+        os.write(tells, b".")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(told, 1)
+        assert is_held(tmp_path / ".lock")
+        lock.release()
+        assert not is_held(tmp_path / ".lock")
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)

@@ -23,6 +23,20 @@ def busy_directory(error: str) -> Path | None:
     return Path(directory.rpartition("\n")[2]) if found else None
 
 
+_HELD: set[IO[str]] = set()
+"""The files whose locks this process holds."""
+
+
+def _leave_to_parent() -> None:
+    """Close them in a forked process: loader workers outlive a killed run by some seconds."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class Lock:
     """An advisory lock on a file; the system drops it when the process ends, however it ends.
 
@@ -56,6 +70,7 @@ class Lock:
                 "the configuration (another seed or name has a directory of its own)."
             ) from error
         self._file = file
+        _HELD.add(file)
         self._sign(file)
 
     def _sign(self, file: IO[str]) -> None:
@@ -67,6 +82,7 @@ class Lock:
     def release(self) -> None:
         """Give the lock back."""
         if self._file is not None:
+            _HELD.discard(self._file)
             self._file.close()
             self._file = None
 
