@@ -151,6 +151,17 @@ def test_a_secret_is_part_of_the_name_and_of_no_file(tokens, capsys, monkeypatch
     assert len(list(Path("runs").glob("*/*"))) == 2
 
 
+def test_a_secret_that_is_typed_is_not_written_down(tokens, capsys, monkeypatch):
+    words = [*tokens, "loss.token=typed"]
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    assert run(*words) == 0
+    assert "typed" not in written() + capsys.readouterr().out
+    (path,) = Path("runs").glob("*/*")
+    assert "loss.token=<redacted>" in read_reference(str(path)).overrides
+    assert guarded(dispatch, ["evaluate", f"run={path}", "trust=[tests]"]) == 2
+    assert "loss.token is secret and was not kept" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_evaluation_reads_the_secret_again(tokens, capsys, monkeypatch):
     assert run(*tokens) == 0
     (path,) = Path("runs").glob("*/*")
