@@ -14,6 +14,8 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 
 EXTRAS = {
     "deepinv": "deepinv",
+    "functions": "no function of the user",
+    "levin_blur": "no file to read",
     "matrix": "no file to read",
     "mlflow": "mlflow",
     "multicoil_radial_mri": "finufft",

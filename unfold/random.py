@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 SCHEME = 1
 """Raised when the same identity gives other numbers than before; every run writes it down."""
 

@@ -1,5 +1,6 @@
 """`unfold check`: the property kit on any configured component, with the figure of every law."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("law", "measured", "allowed", "verdict")
 
-EXTRAS = ("deepinv", "matrix", "multicoil_radial_mri", "radial_mri", "spiral_mri")
+EXTRAS = (
+    *("deepinv", "functions", "levin_blur", "matrix"),
+    *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
+)
 """Options that need a package of their own: checked where they are named, not among all."""
 
 
@@ -81,9 +85,13 @@ def _component(group: str, words: Sequence[str]) -> Any:
 
 
 def _physics(words: Sequence[str]) -> "Report":
+    from unfold.solvers.report import ConvergenceWarning
     from unfold.testing.physics import check_physics
 
-    return check_physics(_component("physics", words))
+    with warnings.catch_warnings():
+        # What did not converge is not judged, and the report says so.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return check_physics(_component("physics", words))
 
 
 def _prior(words: Sequence[str]) -> "Report":

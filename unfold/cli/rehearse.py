@@ -11,6 +11,7 @@ from unfold.cli.report import say
 from unfold.config.build import Parts
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.evaluation.settings import AcrossOperators, Robustness
+from unfold.fidelities.amplitude import Amplitude
 from unfold.physics.law import Measured, Physics
 from unfold.random import Draws
 from unfold.typing import Image
@@ -34,6 +35,7 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     """
     import torch
 
+    _expect_amplitudes(parts)
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
     whole = _whole_images(parts)
@@ -79,6 +81,20 @@ def _expect_linear(name: str, law: Physics) -> None:
             f"{name}: {type(law).__name__} measures amplitudes, and the baselines of "
             "evaluation=across_operators (back-projection, pseudo-inverse, total variation) need a "
             "linear measurement. Set evaluation=none."
+        )
+
+
+def _expect_amplitudes(parts: Parts) -> None:
+    """Amplitudes are not linear in the image: one fidelity is made for them."""
+    if type(parts.physics).observe is Physics.observe:
+        return
+    fidelity = parts.reconstructor.fidelity
+    if not isinstance(fidelity, Amplitude):
+        raise ConfigError(
+            f"fidelity {type(fidelity).__name__} needs measurements that are linear in the image, "
+            f"and physics {type(parts.physics).__name__} measures amplitudes |Ax|. Set "
+            "fidelity=amplitude start=spectral, and an algorithm that needs the gradient of f "
+            "alone, such as algo=pgd or algo=gd."
         )
 
 

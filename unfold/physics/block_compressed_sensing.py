@@ -15,6 +15,9 @@ from unfold.physics.law import Physics
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 
+MOST_ENTRIES = 2**25
+"""Of a matrix: 256 MiB in double precision, blocks of 107 x 107 pixels measured a quarter."""
+
 
 @dataclass(frozen=True)
 class BlockCompressedSensing(Physics):
@@ -49,6 +52,13 @@ class BlockCompressedSensing(Physics):
                 "least 1, the side of a block in pixels."
             )
         check_ratio("BlockCompressedSensing", self.ratio)
+        entries = round(self.ratio * self.block**4)
+        if entries > MOST_ENTRIES:
+            raise ConfigError(
+                f"BlockCompressedSensing.block = {self.block}: a matrix of {entries} entries at "
+                f"ratio {self.ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
+                "physics=compressed_sensing, whose transform is fast."
+            )
 
     @property
     def is_fixed(self) -> bool:

@@ -1,17 +1,19 @@
 """Compressed sensing of whole images by fast structured matrices."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
 
-from unfold.errors import ShapeError
+from unfold.errors import ConfigError, ShapeError, listing, nearest
 from unfold.physics.bases import Basis, Cosine, Walsh
 from unfold.physics.block_compressed_sensing import check_ratio
 from unfold.physics.coefficients import Coefficients
 from unfold.physics.law import Physics
-from unfold.random import Draws
+from unfold.random import Draws, generator
 from unfold.typing import Shape
 
 
@@ -65,29 +67,60 @@ class CompressedSensing(Physics):
         return Coefficients(own, places, self.basis, shape)
 
 
+def _shuffled(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Random ranks, the flat pattern first."""
+    places = generator("single pixel", len(p)).permutation(len(p) ** 2 - 1) + 1
+    return np.concatenate(([0], places)).reshape(len(p), len(p))
+
+
+Ordering = Literal["sequency", "square", "cake_cutting", "random"]
+
+ORDERINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "sequency": lambda p, q: p + q,
+    "square": np.maximum,
+    "cake_cutting": lambda p, q: (p + 1) * (q + 1),
+    "random": _shuffled,
+}
+"""The rank of a pattern of p and q sign changes; those of one rank row by row."""
+
+
 @dataclass(frozen=True)
 class SinglePixel(Physics):
-    """y = the m slowest Walsh–Hadamard coefficients of x with noise: one detector, m patterns.
+    """y = the first m Walsh–Hadamard coefficients of x with noise: one detector, m patterns.
 
     A pattern of −1 and 1 is shown as two of 0 and 1 whose readings are subtracted; it is scaled so
-    that patterns are orthonormal. The slowest have the least sum of sign changes down and across.
+    that patterns are orthonormal. With p and q sign changes down and across, those come first that
+    have, by the ordering,
+
+    - `sequency`: the least p + q, to which the total variation of a pattern is proportional;
+    - `square`: the least max(p, q), those of a coarser image;
+    - `cake_cutting`: the fewest connected pieces, (p + 1)(q + 1);
+    - `random`: any but the flat one, which is first; the same for all images.
 
     Args:
         noise: added to the coefficients.
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured. The images are
             square, of a side that is a power of 2.
+        ordering: `sequency`, `square`, `cake_cutting` or `random`.
 
     Raises:
-        ConfigError: the ratio is not in (0, 1].
+        ConfigError: the ratio is not in (0, 1], or the ordering is another.
 
     Source: Duarte et al., Single-pixel imaging via compressive sampling, IEEE Signal Processing
-    Magazine 25 (2008).
+    Magazine 25 (2008); Yu, Super sub-Nyquist single-pixel imaging by means of cake-cutting Hadamard
+    basis sort, Sensors 19 (2019), for the pieces.
     """
 
     ratio: float = 0.25
+    ordering: Ordering = "sequency"
 
     def __post_init__(self) -> None:
         check_ratio("SinglePixel", self.ratio)
+        if self.ordering not in ORDERINGS:
+            raise ConfigError(
+                f"SinglePixel.ordering = '{self.ordering}': unknown"
+                f"{nearest(self.ordering, ORDERINGS)} Available: {listing(ORDERINGS)}."
+            )
 
     @property
     def is_fixed(self) -> bool:
@@ -113,7 +146,8 @@ class SinglePixel(Physics):
                 "of coefficients must tell its sides; crop it."
             )
         count = max(1, round(self.ratio * height * width))
-        slowness = np.add.outer(np.arange(height), np.arange(width)).ravel()
-        kept = torch.from_numpy(np.sort(np.argsort(slowness, kind="stable")[:count]))[None]
+        changes = np.arange(width)
+        rank = ORDERINGS[self.ordering](changes[:, None], changes).ravel()
+        kept = torch.from_numpy(np.sort(np.argsort(rank, kind="stable")[:count]))[None]
         signs = torch.ones(1, 1, height, width, dtype=torch.int8, device=draws.device)
         return Coefficients(signs, kept.to(draws.device), Walsh(), shape)

@@ -1,5 +1,6 @@
-"""Inpainting of whole boxes and lines."""
+"""Inpainting of whole boxes and lines, and between the points of a grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,3 +106,54 @@ class LineInpainting(Physics):
         seen = draw_seen(draws, each, self.keep)
         mask = seen[:1] if self.is_fixed else seen
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
+
+
+@dataclass(frozen=True)
+class GridInpainting(Physics):
+    """m = 1 at every s-th row and column, s drawn for every image: an image sampled coarsely.
+
+    Behind a blur, in physics=chain, it is super-resolution whose factor differs between images; y
+    keeps the size of the image, with zeros between the samples.
+
+    Args:
+        noise: added to the seen pixels, and to the zeros of the missing ones.
+        factors: s, whole numbers of at least 1, each as likely; at most the sides of the image.
+
+    Raises:
+        ConfigError: there is no factor, or one is no such number.
+    """
+
+    factors: Sequence[int] = (2, 3, 4)
+
+    def __post_init__(self) -> None:
+        for factor in self.factors or [0]:
+            if isinstance(factor, bool) or int(factor) != factor or factor < 1:
+                raise ConfigError(
+                    f"GridInpainting.factors = {list(self.factors)}: must be whole numbers of at "
+                    "least 1, such as [2, 3, 4]."
+                )
+        object.__setattr__(self, "factors", tuple(map(int, self.factors)))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Where there is one factor."""
+        return len(set(self.factors)) == 1
+
+    def sample(self, draws: Draws, shape: Shape) -> Mask:
+        """(B, C, H, W), the channels being views of one.
+
+        Raises:
+            ShapeError: a factor is larger than a side.
+        """
+        if max(self.factors) > min(shape[1:]):
+            raise ShapeError(
+                f"GridInpainting: an image of {shape[1]} x {shape[2]} pixels is smaller than the "
+                f"factor {max(self.factors)}; choose smaller physics.factors."
+            )
+        own = draws.take([0]) if self.is_fixed else draws
+        chance = own.uniform("factor", ())
+        place = (chance * len(self.factors)).long().clamp(max=len(self.factors) - 1)
+        factor = torch.tensor(self.factors, device=chance.device)[place][:, None]
+        down, across = (torch.arange(n, device=chance.device) % factor == 0 for n in shape[1:])
+        seen = down[:, :, None] & across[:, None]
+        return Mask(seen[:, None].to(draws.dtype).expand(-1, *shape))

@@ -72,9 +72,17 @@ class Operator(ABC):
         """Ax.
 
         Raises:
-            ShapeError: the image does not have `image_shape`, or the batch is another.
+            ShapeError: the image does not have `image_shape`, the batch is another, or it is real
+                where the operator's are complex, or the other way round.
         """
         self._expect("A", x, self.image_shape)
+        if x.is_complex() != self.complex_images and self.complex_measurements:
+            kind = "complex" if self.complex_images else "real"
+            raise ShapeError(
+                f"{type(self).__name__}.A expects {kind} images, got {x.dtype} of "
+                f"{tuple(x.shape)}; a real image as a complex one is x + 0j, and "
+                "`Physics.complex_operator` draws operators of complex images."
+            )
         return self.forward(x)
 
     def A_adjoint(self, y: Measurement) -> Image:
