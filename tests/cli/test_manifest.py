@@ -152,10 +152,10 @@ def test_a_secret_is_part_of_the_name_and_of_no_file(tokens, capsys, monkeypatch
 
 
 def test_a_secret_that_is_typed_is_not_written_down(tokens, capsys, monkeypatch):
-    words = [*tokens, "loss.token=typed"]
+    words = [*tokens, "loss.token=swordfish"]
     monkeypatch.setattr("sys.argv", ["train.py", *words])
     assert run(*words) == 0
-    assert "typed" not in written() + capsys.readouterr().out
+    assert "swordfish" not in written() + capsys.readouterr().out
     (path,) = Path("runs").glob("*/*")
     assert "loss.token=<redacted>" in read_reference(str(path)).overrides
     assert guarded(dispatch, ["evaluate", f"run={path}", "trust=[tests]"]) == 2
