@@ -115,3 +115,8 @@ def test_weights_count_by_content_and_by_what_was_written_of_them(tmp_path, plai
     weights.write_bytes(b"2")
     with pytest.raises(ConfigError, match="init_from = sha256:"):
         refuse_foreign(path, asked({**first, "init_from": str(tmp_path / "same")}))
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_provenance_is_no_other_run(plain, tmp_path):
+    files.write_yaml(tmp_path / "config.yaml", {"seed": 0})
+    refuse_foreign(tmp_path, Computation(plain.config, "images"))

@@ -41,14 +41,14 @@ def refuse_foreign(directory: Path, asked: Computation) -> None:
 
 
 def _apart(directory: Path, asked: Computation) -> list[Difference]:
-    path = directory / "config.yaml"
-    if not path.exists():
-        return []  # it ended before it wrote anything
+    path, origin_path = directory / "config.yaml", directory / "provenance.json"
+    if not (path.exists() and origin_path.exists()):
+        return []  # it ended before it wrote the last of them
     content = files.read_yaml(path)
     if not isinstance(content, dict):
         return [Difference("config.yaml", "no configuration", "one")]
     stored = restored(migrate(content, (), str(path)).config, asked.config)
-    origin = files.read_json(directory / "provenance.json")
+    origin = files.read_json(origin_path)
     # Where its weights are gone since, what it wrote down of them counts.
     weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
     there = that_counts(stored, weights) | {"images": origin.get("data")}
