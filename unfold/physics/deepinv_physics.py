@@ -50,6 +50,8 @@ class DeepinvOperator(Operator):
         held: their values, (B, …) each.
     """
 
+    pickles = False  # the modules of deepinv hold functions without a name
+
     physics: nn.Module
     shape: Shape
     measured: Shape
@@ -74,6 +76,8 @@ class DeepinvOperator(Operator):
         return self.complex_y
 
     def forward(self, x: Image) -> Measurement:
+        if x.is_complex():
+            raise ShapeError(f"{type(self).__name__}.A expects real images, got {x.dtype}.")
         return self._call("A", x)
 
     def adjoint(self, y: Measurement) -> Image:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -39,6 +39,9 @@ class Operator(ABC):
     Subclasses write `forward`, `adjoint` and the two shapes, and override what they know in closed
     form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`.
     """
+
+    pickles: ClassVar[bool] = True
+    """Whether it can be pickled; one that holds foreign objects may not be."""
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from unfold.physics.operator import Operator
 from unfold.solvers import power
 from unfold.testing.bars import IN_SINGLE, bars, largest, single, tiny
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
-from unfold.testing.report import Check, holds
+from unfold.testing.report import Check, Finding, NotJudged, holds
 from unfold.tree import batched_inner, batched_norm, tensors, with_tensors
 
 
@@ -172,17 +172,21 @@ def kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     yield holds("PH11", "no input is modified", all(torch.equal(a, b) for a, b in pairs))
 
 
-def copies(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
+def copies(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Finding]:
     """Two calls, a deep copy and a pickle agree bitwise, also after properties were computed."""
     x = probe(operator, 19, dtype=dtype)
     want, size = operator.A(x), operator.norm_squared
-    pickled = pickle.load(io.BytesIO(pickle.dumps(operator)))
-    for name, other in (
-        ("two calls", operator),
-        ("a deep copy", copy.deepcopy(operator)),
-        ("a pickle", pickled),
-        (".to() the same kind", operator.to_like(x)),
-    ):
+    others = {
+        "two calls": operator,
+        "a deep copy": copy.deepcopy(operator),
+        ".to() the same kind": operator.to_like(x),
+    }
+    if operator.pickles:
+        others["a pickle"] = pickle.load(io.BytesIO(pickle.dumps(operator)))
+    else:
+        reason = f"{type(operator).__name__} says that it cannot be pickled"
+        yield NotJudged("PH11", "a pickle agrees bitwise", reason)
+    for name, other in others.items():
         same = torch.equal(other.A(x), want) and torch.equal(other.norm_squared, size)
         yield holds("PH11", f"{name} agree bitwise", same)
     if not single(dtype):

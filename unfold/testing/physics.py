@@ -152,8 +152,10 @@ def _laws_at(physics: Physics, shape: Shape, count: int) -> Iterator[Finding]:
 
 
 def _complex(operator: Operator) -> Iterator[Check]:
-    """A real operator acts on complex images as on their two parts."""
+    """A real operator acts on complex images as on their two parts, or refuses them."""
     dtype = torch.complex128
+    if _is_refused(operator.A, torch.zeros(operator.batch, *operator.image_shape, dtype=dtype)):
+        return
     yield from laws.adjoint(operator, dtype=dtype)
     yield from laws.linear(operator, dtype=dtype)
     yield from laws.normal(operator, dtype=dtype)
