@@ -23,6 +23,7 @@ from unfold.config.locate import configs_folder
 from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
 from unfold.config.problems import UNKNOWN, Problem, refuse
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
+from unfold.config.unreadable import why_unresolved
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,7 @@ def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Pr
         value = node[key]
     except OmegaConfBaseException as error:
         raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
-        problems.append(
-            Problem(path, str(raw), f"cannot be resolved: {options.first_line(error)}.")
-        )
+        problems.append(Problem(path, str(raw), why_unresolved(str(error))))
         return UNKNOWN
     if isinstance(value, DictConfig):
         return {str(k): _value(value, k, f"{path}.{k!s}", problems) for k in value}

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from unfold.config import options
 from unfold.config.problems import Problem
+from unfold.config.unreadable import why_unreadable
 from unfold.errors import ConfigError
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
@@ -129,8 +130,8 @@ def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
 def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | None:
     try:
         override = parse_override(text)
-    except HydraException as error:
-        return _unreadable(text, error)
+    except HydraException:
+        return _unreadable(text)
     key, _, value = text.partition("=")
     name = str(override.key_or_group)
     if not name:
@@ -151,11 +152,10 @@ def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | 
     return None
 
 
-def _unreadable(text: str, error: HydraException) -> Problem:
-    reason = next(line for line in str(error).splitlines() if not line.startswith("Error parsing"))
+def _unreadable(text: str) -> Problem:
     return Problem(
-        text, None, f"cannot be read as key=value ({reason}). Close every bracket and quote, and "
-        "put quotes around values with spaces, commas or '='."
+        text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket and "
+        "quote, and put quotes around values with spaces, commas or '='."
     )  # fmt: skip
 
 
