@@ -27,7 +27,7 @@ def main(words: list[str]) -> int:
     trials: Mapping[str, Callable[[Path], Verdict]] = {
         "damage": lambda folder: damage.trial(folder, given.seed),
         "atomic": lambda folder: atomic.trial(folder, given.seed),
-        "disk": lambda folder: disk.trial(folder, given.seed),
+        "disk": lambda folder: disk.trial(folder, given.seed, given.jobs),
         "collision": collision.trial,
         "history": lambda folder: history.trial(folder, given.seed),
         "sweep": sweep.trial,
