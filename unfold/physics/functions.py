@@ -21,7 +21,7 @@ class FunctionPhysics(Physics):
 
     Args:
         noise: added to the measurement.
-        forward: x ↦ Ax, from (B, C, H, W).
+        forward: x ↦ Ax, from (B, C, H, W); a function, or an object that is called as one.
         adjoint: y ↦ A*y; the reverse mode of A where it is None.
     """
 
