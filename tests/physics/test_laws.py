@@ -17,9 +17,11 @@ from unfold.physics.identity import Identity
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.kernels import GaussianKernel, MotionKernel
 from unfold.physics.law import Physics
+from unfold.physics.mixture import OwnNoise
 from unfold.physics.noise import Gaussian, NoNoise, Poisson
 from unfold.physics.super_resolution import SuperResolution
 from unfold.random import Draws
+from unfold.tree import tensors
 
 every_law = pytest.mark.parametrize("name", NAMES)
 OTHER_NOISE = {"low_dose_tomography", "pet"}  # their operators are those of tomography
@@ -116,6 +118,21 @@ def test_what_an_image_gets_depends_on_the_image_alone(name: str):
     assert laws.gap(one, y[3:]) < 1e-12
     other, _ = physics.measure(x, draws(4, epoch=1))
     assert laws.gap(other, y) > 1e-3
+
+
+@every_law
+def test_draws_are_the_same_bits_in_every_batch(name: str):
+    """What is measured may differ in its last bits, as sums do with their batch; no draw does."""
+    physics, shape, own = law(name), shapes(name)[0], draws(5)
+    whole = physics.sample(own, shape)
+    clean = physics.observe(whole.A(images(5, shape)))
+    noise = NoNoise() if isinstance(physics.noise, OwnNoise) else physics.noise
+    noisy = noise.apply(clean, own)
+    for i in range(5):
+        alone = physics.sample(own.take([i]), shape)
+        pairs = zip(tensors(whole.take(torch.tensor([i]), 5)), tensors(alone), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(noise.apply(clean[[i]], own.take([i])), noisy[[i]])
 
 
 @every_law
