@@ -31,8 +31,8 @@ test: $(VENV)/.installed-dev
 kit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.testing
 
-# Random kills, full disks: what a run survives; ARGS="atomic kills --runs 4" for a part. Then every
-# bad input as a command of its own.
+# Random kills, full disks, random words: what a run survives, in about 10 minutes on 2 CPUs;
+# ARGS="atomic kills --runs 4" for a part. Then every bad input as a command of its own.
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bad_input

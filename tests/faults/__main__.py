@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.faults import atomic, collision, damage, ddp, disk, history, kills, sweep
+from tests.faults import atomic, collision, damage, ddp, disk, fuzz, history, kills, sweep
 from tests.faults.training import Verdict, say
 
 
@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     # Not `choices`: argparse refuses no name at all with them.
     parser.add_argument(
-        "names", nargs="*", help="damage, atomic, disk, collision, history, sweep, ddp, kills"
+        "names", nargs="*", help="damage, atomic, disk, collision, history, sweep, ddp, kills, fuzz"
     )
     given = parser.parse_args(words)
     trials: Mapping[str, Callable[[Path], Verdict]] = {
@@ -33,6 +33,7 @@ def main(words: list[str]) -> int:
         "sweep": sweep.trial,
         "ddp": ddp.trial,
         "kills": lambda folder: kills.trial(folder, given.seed, given.runs, given.jobs),
+        "fuzz": lambda folder: fuzz.trial(folder, given.seed, given.jobs),
     }
     unknown = [name for name in given.names if name not in trials]
     if unknown:
@@ -42,7 +43,7 @@ def main(words: list[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             verdict = trials[name](Path(folder))
         missed += not verdict.holds
-        say(f"{name}: {verdict.line}{'' if verdict.holds else ' - MISSED'}")
+        say(f"{name}{'' if verdict.holds else ' MISSED'}: {verdict.line}")
     return int(missed > 0)
 
 

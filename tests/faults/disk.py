@@ -34,7 +34,8 @@ def trial(folder: Path, seed: int, jobs: int) -> Verdict:
     whole = finish(folder / "whole")
     need = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file()) // 1024
     draw = random.Random(seed)
-    sizes = [int(need * draw.uniform(0.05, 1.0)) for _ in range(DISKS)]
+    least = (0.05, 0.7)  # one that grows must have room for the start of its run
+    sizes = [int(need * draw.uniform(least[number % 2], 0.98)) for number in range(DISKS)]
 
     def told(number: int) -> dict[str, list[str] | str]:
         place, size = folder / f"disk{number}", sizes[number]
@@ -55,7 +56,7 @@ def trial(folder: Path, seed: int, jobs: int) -> Verdict:
         f"again, {full} kept what they had and said so with exit code {FULL}; {wrong} ended with "
         "other bits or otherwise"
     )
-    return Verdict(min(full, went_on) >= DISKS // 5 and wrong == 0, line)
+    return Verdict(min(full, went_on) >= DISKS // 4 and wrong == 0, line)
 
 
 def can_mount(folder: Path) -> bool:

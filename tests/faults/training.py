@@ -99,12 +99,6 @@ def rows_of(run: Path) -> list[int]:
     return [int(line.partition(",")[0]) for line in lines if line]
 
 
-def saved_step(run: Path) -> int | None:
-    """The step of the newest state; None where there is none."""
-    path = run / "checkpoints" / LAST
-    return read_checkpoint(path)["global_step"] if path.exists() else None
-
-
 def kill_group(process: subprocess.Popen[str], number: signal.Signals) -> int:
     """Send a signal to a process and all it started; the exit code."""
     if process.poll() is None:
