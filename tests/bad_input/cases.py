@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from unfold.errors import CheckpointError, ConfigError, DataError
+from unfold.training.checkpoint import save_weights
 
 CONFIG, DATA, CHECKPOINT = (e.exit_code for e in (ConfigError, DataError, CheckpointError))
 
@@ -67,14 +68,15 @@ def make_files(folder: Path) -> None:
 
     np.save(folder / "even.npy", np.ones((4, 4)) / 16)
     np.save(folder / "kernel_nan.npy", np.full((5, 5), np.nan))
-    np.save(folder / "mask_small.npy", np.ones((1, 8, 8)))
-    np.save(folder / "mask_empty.npy", np.zeros((1, 64, 64)))
     (folder / "optimizer").mkdir()
     (folder / "optimizer/mine.yaml").write_text(
         "_target_: unfold.training.optimizers.Adam\nlearing_rate: 1e-3\n"
     )
     (folder / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
     torch.save({"weights": torch.ones(3)}, folder / "foreign.ckpt")
+    whole = save_weights(torch.nn.Linear(2, 2), folder).read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[:-3])
+    (folder / "flipped.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 64]))
 
 
 CASES = (
@@ -95,60 +97,65 @@ CASES = (
     Case(9, "+algo.stepsise=2", ("algo.stepsise = 2: unknown key", "did you mean 'stepsize'")),
     Case(10, "seed=1 seed=2", ("seed: given 2 times (1, 2)",)),
     Case(11, "algo.stepsize=", ("algo.stepsize = '': no value given",)),
-    Case(12, "algo.stepsize=[1,2", ("algo.stepsize=[1,2: cannot be read",)),
+    Case(12, "algo.stepsize=[1,2", ("algo.stepsize=[1,2: cannot be read as key=value", "the [ at column 15 is not closed")),
     Case(13, "seed=1,2", ("seed = 1,2: several values", "-m")),
-    Case(14, "-m algo.gama=1,2", ("algo.gama", "unknown key")),
+    Case(14, "-m algo.gama=1,2", ("algo.gama = 1: unknown key", "algo.gama = 2: unknown key", "Allowed: lambda_reg, stepsize")),
     Case(15, "-m optimizer.lr=0.1,-1", ("optimizer.lr = -1.0", "must be positive and finite")),
     Case(16, "-m seed=range(0,0)", ("seed=range(0,0): an empty sweep",)),
     Case(18, "model.iterations=???", ("model.iterations = ???: must be given",)),
-    Case(19, "name=${{nothing.here}}", ("name = ${nothing.here}: cannot be resolved",)),
-    Case(20, "algo._target_=unfold.algorithms.pgd.PGDD", ("algo._target_", "PGDD")),
+    Case(19, "name=${{nothing.here}}", ("name = ${nothing.here}: cannot be resolved", "no key nothing.here")),
+    Case(19, "name=${{oc.env:UNFOLD_NOT_SET}}", ("the environment variable UNFOLD_NOT_SET is not set", "${oc.env:UNFOLD_NOT_SET,VALUE}")),
+    Case(20, "algo._target_=unfold.algorithms.pgd.PGDD", ("algo._target_ = unfold.algorithms.pgd.PGDD", "no class 'PGDD'", "did you mean 'PGD'")),
     Case(21, "algo._target_=os.system", ("algo._target_ = os.system", "is not a component of unfold")),
-    Case(22, "model=deq trainable.untied=[algo.stepsize]", ("trainable.untied", "algo.stepsize")),
-    Case(24, "model=deq algo=fista", ("algo.momentum = ", "one and the same step")),
+    Case(22, "model=deq trainable.untied=[algo.stepsize]", ("trainable.untied = ['algo.stepsize']", "one and the same step", "set trainable.untied=[]")),
+    Case(24, "model=deq algo=fista", ("algo.momentum = ChambolleDossal(a=3.0)", "one and the same step", "needs a number")),
     Case(25, "model.iterations=0", ("model.iterations = 0", "at least 1")),
     Case(25, "model.iterations=-1", ("model.iterations = -1", "at least 1")),
     Case(25, "model.iterations=2.5", ("model.iterations = 2.5", "a whole number")),
-    Case(26, "algo.stepsize=-1", ("algo.stepsize = -1",)),
+    Case(26, "algo.stepsize=-1", ("algo.stepsize = -1: must be positive",)),
     Case(27, "algo.stepsize=3.0 prior=tv model=classical strict=true", ("algo.stepsize = 3", "0 < stepsize < 2/L_f", "strict=true")),
-    Case(28, "algo=admm prior=tv model=classical algo.lambda_reg=-1", ("algo.lambda_reg = -1",)),
-    Case(28, "algo=admm prior=tv model=classical algo.lambda_reg=nan", ("algo.lambda_reg = nan",)),
-    Case(29, "physics.noise.sigma=-0.1", ("physics.noise.sigma = -0.1",)),
-    Case(29, "physics.noise.sigma=nan", ("physics.noise.sigma = nan",)),
-    Case(31, "prior.denoiser.channels=3", ("prior.denoiser", "3", "1")),
-    Case(32, "trainable.learn=[algo.gamma]", ("trainable.learn", "'algo.gamma' matches nothing")),
+    Case(28, "algo=admm prior=tv model=classical algo.lambda_reg=-1", ("algo.lambda_reg = -1: must be positive",)),
+    Case(28, "algo=admm prior=tv model=classical algo.lambda_reg=nan", ("algo.lambda_reg = nan: must be positive",)),
+    Case(29, "physics.noise.sigma=-0.1", ("physics.noise.sigma = -0.1: must be zero or positive",)),
+    Case(29, "physics.noise.sigma=nan", ("physics.noise.sigma = nan: must be zero or positive",)),
+    Case(31, "prior.denoiser.channels=3", ("DnCNN expects 3 channels, got (1, 1, 48, 48)", "set prior.denoiser.channels=1")),
+    Case(32, "trainable.learn=[algo.gamma]", ("trainable.learn = ['algo.gamma']", "'algo.gamma' matches nothing", "Available: algo.lambda_reg, algo.stepsize")),
     Case(33, "objective=validation/pnsr", ("objective = validation/pnsr", "did you mean 'validation/psnr'")),
     Case(34, "trainer.precision=16", ("trainer.precision = 16", "one of 32, bf16, 64")),
     Case(35, "physics.kernel.size=257", ("257 x 257", "48 x 48", "physics.kernel.size"), DATA),
     Case(36, "physics=gaussian_blur physics.kernel.size=4", ("physics.kernel.size", "4 pixels", "odd size")),
-    Case(38, "physics=inpainting physics.keep=1.5", ("physics.keep = 1.5",)),
-    Case(38, "physics=inpainting physics.keep=-0.2", ("physics.keep = -0.2",)),
-    Case(39, "physics=inpainting physics.keep=0", ("physics.keep = 0",)),
-    Case(40, "data=folder data.root={}/colour data.channels=1 physics=colorization", ("3", "1"), DATA),
-    Case(41, "physics=tomography physics.angles=0", ("physics.angles = 0",)),
-    Case(43, "physics=super_resolution physics.factor=0", ("physics.factor = 0",)),
+    Case(36, "physics.kernel={}/even.npy", ("even.npy: a kernel of 4 x 4 pixels has no centre", "add a row or a column"), DATA),
+    Case(36, "physics.kernel={}/kernel_nan.npy", ("kernel_nan.npy: 25 of its values are not finite",), DATA),
+    Case(38, "physics=inpainting physics.keep=1.5", ("physics.keep = 1.5: must be in (0, 1]",)),
+    Case(38, "physics=inpainting physics.keep=-0.2", ("physics.keep = -0.2: must be in (0, 1]",)),
+    Case(39, "physics=inpainting physics.keep=0", ("physics.keep = 0: must be in (0, 1]",)),
+    Case(40, "data=folder data.root={}/colour data.channels=1 physics=colorization", ("images of 1 channels and 3 weights", "set data.channels=3"), DATA),
+    Case(41, "physics=tomography physics.angles=0", ("physics.angles = 0: must be a whole number of at least 1",)),
+    Case(43, "physics=super_resolution physics.factor=0", ("physics.factor = 0: must be a whole number of at least 1",)),
     Case(43, "physics=super_resolution physics.factor=2.5", ("physics.factor = 2.5", "whole number")),
-    Case(43, "physics=super_resolution physics.factor=3", ("factor", "3", "data.multiple_of"), DATA),
-    Case(44, "physics=compressed_sensing physics.ratio=0", ("physics.ratio = 0",)),
-    Case(44, "physics=compressed_sensing physics.ratio=1.5", ("physics.ratio = 1.5",)),
-    Case(45, "physics/noise=poisson physics.noise.gain=0", ("physics.noise.gain = 0",)),
-    Case(48, "algo=admm prior=wavelet model=classical prior.levels=99", ("levels=99", "prior.levels")),
-    Case(48, "algo=admm prior=wavelet model=classical prior.family=db99", ("prior.family = db99", "db2")),
+    Case(43, "physics=super_resolution physics.factor=3", ("not divisible by the factor 3", "set data.multiple_of=3"), DATA),
+    Case(44, "physics=compressed_sensing physics.ratio=0", ("physics.ratio = 0.0: must be in (0, 1]",)),
+    Case(44, "physics=compressed_sensing physics.ratio=1.5", ("physics.ratio = 1.5: must be in (0, 1]",)),
+    Case(45, "physics/noise=poisson physics.noise.gain=0", ("physics.noise.gain = 0: must be positive",)),
+    Case(48, "algo=admm prior=wavelet model=classical prior.levels=99", ("levels=99", "set prior.levels to at most 4")),
+    Case(48, "algo=admm prior=wavelet model=classical prior.family=db99", ("prior.family = db99: one of haar, db2 is expected",)),
     Case(49, "data=folder data.root={}/nan", ("8.tif", "1 of 4096 values are NaN"), DATA),
     Case(50, "data=folder data.root={}/empty", ("empty: no image", "*.png"), DATA),
-    Case(50, "data=folder data.root={}/missing", ("missing",), DATA),
+    Case(50, "data=folder data.root={}/missing", ("/missing: missing; expected a folder of images",), DATA),
     Case(51, "data=folder data.root={}/half", ("3.png", "corrupt or truncated"), DATA),
     Case(52, "data=folder data.root={}/words", ("8.png", "not an image"), DATA),
     Case(52, "data=folder data.root={}/nothing", ("8.png", "0 bytes"), DATA),
-    Case(54, "data=folder data.root={}/bright", ("8.tif", "expected [0, 1]"), DATA),
+    Case(54, "data=folder data.root={}/bright", ("8.tif: values from ", "to 255, expected [0, 1]"), DATA),
     Case(55, "data=folder data.root={}/alpha", ("8.png", "pixels are transparent"), DATA),
     Case(56, "data=folder data.root={}/palette", ("8.png", "pixels are transparent"), DATA),
-    Case(59, "data=folder data.root={}/pages", ("8.tif", "2 pages"), DATA),
-    Case(60, "data=folder data.root={}/tiny", ("20x20", "data.crop"), DATA),
-    Case(60, "data=folder data.root={}/dots", ("1x1", "data.crop"), DATA),
-    Case(64, "init_from={}/good", ("good",), CHECKPOINT),
-    Case(64, "init_from=https://example.org/run", ("https://example.org/run",), CHECKPOINT),
-    Case(64, "prior.weights={}/broken.safetensors", ("broken.safetensors",), CHECKPOINT),
-    Case(64, "prior.weights={}/foreign.ckpt", ("foreign.ckpt",), CHECKPOINT),
-    Case(64, "prior.weights={}/gone.safetensors", ("gone.safetensors",), CHECKPOINT),
+    Case(59, "data=folder data.root={}/pages", ("8.tif: 2 pages; expected one",), DATA),
+    Case(60, "data=folder data.root={}/tiny", ("0.png: 20x20 pixels, smaller than the 64x64 that data.crop needs",), DATA),
+    Case(60, "data=folder data.root={}/dots", ("0.png: 1x1 pixels, smaller than the 64x64 that data.crop needs",), DATA),
+    Case(64, "init_from={}/good", ("init_from = ", "good is no run directory"), CHECKPOINT),
+    Case(64, "init_from=https://example.org/run", ("init_from = https://example.org/run: an address", "download the file"), CHECKPOINT),
+    Case(64, "prior.weights={}/broken.safetensors", ("broken.safetensors: not a readable safetensors file",), CHECKPOINT),
+    Case(64, "prior.weights={}/cut.safetensors", ("cut.safetensors: not a readable safetensors file",), CHECKPOINT),
+    Case(64, "prior.weights={}/flipped.safetensors", ("flipped.safetensors: damaged since it was written (its checksum differs)",), CHECKPOINT),
+    Case(64, "prior.weights={}/foreign.ckpt", ("foreign.ckpt: not a readable safetensors file",), CHECKPOINT),
+    Case(64, "prior.weights={}/gone.safetensors", ("prior.weights = ", "gone.safetensors: no weights there"), CHECKPOINT),
 )  # fmt: skip
