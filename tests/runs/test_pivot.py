@@ -52,7 +52,12 @@ def test_cells_hold_the_runs_of_their_row_and_column(runs):
 
 def test_a_cell_that_mixes_configurations_says_so(runs):
     make_run(
-        runs, "pgd-blur/5", scores={"test/psnr": 31.0}, optimizer={"lr": 0.1}, data={"seed": 0}
+        runs,
+        "pgd-blur/5",
+        scores={"test/psnr": 31.0},
+        optimizer={"lr": 0.1},
+        data={"seed": 0, "workers": 2},
+        trainer={"progress": False},
     )
     table = pivot(catalogue(runs), "algo", "physics", "test/psnr")
     assert table.mixed() == ["optimizer.lr"]

@@ -7,20 +7,10 @@ from statistics import fmean
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.rows import read_rows
 from unfold.runs.catalogue import Entry, flat
+from unfold.runs.identity import LEFT_OUT
 
-REPEATED = (
-    "seed",
-    "runs_dir",
-    "rerun",
-    "accept_code",
-    "trust",
-    "name",
-    "logger",
-    "data.workers",
-    "trainer.threads",
-)
+REPEATED = ("seed", "trainer.threads", *LEFT_OUT)
 """Keys in which the runs of one cell may differ: they are repetitions of one another."""
-
 
 TESTED = "tested_on"
 """The axis of the operators that a run was evaluated on, each with its level of noise."""
@@ -66,7 +56,7 @@ class Pivot:
         return [scored.score for scored in self.cells.get((row, column), ())]
 
     def mixed(self) -> list[str]:
-        """The keys, other than the seed, in which runs of one cell differ."""
+        """The keys, other than the seed, that runs of one cell differ in and that change numbers."""
         found: set[str] = set()
         for cell in self.cells.values():
             configs = [flat(scored.entry.config) for scored in cell]
