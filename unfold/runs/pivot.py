@@ -56,7 +56,7 @@ class Pivot:
         return [scored.score for scored in self.cells.get((row, column), ())]
 
     def mixed(self) -> list[str]:
-        """The keys, other than the seed, that runs of one cell differ in and that change numbers."""
+        """The keys that change numbers, the seed apart, in which runs of one cell differ."""
         found: set[str] = set()
         for cell in self.cells.values():
             configs = [flat(scored.entry.config) for scored in cell]
