@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from unfold.physics.blur import Blur as Blur
     from unfold.physics.blur import ValidBlur as ValidBlur
     from unfold.physics.denoising import Denoising as Denoising
+    from unfold.physics.espirit import estimate_maps as estimate_maps
     from unfold.physics.inpainting import Inpainting as Inpainting
     from unfold.physics.noise import Gaussian as Gaussian
     from unfold.physics.noise import Poisson as Poisson
@@ -106,6 +107,7 @@ _HOMES = {
     "Denoising": "unfold.physics.denoising",
     "Gaussian": "unfold.physics.noise",
     "Poisson": "unfold.physics.noise",
+    "estimate_maps": "unfold.physics.espirit",
     "Inpainting": "unfold.physics.inpainting",
     "SuperResolution": "unfold.physics.super_resolution",
     "PnP": "unfold.priors.pnp",
