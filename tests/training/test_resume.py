@@ -8,6 +8,7 @@ import torch
 
 from tests.training.small import KilledError, killed_at, run, run_with_kills, small_training
 from unfold.errors import InterruptedRunError, PreemptedError
+from unfold.training import stopping
 from unfold.training.checkpoint import read_checkpoint, read_weights
 from unfold.training.seal import LAST, PREVIOUS, newest_state
 from unfold.training.stopping import (
@@ -146,17 +147,23 @@ def handlers():
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", ERRORS, ids=lambda number: number.name)
-def test_the_same_signal_again_ends_at_once(number):
+def test_the_same_signal_again_ends_at_once_unless_they_came_together(number, monkeypatch):
+    """As from the group of a sweep, and from the sweep: this process is still here."""
     request = StopRequest()
     request.listen()
-    os.kill(os.getpid(), number)
+    for _ in range(2):
+        os.kill(os.getpid(), number)
     assert request.number == number
-    assert signal.getsignal(number) is signal.SIG_DFL
-    with raising_signals(), pytest.raises(ERRORS[number], match="between two checkpoints"):
-        try:
+    with raising_signals():
+        with pytest.raises(ERRORS[number], match="between two checkpoints"):
             os.kill(os.getpid(), number)
-        finally:
-            assert signal.getsignal(number) is signal.SIG_DFL
+        os.kill(os.getpid(), number)
+    ended = []
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: float("inf"))
+    monkeypatch.setattr(stopping.os, "kill", lambda process, number: ended.append(number))
+    signal.raise_signal(number)
+    assert ended == [number]
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.usefixtures("handlers")

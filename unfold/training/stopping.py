@@ -1,7 +1,9 @@
 """Signals that ask a run to end: it may finish what it is doing, once."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -46,11 +48,34 @@ def preempted(number: int, where: str) -> PreemptedError:
     return ERRORS[signal.Signals(number)](text)
 
 
+TOGETHER = 1.0
+"""Seconds within which the same signal twice is one: a group of processes gets what a sweep, one of
+them, passes on to its jobs."""
+
+
+class Asks:
+    """The signals that came; the same one again, not together with the first, ends the process."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, float] = {}
+
+    def is_first(self, number: int) -> bool:
+        """Whether the signal had not come before."""
+        if number not in self._at:
+            self._at[number] = time.monotonic()
+            return True
+        if time.monotonic() - self._at[number] > TOGETHER:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        return False
+
+
 class StopRequest:
     """Whether a signal has asked to end; the same one again ends the process at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._asks = Asks()
 
     def listen(self) -> None:
         """Take notice of signals from now on; only the main thread can."""
@@ -60,8 +85,8 @@ class StopRequest:
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         # A sweep passes on SIGTERM to a job that the terminal has interrupted: that is no second.
-        self.number = self.number or number
-        signal.signal(number, signal.SIG_DFL)
+        if self._asks.is_first(number):
+            self.number = self.number or number
 
 
 @contextmanager
@@ -71,9 +96,11 @@ def raising_signals() -> Iterator[None]:
         yield
         return
 
+    asks = Asks()
+
     def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise preempted(number, "between two checkpoints")
+        if asks.is_first(number):
+            raise preempted(number, "between two checkpoints")
 
     before = {number: signal.signal(number, end) for number in _answered()}
     try:
