@@ -70,3 +70,14 @@ def test_where_nothing_is_known_it_is_the_norm():
     operator = Plain(torch.randn(1, 5, 6, dtype=torch.float64), (1, 2, 3))
     assert operator.majorant is None
     assert torch.equal(operator.norm_bound, Operator.norm_squared.func(operator))
+
+
+def test_it_is_that_of_a_sample_alone():
+    """Also beside a mate that is a thousand times brighter."""
+    torch.manual_seed(0)
+    matrix = torch.rand(2, 12, 20, dtype=torch.float64)
+    matrix[1] *= 1e3
+    whole = positive_bound(Dense(matrix, (1, 4, 5)))
+    for i in range(2):
+        alone = positive_bound(Dense(matrix[[i]], (1, 4, 5)))
+        assert torch.allclose(whole[i], alone, rtol=1e-12)

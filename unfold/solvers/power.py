@@ -62,7 +62,7 @@ def positive_bound(operator: Operator, steps: int = POSITIVE_STEPS) -> PerImage:
         for _ in range(steps):
             grown = operator.normal(w)
             # The floor keeps w positive where A does not see, and rounding out of the quotient.
-            w = grown.clamp(min=1e-3 * grown.flatten(1).amax(1).amax())
+            w = grown.maximum(per_image(1e-3 * grown.flatten(1).amax(1), grown))
         bound = (operator.normal(w) / w).flatten(1).amax(1)
         return bound * (1 + SAFETY + 100 * torch.finfo(bound.dtype).eps)
 

@@ -149,6 +149,9 @@ def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iter
         shared = operator.norm_squared[min(i, operator.batch - 1)]
         error = largest((one.norm_squared - shared).abs())
         yield Check("PH9", "batch invariance of the norm", error, 100 * tol)
+        bound = operator.norm_bound[min(i, operator.batch - 1)]
+        error = largest((one.norm_bound - bound).abs())
+        yield Check("PH9", "batch invariance of its bound", error, 100 * tol)
 
 
 def _solved(operator: Operator, b: Tensor) -> Tensor:
