@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unfold.errors import ConfigError
-from unfold.launchers.launcher import LOG, Job, Launcher, command_line, variables
-from unfold.launchers.shares import check_gpus, share_of
+from unfold.launchers.launcher import LOG, Job, command_line, variables
+from unfold.launchers.this_machine import ThisMachine
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
 """The process of the sweep, which its jobs do not outlive."""
@@ -51,7 +50,7 @@ class Process(Job):
 
 
 @dataclass(frozen=True)
-class Parallel(Launcher):
+class Parallel(ThisMachine):
     """Processes of this machine, with an equal share of its CPUs and its GPUs each.
 
     Args:
@@ -59,20 +58,8 @@ class Parallel(Launcher):
         gpus: of each job; null for an equal share, 0 for none.
     """
 
-    jobs: int = 1
-    gpus: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gpus is not None and self.gpus < 0:
-            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
-
-    def require(self) -> None:
-        super().require()
-        check_gpus(self.jobs, self.gpus)
-
     def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
-        return Process(words, folder, share_of(slot, self.jobs, self.gpus))
+        return Process(words, folder, self.share(slot))
 
 
 def end_with_sweep() -> None:

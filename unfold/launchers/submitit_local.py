@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from unfold.errors import ConfigError
-from unfold.launchers.launcher import Job, Launcher, command_line, variables
-from unfold.launchers.shares import check_gpus, share_of
+from unfold.launchers.launcher import Job, command_line, variables
 from unfold.launchers.submitted import Submitted
+from unfold.launchers.this_machine import ThisMachine
 from unfold.launchers.worker import Worker
 
 FOREVER = 60 * 24 * 365
@@ -35,7 +34,7 @@ class LocalJob(Submitted):
 
 
 @dataclass(frozen=True)
-class SubmititLocal(Launcher):
+class SubmititLocal(ThisMachine):
     """Processes of this machine, started by submitit, with an equal share of it each.
 
     Args:
@@ -43,20 +42,8 @@ class SubmititLocal(Launcher):
         gpus: of each job; null for an equal share, 0 for none.
     """
 
-    jobs: int = 1
-    gpus: int | None = None
-
     package: ClassVar[str | None] = "submitit"
     extra: ClassVar[str] = "slurm"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gpus is not None and self.gpus < 0:
-            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
-
-    def require(self) -> None:
-        super().require()
-        check_gpus(self.jobs, self.gpus)
 
     def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
         from submitit import LocalExecutor
@@ -64,6 +51,6 @@ class SubmititLocal(Launcher):
         executor = LocalExecutor(folder / "submitit")
         executor.update_parameters(timeout_min=FOREVER)
         # Submitit would show each job the first GPUs of the machine, or none.
-        given = variables(folder) | share_of(slot, self.jobs, self.gpus)
+        given = variables(folder) | self.share(slot)
         worker = Worker(command_line(words), given, folder, passes_on=True)
         return LocalJob(executor.submit(worker), folder)
