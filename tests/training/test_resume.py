@@ -106,6 +106,18 @@ def newest(directory):
     return newest_state(directory / "checkpoints").path
 
 
+@pytest.fixture
+def handlers():
+    """Those of a terminal, also where the tests run under `nohup`, and what was there after."""
+    before = {number: signal.getsignal(number) for number in ERRORS}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     ("number", "error", "code"),
     [
@@ -135,14 +147,6 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
             assert run(tmp_path, steps=3, training=training)[1]["steps"] == 3
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-@pytest.fixture
-def handlers():
-    before = {number: signal.getsignal(number) for number in ERRORS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("handlers")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, hypot
 
 import numpy as np
 from torch import Tensor
@@ -94,35 +94,41 @@ def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:
         count: at most as many as there are places.
     """
     chosen: list[int] = []
-    r = float(np.sqrt((growth.ravel()[order] ** -2).sum() / max(count, 1)))
+    grown = growth.ravel()[order]
+    r = float(np.sqrt((grown**-2).sum() / max(count, 1)))
     reach = ceil(r * float(growth.max()))
-    side = 2 * reach + 1
+    width = growth.shape[1] + reach  # the margin of a row is that of the next one, too
     # The largest r at which a place is still free, with a margin of the reach of a disc.
-    room = np.full([length + 2 * reach for length in growth.shape], np.inf)
+    room = np.full((growth.shape[0] + 2 * reach) * width + reach, np.inf)
     rows, columns = np.divmod(order, growth.shape[1])
-    places = (rows + reach) * room.shape[1] + columns + reach
-    free = room.ravel()
-    # Lists, since numbers of NumPy are slow one by one.
-    place, row, column = places.tolist(), rows.tolist(), columns.tolist()
-    grown = growth.ravel()[order].tolist()
+    places = (rows + reach) * width + columns + reach
+    # Discs have a dozen places: plain numbers, one by one, beat calls of NumPy on windows.
+    free, place, growths = room.data, places.tolist(), grown.tolist()
+    around = disc(reach, width)
     while len(chosen) < count:
-        for i in np.flatnonzero(free[places] >= r).tolist():
-            if free[place[i]] < r:
+        for i in np.flatnonzero(room[places] >= r).tolist():
+            at, own = place[i], growths[i]
+            if free[at] < r:
                 continue
             if len(chosen) == count:
                 break
             chosen.append(i)
-            around = room[row[i] : row[i] + side, column[i] : column[i] + side]
-            np.minimum(around, disc(reach, grown[i]), out=around)
+            for distance, step in around:
+                largest = distance / own
+                if largest >= r:
+                    break
+                if largest < free[at + step]:
+                    free[at + step] = largest
         r *= 0.97
     return order[chosen]
 
 
-@lru_cache(maxsize=1024)
-def disc(reach: int, grown: float) -> np.ndarray:
-    """The largest r at which places around a point are free of it; the same for many points."""
-    away = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
-    return np.asarray(away / grown)
+@lru_cache(maxsize=64)
+def disc(reach: int, width: int) -> tuple[tuple[float, int], ...]:
+    """How far the places around one are, and where in a table of this width; nearest first."""
+    side = range(-reach, reach + 1)
+    near = ((hypot(v, u), v * width + u) for v in side for u in side)
+    return tuple(sorted(pair for pair in near if pair[0] <= reach))
 
 
 def _middle(size: int, fraction: float) -> np.ndarray:
