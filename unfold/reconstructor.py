@@ -86,7 +86,7 @@ class Reconstructor(nn.Module):
         Args:
             y: the measurement.
             operator: A, or a law with one point.
-            keep_iterates: whether the solution holds the image after every step.
+            keep_iterates: whether the solution holds the first image and that after every step.
             start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
         """

@@ -70,7 +70,10 @@ class DEQ(Model):
             return new
 
         with torch.no_grad():
-            found, state, end = self._solve(T, begin(algorithm, problem, start))
+            first = begin(algorithm, problem, start)
+            if keep_iterates:
+                images.append(algorithm.image(first))
+            found, state, end = self._solve(T, first)
         report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)

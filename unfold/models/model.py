@@ -42,7 +42,7 @@ class Solution(NamedTuple):
     iterations: steps taken, (B,).
     converged: whether the tolerance was reached, (B,); None where none is asked for.
     gap: duality gap relative to the objective, (B,); None where the algorithm does not know it.
-    iterates: the image after every step, where asked for.
+    iterates: the image before the first step and after every one, where asked for.
     backward: how the backward solve ended, once the gradient was taken.
     diverged: whether the iterates left the finite numbers, (B,); None where none is looked for.
     error: the estimated relative error of the state, (B,); None where it is not estimated.
@@ -129,7 +129,7 @@ class Model(ABC):
 
         Args:
             steps: the algorithm and the problem of each iteration.
-            keep_iterates: whether the solution holds the image after every step.
+            keep_iterates: whether the solution holds the first image and that after every step.
             start: the state to start from, of the algorithm's own kind; its initial state if None.
             draws: of a random part of the loss, such as a penalty; without them there is none.
         """
