@@ -25,7 +25,8 @@ from unfold.config.compose import compose
 from unfold.data.batches import Batch
 from unfold.random import Draws
 from unfold.training.checkpoint import write_checkpoint
-from unfold.training.module import Training, all_finite
+from unfold.training.guard import mishaps
+from unfold.training.module import Training
 
 BAR = 1.03
 
@@ -81,7 +82,7 @@ def main() -> None:
     torch.save(state, size)
     every = parts.trainer.checkpoint_every
     guards = {
-        "look at every gradient": seconds(lambda: bool(all_finite(net)), 50),
+        "look at every gradient": seconds(lambda: mishaps(net).tolist(), 50),
         "draws of their own": max(0.0, keyed - plain),
         f"state of {size.tell() / 1e6:.2f} MB, a {every}th of it": saved / every,
     }

@@ -8,7 +8,8 @@ import torch
 from tests.training.small import KilledError, run, small_training
 from tests.training.test_resume import same
 from unfold.errors import ConfigError, NonFiniteError
-from unfold.training.nonfinite import Rollback, Skip
+from unfold.training.guard import Guard
+from unfold.training.policies import Rollback, Skip, Warn
 from unfold.training.seal import newest_state
 from unfold.training.settings import TrainerSettings
 
@@ -21,7 +22,7 @@ def broken(policy, steps, rate=None, kill=None):
     It dies in step `kill`; its learning rates and its weights before every step are kept.
     """
     training = small_training()
-    training.on_nonfinite = policy
+    training.guard = Guard(policy, Warn())
     training.rates, training.seen = [], []
     whole = training.training_step
 
@@ -118,8 +119,9 @@ def test_kills_change_no_bit(tmp_path, policy):
 def test_settings_that_cannot_be_meant_are_refused():
     with pytest.raises(ConfigError, match=r"nonfinite_limit = 0: must be 1 or above"):
         TrainerSettings(nonfinite_limit=0)
-    with pytest.raises(ConfigError, match=r"on_nonfinite = rollback: one process goes back"):
-        TrainerSettings(on_nonfinite="rollback", devices=2, strategy="ddp")
+    for name in ("on_nonfinite", "on_unreached"):
+        with pytest.raises(ConfigError, match=rf"{name} = rollback: one process goes back"):
+            TrainerSettings(**{name: "rollback"}, devices=2, strategy="ddp")
 
 
 def test_a_loss_that_is_infinite_while_its_gradient_is_not_is_found(tmp_path):

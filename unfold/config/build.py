@@ -217,7 +217,7 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         lr=checked.trainable.lr,
         freeze=checked.trainable.freeze,
         shards=groups["trainer"].parts(groups["data"].batch_size),
-        on_nonfinite=groups["trainer"].policy(),
+        guard=groups["trainer"].guard(),
     )
 
 

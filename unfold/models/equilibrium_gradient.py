@@ -171,6 +171,7 @@ class Neumann(EquilibriumBackward):
             raise ConfigError(f"Neumann.terms = {self.terms}: must be zero or positive.")
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
+        report.aims_at_tolerance = False
         return implicit(T, state, self._sum, report)
 
     def _sum(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:

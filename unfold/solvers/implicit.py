@@ -25,7 +25,8 @@ class BackwardReport:
     """How the backward solve ended; filled in when the gradient is taken.
 
     The one mutable record here: PyTorch runs the backward pass later and elsewhere. Only `forward`
-    is known before: the residual of the equilibrium that is differentiated.
+    is known before: the residual of the equilibrium that is differentiated, and whether its solve
+    `aims_at_tolerance`: a truncated series does not, so that its `converged` says nothing.
     """
 
     forward: Tensor | None = None
@@ -33,6 +34,7 @@ class BackwardReport:
     error: Tensor | None = None
     iterations: Tensor | None = None
     converged: Tensor | None = None
+    aims_at_tolerance: bool = True
 
 
 def one_step(T: Callable[[S], S], state: S) -> tuple[S, S]:

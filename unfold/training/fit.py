@@ -15,10 +15,11 @@ from unfold.training.checkpoint import load_checkpoint, save_weights
 from unfold.training.images import Images
 from unfold.training.layout import keep_channels_last
 from unfold.training.limits import limits_explained
-from unfold.training.nonfinite import RolledBackError
 from unfold.training.patience import EarlyStopping
+from unfold.training.policies import RolledBackError
 from unfold.training.seal import newest_state
 from unfold.training.states import TrainingStates
+from unfold.training.trainer import make_trainer
 from unfold.training.watching import GradientNorm, Pictures
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def fit(
         settings.checkpoint_every,
         objective,
         mode,
-        saves_start=settings.on_nonfinite == "rollback",
+        saves_start=settings.goes_back,
     )
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
@@ -83,7 +84,8 @@ def fit(
     with limits_explained(reconstructor, data):
         while True:
             callbacks = _callbacks(settings, log, states, directory)
-            trainer = settings.build(directory, log, [*callbacks, *([average] if average else [])])
+            callbacks += [average] if average else []
+            trainer = make_trainer(settings, directory, log, callbacks)
             try:
                 trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
                 break

@@ -1,14 +1,14 @@
 """The LightningModule: measure, reconstruct, compare; it knows nothing of algorithms."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.data.batches import Batch
@@ -23,8 +23,8 @@ from unfold.training import endings
 from unfold.training.audit import audit
 from unfold.training.diagnosis import where_not_finite
 from unfold.training.groups import by_learning_rate, waiting
+from unfold.training.guard import Guard
 from unfold.training.losses import Loss
-from unfold.training.nonfinite import OnNonFinite, Stop
 from unfold.training.optimizers import Optimizer, Scheduler
 from unfold.training.shards import Part, Shards, add_gradients
 
@@ -46,7 +46,7 @@ class Training(pl.LightningModule):
         freeze: epochs that what a glob means waits before it moves.
         shards: equal parts that a batch is computed in, each with a backward of its own, as so
             many processes would; the sums are then the same bits.
-        on_nonfinite: what to do at a step whose gradient is not finite; None to stop.
+        guard: what to do at a step that is not to be trusted; the usual one if not given.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Training(pl.LightningModule):
         lr: Mapping[str, float] | None = None,
         freeze: Mapping[str, int] | None = None,
         shards: int = 1,
-        on_nonfinite: OnNonFinite | None = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__()
-        self.on_nonfinite = on_nonfinite or Stop()
+        self.guard = guard or Guard.usual()
         self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
         self.batch: Batch | None = None
         self.shards = Shards(shards)
@@ -77,7 +77,6 @@ class Training(pl.LightningModule):
         self.solutions: list[Solution] = []
         self.solves: list[SolveReport] = []
         self.parts: list[Part] = []
-        self.losses: list[Float[Tensor, ""]] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
         """Move the images; the indices stay on the CPU, where the draws are made."""
@@ -88,7 +87,7 @@ class Training(pl.LightningModule):
         self.batch = batch
         with self._watched():
             loss = self._forward(batch)
-        self.losses.append(loss.detach())
+        self.guard.watch(loss, batch.index.tolist(), self.solutions)
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
@@ -132,18 +131,12 @@ class Training(pl.LightningModule):
         return Draws(self.seed, batch.index.tolist(), split, batch.epoch)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Look at the gradients of the first step, and at every one whether it is finite."""
+        """Look at the gradients of the first step, and judge every one."""
         if self.global_step == 0:
             audit(self.reconstructor)
-        policy = self.on_nonfinite
-        # The one synchronisation of a step: a single number, whatever the size of the network.
-        losses, self.losses = self.losses, []
-        if bool(all_finite(self.reconstructor, losses)):
-            policy.passed()
-        else:
-            policy.answer(self.global_step, self.reconstructor, self._culprit)
-        if policy.metric is not None and self._logs_now():
-            self.log(policy.metric, float(policy.count))
+        self.guard.judge(self.global_step, self.reconstructor, self._culprit, self._over_all)
+        if self._logs_now():
+            self.log_dict(self.guard.counts())
         for parameter, first in self.waiting:
             if self.current_epoch < first:
                 parameter.grad = None  # the optimiser passes over it, and its state stays empty
@@ -153,7 +146,7 @@ class Training(pl.LightningModule):
         """Begin with the learning rates that are left after what happened before."""
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        self.on_nonfinite.slow(scheduler)
+        self.guard.slow(scheduler)
 
     def teardown(self, stage: str) -> None:
         """End the threads of the parts."""
@@ -161,11 +154,17 @@ class Training(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what happened so far."""
-        checkpoint["on_nonfinite"] = self.on_nonfinite.state()
+        checkpoint.update(self.guard.state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with it."""
-        self.on_nonfinite.load(checkpoint["on_nonfinite"])
+        self.guard.load(checkpoint)
+
+    def _over_all(self, values: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return values
+        added: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
+        return added
 
     def _culprit(self) -> str:
         assert self.batch is not None
@@ -214,9 +213,3 @@ class Training(pl.LightningModule):
         if self.strict:
             raise ConvergenceError(message)
         warnings.warn(message, stacklevel=2)
-
-
-def all_finite(network: nn.Module, losses: Sequence[Tensor] = ()) -> Tensor:
-    """Whether every gradient and every loss is finite, as one number still on its device."""
-    norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
-    return torch.stack([*norms, *losses]).isfinite().all() if norms else torch.tensor(True)

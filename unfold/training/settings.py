@@ -13,10 +13,9 @@ from unfold.errors import ConfigError
 from unfold.training.checks import positive, refuse
 
 if TYPE_CHECKING:
-    import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
 
-    from unfold.training.nonfinite import OnNonFinite
+    from unfold.training.guard import Guard
 
 
 class Log(ABC):
@@ -82,6 +81,9 @@ class TrainerSettings:
         on_nonfinite: at a gradient that is not finite, `stop`, `skip` the step, or `rollback` to
             the newest state and go on with learning rates halved.
         nonfinite_limit: steps in a row that are skipped, or times it goes back, before it stops.
+        on_unreached: at an equilibrium, or a gradient of one, that is not reached: `warn` once,
+            count and go on; or as `on_nonfinite`.
+        unreached_limit: as `nonfinite_limit`.
         ema: decay of a moving average of the weights, which is validated and kept; null for none.
         early_stopping: validations without a better objective that end it; null for no end.
         log_gradient_norm: whether the norm of the gradient is logged, before it is clipped.
@@ -106,6 +108,8 @@ class TrainerSettings:
     checkpoint_every: int = 50
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     nonfinite_limit: int = 5
+    on_unreached: Literal["warn", "stop", "skip", "rollback"] = "warn"
+    unreached_limit: int = 5
     ema: float | None = None
     early_stopping: int | None = None
     log_gradient_norm: bool = False
@@ -126,6 +130,7 @@ class TrainerSettings:
             "log_every",
             "checkpoint_every",
             "nonfinite_limit",
+            "unreached_limit",
             "early_stopping",
             "images_every",
         ):
@@ -148,11 +153,17 @@ class TrainerSettings:
                 f"shards = {self.shards}: several processes compute one part of a batch each, so "
                 f"it must be their number, {self.processes}, or null."
             )
-        if self.processes > 1 and self.on_nonfinite == "rollback":
-            raise ConfigError(
-                "on_nonfinite = rollback: one process goes back, several cannot. "
-                "Write trainer.on_nonfinite=skip."
-            )
+        for name in ("on_nonfinite", "on_unreached"):
+            if self.processes > 1 and getattr(self, name) == "rollback":
+                raise ConfigError(
+                    f"{name} = rollback: one process goes back, several cannot. "
+                    f"Write trainer.{name}=skip."
+                )
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether a mishap may lead back to an earlier state."""
+        return "rollback" in (self.on_nonfinite, self.on_unreached)
 
     @property
     def processes(self) -> int:
@@ -181,13 +192,15 @@ class TrainerSettings:
         slow = self.accelerator == "cpu" or not torch.accelerator.is_available()
         return 2 if slow and batch_size % 2 == 0 else 1
 
-    def policy(self) -> "OnNonFinite":
-        """What to do at a gradient that is not finite."""
-        from unfold.training.nonfinite import Rollback, Skip, Stop
+    def guard(self) -> "Guard":
+        """What to do at a step that is not to be trusted."""
+        from unfold.training.guard import Guard
+        from unfold.training.policies import policy
 
-        if self.on_nonfinite == "stop":
-            return Stop()
-        return (Skip if self.on_nonfinite == "skip" else Rollback)(self.nonfinite_limit)
+        return Guard(
+            policy(self.on_nonfinite, self.nonfinite_limit),
+            policy(self.on_unreached, self.unreached_limit),
+        )
 
     def wants_channels_last(self) -> bool:
         """Whether the networks are kept in channels-last layout on this machine."""
@@ -197,41 +210,3 @@ class TrainerSettings:
 
         # Measured for DnCNN on CPU: 0.80 to 0.87 of the time with AVX-512, 1.18 of it with AVX2.
         return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-
-    def build(
-        self,
-        directory: Path,
-        log: Log,
-        callbacks: "list[pl.Callback]",
-        *,
-        deterministic: bool = True,
-    ) -> "pl.Trainer":
-        """Lightning's trainer of these settings, writing into a run directory."""
-        import lightning.pytorch as pl
-        from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-
-        from unfold.training.atomic import AtomicCheckpointIO
-
-        # Lightning would take a job of SLURM for one that has a task for each device.
-        where = [LightningEnvironment()] if self.nodes > 1 else []
-        return pl.Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.nodes,
-            strategy=self.strategy,
-            precision="64-true" if self.precision == "64" else "32-true",
-            max_steps=self.max_steps,
-            max_epochs=self.max_epochs,
-            gradient_clip_val=self.gradient_clip,
-            accumulate_grad_batches=self.accumulate,
-            check_val_every_n_epoch=self.validate_every,
-            log_every_n_steps=self.log_every,
-            enable_progress_bar=self.progress,
-            enable_model_summary=False,
-            default_root_dir=directory,
-            enable_checkpointing=False,
-            logger=log.build(directory) or False,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(), *where],
-            deterministic=deterministic,
-        )
