@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from unfold.physics.operator import Operator
+from unfold.testing import derivatives, solves
 from unfold.testing import operators as kit
-from unfold.testing import solves
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, dense_solve, gap, probe
 from unfold.testing.report import Check
 
@@ -40,6 +40,13 @@ assert_scales_gamma = _asserting(solves.solve_weights)
 assert_inverse_invariant = _asserting(solves.inverse_invariance)
 assert_keeps_kind = _asserting(kit.kind)
 assert_copies = _asserting(kit.copies)
+
+
+def assert_nonlinear(operator: Operator, **options: object) -> None:
+    """Every law of a map that is not linear."""
+    for found in derivatives.check_nonlinear(operator, **options):
+        if isinstance(found, Check):
+            assert found.passed, f"{type(operator).__name__} breaks {found}"
 
 
 def assert_batch_invariant(operator: Operator, **options: object) -> None:

@@ -12,6 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError, listing
 from unfold.fidelities.fidelity import Fidelity
+from unfold.physics.operator import Operator
 from unfold.priors.prior import DESCRIPTION, Prior
 
 
@@ -23,6 +24,24 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     """
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
+
+
+def check_linear(algorithm: type[Any], operator: Operator) -> None:
+    """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
+
+    Raises:
+        ConfigError: names the operator, its shapes and the algorithms that take it.
+    """
+    if operator.linear or algorithm.takes_nonlinear:
+        return
+    takers = {c.__name__ for c in _concrete(Algorithm) if c.takes_nonlinear}
+    raise ConfigError(
+        f"algo {algorithm.__name__} needs a linear operator, and the {type(operator).__name__} of "
+        f"the physics, from images of {operator.image_shape} to measurements of "
+        f"{operator.measurement_shape}, is not linear. Take one that needs only the gradient of f, "
+        "such as algo=pgd with a prior that has a prox, or algo=gd with one that has a gradient: "
+        f"{listing(takers)}."
+    )
 
 
 def check_one_map(networks: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """The problem of one batch: min_x f(x) + λ g(x)."""
 
+import math
 from dataclasses import dataclass
 
 from unfold.fidelities.fidelity import DataTerm, Fidelity, data_term
@@ -40,8 +41,12 @@ class Problem:
 
     @property
     def lipschitz(self) -> PerImage:
-        """L_f = L_d ‖A‖², a Lipschitz constant of ∇f per image; infinite where none is known."""
-        constant = self.f.fidelity.lipschitz(self.y)
+        """L_f = L_d ‖A‖², a Lipschitz constant of ∇f per image; infinite where none is known.
+
+        None is known where A is not linear.
+        """
+        linear = self.f.operator.linear
+        constant = self.f.fidelity.lipschitz(self.y) if linear else math.inf
         return constant * self.norm_squared
 
     def A(self, x: Image) -> Measurement:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.algorithms.algorithm import Algorithm, Guarantee, proven
 from unfold.choices import Choice, dead_names, make_groups, names
-from unfold.compatibility import check_needs, check_one_map
+from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Pair, Solution, Steps
@@ -97,6 +97,7 @@ class Reconstructor(nn.Module):
 
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""
+        check_linear(type(self.algo.recipe), operator)
         scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
         data = replace(data, f=replace(data.f, operator=self.model.solving(operator, y)))
@@ -113,7 +114,7 @@ class Reconstructor(nn.Module):
         steps = self.steps(y, operator)
         count = 1 if steps.later is None else self.model.horizon or 1
         pairs = map(steps.at, range(count))
-        found = [algorithm.guarantee(problem) for algorithm, problem in pairs]
+        found = [proven(algorithm, problem) for algorithm, problem in pairs]
         return Guarantee(found[0].condition, all(g.holds for g in found))
 
     def parameter_values(self) -> dict[str, Tensor]:

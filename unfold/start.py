@@ -33,7 +33,8 @@ class BackProjection(Start):
 class Regularised(Start):
     """x₀ = (A*A + εI)⁻¹A*y with ε = weight · ‖A‖²: the Wiener filter of white images and noise.
 
-    It undoes most of a blur at once, where back-projection blurs a second time.
+    It undoes most of a blur at once, where back-projection blurs a second time. Where A is not
+    linear, its tangent stands for it.
 
     Args:
         weight: ε relative to ‖A‖², positive; about the noise's power over the image's.
@@ -46,9 +47,10 @@ class Regularised(Start):
             raise ConfigError(f"Regularised.weight = {self.weight}: must be positive.")
 
     def image(self, f: DataTerm) -> Image:
-        squared = per_image(f.operator.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y)
+        A = f.operator.tangent(f.At_y)
+        squared = per_image(A.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y)
         gamma = 1 / (self.weight * squared)
-        return gamma * f.operator.solve_normal(f.At_y, gamma)
+        return gamma * A.solve_normal(f.At_y, gamma)
 
 
 @dataclass(frozen=True)

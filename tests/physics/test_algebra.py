@@ -10,7 +10,7 @@ from tests import laws_physics as laws
 from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.algebra import Composed, Scaled, Stacked
+from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.convolution import CircularConvolution
 from unfold.physics.cropped import Cropped
 from unfold.physics.diffraction import CodedDiffraction, PhaseRetrieval, RealCodedDiffraction
@@ -22,6 +22,7 @@ from unfold.physics.mask import Mask
 from unfold.physics.matrix_file import MatrixPhysics
 from unfold.physics.noise import NoNoise
 from unfold.physics.operator import Operator
+from unfold.physics.scaled import Scaled
 from unfold.physics.user import Dense, Functions
 from unfold.random import Draws
 

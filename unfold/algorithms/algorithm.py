@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,9 @@ class Algorithm(Recipe, ABC, Generic[S]):
     needs_g: ClassVar[frozenset[str]] = frozenset()
     """What it asks of the prior: `prox`, `grad`, `analysis`, `split`."""
 
+    takes_nonlinear: ClassVar[bool] = False
+    """Whether the operator reaches it through ∇f alone, so that A need not be linear."""
+
     uses_g: ClassVar[bool] = True
     """Whether a prior reaches the result."""
 
@@ -65,6 +68,13 @@ class Algorithm(Recipe, ABC, Generic[S]):
     def relative_gap(self, state: S, problem: Problem) -> PerImage | None:
         """The duality gap at the state relative to the objective, where the algorithm knows it."""
         return None
+
+
+def proven(algorithm: Algorithm[Any], problem: Problem) -> Guarantee:
+    """The guarantee of the algorithm; none where A is not linear, so that f need not be convex."""
+    if problem.f.operator.linear:
+        return algorithm.guarantee(problem)
+    return Guarantee("no range is proven, because the operator is not linear", False)
 
 
 def largest(value: object) -> float:

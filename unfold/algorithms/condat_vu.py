@@ -40,6 +40,7 @@ class CondatVu(Algorithm[CondatVuState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"analysis"})
     solves = "f + λg over the images in [low, high]"
 

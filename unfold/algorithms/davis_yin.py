@@ -39,6 +39,7 @@ class DavisYin(Algorithm[DavisYinState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"split"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")

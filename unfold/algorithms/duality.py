@@ -25,11 +25,12 @@ def relative_box_gap(
         problem: with an analysis prior.
 
     Returns:
-        None where d is not convex and differentiable, as this pair of dual variables needs.
+        None where d is not convex and differentiable, as this pair of dual variables needs, or A
+        is not linear.
     """
     low, high = box
     f, g = problem.f, problem.g
-    if not f.fidelity.convex or "grad" not in f.fidelity.offers():
+    if not (f.fidelity.convex and "grad" in f.fidelity.offers() and f.operator.linear):
         return None
     p = f.fidelity.grad(problem.A(x), problem.y)
     v = -(problem.A_adjoint(p) + g.analyse_adjoint(u))

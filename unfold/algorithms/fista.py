@@ -41,6 +41,7 @@ class FISTA(Algorithm[FISTAState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"prox"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")

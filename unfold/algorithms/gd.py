@@ -28,6 +28,7 @@ class GD(Algorithm[GDState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"grad"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")

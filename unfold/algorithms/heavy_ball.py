@@ -34,6 +34,7 @@ class HeavyBall(Algorithm[HeavyBallState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"grad"})
 
     stepsize: Scalar = param(0.9, positive, "1/‖A‖²")

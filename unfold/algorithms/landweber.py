@@ -31,6 +31,7 @@ class Landweber(Algorithm[LandweberState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     uses_g = False
     solves = "f"
 

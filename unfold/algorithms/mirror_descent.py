@@ -33,6 +33,7 @@ class MirrorDescent(Algorithm[MirrorDescentState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"grad"})
 
     potential: Potential = field(default_factory=Euclidean)

@@ -29,6 +29,7 @@ class PGD(Algorithm[PGDState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"prox"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")

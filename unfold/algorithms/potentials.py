@@ -127,4 +127,5 @@ class BurgEntropy(Potential):
         """Σy for counts and λ = 0."""
         counts = "counts" in problem.f.fidelity.offers()
         alone = bool((torch.as_tensor(lam) == 0).all())
-        return problem.y.flatten(1).sum(1) if counts and alone else math.inf
+        known = counts and alone and problem.f.operator.linear
+        return problem.y.flatten(1).sum(1) if known else math.inf

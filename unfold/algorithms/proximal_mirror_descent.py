@@ -47,6 +47,7 @@ class ProximalMirrorDescent(Algorithm[ProximalMirrorDescentState]):
     """
 
     needs_f = frozenset({"grad"})
+    takes_nonlinear = True
     needs_g = frozenset({"prox"})
 
     potential: Potential = field(default_factory=Euclidean)

@@ -41,7 +41,7 @@ class Amplitude(Fidelity):
 
     def back_projected(self, operator: Operator, y: Measurement) -> Image:
         """A*y, the amplitudes being those of phase 0 where A measures complex numbers."""
-        return operator.A_adjoint(y + 0j if operator.complex_measurements else y)
+        return operator.back_project(y + 0j if operator.complex_measurements else y)
 
     def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
         """Refused: Moreau's identity holds for a convex d only."""

@@ -36,6 +36,10 @@ class Fidelity(ABC):
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         """d(v, y) of each image."""
 
+    def fitted(self, operator: Operator, y: Measurement) -> "Fidelity":
+        """The same d, with what follows of its constants from the operator that measured y."""
+        return self
+
     def lipschitz(self, y: Measurement) -> float | PerImage:
         """L_d, a Lipschitz constant of ∇d(·, y); infinite where none is known."""
         return math.inf
@@ -53,12 +57,12 @@ class Fidelity(ABC):
         return u - sigma * self.prox(u / sigma, y, 1 / sigma)
 
     def back_projected(self, operator: Operator, y: Measurement) -> Image:
-        """A*y."""
-        return operator.A_adjoint(y)
+        """A*y; J(x̄)* of y recentred where A is not linear."""
+        return operator.back_project(y)
 
     def grad_through(self, data: "DataTerm", x: Image) -> Image:
-        """∇f(x) = A*∇d(Ax, y)."""
-        return data.operator.A_adjoint(self.grad(data.operator.A(x), data.y))
+        """∇f(x) = J(x)*∇d(A(x), y), which is A*∇d(Ax, y) where A is linear."""
+        return data.operator.vjp(x, self.grad(data.operator.A(x), data.y))
 
     def prox_through(
         self, data: "DataTerm", z: Image, gamma: Scalar, start: Image | None = None
@@ -116,7 +120,8 @@ class DataTerm:
 
 def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
-    return DataTerm(fidelity, operator, y, fidelity.back_projected(operator, y))
+    own = fidelity.fitted(operator, y)
+    return DataTerm(own, operator, y, own.back_projected(operator, y))
 
 
 def expect_step(owner: Fidelity, gamma: Scalar) -> None:

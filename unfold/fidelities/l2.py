@@ -35,8 +35,8 @@ class L2(Fidelity):
         return (u - sigma * y) / (1 + sigma)
 
     def grad_through(self, data: DataTerm, x: Image) -> Image:
-        """∇f(x) = A*Ax − A*y, with A*y from the cache."""
-        return data.operator.normal(x) - data.At_y
+        """∇f(x) = A*Ax − A*y, with A*y from the cache; J(x)*(A(x) − y) where A is not linear."""
+        return data.operator.least_squares_gradient(x, data.y, data.At_y)
 
     def prox_through(
         self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None = None

@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.physics.operator import Operator
 from unfold.tree import batched_norm, per_image
 from unfold.typing import Measurement, PerImage, Scalar
 
@@ -32,6 +34,10 @@ class Discrepancy:
             if not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"Discrepancy.{name} = {value}: must be positive and finite.")
 
+    def over(self, entries: int) -> float:
+        """ε of a measurement with so many entries."""
+        return self.factor * self.sigma * math.sqrt(entries)
+
 
 @dataclass(frozen=True)
 class L2Ball(Fidelity):
@@ -41,7 +47,8 @@ class L2Ball(Fidelity):
     rounding of a projected v.
 
     Args:
-        radius: ε of every image, or a `Discrepancy` that follows from the noise.
+        radius: ε of every image, (B,) for an ε of each, or a `Discrepancy` that follows from the
+            noise.
 
     Raises:
         ConfigError: the radius is negative or not finite.
@@ -52,15 +59,23 @@ class L2Ball(Fidelity):
 
     provides = frozenset({"prox_conj"})
 
-    radius: float | Discrepancy
+    radius: float | Discrepancy | Tensor
 
     def __post_init__(self) -> None:
-        if isinstance(self.radius, Discrepancy):
+        if isinstance(self.radius, Discrepancy | Tensor):
             return
         if not (self.radius >= 0 and math.isfinite(self.radius)):
             raise ConfigError(
                 f"L2Ball.radius = {self.radius}: must be zero or positive, and finite."
             )
+
+    def fitted(self, operator: Operator, y: Measurement) -> "L2Ball":
+        """With the ε that the noise has over what the operator measures of each image."""
+        if not isinstance(self.radius, Discrepancy):
+            return self
+        found = [self.radius.over(count) for count in operator.entries]
+        radius = found[0] if len(set(found)) == 1 else y.new_tensor(found, dtype=y.dtype.to_real())
+        return L2Ball(radius)
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         distance = batched_norm(v - y)
@@ -80,12 +95,14 @@ class L2Ball(Fidelity):
         p = u - sigma * y
         return p * (1 - per_image(self._shrink(p / sigma, self._epsilon(y)), p))
 
-    def _epsilon(self, y: Measurement) -> float:
+    def _epsilon(self, y: Measurement) -> float | PerImage:
         if isinstance(self.radius, Discrepancy):
-            return self.radius.factor * self.radius.sigma * math.sqrt(y[0].numel())
+            return self.radius.over(y[0].numel())
         return self.radius
 
-    def _shrink(self, r: Measurement, epsilon: float) -> PerImage:
+    def _shrink(self, r: Measurement, epsilon: float | PerImage) -> PerImage:
         """min(1, ε/‖r‖)."""
-        floor = max(epsilon, torch.finfo(r.dtype).tiny)
+        tiny = torch.finfo(r.dtype).tiny
+        many = isinstance(epsilon, Tensor)
+        floor = epsilon.clamp(min=tiny) if many else max(epsilon, tiny)  # type: ignore[union-attr]
         return epsilon / batched_norm(r).clamp(min=floor)

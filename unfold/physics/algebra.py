@@ -1,7 +1,7 @@
-"""Operators made of operators: products, stacks and multiples."""
+"""Operators made of operators: products and stacks."""
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -10,14 +10,12 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.operator import Operator
-from unfold.physics.wrapped import Wrapped
-from unfold.tree import per_image
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
 class Composed(Operator):
-    """Ax = B(Cx), so that A* = C*B*.
+    """Ax = B(Cx), so that A* = C*B*, and J(x) = J_B(Cx) J_C(x) where they are not linear.
 
     Args:
         outer: B.
@@ -37,6 +35,18 @@ class Composed(Operator):
                 f"{type(self.outer).__name__} takes {self.outer.image_shape}."
             )
         same_samples("Composed", (self.outer, self.inner))
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether both are."""
+        return self.outer.linear and self.inner.linear
+
+    def linearised(self, x: Image) -> Operator:
+        """By the chain rule."""
+        if self.linear:
+            return self
+        outer = self.outer.linearised(self.inner.forward(x))
+        return Composed(outer, self.inner.linearised(x))
 
     @property
     def complex_images(self) -> bool:
@@ -87,6 +97,17 @@ class Several(Operator, ABC):
     """
 
     operators: tuple[Operator, ...]
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether all are."""
+        return all(operator.linear for operator in self.operators)
+
+    def tangent(self, like: Tensor) -> Operator:
+        """Made of theirs, each at its own reference."""
+        if self.linear:
+            return self
+        return replace(self, operators=tuple(A.tangent(like) for A in self.operators))
 
     @property
     def complex_images(self) -> bool:
@@ -141,11 +162,30 @@ class Stacked(Several):
         pairs = zip(self.operators, self.split(y), strict=True)
         return torch.stack([self._adjoint(operator, part) for operator, part in pairs]).sum(0)
 
+    def linearised(self, x: Image) -> Operator:
+        """The stack of theirs."""
+        if self.linear:
+            return self
+        return Stacked(tuple(operator.linearised(x) for operator in self.operators))
+
+    def recentred(self, y: Measurement) -> Measurement:
+        """What each of them has, by its own reference."""
+        if self.linear:
+            return y
+        self._expect("recentred", y, self.measurement_shape)
+        pairs = zip(self.operators, self.split(y), strict=True)
+        parts = [operator.recentred(self._own(operator, part)) for operator, part in pairs]
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
     def _adjoint(self, operator: Operator, part: Tensor) -> Image:
-        """Of real images, Re(A_i*y_i): what is real stands as complex beside complex laws."""
+        """Of real images, Re(A_i*y_i)."""
+        return operator.adjoint(self._own(operator, part))
+
+    def _own(self, operator: Operator, part: Tensor) -> Tensor:
+        """What is real stands as complex beside complex laws."""
         mixed = self.complex_measurements and not self.complex_images
         real = mixed and part.is_complex() and not operator.complex_measurements
-        return operator.adjoint(part.real if real else part)
+        return part.real if real else part
 
     @property
     def majorant(self) -> Operator | None:
@@ -162,62 +202,6 @@ class Stacked(Several):
         """What each operator measured, in its own shape."""
         pairs = zip(self.operators, torch.split(y, self._sizes, 1), strict=True)
         return [part.reshape(-1, *operator.measurement_shape) for operator, part in pairs]
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled(Wrapped):
-    """Ax = s Bx, with every closed form that B has.
-
-    Args:
-        operator: B.
-        scale: s, real, not 0, (B or 1,): one number for each sample, or for all.
-
-    Raises:
-        ShapeError: the scale is not a vector, or of another number of samples.
-    """
-
-    scale: Tensor
-
-    def __post_init__(self) -> None:
-        if self.scale.ndim != 1 or self.scale.is_complex():
-            raise ShapeError(
-                f"Scaled.scale must be real, (batch or 1,), got {tuple(self.scale.shape)} of "
-                f"{self.scale.dtype}."
-            )
-        if len(self.scale) != 1 != self.operator.batch != len(self.scale):
-            raise ShapeError(
-                f"Scaled: {len(self.scale)} numbers for an operator of {self.operator.batch} "
-                "samples; pass one for each, or one for all."
-            )
-
-    def forward(self, x: Image) -> Measurement:
-        return per_image(self.scale, x) * self.operator.forward(x)
-
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(per_image(self.scale, y) * y)
-
-    def normal(self, x: Image) -> Image:
-        """s² B*Bx."""
-        return per_image(self.scale**2, x) * self.operator.normal(x)
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """(I + γs² B*B)⁻¹b."""
-        own = gamma * per_image(self.scale**2, b)
-        return self.operator.solve_normal(b, own.expand(len(b), *own.shape[1:]), start)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """s² ‖B‖²."""
-        return self.scale.detach() ** 2 * self.operator.norm_squared.to(self.scale.device)
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        """s² times that of B."""
-        return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """B⁺y / s."""
-        return self.operator.pseudo_inverse(y / per_image(self.scale, y))
 
 
 def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:

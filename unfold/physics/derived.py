@@ -14,7 +14,8 @@ class Derived:
 
     The kept value has no gradient and is no inference tensor, whatever the mode of the first
     caller. Where the operator's tensors require gradients and the caller records them, the value is
-    computed anew: a kept graph is freed by the first backward pass, and the second would fail.
+    computed anew: a kept graph is freed by the first backward pass, and the second would fail. So
+    it is inside a transform of torch.func, whose tensors do not outlive it.
 
     Args:
         compute: the method that it decorates, from the operator to a tensor.
@@ -38,6 +39,18 @@ class Derived:
         kept, key = vars(operator), f"derived {self.compute.__name__}"
         if key not in kept:
             with torch.inference_mode(False), torch.no_grad():
-                kept[key] = self.compute(operator)
+                new = self.compute(operator)
+            if _transformed(new):
+                return new
+            kept[key] = new
         value: Tensor = kept[key]
         return value
+
+
+def _transformed(t: Tensor) -> bool:
+    """Whether a tensor belongs to a transform of torch.func: it then has no memory of its own."""
+    try:
+        t.untyped_storage()
+    except NotImplementedError:
+        return True
+    return False

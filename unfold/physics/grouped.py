@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -45,11 +46,31 @@ class Grouped(Several):
     def measurement_shape(self) -> Shape:
         return self.operators[0].measurement_shape
 
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """Those of the operator of each sample."""
+        own = [cycle(operator.entries) for operator in self.operators]
+        return tuple(next(own[k]) for k in self.family)
+
     def forward(self, x: Image) -> Measurement:
         return self.each(x, lambda operator, part, _: operator.forward(part))
 
     def adjoint(self, y: Measurement) -> Image:
         return self.each(y, lambda operator, part, _: operator.adjoint(part))
+
+    def linearised(self, x: Image) -> Operator:
+        """The group of theirs, each at its own images."""
+        if self.linear:
+            return self
+        if len(self.operators) == 1:
+            return self.operators[0].linearised(x)
+        pairs = zip(self.operators, self.places, strict=True)
+        found = (operator.linearised(x[at.to(x.device)]) for operator, at in pairs)
+        return Grouped(tuple(found), self.family)
+
+    def recentred(self, y: Measurement) -> Measurement:
+        """Each operator's, by its own reference."""
+        return self.each(y, lambda operator, part, _: operator.recentred(part))
 
     def normal(self, x: Image) -> Image:
         """A*Ax, by the formula of each operator."""

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from unfold.physics.grouped import Grouped
 from unfold.physics.operator import Operator
+from unfold.physics.packed import Packed
 from unfold.physics.wrapped import Wrapped
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.typing import Image, Measurement, PerImage, Scalar
@@ -14,6 +15,8 @@ def loosened(operator: Operator, tol: float) -> Operator:
     """A, whose solves by conjugate gradients stop at `tol`, also those of a group; or A itself."""
     if isinstance(operator, Grouped):
         return replace(operator, operators=tuple(loosened(A, tol) for A in operator.operators))
+    if isinstance(operator, Packed):
+        return replace(operator, operator=loosened(operator.operator, tol))
     closed = type(operator).solve_normal is not Operator.solve_normal
     return operator if closed else Loose(operator, tol)
 
@@ -36,6 +39,10 @@ class Loose(Wrapped):
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(y)
+
+    def linearised(self, x: Image) -> Operator:
+        """That of A."""
+        return self if self.linear else self.operator.linearised(x)
 
     def normal(self, x: Image) -> Image:
         """That of A."""

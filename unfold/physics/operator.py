@@ -3,16 +3,19 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import ClassVar, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.map import Map
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.least_norm import least_norm
 from unfold.solvers.power import norm_squared, positive_bound
 from unfold.tree import take, tensors, to_like
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, PerImage, Scalar
 
 O = TypeVar("O", bound="Operator")  # noqa: E741
 
@@ -32,61 +35,30 @@ class LinearBaseline(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Operator(ABC):
+class Operator(Map, ABC):
     """A linear map y = Ax from images (B, C, H, W) to measurements (B, …), real or complex.
 
     What belongs to a sample (kernel, mask) carries the batch dimension, or 1 for all of them.
     Subclasses write `forward`, `adjoint` and the two shapes, and override what they know in closed
-    form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`.
+    form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`. A map that is not linear is a
+    `Nonlinear`; whatever is made of one says so, and has derivatives in the place of A*.
     """
 
     pickles: ClassVar[bool] = True
     """Whether it can be pickled; one that holds foreign objects may not be."""
 
     @property
-    @abstractmethod
-    def image_shape(self) -> Shape:
-        """(C, H, W) of one image."""
+    def entries(self) -> tuple[int, ...]:
+        """How many numbers a measurement has: of each sample, or one for all."""
+        return (prod(self.measurement_shape),)
 
     @property
-    @abstractmethod
-    def measurement_shape(self) -> Shape:
-        """The shape of one measurement."""
-
-    @cached_property
-    def complex_images(self) -> bool:
-        """Whether its images are complex by nature; a real operator takes images of both kinds."""
-        return any(t.is_complex() for t in tensors(self))
-
-    @cached_property
-    def complex_measurements(self) -> bool:
-        """Whether the measurement is complex, also that of a real image."""
-        return self.complex_images
-
-    @abstractmethod
-    def forward(self, x: Image) -> Measurement:
-        """Ax, shapes already checked."""
+    def linear(self) -> bool:
+        return True
 
     @abstractmethod
     def adjoint(self, y: Measurement) -> Image:
         """A*y, shapes already checked."""
-
-    def A(self, x: Image) -> Measurement:
-        """Ax.
-
-        Raises:
-            ShapeError: the image does not have `image_shape`, the batch is another, or it is real
-                where the operator's are complex, or the other way round.
-        """
-        self._expect("A", x, self.image_shape)
-        if x.is_complex() != self.complex_images and self.complex_measurements:
-            kind = "complex" if self.complex_images else "real"
-            raise ShapeError(
-                f"{type(self).__name__}.A expects {kind} images, got {x.dtype} of "
-                f"{tuple(x.shape)}; a real image as a complex one is x + 0j, and "
-                "`Physics.complex_operator` draws operators of complex images."
-            )
-        return self.forward(x)
 
     def A_adjoint(self, y: Measurement) -> Image:
         """A*y.
@@ -103,6 +75,18 @@ class Operator(ABC):
                 "torch.complex(re, im)."
             )
         return self.adjoint(y)
+
+    def linearised(self, x: Image) -> "Operator":
+        if self.linear:
+            return self
+        raise ConfigError(f"{type(self).__name__} is not linear, and does not write `linearised`.")
+
+    def tangent(self, like: Tensor) -> "Operator":
+        return self if self.linear else super().tangent(like)
+
+    def least_squares_gradient(self, x: Image, y: Measurement, At_y: Image) -> Image:
+        """The gradient of ½‖A(x) − y‖²: A*Ax − A*y with A*y known, or J(x)*(A(x) − y)."""
+        return self.normal(x) - At_y if self.linear else self.vjp(x, self.A(x) - y)
 
     def normal(self, x: Image) -> Image:
         """A*Ax."""
@@ -124,8 +108,20 @@ class Operator(ABC):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """(B,) or (1,): ‖A‖², or a tight upper bound; never below it. Carries no gradient."""
-        return norm_squared(self)
+        """(B,) or (1,): ‖A‖², or a tight upper bound; never below it. Carries no gradient.
+
+        Where A is not linear it is ‖J(x̄)‖²: a scale for steps, and no bound.
+        """
+        if self.linear:
+            return norm_squared(self)
+        held = [t for t in tensors(self) if t.is_floating_point() or t.is_complex()]
+        found = self.tangent(held[0] if held else torch.empty(())).norm_squared.detach()
+        if not bool((found > 0).all()):
+            raise ConfigError(
+                f"{type(self).__name__}: its derivative at the reference image, to which steps are "
+                "relative, is 0 or not finite; choose another image, or override norm_squared."
+            )
+        return found
 
     @property
     def majorant(self) -> "Operator | None":
@@ -149,7 +145,13 @@ class Operator(ABC):
         return least_norm(self, y)
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """What methods are compared with: A⁺y, or what practice takes where A⁺ ruins by noise."""
+        """What methods are compared with: A⁺y, or what practice takes where A⁺ ruins by noise.
+
+        Where A is not linear, that of its tangent.
+        """
+        if not self.linear:
+            found = self.tangent(y).linear_baseline(self.recentred(y))
+            return found._replace(method=f"linearised_{found.method}")
         if type(self).pseudo_inverse is Operator.pseudo_inverse:
             return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=BASELINE_TOL))
         return LinearBaseline("pseudo_inverse", self.pseudo_inverse(y))
@@ -161,25 +163,3 @@ class Operator(ABC):
     def take(self: O, positions: Tensor, batch: int) -> O:
         """The operator of some samples of a batch."""
         return take(self, positions, batch)
-
-    @cached_property
-    def batch(self) -> int:
-        """How many samples the operator belongs to; 1 where it is the same for all."""
-        return max((t.shape[0] for t in tensors(self) if t.ndim), default=1)
-
-    def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
-        if t.shape[1:] != shape:
-            want = ", ".join(map(str, ("batch", *shape)))
-            raise ShapeError(
-                f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}."
-            )
-        if t.shape[0] != self.batch != 1 or t.shape[0] == 0:
-            raise ShapeError(
-                f"{type(self).__name__}.{method}: the operator belongs to {self.batch} samples and "
-                f"the batch holds {t.shape[0]}; pass one operator for each, or one for all."
-            )
-        if not (t.is_floating_point() or t.is_complex()):
-            raise ShapeError(
-                f"{type(self).__name__}.{method} expects a floating-point or complex tensor, "
-                f"got {t.dtype}; convert it with .float()."
-            )

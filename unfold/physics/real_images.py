@@ -21,6 +21,16 @@ class RealImages(Operator):
     operator: Operator
 
     @property
+    def linear(self) -> bool:
+        return self.operator.linear
+
+    def linearised(self, x: Image) -> Operator:
+        """Of real images through that of B."""
+        if self.linear:
+            return self
+        return RealImages(self.operator.linearised(x.to(x.dtype.to_complex())))
+
+    @property
     def complex_images(self) -> bool:
         return False
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from unfold.physics.operator import Operator
-from unfold.typing import Shape
+from unfold.typing import Image, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +19,24 @@ class Wrapped(Operator):
     operator: Operator
 
     @property
+    def linear(self) -> bool:
+        return self.operator.linear
+
+    def reference(self, like: Tensor) -> Image:
+        return self.operator.reference(like)
+
+    @property
     def image_shape(self) -> Shape:
         return self.operator.image_shape
 
     @property
     def measurement_shape(self) -> Shape:
         return self.operator.measurement_shape
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """Those of the other one."""
+        return self.operator.entries
 
     @property
     def batch(self) -> int:

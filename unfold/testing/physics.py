@@ -16,6 +16,7 @@ from unfold.solvers.report import ConvergenceWarning
 from unfold.testing import noises, solves
 from unfold.testing import operators as laws
 from unfold.testing.dense import DOUBLE
+from unfold.testing.derivatives import check_nonlinear
 from unfold.testing.report import Check, Finding, NotJudged, Report, holds, report
 from unfold.typing import Shape
 
@@ -47,6 +48,8 @@ def check_operator(
 ) -> Iterator[Finding]:
     """Every law of one operator; those of matrices where it is small enough.
 
+    One that says it is not linear is held to the laws of its derivatives.
+
     Those of the pseudo-inverse are not judged where it warns: it is iterative where there is no
     closed form, and says so of operators that are too ill-conditioned for its tolerance.
 
@@ -55,6 +58,9 @@ def check_operator(
         dtype: of the images.
         gammas: γ of the normal equations.
     """
+    if not operator.linear:
+        yield from check_nonlinear(operator, dtype=dtype)
+        return
     for law in (
         laws.adjoint,
         laws.linear,
@@ -167,10 +173,12 @@ def _fits(operator: Operator, shape: Shape) -> bool:
 
 def _refuses(operator: Operator) -> Iterator[Check]:
     """Images and measurements of another shape, or of whole numbers, are refused by name."""
-    for name, call, shape in (
-        ("A", operator.A, operator.image_shape),
-        ("A_adjoint", operator.A_adjoint, operator.measurement_shape),
-    ):
+    calls: list[tuple[str, Callable[[Tensor], Tensor], Shape]] = [
+        ("A", operator.A, operator.image_shape)
+    ]
+    if operator.linear:
+        calls.append(("A_adjoint", operator.A_adjoint, operator.measurement_shape))
+    for name, call, shape in calls:
         for what, wrong in (
             ("another width", (*shape[:-1], shape[-1] + 1)),
             ("another number of channels", (shape[0] + 1, *shape[1:])),

@@ -1,0 +1,208 @@
+"""The laws of an operator that is not linear: what it has in the place of an adjoint.
+
+Images are inside (0, 1), where such an operator must be defined. Every law measures J(x)v and
+J(x)*u beside another way to them: the other mode of differentiation, or differences in float64.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.operator import Operator
+from unfold.testing import operators as laws
+from unfold.testing.bars import bars, largest, single, tiny
+from unfold.testing.dense import DOUBLE, gap, measured, probe
+from unfold.testing.report import Check, Finding, NotJudged, holds
+from unfold.tree import batched_inner, batched_norm, tensors, with_tensors
+
+LINEAR_ONLY = (
+    ("PH1", "A* = Aᴴ"),
+    ("PH3", "A(ax + bz) = aAx + bAz"),
+    ("PH5", "normal = A*A"),
+    ("PH6", "norm_squared ≥ ‖A‖²"),
+    ("PH7", "A⁺ obeys Penrose's equations"),
+    ("PH8", "solve_normal = dense solve"),
+)
+"""Laws that only a linear operator can keep."""
+
+
+def check_nonlinear(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Finding]:
+    """Every law of an operator that says it is not linear, and the names of those left out.
+
+    Args:
+        operator: its tensors in the precision of `dtype`.
+        dtype: of the images.
+    """
+    for id, words in LINEAR_ONLY:
+        yield NotJudged(id, words, f"{type(operator).__name__} says that it is not linear")
+    for law in (
+        _both_modes,
+        _differences,
+        _parameters,
+        _steps,
+        _batch_invariance,
+        _kind,
+        laws.copies,
+        _refused,
+    ):
+        yield from law(operator, dtype=dtype)
+
+
+def image(operator: Operator, seed: int, *, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """Images with every number, or both parts of it, inside (0.1, 0.9)."""
+    count = max(operator.batch, 2)
+    g = torch.Generator().manual_seed(seed)
+    parts = torch.rand(2, count, *operator.image_shape, generator=g, dtype=dtype.to_real())
+    real, imaginary = parts.mul(0.8).add(0.1).unbind()
+    return torch.complex(real, imaginary) if dtype.is_complex else real
+
+
+def _at(operator: Operator, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """An image, a direction and a measurement."""
+    v = probe(operator, seed + 1, dtype=dtype)
+    return image(operator, seed, dtype=dtype), v, probe(operator, seed + 2, dtype=dtype, dual=True)
+
+
+def _apart(a: Tensor, b: Tensor, size: Tensor) -> float:
+    """The largest |a − b| / size over the samples."""
+    return largest((a - b).abs() / size.clamp(min=tiny(size.dtype)))
+
+
+def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩ at several images, with the derivatives that autograd has of A."""
+    for seed in (40, 50, 60):
+        x, v, u = _at(operator, seed, dtype)
+        J = operator.linearised(x)
+        Jv, Jtu = J.A(v), operator.vjp(x, u)
+        size = batched_norm(Jv) * batched_norm(u)
+        error = _apart(batched_inner(Jv, u), batched_inner(v, Jtu), size)
+        yield Check("PH14", "⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩", error, bars(dtype).adjoint)
+        at = x.clone().requires_grad_()
+        with torch.enable_grad():
+            (pulled,) = torch.autograd.grad(operator.A(at), at, u)
+        yield Check("PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), bars(dtype).product)
+        yield Check("PH14", "linearised* = vjp", gap(J.A_adjoint(u), Jtu), bars(dtype).product)
+
+
+def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """J(x)*u, and its own derivative in x, are those of central differences; in float64."""
+    if single(dtype):
+        return
+    h: float = torch.finfo(dtype).eps ** (1 / 3)
+    x, v, u = _at(operator, 70, dtype)
+
+    def slope(f: Callable[[Tensor], Tensor]) -> Tensor:
+        return (f(x + h * v) - f(x - h * v)) / (2 * h)
+
+    Jv = slope(operator.A)
+    size = batched_norm(Jv) * batched_norm(u)
+    error = _apart(batched_inner(Jv, u), batched_inner(v, operator.vjp(x, u)), size)
+    yield Check("PH14", "J(x)*u = differences of A", error, bars(dtype).parameter)
+    want = slope(lambda at: operator.vjp(at, u))
+    at = x.clone().requires_grad_()
+    w = probe(operator, 73, dtype=dtype)
+    with torch.enable_grad():
+        value = batched_inner(w, operator.vjp(at, u)).sum()
+        (found,) = torch.autograd.grad(value, at, materialize_grads=True)
+    scale = batched_norm(want) * batched_norm(w) + h * batched_norm(operator.vjp(x, u))
+    error = _apart(batched_inner(w, want), batched_inner(v, found), scale)
+    yield Check("PH14", "the derivative of J(x)*u = differences", error, 10 * bars(dtype).parameter)
+
+
+def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """The derivatives of A(x) and J(x)*u in the operator's own tensors are those of differences."""
+    own = [t.detach() for t in tensors(operator)]
+    free = [i for i, t in enumerate(own) if t.is_floating_point() or t.is_complex()]
+    if single(dtype) or not free:
+        return
+    x, v, u = _at(operator, 120, dtype)
+    g = torch.Generator().manual_seed(123)
+    # Small beside the tensors, as A is curved in them.
+    size = {i: 0.1 * float(own[i].abs().mean()) for i in free}
+    moves = {i: size[i] * torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in free}
+    values: dict[str, Callable[[Operator], Tensor]] = {
+        "A(x)": lambda A: batched_inner(A.A(x), u).sum(),
+        "J(x)*u": lambda A: batched_inner(A.vjp(x, u), v).sum(),
+    }
+    for name, f in values.items():
+
+        def value(by: Tensor, f: Callable[[Operator], Tensor] = f) -> Tensor:
+            moved = [t + by * moves[i] if i in moves else t for i, t in enumerate(own)]
+            return f(with_tensors(operator, moved))
+
+        step = torch.full((), torch.finfo(dtype).eps ** (1 / 3), dtype=dtype.to_real())
+        with torch.enable_grad():
+            at = torch.zeros_like(step).requires_grad_()
+            there = value(at)
+            found = there.new_zeros(())
+            if there.requires_grad:
+                (found,) = torch.autograd.grad(there, at)
+        want = (value(step) - value(-step)) / (2 * step)
+        error = (found - want).abs() / (want.abs() + step * there.abs())
+        words = f"derivative of {name} in its parameters"
+        yield Check("PH13", words, largest(error), 10 * bars(dtype).parameter)
+
+
+def _steps(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """What steps are relative to is (B,), positive, and without a gradient; the start is finite."""
+    found = operator.norm_squared
+    proper = found.shape == (operator.batch,) and not found.requires_grad
+    yield holds("PH6", "norm_squared is (B,), positive", proper and bool((found > 0).all()))
+    y = operator.A(image(operator, 80, dtype=dtype))
+    finite = bool(operator.back_project(y).isfinite().all())
+    yield holds("PH14", "back_project is finite", finite)
+
+
+def _batch_invariance(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """A sample's answers do not depend on its batch mates."""
+    x, _, u = _at(operator, 90, dtype)
+    y = operator.A(x)
+    whole = {"A": y, "vjp": operator.vjp(x, u), "back_project": operator.back_project(y)}
+    for i in range(len(x)):
+        one, part = operator.take(torch.tensor([i]), len(x)), slice(i, i + 1)
+        alone = {
+            "A": one.A(x[part]),
+            "vjp": one.vjp(x[part], u[part]),
+            "back_project": one.back_project(y[part]),
+        }
+        for name, value in alone.items():
+            error = gap(value, whole[name][part])
+            yield Check("PH9", f"batch invariance of {name}", error, 10 * bars(dtype).batch)
+        shared = operator.norm_squared[min(i, operator.batch - 1)]
+        error = largest((one.norm_squared / shared - 1).abs())
+        yield Check("PH9", "batch invariance of the norm", error, 100 * bars(dtype).batch)
+
+
+def _kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """An image of `dtype` comes back as `dtype`, and no input is modified."""
+    x, _, u = _at(operator, 100, dtype)
+    inputs = (x, u, *tensors(operator))
+    held = [t.clone() for t in inputs]
+    y = operator.A(x)
+    yield holds("PH10", "A keeps the dtype", y.dtype == measured(operator, dtype))
+    for name, t in (("vjp", operator.vjp(x, u)), ("back_project", operator.back_project(y))):
+        yield holds("PH10", f"{name} keeps the dtype", t.dtype == dtype)
+    pairs = zip(held, inputs, strict=True)
+    yield holds("PH11", "no input is modified", all(torch.equal(a, b) for a, b in pairs))
+
+
+def _refused(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
+    """What only a linear operator has is refused, and not made up."""
+    x, _, u = _at(operator, 110, dtype)
+    for name, call, t in (
+        ("A_adjoint", operator.A_adjoint, u),
+        ("normal", operator.normal, x),
+        ("solve_normal", lambda b: operator.solve_normal(b, 1.0), x),
+        ("pseudo_inverse", operator.pseudo_inverse, u),
+    ):
+        yield holds("PH14", f"{name} is refused", _raises(call, t))
+
+
+def _raises(call: Callable[[Tensor], Tensor], t: Tensor) -> bool:
+    try:
+        call(t)
+    except ConfigError:
+        return True
+    return False
