@@ -5,8 +5,8 @@ import torch
 
 from tests.laws_physics import gap
 from tests.physics.instances import law
-from unfold.errors import ConfigError, ShapeError
-from unfold.physics.blur import Blur, ValidBlur
+from unfold.errors import ConfigError
+from unfold.physics.blur import Blur
 from unfold.physics.curriculum import Curriculum
 from unfold.physics.denoising import Denoising
 from unfold.physics.diffraction import PhaseRetrieval
@@ -14,9 +14,7 @@ from unfold.physics.grouped import Grouped
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.kernels import GaussianKernel
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.mri import MRI
 from unfold.physics.noise import Gaussian, NoNoise
-from unfold.physics.sampling import RandomColumns
 from unfold.random import Draws
 
 QUIET = NoNoise()
@@ -164,20 +162,6 @@ def test_the_file_mixes_three_families_and_takes_more():
             lambda: Mixture(OwnNoise(), {"a": PhaseRetrieval(QUIET)}),
             ConfigError,
             r"Mixture.families.a: PhaseRetrieval observes less than Ax",
-        ),
-        (
-            lambda: Mixture(
-                OwnNoise(), {"a": Denoising(), "b": ValidBlur(QUIET, GaussianKernel(3, 1.0))}
-            ).sample(DRAWS, (1, 8, 8)),
-            ShapeError,
-            r"a: \(1, 8, 8\) real; b: \(1, 6, 6\) real",
-        ),
-        (
-            lambda: Mixture(
-                OwnNoise(), {"a": Denoising(), "b": MRI(QUIET, RandomColumns())}
-            ).sample(DRAWS, (1, 8, 8)),
-            ShapeError,
-            r"a: \(1, 8, 8\) real; b: \(1, 8, 8\) complex. Mix families that agree",
         ),
         (lambda: OwnNoise().apply(X, DRAWS), ConfigError, r"OwnNoise belongs to a mixture"),
         (lambda: OwnNoise().with_level(0.1), ConfigError, r"OwnNoise has no level to set to 0.1"),

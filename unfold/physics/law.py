@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from unfold.errors import ConfigError
-from unfold.physics.noise import Noise
+from unfold.physics.noise import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -58,6 +58,16 @@ class Physics(ABC):
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         clean = self.observe(operator.A(x))
         return Measured(self.noise.apply(clean, draws.within("noise")), operator)
+
+    def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
+        """Mean and variance of y given v = Ax; None where the noise states none.
+
+        Args:
+            clean: v, as a detector sees it.
+            operator: A, drawn by `draws`.
+            draws: those that measure.
+        """
+        return self.noise.moments(clean, draws.within("noise"))
 
     def observe(self, v: Measurement) -> Measurement:
         """What a detector sees of v = Ax before the noise: v itself, unless the law says less."""

@@ -1,6 +1,6 @@
 """A mixture of laws: every image is measured through one of several families."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, listing
-from unfold.physics.grouped import Grouped, same_shapes
+from unfold.physics.grouped import Grouped
 from unfold.physics.law import Measured, Physics
 from unfold.physics.level import Level
-from unfold.physics.noise import Noise
+from unfold.physics.noise import Moments, Noise
 from unfold.physics.operator import Operator
+from unfold.physics.packed import packed, packing, unpacked
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -33,8 +34,8 @@ class Mixture(Physics):
     """k(i) ~ weights, then image i is measured through a draw of family k(i).
 
     The family of an image depends on the image, the epoch and the seed alone. All measurements of a
-    batch are one tensor: families whose measurements differ in shape, or of which some are complex,
-    are refused.
+    batch are one tensor: where families differ in its shape, or some are complex, every measurement
+    is a row of numbers, filled up with zeros to the length of the longest.
 
     Args:
         noise: of all families, in place of their own; `OwnNoise` leaves each its own.
@@ -72,22 +73,31 @@ class Mixture(Physics):
         return len(self.families) == 1 and next(iter(self.families.values())).is_fixed
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of any family."""
+        """That of any family.
+
+        Raises:
+            ConfigError: the measurements are rows of numbers, as those of different families are.
+        """
+        if len(self.families) > 1 and len(measurement_shape) == 1:
+            raise ConfigError(
+                f"Mixture: a row of {measurement_shape[0]} numbers does not tell the shape of the "
+                "image; reconstruct through Python, with the operator."
+            )
         return next(iter(self.families.values())).image_shape(measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         """The operators of the families, each of its images.
 
         Raises:
-            ShapeError: the measurements of the families differ in shape or kind.
+            ShapeError: the families expect images of different shapes or kinds.
         """
-        one = draws.take([0])
-        same_shapes({name: law.sample(one, shape) for name, law in self.families.items()})
-        groups = self._groups(draws)
         if self.is_fixed:
             return next(iter(self.families.values())).sample(draws, shape)
+        one, groups = draws.take([0]), self._groups(draws)
+        # Of all families: the length of a row must not depend on those that this batch has.
+        pack = packing({name: law.sample(one, shape) for name, law in self.families.items()})
         operators = tuple(
-            self.families[name].sample(draws.take(places).within(name), shape)
+            pack(self.families[name].sample(draws.take(places).within(name), shape))
             for name, places in groups.items()
         )
         family = {i: k for k, places in enumerate(groups.values()) for i in places}
@@ -98,13 +108,33 @@ class Mixture(Physics):
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         clean, parts = operator.A(x), []
+        for through, noise, places, own in self._noises(operator, draws):
+            noisy = noise.apply(unpacked(through, clean[places]), own)
+            parts.append((places, packed(through, noisy)))
+        return Measured(in_place(parts), operator)
+
+    def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
+        """Of each measurement those of the noise of its family."""
+        means, variances = [], []
+        for through, noise, places, own in self._noises(operator, draws):
+            v = unpacked(through, clean[places])
+            found = noise.moments(v, own)
+            if found is None:
+                return None
+            mean, variance = (packed(through, moment.expand(v.shape)) for moment in found)
+            means.append((places, mean))
+            variances.append((places, variance.real))
+        return Moments(in_place(means), in_place(variances))
+
+    def _noises(
+        self, operator: Operator, draws: Draws
+    ) -> Iterator[tuple[Operator, Noise, list[int], Draws]]:
+        """Of each family its operator, its noise, the places of its images and their draws."""
         groups = self._groups(draws.within("operator"))
-        for name, places in groups.items():
-            law, own = self.families[name], draws.take(places).within("noise").within(name)
-            noise = law.noise if isinstance(self.noise, OwnNoise) else self.noise
-            parts.append(noise.apply(clean[places], own))
-        order = torch.tensor([i for places in groups.values() for i in places]).argsort()
-        return Measured(torch.cat(parts)[order.to(x.device)], operator)
+        family = operator.operators if isinstance(operator, Grouped) else (operator,)
+        for (name, places), through in zip(groups.items(), family, strict=True):
+            noise = self.families[name].noise if isinstance(self.noise, OwnNoise) else self.noise
+            yield through, noise, places, draws.take(places).within("noise").within(name)
 
     def chances(self, draws: Draws) -> np.ndarray:
         """How likely each family is, in their order; of sum 1."""
@@ -118,6 +148,13 @@ class Mixture(Physics):
         drawn = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
         found = {name: np.flatnonzero(drawn == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
+
+
+def in_place(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
+    """The batch of the parts, each with the places of its samples."""
+    order = torch.tensor([i for places, _ in parts for i in places]).argsort()
+    whole = torch.cat([part for _, part in parts])
+    return whole[order.to(whole.device)]
 
 
 def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:

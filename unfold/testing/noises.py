@@ -57,7 +57,7 @@ def _moments(name: str, physics: Physics, x: Tensor, draws: Draws) -> Iterator[F
         draws = replace(draws, seed=draws.seed + 1)
         y, operator = physics.measure(x, draws)
         clean = physics.observe(operator.A(x))
-        moments = physics.noise.moments(clean, draws.within("noise"))
+        moments = physics.moments(clean, operator, draws)
         if moments is None:
             reason = f"{type(physics.noise).__name__} states no mean and variance"
             yield NotJudged("PH12", f"mean and variance of {name}", reason)

@@ -1,0 +1,275 @@
+"""Families of different measurements in one batch: rows of numbers that say what each measured."""
+
+import dataclasses
+import math
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests import laws_physics as laws
+from tests.laws_physics import dense, gap
+from tests.physics.instances import kernel, law, mask
+from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
+from unfold.algorithms.richardson_lucy import RichardsonLucy
+from unfold.algorithms.sirt import SIRT
+from unfold.errors import ConfigError, ShapeError
+from unfold.fidelities.fidelity import Fidelity, data_term
+from unfold.fidelities.huber import Huber
+from unfold.fidelities.l1 import L1
+from unfold.fidelities.l2 import L2
+from unfold.fidelities.l2_ball import Discrepancy, L2Ball
+from unfold.fidelities.poisson import Poisson as KullbackLeibler
+from unfold.physics.blur import Blur, ValidBlur
+from unfold.physics.convolution import CircularConvolution
+from unfold.physics.denoising import Denoising
+from unfold.physics.downsampling import Downsampling
+from unfold.physics.fourier import Fourier, RealFourier
+from unfold.physics.grouped import Grouped
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.loose import Loose, loosened
+from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mri import MRI
+from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.operator import Operator
+from unfold.physics.packed import Packed
+from unfold.physics.sampling import RandomColumns
+from unfold.physics.super_resolution import SuperResolution
+from unfold.physics.tomography import Tomography
+from unfold.priors.tikhonov import Tikhonov
+from unfold.problem import make_problem
+from unfold.random import Draws
+
+SHAPE = (1, 8, 6)
+BLUR = CircularConvolution(kernel(2, 1, 3, 3), SHAPE)
+COARSE = Downsampling(kernel(1, 1, 3, 3), SHAPE, 2)
+KEPT = RealFourier(mask(3, 1, 8, 6), SHAPE)
+COMPLEX = Fourier(mask(3, 1, 8, 6), SHAPE)
+OPERATORS: dict[str, Operator] = {
+    "real": Packed(BLUR, 50, among_complex=False),
+    "no room": Packed(COARSE, 12, among_complex=False),
+    "real among complex": Packed(BLUR, 50, among_complex=True),
+    "complex": Packed(KEPT, 60, among_complex=True),
+    "grouped": Grouped(
+        (Packed(BLUR, 48, True), Packed(KEPT, 48, True), Packed(COARSE, 48, True)),
+        (1, 0, 2, 1, 0, 1),
+    ),
+}
+WHOLE = {"complex images": Packed(COMPLEX, 60, among_complex=True)}
+CASES = [(name, torch.float64) for name in OPERATORS]
+CASES += [(name, torch.complex128) for name in ("real", "no room", "complex images")]
+
+QUIET, NOISY = NoNoise(), Gaussian(0.1)
+WIDTH = GaussianKernel(3, (0.5, 1.5))
+FAMILIES = {
+    "blur": Blur(NOISY, WIDTH),
+    "coarse": SuperResolution(Gaussian(0.3), WIDTH, 2),
+    "rays": Tomography(Gaussian((0.1, 0.2)), 5),
+    "fourier": MRI(NOISY, RandomColumns()),
+}
+COUNTED = {name: FAMILIES[name].with_noise(Poisson(50.0)) for name in ("blur", "rays")}
+MIXED, REAL = Mixture(OwnNoise(), FAMILIES), Mixture(OwnNoise(), COUNTED)
+DRAWS = Draws(seed=3, images=range(12), dtype=torch.float64)
+X = DRAWS.uniform("images", (1, 8, 8))
+ONE = torch.ones((), dtype=torch.float64)
+
+
+def places(mixture: Mixture, draws: Draws = DRAWS) -> dict[str, list[int]]:
+    return mixture._groups(draws.within("operator"))
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_a_row_obeys_every_law(name: str, dtype: torch.dtype):
+    operator = {**OPERATORS, **WHOLE}[name]
+    laws.assert_matrix_laws(operator, dtype=dtype)
+    for law_of in (laws.assert_solves, laws.assert_solve_gradients):
+        law_of(operator, gamma=1.7, dtype=dtype)
+    for law_of in (laws.assert_pseudo_inverse, laws.assert_batch_invariant, laws.assert_copies):
+        law_of(operator, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["real", "real among complex", "complex"])
+def test_it_is_the_matrix_and_rows_of_zeros(name: str):
+    operator = OPERATORS[name]
+    own, found = dense(operator.operator), dense(operator)
+    parts = found if name == "real" else found.unflatten(1, (-1, 2))
+    # The parts of a complex number follow one another in the columns of `dense`.
+    wanted = own if name == "real" else torch.stack([own, 0 * own], 2)
+    wanted = own.unflatten(1, (-1, 2)) if name == "complex" else wanted
+    assert gap(parts[:, : wanted.shape[1]], wanted) < 1e-14
+    assert not parts[:, wanted.shape[1] :].any()
+    assert operator.entries == operator.operator.entries
+
+
+@pytest.mark.parametrize("length, among_complex", [(47, False), (47, True), (48, False)])
+def test_a_row_holds_what_was_measured(length: int, among_complex: bool):
+    kind = "complex" if among_complex else "real"
+    words = f"48 complex numbers of RealFourier do not fit into {length} {kind} ones"
+    with pytest.raises(ShapeError, match=words):
+        Packed(KEPT, length, among_complex)
+
+
+@pytest.mark.parametrize("mixture", [MIXED, REAL], ids=["with complex", "real"])
+def test_each_image_has_the_bits_that_its_family_measures(mixture: Mixture):
+    y, operator = mixture.measure(X, DRAWS)
+    longest = max(
+        math.prod(one.sample(DRAWS, (1, 8, 8)).measurement_shape)
+        for one in mixture.families.values()
+    )
+    assert isinstance(operator, Grouped) and operator.measurement_shape == (longest,)
+    assert set(places(mixture)) == set(mixture.families)
+    for (name, at), packed in zip(places(mixture).items(), operator.operators, strict=True):
+        own = DRAWS.take(at)
+        alone = mixture.families[name].sample(own.within("operator").within(name), (1, 8, 8))
+        noise = mixture.families[name].noise
+        wanted = noise.apply(alone.A(X[at]), own.within("noise").within(name))
+        assert isinstance(packed, Packed)
+        found = packed.unpack(y[at])
+        assert found.dtype == wanted.dtype and torch.equal(found, wanted)
+        count = wanted[0].numel()
+        assert not y[at][:, count:].any()
+        again = operator.pseudo_inverse(y)[at]
+        assert gap(again, alone.pseudo_inverse(wanted)) < 1e-9
+        compared = packed.linear_baseline(y[at])
+        assert compared.method == alone.linear_baseline(wanted).method
+        assert gap(compared.image, alone.linear_baseline(wanted).image) < 1e-9
+
+
+def test_a_family_measures_as_beside_families_of_its_own_shape():
+    """What the others measure decides on the form of a measurement, and on none of its bits."""
+    alike = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "other": Denoising(NOISY)})
+    apart = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "other": FAMILIES["fourier"]})
+    at = places(alike)["blur"]
+    assert at == places(apart)["blur"]
+    plain, packed = alike.measure(X, DRAWS).y, apart.measure(X, DRAWS).y
+    assert plain.shape == X.shape and not plain.is_complex()
+    assert torch.equal(packed[at].real.reshape(-1, 1, 8, 8), plain[at])
+
+
+@pytest.mark.parametrize("some", [[7, 2, 9], [5], [11, 10, 9, 8], [0, 1]])
+def test_a_measurement_does_not_depend_on_the_batch(some: list[int]):
+    """Not its length either, which is that of the longest family of all."""
+    whole = MIXED.measure(X, DRAWS)
+    part = MIXED.measure(X[some], DRAWS.take(some))
+    assert part.y.shape[1] == whole.y.shape[1] and gap(part.y, whole.y[some]) < 1e-12
+    taken = whole.operator.take(torch.tensor(some), 12)
+    assert gap(taken.A(X[some]), part.operator.A(X[some])) < 1e-12
+
+
+def test_the_moments_are_those_of_the_noise_of_each_family():
+    y, operator = REAL.measure(X, DRAWS)
+    clean = operator.A(X)
+    moments = REAL.moments(clean, operator, DRAWS)
+    assert moments is not None and torch.equal(moments.mean, clean)
+    assert gap(moments.variance, clean.clamp(min=0) / 50) < 1e-12
+    assert not torch.equal(y, clean)
+    mixed = MIXED.measure(X, DRAWS).operator
+    found = MIXED.moments(mixed.A(X), mixed, DRAWS)
+    assert found is not None and not found.variance.is_complex()
+    for (name, at), count in zip(places(MIXED).items(), (64, 16, 60, 64), strict=True):
+        assert (found.variance[at][:, :count] > 0).all() and not found.variance[at][:, count:].any()
+        sigma = {"blur": 0.1, "coarse": 0.3, "fourier": 0.1}.get(name)
+        assert sigma is None or gap(found.variance[at][:, 0] / sigma**2, ONE) < 1e-12
+
+
+FIDELITIES: list[Fidelity] = [
+    L2(),
+    L1(),
+    Huber(0.1),
+    KullbackLeibler(),
+    L2Ball(0.2),
+    L2Ball(Discrepancy(0.1)),
+]
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES, ids=repr)
+@pytest.mark.parametrize("mixture", [MIXED, REAL], ids=["with complex", "real"])
+def test_a_fidelity_is_that_of_each_family(fidelity: Fidelity, mixture: Mixture):
+    """Its value, its gradient and its proxes see no padding, and moduli of complex numbers."""
+    y, operator = mixture.measure(X, DRAWS)
+    if isinstance(fidelity, KullbackLeibler) and y.is_complex():
+        with pytest.raises(ConfigError, match="this measurement is complex"):
+            fidelity.value(operator.A(X), y)
+        return
+    f, x = data_term(fidelity, operator, y), X + 0.05
+    u = torch.zeros_like(y) + operator.A(x) / 3
+    value, dual = f.value(x), f.prox_conj(u, 0.7)
+    for at, packed in zip(places(mixture).values(), operator.operators, strict=True):
+        own = data_term(fidelity, packed.operator, packed.unpack(y[at]))
+        assert gap(value[at].nan_to_num(), own.value(x[at]).nan_to_num()) < 1e-12
+        wanted = own.prox_conj(packed.unpack(u[at]), 0.7)
+        assert gap(dual[at], packed.pack(wanted)) < 1e-12
+        if "grad" in fidelity.provides:
+            assert gap(f.grad(x)[at], own.grad(x[at])) < 1e-12
+        if "prox" in fidelity.provides:
+            assert gap(f.prox(x, 0.4)[at], own.prox(x[at], 0.4)) < 1e-9
+
+
+def test_the_discrepancy_counts_what_was_measured():
+    """A row of zeros has no noise: the ball of a short measurement is the smaller one."""
+    y, operator = MIXED.measure(X, DRAWS)
+    ball = data_term(L2Ball(Discrepancy(0.1)), operator, y).fidelity
+    assert isinstance(ball, L2Ball) and isinstance(ball.radius, Tensor)
+    counts = {"blur": 64, "coarse": 16, "rays": 60, "fourier": 64}
+    for name, at in places(MIXED).items():
+        assert gap(ball.radius[at] / (0.1 * counts[name] ** 0.5), ONE) < 1e-14
+
+
+@pytest.mark.parametrize("algorithm", [SIRT(), RichardsonLucy(), PreconditionedPDHG()], ids=repr)
+def test_sums_of_rows_and_columns_leave_out_the_padding(algorithm):
+    y, operator = REAL.measure(X, DRAWS)
+    fidelity = KullbackLeibler() if isinstance(algorithm, RichardsonLucy) else L2()
+
+    def iterated(operator: Operator, y: Tensor) -> Tensor:
+        problem = make_problem(fidelity, operator, y, Tikhonov())
+        own = dataclasses.replace(algorithm)
+        state = own.init(problem)
+        for _ in range(5):
+            state = own.step(state, problem)
+        return own.image(state)
+
+    found = iterated(operator, y)
+    assert bool(found.isfinite().all())
+    for at, packed in zip(places(REAL).values(), operator.operators, strict=True):
+        assert gap(found[at], iterated(packed.operator, packed.unpack(y[at]))) < 1e-12
+
+
+def test_its_iterative_solves_can_stop_early():
+    rays = FAMILIES["rays"].sample(DRAWS, (1, 8, 8))
+    loose = loosened(Packed(rays, 60, among_complex=False), 0.1)
+    assert isinstance(loose, Packed) and isinstance(loose.operator, Loose)
+    closed = Packed(BLUR, 50, among_complex=False)
+    assert isinstance(loosened(closed, 0.1).operator, CircularConvolution)
+
+
+def test_a_mixture_of_one_shape_packs_nothing():
+    mixture = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "noise": Denoising(NOISY)})
+    y, operator = mixture.measure(X, DRAWS)
+    assert y.shape == X.shape and mixture.image_shape((1, 8, 8)) == (1, 8, 8)
+    assert not any(isinstance(one, Packed) for one in operator.operators)
+
+
+class OfComplexImages(MRI):
+    """The same for complex images."""
+
+    def sample(self, draws, shape):
+        return self.complex_operator(draws, shape)
+
+
+def test_what_cannot_be_mixed_says_why():
+    both = {"a": Denoising(QUIET), "b": OfComplexImages(QUIET, RandomColumns())}
+    words = "a: (1, 8, 8) real; b: (1, 8, 8) complex. Mix families of the same images"
+    with pytest.raises(ShapeError, match=re.escape(words)):
+        Mixture(OwnNoise(), both).sample(DRAWS, (1, 8, 8))
+    with pytest.raises(ConfigError, match="a row of 64 numbers does not tell the shape of the"):
+        MIXED.image_shape((64,))
+    with pytest.raises(ShapeError, match=r"Grouped\.A expects real images, got torch.complex128"):
+        MIXED.sample(DRAWS, (1, 8, 8)).A(X + 0j)
+
+
+def test_the_file_mixes_blur_coarse_pixels_fourier_and_rays():
+    mixture = law("mixed_shapes")
+    assert set(mixture.families) == {"motion_blur", "super_resolution", "mri", "tomography"}
+    other = Mixture(OwnNoise(), {"a": ValidBlur(QUIET, WIDTH), "b": Denoising(QUIET)})
+    assert other.measure(X, DRAWS).y.shape == (12, 64)
