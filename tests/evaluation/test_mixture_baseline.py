@@ -2,8 +2,9 @@
 
 import torch
 
-from unfold.evaluation.baselines import Baselines, total_variation
+from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.settings import TunedTV
+from unfold.evaluation.total_variation import total_variation
 from unfold.models.classical import Classical
 from unfold.physics.blur import Blur
 from unfold.physics.denoising import Denoising

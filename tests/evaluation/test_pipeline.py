@@ -8,12 +8,13 @@ from PIL import Image as PillowImage
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
-from unfold.evaluation.baselines import Baselines, batches, measure, total_variation
+from unfold.evaluation.baselines import Baselines, batches, measure
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.pipeline import evaluate
 from unfold.evaluation.rows import read_rows
 from unfold.evaluation.settings import AcrossOperators, NoEvaluation, TunedTV
 from unfold.evaluation.single import read_measurement, reconstruct
+from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded

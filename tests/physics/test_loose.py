@@ -4,7 +4,7 @@ import torch
 
 from tests.laws_physics import dense
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
-from unfold.evaluation.baselines import total_variation
+from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.physics.denoising import Denoising

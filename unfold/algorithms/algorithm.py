@@ -74,7 +74,7 @@ def proven(algorithm: Algorithm[Any], problem: Problem) -> Guarantee:
     """The guarantee of the algorithm; none where A is not linear, so that f need not be convex."""
     if problem.f.operator.linear:
         return algorithm.guarantee(problem)
-    return Guarantee("no range is proven, because the operator is not linear", False)
+    return Guarantee("none: the operator is not linear, so that no range is proven", False)
 
 
 def largest(value: object) -> float:

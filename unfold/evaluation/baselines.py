@@ -11,28 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.errors import ShapeError
 from unfold.evaluation.metrics import psnr
 from unfold.evaluation.settings import TunedTV
-from unfold.fidelities.l2 import L2
+from unfold.evaluation.total_variation import total_variation
 from unfold.models.classical import Classical
-from unfold.models.model import Solution, Steps
 from unfold.physics.law import Measured, Physics
-from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
-from unfold.priors.tv import TV
-from unfold.problem import make_problem
 from unfold.random import Draws
-from unfold.solvers.conjugate_gradient import default_tol
-from unfold.start import Regularised
 from unfold.typing import Image
 
 VERSION = 6
 """Part of every cache key: raise it where the baseline itself changes."""
-
-SOLVES = 1e-4
-"""The tolerance of the linear solves inside total variation, relative to that of the gap."""
 
 
 class Batch(NamedTuple):
@@ -166,33 +156,6 @@ class Baselines:
         solution = total_variation(y, wide, weights, self._search, torch.float32)
         truth = truth.repeat_interleave(count, 0)
         return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
-
-
-def total_variation(
-    y: Tensor,
-    operator: Operator,
-    weights: Tensor,
-    model: Classical,
-    precision: torch.dtype = torch.float64,
-) -> Solution:
-    """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
-
-    Where A is badly conditioned, rounding in float32 alone leaves a gap of 3e-4.
-
-    Args:
-        y: the measurements.
-        operator: A.
-        weights: λ of each image, or one for all, (B,) or (1,).
-        model: the gap and the limit of iterations.
-        precision: in which it is solved.
-    """
-    algorithm = AnalysisPDHG(ratio=0.01, lambda_reg=weights.to(precision).reshape(-1, 1, 1, 1))
-    wide = y.to(precision.to_complex() if y.is_complex() else precision)
-    # Errors of the solves pass on to the gap, which is measured: far below it they do not count.
-    loose = loosened(operator.to_like(wide), max(default_tol(precision), SOLVES * model.tol))
-    problem = make_problem(L2(), loose, wide, TV(), Regularised())
-    solution = model.run(Steps((algorithm, problem)))
-    return solution._replace(image=solution.image.to(y.dtype.to_real()))
 
 
 def content(value: Any) -> Any:

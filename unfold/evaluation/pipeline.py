@@ -158,7 +158,7 @@ def _one_batch(
     y, operator = measure(condition.physics, batch, seed, "test")
     ours = reconstructor.solve(y, operator)
     baseline = torch.stack([tv[i] for i in batch.positions])
-    back, linear = operator.A_adjoint(y), operator.linear_baseline(y)
+    back, linear = operator.back_project(y), operator.linear_baseline(y)
     images: dict[str, tuple[Image, Solution | None]] = {
         "back_projection": (back, None),
         linear.method: (linear.image, None),

@@ -1,0 +1,59 @@
+"""Total variation, solved to a tolerance: what learned methods are compared with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unfold.algorithms.algorithm import Algorithm
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
+from unfold.fidelities.l2 import L2
+from unfold.models.classical import Classical
+from unfold.models.model import Solution, Steps
+from unfold.physics.loose import loosened
+from unfold.physics.operator import Operator
+from unfold.priors.tv import TV
+from unfold.problem import Problem, make_problem
+from unfold.solvers.conjugate_gradient import default_tol
+from unfold.start import Regularised
+from unfold.tree import per_image
+
+SOLVES = 1e-4
+"""The tolerance of the linear solves inside total variation, relative to that of the gap."""
+
+
+def total_variation(
+    y: Tensor,
+    operator: Operator,
+    weights: Tensor,
+    model: Classical,
+    precision: torch.dtype = torch.float64,
+) -> Solution:
+    """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
+
+    Where A is badly conditioned, rounding in float32 alone leaves a gap of 3e-4. Where A is not
+    linear there is no gap: it is the limit of Condat and Vũ's iteration, to the residual.
+
+    Args:
+        y: the measurements.
+        operator: A.
+        weights: λ of each image, or one for all, (B,) or (1,).
+        model: the gap and the limit of iterations.
+        precision: in which it is solved.
+    """
+    wide = y.to(precision.to_complex() if y.is_complex() else precision)
+    # Errors of the solves pass on to the gap, which is measured: far below it they do not count.
+    loose = loosened(operator.to_like(wide), max(default_tol(precision), SOLVES * model.tol))
+    problem = make_problem(L2(), loose, wide, TV(), Regularised())
+    lam = weights.to(precision).reshape(-1, 1, 1, 1)
+    solution = model.run(Steps((_minimiser(problem, lam), problem)))
+    return solution._replace(image=solution.image.to(y.dtype.to_real()))
+
+
+def _minimiser(problem: Problem, lam: Tensor) -> Algorithm[Any]:
+    """What finds the minimum for these weights, with the steps that it needs for this operator."""
+    if problem.f.operator.linear:
+        return AnalysisPDHG(ratio=0.01, lambda_reg=lam)
+    squared = per_image(problem.norm_squared.to(lam), problem.At_y)
+    return CondatVu(0.95 / squared, 0.06 * squared, lam)
