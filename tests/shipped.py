@@ -19,6 +19,7 @@ EXTRAS = {
     "matrix": "no file to read",
     "mlflow": "mlflow",
     "multicoil_radial_mri": "finufft",
+    "nonlinear_functions": "no function of the user",
     "radial_mri": "finufft",
     "spiral_mri": "finufft",
     "wandb": "wandb",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = ("law", "measured", "allowed", "verdict")
 
 EXTRAS = (
-    *("deepinv", "functions", "levin_blur", "matrix"),
+    *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )
 """Options that need a package of their own: checked where they are named, not among all."""
