@@ -14,6 +14,9 @@ from tests.physics.instances import kernel, law, mask
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
+from unfold.cli.rehearse import rehearse
+from unfold.config.build import build, verify
+from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.huber import Huber
@@ -206,6 +209,19 @@ def test_a_fidelity_is_that_of_each_family(fidelity: Fidelity, mixture: Mixture)
             assert gap(f.prox(x, 0.4)[at], own.prox(x[at], 0.4)) < 1e-9
 
 
+def test_a_family_that_is_not_linear_keeps_its_derivative():
+    families = {"bright": law("saturated_blur"), "coarse": FAMILIES["coarse"]}
+    mixture, x = Mixture(OwnNoise(), families), Draws(1, range(6)).like(X).uniform("x", (1, 16, 16))
+    y, operator = mixture.measure(x, Draws(1, range(6)))
+    assert isinstance(operator.operators[0], Packed) and not operator.linear
+    f = data_term(Huber(0.1), operator, y)
+    groups = places(mixture, Draws(1, range(6))).values()
+    for at, packed in zip(groups, operator.operators, strict=True):
+        own = data_term(Huber(0.1), packed.operator, packed.unpack(y[at]))
+        assert gap(f.grad(x)[at], own.grad(x[at])) < 1e-12
+        assert gap(f.At_y[at], own.At_y) < 1e-12
+
+
 def test_the_discrepancy_counts_what_was_measured():
     """A row of zeros has no noise: the ball of a short measurement is the smaller one."""
     y, operator = MIXED.measure(X, DRAWS)
@@ -266,6 +282,21 @@ def test_what_cannot_be_mixed_says_why():
         MIXED.image_shape((64,))
     with pytest.raises(ShapeError, match=r"Grouped\.A expects real images, got torch.complex128"):
         MIXED.sample(DRAWS, (1, 8, 8)).A(X + 0j)
+
+
+def test_families_of_any_shape_are_added_on_the_command_line():
+    added = ("super_resolution", "tomography", "mri")
+    words = ["physics=mixture", *(f"+physics@physics.families.{name}={name}" for name in added)]
+    (checked,) = verify(compose(words))
+    parts = build(checked)
+    rehearse(parts, 0)
+    net, draws = parts.reconstructor, Draws(0, range(8))
+    x = draws.uniform("images", (1, 24, 24))
+    y, operator = parts.physics.measure(x, draws)
+    assert y.ndim == 2 and y.is_complex() and {*added} & {*places(parts.physics, draws)}
+    (net(y, operator) - x).square().mean().backward()
+    learned = [p for p in net.parameters() if p.requires_grad]
+    assert learned and all(p.grad is not None and p.grad.isfinite().all() for p in learned)
 
 
 def test_the_file_mixes_blur_coarse_pixels_fourier_and_rays():
