@@ -13,6 +13,8 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 
 
 EXTRAS = {
+    "astra_fan_beam_tomography": "astra",
+    "astra_tomography": "astra",
     "deepinv": "deepinv",
     "functions": "no function of the user",
     "levin_blur": "no file to read",

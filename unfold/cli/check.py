@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = ("law", "measured", "allowed", "verdict")
 
 EXTRAS = (
+    *("astra_fan_beam_tomography", "astra_tomography"),
     *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )

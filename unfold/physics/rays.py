@@ -73,6 +73,10 @@ class Geometry(ABC):
     def gains(self) -> np.ndarray:
         """What the readings of each detector are multiplied by before they are filtered."""
 
+    def weights(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How much every pixel counts in every line integral, as (line, pixel, value): Joseph's."""
+        return joseph(self.lines(), height, width)
+
     def back_matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """To every pixel, the reading of the ray through it at every angle, weighted."""
         return _back_matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
@@ -109,7 +113,7 @@ def _spectrum(
 def _matrix(
     geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Matrix:
-    row, column, value = weights(geometry.lines(), height, width)
+    row, column, value = geometry.weights(height, width)
     count = geometry.size[0] * geometry.size[1]
     return Matrix(
         by_rows(row, column, value, (count, height * width), dtype, device),
@@ -138,7 +142,7 @@ def _back_matrix(
     )
 
 
-def weights(lines: Lines, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def joseph(lines: Lines, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joseph's weights as (line, pixel, value)."""
     steep = np.abs(lines.direction[:, 1]) >= np.abs(lines.direction[:, 0])
     found = [

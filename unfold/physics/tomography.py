@@ -55,9 +55,12 @@ class Tomography(Physics):
         return square_image("Tomography", measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; enough detectors to see all of it."""
-        geometry = Parallel(self.directions, diagonal(shape))
-        return projector(geometry, shape, 1 / max(shape[1:]))
+        """The same for every image."""
+        return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
+
+    def geometry(self, shape: Shape) -> Parallel:
+        """The rays; enough detectors to see all of an image."""
+        return Parallel(self.directions, diagonal(shape))
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,16 @@ class FanBeamTomography(Physics):
         return square_image("FanBeamTomography", measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; the detectors see all of it."""
+        """The same for every image."""
+        return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
+
+    def geometry(self, shape: Shape) -> Fan:
+        """The rays; the detectors see all of an image."""
         side, count = max(shape[1:]), diagonal(shape)
         source, radius = self.source * side, (count + 1) / 2
         reach = (source + self.screen * side) * radius / (source**2 - radius**2) ** 0.5
         directions = tuple(k * self.arc / self.angles for k in range(self.angles))
-        fan = Fan(directions, count, 2 * reach / count, source, self.screen * side)
-        return projector(fan, shape, 1 / side)
+        return Fan(directions, count, 2 * reach / count, source, self.screen * side)
 
 
 def square_image(owner: str, measurement_shape: Shape) -> Shape:
