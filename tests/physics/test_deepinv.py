@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.config.folder import checked, refusal
-from tests.laws_physics import gap
+from tests.laws_physics import assert_adjoint, assert_nonlinear, gap
 from unfold.denoisers.deepinv_denoiser import DeepinvDenoiser
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
@@ -75,13 +75,16 @@ def test_a_generator_draws_for_every_image_alone():
 
 @needed
 def test_what_cannot_be_meant_is_refused():
-    with pytest.raises(ConfigError, match="a LinearPhysics of deepinv is expected"):
-        law("PhaseRetrieval", B=law("Inpainting").operator(img_size=(1, 8, 8))).sample(
-            DRAWS, (1, 8, 8)
-        )
-    with pytest.raises(ConfigError, match="noise_model: leave it out"):
-        noise = deepinv().physics.GaussianNoise(0.1)
-        law("Inpainting", mask=0.5, noise_model=noise).sample(DRAWS, (1, 8, 8))
+    with pytest.raises(ConfigError, match="Linear: a Physics of deepinv is expected"):
+        DeepinvPhysics(Gaussian(0.02), partial(torch.nn.Linear, 8, 8)).sample(DRAWS, (1, 8, 8))
+    with pytest.raises(ConfigError, match=r"Inpainting.noise_model: leave it out; the noise is"):
+        law("Inpainting", mask=0.5, noise_model=deepinv().physics.GaussianNoise(0.1))
+    with pytest.raises(ConfigError, match="MultiCoilMRI refuses its arguments: sigpy is required"):
+        law("MultiCoilMRI", coil_maps=3).sample(DRAWS, (2, 8, 8))
+    with pytest.raises(ShapeError, match="Haze does not act on images of"):
+        law("Haze").sample(DRAWS, (3, 8, 8))
+    with pytest.raises(ConfigError, match="a measurement for each of 2 images is expected"):
+        law("Physics", A=lambda x: x.mean(0)).sample(DRAWS, (1, 8, 8))
     with pytest.raises(ShapeError, match="Decolorize does not act on images of"):
         law("Decolorize").sample(DRAWS, (2, 8, 8))
     for target in ("physics.forward.Tensor", "models.base.np.load", "optim.PGD", "utils.load_url"):
@@ -91,6 +94,62 @@ def test_what_cannot_be_meant_is_refused():
     assert "msk = 1: unknown key, did you mean 'mask'?" in refusal(
         "physics=deepinv", "+physics.operator.msk=1"
     )
+
+
+@needed
+def test_a_noise_that_nobody_named_is_left_out():
+    x = DRAWS.uniform("x", (1, 8, 8))
+    operator = law("Denoising").sample(DRAWS, (1, 8, 8))
+    assert operator.linear and torch.equal(operator.A(x), x)
+
+
+@needed
+@pytest.mark.parametrize("name", ["PhaseRetrieval", "RandomPhaseRetrieval"])
+def test_phase_retrieval_has_its_derivative(name):
+    """2 Re B*(Bx · u) by hand; the second takes complex images, and real ones as such."""
+    shape, x, v = (1, 4, 4), DRAWS.uniform("x", (1, 4, 4)), DRAWS.normal("v", (1, 4, 4))
+    compressed = deepinv().physics.CompressedSensing(m=40, img_size=shape)
+    arguments = {"B": compressed} if name == "PhaseRetrieval" else {"m": 40}
+    operator = law(name, **arguments).sample(DRAWS, shape)
+    assert not operator.linear and not operator.complex_measurements
+    B = operator.physics.B._A.reshape(40, 16)
+    Bx = x.flatten(1).to(B.dtype) @ B.mT
+    assert gap(operator.A(x), Bx.abs() ** 2) < 1e-12
+    u = DRAWS.normal("u", (40,))
+    want = 2 * ((Bx * u) @ B.conj()).real.reshape(x.shape)
+    assert gap(operator.vjp(x, u), want) < 1e-12
+    Jv = 2 * (Bx.conj() * (v.flatten(1).to(B.dtype) @ B.mT)).real
+    assert gap(operator.linearised(x).A(v), Jv) < 1e-12
+    assert operator.norm_squared.dtype == torch.float64
+    assert_nonlinear(operator)
+
+
+@needed
+def test_a_list_of_measurements_is_one_vector():
+    x = DRAWS.normal("x", (3, 8, 8))
+    operator = law("Pansharpen").sample(DRAWS, (3, 8, 8))
+    assert operator.measurement_shape == (3 * 2 * 2 + 8 * 8,)
+    colour, grey = operator.physics.A(x)
+    y = operator.A(x)
+    assert torch.equal(y[:, :12], colour.flatten(1)) and torch.equal(y[:, 12:], grey.flatten(1))
+    assert_adjoint(operator)
+    parts = [
+        deepinv().physics.Physics(A=lambda x: x**2),
+        deepinv().physics.Physics(A=lambda x: x[:, :, 0]),
+    ]
+    both = law("StackedPhysics", physics_list=parts).sample(DRAWS, (1, 4, 4))
+    x, u = DRAWS.normal("x", (1, 4, 4)), DRAWS.normal("u", (20,))
+    want = 2 * x * u[:, :16].reshape(x.shape)
+    want[:, :, 0] += u[:, 16:].reshape(3, 1, 4)
+    assert gap(both.vjp(x, u), want) < 1e-12
+
+
+@needed
+def test_a_physics_without_a_derivative_is_refused():
+    places = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)) + 1
+    scattering = law("Scattering", transmitters=places, receivers=places)
+    with pytest.raises(ConfigError, match="Scattering: its derivative cannot be taken: "):
+        scattering.sample(DRAWS, (1, 8, 8))
 
 
 @needed

@@ -3,17 +3,22 @@
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.law import Physics
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Measurement, Shape
 
-REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
-"""What foreign code raises of a tensor that it cannot take."""
+REFUSALS = (
+    *(RuntimeError, ValueError, TypeError, LookupError),
+    *(AssertionError, AttributeError, ImportError),
+)
+"""What foreign code raises of arguments, or of a tensor, that it cannot take."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,28 @@ class Foreign(Physics, ABC):
                 "image; pass the operator that measured y."
             )
         return measurement_shape
+
+    def expect_derivative(self, operator: Operator, like: Tensor) -> None:
+        """Refuse a map that is not linear and whose derivative cannot be taken, at its first use.
+
+        Raises:
+            ConfigError: with what it says.
+        """
+        if operator.linear or operator.image_shape in self._differentiable:
+            return
+        x = operator.reference(like)
+        try:
+            with torch.no_grad():
+                operator.vjp(x, operator.linearised(x).A(x))
+        except REFUSALS as error:
+            text = f"{self.map_name}: its derivative cannot be taken: {error}"
+            raise ConfigError(text) from error
+        self._differentiable.add(operator.image_shape)
+
+    @cached_property
+    def _differentiable(self) -> set[Shape]:
+        """The shapes of images for which that is known."""
+        return set()
 
 
 def named(function: Callable[..., object]) -> str:

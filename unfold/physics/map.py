@@ -50,6 +50,12 @@ class Map(ABC):
         """Whether the measurement is complex, also that of a real image."""
         return self.complex_images
 
+    @property
+    def anchor(self) -> Tensor:
+        """A tensor in the precision and on the device of A; a default one where A holds none."""
+        held = [t for t in tensors(self) if t.is_floating_point() or t.is_complex()]
+        return held[0] if held else torch.empty(())
+
     @abstractmethod
     def forward(self, x: Image) -> Measurement:
         """Ax, shapes already checked."""

@@ -101,8 +101,10 @@ class NonlinearFunctionPhysics(Foreign):
 
         Raises:
             ShapeError: A refuses such images.
-            ConfigError: what A makes is no batch of measurements.
+            ConfigError: what A makes is no batch of measurements, or A has no derivative.
         """
         y = tried(self.forward, shape, draws)
-        measured = tuple(y.shape[1:])
-        return NonlinearFunction(self.forward, shape, measured, y.is_complex(), self.vjp, self.grey)
+        measured, complex_y = tuple(y.shape[1:]), y.is_complex()
+        made = NonlinearFunction(self.forward, shape, measured, complex_y, self.vjp, self.grey)
+        self.expect_derivative(made, y)
+        return made

@@ -6,7 +6,6 @@ from functools import cached_property
 from math import prod
 from typing import ClassVar, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
@@ -14,7 +13,7 @@ from unfold.physics.map import Map
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.least_norm import least_norm
 from unfold.solvers.power import norm_squared, positive_bound
-from unfold.tree import take, tensors, to_like
+from unfold.tree import take, to_like
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 O = TypeVar("O", bound="Operator")  # noqa: E741
@@ -114,8 +113,7 @@ class Operator(Map, ABC):
         """
         if self.linear:
             return norm_squared(self)
-        held = [t for t in tensors(self) if t.is_floating_point() or t.is_complex()]
-        found = self.tangent(held[0] if held else torch.empty(())).norm_squared.detach()
+        found = self.tangent(self.anchor).norm_squared.detach()
         if not bool((found > 0).all()):
             raise ConfigError(
                 f"{type(self).__name__}: its derivative at the reference image, to which steps are "

@@ -19,6 +19,10 @@ class Wrapped(Operator):
     operator: Operator
 
     @property
+    def anchor(self) -> Tensor:
+        return self.operator.anchor
+
+    @property
     def linear(self) -> bool:
         return self.operator.linear
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unfold.random import generator
-from unfold.tree import batched_inner, batched_norm, per_image, tensors
+from unfold.tree import batched_inner, batched_norm, per_image
 from unfold.typing import PerImage
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def positive_bound(operator: Operator, steps: int = POSITIVE_STEPS) -> PerImage:
 
 def _start(operator: Operator) -> Tensor:
     """The same Gaussian image for every sample, of norm 1."""
-    held = [t for t in tensors(operator) if t.is_floating_point() or t.is_complex()]
-    kind = torch.get_default_dtype() if not held else held[0].dtype.to_real()
+    like = operator.anchor
+    kind = like.dtype.to_real()
     if operator.complex_images:
         kind = kind.to_complex()
     numbers = generator("norm_squared").standard_normal((1, *operator.image_shape))
-    q = torch.from_numpy(numbers).to(dtype=kind, device=held[0].device if held else "cpu")
+    q = torch.from_numpy(numbers).to(dtype=kind, device=like.device)
     start: Tensor = q / torch.linalg.vector_norm(q)
     return start.expand(operator.batch, *operator.image_shape)
 

@@ -105,7 +105,9 @@ def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     w = probe(operator, 73, dtype=dtype)
     with torch.enable_grad():
         value = batched_inner(w, operator.vjp(at, u)).sum()
-        (found,) = torch.autograd.grad(value, at, materialize_grads=True)
+        found = torch.zeros_like(x)  # where J is the same everywhere
+        if value.requires_grad:
+            (found,) = torch.autograd.grad(value, at)
     scale = batched_norm(want) * batched_norm(w) + h * batched_norm(operator.vjp(x, u))
     error = _apart(batched_inner(w, want), batched_inner(v, found), scale)
     yield Check("PH14", "the derivative of J(x)*u = differences", error, 10 * bars(dtype).parameter)
