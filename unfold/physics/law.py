@@ -69,6 +69,11 @@ class Physics(ABC):
         """
         return self.noise.moments(clean, draws.within("noise"))
 
+    @property
+    def steinian(self) -> bool:
+        """Whether the noise is, as Stein's unbiased risk estimate needs it."""
+        return self.noise.steinian
+
     def observe(self, v: Measurement) -> Measurement:
         """What a detector sees of v = Ax before the noise: v itself, unless the law says less."""
         return v

@@ -113,6 +113,13 @@ class Mixture(Physics):
             parts.append((places, packed(through, noisy)))
         return Measured(in_place(parts), operator)
 
+    @property
+    def steinian(self) -> bool:
+        """Whether every noise is."""
+        if isinstance(self.noise, OwnNoise):
+            return all(law.steinian for law in self.families.values())
+        return self.noise.steinian
+
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Of each measurement those of the noise of its family."""
         means, variances = [], []

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ class Moments(NamedTuple):
 @dataclass(frozen=True)
 class Noise(ABC):
     """The law of y given the clean measurement v = Ax."""
+
+    steinian: ClassVar[bool] = False
+    """Whether E Re h̄(y)(y − v) = E V Re ∂h(y), V the variance of y: exactly, or to first order."""
 
     @abstractmethod
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
@@ -58,6 +61,8 @@ def with_sigma(noise: Noise, sigma: Level) -> Noise:
 class NoNoise(Noise):
     """y = v."""
 
+    steinian = True
+
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         """The clean measurement itself."""
         return clean
@@ -81,6 +86,8 @@ class Gaussian(Noise):
     Raises:
         ConfigError: σ is negative or not finite.
     """
+
+    steinian = True
 
     sigma: Level
 
@@ -121,6 +128,8 @@ class Poisson(Noise):
         ConfigError: the gain is not positive and finite, or v is complex.
         DataError: v has negative values, beyond the rounding of a convolution.
     """
+
+    steinian = True
 
     gain: Level
 

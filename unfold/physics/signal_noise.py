@@ -32,6 +32,8 @@ class PoissonGaussian(Noise):
     and fitting for single-image raw-data, IEEE Trans. Image Processing 17 (2008), section II.
     """
 
+    steinian = True
+
     gain: Level
     sigma: Level
 

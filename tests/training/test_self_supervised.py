@@ -1,0 +1,240 @@
+"""Losses that need no images: unbiased, blind to the truth, and of use."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests import laws_physics as laws
+from unfold.errors import ConfigError, ShapeError
+from unfold.models.model import Solution
+from unfold.physics.additive_noise import Laplace
+from unfold.physics.blur import Blur
+from unfold.physics.denoising import Denoising
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mri import MRI
+from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.sampling import RandomColumns
+from unfold.physics.signal_noise import PoissonGaussian
+from unfold.random import Draws
+from unfold.training.losses import MSE, Trial
+from unfold.training.self_supervised.consistency import SURE, Consistency
+from unfold.training.self_supervised.equivariant import Equivariant, Shifts, Turns
+from unfold.training.self_supervised.splitting import Rows, Splitting
+
+SIDE = 6
+LOSSES = {
+    "consistency": Consistency(),
+    "sure": SURE(),
+    "splitting": Splitting(0.6),
+    "equivariant": Equivariant(),
+    "turns": Equivariant(motion=Turns()),
+    "robust": Equivariant(consistency=SURE()),
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def solution(image):
+    nothing = torch.zeros(len(image))
+    return Solution(image, image, nothing, nothing)
+
+
+def shrinking(factor):
+    """x̂(y) = c A*y: linear, so that what a loss expects of it is known."""
+    return lambda y, operator: solution(factor * operator.A_adjoint(y))
+
+
+def trial(law, count=4, solve=None, images=None, seed=0, x=None):
+    g = torch.Generator().manual_seed(seed)
+    if x is None:
+        x = torch.rand(count, 1, SIDE, SIDE, generator=g, dtype=torch.float64)
+    draws = Draws(seed, images or range(count))
+    y, operator = law.measure(x, draws)
+    return Trial(y, operator, x, law, draws, solve or shrinking(0.7))
+
+
+def same_image(count):
+    g = torch.Generator().manual_seed(5)
+    return torch.rand(1, 1, SIDE, SIDE, generator=g, dtype=torch.float64).expand(count, 1, -1, -1)
+
+
+def each(loss, case):
+    """The loss of every image of a batch."""
+    found = []
+    for i in range(len(case.y)):
+        at = torch.tensor([i])
+        one = replace(
+            case,
+            y=case.y[at],
+            truth=case.truth[at],
+            operator=case.operator.take(at, len(case.y)),
+            draws=case.draws.take([i]),
+        )
+        found.append(loss.value(loss.reconstruct(one), one))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Denoising(Gaussian(0.3)),
+        Denoising(Gaussian((0.1, 0.5))),
+        Blur(Gaussian(0.3), GaussianKernel(3, 0.8)),
+        Denoising(Poisson(20.0)),
+        Denoising(PoissonGaussian(0.2, 30.0)),
+        MRI(Gaussian(0.3), RandomColumns(2.0)),
+        Mixture(
+            OwnNoise(),
+            {"low": Denoising(Gaussian(0.1)), "holes": Inpainting(Gaussian(0.4), 0.5)},
+        ),
+    ],
+    ids=["gaussian", "levels", "blur", "poisson", "both", "complex", "mixture"],
+)
+def test_sure_is_what_the_clean_measurement_would_tell(law):
+    """Of a linear x̂ the difference is exact, and only the noise is random: 5 standard errors."""
+    SURE().expect(law)
+    differences, naive = [], []
+    for k in range(40):
+        case = trial(law, 50, images=range(50 * k, 50 * k + 50), x=same_image(50))
+        answer = case.solve(case.y, case.operator)
+        clean, h = (case.observed(x) for x in (case.truth, answer.image))
+        want = (h - clean).abs().square().mean()
+        differences.append(SURE().value(answer, case) - want)
+        naive.append(Consistency().value(answer, case) - want)
+    error = torch.stack(differences).std() / 40**0.5
+    assert torch.stack(differences).mean().abs() < 5 * error
+    assert torch.stack(naive).mean().abs() > 20 * error
+
+
+def test_sure_prefers_the_factor_of_least_error():
+    """Of factors times y, the one that is nearest to the images, and not 1, which fits y."""
+    law = Denoising(Gaussian(0.5))
+    factors = torch.linspace(0, 1.2, 25, dtype=torch.float64)
+    case = trial(law, 400)
+    risks, errors, fits = [], [], []
+    for factor in factors:
+        own = replace(case, solve=shrinking(factor))
+        answer = own.solve(own.y, own.operator)
+        risks.append(SURE().value(answer, own))
+        errors.append(MSE().value(answer, own))
+        fits.append(Consistency().value(answer, own))
+    best = [int(torch.stack(values).argmin()) for values in (risks, errors, fits)]
+    assert abs(best[0] - best[1]) <= 1 and abs(float(factors[best[2]]) - 1) < 0.06
+
+
+@every_loss
+@pytest.mark.parametrize(
+    "law",
+    [Inpainting(Gaussian(0.1), 0.5), MRI(Gaussian(0.1), RandomColumns(2.0))],
+    ids=["inpainting", "mri"],
+)
+def test_no_image_is_looked_at(loss, law):
+    case = trial(law)
+    blind = replace(case, truth=torch.full_like(case.truth, float("nan")))
+    values = [loss.value(loss.reconstruct(c), c) for c in (case, blind)]
+    assert values[0].isfinite() and torch.equal(values[0], values[1])
+
+
+@every_loss
+def test_the_loss_of_an_image_does_not_know_its_batch_mates(loss):
+    """The mean over a batch is that of its images, whatever stands beside them, and in order."""
+    law = Denoising(Gaussian(0.1))
+    whole, numbers = trial(law), (3, 1)
+    alone = each(loss, whole)
+    order = torch.tensor(numbers)
+    some = replace(
+        whole, y=whole.y[order], truth=whole.truth[order], draws=whole.draws.take(numbers)
+    )
+    assert torch.equal(each(loss, some), alone[order])
+    if not isinstance(loss, Splitting):  # which is a mean over entries, not over images
+        together = loss.value(loss.reconstruct(whole), whole)
+        assert torch.allclose(together, alone.mean(), rtol=1e-12)
+
+
+@every_loss
+def test_it_is_drawn_anew_in_every_epoch_and_never_else(loss):
+    ramp = torch.linspace(0, 1, SIDE, dtype=torch.float64)
+    case = trial(Denoising(Gaussian(0.1)), solve=lambda y, A: solution(ramp * y * y))
+    later = replace(case, draws=replace(case.draws, epoch=1))
+    one, again, other = (loss.value(loss.reconstruct(c), c) for c in (case, case, later))
+    assert torch.equal(one, again)
+    assert isinstance(loss, Consistency) or not torch.equal(one, other)
+
+
+def test_a_part_of_the_measurement_is_predicted_from_the_rest():
+    """What was kept has no say in the loss, and what was left out none in the reconstruction."""
+    seen = []
+
+    def solve(y, operator):
+        seen.append((y, operator))
+        return solution(operator.A_adjoint(y))
+
+    case, loss = trial(Denoising(Gaussian(0.1)), 300, solve=solve), Splitting(0.8)
+    answer = loss.reconstruct(case)
+    (y, operator), kept = seen[0], loss._kept(case)
+    assert abs(float(kept.mean()) - 0.8) < 0.02
+    assert torch.equal(y, kept * case.y) and torch.equal(operator.A(case.truth), kept * case.truth)
+    other = replace(case, y=torch.where(kept == 1, 9.0, case.y))
+    value = loss.value(answer, case)
+    assert torch.equal(value, loss.value(answer, other))
+    assert torch.allclose(value, case.y[kept == 0].square().mean())
+
+
+def test_rows_are_a_linear_operator():
+    A = MRI(NoNoise(), RandomColumns(2.0)).sample(
+        Draws(0, range(3), dtype=torch.float64), (1, 5, 7)
+    )
+    kept = (torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+    rows = Rows(A, kept)
+    assert rows.batch == 3 and rows.take(torch.tensor([2, 0]), 3).batch == 2
+    laws.assert_adjoint(rows)
+    laws.assert_linear(rows)
+    laws.assert_batch_invariant(rows)
+
+
+@pytest.mark.parametrize("motion", [Shifts(), Turns()])
+def test_motions_move_pixels_and_lose_none(motion):
+    draws = Draws(0, range(64))
+    x = torch.arange(64.0 * 36).reshape(64, 1, 6, 6)
+    moved = motion.move(x, draws)
+    assert torch.equal(moved.flatten(1).sort(1).values, x.flatten(1))
+    assert torch.equal(motion.move(x[5:7], draws.take([5, 6])), moved[5:7])
+    kinds = {tuple((moved[i] - x[i, 0, 0, 0]).flatten().tolist()) for i in range(64)}
+    assert len(kinds) == 8 if isinstance(motion, Turns) else len(kinds) > 24
+
+
+def test_turns_are_of_square_images():
+    with pytest.raises(ShapeError, match=r"5 x 6 pixels are not square.*Shifts"):
+        Turns().move(torch.zeros(1, 1, 5, 6), Draws(0, [0]))
+
+
+def test_a_perfect_reconstruction_has_no_equivariant_loss():
+    """Where A is inverted exactly; and one that ignores a part of the image is found."""
+    case = trial(Denoising(NoNoise()), solve=lambda y, A: solution(A.A_adjoint(y)))
+    assert float(Equivariant().value(loss_free(case), case)) == 0
+    mask = torch.ones(1, 1, SIDE, SIDE, dtype=torch.float64)
+    mask[..., 0] = 0
+    blind = replace(case, solve=lambda y, A: solution(mask * A.A_adjoint(y)))
+    y = mask * case.y
+    masked = replace(blind, y=y)
+    moved = Equivariant(consistency=Consistency())
+    assert float(moved.value(solution(y), masked)) > 1e-3
+
+
+def loss_free(case):
+    return case.solve(case.y, case.operator)
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*splitting"):
+        Equivariant(consistency=SURE()).expect(Denoising(Laplace(0.1)))
+    with pytest.raises(ConfigError, match=r"Mixture has OwnNoise"):
+        SURE().expect(Mixture(OwnNoise(), {"one": Denoising(Laplace(0.1))}))
+    with pytest.raises(ConfigError, match=r"SURE.step = 0.0: must be positive"):
+        SURE(0.0)
+    with pytest.raises(ConfigError, match=r"Splitting.keep = 1.0: must be in \(0, 1\)"):
+        Splitting(1.0)
+    with pytest.raises(ConfigError, match=r"Equivariant.weight = -1.0: must be zero or positive"):
+        Equivariant(-1.0)
