@@ -53,7 +53,7 @@ def test_names_that_mean_nothing_are_refused(make, words):
 def test_what_waits_does_not_move_and_then_does(tmp_path):
     def ends(freeze, steps):
         training = small_training()
-        training.waiting = waiting(training.reconstructor, freeze)
+        training.waits = freeze
         before = {name: p.detach().clone() for name, p in learned(training.reconstructor).items()}
         run(tmp_path / f"{len(freeze)}-{steps}", steps=steps, training=training)
         after = learned(training.reconstructor)

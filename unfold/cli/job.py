@@ -21,6 +21,7 @@ from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.secrets import redacted, redacted_words
 from unfold.runs.weights import digests, sha256
+from unfold.training.processes import check_machine
 from unfold.training.stopping import raising_signals
 
 
@@ -31,6 +32,7 @@ def run_job(checked: Checked) -> Outcome:
         UnfoldError: the configuration, the data, the training or the directory fails.
     """
     parts = build(checked)
+    check_machine(parts.trainer)
     if checked.settings.init_from is not None:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
     machines = machines_of(parts.trainer.nodes, os.environ)

@@ -11,6 +11,7 @@ from unfold.config.problems import Problem, as_problem, refuse
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
 from unfold.errors import ConfigError, listing, nearest
+from unfold.training.processes import check_parts
 
 if TYPE_CHECKING:
     from unfold.physics.law import Physics
@@ -104,6 +105,11 @@ def _refusals(checked: Checked) -> list[Problem]:
     if groups.get("trainer") is not None and groups.get("data") is not None:
         try:
             groups["trainer"].parts(groups["data"].batch_size)
+        except ConfigError as error:
+            problems.append(as_problem(error))
+    if all(groups.get(name) is not None for name in ("trainer", "model", "prior")):
+        try:
+            check_parts(groups["trainer"], groups["model"], groups["prior"])
         except ConfigError as error:
             problems.append(as_problem(error))
     if groups.get("metrics") is not None:

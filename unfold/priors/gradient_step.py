@@ -28,6 +28,7 @@ class GradientStep(DenoiserPrior):
     """
 
     provides = frozenset({"prox", "grad", "value"})
+    differentiates_network = True
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """v − w∇g(v)."""

@@ -5,6 +5,7 @@ import warnings
 from torch import nn
 
 from unfold.errors import ConfigError, listing
+from unfold.training.whole import whole
 
 
 class DeadParameterWarning(UserWarning):
@@ -23,7 +24,7 @@ def audit(reconstructor: nn.Module) -> None:
             continue
         if parameter.grad is None:
             missing.append(config_name(name))
-        elif not bool(parameter.grad.any()):
+        elif not bool(whole(parameter.grad).any()):
             zero.append(config_name(name))
     if missing:
         raise ConfigError(

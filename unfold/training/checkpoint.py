@@ -19,6 +19,7 @@ from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import CheckpointError, listing
 from unfold.training.disk import write_bytes
 from unfold.training.seal import BLANK, damage, damage_of_weights, seal, seal_weights
+from unfold.training.whole import weights_of
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
@@ -173,9 +174,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def best_state(reconstructor: nn.Module) -> dict[str, Any]:
-    """The weights as a state that `load_checkpoint` reads."""
-    weights = {PREFIX + name: t.detach() for name, t in reconstructor.state_dict().items()}
-    return {"state_dict": weights}
+    """The weights as a state that `load_checkpoint` reads; every process asks for it."""
+    weights = weights_of(reconstructor).items()
+    return {"state_dict": {PREFIX + name: t for name, t in weights}}
 
 
 def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Fitting: Lightning's trainer around the module, and the best weights at the end."""
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -21,9 +22,11 @@ from unfold.training.seal import newest_state
 from unfold.training.states import TrainingStates
 from unfold.training.trainer import make_trainer
 from unfold.training.watching import GradientNorm, Pictures
+from unfold.training.whole import weights_of
 
 if TYPE_CHECKING:
     from unfold.data.module import ImageData
+    from unfold.reconstructor import Reconstructor
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings
 
@@ -78,6 +81,8 @@ def fit(
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         keep_channels_last(reconstructor)
+    if settings.strategy == "fsdp":  # what is spread stays so
+        training.reconstructor = copy.deepcopy(reconstructor)
     _quiet()
     images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
@@ -93,24 +98,30 @@ def fit(
                 resume_from = newest_state(states.folder).path
         if average is not None:
             average.keep(training)
-        score = _choose_weights(training, images, trainer, states)
+        score = _choose_weights(training, reconstructor, images, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
-        save_weights(training.reconstructor, directory)
+        save_weights(reconstructor, directory)
     return {f"best {objective}": score, "steps": float(trainer.global_step)}
 
 
 def _choose_weights(
-    training: "Training", images: Images, trainer: pl.Trainer, states: TrainingStates
+    training: "Training",
+    reconstructor: "Reconstructor",
+    images: Images,
+    trainer: pl.Trainer,
+    states: TrainingStates,
 ) -> float:
-    """Keep the last weights or take the best saved ones, whichever the objective prefers.
+    """Put the last weights or the best saved ones into the reconstructor, as the objective prefers.
 
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
     last = float(trainer.validate(training, images, verbose=False)[0][states.objective])
     if states.best is None or states.improves(last, states.best):
+        if training.reconstructor is not reconstructor:
+            reconstructor.load_state_dict(weights_of(training.reconstructor))
         return last
-    load_checkpoint(training.reconstructor, states.best_path)
+    load_checkpoint(reconstructor, states.best_path)
     return states.best
 
 

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from unfold.models.model import Solution
 from unfold.training.mishaps import Ending, ending, not_finite, not_reached
 from unfold.training.policies import Policy, Stop, Warn
+from unfold.training.whole import gradient_norms
 
 
 class Guard:
@@ -121,8 +122,7 @@ def mishaps(
     network: nn.Module, losses: Sequence[Tensor] = (), endings: Sequence[Ending] = ()
 ) -> Float[Tensor, "2"]:
     """(1 where a number is not finite, 1 where an equilibrium was not reached), on their device."""
-    norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
-    finite = torch.stack([*norms, *losses]).isfinite().all()
+    finite = torch.stack([*gradient_norms(network), *losses]).isfinite().all()
     flags = [f for one in endings for f in (one.converged, one.gradient_converged)]
     known = [f for f in flags if f is not None]
     reached = torch.cat(known).all() if known else torch.ones_like(finite)

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.data.batches import Batch
@@ -26,7 +26,9 @@ from unfold.training.groups import by_learning_rate, waiting
 from unfold.training.guard import Guard
 from unfold.training.losses import Loss
 from unfold.training.optimizers import Optimizer, Scheduler
+from unfold.training.sharded import Sharded
 from unfold.training.shards import Part, Shards, add_gradients
+from unfold.training.whole import clip_gradients
 
 
 class Training(pl.LightningModule):
@@ -67,7 +69,8 @@ class Training(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.guard = guard or Guard.usual()
-        self.lr, self.waiting = lr or {}, waiting(reconstructor, freeze or {})
+        self.lr, self.waits = lr or {}, freeze or {}
+        self.waiting: list[tuple[nn.Parameter, int]] = []
         self.batch: Batch | None = None
         self.shards = Shards(shards)
         self.reconstructor = reconstructor
@@ -123,8 +126,11 @@ class Training(pl.LightningModule):
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         draws = self._draws(batch, split)
         y, operator = self.physics.measure(batch.images, draws)
-        solution = self.reconstructor.solve(y, operator, draws=draws.within("model"))
-        loss = self.loss(solution.image, batch.images)
+        solve = partial(self.reconstructor.solve, draws=draws.within("model"))
+        trial = Trial(y, operator, batch.images, self.physics, draws, solve)
+        # A loss may train on a part of the measurement; what is validated is what is used.
+        solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)
+        loss = self.loss.value(solution, trial)
         return solution, loss if solution.penalty is None else loss + solution.penalty
 
     def _draws(self, batch: Batch, split: str) -> Draws:
@@ -166,7 +172,26 @@ class Training(pl.LightningModule):
         added: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
         return added
 
+    def configure_model(self) -> None:
+        """Spread the networks where the strategy asks for it."""
+        if isinstance(self.trainer.strategy, Sharded):
+            self.trainer.strategy.shard(self.reconstructor)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning does, and over all pieces of what is spread."""
+        if isinstance(self.trainer.strategy, Sharded) and gradient_clip_val is not None:
+            clip_gradients(self.reconstructor, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def _culprit(self) -> str:
+        if isinstance(self.trainer.strategy, Sharded):  # its processes would not call it alike
+            return "the same command with trainer=ddp finds out where"
         assert self.batch is not None
         y, operator = self.physics.measure(self.batch.images, self._draws(self.batch, "train"))
         return where_not_finite(self.reconstructor, y, operator, self.batch.index.tolist())
@@ -185,6 +210,7 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser of what is learned, and its schedule, stepped after every batch."""
         groups = by_learning_rate(self.reconstructor, self.lr)
+        self.waiting = waiting(self.reconstructor, self.waits)
         optimizer = self.optimizer_recipe.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.scheduler_recipe.build(optimizer, steps)

@@ -146,10 +146,11 @@ class TrainingStates(pl.Callback):
         if not self.improves(score, self.best):
             return
         self.best = score
+        reconstructor = pl_module.reconstructor
+        assert isinstance(reconstructor, torch.nn.Module)
+        state = best_state(reconstructor)
         if trainer.is_global_zero:
-            reconstructor = pl_module.reconstructor
-            assert isinstance(reconstructor, torch.nn.Module)
-            self._write_best(best_state(reconstructor))
+            self._write_best(state)
 
     def _write_best(self, state: dict[str, Any]) -> None:
         """Write the best weights; where there is no room, keep them until the next state."""

@@ -7,6 +7,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from unfold.training.atomic import AtomicCheckpointIO
 from unfold.training.settings import Log, TrainerSettings
+from unfold.training.sharded import Sharded
 
 
 def make_trainer(
@@ -26,7 +27,7 @@ def make_trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=settings.strategy,
+        strategy=Sharded() if settings.strategy == "fsdp" else settings.strategy,
         precision="64-true" if settings.precision == "64" else "32-true",
         max_steps=settings.max_steps,
         max_epochs=settings.max_epochs,

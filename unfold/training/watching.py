@@ -6,12 +6,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image as PillowImage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from unfold.data.batches import Batch
 from unfold.training.module import Training
 from unfold.training.tracked import Tracked
+from unfold.training.whole import gradient_norm
 
 
 class GradientNorm(pl.Callback):
@@ -30,13 +31,6 @@ class GradientNorm(pl.Callback):
         """Log it with the row that this step writes."""
         if (trainer.global_step + 1) % self.every == 0:
             pl_module.log("train/gradient_norm", gradient_norm(pl_module))
-
-
-def gradient_norm(module: nn.Module) -> Tensor:
-    """The Euclidean norm of all gradients together."""
-    norms = [p.grad.norm() for p in module.parameters() if p.grad is not None]
-    total: Tensor = torch.stack(norms).norm()
-    return total
 
 
 class Pictures(pl.Callback):
