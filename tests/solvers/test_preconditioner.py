@@ -53,6 +53,17 @@ def test_the_answer_is_the_dense_one_and_comes_sooner(geometry):
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=["parallel", "fan"])
+@pytest.mark.parametrize("gamma", [1.0, 10.0, 100.0])
+def test_it_comes_sooner_also_where_little_is_regularised(geometry, gamma):
+    b, counts = image(1, 1, 16, 16), []
+    for kind in (Counted, Plain):
+        kind.applied = 0
+        solve_normal(kind(geometry, (1, 16, 16)), b, gamma, tol=1e-6)
+        counts.append(kind.applied)
+    assert counts[0] < 0.95 * counts[1], counts
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=["parallel", "fan"])
 def test_it_is_symmetric_positive_and_below_the_identity(geometry):
     operator = Projector(geometry, (1, 9, 8))
     basis = torch.eye(72, dtype=DOUBLE).reshape(72, 1, 9, 8)

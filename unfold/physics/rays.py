@@ -20,6 +20,10 @@ from unfold.physics.sparse import Matrix, by_rows, multiply
 from unfold.typing import Shape
 
 
+LEAST = 1e-2
+"""The least power of the convolution that stands for MᵀM, relative to its largest."""
+
+
 class Lines(NamedTuple):
     """Straight lines: a point of each and its direction, (n, 2), as (column, row) in pixels.
 
@@ -88,8 +92,10 @@ class Geometry(ABC):
     def spectrum(self, shape: Shape, like: Tensor) -> Tensor:
         """(H, W): the periodic convolution nearest to MᵀM, M the matrix, at the middle pixel.
 
-        What MᵀM makes of that pixel, transformed; its real part, and 0 where that is negative, so
-        that the convolution is symmetric and positive.
+        What MᵀM makes of that pixel, transformed; its real part, so that the convolution is
+        symmetric, and at least a hundredth of the largest. Smaller values say little of MᵀM, which
+        is no convolution, and cost iterations where γ is large: 443 instead of 70 at γ‖A‖² = 1e4,
+        for 60 angles of 128 x 128 pixels.
         """
         return _spectrum(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
 
@@ -106,7 +112,7 @@ def _spectrum(
         seen = multiply(matrix.swapped, multiply(matrix, point.reshape(1, -1)))
         response = seen.reshape(height, width).roll((-middle[0], -middle[1]), (0, 1))
         spectrum: Tensor = torch.fft.fft2(response).real
-        return spectrum.clamp(min=0)
+        return spectrum.maximum(LEAST * spectrum.max())
 
 
 @lru_cache(maxsize=8)
