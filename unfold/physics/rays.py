@@ -19,7 +19,6 @@ from torch import Tensor
 from unfold.physics.sparse import Matrix, by_rows, multiply
 from unfold.typing import Shape
 
-
 LEAST = 1e-2
 """The least power of the convolution that stands for MᵀM, relative to its largest."""
 

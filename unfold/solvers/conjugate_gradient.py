@@ -30,7 +30,7 @@ SYNC_EVERY = 4
 
 
 class System(ABC):
-    """A Hermitian map M, positive definite unless a method says otherwise; a frozen dataclass."""
+    """A Hermitian positive definite map M; a frozen dataclass."""
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -70,10 +70,6 @@ class Budget:
 
     tol: float
     max_iterations: int
-
-
-Method = Callable[[System, Budget, Tensor | None, Tensor], Tensor]
-"""From a system, when to stop, where to begin and the right-hand side to M⁻¹b."""
 
 
 def default_tol(dtype: torch.dtype) -> float:
@@ -120,11 +116,10 @@ def solve_system(
     b: Tensor,
     budget: Budget | None = None,
     start: Tensor | None = None,
-    method: Method | None = None,
 ) -> Tensor:
-    """M⁻¹b for any system, as `solve_normal` does it, or by another method for Hermitian ones."""
+    """M⁻¹b for any system, as `solve_normal` does it."""
     budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)
-    given = (method or _conjugate_gradient, system, budget, start, b, *tensors(system))
+    given = (system, budget, start, b, *tensors(system))
     solution: Tensor = _Solve.apply(*given)  # type: ignore[no-untyped-call]
     return solution
 
@@ -145,20 +140,20 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, method: Method, system: System, budget: Budget, start: Any, b: Tensor, *theta: Any
+        ctx: Any, system: System, budget: Budget, start: Any, b: Tensor, *theta: Any
     ) -> Tensor:
-        x = method(system, budget, start, b)
-        ctx.method, ctx.system, ctx.budget = method, system, budget
+        x = _conjugate_gradient(system, budget, start, b)
+        ctx.system, ctx.budget = system, budget
         ctx.save_for_backward(x, *theta)
         return x
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         x, *theta = ctx.saved_tensors
-        given = (ctx.method, ctx.system, ctx.budget, None, v, *theta)
+        given = (ctx.system, ctx.budget, None, v, *theta)
         w: Tensor = _Solve.apply(*given)  # type: ignore[no-untyped-call]
         own = cotangents(lambda system: [(-w, system.apply(x))], ctx.system, theta, ctx)
-        return None, None, None, None, w, *own
+        return None, None, None, w, *own
 
 
 def cotangents(
