@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import laws_physics as laws
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError
 from unfold.models.model import Solution
 from unfold.physics.additive_noise import Laplace
 from unfold.physics.blur import Blur
@@ -205,9 +205,10 @@ def test_motions_move_pixels_and_lose_none(motion):
     assert len(kinds) == 8 if isinstance(motion, Turns) else len(kinds) > 24
 
 
-def test_turns_are_of_square_images():
-    with pytest.raises(ShapeError, match=r"5 x 6 pixels are not square.*Shifts"):
-        Turns().move(torch.zeros(1, 1, 5, 6), Draws(0, [0]))
+def test_what_is_not_square_is_turned_by_half():
+    x = torch.arange(30.0).expand(64, 1, 30).reshape(64, 1, 5, 6)
+    moved = Turns().move(x, Draws(0, range(64)))
+    assert moved.shape == x.shape and len({tuple(m.flatten().tolist()) for m in moved}) == 4
 
 
 def test_a_perfect_reconstruction_has_no_equivariant_loss():
@@ -228,7 +229,7 @@ def loss_free(case):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*splitting"):
+    with pytest.raises(ConfigError, match=r"loss SURE needs noise that is Gaussian.*Laplace.*splitting"):
         Equivariant(consistency=SURE()).expect(Denoising(Laplace(0.1)))
     with pytest.raises(ConfigError, match=r"Mixture has OwnNoise"):
         SURE().expect(Mixture(OwnNoise(), {"one": Denoising(Laplace(0.1))}))

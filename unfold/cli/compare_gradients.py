@@ -74,7 +74,14 @@ def _case(parts: Parts, seed: int, count: int, size: int) -> "Case":
 
     from unfold.evaluation.gradients import Case
     from unfold.random import Draws
+    from unfold.training.losses import Supervised
 
+    loss = parts.groups["loss"]
+    if not isinstance(loss, Supervised):
+        raise ConfigError(
+            f"loss {type(loss).__name__}: gradients are compared where the images are known; set "
+            "loss=mse or loss=l1."
+        )
     held = parts.data.images("train")
     if count > len(held):
         raise ConfigError(f"images = {count}: there are {len(held)} training images.")
@@ -84,4 +91,4 @@ def _case(parts: Parts, seed: int, count: int, size: int) -> "Case":
         raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
     x = torch.stack(crops)
     y, operator = parts.physics.measure(x, Draws(seed, range(count), "train"))
-    return Case(x, y, operator, parts.groups["loss"])
+    return Case(x, y, operator, loss)

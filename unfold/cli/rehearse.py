@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.report import say
+from unfold.compatibility import check_linear
 from unfold.config.build import Parts
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.evaluation.settings import AcrossOperators, Robustness
@@ -31,11 +32,14 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     Raises:
         DataError: the images do not fit an operator.
         ShapeError: the images do not fit a network or a prior.
-        ConfigError: an operator cannot act on such images, or no mismatch can on the operator.
+        ConfigError: an operator cannot act on such images, no mismatch can on the operator, or the
+            loss is not made for the noise.
     """
     import torch
 
     _expect_amplitudes(parts)
+    if parts.reconstructor.model.trains:
+        parts.groups["loss"].expect(parts.physics)
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
     whole = _whole_images(parts)
@@ -47,11 +51,13 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
         }
         for name, law in laws.items():
             _expect_linear(name, law)
+    kind = type(parts.reconstructor.algo.recipe)
     with torch.no_grad():
         for image in images:
             if isinstance(evaluation, AcrossOperators):
-                for law in evaluation.operators.values():
-                    _measure(law, image, draws)
+                for name, law in evaluation.operators.items():
+                    tested = _measure(law, image, draws).operator
+                    check_linear(kind, tested, f"evaluation.operators.{name}")
             y, operator = _measure(parts.physics, image, draws)
             if isinstance(evaluation, Robustness):
                 from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib

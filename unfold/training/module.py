@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,7 +25,7 @@ from unfold.training.audit import audit
 from unfold.training.diagnosis import where_not_finite
 from unfold.training.groups import by_learning_rate, waiting
 from unfold.training.guard import Guard
-from unfold.training.losses import Loss
+from unfold.training.losses import Loss, Trial
 from unfold.training.optimizers import Optimizer, Scheduler
 from unfold.training.sharded import Sharded
 from unfold.training.shards import Part, Shards, add_gradients

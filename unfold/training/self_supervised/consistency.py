@@ -52,7 +52,7 @@ class SURE(Loss):
     def expect(self, physics: Physics) -> None:
         if not physics.steinian:
             raise ConfigError(
-                f"SURE needs noise that is Gaussian, Poisson or both, and {type(physics).__name__} "
+                f"loss SURE needs noise that is Gaussian, Poisson or both, and {type(physics).__name__} "
                 f"has {type(physics.noise).__name__}: set physics/noise=gaussian, or take "
                 "loss=splitting."
             )

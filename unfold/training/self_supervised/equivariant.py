@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError
 from unfold.models.model import Solution
 from unfold.physics.law import Physics
 from unfold.random import Draws
@@ -37,21 +37,12 @@ class Shifts(Motion):
 
 @dataclass(frozen=True)
 class Turns(Motion):
-    """Rotations by quarter turns, and reflections: the eight motions of a square."""
+    """Rotations by quarter turns, by half turns of what is not square, and reflections."""
 
     def move(self, x: Image, draws: Draws) -> Image:
-        """The moved images.
-
-        Raises:
-            ShapeError: the images are not square.
-        """
-        if x.shape[-2] != x.shape[-1]:
-            raise ShapeError(
-                f"Turns: images of {x.shape[-2]} x {x.shape[-1]} pixels are not square; take "
-                "loss.motion._target_=unfold.training.self_supervised.equivariant.Shifts."
-            )
-        pairs = zip(x, _integers(draws, "turn", (4, 2)).tolist(), strict=True)
-        turned = [(one.rot90(turns, (-2, -1)), flip) for one, (turns, flip) in pairs]
+        quarters = 1 if x.shape[-2] == x.shape[-1] else 2
+        pairs = zip(x, _integers(draws, "turn", (4 // quarters, 2)).tolist(), strict=True)
+        turned = [(one.rot90(quarters * turns, (-2, -1)), flip) for one, (turns, flip) in pairs]
         return torch.stack([one.flip(-1) if flip else one for one, flip in turned])
 
 
@@ -92,7 +83,7 @@ class Equivariant(Loss):
         return self.consistency.value(solution, trial) + self.weight * found
 
 
-def _integers(draws: Draws, name: str, sizes: tuple[int, int] | torch.Size) -> Tensor:
+def _integers(draws: Draws, name: str, sizes: tuple[int, ...]) -> Tensor:
     """(B, 2), each uniform below its size."""
     whole = draws.like(torch.empty(0))
     return whole.each(name, lambda g, _: np.asarray(g.integers(0, tuple(sizes)))).long()
