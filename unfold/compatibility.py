@@ -26,8 +26,13 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
 
 
-def check_linear(algorithm: type[Any], operator: Operator) -> None:
+def check_linear(algorithm: type[Any], operator: Operator, key: str = "physics") -> None:
     """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
+
+    Args:
+        algorithm: its class.
+        operator: A.
+        key: of the law that drew it, for messages.
 
     Raises:
         ConfigError: names the operator, its shapes and the algorithms that take it.
@@ -36,11 +41,11 @@ def check_linear(algorithm: type[Any], operator: Operator) -> None:
         return
     takers = {c.__name__ for c in _concrete(Algorithm) if c.takes_nonlinear}
     raise ConfigError(
-        f"algo {algorithm.__name__} needs a linear operator, and the {type(operator).__name__} of "
-        f"the physics, from images of {operator.image_shape} to measurements of "
-        f"{operator.measurement_shape}, is not linear. Take one that needs only the gradient of f, "
-        "such as algo=pgd with a prior that has a prox, or algo=gd with one that has a gradient: "
-        f"{listing(takers)}."
+        f"algo = {algorithm.__name__}: needs a linear operator, and that of {key}, "
+        f"{type(operator).__name__} from images of {operator.image_shape} to measurements of "
+        f"{operator.measurement_shape}, is not linear. Take an algorithm that needs only the "
+        "gradient of f, such as algo=pgd with a prior that has a prox, or algo=gd with one that "
+        f"has a gradient. Available: {listing(takers)}."
     )
 
 

@@ -22,7 +22,8 @@ class Composed(Operator):
         inner: C, whose measurements are the images of B.
 
     Raises:
-        ShapeError: they are not, or C and B belong to different numbers of samples.
+        ShapeError: they are not, C and B belong to different numbers of samples, or one of them is
+            not linear and B takes images of another kind than C makes.
     """
 
     outer: Operator
@@ -35,6 +36,15 @@ class Composed(Operator):
                 f"{type(self.outer).__name__} takes {self.outer.image_shape}."
             )
         same_samples("Composed", (self.outer, self.inner))
+        taken, made = self.outer.complex_images, self.inner.complex_measurements
+        either = self.outer.linear and not taken  # a real linear map takes both kinds
+        if not self.linear and not either and taken != made:
+            words = ("real", "complex")
+            raise ShapeError(
+                f"Composed: {type(self.inner).__name__} makes {words[made]} measurements and "
+                f"{type(self.outer).__name__} takes {words[taken]} images; where one of them is "
+                "not linear they must agree."
+            )
 
     @cached_property
     def linear(self) -> bool:
@@ -50,13 +60,13 @@ class Composed(Operator):
 
     @property
     def complex_images(self) -> bool:
-        return self.inner.complex_images or (
-            self.outer.complex_images and not self.inner.complex_measurements
-        )
+        lifted = self.outer.complex_images and not self.inner.complex_measurements
+        return self.inner.complex_images or lifted
 
     @property
     def complex_measurements(self) -> bool:
-        return self.outer.complex_measurements or self.inner.complex_measurements
+        passed = self.inner.complex_measurements and not self.outer.complex_images
+        return self.outer.complex_measurements or passed
 
     @property
     def image_shape(self) -> Shape:

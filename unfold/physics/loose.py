@@ -40,10 +40,6 @@ class Loose(Wrapped):
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(y)
 
-    def linearised(self, x: Image) -> Operator:
-        """That of A."""
-        return self if self.linear else self.operator.linearised(x)
-
     def normal(self, x: Image) -> Image:
         """That of A."""
         return self.operator.normal(x)

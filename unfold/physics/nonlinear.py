@@ -101,9 +101,8 @@ class Linearised(Operator):
     def forward(self, x: Image) -> Measurement:
         """J(x)v: the derivative of u ↦ J(x)*u, which is linear, by the reverse mode of A twice."""
         at = self.at.expand(len(x), *self.at.shape[1:])
-        shape, kind = (len(x), *self.measurement_shape), x.dtype
-        if self.complex_measurements:
-            kind = kind.to_complex()
+        kind = x.dtype.to_complex() if self.complex_measurements else x.dtype.to_real()
+        shape = (len(x), *self.measurement_shape)
         nothing = torch.zeros(shape, dtype=kind, device=x.device)
         return pulled(lambda u: pulled(self.operator.forward, at, u), nothing, x)
 

@@ -1,7 +1,7 @@
 """Measurements of any shape and kind as vectors of one length, so that they make one batch."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
@@ -69,10 +69,6 @@ class Packed(Wrapped):
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(self.unpack(y))
-
-    def linearised(self, x: Image) -> Operator:
-        """The row of that of B."""
-        return self if self.linear else replace(self, operator=self.operator.linearised(x))
 
     def normal(self, x: Image) -> Image:
         """That of B."""

@@ -36,7 +36,8 @@ class RealImages(Operator):
 
     @property
     def complex_measurements(self) -> bool:
-        return True
+        """Those of complex images, unless B makes real ones of them."""
+        return self.operator.complex_measurements or not self.operator.complex_images
 
     @property
     def image_shape(self) -> Shape:

@@ -63,7 +63,8 @@ class Saturated(Nonlinear):
     def tangent(self, like: Tensor) -> Operator:
         """g R'(0) B."""
         slope = 1 / (1 + math.exp(-self.sharpness))
-        return Scaled(self.operator, like.new_full((1,), self.gain * slope))
+        scale = torch.full((1,), self.gain * slope, dtype=like.dtype.to_real(), device=like.device)
+        return Scaled(self.operator, scale)
 
 
 @dataclass(frozen=True)

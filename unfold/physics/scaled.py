@@ -6,7 +6,6 @@ from functools import cached_property
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.tree import per_image
 from unfold.typing import Image, Measurement, PerImage, Scalar
@@ -43,14 +42,6 @@ class Scaled(Wrapped):
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(per_image(self.scale, y) * y)
-
-    def linearised(self, x: Image) -> Operator:
-        """s J_B(x)."""
-        return self if self.linear else Scaled(self.operator.linearised(x), self.scale)
-
-    def tangent(self, like: Tensor) -> Operator:
-        """s times that of B."""
-        return self if self.linear else Scaled(self.operator.tangent(like), self.scale)
 
     def normal(self, x: Image) -> Image:
         """s² B*Bx."""

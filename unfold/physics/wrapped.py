@@ -1,6 +1,6 @@
 """Operators that see what another one sees, in another way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from unfold.typing import Image, Shape
 @dataclass(frozen=True, eq=False)
 class Wrapped(Operator):
     """An operator with the images and the measurements of another.
+
+    Subclasses are linear in what that one makes, so that a derivative is that of it, wrapped.
 
     Args:
         operator: the other one.
@@ -28,6 +30,12 @@ class Wrapped(Operator):
 
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
+
+    def linearised(self, x: Image) -> Operator:
+        return self if self.linear else replace(self, operator=self.operator.linearised(x))
+
+    def tangent(self, like: Tensor) -> Operator:
+        return self if self.linear else replace(self, operator=self.operator.tangent(like))
 
     @property
     def image_shape(self) -> Shape:

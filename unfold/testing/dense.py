@@ -22,7 +22,9 @@ def probe(
 
 def measured(operator: Operator, dtype: torch.dtype) -> torch.dtype:
     """The kind of the measurement of an image of this kind."""
-    return dtype.to_complex() if operator.complex_measurements else dtype
+    if operator.complex_measurements:
+        return dtype.to_complex()
+    return dtype.to_real() if operator.complex_images else dtype
 
 
 def columns(y: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,98 @@
+"""Laws of operators that are not linear, alone and inside other laws."""
+
+import pytest
+import torch
+
+from tests import laws_physics as laws
+from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.combined import Chain, Stack
+from unfold.physics.denoising import Denoising
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.saturation import SaturatedBlur
+from unfold.random import Draws
+
+
+def test_a_function_of_the_user_is_measured_through():
+    law = NonlinearFunctionPhysics(Gaussian(0.0), squares, squares_vjp)
+    y, operator = law.measure(X, DRAWS)
+    assert law.is_fixed and torch.equal(y, squares(X)) and not operator.linear
+    assert torch.equal(operator.vjp(X, y), squares_vjp(X, y))
+    same = NonlinearFunctionPhysics(NoNoise(), torch.square)
+    assert same.operator_for(torch.square(X)).image_shape == SHAPE
+
+
+def test_laws_are_made_of_laws_that_are_not_linear():
+    blurred = SaturatedBlur(NoNoise(), GaussianKernel(3, (0.5, 1.0)), 1.4, 8.0)
+    square = NonlinearFunctionPhysics(NoNoise(), torch.square)
+    chain = Chain(NoNoise(), {"blur": blurred, "square": square})
+    y, operator = chain.measure(X, DRAWS)
+    first = blurred.sample(DRAWS.within("operator").within("blur"), SHAPE)
+    assert not operator.linear and laws.gap(y, first.A(X) ** 2) < 1e-14
+    laws.assert_nonlinear(operator)
+    both = Stack(NoNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
+    y, operator = both.measure(X, DRAWS)
+    assert laws.gap(y[:, 20:], X.flatten(1)) == 0 and not operator.linear
+    laws.assert_nonlinear(operator)
+    mixed = Mixture(OwnNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
+    many = Draws(0, range(6), dtype=REAL)
+    x = many.uniform("x", SHAPE)
+    y, operator = mixed.measure(x, many)
+    assert not operator.linear and 0 < sum(operator.family) < 6
+    laws.assert_nonlinear(operator)
+    assert laws.gap(operator.vjp(x, y), operator.linearised(x).adjoint(y)) < 1e-14
+
+
+class Blind(torch.autograd.Function):
+    """Without a derivative that transforms can take."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, u):
+        return u
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (
+            lambda: SaturatedBlur(NoNoise(), GaussianKernel(3, 1.0), gain=0.0),
+            ConfigError,
+            r"SaturatedBlur.gain = 0.0: must be positive and finite",
+        ),
+        (
+            lambda: SaturatedBlur(NoNoise(), GaussianKernel(3, 1.0), sharpness=float("inf")),
+            ConfigError,
+            r"SaturatedBlur.sharpness = inf: must be positive and finite",
+        ),
+        (
+            lambda: NonlinearFunctionPhysics(NoNoise(), squares, grey=1.5),
+            ConfigError,
+            r"NonlinearFunctionPhysics.grey = 1.5: must be in \[0, 1\]",
+        ),
+        (
+            lambda: NonlinearFunctionPhysics(NoNoise(), torch.linalg.cross).sample(DRAWS, SHAPE),
+            ShapeError,
+            r"cross does not act on images of \(1, 4, 5\)",
+        ),
+        (
+            lambda: NonlinearFunctionPhysics(NoNoise(), squares).image_shape((1, 8, 8)),
+            ConfigError,
+            r"squares: the shape \(1, 8, 8\) of y does not tell that of the image",
+        ),
+        (
+            lambda: NonlinearFunctionPhysics(NoNoise(), Blind.apply).sample(DRAWS, SHAPE),
+            ConfigError,
+            "its derivative cannot be taken",
+        ),
+    ],
+)
+def test_bad_input_says_what_is_wrong(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
