@@ -114,7 +114,7 @@ def test_every_operator_noise_method_image_and_metric_has_its_row(tmp_path):
     assert scores["test/gain over tv"] == pytest.approx(
         scores["test/psnr"] - scores["test/tv psnr"]
     )
-    for name in ("gallery", "gallery_operators", "parameters", "operators"):
+    for name in ("gallery", "gallery_operators", "parameters", "operators", "convergence"):
         with PillowImage.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 100
     assert (folder / "matrix.tex").read_text().startswith(r"\begin{tabular}")

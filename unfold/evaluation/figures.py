@@ -66,11 +66,12 @@ def gallery(shown: "Sequence[Shown]", path: Path) -> None:
             axis.set_yticks([])
         line[0].set_ylabel(f"{one.condition.name}\nnoise {one.condition.noise}", fontsize=8)
         line[0].set_xlabel(one.name, fontsize=8)
+        line[1].set_xlabel("" if one.pictured else "its back-projection", fontsize=8)
         line[2].set_xlabel(psnr_text(one.baseline, one.truth), fontsize=8)
         line[3].set_xlabel(psnr_text(one.ours, one.truth), fontsize=8)
     for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(head, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def parameters_figure(parameters: Mapping[str, Tensor], path: Path) -> None:
@@ -85,8 +86,9 @@ def parameters_figure(parameters: Mapping[str, Tensor], path: Path) -> None:
         axis.plot(np.arange(1, line.size + 1), line, marker="o" if values.size > 1 else "")
         axis.set_title(f"{name}{'' if values.size > 1 else ' (tied)'}", fontsize=9)
         axis.set_xlabel("iteration", fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def operators_figure(methods: Matrix, path: Path) -> None:
@@ -102,7 +104,7 @@ def operators_figure(methods: Matrix, path: Path) -> None:
     axis.set_xticks(positions + 0.19, methods.lines, rotation=40, ha="right", fontsize=7)
     axis.set_ylabel("PSNR in dB", fontsize=8)
     axis.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def robustness_figure(
@@ -120,10 +122,11 @@ def robustness_figure(
         axis.tick_params(labelsize=7)
     axes[0][0].set_ylabel("PSNR in dB" if metric == "psnr" else metric, fontsize=8)
     axes[0][0].legend(fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure, and forget it."""
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

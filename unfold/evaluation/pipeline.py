@@ -11,8 +11,10 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.evaluation.baselines import Baselines, Batch, batches, measure
+from unfold.evaluation.course_figures import convergence_figure, training_figure
+from unfold.evaluation.courses import Course, follow
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.report import write_report
+from unfold.evaluation.report import headline, write_report
 from unfold.evaluation.robustness import sweep, write_sweep
 from unfold.evaluation.rows import Row
 from unfold.evaluation.settings import AcrossOperators, Evaluation, NoEvaluation, Robustness
@@ -38,12 +40,17 @@ class Condition(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """One image of one condition, for the gallery."""
+    """One image of one condition, for the gallery.
+
+    measurement: a picture of it; of what is no picture, that of the back-projection.
+    pictured: whether it is the measurement itself.
+    """
 
     condition: Condition
     name: str
     truth: Tensor
     measurement: Tensor
+    pictured: bool
     baseline: Tensor
     ours: Tensor
 
@@ -139,9 +146,30 @@ def evaluate(
                 shown += pictures
             if progress and not bar.console.is_terminal:
                 bar.console.print(f"evaluated on {condition.name}, noise {condition.noise}")
-    return write_report(
-        directory / "evaluation", rows, shown, reconstructor.parameter_values(), evaluation.gallery
-    )
+    folder, alive = directory / "evaluation", _acting(reconstructor)
+    figures = write_report(folder, rows, shown, alive, evaluation.gallery)
+    training_figure(directory / "metrics.csv", headline(rows), folder / "training.png")
+    courses = _courses(reconstructor, physics, test, evaluation.gallery, seed)
+    if courses:
+        convergence_figure(courses, folder / "convergence.png")
+    return figures
+
+
+def _acting(reconstructor: Reconstructor) -> dict[str, Tensor]:
+    """Every scalar that has a say in the result."""
+    values = reconstructor.parameter_values()
+    return {name: value for name, value in values.items() if name not in reconstructor.dead}
+
+
+def _courses(
+    reconstructor: Reconstructor, physics: Physics, test: Sequence[Any], count: int, seed: int
+) -> list[Course]:
+    """How the first images of the gallery came about, under the law trained on."""
+    found = []
+    for batch in batches(test[:count], 1):
+        y, operator = measure(physics, batch, seed, "test")
+        found.append(follow(reconstructor, y, operator, batch.images, batch.names[0]))
+    return found
 
 
 @torch.no_grad()
@@ -173,9 +201,10 @@ def _one_batch(
         for method, (image, solution) in images.items()
         for row in _rows(context, condition, batch, method, image, solution, flags.get(method))
     ]
-    picture = y if y.ndim == 4 and y.shape[1] in (1, 3) else back
-    tensors = zip(batch.names, batch.images, picture, baseline, ours.image, strict=True)
-    return rows, [Shown(condition, *parts) for parts in tensors]
+    pictured = y.ndim == 4 and y.shape[1] in (1, 3)
+    tensors = zip(batch.names, batch.images, y if pictured else back, strict=True)
+    pairs = zip(tensors, zip(baseline, ours.image, strict=True), strict=True)
+    return rows, [Shown(condition, *seen, pictured, *found) for seen, found in pairs]
 
 
 def _other_counts(

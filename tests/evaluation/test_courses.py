@@ -1,0 +1,77 @@
+"""What is seen on the way of a reconstruction and of a training, and its figures."""
+
+import math
+
+import pytest
+import torch
+
+from tests.engine import blur, measured, network_prior, reconstructor
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.pgd import PGD
+from unfold.evaluation.course_figures import convergence_figure, training_figure
+from unfold.evaluation.courses import follow
+from unfold.models.classical import Classical
+from unfold.models.deq import DEQ
+from unfold.models.unfolded import Unfolded
+from unfold.priors.tv import TV
+from unfold.priors.wavelet import Wavelet
+
+
+@torch.no_grad()
+def course(algorithm, model, prior=None):
+    A = blur(8)
+    y = measured(A).float()
+    truth = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    net = reconstructor(algorithm, model, prior or network_prior()).float()
+    operator = A.to_like(y)
+    return follow(net, y, operator, truth, "one.png"), net.solve(y, operator), truth
+
+
+def test_an_unfolded_network_is_followed_from_its_start_to_its_end():
+    seen, answer, truth = course(PGD(stepsize=0.3), Unfolded(4))
+    assert [k for k, _ in seen.psnr] == [0, 1, 2, 3, 4]
+    assert [k for k, _ in seen.left] == [1, 2, 3, 4] and seen.measure == "relative change"
+    error = float((answer.image - truth).square().mean())
+    assert seen.psnr[-1][1] == pytest.approx(-10 * math.log10(error), rel=1e-5)
+    assert seen.left[-1][1] == pytest.approx(float(answer.residual), rel=1e-4)
+
+
+def test_an_equilibrium_comes_to_rest():
+    seen, answer, _ = course(PGD(stepsize=0.3), DEQ(tol=1e-4, accuracy=1.0))
+    assert len(seen.psnr) == len(seen.left) + 1 > int(answer.iterations)
+    assert seen.left[-1][1] < 1e-3 < seen.left[0][1]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "prior", "measure"),
+    [
+        (AnalysisPDHG(), TV(), "relative duality gap"),
+        (ADMM(), Wavelet("haar", 1), "relative residual"),
+    ],
+)
+def test_of_a_classical_algorithm_its_certificate_is_kept_and_no_image(algorithm, prior, measure):
+    seen, answer, _ = course(algorithm, Classical(tol=1e-3, max_iterations=900, every=5), prior)
+    assert seen.psnr == [] and seen.measure == measure
+    steps, values = zip(*seen.left, strict=True)
+    assert steps[0] == 5 and steps[-1] == int(answer.iterations)
+    assert values[-1] <= 1e-3 < values[0]
+
+
+def test_the_figures_are_written(tmp_path):
+    found = [course(PGD(stepsize=0.3), Unfolded(3))[0]]
+    still = found[0]._replace(left=[(1, 0.0)], psnr=[])
+    for name, seen in (("moving", found), ("still", [still])):
+        convergence_figure(seen, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_curves_of_a_training_are_drawn_where_there_are_any(tmp_path):
+    curves, figure = tmp_path / "metrics.csv", tmp_path / "training.png"
+    training_figure(curves, "psnr", figure)
+    curves.write_text("step,validation/psnr\n5,20.0\n")
+    training_figure(curves, "psnr", figure)
+    assert not figure.exists()
+    curves.write_text("step,train/loss,validation/psnr\n10,0.5,\n20,0.25,\n25,,20.0\n")
+    training_figure(curves, "psnr", figure)
+    assert figure.read_bytes().startswith(b"\x89PNG")
