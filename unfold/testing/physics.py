@@ -158,9 +158,16 @@ def _laws_at(physics: Physics, shape: Shape, count: int) -> Iterator[Finding]:
 
 
 def _complex(operator: Operator) -> Iterator[Check]:
-    """A real operator acts on complex images as on their two parts, or refuses them."""
+    """A real operator acts on complex images as on their two parts, or refuses them.
+
+    One that is not linear refuses them.
+    """
     dtype = torch.complex128
-    if _is_refused(operator.A, torch.zeros(operator.batch, *operator.image_shape, dtype=dtype)):
+    x = torch.zeros(operator.batch, *operator.image_shape, dtype=dtype)
+    if not operator.linear:
+        yield holds("PH15", "A refuses complex images", _is_refused(operator.A, x))
+        return
+    if _is_refused(operator.A, x):
         return
     yield from laws.adjoint(operator, dtype=dtype)
     yield from laws.linear(operator, dtype=dtype)
