@@ -16,12 +16,14 @@ from unfold.models.classical import Classical
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 
+LAM = 0.05
+
 ALGORITHMS: dict[str, tuple[Any, Any]] = {
-    "pgd": (PGD(), Wavelet("haar", 1)),
-    "admm": (ADMM(), Wavelet("haar", 1)),
-    "pdhg": (PDHG(), Wavelet("haar", 1)),
-    "condat_vu": (CondatVu(), TV()),
-    "analysis_pdhg": (AnalysisPDHG(), TV()),
+    "pgd": (PGD(lambda_reg=LAM), Wavelet("haar", 1)),
+    "admm": (ADMM(lambda_reg=LAM), Wavelet("haar", 1)),
+    "pdhg": (PDHG(lambda_reg=LAM), Wavelet("haar", 1)),
+    "condat_vu": (CondatVu(lambda_reg=LAM), TV()),
+    "analysis_pdhg": (AnalysisPDHG(lambda_reg=LAM), TV()),
 }
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 SIZES = [0.05, 1.0, 0.4]
@@ -61,7 +63,7 @@ def test_a_gap_below_the_tolerance_is_a_gap_below_the_tolerance(name: str):
     f = problem(A, prior, y=y).f
 
     def objective(x: torch.Tensor) -> torch.Tensor:
-        return f.value(x) + 0.05 * prior.value(x)
+        return f.value(x) + LAM * prior.value(x)
 
     for tol in (1e-2, 1e-4):
         net = reconstructor(algorithm, Classical(tol=tol, max_iterations=900, every=5), prior)
@@ -81,7 +83,7 @@ def test_converged_without_a_gap_means_a_small_kkt_residual(name: str):
     assert solution.converged.all() and solution.gap is None
     f = problem(A, prior, y=y).f
     x = solution.image
-    defect = prior.prox(x - f.grad(x), 0.05) - x
+    defect = prior.prox(x - f.grad(x), LAM) - x
     relative = defect.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
     assert (relative < 1e-6).all()
 

@@ -37,7 +37,7 @@ class ADMM(Algorithm[ADMMState]):
     needs_g = frozenset({"prox"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> ADMMState:

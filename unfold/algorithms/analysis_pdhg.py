@@ -49,7 +49,7 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
     solves = "f + λg over the images in [low, high]"
 
     ratio: Scalar = param(0.05, positive)
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.9, Interval(0.0, 2.0))
     low: float = 0.0
     high: float = 1.0

@@ -46,7 +46,7 @@ class CondatVu(Algorithm[CondatVuState]):
 
     stepsize: Scalar = param(0.95, positive, "1/‖A‖²")
     stepsize_dual: Scalar = param(0.06, positive, "‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     low: float = 0.0
     high: float = 1.0
 

@@ -45,7 +45,7 @@ class FISTA(Algorithm[FISTAState]):
     needs_g = frozenset({"prox"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     momentum: Scalar = param(ChambolleDossal(), Interval(0.0, 1.0))
 
     def init(self, problem: Problem) -> FISTAState:

@@ -37,7 +37,7 @@ class HQS(Algorithm[HQSState]):
     solves = "λg + the Moreau envelope of f"
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
 
     def init(self, problem: Problem) -> HQSState:
         """Start from x₀."""

@@ -44,7 +44,7 @@ class PDHG(Algorithm[PDHGState]):
 
     stepsize: Scalar = param(0.95, positive, "1/‖A‖")
     stepsize_dual: Scalar = param(0.95, positive, "1/‖A‖")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     theta: Scalar = param(1.0, Interval(0.0, 1.0))
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 

@@ -33,7 +33,7 @@ class PGD(Algorithm[PGDState]):
     needs_g = frozenset({"prox"})
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
 
     def init(self, problem: Problem) -> PGDState:
         """Start from x₀."""

@@ -64,7 +64,7 @@ class PIDAL(Algorithm[PIDALState]):
 
     stepsize: Scalar = param(1.0, positive)
     stepsize_data: Scalar = param(1.0, positive, "‖A‖²")
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     low: float = 0.0
     high: float = 1.0
 

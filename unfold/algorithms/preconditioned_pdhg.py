@@ -50,7 +50,7 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
 
     stepsize: Scalar = param(0.95, positive)
     stepsize_dual: Scalar = param(1.0, positive)
-    lambda_reg: Scalar = param(0.05, positive)
+    lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> PreconditionedPDHGState:
