@@ -80,6 +80,26 @@ def test_filtered_back_projection_is_near_the_image(fan: bool, pixel: float):
     assert laws.gap((got * inside), x * inside) < 0.02
 
 
+@pytest.mark.parametrize("rounds", [2, 3])
+def test_filtered_back_projection_counts_no_line_twice(rounds: int):
+    """Over whole half turns every line is seen as often: the image is that of one half turn."""
+    angles = tuple(np.arange(0, 180 * rounds, 2.0).tolist())
+    once, more = (Projector(Parallel(a, SIDE), (1, SIDE, SIDE), 0.3) for a in (ANGLES, angles))
+    x = torch.from_numpy(discs(SIDE, 2.0))[None, None]
+    want = once.filtered_back_projection(once.A(x))
+    assert laws.gap(more.filtered_back_projection(more.A(x)), want) < 1e-12
+    assert more.linear_baseline(more.A(x)).method == "filtered_back_projection"
+
+
+def test_parallel_rays_over_part_of_a_second_half_turn_are_not_filtered():
+    angles = tuple(np.arange(0, 300, 20.0).tolist())
+    operator = Projector(Parallel(angles, 9), (1, 5, 5))
+    y = operator.A(DRAWS.take([0]).uniform("x", (1, 5, 5)))
+    with pytest.raises(ConfigError, match=r"at most half a turn, or over whole .* got 300 degrees"):
+        operator.filtered_back_projection(y)
+    assert operator.linear_baseline(y).method == "pseudo_inverse"
+
+
 def test_filtered_back_projection_is_differentiable_and_takes_complex_readings():
     for operator in (OPERATORS["parallel"], whole_fan()):
         y = DRAWS.take([0]).normal("y", operator.measurement_shape).requires_grad_()
@@ -94,7 +114,9 @@ def whole_fan() -> Projector:
 
 def test_part_of_a_fan_is_not_filtered():
     half = FanBeamTomography(NoNoise(), 6, arc=200.0).sample(DRAWS, (1, 8, 8))
-    with pytest.raises(ConfigError, match=r"needs a whole turn of the source, got 200 degrees"):
+    with pytest.raises(
+        ConfigError, match=r"needs a fan whose source makes a whole turn, got 200 deg"
+    ):
         half.filtered_back_projection(torch.zeros(1, *half.measurement_shape))
 
 

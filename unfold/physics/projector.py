@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.ramp import WHOLE, arc, ramp_filtered, rounds
 from unfold.physics.rays import Geometry, Lines, Seen
 from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
@@ -164,68 +165,49 @@ class Projector(Operator):
         return solved if r.is_complex() else solved.real
 
     def filtered_back_projection(self, y: Measurement) -> Image:
-        """Δθ / (w · pixel) · B(q * (g · y)): an approximate inverse, exact for many angles.
+        """Δθ / (w k · pixel) · B(q * (g · y)): an approximate inverse, exact for many angles.
 
         B takes to every pixel what the ray through it measured, by linear interpolation between
         detectors; q is the ramp filter; Δθ is the step of the angles in radians; w = 1 over half a
-        turn of parallel rays, 2 over a whole turn of a fan, which sees every line twice. It is not
-        A⁺, nor is B the transpose of A.
+        turn of parallel rays, 2 over a whole turn of a fan, which sees every line twice; k is how
+        often the angles go round so. It is not A⁺, nor is B the transpose of A.
 
         Raises:
-            ConfigError: the source of a fan does not go all the way round.
+            ConfigError: the source of a fan does not go all the way round, or angles go round more
+                than once, and not a whole number of times.
 
         Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3,
         equations 61 and 30, and section 3.4.2 for a fan on a flat screen.
         """
-        geometry = self.geometry
-        turn = arc(geometry.angles)
-        if not self._turns:
+        geometry, turn = self.geometry, arc(self.geometry.angles)
+        if self._rounds is None:
             raise ConfigError(
-                f"filtered back-projection of a fan needs a whole turn of the source, got {turn:g} "
-                "degrees; set physics.arc=360, or choose another start."
+                f"filtered back-projection needs {WHOLE[geometry.full_arc]}, got {turn:g} degrees; "
+                f"set physics.arc={geometry.full_arc:g}, or choose another start."
             )
         matrix = geometry.back_matrix(self.shape, y)
         gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
         filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
-        scale = np.deg2rad(turn / len(geometry.angles)) * 180 / geometry.full_arc / self.pixel
+        weight = geometry.full_arc / 180 * self._rounds
+        scale = np.deg2rad(turn / len(geometry.angles)) / weight / self.pixel
         return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """Filtered back-projection; A⁺y for a fan that does not go all the way round."""
-        if not self._turns:
+        """Filtered back-projection; A⁺y where it does not apply."""
+        if self._rounds is None:
             return super().linear_baseline(y)
         return LinearBaseline("filtered_back_projection", self.filtered_back_projection(y))
 
     @property
-    def _turns(self) -> bool:
-        """Whether filtered back-projection applies: to parallel rays, and to a whole fan."""
-        turn = arc(self.geometry.angles)
-        return self.geometry.full_arc == 180 or abs(turn - 360) <= 1e-6 * 360
+    def _rounds(self) -> int | None:
+        """How often the angles go round; None where they see some lines more often than others."""
+        return rounds(self.geometry.angles, self.geometry.full_arc)
 
 
 @lru_cache(maxsize=16)
 def projector(geometry: Geometry, shape: Shape, pixel: float) -> Projector:
     """The same object for every batch of a scan, so that its norm is found once as well."""
     return Projector(geometry, shape, pixel)
-
-
-def ramp_filtered(y: Tensor) -> Tensor:
-    """Q * y over the last dimension: q(0) = 1/4, −1/(πn)² for odd n, 0 for even n ≠ 0."""
-    count = y.shape[-1]
-    size = 2 ** ceil(np.log2(2 * count))
-    n = np.fft.fftfreq(size, 1 / size)
-    q = np.where(n % 2 == 1, -1 / (np.pi * np.where(n == 0, 1, n)) ** 2, 0)
-    q[0] = 0.25
-    gain = torch.from_numpy(np.fft.fft(q).real).to(y.device, y.dtype.to_real())
-    filtered: Tensor = torch.fft.ifft(gain * torch.fft.fft(y, size))[..., :count]
-    return filtered if y.is_complex() else filtered.real
-
-
-def arc(angles: tuple[float, ...]) -> float:
-    """The degrees that equally spaced angles stand for: their number times their step."""
-    if len(angles) == 1:
-        return 180.0
-    return abs(angles[-1] - angles[0]) * len(angles) / (len(angles) - 1)
 
 
 def diagonal(shape: Shape) -> int:
