@@ -11,6 +11,7 @@ from unfold.algorithms.algorithm import Algorithm, Guarantee, proven
 from unfold.choices import Choice, dead_names, make_groups, names
 from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
+from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters import Scales
@@ -142,7 +143,24 @@ def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:
     return {"algo.lambda_reg": reason}
 
 
+def _expect_seeing(operator: Operator, squared: Tensor) -> None:
+    """Refuse an operator that is 0, where looking costs nothing: on a GPU its steps are not finite.
+
+    Raises:
+        ConfigError: with the samples.
+    """
+    if squared.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if not bool(squared.all()):
+        blind = (squared.flatten() == 0).nonzero().flatten().tolist()
+        raise ConfigError(
+            f"{type(operator).__name__} is 0 for the samples {blind}: ‖A‖² = 0, so that y tells "
+            "nothing of the image. Its mask, kernel or matrix must have an entry that is not 0."
+        )
+
+
 def _scales(operator: Operator, y: Measurement) -> Scales:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
+    _expect_seeing(operator, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}

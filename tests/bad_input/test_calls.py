@@ -75,6 +75,18 @@ def test_37_a_mask_is_not_broadcast(shape):
         Mask(torch.ones(shape)).A(X)
 
 
+@pytest.mark.parametrize("blind", [[1], [0, 1]])
+def test_37_a_mask_that_sees_nothing_is_told_before_the_first_step(blind):
+    seen = torch.ones(2, 1, 16, 16)
+    seen[blind] = 0
+    net = Reconstructor(PGD(), PnP(NonexpansiveResNet(1, depth=2, width=4)), L2(), Unfolded(2))
+    words = (
+        rf"Mask is 0 for the samples \[{', '.join(map(str, blind))}\]: ‖A‖² = 0, so that y tells"
+    )
+    with pytest.raises(ConfigError, match=words):
+        net(torch.zeros(2, 1, 16, 16), Mask(seen))
+
+
 def test_37_a_mask_has_four_dimensions():
     with pytest.raises(ShapeError, match=r"\(batch or 1, channel, height, width\), got \(16,\)"):
         Mask(torch.ones(16))
@@ -96,9 +108,19 @@ def test_46_whole_numbers_are_no_intensities(as_users_call):
         SEEN.A((255 * X).to(torch.uint8))
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
+def test_46_double_precision_is_not_lost_on_the_way(kind):
+    operator = CircularConvolution(torch.ones(1, 1, 3, 3) / 9, (1, 16, 16))
+    for call, name in ((operator.A, "A"), (operator.A_adjoint, "A_adjoint")):
+        words = rf"CircularConvolution\.{name}: {kind} through an operator of torch\.float32"
+        with pytest.raises(ShapeError, match=rf"{words} .* take operator\.to_like\(x\) instead"):
+            call(X.to(kind))
+    assert operator.to_like(X.double()).A(X.to(kind)).dtype == kind
+
+
 def test_46_the_wider_precision_wins():
-    kernel = torch.ones(1, 1, 3, 3) / 9
-    assert CircularConvolution(kernel, (1, 16, 16)).A(X.double()).dtype == torch.float64
+    kernel = torch.ones(1, 1, 3, 3).double() / 9
+    assert CircularConvolution(kernel, (1, 16, 16)).A(X).dtype == torch.float64
 
 
 def test_47_an_image_needs_its_batch(as_users_call):

@@ -194,7 +194,8 @@ def test_an_operator_of_a_group_belongs_to_the_samples_of_the_group():
     group = Grouped((Mask(mask(2, 2, 4, 6)), Identity((2, 4, 6))), (0, 1, 1, 0))
     fixed = Identity((2, 4, 6))
     x = torch.rand(4, 2, 4, 6, dtype=REAL)
-    for operator in (Composed(fixed, group), Stacked((group, fixed)), Scaled(group, torch.ones(1))):
+    scaled = Scaled(group, torch.ones(1, dtype=REAL))
+    for operator in (Composed(fixed, group), Stacked((group, fixed)), scaled):
         assert operator.batch == 4 and operator.A(x).shape[0] == 4
 
 

@@ -116,6 +116,12 @@ class Map(ABC):
         """How many samples the operator belongs to; 1 where it is the same for all."""
         return max((t.shape[0] for t in tensors(self) if t.ndim), default=1)
 
+    @cached_property
+    def _single(self) -> torch.dtype | None:
+        """The kind of a tensor of the operator that is not in double precision, if there is one."""
+        kinds = (t.dtype for t in tensors(self) if t.is_floating_point() or t.is_complex())
+        return next((kind for kind in kinds if kind.to_real() != torch.float64), None)
+
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
         if t.shape[1:] != shape:
             want = ", ".join(map(str, ("batch", *shape)))
@@ -131,4 +137,9 @@ class Map(ABC):
             raise ShapeError(
                 f"{type(self).__name__}.{method} expects a floating-point or complex tensor, "
                 f"got {t.dtype}; convert it with .float()."
+            )
+        if self._single is not None and t.dtype in (torch.float64, torch.complex128):
+            raise ShapeError(
+                f"{type(self).__name__}.{method}: {t.dtype} through an operator of {self._single} "
+                "would keep the digits of the operator alone; take operator.to_like(x) instead."
             )
