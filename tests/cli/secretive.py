@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from unfold.training.losses import Loss
+from unfold.training.losses import Supervised
 
 
 @dataclass(frozen=True)
-class Secretive(Loss):
+class Secretive(Supervised):
     """Nothing is lost.
 
     Args:
@@ -14,6 +14,10 @@ class Secretive(Loss):
     """
 
     token: str
+
+    def __post_init__(self):
+        if self.token == "bad":
+            raise ValueError("it is too short")
 
     def __call__(self, reconstruction, truth):
         return (reconstruction - truth).sum()

@@ -162,6 +162,19 @@ def test_a_secret_that_is_typed_is_not_written_down(tokens, capsys, monkeypatch)
     assert "loss.token is secret and was not kept" in " ".join(capsys.readouterr().err.split())
 
 
+def test_hydra_shows_a_configuration_without_its_secrets(tokens, capsys):
+    for flag in (["--cfg", "job"], ["--info", "config"], ["--cfg", "job", "--resolve"]):
+        assert run(*tokens, "loss.token=swordfish", *flag) == 0
+        said = capsys.readouterr().out
+        assert "swordfish" not in said and "token: <redacted>" in said and "seed: 0" in said
+
+
+def test_a_secret_that_is_refused_is_not_shown(tokens, capsys):
+    assert run(*tokens, "loss.token=bad") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "loss: Secretive(token='<redacted>') refuses its values: it is too short" in said
+
+
 def test_an_evaluation_reads_the_secret_again(tokens, capsys, monkeypatch):
     assert run(*tokens) == 0
     (path,) = Path("runs").glob("*/*")

@@ -1,8 +1,10 @@
 """Hydra's own flags that show a configuration and run nothing: --cfg, --info, completion."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
 
@@ -13,7 +15,7 @@ def asks_to_inspect(words: Sequence[str]) -> bool:
 
 
 def show(words: Sequence[str]) -> int:
-    """Let Hydra answer.
+    """Let Hydra answer; what is secret is left out of it.
 
     Raises:
         ConfigError: the configuration cannot be composed.
@@ -28,6 +30,7 @@ def show(words: Sequence[str]) -> int:
     from unfold.config.options import first_line
     from unfold.config.problems import refuse
     from unfold.errors import ConfigError
+    from unfold.runs.secrets import redacted_text
 
     def nothing(config: DictConfig) -> None:
         """Hydra wants a task; none of these flags runs it."""
@@ -35,14 +38,16 @@ def show(words: Sequence[str]) -> int:
     before = sys.argv
     sys.argv = [before[0], *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of printing and leaving
+    said = io.StringIO()
     try:
-        hydra.main(config_path=str(configs_folder()), config_name="train", version_base="1.3")(
-            nothing
-        )()
+        with redirect_stdout(said):
+            folder = str(configs_folder())
+            hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         refuse(compose([word for word in words if "=" in word and word[0] != "-"]).problems)
         raise ConfigError(first_line(error)) from error
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
+        sys.stdout.write(redacted_text(said.getvalue()))
     return 0

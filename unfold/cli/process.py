@@ -2,8 +2,12 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+from unfold.runs.hidden_words import hidden
 
 
 @contextmanager
@@ -11,15 +15,19 @@ def as_single_job(command: Sequence[str]) -> Iterator[None]:
     """Make the process look like one that runs this job alone.
 
     Lightning starts the other ranks of a distributed training by repeating `sys.argv`; under a
-    sweep that would be the whole sweep. It also leaves its own variables behind.
+    sweep that would be the whole sweep. It also leaves its own variables behind. Trackers of
+    experiments keep `sys.argv` too: it has no secrets.
 
     Args:
         command: the words after the program's name that run this job.
     """
     argv, environment = sys.argv, dict(os.environ)
-    sys.argv = [argv[0], *command]
     try:
-        yield
+        with tempfile.TemporaryDirectory() as folder:
+            shown = hidden(command, Path(folder))
+            sys.argv = [argv[0], *shown.words]
+            os.environ.update(shown.variables)
+            yield
     finally:
         sys.argv = argv
         os.environ.clear()

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from unfold.errors import ConfigError, UnfoldError
+from unfold.runs.secrets import redacted
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
     except UnfoldError as error:
         raise type(error)(_placed(str(error), plan)) from error
     except (TypeError, ValueError, RuntimeError, OSError) as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in plan.arguments.items())
+        shown = redacted(plan.arguments).items()
+        given = ", ".join(f"{name}={value!r}" for name, value in shown)
         text = f"{plan.path}: {plan.target.__name__}({given}) refuses its values: {error}"
         raise ConfigError(text) from error
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from unfold.errors import ConfigError
+from unfold.runs.secrets import redacted_text
 
 UNKNOWN = object()
 """Stands for a value that could not be found out, of which a problem tells already."""
@@ -23,7 +24,7 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         given = "" if self.value is None else f" = {self.value}"
-        return f"{self.key}{given}: {self.text}"
+        return f"{redacted_text(self.key + given)}: {self.text}"
 
 
 def shown(value: object) -> str:

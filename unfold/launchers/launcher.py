@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
+from unfold.runs.hidden_words import hidden
 from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
@@ -99,12 +100,27 @@ class Launcher(ABC):
         """
 
 
-def command_line(words: Sequence[str]) -> list[str]:
-    """The program and the words of a job, without a progress bar that nobody sees."""
+class Command(NamedTuple):
+    """How a job is started.
+
+    line: the program and its words, with no secret among them.
+    variables: what its environment has beside that of the sweep: where it tells its outcome, and
+        where it finds what is secret.
+    """
+
+    line: list[str]
+    variables: dict[str, str]
+
+
+def command(words: Sequence[str], folder: Path) -> Command:
+    """The command of a job, without a progress bar that nobody sees.
+
+    Args:
+        words: that run it alone.
+        folder: its files.
+    """
     asked = any(word.lstrip("+").startswith("trainer.progress=") for word in words)
-    return [sys.executable, sys.argv[0], *words, *([] if asked else ["trainer.progress=false"])]
-
-
-def variables(folder: Path) -> dict[str, str]:
-    """What the environment of a job has beside that of the sweep: where it tells its outcome."""
-    return {OUTCOME_VARIABLE: str(folder / OUTCOME)}
+    shown = hidden(words, folder)
+    line = [sys.executable, sys.argv[0], *shown.words]
+    told = {OUTCOME_VARIABLE: str(folder / OUTCOME)}
+    return Command([*line, *([] if asked else ["trainer.progress=false"])], told | shown.variables)

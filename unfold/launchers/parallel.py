@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unfold.launchers.launcher import LOG, Job, command_line, variables
+from unfold.launchers.launcher import LOG, Job, command
 from unfold.launchers.this_machine import ThisMachine
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
@@ -30,13 +30,14 @@ class Process(Job):
 
     def __init__(self, words: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
         super().__init__(folder)
-        given = {SWEEP_VARIABLE: str(os.getpid()), **share}
+        line, variables = command(words, folder)
+        given = variables | {SWEEP_VARIABLE: str(os.getpid()), **share}
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                command_line(words),
+                line,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | variables(folder) | given,
+                env=os.environ | given,
             )
 
     @property

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unfold.errors import ConfigError
-from unfold.launchers.launcher import LOG, Job, Launcher, command_line, variables
+from unfold.launchers.launcher import LOG, Job, Launcher, command
 
 STOP = "stop"
 """The file that asks a job to end: Ray has no signal that leaves it time to save."""
 
 
 def run_command(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, here: Path
+    line: Sequence[str], environment: Mapping[str, str], folder: Path, here: Path
 ) -> int:
     """Run a command line until it ends, or is asked to.
 
     Args:
-        command: the program and its words.
+        line: the program and its words.
         environment: of the command, beside that of the machine it runs on.
         folder: for its files.
         here: where it runs.
@@ -32,7 +32,7 @@ def run_command(
     """
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            list(command),
+            list(line),
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -117,5 +117,6 @@ class Ray(Launcher):
         task = ray.remote(run_command).options(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0
         )
-        reference = task.remote(command_line(words), variables(folder), folder, Path.cwd())
+        line, variables = command(words, folder)
+        reference = task.remote(line, variables, folder, Path.cwd())
         return Task(reference, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unfold.errors import ConfigError
-from unfold.launchers.launcher import Job, Launcher, command_line, variables
+from unfold.launchers.launcher import Job, Launcher, command
 from unfold.launchers.submitted import Submitted
 from unfold.launchers.worker import SAVED, Worker
 
@@ -109,11 +109,5 @@ class Slurm(Launcher):
 
         executor = SlurmExecutor(folder / "submitit")
         executor.update_parameters(**self.parameters())
-        worker = Worker(
-            command_line(words),
-            variables(folder),
-            folder,
-            passes_on=False,
-            requeues=self.requeues,
-        )
+        worker = Worker(*command(words, folder), folder, passes_on=False, requeues=self.requeues)
         return SlurmJob(executor.submit(worker), folder)

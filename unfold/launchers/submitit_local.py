@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from unfold.launchers.launcher import Job, command_line, variables
+from unfold.launchers.launcher import Job, command
 from unfold.launchers.submitted import Submitted
 from unfold.launchers.this_machine import ThisMachine
 from unfold.launchers.worker import Worker
@@ -51,6 +51,6 @@ class SubmititLocal(ThisMachine):
         executor = LocalExecutor(folder / "submitit")
         executor.update_parameters(timeout_min=FOREVER)
         # Submitit would show each job the first GPUs of the machine, or none.
-        given = variables(folder) | self.share(slot)
-        worker = Worker(command_line(words), given, folder, passes_on=True)
+        line, variables = command(words, folder)
+        worker = Worker(line, variables | self.share(slot), folder, passes_on=True)
         return LocalJob(executor.submit(worker), folder)

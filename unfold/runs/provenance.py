@@ -66,7 +66,7 @@ def provenance(made: Made) -> dict[str, Any]:
 
 
 def _giver(word: str) -> str:
-    return "command line" if word in sys.argv else "sweep"
+    return "command line" if redacted_word(word) in redacted_words(sys.argv) else "sweep"
 
 
 def _options(folder: Path) -> dict[str, str]:

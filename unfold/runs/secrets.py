@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 REDACTED = "<redacted>"
 
 _NAME = r"[\w-]*(?:token|key|secret|password)[\w-]*"
@@ -68,6 +70,22 @@ def _without_value(found: re.Match[str]) -> str:
     value = found["value"].strip()
     key = found["key"].strip(" :='\"")
     return found["key"] + REDACTED if _is_hidden_word(key, value) else found[0]
+
+
+def redacted_text(text: str) -> str:
+    """What is shown of a configuration, with every secret replaced.
+
+    Args:
+        text: of YAML, or lines of `key: value` and `key = value` among others.
+    """
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        config = None
+    if isinstance(config, Mapping):
+        kept = redacted(config)
+        return text if kept == config else yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    return "\n".join(_INNER.sub(_without_value, line) for line in text.split("\n"))
 
 
 def redacted_words(words: Sequence[str]) -> list[str]:
