@@ -5,6 +5,9 @@ import torch
 
 from tests import laws_physics as laws
 from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
+from unfold.cli.rehearse import rehearse
+from unfold.config.build import build, verify
+from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.combined import Chain, Stack
 from unfold.physics.denoising import Denoising
@@ -56,6 +59,26 @@ class Blind(torch.autograd.Function):
     @staticmethod
     def backward(ctx, u):
         return u
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["physics=saturated_blur"], "that of physics, Saturated from images of"),
+        (
+            ["physics=mixture", "+physics@physics.families.sensor=saturated_blur"],
+            "that of physics.families.sensor, Saturated",
+        ),
+        (
+            ["+physics@evaluation.operators.sensor=saturated_blur"],
+            "that of evaluation.operators.sensor, Saturated",
+        ),
+    ],
+)
+def test_an_algorithm_that_needs_more_is_refused_before_training(words: list[str], said: str):
+    (checked,) = verify(compose([*words, "algo=hqs"]))
+    with pytest.raises(ConfigError, match=rf"algo = HQS: needs a linear operator, and {said}"):
+        rehearse(build(checked), 0)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.evaluation.settings import AcrossOperators, Robustness
 from unfold.fidelities.amplitude import Amplitude
 from unfold.physics.law import Measured, Physics
+from unfold.physics.mixture import Mixture
 from unfold.random import Draws
 from unfold.typing import Image
 
@@ -45,19 +46,15 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     whole = _whole_images(parts)
     images = [whole[0][..., :crop, :crop], *whole]
     evaluation = parts.evaluation
+    others = _tested_on(evaluation) | _families("physics", parts.physics)
     if isinstance(evaluation, AcrossOperators):
-        laws = {"physics": parts.physics} | {
-            f"evaluation.operators.{name}": law for name, law in evaluation.operators.items()
-        }
-        for name, law in laws.items():
+        for name, law in ({"physics": parts.physics} | _tested_on(evaluation)).items():
             _expect_linear(name, law)
     kind = type(parts.reconstructor.algo.recipe)
     with torch.no_grad():
         for image in images:
-            if isinstance(evaluation, AcrossOperators):
-                for name, law in evaluation.operators.items():
-                    tested = _measure(law, image, draws).operator
-                    check_linear(kind, tested, f"evaluation.operators.{name}")
+            for name, law in others.items():
+                check_linear(kind, _measure(law, image, draws).operator, name)
             y, operator = _measure(parts.physics, image, draws)
             if isinstance(evaluation, Robustness):
                 from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib
@@ -69,6 +66,21 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
             if image is images[0]:
                 guarantee = parts.reconstructor.guarantee(y, operator)
                 _promise(algorithm, guarantee, strict=strict)
+
+
+def _tested_on(evaluation: object) -> dict[str, Physics]:
+    """The laws that the evaluation goes through, by their keys."""
+    if not isinstance(evaluation, AcrossOperators):
+        return {}
+    return {f"evaluation.operators.{name}": law for name, law in evaluation.operators.items()}
+
+
+def _families(key: str, law: Physics) -> dict[str, Physics]:
+    """The laws of a mixture by their keys, of which a single image meets but one."""
+    if not isinstance(law, Mixture):
+        return {}
+    own = {f"{key}.families.{name}": family for name, family in law.families.items()}
+    return own | {k: v for name, family in own.items() for k, v in _families(name, family).items()}
 
 
 def _whole_images(parts: Parts) -> list[Image]:

@@ -17,8 +17,8 @@ from unfold.typing import Image, Measurement, Scalar, Shape
 class Nonlinear(Operator, ABC):
     """y = A(x), differentiable, from images (B, C, H, W) to measurements (B, …), real or complex.
 
-    Subclasses write `forward` and the two shapes, and override `vjp` where they know it in closed
-    form. What needs a linear A is refused. Derivatives are over the real numbers, with
+    Subclasses write `forward` and the two shapes, and override `vjp` and `jvp` where they know them
+    in closed form. What needs a linear A is refused. Derivatives are over the real numbers, with
     ⟨u, v⟩ = Re Σ ū v where they are complex.
     """
 
@@ -29,6 +29,13 @@ class Nonlinear(Operator, ABC):
     def vjp(self, x: Image, u: Measurement) -> Image:
         """J(x)*u, by the reverse mode of `forward`; differentiable again, in x and in u."""
         return pulled(self.forward, x, u)
+
+    def jvp(self, x: Image, v: Image) -> Measurement:
+        """J(x)v: the derivative of u ↦ J(x)*u, which is linear, by the reverse mode of A twice."""
+        kind = x.dtype.to_complex() if self.complex_measurements else x.dtype.to_real()
+        shape = (len(x), *self.measurement_shape)
+        nothing = torch.zeros(shape, dtype=kind, device=x.device)
+        return pulled(lambda u: pulled(self.forward, x, u), nothing, v)
 
     def linearised(self, x: Image) -> Operator:
         """J(x), the derivative at an image, as a linear operator."""
@@ -74,7 +81,7 @@ class Linearised(Operator):
         at: x, (B or 1, C, H, W).
     """
 
-    operator: Operator
+    operator: Nonlinear
     at: Tensor
 
     @property
@@ -99,12 +106,7 @@ class Linearised(Operator):
         return max(self.operator.batch, len(self.at))
 
     def forward(self, x: Image) -> Measurement:
-        """J(x)v: the derivative of u ↦ J(x)*u, which is linear, by the reverse mode of A twice."""
-        at = self.at.expand(len(x), *self.at.shape[1:])
-        kind = x.dtype.to_complex() if self.complex_measurements else x.dtype.to_real()
-        shape = (len(x), *self.measurement_shape)
-        nothing = torch.zeros(shape, dtype=kind, device=x.device)
-        return pulled(lambda u: pulled(self.operator.forward, at, u), nothing, x)
+        return self.operator.jvp(self.at.expand(len(x), *self.at.shape[1:]), x)
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.vjp(self.at.expand(len(y), *self.at.shape[1:]), y)

@@ -53,8 +53,15 @@ class Saturated(Nonlinear):
 
     def vjp(self, x: Image, u: Measurement) -> Image:
         """g B*(R'(g Bx) · u)."""
-        slope = torch.sigmoid(self.sharpness * (1 - self.gain * self.operator.forward(x)))
-        return self.gain * self.operator.adjoint(slope * u)
+        return self.gain * self.operator.adjoint(self.slope(x) * u)
+
+    def jvp(self, x: Image, v: Image) -> Measurement:
+        """R'(g Bx) · g Bv."""
+        return self.slope(x) * (self.gain * self.operator.forward(v))
+
+    def slope(self, x: Image) -> Measurement:
+        """R'(g Bx)."""
+        return torch.sigmoid(self.sharpness * (1 - self.gain * self.operator.forward(x)))
 
     def reference(self, like: Tensor) -> Image:
         """A dark image: nothing of it saturates."""
