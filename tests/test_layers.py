@@ -16,6 +16,7 @@ LAYERS = (
     ("problem", "start"),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders", "export"),
+    ("disk",),  # what writes files is above all that must not
     ("data", "training", "evaluation", "testing"),
     ("config", "runs", "launchers", "cli"),
 )

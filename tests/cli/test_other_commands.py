@@ -63,6 +63,8 @@ def test_reconstruct_says_where_the_image_is(calls, capsys):
     Path("photo.png").write_bytes(b"")
     assert run("reconstruct", f"run={directory}", "input=photo.png") == 0
     assert "wrote photo_reconstructed.png" in capsys.readouterr().out
+    assert run("reconstruct", f"run={directory}", "input=photo.png", "output=photo.gif") == 2
+    assert "output = photo.gif: no such kind of image file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--help"], [], ["train", "--help"], ["evaluate", "-h"]])

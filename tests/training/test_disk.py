@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from unfold.disk import SPARE, DiskFullError, write_bytes
 from unfold.errors import RunError
 from unfold.runs.files import write_json
 from unfold.training.checkpoint import save_weights, write_checkpoint
 from unfold.training.curves import Curves
-from unfold.training.disk import SPARE, DiskFullError, write_bytes
 
 
 def curves_anew(folder):
@@ -74,7 +74,7 @@ def test_a_group_may_read_what_the_umask_lets_it(tmp_path, write):
 def test_there_must_be_room_before_a_large_file_is_begun(tmp_path, monkeypatch):
     path = tmp_path / "a"
     write_bytes(path, b"old")
-    monkeypatch.setattr("unfold.training.disk.shutil.disk_usage", lambda _: Usage(SPARE + 10))
+    monkeypatch.setattr("unfold.disk.shutil.disk_usage", lambda _: Usage(SPARE + 10))
     with monkeypatch.context() as closed:
         closed.setattr(Path, "open", None)  # nothing is written
         with pytest.raises(DiskFullError, match="a cannot be written: No space left on device"):

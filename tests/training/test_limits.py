@@ -8,11 +8,11 @@ import torch
 
 from tests.training.small import killed_at, run
 from tests.training.test_resume import STEPS, newest, same
+from unfold.disk import DiskFullError
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.training import checkpoint
 from unfold.training.checkpoint import read_checkpoint
-from unfold.training.disk import DiskFullError
 from unfold.training.limits import OutOfMemoryError
 from unfold.training.seal import LAST
 from unfold.training.states import BEST
@@ -27,7 +27,7 @@ def full(monkeypatch):
         asked[path.name] += 1
         if (path.name, asked[path.name]) in refused:
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("unfold.training.disk._expect_room", no_room)
+                patched.setattr("unfold.disk._expect_room", no_room)
                 return write(path, content, **more)
         return write(path, content, **more)
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from unfold.disk import DiskFullError
 from unfold.errors import CheckpointError
 from unfold.training.atomic import AtomicCheckpointIO
 from unfold.training.checkpoint import (
@@ -17,7 +18,6 @@ from unfold.training.checkpoint import (
     save_weights,
     write_checkpoint,
 )
-from unfold.training.disk import DiskFullError
 from unfold.training.seal import LAST, PREVIOUS, damage, newest_state
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch, fails):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fails, full)
-    monkeypatch.setattr("unfold.training.disk.SPARE", 0)
+    monkeypatch.setattr("unfold.disk.SPARE", 0)
     with pytest.raises(DiskFullError, match="No space left on device") as caught:
         writer.save_checkpoint({"x": torch.ones(2) * 3}, path)
     assert caught.value.exit_code == 6

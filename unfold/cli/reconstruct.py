@@ -36,7 +36,7 @@ def reconstruct_image(words: Sequence[str]) -> int:
     from unfold.cli.memory import keep_freed_memory
     from unfold.cli.threads import set_threads
     from unfold.config.build import build
-    from unfold.evaluation.single import reconstruct
+    from unfold.evaluation.single import expect_kind, reconstruct
     from unfold.training.checkpoint import load_weights
 
     keep_freed_memory()
@@ -52,6 +52,7 @@ def reconstruct_image(words: Sequence[str]) -> int:
     source = image or measurement
     assert source is not None
     output = Path(own.own.get("output", f"{source.stem}_reconstructed.png"))
+    expect_kind(output)
     scores = reconstruct(
         parts.reconstructor,
         parts.physics,

@@ -1,5 +1,6 @@
 """Figures: galleries, learned parameters, operators."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import matplotlib
 import numpy as np
 from torch import Tensor
 
+from unfold.disk import write_bytes
 from unfold.evaluation.rows import Matrix
 
 if TYPE_CHECKING:
@@ -126,7 +128,9 @@ def robustness_figure(
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure, and forget it."""
+    """Write a figure as PNG, and forget it."""
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
     plt.close(figure)
+    write_bytes(path, picture.getvalue())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from unfold.disk import write_text
 from unfold.evaluation.figures import gallery, operators_figure, parameters_figure
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.rows import (
@@ -36,7 +37,7 @@ def write_report(
     parameters: Mapping[str, Tensor],
     images: int,
 ) -> dict[str, float]:
-    """Write everything, and return the main figures.
+    """Write everything, each file whole or not at all, and return the main figures.
 
     Args:
         directory: the folder, made if missing.
@@ -45,16 +46,15 @@ def write_report(
         parameters: every scalar, () or (K,).
         images: how many images the gallery of the trained operator shows.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     write_rows(directory / "rows.csv", rows)
     methods = methods_table(rows)
-    (directory / "methods.md").write_text(to_markdown(methods), encoding="utf-8")
+    write_text(directory / "methods.md", to_markdown(methods))
     matrix = pivot(
         [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
     )
-    (directory / "matrix.csv").write_text(to_csv(matrix), encoding="utf-8")
-    (directory / "matrix.md").write_text(to_markdown(matrix), encoding="utf-8")
-    (directory / "matrix.tex").write_text(to_latex(matrix), encoding="utf-8")
+    write_text(directory / "matrix.csv", to_csv(matrix))
+    write_text(directory / "matrix.md", to_markdown(matrix))
+    write_text(directory / "matrix.tex", to_latex(matrix))
     parameters_figure(parameters, directory / "parameters.png")
     operators_figure(methods, directory / "operators.png")
     if images and shown:

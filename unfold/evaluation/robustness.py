@@ -1,18 +1,18 @@
 """How a reconstruction fares that is told a wrong model of the measurement."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 
+from unfold.disk import write_text
 from unfold.errors import ConfigError, listing
 from unfold.evaluation.baselines import Batch
 from unfold.evaluation.figures import robustness_figure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import Mismatch
-from unfold.evaluation.rows import Matrix, to_csv, to_markdown
+from unfold.evaluation.rows import Matrix, to_csv, to_markdown, write_table
 from unfold.evaluation.settings import Robustness
 from unfold.physics.law import Physics
 from unfold.physics.operator import Operator
@@ -150,19 +150,15 @@ def write_sweep(
         run: the name of the run.
         trained_on: the physics that the network was trained on.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     columns = ["run", "trained_on", *(f.name for f in fields(Shift))]
-    with (directory / "robustness.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in rows:
-            origin = {"run": run, "trained_on": trained_on}
-            writer.writerow(origin | asdict(row) | {"value": repr(row.value)})
+    origin = {"run": run, "trained_on": trained_on}
+    lines = (origin | asdict(row) | {"value": repr(row.value)} for row in rows)
+    write_table(directory / "robustness.csv", columns, lines)
     found = {metric: table(rows, metric) for metric in dict.fromkeys(r.metric for r in rows)}
     text = "\n".join(to_markdown(matrix, 3) for matrix in found.values())
-    (directory / "robustness.md").write_text(text, encoding="utf-8")
+    write_text(directory / "robustness.md", text)
     first = next(iter(found))
-    (directory / f"robustness_{first}.csv").write_text(to_csv(found[first]), encoding="utf-8")
+    write_text(directory / f"robustness_{first}.csv", to_csv(found[first]))
     scores = {f"test/{metric}": mean(rows, MATCHED, 0.0, metric) for metric in found}
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in rows:

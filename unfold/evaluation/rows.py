@@ -1,11 +1,14 @@
 """Tidy results: one row per image, and the tables that are made of rows."""
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isnan
 from pathlib import Path
+from typing import Any
 
+from unfold.disk import write_text
 from unfold.errors import DataError
 
 
@@ -44,11 +47,16 @@ COLUMNS = tuple(f.name for f in fields(Row))
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV; numbers keep all their digits."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(asdict(row) | {"value": repr(row.value)})
+    write_table(path, COLUMNS, (asdict(row) | {"value": repr(row.value)} for row in rows))
+
+
+def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines under named columns as CSV, whole or not at all."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, columns)
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, file.getvalue())
 
 
 def read_rows(path: Path) -> list[Row]:

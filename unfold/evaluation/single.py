@@ -1,5 +1,6 @@
 """One image: measured and reconstructed, or reconstructed from a real measurement."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from unfold.data.reading import read_image
-from unfold.errors import DataError
+from unfold.disk import write_bytes
+from unfold.errors import ConfigError, DataError, listing
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.physics.array_files import read_arrays
 from unfold.physics.law import Physics
@@ -99,12 +101,28 @@ def write_measurement(path: Path, y: Tensor) -> None:
     write_image(path if picture else path.with_suffix(".npy"), y)
 
 
+def expect_kind(output: Path) -> None:
+    """Refuse the name of an image file that cannot be written.
+
+    Raises:
+        ConfigError: names the kinds there are.
+    """
+    kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+    if output.suffix.lower() not in kinds:
+        raise ConfigError(
+            f"output = {output}: no such kind of image file. Allowed: {listing(kinds)}."
+        )
+
+
 def write_image(path: Path, image: Tensor) -> None:
     """Write (C, H, W), clipped to [0, 1], as an 8-bit image, or as it is in an .npy file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
     if path.suffix == ".npy":
-        np.save(path, image.cpu().numpy())
+        np.save(content, image.cpu().numpy())
+        write_bytes(path, content.getvalue())
         return
     values = image.abs() if image.is_complex() else image
     array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)).save(path)
+    picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
+    picture.save(content, format=PillowImage.registered_extensions()[path.suffix.lower()])
+    write_bytes(path, content.getvalue())

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from unfold.disk import write_bytes
 from unfold.errors import RunError
-from unfold.training.disk import write_bytes
 
 
 def write_text(path: Path, text: str) -> None:

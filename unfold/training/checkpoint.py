@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
+from unfold.disk import write_bytes
 from unfold.errors import CheckpointError, listing
-from unfold.training.disk import write_bytes
 from unfold.training.seal import BLANK, damage, damage_of_weights, seal, seal_weights
 from unfold.training.whole import weights_of
 

@@ -11,8 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from unfold.disk import DiskFullError, unwritable, write_bytes
 from unfold.errors import RunError
-from unfold.training.disk import DiskFullError, unwritable, write_bytes
 
 STEP = "step"
 

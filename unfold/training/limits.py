@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from unfold.disk import FULL, DiskFullError
 from unfold.errors import RunError
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.reconstructor import Reconstructor
-from unfold.training.disk import FULL, DiskFullError
 
 if TYPE_CHECKING:
     from unfold.data.module import ImageData

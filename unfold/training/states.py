@@ -10,9 +10,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from unfold.disk import DiskFullError
 from unfold.training.checkpoint import best_state, write_checkpoint
 from unfold.training.curves import Curves
-from unfold.training.disk import DiskFullError
 from unfold.training.events import Events
 from unfold.training.seal import LAST
 from unfold.training.stopping import StopRequest, preempted

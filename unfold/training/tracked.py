@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
+from unfold.disk import write_text
 from unfold.errors import ConfigError
 from unfold.training.curves import Curves
 
@@ -89,9 +90,7 @@ class Tracked(Curves):
     def _note_down(self, sent: Mapping[str, Any]) -> None:
         """Open the run of the tracker, and keep what it is sent."""
         self._sent |= {"run": self.begin(self._sent["run"]), **sent}
-        temporary = self._note.with_name(f".{self._note.name}.tmp")
-        temporary.write_text(json.dumps(self._sent), encoding="utf-8")
-        temporary.replace(self._note)
+        write_text(self._note, json.dumps(self._sent))
 
     def settings(self) -> dict[str, str]:
         """The configuration of the run by full keys; empty before it is written."""

@@ -1,5 +1,6 @@
 """What a training shows on the way: the norm of its gradient, and pictures."""
 
+import io
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unfold.data.batches import Batch
+from unfold.disk import write_bytes
 from unfold.training.module import Training
 from unfold.training.tracked import Tracked
 from unfold.training.whole import gradient_norm
@@ -70,7 +72,6 @@ class Pictures(pl.Callback):
 
     def _show(self, trainer: pl.Trainer, picture: Tensor) -> None:
         step = trainer.global_step
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{step:07d}.png"
         save_picture(picture, path)
         for logger in trainer.loggers:
@@ -84,4 +85,6 @@ def save_picture(picture: Tensor, path: Path) -> None:
     """Write a (C, H, W) picture in [0, 1], grey or in colour, as PNG."""
     levels = (picture * 255).round().to(torch.uint8)
     array = levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)
-    PillowImage.fromarray(array.numpy()).save(path)
+    content = io.BytesIO()
+    PillowImage.fromarray(array.numpy()).save(content, format="PNG")
+    write_bytes(path, content.getvalue())

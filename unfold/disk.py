@@ -55,6 +55,16 @@ def write_bytes(
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by text; line ends stay as they are.
+
+    Raises:
+        DiskFullError: there is no room.
+        RunError: the folder cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
 def _expect_room(folder: Path, size: int) -> None:
     """Refuse a large file before it takes the last of the room."""
     if size <= SPARE:
