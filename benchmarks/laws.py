@@ -28,6 +28,7 @@ LAWS = (
     "lens_blur",
     "valid_blur",
     "padded_blur",
+    "saturated_blur",
     "varying_blur",
     "super_resolution",
     "inpainting",
