@@ -30,7 +30,9 @@ WORDS = ["seed=1", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "algo=pgd,admm",
 PROGRAM = """
 import json, os
 content = {"directory": "there", "scores": {"best validation/psnr": 30.0}, "repeated": False}
-json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
+path = os.environ["UNFOLD_OUTCOME"]
+json.dump(content, open(path + ".part", "w"))
+os.replace(path + ".part", path)
 """
 
 SCORE = "best validation/psnr"
@@ -169,6 +171,20 @@ def test_a_trial_that_fails_takes_a_place_and_is_made_up_for_later(tmp_path):
         search(tmp_path, 4, launcher)
     assert len(search(tmp_path, 4, launcher)) == 2
     assert states(tmp_path) == {"COMPLETE": 4, "FAIL": 2}
+
+
+def test_failures_of_all_processes_take_the_places_of_all(tmp_path):
+    """Of two processes that began together one is quicker; a later start counts anew."""
+    broken = dict.fromkeys(range(1, 20), Broken)
+    both = [study_in(tmp_path, 4) for _ in range(2)]
+    launchers = [Scores(others=broken) for _ in both]
+    failed = []
+    for study, launcher in zip(both, launchers, strict=True):
+        entries = Trials(study, space_of(WORDS), [], launcher, 4).run(str(tmp_path))
+        failed.append(sum(entry.error is not None for entry in entries))
+    assert failed == [4, 0]
+    assert states(tmp_path) == {"FAIL": 4}
+    assert len(search(tmp_path, 4, Scores())) == 4
 
 
 def test_a_run_without_the_score_is_told(tmp_path, capsys):

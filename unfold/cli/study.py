@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ class Budget:
     """How long a search goes on, and how long it bears with a trial.
 
     Args:
-        trials: of the whole study, in all its processes.
+        trials: of the whole study, in all its processes; those that fail meanwhile count, and
+            are made up for by the next start of the command.
         startup: trials that finish before any is ended early.
         warmup: validations of a trial before it may be ended early.
     """
@@ -112,29 +114,36 @@ class Study:
                 direction="maximize" if mode == "max" else "minimize",
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=budget.startup),
             )
+            self._failed_before = self.failed
 
-    def ask(self, failed: int) -> Asked | None:
+    def ask(self) -> Asked | None:
         """The next trial; None where all are made, or run in other processes.
 
-        Args:
-            failed: trials of this process that failed: each takes the place of one.
+        A trial that failed since this process began, in whichever process, takes the place of one.
         """
         with alone(self._turn):
             self._take_up_lost()
             trials = self._study.get_trials(deepcopy=False)
+            failed = self.failed - self._failed_before
             if self.made + self.running + failed >= self._budget.trials:
                 return None
             # Seeded by its number, the repeated ones left out, so that a search that is
             # interrupted chooses as one that is not.
             seed = sum(REDOES not in trial.user_attrs for trial in trials)
-            self._study.sampler = self._optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=5, constant_liar=True
-            )
+            self._study.sampler = self._sampler(seed)
             trial = self._study.ask()
             lock = Lock(self._lock_of(trial.number))
             lock.acquire()
             values = {key: self._suggest(trial, key) for key in self._space.domains}
             return Asked(trial, values, lock)
+
+    def _sampler(self, seed: int) -> Any:
+        with warnings.catch_warnings():
+            # Before version 5 optuna called the constant liar an experiment.
+            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+            return self._optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=5, constant_liar=True
+            )
 
     def _take_up_lost(self) -> None:
         for left in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
@@ -186,6 +195,13 @@ class Study:
     def made(self) -> int:
         """Trials that ended, in all processes, those that failed left out."""
         return self._count(self._states.COMPLETE, self._states.PRUNED)
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed, in all processes, those that were taken up again left out."""
+        trials = self._study.get_trials(deepcopy=False)
+        redone = {trial.user_attrs.get(REDOES) for trial in trials}
+        return sum(t.state == self._states.FAIL and t.number not in redone for t in trials)
 
     @property
     def running(self) -> int:

@@ -55,7 +55,7 @@ class Trials:
         try:
             with job_folder(self.launcher, Path(runs_dir)) as folder, all_ended(self._running):
                 while True:
-                    while free and (asked := self.study.ask(self._failed)) is not None:
+                    while free and (asked := self.study.ask()) is not None:
                         self._asked[asked.trial.number] = asked
                         self._start(asked, free.pop(), folder)
                     if not self._running:
@@ -65,10 +65,6 @@ class Trials:
         finally:
             for asked in self._asked.values():  # where it is cut short, others may take them up
                 asked.lock.release()
-
-    @property
-    def _failed(self) -> int:
-        return sum(entry.error is not None for entry in self._entries)
 
     def _start(self, asked: Asked, slot: int, folder: Path) -> None:
         words = [*self.lead, *self.space.words(asked.values)]
