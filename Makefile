@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit faults lint types layers wheel-test check clean
+.PHONY: train test kit faults overhead lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -36,6 +36,10 @@ kit: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bad_input
+
+# What the guards of a training cost beside the bare step; an error above 3 %.
+overhead: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

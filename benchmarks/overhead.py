@@ -1,6 +1,7 @@
 """What the guards of a training cost beside the bare step: measured one by one, added up.
 
-Prints the time of each, and last how many times the bare step a guarded one takes:
+Prints the time of each, and last how many times the bare step a guarded one takes; the exit code
+is 1 where that is above the bar:
 
     python benchmarks/overhead.py [--steps 20] [WORDS ...]
 
@@ -13,6 +14,7 @@ image alone beside those of one generator, and the training state that is saved 
 import argparse
 import io
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -56,8 +58,8 @@ def bare_step(
     return step
 
 
-def main() -> None:
-    """Print the times, and the ratio last."""
+def main() -> int:
+    """Print the times, and the ratio last; 1 where it is above the bar, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("words", nargs="*")
@@ -90,8 +92,15 @@ def main() -> None:
     for name, took in guards.items():
         print(f"{1e3 * took:9.3f} ms  {name}: {took / bare:.2%}")
     ratio = 1 + sum(guards.values()) / bare
-    print(f"{ratio:9.4f}  times the bare step with all guards (bar {BAR})")
+    print(verdict(ratio))
+    return int(ratio > BAR)
+
+
+def verdict(ratio: float) -> str:
+    """The last line: the figure, the bar, and whether it holds."""
+    held = "holds" if ratio <= BAR else "MISSED"
+    return f"{ratio:9.4f}  times the bare step with all guards (bar {BAR}: {held})"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
