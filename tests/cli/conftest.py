@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.config.folder import make_folder
-from unfold.data.module import ImageData
+from unfold.data.image_data import ImageData
 from unfold.errors import DataError
 from unfold.training.seal import seal
 

@@ -95,7 +95,7 @@ def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
 
 def _backward(training: "nn.Module", data: object) -> None:
     """The gradients of the loss of the first training batch."""
-    from unfold.data.module import ImageData
+    from unfold.data.image_data import ImageData
     from unfold.training.module import Training
 
     assert isinstance(training, Training) and isinstance(data, ImageData)

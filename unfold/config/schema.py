@@ -17,7 +17,7 @@ GROUPS: Mapping[str, str] = {
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
     "start": "unfold.start.Start",
-    "data": "unfold.data.module.ImageData",
+    "data": "unfold.data.image_data.ImageData",
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optimizers.Optimizer",
     "scheduler": "unfold.training.optimizers.Scheduler",

@@ -25,7 +25,7 @@ from unfold.training.watching import GradientNorm, Pictures
 from unfold.training.whole import weights_of
 
 if TYPE_CHECKING:
-    from unfold.data.module import ImageData
+    from unfold.data.image_data import ImageData
     from unfold.reconstructor import Reconstructor
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings

@@ -2,8 +2,8 @@
 
 import lightning.pytorch as pl
 
+from unfold.data.image_data import ImageData
 from unfold.data.loader import Loader
-from unfold.data.module import ImageData
 
 
 class Images(pl.LightningDataModule):

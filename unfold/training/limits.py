@@ -15,7 +15,7 @@ from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.reconstructor import Reconstructor
 
 if TYPE_CHECKING:
-    from unfold.data.module import ImageData
+    from unfold.data.image_data import ImageData
 
 CPU_SAYS = "can't allocate memory"
 """Part of the words of PyTorch's allocator on CPU, which has no class of error for it."""
