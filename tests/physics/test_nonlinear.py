@@ -33,6 +33,7 @@ from unfold.physics.grouped import Grouped
 from unfold.physics.identity import Identity
 from unfold.physics.nonlinear_functions import NonlinearFunction
 from unfold.physics.operator import Operator
+from unfold.physics.packed import Packed
 from unfold.physics.saturation import Saturated
 from unfold.physics.scaled import Scaled
 from unfold.start import Regularised
@@ -154,6 +155,22 @@ def test_before_an_image_is_known_the_tangent_stands_for_it():
     assert laws.gap(start, X) < 1e-6
     grey = NonlinearFunction(torch.square, SHAPE, SHAPE, grey=0.25)
     assert laws.gap(grey.norm_squared, torch.tensor([0.25])) < 1e-4
+
+
+def test_what_is_made_of_affine_maps_is_recentred_exactly():
+    affine = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
+    for operator in (
+        Stacked((affine, Identity(SHAPE), affine)),
+        Stacked((affine, FOURIER)),
+        Grouped((affine, Identity(SHAPE)), (0, 1, 0)),
+        Scaled(affine, SCALES),
+        Packed(affine, 23, True),
+        Composed(affine, SMALL.operator),
+        Composed(SMALL.operator, affine),
+    ):
+        y = operator.A(X)
+        assert operator.reference(y).shape[1:] == SHAPE
+        assert laws.gap(operator.recentred(y), operator.tangent(y).A(X)) < 1e-14
 
 
 def test_a_dark_image_is_the_steepest_of_a_sensor():

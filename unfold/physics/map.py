@@ -104,7 +104,7 @@ class Map(ABC):
         if self.linear:
             return y
         self._expect("recentred", y, self.measurement_shape)
-        x = self.reference(y)
+        x = self.reference(y).expand(len(y), *self.image_shape)
         return y - self.forward(x) + self.tangent(y).forward(x)
 
     def back_project(self, y: Measurement) -> Image:

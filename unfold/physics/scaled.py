@@ -37,6 +37,11 @@ class Scaled(Wrapped):
                 "samples; pass one for each, or one for all."
             )
 
+    @property
+    def batch(self) -> int:
+        """That of B, or of the scale."""
+        return max(self.operator.batch, len(self.scale))
+
     def forward(self, x: Image) -> Measurement:
         return per_image(self.scale, x) * self.operator.forward(x)
 
