@@ -19,7 +19,10 @@ from unfold.solvers import power
 from unfold.testing.bars import IN_SINGLE, bars, largest, single, tiny
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.tree import batched_inner, batched_norm, tensors, with_tensors
+from unfold.tree import batched_inner, batched_norm, tensors, to_like, with_tensors
+
+FEW = 600
+"""Entries of a measurement whose pseudo-inverse is soon found, also by iterations."""
 
 
 def adjoint(
@@ -106,7 +109,11 @@ def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
 
 
 def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """The derivative of Ax in the operator's own tensors is that of central differences."""
+    """The derivative of Ax in the operator's own tensors is that of differences in double.
+
+    f'(0) = (8(f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h + O(h⁴): right to 1e-9 also where A turns
+    fast, as the transform at points off the grid does.
+    """
     own = [t.detach() for t in tensors(operator)]
     learnable = [i for i, t in enumerate(own) if t.is_floating_point() or t.is_complex()]
     if not learnable:
@@ -114,19 +121,22 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
     x, y = probe(operator, 22, dtype=dtype), probe(operator, 23, dtype=dtype, dual=True)
     g = torch.Generator().manual_seed(24)
     moves = {i: torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in learnable}
-    step = torch.finfo(dtype).eps ** (1 / 3)
 
     def value(by: Tensor) -> Tensor:
-        moved = [t + by * moves[i] if i in moves else t for i, t in enumerate(own)]
-        return batched_inner(with_tensors(operator, moved).A(x), y).sum()
+        """⟨A(θ + by · m)x, y⟩, m the moves, in the precision of `by`."""
+        v, u, *theta = to_like((x, y, *own), by)
+        for i, move in to_like(tuple(moves.items()), by):
+            theta[i] = theta[i] + by * move
+        return batched_inner(with_tensors(operator, theta).A(v), u).sum()
 
     with torch.enable_grad():
         at = torch.zeros((), dtype=dtype.to_real(), requires_grad=True)
         there = value(at)
         connected = there.requires_grad
         found = torch.autograd.grad(there, at)[0] if connected else torch.zeros_like(at)
-    step_t = torch.full_like(at, step)
-    want = (value(step_t) - value(-step_t)).detach() / (2 * step)
+    h = torch.full((), 1e-5, dtype=DOUBLE)
+    ends = [(value(k * h) - value(-k * h)).detach() for k in (1, 2)]
+    want = (8 * ends[0] - ends[1]) / (12 * h)
     scale = sum(float(batched_norm(m[None])) for m in moves.values())
     size = max(abs(float(want)), float(there.detach().abs()), 1e-3 * scale)
     error = abs(float(found) - float(want)) / size
@@ -162,12 +172,14 @@ def kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     """An image of `dtype` comes back as `dtype`, and no input is modified."""
     x, y = probe(operator, 17, dtype=dtype), probe(operator, 18, dtype=dtype, dual=True)
     held = [t.clone() for t in (x, y, *tensors(operator))]
+    # What may take many iterations is solved where it is small; 0 is solved at once.
+    one, few = operator.take(torch.tensor([0]), len(x)), y[:1] * (y[0].numel() <= FEW)
     for name, t in (
         ("A", operator.A(x)),
         ("A*", operator.A_adjoint(y)),
         ("normal", operator.normal(x)),
         ("solve_normal", operator.solve_normal(x, 2.0)),
-        ("pseudo_inverse", operator.pseudo_inverse(y)),
+        ("pseudo_inverse", one.pseudo_inverse(few)),
     ):
         want = measured(operator, dtype) if name == "A" else dtype
         yield holds("PH10", f"{name} keeps the dtype", t.dtype == want)

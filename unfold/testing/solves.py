@@ -116,10 +116,11 @@ def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> It
     Times ‖A‖²‖A⁺y‖ / ‖A*y‖, which is 1 for a unitary A: a solve amplifies rounding by so much.
     """
     y = probe(operator, 16, dtype=dtype, dual=True)
+    ones = [operator.take(torch.tensor([i]), len(y)) for i in range(len(y))]
+    alone = [one.pseudo_inverse(y[i : i + 1]) for i, one in enumerate(ones)]
     whole = operator.pseudo_inverse(y)
     size = operator.norm_squared.to(y.dtype.to_real()) * batched_norm(whole)
     grown = size / batched_norm(operator.A_adjoint(y)).clamp(min=tiny(dtype))
-    for i in range(len(y)):
-        one = operator.take(torch.tensor([i]), len(y))
-        error = gap(whole[i : i + 1], one.pseudo_inverse(y[i : i + 1])) / max(1, float(grown[i]))
+    for i, own in enumerate(alone):
+        error = gap(whole[i : i + 1], own) / max(1, float(grown[i]))
         yield Check("PH9", "batch invariance of pseudo_inverse", error, bars(dtype).batch)
