@@ -145,6 +145,13 @@ def test_a_list_of_measurements_is_one_vector():
 
 
 @needed
+def test_an_adjoint_that_is_none_is_told():
+    """Of deepinv 0.5.0 that of CompressiveSpectralImaging is not the adjoint of its A."""
+    with pytest.warns(UserWarning, match="its adjoint is not that of its A, but 1[0-9]+% apart"):
+        law("CompressiveSpectralImaging").sample(DRAWS, (5, 16, 16))
+
+
+@needed
 def test_a_physics_without_a_derivative_is_refused():
     places = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)) + 1
     scattering = law("Scattering", transmitters=places, receivers=places)

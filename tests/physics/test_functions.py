@@ -24,7 +24,10 @@ def test_a_function_of_the_user_is_an_operator():
     assert operator.measurement_shape == (2, 3, 5)
     check_physics(law_, ((2, 6, 5), (1, 8, 8))).raise_if_failed()
     wrong = FunctionPhysics(NoNoise(), halves, lambda y: torch.zeros(len(y), 2, 6, 5).to(y))
-    assert any(one.id == "PH1" for one in check_physics(wrong, ((2, 6, 5),)).failed)
+    said = "its adjoint is not that of its A, but 100% apart: gradients of f are wrong"
+    with pytest.warns(UserWarning, match=said):
+        assert any(one.id == "PH1" for one in check_physics(wrong, ((2, 6, 5),)).failed)
+    wrong.sample(draws(2), (2, 6, 5))  # told once
 
 
 def test_functions_that_cannot_be_operators_are_refused():

@@ -28,6 +28,14 @@ def test_a_function_of_the_user_is_measured_through():
     assert same.operator_for(torch.square(X)).image_shape == SHAPE
 
 
+def test_a_wrong_vjp_of_the_user_is_told_once():
+    wrong = NonlinearFunctionPhysics(NoNoise(), squares, lambda x, u: 2 * squares_vjp(x, u))
+    said = "squares: its vjp is not that of the derivative of its A, but 100% apart: gradients of f"
+    with pytest.warns(UserWarning, match=said):
+        wrong.sample(DRAWS, SHAPE)
+    wrong.sample(DRAWS, SHAPE)
+
+
 def test_laws_are_made_of_laws_that_are_not_linear():
     blurred = SaturatedBlur(NoNoise(), GaussianKernel(3, (0.5, 1.0)), 1.4, 8.0)
     square = NonlinearFunctionPhysics(NoNoise(), torch.square)

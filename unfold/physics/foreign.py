@@ -1,5 +1,6 @@
 """What the laws of maps that unfold has not written have in common."""
 
+import warnings
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.law import Physics
+from unfold.physics.nonlinear import pulled
 from unfold.physics.operator import Operator
-from unfold.random import Draws
+from unfold.random import Draws, generator
 from unfold.typing import Measurement, Shape
 
 REFUSALS = (
@@ -19,6 +21,9 @@ REFUSALS = (
     *(AssertionError, AttributeError, ImportError),
 )
 """What foreign code raises of arguments, or of a tensor, that it cannot take."""
+
+APART = 0.05
+"""How far an adjoint may be from that of A: some projectors back are fast and not exact."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +56,56 @@ class Foreign(Physics, ABC):
             )
         return measurement_shape
 
-    def expect_derivative(self, operator: Operator, like: Tensor) -> None:
-        """Refuse a map that is not linear and whose derivative cannot be taken, at its first use.
+    def examine(self, operator: Operator, like: Tensor) -> None:
+        """Look at J(x)* beside the reverse mode of A, once for each shape of images.
+
+        Where A is linear and has no reverse mode, its A* is taken on trust.
 
         Raises:
-            ConfigError: with what it says.
+            ConfigError: A is not linear and its derivative cannot be taken.
+
+        Warns:
+            UserWarning: the two are apart, so that gradients of f would be wrong.
         """
-        if operator.linear or operator.image_shape in self._differentiable:
+        if operator.image_shape in self._examined:
             return
         x = operator.reference(like)
         try:
             with torch.no_grad():
-                operator.vjp(x, operator.linearised(x).A(x))
+                apart = _apart(operator, x + 0.2 * _noise(x))
+                if not operator.linear:
+                    operator.linearised(x).A(x)
         except REFUSALS as error:
-            text = f"{self.map_name}: its derivative cannot be taken: {error}"
-            raise ConfigError(text) from error
-        self._differentiable.add(operator.image_shape)
+            if not operator.linear:
+                text = f"{self.map_name}: its derivative cannot be taken: {error}"
+                raise ConfigError(text) from error
+            apart = 0.0
+        self._examined.add(operator.image_shape)
+        if not apart <= APART:
+            of = "adjoint is not that" if operator.linear else "vjp is not that of the derivative"
+            warnings.warn(
+                f"{self.map_name}: its {of} of its A, but {apart:.0%} apart: gradients of f are "
+                "wrong by as much. See unfold check.",
+                stacklevel=2,
+            )
 
     @cached_property
-    def _differentiable(self) -> set[Shape]:
-        """The shapes of images for which that is known."""
+    def _examined(self) -> set[Shape]:
+        """The shapes of images for which that was looked at."""
         return set()
+
+
+def _apart(operator: Operator, x: Tensor) -> float:
+    """‖J(x)*u − its reverse mode‖ / ‖its reverse mode‖ of one u."""
+    u = _noise(operator.A(x))
+    want = pulled(operator.forward, x, u)
+    return float((operator.vjp(x, u) - want).norm() / want.norm())
+
+
+def _noise(like: Tensor) -> Tensor:
+    """The same numbers for every sample, uniform in (-1, 1)."""
+    numbers = generator("foreign").uniform(-1, 1, (1, *like.shape[1:]))
+    return torch.from_numpy(numbers).to(like).expand_as(like)
 
 
 def named(function: Callable[..., object]) -> str:

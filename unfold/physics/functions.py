@@ -44,4 +44,6 @@ class FunctionPhysics(Foreign):
             ConfigError: what A makes is no batch of measurements.
         """
         y = tried(self.forward, shape, draws)
-        return Functions(self.forward, shape, tuple(y.shape[1:]), self.adjoint)
+        made = Functions(self.forward, shape, tuple(y.shape[1:]), self.adjoint)
+        self.examine(made, y)
+        return made
