@@ -1,15 +1,20 @@
 """`unfold check`, `unfold explain` and `unfold doctor`: what they say of a configuration."""
 
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
+from unfold import testing
+from unfold.cli.check import ROWS
 from unfold.cli.describe import describe
 from unfold.cli.explain import in_names
 from unfold.cli.main import dispatch
 from unfold.cli.report import guarded
 from unfold.priors.tikhonov import Tikhonov
+from unfold.testing.report import ENDED
 
 
 def run(capsys, *words: str) -> tuple[int, str]:
@@ -123,3 +128,30 @@ def test_a_warning_with_other_figures_is_counted_not_told_again(capsys):
         "warning: the sea is cold",
         "warning: 2 times more: the lake has # degrees",
     ]
+
+
+@pytest.mark.parametrize("words", [("--only", "PH1,PH9"), ("--only=PH1,PH9",)])
+def test_check_measures_the_rows_that_are_asked_for(capsys, words):
+    code, said = run(capsys, "check", "physics=denoising", *words)
+    assert code == 0 and "PH1 A* = Aᴴ" in said and "PH9 batch invariance" in said
+    assert not re.search(r"PH(?!1 |9 )\d", said)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("physics=denoising", "--only", "PH99"), "--only PH99: no such row, did you mean 'PH9'?"),
+        (("prior=tv", "--only", "PH1"), "--only PH1: no such row, did you mean 'PR1'? Available: "),
+        (("physics=denoising", "--only"), "--only: give it rows of the kit, --only PH1,PH9."),
+        (("--only", "physics=denoising"), "--only: give it rows of the kit, --only PH1,PH9."),
+    ],
+)
+def test_check_refuses_rows_that_it_does_not_have(capsys, words, told):
+    code, said = run(capsys, "check", *words)
+    assert code == 2 and told in " ".join(said.split())
+
+
+def test_the_rows_of_the_kits_are_those_that_can_be_asked_for():
+    written = "".join(file.read_text() for file in Path(testing.__file__).parent.glob("*.py"))
+    found = set(re.findall(r'"([A-Z]{2}\d+)"', written)) - {ENDED}
+    assert found == {row for rows in ROWS.values() for row in rows}

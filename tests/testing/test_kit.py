@@ -1,5 +1,6 @@
 """The kit finds every seeded fault, accuses nothing sound, and says what it found."""
 
+import functools
 import re
 import warnings
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from tests.testing.every import FAULTS, SOUND
+from unfold.physics.inpainting import Inpainting
 from unfold.physics.mask import Mask
+from unfold.physics.noise import Gaussian
 from unfold.physics.operator import Operator
 from unfold.testing import operators, solves
-from unfold.testing.physics import check_operator
+from unfold.testing.physics import check_operator, check_physics
 from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
 
 
@@ -118,3 +121,23 @@ def test_large_pseudo_inverses_are_solved_for_no_row_twice():
     values = torch.linspace(0.5, 1.0, 3 * 1024, dtype=torch.float64).reshape(3, 1, 32, 32)
     report("mask", check_operator(Counted(values))).raise_if_failed()
     assert sum(solved) == 3 + 3
+
+
+def test_laws_without_a_row_that_is_asked_for_are_not_measured():
+    solved.clear()
+    values = torch.linspace(0.5, 1.0, 64, dtype=torch.float64).reshape(1, 1, 8, 8)
+    (found,) = report("mask", check_operator(Counted(values), only=("PH1",))).checks
+    assert found.id == "PH1" and not solved
+
+
+@pytest.mark.parametrize("row", [*(f"PH{i}" for i in range(1, 16))])
+def test_a_row_asked_for_alone_is_the_same_as_among_all(row: str):
+    law, shapes = Inpainting(Gaussian(0.1), 0.5), ((1, 5, 4), (1, 18, 18))
+    alone, every = check_physics(law, shapes, (row,)), every_row()
+    assert alone.checks == tuple(one for one in every.checks if one.id == row)
+    assert alone.unjudged == tuple(one for one in every.unjudged if one.id == row)
+
+
+@functools.cache
+def every_row() -> Report:
+    return check_physics(Inpainting(Gaussian(0.1), 0.5), ((1, 5, 4), (1, 18, 18)))

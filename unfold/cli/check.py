@@ -1,7 +1,7 @@
 """`unfold check`: the property kit on any configured component, with the figure of every law."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unfold.cli.report import say, table
@@ -12,7 +12,7 @@ from unfold.config.compose import compose
 from unfold.config.locate import configs_folder
 from unfold.config.overrides import key_of
 from unfold.config.problems import refuse
-from unfold.errors import ConfigError, listing
+from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.testing.report import Report
@@ -30,14 +30,16 @@ EXTRAS = (
 def check(words: Sequence[str]) -> int:
     """Measure every law of the components that the words name; `NAME` may be `all`.
 
-    `data=folder data.root=DIR` looks at every image.
+    `data=folder data.root=DIR` looks at every image; `--only PH1,PH9` asks for some rows.
 
     Raises:
         LawError: a law is broken.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
+    words, only = _asked(words)
     chosen = {key_of(word): word.partition("=")[2] for word in words if key_of(word) in KITS}
+    _expect_rows(only, chosen)
     if "data" in map(key_of, words):
         from unfold.cli.check_data import check_data
 
@@ -47,7 +49,7 @@ def check(words: Sequence[str]) -> int:
     if not chosen:
         known = listing(f"{group}=NAME" for group in (*KITS, "data"))
         raise ConfigError(f"unfold check needs something to check: {known}; NAME may be all.")
-    reports = [found for group, name in chosen.items() for found in _each(group, name, words)]
+    reports = [found for group, name in chosen.items() for found in _each(group, name, words, only)]
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]
         rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
@@ -67,13 +69,52 @@ def _row(one: Any) -> tuple[str, str, str, str]:
     return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
 
 
-def _each(group: str, name: str, words: Sequence[str]) -> "Iterator[tuple[str, Report]]":
+def _asked(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The words without `--only`, and the rows that it asks for.
+
+    Raises:
+        ConfigError: it has no rows.
+    """
+    rows: list[str] = []
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if flag != "--only":
+            rest.append(word)
+            continue
+        value = value if equals else next(left, "")
+        if not value or "=" in value:
+            raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
+        rows += [row.strip() for row in value.split(",")]
+    return rest, tuple(rows)
+
+
+def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
+    """Refuse rows that no kit of these groups has.
+
+    Raises:
+        ConfigError: with the nearest row and all of them.
+    """
+    known = [row for group in groups for row in ROWS[group]]
+    for row in only:
+        if row not in known:
+            raise ConfigError(
+                f"--only {row}: no such row{nearest(row, known)} Available: {', '.join(known)}."
+            )
+
+
+def _each(
+    group: str, name: str, words: Sequence[str], only: Sequence[str]
+) -> "Iterator[tuple[str, Report]]":
     known = [one for one in options.names(group, [configs_folder()]) if one not in EXTRAS]
     names = known if name == "all" else [name]
     others = [word for word in words if key_of(word) not in KITS or key_of(word) != group]
     for one in names:
         kept = [w for w in others if w.partition("=")[2] != "all"]
-        yield f"{group}={one}", KITS[group]([*kept, f"{group}={one}"])
+        named = [*kept, f"{group}={one}"]
+        found = _physics(named, only) if group == "physics" else KITS[group](named).only(only)
+        yield f"{group}={one}", found
 
 
 def _component(group: str, words: Sequence[str]) -> Any:
@@ -85,14 +126,14 @@ def _component(group: str, words: Sequence[str]) -> Any:
     return build_groups(checked, [group])[group]
 
 
-def _physics(words: Sequence[str]) -> "Report":
+def _physics(words: Sequence[str], only: Sequence[str] = ()) -> "Report":
     from unfold.solvers.report import ConvergenceWarning
     from unfold.testing.physics import check_physics
 
     with warnings.catch_warnings():
         # What did not converge is not judged, and the report says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return check_physics(_component("physics", words))
+        return check_physics(_component("physics", words), only=only)
 
 
 def _prior(words: Sequence[str]) -> "Report":
@@ -159,3 +200,15 @@ KITS: dict[str, "Callable[[Sequence[str]], Report]"] = {
     "model": _model,
 }
 """The groups that can be checked."""
+
+ROWS = {
+    "physics": tuple(f"PH{i}" for i in range(1, 16)),
+    "prior": ("PR1", "PR2", "PR3", "PR4", "PR5", "PR7", "PR9", "PR10"),
+    "fidelity": ("PR1", "PR2", "PR3", "PR5", "PR7", "PR9"),
+    "algo": ("AL0", "AL1", "AL2", "AL6", "AL7"),
+    "model": (
+        *("AL0", "AL1", "AL2", "AL6", "AL7"),
+        *("DQ0", "DQ1", "DQ2", "DQ5", "UN1", "UN2", "UN3", "UN4"),
+    ),
+}
+"""The rows of each kit."""

@@ -18,7 +18,7 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
                                                       each gradient's time, memory and error
        unfold check physics=NAME|all                  every law of a component; or prior, fidelity,
-                                                      algo and model
+                                                      algo and model; --only PH1,PH9 some
        unfold check data=folder data.root=DIR         every image, and what is wrong with it
        unfold list | show RUN | diff RUN RUN | reproduce RUN
        unfold table GLOB --rows KEY --cols KEY        runs: what there is, and what it came to

@@ -1,10 +1,13 @@
 """What a law found: one figure beside its tolerance, and all of them in a report."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from unfold.errors import UnfoldError
+
+ENDED = "XX0"
+"""The row of a law that raised, which ends a report."""
 
 
 class LawError(UnfoldError, AssertionError):
@@ -96,6 +99,14 @@ class Report:
                 found[key] = check
         return tuple(sorted(found.values(), key=lambda c: (c.id[:2], int(c.id[2:]))))
 
+    def only(self, ids: Collection[str]) -> "Report":
+        """The rows with these ids, and what ended the report early; all rows for none."""
+        if not ids:
+            return self
+        checks = (one for one in self.checks if one.id in ids or one.id == ENDED)
+        unjudged = (one for one in self.unjudged if one.id in ids)
+        return Report(self.subject, tuple(checks), tuple(unjudged))
+
     def left_out(self) -> tuple[NotJudged, ...]:
         """Of every law that could not be measured somewhere, the first reason."""
         first: dict[tuple[str, str], NotJudged] = {}
@@ -136,5 +147,5 @@ def report(subject: str, findings: Iterable[Finding]) -> Report:
     except Exception as error:
         last = f"after '{found[-1].law}' " if found else ""
         text = f"{last}raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        found.append(Check("XX0", text, float("nan"), 0.0))
+        found.append(Check(ENDED, text, float("nan"), 0.0))
     return Report(subject, tuple(found), tuple(unjudged))
