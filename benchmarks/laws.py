@@ -42,6 +42,7 @@ LAWS = (
     "fan_beam_tomography",
     "limited_angle_tomography",
     "mixture",
+    "mixed_shapes",
     "curriculum",
     "box_inpainting",
     "line_inpainting",
