@@ -176,6 +176,20 @@ def test_the_moments_are_those_of_the_noise_of_each_family():
         assert sigma is None or gap(found.variance[at][:, 0] / sigma**2, ONE) < 1e-12
 
 
+def test_probes_are_real_where_real_numbers_were_measured():
+    """E|b|² = 1 in every direction that a measurement has: what unbiased risks are made of."""
+    many = Draws(seed=3, images=range(400), dtype=torch.float64)
+    y, operator = MIXED.measure(many.uniform("images", (1, 8, 8)), many)
+    b = MIXED.probe(y, operator, many.within("loss"))
+    assert b.shape == y.shape and b.dtype == y.dtype
+    for (name, at), count in zip(places(MIXED, many).items(), (64, 16, 60, 64), strict=True):
+        own = b[at][:, :count]
+        assert abs(float(own.abs().square().mean()) - 1) < 5 * (2 / own.numel()) ** 0.5
+        assert bool(own.imag.any()) == (name == "fourier") and not b[at][:, count:].any()
+    some = MIXED.probe(y[[7, 2]], operator.take(torch.tensor([7, 2]), 400), many.take([7, 2]))
+    assert torch.equal(some, MIXED.probe(y, operator, many)[[7, 2]])
+
+
 FIDELITIES: list[Fidelity] = [
     L2(),
     L1(),

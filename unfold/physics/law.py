@@ -74,6 +74,16 @@ class Physics(ABC):
         """Whether the noise is, as Stein's unbiased risk estimate needs it."""
         return self.noise.steinian
 
+    def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
+        """Normal numbers b with E|b|² = 1, of the kind in which each number of y is measured.
+
+        Args:
+            y: the measurement, whose shape b has.
+            operator: A, that measured it.
+            draws: those of b.
+        """
+        return replace(draws.like(y), dtype=y.dtype).normal("probe", y.shape[1:])
+
     def observe(self, v: Measurement) -> Measurement:
         """What a detector sees of v = Ax before the noise: v itself, unless the law says less."""
         return v

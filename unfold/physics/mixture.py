@@ -133,6 +133,18 @@ class Mixture(Physics):
             variances.append((places, variance.real))
         return Moments(in_place(means), in_place(variances))
 
+    def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
+        """Of each measurement those of its family: real ones stay real among complex ones."""
+        if not isinstance(operator, Grouped):
+            return super().probe(y, operator, draws)
+
+        def own(through: Operator, part: Measurement, at: Tensor) -> Measurement:
+            v = unpacked(through, part)
+            mine = draws.take(at.tolist())
+            return packed(through, super(Mixture, self).probe(v, through, mine))
+
+        return operator.each(y, own)
+
     def _noises(
         self, operator: Operator, draws: Draws
     ) -> Iterator[tuple[Operator, Noise, list[int], Draws]]:

@@ -1,6 +1,6 @@
 """Losses in the space of measurements: no image is known."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -61,7 +61,7 @@ class SURE(Loss):
         y, h = trial.y, trial.observed(solution.image)
         moments = trial.physics.moments(y.detach(), trial.operator, trial.draws)
         assert moments is not None  # `expect` has seen to it
-        b = replace(trial.own, dtype=y.dtype).normal("probe", y.shape[1:])
+        b = trial.physics.probe(y.detach(), trial.operator, trial.own)
         moved = trial.observed(trial.solve(y + self.step * b, trial.operator).image)
         slope = (b.conj() * (moved - h)).real / self.step
         risk = (h - y).abs().square() + moments.variance * (2 * slope - 1)
