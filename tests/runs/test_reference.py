@@ -21,7 +21,7 @@ def runs(tmp_path, monkeypatch):
 def test_a_run_has_several_names(runs, text):
     reference = read_reference(text)
     assert reference.path == runs / "pgd-dncnn/11111111"
-    assert reference.config == {"seed": 1}
+    assert reference.config == {"seed": 1, "schema_version": 2}
     assert reference.overrides == ("seed=1",)
     assert reference.choices == {"algo": "pgd"}
 

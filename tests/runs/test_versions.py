@@ -7,13 +7,15 @@ import pytest
 import yaml
 
 from tests.runs.made import make_run
+from unfold.cli.job import run_job
 from unfold.config.build import verify
 from unfold.config.compose import Composed, Job
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import catalogue
+from unfold.runs.migration import Migration, in_turn, moved, renamed
 from unfold.runs.reference import read_reference
-from unfold.runs.versions import MIGRATIONS, SCHEMA_VERSION, Migration, migrate, renamed
+from unfold.runs.versions import MIGRATIONS, SCHEMA_VERSION, migrate
 
 GOLDEN = Path(__file__).parents[1] / "config/golden"
 
@@ -37,18 +39,70 @@ WAYS = {
 
 def test_there_is_a_way_from_every_version_and_an_old_run_of_each():
     assert set(MIGRATIONS) == set(range(1, SCHEMA_VERSION))
-    names = {f"version_{number}.yaml" for number in range(1, SCHEMA_VERSION + 1)}
-    assert {path.name for path in GOLDEN.iterdir()} == names
+    numbers = {int(path.stem.split("_")[1]) for path in GOLDEN.iterdir()}
+    assert numbers == set(range(1, SCHEMA_VERSION + 1))
+
+
+def of_today(path):
+    """A golden configuration, brought to the present version."""
+    stored = yaml.safe_load(path.read_text())
+    assert path.stem.split("_")[1] == str(stored["schema_version"])
+    return migrate(stored, (), str(path)).config
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.iterdir()), ids=lambda path: path.stem)
-def test_old_configurations_still_load(path):
-    stored = yaml.safe_load(path.read_text())
-    assert path.stem == f"version_{stored['schema_version']}"
-    config = migrate(stored, (), str(path)).config
-    (checked,) = verify(Composed((Job(config, {}, ()),), ()))
+@pytest.mark.filterwarnings("ignore")
+def test_old_configurations_still_load_and_train(path, tmp_path):
+    config = of_today(path)
+    config["runs_dir"], config["trust"] = str(tmp_path), []
+    config["data"] |= {"crop": 16, "batch_size": 2}
+    config["trainer"] |= {"max_steps": 1, "progress": False, "accelerator": "cpu"}
+    for node in (config["prior"], config["model"], config["model"]["backward"]):
+        node |= {key: 3 for key in node if key == "max_iterations"}
+    config["evaluation"] = {"_target_": "unfold.evaluation.settings.NoEvaluation"}
+    choices = {"algo": "a", "prior": "b", "physics": "c", "model": "deq"}
+    (checked,) = verify(Composed((Job(config, choices, ()),), ()))
     assert checked.settings.schema_version == SCHEMA_VERSION
     assert all(plan is not None for plan in checked.groups.values())
+    outcome = run_job(checked)
+    assert outcome.scores["steps"] == 1
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_the_first_versions_need_their_way(name):
+    """Without it, the keys and the classes of the first day are unknown: it is no formality."""
+    path = GOLDEN / f"version_1_{name}.yaml"
+    stored = yaml.safe_load(path.read_text()) | {"schema_version": SCHEMA_VERSION}
+    with pytest.raises(ConfigError, match=r"model\.backward\.on_failure = warn: unknown key"):
+        verify(Composed((Job(stored, {}, ()),), ()))
+    backward = of_today(path)["model"]["backward"]
+    assert backward["_target_"] == "unfold.models.equilibrium_gradient.Implicit"
+    assert backward["solver"]["_target_"] == "unfold.solvers.anderson.Anderson"
+    assert backward["on_divergence"] == "warn" and "on_failure" not in backward
+
+
+def test_words_of_the_first_day_name_what_they_named():
+    words = (
+        "model.backward.on_failure=error",
+        "+model.solver._target_=unfold.solvers.fixed_point.Anderson",
+        "name=unfold.solvers.fixed_point.Anderson",
+        "seed=1",
+    )
+    assert migrate({"schema_version": 1}, words, "run").words == (
+        "model.backward.on_divergence=error",
+        "+model.solver._target_=unfold.solvers.anderson.Anderson",
+        "name=unfold.solvers.fixed_point.Anderson",
+        "seed=1",
+    )
+
+
+def test_classes_are_found_in_lists_too_and_nothing_that_is_given_changes():
+    before = {"evaluation": {"physics": [{"_target_": "a.B", "note": "a.B"}]}, "_target_": 1}
+    way = in_turn(moved({"a.B": "b.B"}), renamed({"evaluation.physics": "evaluation.laws"}))
+    kept = copy.deepcopy(before)
+    after = way.config(before)
+    assert after == {"evaluation": {"laws": [{"_target_": "b.B", "note": "a.B"}]}, "_target_": 1}
+    assert before == kept
 
 
 def test_the_steps_are_taken_in_order_and_change_nothing_that_they_are_given():
@@ -102,5 +156,5 @@ def test_runs_are_read_in_the_present_version(tmp_path, monkeypatch):
 
 def test_a_run_of_a_later_version_is_refused_by_its_file(tmp_path):
     path = make_run(tmp_path, "pgd/one", schema_version=SCHEMA_VERSION + 1)
-    with pytest.raises(ConfigError, match=r"one/config\.yaml: schema_version = 2"):
+    with pytest.raises(ConfigError, match=r"one/config\.yaml: schema_version = 3"):
         read_reference(str(path))

@@ -9,6 +9,7 @@ from tests.training.small import KilledError, run, small_training
 from tests.training.test_resume import same
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.training.guard import Guard
+from unfold.training.losses import MSE, Supervised
 from unfold.training.policies import Rollback, Skip, Warn
 from unfold.training.seal import newest_state
 from unfold.training.settings import TrainerSettings
@@ -124,10 +125,16 @@ def test_settings_that_cannot_be_meant_are_refused():
             TrainerSettings(**{name: "rollback"}, devices=2, strategy="ddp")
 
 
+class Infinite(Supervised):
+    """The mean square, and a constant beside it that is no number."""
+
+    def __call__(self, reconstruction, truth):
+        return MSE()(reconstruction, truth) + torch.tensor(1e38) * 1e38
+
+
 def test_a_loss_that_is_infinite_while_its_gradient_is_not_is_found(tmp_path):
     """x + 1e38 · 1e38 is infinite, and its derivative is 1."""
     training = small_training()
-    loss = training.loss
-    training.loss = lambda image, truth: loss(image, truth) + torch.tensor(1e38) * 1e38
+    training.loss = Infinite()
     with pytest.raises(NonFiniteError, match=r"The loss or a gradient of step 0 is not finite"):
         run(tmp_path, steps=2, training=training)

@@ -6,29 +6,34 @@ goes into `MIGRATIONS`: two pure functions, one of the configuration and one of 
 that is new needs none of this: where it is missing, its default holds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unfold.errors import ConfigError
+from unfold.runs.migration import Migration, in_turn, moved, renamed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a key is renamed or changes its meaning."""
 
 KEY = "schema_version"
 
+GRADIENTS = "unfold.models.equilibrium_gradient"
 
-class Migration(NamedTuple):
-    """The way from one version to the next.
-
-    config: from the configuration before to the one after; it changes nothing that it is given.
-    words: the same for the words of the command line.
-    """
-
-    config: Callable[[Mapping[str, Any]], dict[str, Any]]
-    words: Callable[[Sequence[str]], tuple[str, ...]]
-
-
-MIGRATIONS: Mapping[int, Migration] = {}
+MIGRATIONS: Mapping[int, Migration] = {
+    # The first day: solvers and gradients of equilibria got files of their own.
+    1: in_turn(
+        moved(
+            {
+                "unfold.solvers.fixed_point.Anderson": "unfold.solvers.anderson.Anderson",
+                "unfold.models.deq.Implicit": f"{GRADIENTS}.Implicit",
+                "unfold.models.deq.JacobianFree": f"{GRADIENTS}.JacobianFree",
+                "unfold.models.deq.Neumann": f"{GRADIENTS}.Neumann",
+                "unfold.models.deq.Phantom": f"{GRADIENTS}.Phantom",
+            }
+        ),
+        renamed({"model.backward.on_failure": "model.backward.on_divergence"}),
+    ),
+}
 """By the version that each starts from."""
 
 
@@ -58,6 +63,8 @@ def migrate(
     Raises:
         ConfigError: it is of a later version, or of none that can be.
     """
+    if not config:
+        return Versioned({}, tuple(words))  # it ended before it wrote anything
     version = config.get(KEY, 1)
     if type(version) is not int or version < 1:
         raise ConfigError(f"{source}: {KEY} = {version}: must be a whole number, 1 or above.")
@@ -79,55 +86,3 @@ def migrate(
 def _at_version(words: Sequence[str], version: int) -> list[str]:
     """The words, with the version that one of them may name."""
     return [f"{KEY}={version}" if word.startswith(f"{KEY}=") else word for word in words]
-
-
-def renamed(names: Mapping[str, str]) -> Migration:
-    """The way where keys have other names, or other places.
-
-    Args:
-        names: the full key after, by the full key before.
-    """
-
-    def config(before: Mapping[str, Any]) -> dict[str, Any]:
-        after: dict[str, Any] = _copied(before)
-        for old, new in names.items():
-            found, value = _taken(after, old.split("."))
-            if found:
-                _put(after, new.split("."), value)
-        return after
-
-    def words(before: Sequence[str]) -> tuple[str, ...]:
-        return tuple(_renamed_word(word, names) for word in before)
-
-    return Migration(config, words)
-
-
-def _copied(value: Any) -> Any:
-    return {k: _copied(v) for k, v in value.items()} if isinstance(value, Mapping) else value
-
-
-def _taken(node: dict[str, Any], path: Sequence[str]) -> tuple[bool, Any]:
-    *folders, leaf = path
-    for name in folders:
-        inner = node.get(name)
-        if not isinstance(inner, dict):
-            return False, None
-        node = inner
-    return (True, node.pop(leaf)) if leaf in node else (False, None)
-
-
-def _put(node: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    *folders, leaf = path
-    for name in folders:
-        node = node.setdefault(name, {})
-    node[leaf] = value
-
-
-def _renamed_word(word: str, names: Mapping[str, str]) -> str:
-    key, separator, value = word.partition("=")
-    bare = key.lstrip("+~")
-    for old, new in names.items():
-        if bare == old or bare.startswith(f"{old}."):
-            sign = key[: len(key) - len(bare)]
-            return f"{sign}{new}{bare.removeprefix(old)}{separator}{value}"
-    return word

@@ -1,28 +1,39 @@
 """Tensors and weights in one piece, wherever their pieces are."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def is_spread(t: Tensor) -> "TypeGuard[DTensor]":
+    """Whether a tensor is one in pieces."""
+    from torch.distributed.tensor import DTensor  # a mistake need not wait for this import
+
+    return isinstance(t, DTensor)
 
 
 def whole(t: Tensor) -> Tensor:
     """The tensor; of one that is spread over processes all pieces, which every process asks for."""
-    return t.full_tensor() if isinstance(t, DTensor) else t
+    return t.full_tensor() if is_spread(t) else t
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers in one piece, on the CPU where they were spread."""
     state = module.state_dict().items()
-    return {n: whole(t).cpu() if isinstance(t, DTensor) else t.detach() for n, t in state}
+    return {n: whole(t).cpu() if is_spread(t) else t.detach() for n, t in state}
 
 
 def spread_like(t: Tensor, pattern: Tensor) -> Tensor:
     """A tensor in pieces, as the pattern of its shape is; as it is where the pattern is whole."""
-    if not isinstance(pattern, DTensor) or t.shape != pattern.shape:
+    if not is_spread(pattern) or t.shape != pattern.shape:
         return t
+    from torch.distributed.tensor import distribute_tensor
+
     moved = t.to(pattern.device)
     return distribute_tensor(moved, pattern.device_mesh, pattern.placements)
 
