@@ -1,6 +1,6 @@
 """Methods that must coincide, and the ranges for which they are known to converge."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class ProxOfData(Prior):
 class PriorAsData(L2):
     """The prior as a data term."""
 
+    _: KW_ONLY
     prior: Any
     lam: float
 
@@ -74,6 +75,7 @@ class PriorAsData(L2):
 class Envelope(L2):
     """The Moreau envelope of least squares."""
 
+    _: KW_ONLY
     gamma: float
 
     def grad_through(self, data, x):
@@ -82,7 +84,7 @@ class Envelope(L2):
 
 def test_drs_with_the_proxes_exchanged_is_admm():
     at = dense_problem(L1())
-    swapped = dense_problem(ProxOfData(at.f, LAM), PriorAsData(L1(), LAM))
+    swapped = dense_problem(ProxOfData(at.f, LAM), PriorAsData(prior=L1(), lam=LAM))
     admm, drs_ = ADMM(0.7, LAM), DRS(0.7, LAM)
     state = admm.init(at)
     other = None
@@ -104,7 +106,7 @@ def test_with_the_identity_and_steps_of_product_one_pdhg_is_admm_and_so_drs():
 def test_what_is_the_same_is_the_same():
     smooth, sparse = dense_problem(Tikhonov()), dense_problem(L1())
     split = dense_problem(Sum((FREE, L1())))
-    envelope = dense_problem(L1(), Envelope(0.8))
+    envelope = dense_problem(L1(), Envelope(gamma=0.8))
     pairs = (
         (iterate(PGD(TAU, NOTHING), smooth, 9), iterate(GD(TAU, NOTHING), smooth, 9)),
         (iterate(Landweber(TAU), smooth, 9), iterate(GD(TAU, NOTHING), smooth, 9)),

@@ -229,7 +229,9 @@ def loss_free(case):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ConfigError, match=r"loss SURE needs noise that is Gaussian.*Laplace.*splitting"):
+    with pytest.raises(
+        ConfigError, match=r"loss SURE needs noise that is Gaussian.*Laplace.*splitting"
+    ):
         Equivariant(consistency=SURE()).expect(Denoising(Laplace(0.1)))
     with pytest.raises(ConfigError, match=r"Mixture has OwnNoise"):
         SURE().expect(Mixture(OwnNoise(), {"one": Denoising(Laplace(0.1))}))

@@ -3,15 +3,22 @@
 from dataclasses import dataclass
 
 from unfold.fidelities.fidelity import DataTerm, Fidelity, expect_step
+from unfold.fidelities.l2_prox import L2Prox, NormalEquations
 from unfold.tree import batched_inner
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
 class L2(Fidelity):
-    """d(v, y) = ½‖v − y‖²: the negative log-likelihood of Gaussian noise of variance 1."""
+    """d(v, y) = ½‖v − y‖²: the negative log-likelihood of Gaussian noise of variance 1.
+
+    Args:
+        through: how its prox through an operator is found.
+    """
 
     provides = frozenset({"grad", "prox", "prox_conj"})
+
+    through: L2Prox = NormalEquations()
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         return 0.5 * batched_inner(v - y, v - y)
@@ -41,6 +48,5 @@ class L2(Fidelity):
     def prox_through(
         self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None = None
     ) -> Image:
-        """(I + γA*A)⁻¹(z + γA*y), iterations from `start`, or else from z."""
-        b = z + gamma * data.At_y
-        return data.operator.solve_normal(b, gamma, z if start is None else start)
+        """argmin_x γ/2 ‖Ax − y‖² + ½‖x − z‖²; iterations begin at `start`, or else at z."""
+        return self.through.point(data, z, gamma, start)

@@ -52,9 +52,9 @@ class SURE(Loss):
     def expect(self, physics: Physics) -> None:
         if not physics.steinian:
             raise ConfigError(
-                f"loss SURE needs noise that is Gaussian, Poisson or both, and {type(physics).__name__} "
-                f"has {type(physics.noise).__name__}: set physics/noise=gaussian, or take "
-                "loss=splitting."
+                "loss SURE needs noise that is Gaussian, Poisson or both, and "
+                f"{type(physics).__name__} has {type(physics.noise).__name__}: set "
+                "physics/noise=gaussian, or take loss=splitting."
             )
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:

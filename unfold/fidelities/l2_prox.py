@@ -1,0 +1,50 @@
+"""The prox of ½‖Ax − y‖², two ways."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unfold.fidelities.fidelity import DataTerm
+from unfold.solvers.damped import damped_least_squares
+from unfold.typing import Image, Scalar
+
+
+class L2Prox(ABC):
+    """How argmin_x γ/2 ‖Ax − y‖² + ½‖x − z‖² is found."""
+
+    @abstractmethod
+    def point(self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None) -> Image:
+        """The minimiser; where it takes iterations, from `start` or else from z."""
+
+
+@dataclass(frozen=True)
+class NormalEquations(L2Prox):
+    """(I + γA*A)⁻¹(z + γA*y): in closed form where A has one, else by conjugate gradients.
+
+    Its relative error grows as γ‖A‖² times that of the precision: see `LeastSquares`.
+    """
+
+    def point(self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None) -> Image:
+        b = z + gamma * data.At_y
+        return data.operator.solve_normal(b, gamma, z if start is None else start)
+
+
+@dataclass(frozen=True)
+class LeastSquares(L2Prox):
+    """s + argmin_e ‖Ae − (y − As)‖² + ‖e − (z − s)‖²/γ, s the start, by iterations for every A.
+
+    Nothing is squared: γ‖A‖² = 1e4 leaves 2e-5 to 2e-4 of relative error in single precision where
+    the normal equations leave 6e-4 to 1e-3, and 1e6 leaves 2e-4 to 4e-3 instead of 0.7 to 10 %
+    (tomography, blurs, coils; 48 x 48 pixels). It takes a few more applications of A and A*, and no
+    preconditioner.
+    """
+
+    def point(self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None) -> Image:
+        # The minimiser does not depend on where the iterations begin, and so has no gradient of it.
+        s = (z if start is None else start).detach()
+        damp = gamma.rsqrt() if isinstance(gamma, Tensor) else gamma**-0.5
+        residual = data.y - data.operator.A(s)
+        e: Tensor = damped_least_squares(data.operator, residual, damp, z - s)
+        return torch.add(s, e)
