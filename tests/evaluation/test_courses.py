@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.engine import blur, measured, network_prior, reconstructor
+from tests.engine import network_prior, reconstructor
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.pgd import PGD
@@ -14,18 +14,25 @@ from unfold.evaluation.courses import follow
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
+from unfold.physics.blur import Blur
+from unfold.physics.kernels import GaussianKernel
+from unfold.physics.noise import Gaussian
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
+from unfold.random import Draws
+
+LAW = Blur(Gaussian(0.05), GaussianKernel(3, 0.8))
 
 
 @torch.no_grad()
 def course(algorithm, model, prior=None):
-    A = blur(8)
-    y = measured(A).float()
-    truth = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(3))
-    net = reconstructor(algorithm, model, prior or network_prior()).float()
-    operator = A.to_like(y)
-    return follow(net, y, operator, truth, "one.png"), net.solve(y, operator), truth
+    truth = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    net = reconstructor(algorithm, model, prior or network_prior()).float().eval()
+    images = [("one.png", truth[0]), ("two.png", truth[1])]
+    first, second = follow(net, LAW, images, seed=4)
+    assert (first.name, second.name) == ("one.png", "two.png")
+    y, operator = LAW.measure(truth[1:], Draws(4, [1], "test"))
+    return second, net.solve(y, operator), truth[1:]
 
 
 def test_an_unfolded_network_is_followed_from_its_start_to_its_end():

@@ -1,15 +1,18 @@
 """How the reconstruction of an image went, step by step."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from unfold.evaluation.baselines import Batch, batches, measure
 from unfold.models.model import Solution
-from unfold.physics.operator import Operator
+from unfold.physics.law import Physics
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image, Measurement
+from unfold.typing import Image
 
 Points = list[tuple[int, float]]
 """What was measured, and after how many steps."""
@@ -32,20 +35,27 @@ class Course(NamedTuple):
 
 @torch.no_grad()
 def follow(
-    reconstructor: Reconstructor, y: Measurement, operator: Operator, truth: Image, name: str
-) -> Course:
-    """Reconstruct one image, and keep what is seen on the way.
+    reconstructor: Reconstructor, physics: Physics, images: Sequence[tuple[str, Tensor]], seed: int
+) -> list[Course]:
+    """Reconstruct test images one by one, and keep what is seen on the way.
 
     Args:
         reconstructor: in evaluation mode.
-        y: the measurement, (1, …).
-        operator: A.
-        truth: the image behind it.
-        name: of the image.
+        physics: what measures them.
+        images: the first ones with their names, (C, H, W) each.
+        seed: of the draws, which are those of every evaluation.
     """
+    return [_course(reconstructor, physics, batch, seed) for batch in batches(images, 1)]
+
+
+def _course(reconstructor: Reconstructor, physics: Physics, batch: Batch, seed: int) -> Course:
+    y, operator = measure(physics, batch, seed, "test")
     # A classical algorithm takes thousands of steps: it keeps figures, and no images.
     solution = reconstructor.solve(y, operator, keep_iterates=reconstructor.model.trains)
-    return _of_looks(name, solution) if solution.history else _of_images(name, solution, truth)
+    (name,) = batch.names
+    if solution.history:
+        return _of_looks(name, solution)
+    return _of_images(name, solution, batch.images)
 
 
 def _of_looks(name: str, solution: Solution) -> Course:

@@ -12,7 +12,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.evaluation.baselines import Baselines, Batch, batches, measure
 from unfold.evaluation.course_figures import convergence_figure, training_figure
-from unfold.evaluation.courses import Course, follow
+from unfold.evaluation.courses import follow
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.report import headline, write_report
 from unfold.evaluation.robustness import sweep, write_sweep
@@ -149,7 +149,7 @@ def evaluate(
     folder, alive = directory / "evaluation", _acting(reconstructor)
     figures = write_report(folder, rows, shown, alive, evaluation.gallery)
     training_figure(directory / "metrics.csv", headline(rows), folder / "training.png")
-    courses = _courses(reconstructor, physics, test, evaluation.gallery, seed)
+    courses = follow(reconstructor, physics, test[: evaluation.gallery], seed)
     if courses:
         convergence_figure(courses, folder / "convergence.png")
     return figures
@@ -159,17 +159,6 @@ def _acting(reconstructor: Reconstructor) -> dict[str, Tensor]:
     """Every scalar that has a say in the result."""
     values = reconstructor.parameter_values()
     return {name: value for name, value in values.items() if name not in reconstructor.dead}
-
-
-def _courses(
-    reconstructor: Reconstructor, physics: Physics, test: Sequence[Any], count: int, seed: int
-) -> list[Course]:
-    """How the first images of the gallery came about, under the law trained on."""
-    found = []
-    for batch in batches(test[:count], 1):
-        y, operator = measure(physics, batch, seed, "test")
-        found.append(follow(reconstructor, y, operator, batch.images, batch.names[0]))
-    return found
 
 
 @torch.no_grad()
