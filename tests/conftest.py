@@ -1,12 +1,15 @@
 """What all tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 # The problems are small: one thread is faster, and some threaded LAPACK routines fail on them.
+# There is a process of tests for each CPU, and a command of theirs takes no more than one either.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -28,11 +28,16 @@ def test_threads_are_shared_among_processes(monkeypatch):
 
     before = torch.get_num_threads()
     monkeypatch.setattr(threads, "available_cpus", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS")
     try:
         assert threads.set_threads(None) == 4
         assert threads.set_threads(None, processes=3) == 1
         assert threads.set_threads(2, processes=3) == 2
         assert torch.get_num_threads() == 2
+        for asked, found in (("3", 3), ("2,1", 2), ("9", 4), ("0", 4), ("many", 4)):
+            monkeypatch.setenv("OMP_NUM_THREADS", asked)
+            assert threads.set_threads(None) == found
+        assert threads.set_threads(6) == 6
     finally:
         torch.set_num_threads(before)
 

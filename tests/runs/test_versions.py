@@ -56,7 +56,7 @@ def test_old_configurations_still_load_and_train(path, tmp_path):
     config = of_today(path)
     config["runs_dir"], config["trust"] = str(tmp_path), []
     config["data"] |= {"crop": 16, "batch_size": 2}
-    config["trainer"] |= {"max_steps": 1, "progress": False, "accelerator": "cpu"}
+    config["trainer"] |= {"max_steps": 1, "progress": False, "accelerator": "cpu", "threads": 1}
     for node in (config["prior"], config["model"], config["model"]["backward"]):
         node |= {key: 3 for key in node if key == "max_iterations"}
     config["evaluation"] = {"_target_": "unfold.evaluation.settings.NoEvaluation"}

@@ -19,15 +19,23 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return cpus
 
 
+def _asked() -> int | None:
+    """OMP_NUM_THREADS of the outermost level, where it is set to a number."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
 def set_threads(threads: int | None, processes: int = 1) -> int:
     """Set PyTorch's threads, and return how many there are.
 
     Args:
-        threads: how many; None for an equal share of the CPUs.
+        threads: how many; None for an equal share of the CPUs, and at most OMP_NUM_THREADS where
+            the environment sets it for every process.
         processes: how many processes share the CPUs.
     """
     import torch
 
-    count = threads or max(1, available_cpus() // processes)
+    share = max(1, available_cpus() // processes)
+    count = threads or min(share, _asked() or share)
     torch.set_num_threads(count)
     return count
