@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.laws_physics import dense, gap
+from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.l2_prox import LeastSquares, NormalEquations
@@ -61,13 +62,25 @@ def test_gradients_are_those_of_the_normal_equations():
         assert gap(one, other) < 1e-8
 
 
-def test_a_large_step_keeps_its_digits_in_single_precision():
+@pytest.mark.parametrize("far", [True, False], ids=["from far", "from the answer"])
+def test_a_large_step_keeps_its_digits_in_single_precision(far):
     y, z, _ = case(BLUR)
     gamma = 1e5 / float(BLUR.norm_squared.max())
-    want = solve_normal(BLUR, z + gamma * BLUR.A_adjoint(y), gamma, tol=1e-13)
+    for _ in range(1 if far else 2):  # the second time, z is the point of the first
+        start, z = z, solve_normal(BLUR, z + gamma * BLUR.A_adjoint(y), gamma, tol=1e-13)
     single = BLUR.to_like(z.float())
     errors = [
-        gap(data_term(L2(through), single, y.float()).prox(z.float(), gamma).double(), want)
+        gap(data_term(L2(through), single, y.float()).prox(start.float(), gamma).double(), z)
         for through in (NormalEquations(), LeastSquares())
     ]
     assert errors[1] < 1e-4 and errors[0] > 10 * errors[1]
+
+
+@pytest.mark.parametrize("through", [NormalEquations(), LeastSquares()])
+def test_no_step_moves_nothing_and_a_step_back_is_refused(through):
+    y, z, start = case(BLUR)
+    f = data_term(L2(through), BLUR, y)
+    for gamma in (0.0, torch.zeros(2, 1, 1, 1, dtype=torch.float64)):
+        assert gap(f.prox(z, gamma, start), z) < 1e-12
+    with pytest.raises(ConfigError, match=r"gamma = -1.0: must be zero or positive"):
+        f.prox(z, -1.0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.laws_physics import dense, gap, probe
 from tests.physics.instances import kernel
+from unfold.physics.user import Dense
 from unfold.physics.valid_convolution import ValidConvolution
 from unfold.solvers.least_norm import least_norm
 from unfold.solvers.report import ConvergenceWarning
@@ -75,3 +76,18 @@ def test_what_is_kept_for_the_gradient_does_not_grow_with_the_iterations():
         return sum(sizes)
 
     assert kept(0.5) == kept(1e-12) > 0
+
+
+@pytest.mark.parametrize(("kind", "bound"), [(torch.float32, 1e-3), (torch.float64, 1e-11)])
+def test_what_is_far_from_the_range_keeps_its_digits(kind, bound):
+    """99 % of y is no Ax: conjugate gradients on A*Ax = A*y end in numbers without bound here."""
+    g = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.linalg.qr(torch.randn(n, n, generator=g, dtype=torch.float64))[0] for n in (60, 30)
+    )
+    values = torch.logspace(0, -1, 30, dtype=torch.float64)
+    inside, outside = torch.randn(2, 30, generator=g, dtype=torch.float64)
+    y = 1e-2 * left[:, :30] @ inside + left[:, 30:] @ outside
+    M = (left[:, :30] * values) @ right.mT
+    found = least_norm(Dense(M.to(kind)[None], SHAPE), y.to(kind)[None])
+    assert gap(found.flatten().double(), torch.linalg.pinv(M) @ y) < bound

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unfold.solvers.conjugate_gradient import MAX_ITERATIONS
 from unfold.solvers.least_norm import least_norm
+from unfold.tree import per_field
 from unfold.typing import Image, Measurement, Scalar
 
 if TYPE_CHECKING:
@@ -20,50 +21,54 @@ else:
 def damped_least_squares(
     operator: Operator,
     y: Measurement,
-    damp: Scalar,
+    gamma: Scalar,
     centre: Image,
     *,
     tol: float | None = None,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Image:
-    """argmin_x ‖Ax − y‖² + δ²‖x − c‖², by the least squares of (A, δI).
+    """argmin_x γ‖Ax − y‖² + ‖x − c‖², by the least squares of (√γ A, I).
 
-    The condition number is that of (A, δI), where the normal equations square it: for small δ in
+    The condition number is that of (√γ A, I), where the normal equations square it: for large γ in
     single precision the answer keeps its digits.
 
     Args:
         operator: A, through `forward`, `adjoint` and its shapes.
         y: (B, …), real or complex.
-        damp: δ > 0, a number, a 0-d tensor or (B, 1, 1, 1); it may be learned.
+        gamma: γ ≥ 0, a number, a 0-d tensor or (B, 1, 1, 1); it may be learned, if positive.
         centre: c, (B, C, H, W).
-        tol: as of `least_norm`, relative to A*y + δ²c.
+        tol: as of `least_norm`, relative to γA*y + c.
         max_iterations: applications of A and of A* at most.
 
     Warns:
         ConvergenceWarning: a sample is above `tol` after `max_iterations`.
 
     Source: Paige and Saunders, LSQR: an algorithm for sparse linear equations and sparse least
-    squares, ACM TOMS 8 (1982), section 1, for the taller operator.
+    squares, ACM Trans. Mathematical Software 8 (1982), section 1, for the taller operator.
     """
-    own = (damp * centre).flatten(1)
-    rows = torch.cat([y.flatten(1), own.to(y.dtype) if y.is_complex() else own], 1)
-    taller: Any = _Damped(operator, damp)
-    return least_norm(taller, rows, tol=tol, max_iterations=max_iterations)
+    root = gamma.sqrt() if isinstance(gamma, Tensor) else gamma**0.5
+    taller: Any = _Damped(operator, root)
+    return least_norm(taller, taller.rows(y, centre), tol=tol, max_iterations=max_iterations)
 
 
 @dataclass(frozen=True, eq=False)
 class _Damped:
-    """x ↦ (Ax, δx), flat."""
+    """x ↦ (√γ Ax, x), flat."""
 
     operator: Operator
-    damp: Scalar
+    root: Scalar
+
+    def rows(self, y: Measurement, x: Image) -> Tensor:
+        """(√γ y, x)."""
+        weighted: Tensor = per_field(self.root, y) * y
+        return torch.cat([weighted.flatten(1), x.flatten(1).to(weighted.dtype)], 1)
 
     def forward(self, x: Image) -> Tensor:
-        Ax = self.operator.forward(x)
-        return torch.cat([Ax.flatten(1), (self.damp * x).to(Ax.dtype).flatten(1)], 1)
+        return self.rows(self.operator.forward(x), x)
 
     def adjoint(self, z: Tensor) -> Image:
-        count = math.prod(self.operator.measurement_shape)
-        back = self.operator.adjoint(z[:, :count].reshape(-1, *self.operator.measurement_shape))
-        own = z[:, count:].reshape(back.shape)
-        return back + self.damp * (own if back.is_complex() else own.real)
+        shape = self.operator.measurement_shape
+        rows = z[:, : math.prod(shape)].reshape(-1, *shape)
+        back = self.operator.adjoint(per_field(self.root, rows) * rows)
+        own = z[:, math.prod(shape) :].reshape(back.shape)
+        return back + (own if back.is_complex() else own.real)
