@@ -16,7 +16,12 @@ from unfold.evaluation.figures import save
 from unfold.evaluation.report import write_report
 from unfold.evaluation.robustness import Shift, write_sweep
 from unfold.evaluation.rows import Row, write_rows
-from unfold.evaluation.single import expect_kind, write_image, write_measurement
+from unfold.evaluation.single import (
+    expect_kind,
+    read_measurement,
+    write_image,
+    write_measurement,
+)
 from unfold.training.tracked import Tracked
 from unfold.training.watching import save_picture
 
@@ -131,6 +136,16 @@ def test_a_kind_of_image_that_cannot_be_written_is_named():
         expect_kind(Path("a.gif"))
     for name in ("a.PNG", "a.npy", "a.tiff"):
         expect_kind(Path(name))
+
+
+@pytest.mark.parametrize("ending", ["npy", "NPY", "png", "PNG", "Tif", "bmp"])
+def test_an_ending_is_read_and_written_in_any_case(tmp_path, ending):
+    path, image = tmp_path / f"a.{ending}", picture(2.0)
+    expect_kind(path)
+    write_image(path, image)
+    assert torch.allclose(read_measurement(path, 1), image, atol=0.5 / 255)
+    if ending.lower() == "npy":
+        assert torch.equal(read_measurement(path, 1), image)
 
 
 def test_a_note_is_json(tmp_path):

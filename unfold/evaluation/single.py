@@ -78,7 +78,7 @@ def read_measurement(path: Path, channels: int) -> Tensor:
     Raises:
         DataError: the file cannot be read as that, or is not finite.
     """
-    if path.suffix != ".npy":
+    if path.suffix.lower() != ".npy":
         return read_image(path, channels)
     try:
         (array,) = read_arrays(path).values()
@@ -117,7 +117,7 @@ def expect_kind(output: Path) -> None:
 def write_image(path: Path, image: Tensor) -> None:
     """Write (C, H, W), clipped to [0, 1], as an 8-bit image, or as it is in an .npy file."""
     content = io.BytesIO()
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         np.save(content, image.cpu().numpy())
         write_bytes(path, content.getvalue())
         return
