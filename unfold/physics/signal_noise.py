@@ -47,8 +47,8 @@ class PoissonGaussian(Noise):
         return Gaussian(self.sigma).apply(counted, draws.within("read out"))
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
-        """v, and v / gain + σ²."""
-        counted = Poisson(self.gain).moments(clean, draws.within("photons")).variance
+        """v, and v / gain + σ², also below 0: so that it is unbiased of a noisy y in place of v."""
+        counted = clean / levels(self.gain, draws.within("photons"), clean)
         read = Gaussian(self.sigma).moments(clean, draws.within("read out")).variance
         return Moments(clean, counted + read)
 
