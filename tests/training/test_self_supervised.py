@@ -18,6 +18,8 @@ from unfold.physics.mri import MRI
 from unfold.physics.noise import Gaussian, NoNoise, Poisson
 from unfold.physics.sampling import RandomColumns
 from unfold.physics.signal_noise import PoissonGaussian
+from unfold.physics.super_resolution import SuperResolution
+from unfold.physics.tomography import Tomography
 from unfold.random import Draws
 from unfold.training.losses import MSE, Trial
 from unfold.training.self_supervised.consistency import SURE, Consistency
@@ -187,6 +189,50 @@ def test_a_part_of_the_measurement_is_predicted_from_the_rest():
     value = loss.value(answer, case)
     assert torch.equal(value, loss.value(answer, other))
     assert torch.allclose(value, case.y[kept == 0].square().mean())
+
+
+SHAPES = Mixture(
+    Gaussian(0.2),
+    {
+        "blur": Blur(NoNoise(), GaussianKernel(3, 0.8)),
+        "coarse": SuperResolution(NoNoise(), GaussianKernel(3, 0.8), 2),
+        "fourier": MRI(NoNoise(), RandomColumns(2.0)),
+        "rays": Tomography(NoNoise(), 5),
+    },
+)
+
+
+def own_errors(case, image):
+    """Of each image of a mixture |Ax − y|² over the n numbers it has, and which were kept."""
+    kept, found = LOSSES["splitting"]._kept(case), []
+    for i in range(len(case.y)):
+        (packed,) = case.operator.take(torch.tensor([i]), len(case.y)).operators
+        v = packed.operator.A(image[i : i + 1])
+        error = (v - packed.unpack(case.y[i : i + 1])).abs().square().flatten()
+        found.append((error, kept[i, : len(error)]))
+    return found
+
+
+def test_a_measurement_of_few_numbers_weighs_no_less():
+    """The zeros that fill up the rows of a mixture are not averaged over."""
+    answer = solution(torch.full((12, 1, SIDE, SIDE), 0.5, dtype=torch.float64))
+    case = trial(SHAPES, 12, solve=lambda y, operator: answer)
+    own = own_errors(case, answer.image)
+    assert {len(error) for error, _ in own} == {9, 36, 45}
+    wanted = torch.stack([error.mean() for error, _ in own]).mean()
+    assert torch.allclose(Consistency().value(answer, case), wanted, rtol=1e-12)
+    assert torch.allclose(SURE().value(answer, case), wanted - 0.2**2, rtol=1e-12)
+    left = [(error[kept == 0], len(error)) for error, kept in own]
+    summed, count = (sum(f(e) / n for e, n in left) for f in (torch.sum, len))
+    assert torch.allclose(LOSSES["splitting"].value(answer, case), summed / count, rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", [Denoising(Gaussian(0.1)), MRI(Gaussian(0.1), RandomColumns(2.0))])
+def test_measurements_of_one_shape_have_one_weight(law):
+    case = trial(law, 5)
+    assert (case.weights == 1).all() and case.weights.shape[1:] == case.y.shape[1:]
+    error = (case.observed(case.truth) - case.y).abs().square()
+    assert torch.equal(Consistency().value(solution(case.truth), case), error.mean())
 
 
 def test_rows_are_a_linear_operator():

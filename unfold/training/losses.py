@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,6 +40,19 @@ class Trial:
     def observed(self, x: Image) -> Measurement:
         """Ax, as a detector sees it, without noise."""
         return self.physics.observe(self.operator.A(x))
+
+    @property
+    def weights(self) -> Tensor:
+        """n/nᵢ for the nᵢ numbers that image i is measured by, of the n of y, and 0 for the others.
+
+        Where a mixture fills rows up with zeros, the mean of w · e over all of y is the mean over
+        images of the mean over what each was measured by. Elsewhere all weights are 1.
+        """
+        count, device = self.y[0].numel(), self.y.device
+        measured = torch.tensor(self.operator.entries, device=device)[:, None]
+        real = torch.arange(count, device=device) < measured
+        weights = real * (count / measured.to(self.y.dtype.to_real()))
+        return weights.reshape(-1, *self.y.shape[1:])
 
     @property
     def own(self) -> Draws:

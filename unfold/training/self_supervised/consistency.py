@@ -12,13 +12,14 @@ from unfold.training.losses import Loss, Loss0, Trial
 
 @dataclass(frozen=True)
 class Consistency(Loss):
-    """mean |Ax̂ − y|², over the entries of y.
+    """mean |Ax̂ − y|², over the entries that an image is measured by, and over images.
 
     Alone it says nothing of what A does not see, and noise is fitted: take it inside of another.
     """
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
-        return (trial.observed(solution.image) - trial.y).abs().square().mean()
+        error = (trial.observed(solution.image) - trial.y).abs().square()
+        return (trial.weights * error).mean()
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,4 @@ class SURE(Loss):
         moved = trial.observed(trial.solve(y + self.step * b, trial.operator).image)
         slope = (b.conj() * (moved - h)).real / self.step
         risk = (h - y).abs().square() + moments.variance * (2 * slope - 1)
-        return torch.mean(risk)
+        return torch.mean(trial.weights * risk)

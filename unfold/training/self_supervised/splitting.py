@@ -43,7 +43,9 @@ class Splitting(Loss):
     """mean of |Ax̂(m · y) − y|² where m = 0, m keeping every entry of y with some probability.
 
     x̂(m · y) is reconstructed from the entries that are kept, through m · A; what was left out is
-    predicted, whose noise is independent of it. In validation the whole measurement is used.
+    predicted, whose noise is independent of it. In validation the whole measurement is used. In a
+    mixture of different measurements the zeros that fill rows up count for nothing, and an entry
+    weighs inversely to how many its image is measured by.
 
     Args:
         keep: the probability, in (0, 1).
@@ -70,7 +72,7 @@ class Splitting(Loss):
         return trial.solve(kept * trial.y, Rows(trial.operator, kept))
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
-        left = 1 - self._kept(trial)
+        left = trial.weights * (1 - self._kept(trial))
         error = (trial.observed(solution.image) - trial.y).abs().square()
         return (left * error).sum() / left.sum().clamp(min=1)
 
