@@ -58,6 +58,24 @@ class Composed(Operator):
         outer = self.outer.linearised(self.inner.forward(x))
         return Composed(outer, self.inner.linearised(x))
 
+    def reference(self, like: Tensor) -> Image:
+        """That of C."""
+        return self.inner.reference(like)
+
+    def tangent(self, like: Tensor) -> Operator:
+        """The product of theirs, each at its own reference."""
+        return self if self.linear else Composed(self.outer.tangent(like), self.inner.tangent(like))
+
+    def recentred(self, y: Measurement) -> Measurement:
+        """y − b_B − J_B b_C, where B(v) ≈ b_B + J_B v and C(x) ≈ b_C + J_C x."""
+        if self.linear:
+            return y
+        self._expect("recentred", y, self.measurement_shape)
+        rest = self.outer.recentred(y)
+        if self.inner.linear:
+            return rest
+        return rest - self.outer.tangent(y).forward(self.inner.offset(y))
+
     @property
     def complex_images(self) -> bool:
         lifted = self.outer.complex_images and not self.inner.complex_measurements

@@ -68,6 +68,14 @@ class Grouped(Several):
         found = (operator.linearised(x[at.to(x.device)]) for operator, at in pairs)
         return Grouped(tuple(found), self.family)
 
+    def reference(self, like: Tensor) -> Image:
+        """That of the operator of each sample."""
+        if len(self.operators) == 1:
+            return self.operators[0].reference(like)
+        pairs = zip(self.operators, self.places, strict=True)
+        parts = [A.reference(like).expand(len(at), *self.image_shape) for A, at in pairs]
+        return torch.cat(parts)[self._order.to(like.device)]
+
     def recentred(self, y: Measurement) -> Measurement:
         """Each operator's, by its own reference."""
         return self.each(y, lambda operator, part, _: operator.recentred(part))

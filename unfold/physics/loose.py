@@ -8,7 +8,7 @@ from unfold.physics.operator import Operator
 from unfold.physics.packed import Packed
 from unfold.physics.wrapped import Wrapped
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.typing import Image, Measurement, PerImage, Scalar
+from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
 
 def loosened(operator: Operator, tol: float) -> Operator:
@@ -34,8 +34,8 @@ class Loose(Wrapped):
 
     tol: float
 
-    def forward(self, x: Image) -> Measurement:
-        return self.operator.forward(x)
+    def seen(self, v: Field) -> Measurement:
+        return v
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(y)

@@ -90,7 +90,7 @@ class Map(ABC):
         """x̄, one for each sample: where a non-linear A is linearised before an image is known.
 
         It is ½ in every pixel, as images are in [0, 1]; on the device and in the precision of
-        `like`.
+        `like`. What is made of several maps is linearised by each at its own.
         """
         kind = like.dtype.to_complex() if self.complex_images else like.dtype.to_real()
         return torch.full((self.batch, *self.image_shape), 0.5, dtype=kind, device=like.device)
@@ -106,6 +106,12 @@ class Map(ABC):
         self._expect("recentred", y, self.measurement_shape)
         x = self.reference(y).expand(len(y), *self.image_shape)
         return y - self.forward(x) + self.tangent(y).forward(x)
+
+    def offset(self, like: Tensor) -> Measurement:
+        """b = A(x̄) − J(x̄)x̄, so that A(x) ≈ b + J(x̄)x: one for each sample of `like`."""
+        kind = like.dtype.to_complex() if self.complex_measurements else like.dtype.to_real()
+        shape = (len(like), *self.measurement_shape)
+        return -self.recentred(torch.zeros(shape, dtype=kind, device=like.device))
 
     def back_project(self, y: Measurement) -> Image:
         """A*y; where A is not linear, that of its tangent: J(x̄)*(y − A(x̄) + J(x̄)x̄)."""

@@ -64,8 +64,8 @@ class Packed(Wrapped):
         own = y[:, : self._count].reshape(-1, *self.operator.measurement_shape)
         return own if self.operator.complex_measurements or not self.among_complex else own.real
 
-    def forward(self, x: Image) -> Measurement:
-        return self.pack(self.operator.forward(x))
+    def seen(self, v: Field) -> Measurement:
+        return self.pack(v)
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(self.unpack(y))

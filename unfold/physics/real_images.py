@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import Tensor
+
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Shape
 
@@ -29,6 +31,18 @@ class RealImages(Operator):
         if self.linear:
             return self
         return RealImages(self.operator.linearised(x.to(x.dtype.to_complex())))
+
+    def reference(self, like: Tensor) -> Image:
+        """The real part of that of B."""
+        return self.operator.reference(like).real
+
+    def tangent(self, like: Tensor) -> Operator:
+        """Of real images through that of B."""
+        return self if self.linear else RealImages(self.operator.tangent(like))
+
+    def recentred(self, y: Measurement) -> Measurement:
+        """What B has."""
+        return self.operator.recentred(y)
 
     @property
     def complex_images(self) -> bool:

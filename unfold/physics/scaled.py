@@ -8,7 +8,7 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.physics.wrapped import Wrapped
 from unfold.tree import per_image
-from unfold.typing import Image, Measurement, PerImage, Scalar
+from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ class Scaled(Wrapped):
         """That of B, or of the scale."""
         return max(self.operator.batch, len(self.scale))
 
-    def forward(self, x: Image) -> Measurement:
-        return per_image(self.scale, x) * self.operator.forward(x)
+    def seen(self, v: Field) -> Measurement:
+        return per_image(self.scale, v) * v
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(per_image(self.scale, y) * y)

@@ -1,24 +1,32 @@
 """Operators that see what another one sees, in another way."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from unfold.physics.operator import Operator
-from unfold.typing import Image, Shape
+from unfold.typing import Field, Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Wrapped(Operator):
-    """An operator with the images and the measurements of another.
+class Wrapped(Operator, ABC):
+    """Ax = L(Bx), with the images of B and, unless a subclass says other ones, its measurements.
 
-    Subclasses are linear in what that one makes, so that a derivative is that of it, wrapped.
+    Subclasses write L, `seen`, which is linear: a derivative is that of B, wrapped.
 
     Args:
-        operator: the other one.
+        operator: B.
     """
 
     operator: Operator
+
+    @abstractmethod
+    def seen(self, v: Field) -> Measurement:
+        """L(v), of what B makes."""
+
+    def forward(self, x: Image) -> Measurement:
+        return self.seen(self.operator.forward(x))
 
     @property
     def anchor(self) -> Tensor:
@@ -37,6 +45,13 @@ class Wrapped(Operator):
     def tangent(self, like: Tensor) -> Operator:
         return self if self.linear else replace(self, operator=self.operator.tangent(like))
 
+    def recentred(self, y: Measurement) -> Measurement:
+        """y − L(b), where B(x) ≈ b + Jx."""
+        if self.linear:
+            return y
+        self._expect("recentred", y, self.measurement_shape)
+        return y - self.seen(self.operator.offset(y))
+
     @property
     def image_shape(self) -> Shape:
         return self.operator.image_shape
@@ -47,7 +62,7 @@ class Wrapped(Operator):
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """Those of the other one."""
+        """Those of B."""
         return self.operator.entries
 
     @property

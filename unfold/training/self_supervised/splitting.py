@@ -9,7 +9,7 @@ from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.training.losses import Loss, Loss0, Trial
-from unfold.typing import Image, Measurement
+from unfold.typing import Field, Image, Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Rows(Wrapped):
     def batch(self) -> int:
         return len(self.kept)
 
-    def forward(self, x: Image) -> Measurement:
-        return self.kept * self.operator.forward(x)
+    def seen(self, v: Field) -> Measurement:
+        return self.kept * v
 
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(self.kept * y)

@@ -1,0 +1,108 @@
+"""What is made of maps that are not linear is linearised by each at its own reference."""
+
+import math
+
+import pytest
+import torch
+
+from tests import laws_physics as laws
+from tests.physics.maps import DRAWS, SHAPE, Intensity, X
+from unfold.physics.algebra import Composed, Stacked
+from unfold.physics.grouped import Grouped
+from unfold.physics.identity import Identity
+from unfold.physics.loose import Loose
+from unfold.physics.nonlinear_functions import NonlinearFunction
+from unfold.physics.operator import Operator
+from unfold.physics.packed import Packed
+from unfold.physics.real_images import RealImages
+from unfold.physics.saturation import Saturated
+from unfold.physics.scaled import Scaled
+from unfold.training.self_supervised.splitting import Rows
+
+SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)
+"""At half a grey it is past its knee; the slope of a dark image is 2.5/(1 + exp(-4))."""
+
+SLOPE = 2.5 / (1 + math.exp(-4.0))
+DARK = -math.log1p(math.exp(-4.0)) / 4
+
+STACK = Stacked((SENSOR, Identity(SHAPE)))
+GROUP = Grouped((SENSOR, Identity(SHAPE)), (0, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        Composed(Identity(SHAPE), SENSOR),
+        Composed(SENSOR, Identity(SHAPE)),
+        Composed(Identity(SHAPE), Composed(SENSOR, Identity(SHAPE))),
+        Loose(Composed(Identity(SHAPE), SENSOR), 1e-3),
+    ],
+)
+def test_a_chain_stands_at_the_dark_image_of_its_sensor(chain: Operator):
+    y = chain.A(X)
+    assert laws.gap(chain.norm_squared, torch.tensor([SLOPE**2])) < 1e-4
+    assert laws.gap(chain.recentred(y), y - DARK) < 1e-14
+    assert laws.gap(chain.back_project(y), SLOPE * (y - DARK)) < 1e-14
+
+
+def test_each_of_two_curved_maps_stands_at_its_own_reference():
+    """v² at ½ is near v − ¼, and at the dark image of the sensor it would have no slope."""
+    square = NonlinearFunction(torch.square, SHAPE, SHAPE)
+    chain = Composed(square, SENSOR)
+    y = chain.A(X)
+    assert torch.equal(chain.reference(y), torch.zeros(1, *SHAPE, dtype=y.dtype))
+    assert laws.gap(chain.recentred(y), y + 0.25 - DARK) < 1e-14
+    assert laws.gap(chain.back_project(y), SLOPE * (y + 0.25 - DARK)) < 1e-14
+
+
+class Bright(Intensity):
+    """It is linearised at 1 + ½i."""
+
+    def reference(self, like):
+        return super().reference(like) * (2 + 1j)
+
+
+def test_real_images_stand_at_the_real_part_of_the_reference():
+    """|Fx|² of x̄ = 1 has J(x̄)x̄ = 2|Fx̄|²: 40 in the first frequency of 20 pixels."""
+    real = RealImages(Bright())
+    y = real.A(X)
+    assert torch.equal(real.reference(y), torch.ones(1, *SHAPE, dtype=y.dtype))
+    of_ones = real.tangent(y).A(torch.ones_like(X))
+    assert abs(float(of_ones[0, 0, 0, 0]) - 40) < 1e-12 and float(of_ones[0].sum()) < 40.1
+
+
+def test_a_group_has_the_reference_of_each_sample():
+    dark, grey = torch.zeros(SHAPE, dtype=X.dtype), torch.full(SHAPE, 0.5, dtype=X.dtype)
+    assert torch.equal(GROUP.reference(X), torch.stack((dark, grey, dark)))
+    assert torch.equal(Grouped((SENSOR,), (0,)).reference(X), dark[None])
+
+
+def all_rows(A: Operator) -> Rows:
+    return Rows(A, torch.ones(3, *A.measurement_shape, dtype=X.dtype))
+
+
+@pytest.mark.parametrize("inner", [STACK, GROUP, Stacked((SENSOR, GROUP))])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        all_rows,
+        lambda A: Loose(A, 1e-3),
+        lambda A: Scaled(A, torch.ones(3, dtype=X.dtype)),
+        lambda A: Packed(A, 70, False),
+        lambda A: Packed(A, 65, True),
+        lambda A: Packed(all_rows(Loose(A, 1e-3)), 41, False),
+    ],
+    ids=("rows", "loose", "scaled", "packed", "packed among complex", "all"),
+)
+def test_a_wrapped_map_back_projects_as_the_map_does(inner: Operator, wrap):
+    outer = wrap(inner)
+    found = outer.back_project(outer.A(X))
+    assert laws.gap(found, inner.back_project(inner.A(X))) < 1e-14
+
+
+def test_rows_of_a_stack_are_recentred_where_they_are_kept():
+    kept = (DRAWS.uniform("kept", (40,)) < 0.5).to(X.dtype)
+    rows = Rows(STACK, kept)
+    y = rows.A(X)
+    dark = torch.tensor([DARK] * 20 + [0.0] * 20, dtype=y.dtype)
+    assert laws.gap(rows.recentred(y), kept * (STACK.A(X) - dark)) < 1e-14
