@@ -1,6 +1,7 @@
 """Learning from measurements alone: one part is predicted from the other."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.training.losses import Loss, Loss0, Trial
-from unfold.typing import Field, Image, Measurement
+from unfold.typing import Field, Image, Measurement, PerImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,18 @@ class Rows(Wrapped):
     kept: Tensor
 
     @property
+    def anchor(self) -> Tensor:
+        """m, which is of the measurement where B holds nothing."""
+        return self.kept
+
+    @property
     def batch(self) -> int:
         return len(self.kept)
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B, as ‖mB‖ ≤ ‖B‖: m is new in every batch, and B's is soon found or kept."""
+        return self.operator.norm_bound.to(self.kept.device).expand(self.batch)
 
     def seen(self, v: Field) -> Measurement:
         return self.kept * v
