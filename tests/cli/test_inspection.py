@@ -82,6 +82,11 @@ def test_doctor_lists_what_is_learned_with_its_gradient(capsys):
     assert "note: algo.lambda_reg cannot act, and is left out" in said
 
 
+def test_doctor_counts_what_is_learned_alone(capsys):
+    code, said = run(capsys, "doctor", "trainable.learn=[algo.stepsize]", "data.crop=16")
+    assert code == 0 and "learnable names: 1; numbers behind them: 1." in said
+
+
 def test_doctor_refuses_what_learns_nothing(capsys):
     code, said = run(capsys, "doctor", "model=classical", "prior=tv")
     assert code == 2 and "nothing is learned" in said

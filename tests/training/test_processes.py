@@ -45,9 +45,9 @@ def test_models_that_spread_networks_cannot_compute_are_refused(word, words):
 def test_a_machine_without_the_devices_is_told_before_a_directory_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for option in ("ddp", "fsdp"):
+    for option, instead in (("ddp", "trainer=ddp_cpu"), ("fsdp", "trainer.accelerator=cpu")):
         (job,) = verify(compose([f"trainer={option}", f"runs_dir={tmp_path}"]))
-        words = r"trainer.accelerator = gpu: PyTorch finds no GPU on this machine. .*=ddp_cpu, or"
+        words = f"trainer.accelerator = gpu: PyTorch finds no GPU .* Write {instead}, or start"
         with pytest.raises(ConfigError, match=words) as caught:
             run_job(job)
         assert caught.value.exit_code == 2

@@ -9,6 +9,8 @@ from torch import nn
 from tests.training.small import KilledError, run, small_training
 from tests.training.test_nonfinite import rows
 from tests.training.test_resume import same
+from unfold.config.build import verify
+from unfold.config.compose import compose
 from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
@@ -206,3 +208,25 @@ def test_a_state_of_an_earlier_version_has_no_such_count():
 def test_a_limit_that_cannot_be_meant_is_refused():
     with pytest.raises(ConfigError, match=r"unreached_limit = 0: must be 1 or above"):
         TrainerSettings(unreached_limit=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.on_unreached=skip"], r"on_unreached = skip: only an equilibrium .* Unfolded"),
+        (
+            ["model=deq", "trainer.on_unreached=rollback", "model.backward.on_divergence=error"],
+            r"on_unreached = rollback: .*on_divergence=error .* Write .*on_divergence=warn",
+        ),
+    ],
+)
+def test_a_policy_that_nothing_asks_is_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        verify(compose(words))
+
+
+def test_a_policy_that_is_asked_is_accepted():
+    verify(compose(["model=deq", "trainer.on_unreached=skip"]))
+    verify(
+        compose(["model=deq", "trainer.on_unreached=stop", "model.backward.on_divergence=error"])
+    )

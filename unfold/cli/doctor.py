@@ -64,7 +64,8 @@ def doctor(words: Sequence[str]) -> int:
             f"trainable.learn: no gradient reaches {listing(dead)}; training would leave them as "
             "they are, and several processes would wait for them for ever. Leave them out."
         )
-    say(f"{len(found)} learnable names, {sum(p.numel() for p in net.parameters()):,} numbers.")
+    numbers = sum(p.numel() for one in found for p in one.parameters)
+    say(f"learnable names: {len(found)}; numbers behind them: {numbers:,}.")
     return 0
 
 

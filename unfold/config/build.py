@@ -12,6 +12,7 @@ from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
 from unfold.errors import ConfigError, listing, nearest
 from unfold.training.processes import check_parts
+from unfold.training.unreached import check_unreached
 
 if TYPE_CHECKING:
     from unfold.physics.law import Physics
@@ -110,6 +111,7 @@ def _refusals(checked: Checked) -> list[Problem]:
     if all(groups.get(name) is not None for name in ("trainer", "model", "prior")):
         try:
             check_parts(groups["trainer"], groups["model"], groups["prior"])
+            check_unreached(groups["trainer"].on_unreached, groups["model"])
         except ConfigError as error:
             problems.append(as_problem(error))
     if groups.get("metrics") is not None:

@@ -52,6 +52,10 @@ class DEQ(Model):
                 f"DEQ.power_iterations = {self.power_iterations}: must be zero or positive."
             )
 
+    @property
+    def refuses_inexact_gradients(self) -> bool:
+        return self.backward.refuses
+
     def run(
         self,
         steps: Steps,

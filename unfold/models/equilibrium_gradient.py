@@ -23,6 +23,11 @@ Map = Callable[[Any], Any]
 class EquilibriumBackward(ABC):
     """How a gradient reaches the parameters through the fixed point."""
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it raises an error where it is not as exact as it should be."""
+        return False
+
     @abstractmethod
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
         """T(state) with a gradient."""
@@ -53,6 +58,10 @@ class Implicit(EquilibriumBackward):
 
     def __post_init__(self) -> None:
         check_limits("Implicit", self.tol, self.accuracy, self.max_iterations)
+
+    @property
+    def refuses(self) -> bool:
+        return self.on_divergence == "error"
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
         return implicit(T, state, partial(self._solve, report.forward), report)

@@ -103,6 +103,11 @@ class Model(ABC):
     """Whether it needs the form of the prior made for equilibria."""
 
     @property
+    def refuses_inexact_gradients(self) -> bool:
+        """Whether a gradient that was not reached is an error of its own."""
+        return False
+
+    @property
     def count(self) -> int | None:
         """How many iterations may have values of their own; None where they share them."""
         return None

@@ -87,7 +87,8 @@ def check_machine(settings: "TrainerSettings") -> None:
 
     found = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if found == 0:
-        instead = "trainer=ddp_cpu" if settings.processes > 1 else "trainer.accelerator=cpu"
+        replicas = settings.processes > 1 and settings.strategy != "fsdp"
+        instead = "trainer=ddp_cpu" if replicas else "trainer.accelerator=cpu"
         raise ConfigError(
             "trainer.accelerator = gpu: PyTorch finds no GPU on this machine. Write "
             f"{instead}, or start it where there is one, as hydra/launcher=slurm does."
