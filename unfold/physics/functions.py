@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unfold.physics.foreign import Foreign, named, tried
+from unfold.physics.foreign import Foreign, named, tried, zero
 from unfold.physics.user import Functions
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -44,6 +44,6 @@ class FunctionPhysics(Foreign):
             ConfigError: what A makes is no batch of measurements.
         """
         y = tried(self.forward, shape, draws)
-        made = Functions(self.forward, shape, tuple(y.shape[1:]), self.adjoint)
+        made = Functions(self.forward, shape, tuple(y.shape[1:]), self.adjoint, zero(draws))
         self.examine(made, y)
         return made

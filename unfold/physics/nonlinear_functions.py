@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.foreign import Foreign, named, tried
+from unfold.physics.foreign import Foreign, named, tried, zero
 from unfold.physics.nonlinear import Nonlinear
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -24,6 +24,8 @@ class NonlinearFunction(Nonlinear):
         complex_y: whether measurements are complex.
         vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
         grey: of every pixel of the image at which A is linearised before one is known.
+        like: (1,), a number in the precision and on the device of images, as the tensors of the
+            function are not known; default ones where it is None.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -32,6 +34,7 @@ class NonlinearFunction(Nonlinear):
     complex_y: bool = False
     vjp_function: Callable[[Tensor, Tensor], Tensor] | None = None
     grey: float = 0.5
+    like: Tensor | None = None
 
     @property
     def image_shape(self) -> Shape:
@@ -105,6 +108,8 @@ class NonlinearFunctionPhysics(Foreign):
         """
         y = tried(self.forward, shape, draws)
         measured, complex_y = tuple(y.shape[1:]), y.is_complex()
-        made = NonlinearFunction(self.forward, shape, measured, complex_y, self.vjp, self.grey)
+        made = NonlinearFunction(
+            self.forward, shape, measured, complex_y, self.vjp, self.grey, zero(draws)
+        )
         self.examine(made, y)
         return made

@@ -66,12 +66,15 @@ class Functions(Operator):
         shape: of one image, (C, H, W).
         measured: of one measurement.
         adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
+        like: (1,), a number in the precision and on the device of images, as the tensors of the
+            function are not known; default ones where it is None.
     """
 
     function: Callable[[Tensor], Tensor]
     shape: Shape
     measured: Shape
     adjoint_function: Callable[[Tensor], Tensor] | None = None
+    like: Tensor | None = None
 
     @property
     def image_shape(self) -> Shape:

@@ -40,7 +40,8 @@ def solve_gradients(
         rhs = b.clone().requires_grad_()
         weight = torch.full((len(b), 1, 1, 1), gamma, dtype=dtype.to_real(), requires_grad=True)
         loss = batched_inner(solve(with_tensors(operator, own), rhs, weight), c).sum()
-        return list(torch.autograd.grad(loss, [rhs, weight, *learnable]))
+        inputs = [rhs, weight, *learnable]
+        return list(torch.autograd.grad(loss, inputs, materialize_grads=True))
 
     with torch.enable_grad():
         found = gradients(lambda A, r, w: A.solve_normal(r, w))
