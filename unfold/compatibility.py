@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -10,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.errors import ConfigError, listing
+from unfold.errors import ConfigError, MisfitError, listing
 from unfold.fidelities.fidelity import Fidelity
 from unfold.physics.operator import Operator
 from unfold.priors.prior import DESCRIPTION, Prior
@@ -20,7 +22,7 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     """Refuse parts that do not fit each other.
 
     Raises:
-        ConfigError: names what is missing and which priors or fidelities have it.
+        MisfitError: names what is missing and which priors or fidelities have it.
     """
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
@@ -35,17 +37,19 @@ def check_linear(algorithm: type[Any], operator: Operator, key: str = "physics")
         key: of the law that drew it, for messages.
 
     Raises:
-        ConfigError: names the operator, its shapes and the algorithms that take it.
+        MisfitError: names the operator, its shapes and the algorithms that take it.
     """
     if operator.linear or algorithm.takes_nonlinear:
         return
-    takers = {c.__name__ for c in _concrete(Algorithm) if c.takes_nonlinear}
-    raise ConfigError(
-        f"algo = {algorithm.__name__}: needs a linear operator, and that of {key}, "
-        f"{type(operator).__name__} from images of {operator.image_shape} to measurements of "
-        f"{operator.measurement_shape}, is not linear. Take an algorithm that needs only the "
-        "gradient of f, such as algo=pgd with a prior that has a prox, or algo=gd with one that "
-        f"has a gradient. Available: {listing(takers)}."
+    takers = [c for c in _concrete(Algorithm) if c.takes_nonlinear]
+    raise MisfitError(
+        lambda name: (
+            f"{name(algorithm)} needs a linear operator, and that of {key}, "
+            f"{type(operator).__name__} from images of {operator.image_shape} to measurements of "
+            f"{operator.measurement_shape}, is not linear. Take an algorithm that needs only the "
+            "gradient of f, such as algo=pgd with a prior that has a prox, or algo=gd with one "
+            f"that has a gradient. Available: {listing(map(name, takers))}."
+        )
     )
 
 
@@ -68,15 +72,29 @@ def _check(
     algorithm: Algorithm[Any], part: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
     for what in sorted(getattr(algorithm, needs) - part.offers()):
-        others = {c.__name__ for c in _concrete(base) if what in c.provides}
-        # An algorithm that asks for nothing ignores the part, which is no way to use it.
-        fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
-        takers = {c.__name__ for c in fitting if getattr(c, needs) <= part.offers()}
-        raise ConfigError(
-            f"{type(algorithm).__name__} needs {DESCRIPTION[what]} of the {kind}, and "
-            f"{type(part).__name__} has none. With one: {listing(others)}. "
-            f"Algorithms that take {type(part).__name__}: {listing(takers)}."
-        )
+        raise MisfitError(partial(_misfit, algorithm, part, what, needs, kind, base))
+
+
+def _misfit(
+    algorithm: Algorithm[Any],
+    part: Prior | Fidelity,
+    what: str,
+    needs: str,
+    kind: str,
+    base: type,
+    name: Callable[[type], str],
+) -> str:
+    """What one part asks of the other in vain, and what to take instead."""
+    others = [c for c in _concrete(base) if what in c.provides]
+    # An algorithm that asks for nothing ignores the part, which is no way to use it.
+    fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
+    takers = [c for c in fitting if getattr(c, needs) <= part.offers()]
+    own = name(type(part))
+    return (
+        f"{name(type(algorithm))} needs {DESCRIPTION[what]} of the {kind}, and {own} has none. "
+        f"With one: {listing({name(c) for c in others})}. "
+        f"Algorithms that take {own}: {listing({name(c) for c in takers})}."
+    )
 
 
 def _concrete(base: type) -> list[Any]:

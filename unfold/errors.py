@@ -19,7 +19,7 @@ code  meaning
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 
@@ -33,6 +33,18 @@ class ConfigError(UnfoldError):
     """A key, a name or a value that cannot be meant."""
 
     exit_code = 2
+
+
+class MisfitError(ConfigError):
+    """Parts that do not go together, told in the names of their classes.
+
+    Args:
+        told: the text, from the name of a class; a caller who has other names tells it again.
+    """
+
+    def __init__(self, told: Callable[[Callable[[type], str]], str]) -> None:
+        super().__init__(told(lambda part: part.__name__))
+        self.told = told
 
 
 class ShapeError(UnfoldError):

@@ -82,7 +82,7 @@ def test_an_algorithm_goes_through_it_or_is_refused(name: str):
         assert not guarantee.holds and "no range is proven" in guarantee.condition
         return
     words = (
-        rf"algo = {type(algorithm).__name__}: needs a linear operator, and that of physics, "
+        rf"{type(algorithm).__name__} needs a linear operator, and that of physics, "
         r"Saturated from images of \(1, 8, 8\) to measurements of \(1, 8, 8\), is not linear.*"
         r"algo=pgd .*algo=gd .*Available: CondatVu, DavisYin, FISTA, GD"
     )

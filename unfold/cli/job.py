@@ -9,8 +9,10 @@ from unfold.cli.report import say, scores_table, short
 from unfold.cli.threads import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
+from unfold.config.options import in_options
 from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
+from unfold.errors import MisfitError
 from unfold.runs import files
 from unfold.runs.attempts import begin, recorded
 from unfold.runs.belonging import Computation
@@ -39,7 +41,10 @@ def run_job(checked: Checked) -> Outcome:
     os.environ.update({} if machines is None else machines.variables())
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
-    rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
+    try:
+        rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
+    except MisfitError as error:
+        raise in_options(error, checked.job.choices, checked.job.folders) from error
     _tell_what_cannot_act(parts, checked.job.overrides)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)

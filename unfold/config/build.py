@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked, inspect_job, touched
 from unfold.config.compose import Composed, Job
+from unfold.config.options import in_options
 from unfold.config.plan import instantiate
 from unfold.config.problems import Problem, as_problem, refuse
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, listing, nearest
+from unfold.errors import ConfigError, MisfitError, listing, nearest
 from unfold.training.processes import check_parts
 from unfold.training.unreached import check_unreached
 
@@ -101,6 +102,8 @@ def _refusals(checked: Checked) -> list[Problem]:
     if not problems and set(RECONSTRUCTOR) <= set(groups):
         try:
             build_reconstructor(checked, groups)
+        except MisfitError as error:
+            problems.append(as_problem(in_options(error, checked.job.choices, checked.job.folders)))
         except ConfigError as error:
             problems.append(as_problem(error))
     if groups.get("trainer") is not None and groups.get("data") is not None:
