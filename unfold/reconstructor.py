@@ -32,7 +32,7 @@ class Reconstructor(nn.Module):
         prior: g, or what stands for it.
         fidelity: d in f = d(A·, y).
         model: how the step is repeated and differentiated.
-        start: the image to start from; A*y if not given.
+        start: the image to start from; `BackProjection` if not given.
         learn: globs of what is learned, `algo.stepsize`, `prior.*`.
         untied: globs of what each iteration has of its own.
         constrain: narrower intervals, name → (low, high).

@@ -23,10 +23,19 @@ class Start(ABC):
 
 @dataclass(frozen=True)
 class BackProjection(Start):
-    """x₀ = A*y."""
+    """x₀ = A*y; where A is not linear, J(x̄)* of y recentred, over ‖J(x̄)‖² or its bound.
+
+    A linear A takes x₀ back from anywhere. One that is not may have no slope far from the images,
+    as a sensor that saturates has none where it is too bright: there x₀ is brought near them.
+    """
 
     def image(self, f: DataTerm) -> Image:
-        return f.At_y
+        A = f.operator
+        if A.linear:
+            return f.At_y
+        squared = A.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real())
+        linear = torch.tensor(A.linear_samples, device=squared.device)
+        return f.At_y / per_image(torch.where(linear, 1, squared), f.At_y)
 
 
 @dataclass(frozen=True)

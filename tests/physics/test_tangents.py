@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tests import laws_physics as laws
-from tests.physics.maps import DRAWS, SHAPE, Intensity, X
+from tests.physics.maps import DRAWS, SCALES, SHAPE, Intensity, X
+from unfold.fidelities.fidelity import data_term
+from unfold.fidelities.l2 import L2
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.grouped import Grouped
 from unfold.physics.identity import Identity
@@ -17,6 +19,7 @@ from unfold.physics.packed import Packed
 from unfold.physics.real_images import RealImages
 from unfold.physics.saturation import Saturated
 from unfold.physics.scaled import Scaled
+from unfold.start import BackProjection
 from unfold.training.self_supervised.splitting import Rows
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)
@@ -106,3 +109,30 @@ def test_rows_of_a_stack_are_recentred_where_they_are_kept():
     y = rows.A(X)
     dark = torch.tensor([DARK] * 20 + [0.0] * 20, dtype=y.dtype)
     assert laws.gap(rows.recentred(y), kept * (STACK.A(X) - dark)) < 1e-14
+
+
+@pytest.mark.parametrize("gain", [1.5, 2.5, 4.0])
+def test_back_projection_starts_where_a_sensor_has_slope(gain: float):
+    """g · R'(0) of R(gx) over its square: the start is the image where nothing saturates."""
+    sensor = Saturated(Identity(SHAPE), gain, 20.0)
+    x = 0.5 / gain * X
+    start = BackProjection().image(data_term(L2(), sensor, sensor.A(x)))
+    assert laws.gap(start, x) < 1e-4
+    bright = BackProjection().image(data_term(L2(), sensor, sensor.A(X)))
+    assert float(sensor.slope(bright).min()) > 0.4
+
+
+def test_the_start_of_linear_samples_is_back_projection_whatever_their_mates():
+    curved = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
+    group = Grouped((curved, Scaled(Identity(SHAPE), SCALES[:1])), (0, 1, 0))
+    for operator in (group, all_rows(group), Loose(group, 1e-3), Composed(Identity(SHAPE), group)):
+        assert operator.linear_samples == (False, True, False)
+        start = BackProjection().image(data_term(L2(), operator, operator.A(X)))
+        assert laws.gap(start[::2], X[::2]) < 1e-4 and laws.gap(start[1], X[1] / 4) < 1e-14
+    assert Stacked((group, Identity(SHAPE))).linear_samples == (False, True, False)
+    assert Stacked((curved, Identity(SHAPE))).linear_samples == (False,)
+    assert RealImages(Intensity()).linear_samples == (False,)
+    linear = Scaled(Identity(SHAPE), SCALES)
+    assert linear.linear_samples == (True,)
+    start = BackProjection().image(data_term(L2(), linear, X))
+    assert torch.equal(start, linear.A_adjoint(X))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.operator import Operator
+from unfold.physics.samples import linear_together, same_samples
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -50,6 +51,11 @@ class Composed(Operator):
     def linear(self) -> bool:
         """Whether both are."""
         return self.outer.linear and self.inner.linear
+
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of which both are."""
+        return linear_together((self.outer, self.inner))
 
     def linearised(self, x: Image) -> Operator:
         """By the chain rule."""
@@ -130,6 +136,11 @@ class Several(Operator, ABC):
     def linear(self) -> bool:
         """Whether all are."""
         return all(operator.linear for operator in self.operators)
+
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of which all are."""
+        return linear_together(self.operators)
 
     def tangent(self, like: Tensor) -> Operator:
         """Made of theirs, each at its own reference."""
@@ -230,17 +241,3 @@ class Stacked(Several):
         """What each operator measured, in its own shape."""
         pairs = zip(self.operators, torch.split(y, self._sizes, 1), strict=True)
         return [part.reshape(-1, *operator.measurement_shape) for operator, part in pairs]
-
-
-def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:
-    """Refuse operators of different numbers of samples.
-
-    Raises:
-        ShapeError: with the numbers.
-    """
-    batches = {operator.batch for operator in operators} - {1}
-    if len(batches) > 1:
-        raise ShapeError(
-            f"{owner}: the operators belong to {sorted(batches)} samples; pass operators of one "
-            "batch, or that are the same for all."
-        )

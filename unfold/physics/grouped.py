@@ -52,6 +52,12 @@ class Grouped(Several):
         own = [cycle(operator.entries) for operator in self.operators]
         return tuple(next(own[k]) for k in self.family)
 
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of the operator of each sample."""
+        own = [cycle(operator.linear_samples) for operator in self.operators]
+        return tuple(next(own[k]) for k in self.family)
+
     def forward(self, x: Image) -> Measurement:
         return self.each(x, lambda operator, part, _: operator.forward(part))
 

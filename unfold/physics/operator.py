@@ -55,6 +55,11 @@ class Operator(Map, ABC):
     def linear(self) -> bool:
         return True
 
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Whether A is linear: of each sample, or one for all."""
+        return (self.linear,)
+
     @abstractmethod
     def adjoint(self, y: Measurement) -> Image:
         """A*y, shapes already checked."""

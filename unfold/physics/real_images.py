@@ -26,6 +26,11 @@ class RealImages(Operator):
     def linear(self) -> bool:
         return self.operator.linear
 
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of B."""
+        return self.operator.linear_samples
+
     def linearised(self, x: Image) -> Operator:
         """Of real images through that of B."""
         if self.linear:

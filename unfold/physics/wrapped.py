@@ -36,6 +36,11 @@ class Wrapped(Operator, ABC):
     def linear(self) -> bool:
         return self.operator.linear
 
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of B."""
+        return self.operator.linear_samples
+
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
 
