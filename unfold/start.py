@@ -7,10 +7,14 @@ import torch
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
+from unfold.physics.grouped import Grouped
+from unfold.physics.operator import Operator
+from unfold.physics.packed import Packed
 from unfold.physics.projector import Projector
+from unfold.physics.wrapped import Wrapped
 from unfold.random import generator
 from unfold.tree import batched_norm, per_image
-from unfold.typing import Image
+from unfold.typing import Image, Measurement
 
 
 class Start(ABC):
@@ -66,17 +70,33 @@ class Regularised(Start):
 class FilteredBackProjection(Start):
     """x₀ = filtered back-projection of y: for tomography along parallel rays or a whole fan.
 
+    In a mixture of scans each has its own. It needs all rays: those that are missing would count
+    as empty ones, and the filter makes streaks of them.
+
     Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3.
     """
 
     def image(self, f: DataTerm) -> Image:
-        if not isinstance(f.operator, Projector):
-            raise ConfigError(
-                f"FilteredBackProjection needs projections along rays, and "
-                f"{type(f.operator).__name__} makes none; take physics=tomography, or "
-                "start=regularised."
-            )
-        return f.operator.filtered_back_projection(f.y)
+        return _filtered(f.operator, f.y)
+
+
+def _filtered(A: Operator, y: Measurement) -> Image:
+    """Filtered back-projection of whole scans, also where a mixture puts them in one batch."""
+    if isinstance(A, Grouped):
+        return A.each(y, lambda own, part, _: _filtered(own, part))
+    if isinstance(A, Packed):
+        return _filtered(A.operator, A.unpack(y))
+    if isinstance(A, Projector):
+        return A.filtered_back_projection(y)
+    if isinstance(A, Wrapped):
+        raise ConfigError(
+            f"FilteredBackProjection needs all projections as they were measured, and "
+            f"{type(A).__name__} leaves some out or changes them; take start=regularised."
+        )
+    raise ConfigError(
+        f"FilteredBackProjection needs projections along rays, and {type(A).__name__} makes none; "
+        "take physics=tomography, or start=regularised."
+    )
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.physics.identity import Identity
+from unfold.physics.mixture import Mixture, OwnNoise
 from unfold.physics.noise import NoNoise
 from unfold.physics.operator import Operator
 from unfold.physics.projector import Fan, Parallel, Projector
 from unfold.physics.tomography import FanBeamTomography, Tomography
 from unfold.random import Draws
 from unfold.start import FilteredBackProjection
+from unfold.training.self_supervised.splitting import Rows
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
 SIDE = 65
@@ -175,6 +177,26 @@ def test_the_start_is_the_filtered_back_projection():
     flat = data_term(L2(), Identity((1, 8, 8)), torch.zeros(1, 1, 8, 8))
     with pytest.raises(ConfigError, match="needs projections along rays, and Identity makes none"):
         FilteredBackProjection().image(flat)
+
+
+def test_in_a_mixture_of_scans_the_start_is_the_filtered_back_projection_of_each():
+    """The scans have numbers of their own, so that the mixture packs them into rows."""
+    scans = {"few": Tomography(NoNoise(), 9), "many": Tomography(NoNoise(), 20)}
+    draws = Draws(seed=4, images=range(6), dtype=torch.float64)
+    x = draws.uniform("images", (1, 8, 8))
+    y, operator = Mixture(OwnNoise(), scans).measure(x, draws)
+    image = FilteredBackProjection().image(data_term(L2(), operator, y))
+    assert y.ndim == 2 and {A.operator.geometry.size[0] for A in operator.operators} == {9, 20}
+    for i, k in enumerate(operator.family):
+        own = operator.operators[k].operator
+        assert torch.equal(image[i], own.filtered_back_projection(own.A(x[i : i + 1]))[0])
+
+
+def test_a_scan_of_which_parts_are_missing_is_not_back_projected():
+    y, operator = Tomography(NoNoise(), 9).measure(torch.ones(1, 1, 8, 8), DRAWS.take([0]))
+    kept = Rows(operator, torch.ones_like(y))
+    with pytest.raises(ConfigError, match=r"needs all projections .*Rows leaves some.*regularised"):
+        FilteredBackProjection().image(data_term(L2(), kept, y))
 
 
 @pytest.mark.parametrize(

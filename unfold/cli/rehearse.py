@@ -1,6 +1,8 @@
 """One step on a few images before a run begins: what does not fit is found in time."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -10,13 +12,17 @@ from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.report import say
 from unfold.compatibility import check_linear
 from unfold.config.build import Parts
-from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.settings import AcrossOperators, Robustness
 from unfold.fidelities.amplitude import Amplitude
+from unfold.models.model import Solution
 from unfold.physics.law import Measured, Physics
 from unfold.physics.mixture import Mixture
+from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Image
+from unfold.reconstructor import Reconstructor
+from unfold.training.losses import Trial
+from unfold.typing import Image, Measurement
 
 SIZES = 3
 """Sizes of whole images, the smallest, that are tried beside the crop."""
@@ -33,8 +39,8 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     Raises:
         DataError: the images do not fit an operator.
         ShapeError: the images do not fit a network or a prior.
-        ConfigError: an operator cannot act on such images, no mismatch can on the operator, or the
-            loss is not made for the noise.
+        ConfigError: an operator cannot act on such images, no mismatch can on the operator, the
+            loss is not made for the noise, or what it reconstructs cannot be.
     """
     import torch
 
@@ -54,7 +60,10 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     with torch.no_grad():
         for image in images:
             for name, law in others.items():
-                check_linear(kind, _measure(law, image, draws).operator, name)
+                measured = _measure(law, image, draws)
+                check_linear(kind, measured.operator, name)
+                if image is images[0]:
+                    _begin(parts.reconstructor, measured, name)
             y, operator = _measure(parts.physics, image, draws)
             if isinstance(evaluation, Robustness):
                 from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib
@@ -66,6 +75,44 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
             if image is images[0]:
                 guarantee = parts.reconstructor.guarantee(y, operator)
                 _promise(algorithm, guarantee, strict=strict)
+                if parts.reconstructor.model.trains:
+                    _judge(parts, image, Measured(y, operator), draws)
+
+
+def _begin(reconstructor: Reconstructor, measured: Measured, name: str) -> None:
+    """Start a reconstruction under a law that the measurements of the rehearsal do not show."""
+    instead = " Or set evaluation=none." if name.startswith("evaluation.") else ""
+    with _named(name, instead):
+        reconstructor.steps(measured.y, measured.operator)
+
+
+def _judge(parts: Parts, image: Image, measured: Measured, draws: Draws) -> None:
+    """Let the loss reconstruct what it trains on, by one step, and judge it."""
+    loss, (y, operator) = parts.groups["loss"], measured
+
+    def solve(y: Measurement, operator: Operator) -> Solution:
+        return _one_step(parts.reconstructor, y, operator)
+
+    trial = Trial(y, operator, image, parts.physics, draws, solve)
+    with _named(f"loss {type(loss).__name__}"):
+        loss.value(loss.reconstruct(trial), trial)
+
+
+def _one_step(reconstructor: Reconstructor, y: Measurement, operator: Operator) -> Solution:
+    steps = reconstructor.steps(y, operator)
+    algorithm, problem = steps.at(0)
+    state = steps.step(0, algorithm.init(problem))
+    nothing = y.new_zeros(len(y), dtype=y.dtype.to_real())
+    return Solution(algorithm.image(state), state, nothing, nothing)
+
+
+@contextmanager
+def _named(owner: str, instead: str = "") -> Iterator[None]:
+    """Errors that say at what they were met, and what else may be done."""
+    try:
+        yield
+    except UnfoldError as error:
+        raise type(error)(f"{owner}: {error}{instead}") from error
 
 
 def _tested_on(evaluation: object) -> dict[str, Physics]:
