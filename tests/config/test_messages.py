@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.config.folder import checked, refusal
-from unfold.config.build import verify
-from unfold.config.compose import compose
-from unfold.errors import ConfigError
 
 CASES = {
     # typos
@@ -161,19 +158,3 @@ def test_the_configuration_as_shipped_is_accepted():
     assert refusal("trainer=ddp_cpu", "optimizer=adamw", "scheduler=constant") == "accepted"
     assert refusal("optimizer=sgd", "logger=none", "trainable=untied") == "accepted"
     assert refusal("trainer=ddp", "trainer.on_nonfinite=skip") == "accepted"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            ["algo=gd", "prior=tv"],
-            r"^algo=gd needs a gradient of the prior, and prior=tv has none. With one: .*"
-            r"prior=general_tikhonov.*Algorithms that take prior=tv: algo=admm, ",
-        ),
-        (["algo=condat_vu", "prior=dncnn"], "and prior=dncnn has none. With one: prior=tv, prior="),
-    ],
-)
-def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
-    with pytest.raises(ConfigError, match=message):
-        verify(compose(words))

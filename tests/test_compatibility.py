@@ -1,0 +1,23 @@
+"""Parts that do not fit each other, on the command line; `test_reconstructor.py` has the others."""
+
+import pytest
+
+from unfold.config.build import verify
+from unfold.config.compose import compose
+from unfold.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["algo=gd", "prior=tv"],
+            r"^algo=gd needs a gradient of the prior, and prior=tv has none. With one: .*"
+            r"prior=general_tikhonov.*Algorithms that take prior=tv: algo=admm, ",
+        ),
+        (["algo=condat_vu", "prior=dncnn"], "and prior=dncnn has none. With one: prior=tv, prior="),
+    ],
+)
+def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
+    with pytest.raises(ConfigError, match=message):
+        verify(compose(words))
