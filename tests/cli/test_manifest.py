@@ -175,6 +175,32 @@ def test_a_secret_that_is_refused_is_not_shown(tokens, capsys):
     assert "loss: Secretive(token='<redacted>') refuses its values: it is too short" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("algo.secret=swordfish", "--cfg", "job"), "algo.secret = <redacted>: unknown key."),
+        (("~loss.secret=swordfish", "--cfg", "job"), "~loss.secret=<redacted>: Could not delete"),
+        (("++a.token={b: swordfish", "--cfg", "job"), "cannot be read as key=value"),
+        (
+            ("loss.token=swordfish", "loss.token=swordfish"),
+            "given 2 times (<redacted>, <redacted>)",
+        ),
+        (("--token=swordfish",), "--token=<redacted>: unknown flag."),
+    ],
+)
+def test_a_mistake_beside_a_secret_is_told_without_it(tokens, capsys, words, told):
+    assert run(*tokens, *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "swordfish" not in said and told in said
+
+
+def test_a_command_about_runs_does_not_repeat_a_secret(capsys):
+    for words in (("list", "token=swordfish"), ("show", "a", "token:swordfish")):
+        assert guarded(dispatch, words) == 2
+        said = capsys.readouterr().err
+        assert "swordfish" not in said and "<redacted>" in said
+
+
 def test_an_evaluation_reads_the_secret_again(tokens, capsys, monkeypatch):
     assert run(*tokens) == 0
     (path,) = Path("runs").glob("*/*")

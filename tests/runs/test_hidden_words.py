@@ -13,7 +13,8 @@ from unfold.config.problems import Problem
 from unfold.launchers.launcher import command
 from unfold.launchers.parallel import Parallel
 from unfold.runs.hidden_words import VARIABLE, hidden, revealed
-from unfold.runs.secrets import REDACTED, redacted_text, redacted_word
+from unfold.runs.secret_text import REDACTED, without_secrets
+from unfold.runs.secrets import redacted_word
 
 WORDS = ["algo=pgd", "logger.token=swordfish", "seed=1", "x={password: abc, lr: 1}"]
 
@@ -84,10 +85,12 @@ def test_a_job_has_the_secrets_that_its_command_line_has_not(tmp_path, monkeypat
     ],
 )
 def test_what_is_shown_has_no_secrets(text, kept):
-    assert redacted_text(text) == kept
+    assert without_secrets(text) == kept
 
 
 def test_a_mistake_in_a_secret_is_told_without_it():
     text = f"loss.token = {REDACTED}: must be short."
     assert str(Problem("loss.token", "abc", "must be short.")) == text
     assert str(Problem("loss.token = abc", None, "must be short.")) == text
+    for word in ("++logger.token={a: abc", "logger={token: abc", "note: logger.token=abc"):
+        assert "abc" not in str(Problem(word, None, "cannot be read."))

@@ -1,8 +1,11 @@
 """What is secret is not written down, and is read again where it has a place."""
 
+import datetime
+
 import pytest
 
-from unfold.runs.secrets import REDACTED, redacted, redacted_word, restored
+from unfold.runs.secret_text import REDACTED, without_secrets
+from unfold.runs.secrets import redacted, redacted_message, redacted_word, restored
 
 
 @pytest.mark.parametrize(
@@ -13,7 +16,25 @@ from unfold.runs.secrets import REDACTED, redacted, redacted_word, restored
         ("logger.password=12345", f"logger.password={REDACTED}"),
         ("x={token: abc, lr: 1}", f"x={{token: {REDACTED}, lr: 1}}"),
         ("x={'my-secret':'a,b', lr: 1}", f"x={{'my-secret':{REDACTED}, lr: 1}}"),
+        ("++l={tokens: [a1, b2], url: y}", f"++l={{tokens: [{REDACTED}, {REDACTED}], url: y}}"),
+        ("x={key: {a: b1, c: [d2]}, e: f}", f"x={{key: {{a: {REDACTED}, c: [{REDACTED}]}}, e: f}}"),
+        ("x={token: 'a, b', c: d}", f"x={{token: {REDACTED}, c: d}}"),
+        ("x={token: a,b}", f"x={{token: {REDACTED},{REDACTED}}}"),
+        ("x={token: a, token: null}", f"x={{token: {REDACTED}, token: null}}"),
+        ("x={a: b} # token: c", f"x={{a: b}} # token: {REDACTED}"),
+        ("x=[{'token': a}, note: key=b]", f"x=[{{'token': {REDACTED}}}, note: key={REDACTED}]"),
+        ("x={token: [a1, b2], url: y", f"x={{token: {REDACTED}"),
+        ("x={token: 'a1\n  b2", f"x={{token: {REDACTED}"),
+        ("x={key: a1\nb2, c: [", f"x={{key: {REDACTED}"),
+        ("x={token: 2024-13-45}", f"x={{token: {REDACTED}}}"),
+        ("x={token:abc}", f"x={{token:{REDACTED}}}"),
+        ("token:abc", f"token:{REDACTED}"),
+        ("logger.tokens.mine=abc", f"logger.tokens.mine={REDACTED}"),
+        ("logger.token=1.2.3", f"logger.token={REDACTED}"),
+        ("x={password: 12, num_keys: 3}", f"x={{password: {REDACTED}, num_keys: 3}}"),
         ("logger.token=${oc.env:WANDB}", "logger.token=${oc.env:WANDB}"),
+        ("x={token: ${oc.env:A}, lr: 1}", "x={token: ${oc.env:A}, lr: 1}"),
+        ("x={token: ${oc.env:A,abc}}", f"x={{token: {REDACTED}"),
         ("x={token: ${oc.env:A}}", "x={token: ${oc.env:A}}"),
         ("logger.token=${oc.env:WANDB,abc}", f"logger.token={REDACTED}"),
         ("logger.token=null", "logger.token=null"),
@@ -37,3 +58,44 @@ def test_a_configuration_loses_its_secrets_and_gets_them_back():
     }
     assert restored(hidden, config) == config
     assert restored({"a": {"key": REDACTED}}, {}) == {"a": {"key": REDACTED}}
+
+
+def test_all_below_a_secret_name_is_hidden():
+    config = {"tokens": {"mine": "abc", "yours": [{"x": "def"}], "used": True, "none": None}}
+    kept = {"mine": REDACTED, "yours": [{"x": REDACTED}], "used": True, "none": None}
+    assert redacted(config) == {"tokens": kept}
+    assert redacted({"token": datetime.date(2026, 1, 1)}) == {"token": REDACTED}
+
+
+def test_a_secret_under_another_name_is_hidden_too():
+    assert redacted_word("x={a: &n b1, token: *n}") == f"x={{a: {REDACTED}, token: *n}}"
+    assert redacted_word("x={token: &n [a1, *n]}") == f"x={{token: {REDACTED}"
+    assert redacted_word(f"x={{token: {'[' * 999}a1{']' * 999}}}") == f"x={{token: {REDACTED}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "logger.token={a: hunter2",
+        "logger={token: hunter2",
+        "note: logger.token=hunter2",
+        "a:\n  tokens:\n  - hunter2\n  - hunter2\n  lr: 1\n",
+        "# Config\n*****\na:\n  tokens:\n  - hunter2\n  - hunter2\n  lr: 1",
+        "# Config\n*****\npassword: 'x\n\n  hunter2'\nlr: 1",
+        "lr: {1: token=hunter2}",
+    ],
+)
+def test_a_text_has_no_secret_however_yaml_reads_it(text):
+    kept = without_secrets(text)
+    assert "hunter2" not in kept and REDACTED in kept
+    assert ("lr: 1" in kept) is ("lr: 1" in text)
+    assert without_secrets(kept) == kept
+
+
+def test_what_another_library_says_of_a_secret_is_hidden():
+    words = ["algo.secret=hunter2", "++x={token: [ab, cd]}", "seed=1"]
+    said = "Could not override 'algo.secret'. Use +algo.secret=hunter2, not 'hunter2'; seed=1"
+    kept = redacted_message(said, words)
+    assert "hunter2" not in kept and kept.startswith("Could not override 'algo.secret'. Use +algo")
+    assert "cd" not in redacted_message("near {token: [ab, cd]}", words)
+    assert redacted_message("full_key: x", ["seed=1"]) == "full_key: x"

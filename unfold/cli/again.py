@@ -7,7 +7,7 @@ from unfold.cli.report import short
 from unfold.config.overrides import key_of, parse_arguments
 from unfold.errors import ConfigError, UnfoldError
 from unfold.runs.reference import Reference
-from unfold.runs.secrets import REDACTED
+from unfold.runs.secret_text import REDACTED
 from unfold.runs.weights import find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})

@@ -25,12 +25,13 @@ def show(words: Sequence[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
+    from unfold.config.build import verify
     from unfold.config.compose import compose
     from unfold.config.locate import configs_folder
     from unfold.config.options import first_line
-    from unfold.config.problems import refuse
     from unfold.errors import ConfigError
-    from unfold.runs.secrets import redacted_text
+    from unfold.runs.secret_text import without_secrets
+    from unfold.runs.secrets import redacted_message
 
     def nothing(config: DictConfig) -> None:
         """Hydra wants a task; none of these flags runs it."""
@@ -44,10 +45,19 @@ def show(words: Sequence[str]) -> int:
             folder = str(configs_folder())
             hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        refuse(compose([word for word in words if "=" in word and word[0] != "-"]).problems)
-        raise ConfigError(first_line(error)) from error
+        verify(compose(_settings(words)))  # says more, and without secrets
+        raise ConfigError(redacted_message(first_line(error), words)) from error
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
-        sys.stdout.write(redacted_text(said.getvalue()))
+        sys.stdout.write(without_secrets(said.getvalue()))
     return 0
+
+
+def _settings(words: Sequence[str]) -> list[str]:
+    """The words that `train.py` takes too."""
+    from unfold.cli.again import take_folders
+
+    folders, others = take_folders(words)
+    sweeps = [word for word in others if word in ("-m", "--multirun")]
+    return [*folders, *sweeps, *(word for word in others if "=" in word and word[0] != "-")]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unfold.errors import ConfigError, listing, nearest
+from unfold.runs.secrets import redacted_word
 
 
 class RunWords(NamedTuple):
@@ -33,7 +34,8 @@ class RunWords(NamedTuple):
         """
         for word in self.rest:
             if not word.startswith("runs_dir="):
-                raise ConfigError(f"{word}: unfold {command} takes only runs_dir=DIR.")
+                shown = redacted_word(word)
+                raise ConfigError(f"{shown}: unfold {command} takes only runs_dir=DIR.")
 
 
 def run_words(command: str, words: Sequence[str], flags: Sequence[str] = ()) -> RunWords:
@@ -77,5 +79,5 @@ def expect(command: str, names: Sequence[str], wanted: str, count: int) -> None:
         ConfigError: says what is wanted.
     """
     if len(names) != count:
-        given = " ".join(names) or "nothing"
+        given = " ".join(map(redacted_word, names)) or "nothing"
         raise ConfigError(f"unfold {command} needs {wanted}, got {given}.")

@@ -10,6 +10,7 @@ from unfold.config import options
 from unfold.config.overrides import key_of
 from unfold.config.problems import Problem
 from unfold.errors import listing, nearest
+from unfold.runs.secrets import redacted_message
 
 
 class Explained(NamedTuple):
@@ -37,7 +38,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         allowed = options.names(key, folders)
         if allowed and value not in allowed and not word.startswith("~"):
             return Explained(_no_option(key, value, allowed), word)
-    text = options.first_line(error.__cause__ or error)
+    text = redacted_message(options.first_line(error.__cause__ or error), overrides)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Explained(Problem(culprit or "configuration", None, text), culprit)
 

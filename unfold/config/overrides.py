@@ -14,6 +14,7 @@ from unfold.config import options
 from unfold.config.problems import Problem
 from unfold.config.unreadable import why_unreadable
 from unfold.errors import ConfigError
+from unfold.runs.secrets import redacted_word
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 """The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
@@ -52,8 +53,8 @@ def parse_arguments(words: Sequence[str]) -> Arguments:
             folders.append(_folder(value or next(rest, "")))
         elif word.startswith("-"):
             raise ConfigError(
-                f"{word}: unknown flag. Allowed: -m (sweep), --config-dir DIR, --help, --cfg job, "
-                "--info defaults-tree. Settings are written key=value."
+                f"{redacted_word(word)}: unknown flag. Allowed: -m (sweep), --config-dir DIR, "
+                "--help, --cfg job, --info defaults-tree. Settings are written key=value."
             )
         else:
             overrides.append(word)
@@ -123,7 +124,7 @@ def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
     for key, count in Counter(address_of(text) for text in overrides).items():
         if count > 1:
             given = [text for text in overrides if address_of(text) == key]
-            values = ", ".join(text.partition("=")[2] for text in given)
+            values = ", ".join(redacted_word(text).partition("=")[2] for text in given)
             yield Problem(key, None, f"given {count} times ({values}). Give it once.")
 
 

@@ -5,34 +5,10 @@ a place: whoever repeats the run has the variable. A value typed on the command 
 it is asked for again.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-REDACTED = "<redacted>"
-
-_NAME = r"[\w-]*(?:token|key|secret|password)[\w-]*"
-_SECRET = re.compile(_NAME, re.IGNORECASE)
-_ENDS = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)
-_FROM_ENVIRONMENT = re.compile(r"""['"]?\$\{oc\.env:\w+\}['"]?""")
-_INNER = re.compile(
-    rf"""(?P<key>['"]?\b{_NAME}['"]?\s*[:=]\s*)"""
-    r"""(?P<value>\$\{[^}]*\}|"[^"]*"|'[^']*'|[^,}\]]+)""",
-    re.IGNORECASE,
-)
-
-
-def is_secret(key: str, value: Any) -> bool:
-    """Whether a value is one to hide, by the last part of its key.
-
-    Numbers are hidden where the name ends so: `num_tokens: 8` is none, `password: 12345` is one.
-    """
-    name = re.split(r"[./]", key)[-1]
-    if isinstance(value, str):
-        return bool(value) and _SECRET.fullmatch(name) is not None
-    return type(value) in (int, float) and _ENDS.search(name) is not None
+from unfold.runs.secret_text import REDACTED, is_secret, is_secret_text, without_secrets
 
 
 def redacted(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,52 +16,34 @@ def redacted(config: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): _hidden(value, str(key)) for key, value in config.items()}
 
 
-def _hidden(value: Any, key: str) -> Any:
+def _hidden(value: Any, path: str) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): _hidden(inner, str(k)) for k, inner in value.items()}
+        return {str(k): _hidden(inner, f"{path}.{k}") for k, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_hidden(inner, key) for inner in value]
-    return REDACTED if is_secret(key, value) else value
+        return [_hidden(inner, path) for inner in value]
+    return REDACTED if is_secret(path, value) else value
 
 
 def redacted_word(word: str) -> str:
     """A word of the command line with every secret replaced; `${oc.env:NAME}` stays."""
     key, equals, value = word.partition("=")
-    if equals and _is_hidden_word(key, value):
+    if equals and is_secret_text(key, value):
         return f"{key}={REDACTED}"
-    return f"{key}{equals}{_INNER.sub(_without_value, value)}"
+    return f"{key}={without_secrets(value)}" if equals else without_secrets(word)
 
 
-def _is_hidden_word(key: str, value: str) -> bool:
-    if value in ("", "null", "true", "false") or _FROM_ENVIRONMENT.fullmatch(value):
-        return False
-    return is_secret(key.lstrip("+~"), float(value) if _is_number(value) else value)
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text, re.IGNORECASE) is not None
-
-
-def _without_value(found: re.Match[str]) -> str:
-    value = found["value"].strip()
-    key = found["key"].strip(" :='\"")
-    return found["key"] + REDACTED if _is_hidden_word(key, value) else found[0]
-
-
-def redacted_text(text: str) -> str:
-    """What is shown of a configuration, with every secret replaced.
+def redacted_message(text: str, words: Sequence[str]) -> str:
+    """What another library says of words, with the secrets among them replaced.
 
     Args:
-        text: of YAML, or lines of `key: value` and `key = value` among others.
+        text: may repeat a word, or its value, or a part of it.
+        words: of the command line.
     """
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError:
-        config = None
-    if isinstance(config, Mapping):
-        kept = redacted(config)
-        return text if kept == config else yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    return "\n".join(_INNER.sub(_without_value, line) for line in text.split("\n"))
+    secret = [word.lstrip("+~") for word in words if redacted_word(word) != word]
+    for word in secret:
+        text = text.replace(word, redacted_word(word))
+        text = text.replace(word.partition("=")[2] or word, REDACTED)
+    return without_secrets(text) if secret else text
 
 
 def redacted_words(words: Sequence[str]) -> list[str]:
