@@ -142,6 +142,14 @@ def test_check_measures_the_rows_that_are_asked_for(capsys, words):
     assert not re.search(r"PH(?!1 |9 )\d", said)
 
 
+def test_check_says_where_rows_do_not_apply(capsys):
+    code, said = run(capsys, "check", "physics=denoising", "prior=l1", "--only", "PH13,PR2")
+    assert code == 0 and "physics=denoising: PH13, PR2 do not apply." in said
+    assert "prior=l1: " in said and "1 components obey their laws" in said
+    code, said = run(capsys, "check", "physics=denoising", "--only=PH13")
+    assert code == 0 and said.split("\n") == ["physics=denoising: PH13 does not apply.", ""]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

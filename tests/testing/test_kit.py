@@ -12,6 +12,7 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.mask import Mask
 from unfold.physics.noise import Gaussian
 from unfold.physics.operator import Operator
+from unfold.physics.saturation import Saturated
 from unfold.testing import operators, solves
 from unfold.testing.physics import check_operator, check_physics
 from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
@@ -44,6 +45,29 @@ def test_nothing_measured_and_not_a_number_are_failures():
     with pytest.raises(LawError, match="no law could be measured"):
         Report("it", ()).raise_if_failed()
     assert not Check("AL1", "nan", float("nan"), 1.0).passed
+
+
+def test_rows_that_do_not_apply_are_no_failure():
+    """Only where all else holds, and nothing that was asked for was tried in vain."""
+    held, broken = holds("PH15", "legal", True), holds("PH15", "legal", False)
+    linear = NotJudged("PH1", "A*", "it says that it is not linear")
+    diverged = NotJudged("PH7", "A⁺", "it did not converge", tried=True)
+    nothing = Report("it", (held,), (linear, diverged)).only(["PH1", "PH13"])
+    assert not nothing.applies and nothing.left_out() == (linear,)
+    nothing.raise_if_failed()
+    assert Report("it", (held,)).only(["PH15"]).applies
+    curved = Saturated(Mask(torch.ones(1, 1, 2, 2, dtype=torch.float64)), 1.5, 5.0)
+    found = report("curved", check_operator(curved)).only(["PH1", "PH3"])
+    assert not found.applies and [one.id for one in found.left_out()] == ["PH1", "PH3"]
+    for failed in (
+        Report("it", (held,), (linear, diverged)).only(["PH7"]),
+        Report("it", (), (linear,)).only(["PH1"]),
+    ):
+        with pytest.raises(LawError, match=r"it: no law could be measured\.$"):
+            failed.raise_if_failed()
+    words = r"it: no law could be measured\. PH15 legal: 1\.00e\+00 > 0e\+00\."
+    with pytest.raises(LawError, match=words):
+        Report("it", (held, broken)).only(["PH13"]).raise_if_failed()
 
 
 class Iterated(Mask):

@@ -30,7 +30,8 @@ EXTRAS = (
 def check(words: Sequence[str]) -> int:
     """Measure every law of the components that the words name; `NAME` may be `all`.
 
-    `data=folder data.root=DIR` looks at every image; `--only PH1,PH9` asks for some rows.
+    `data=folder data.root=DIR` looks at every image; `--only PH1,PH9` asks for some rows, and says
+    where they do not apply.
 
     Raises:
         LawError: a law is broken.
@@ -53,13 +54,18 @@ def check(words: Sequence[str]) -> int:
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]
         rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
-        table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+        if found.applies:
+            table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+        else:
+            say(f"{name}: {', '.join(only)} {'do' if len(only) > 1 else 'does'} not apply.")
         for one in found.left_out():
             say(f"{name}: {one}.")
     for _, found in reports:
         found.raise_if_failed()
-    count = sum(len(found.checks) for _, found in reports)
-    say(f"{len(reports)} components obey their laws ({count} measurements).")
+    measured = [found for _, found in reports if found.applies]
+    count = sum(len(found.checks) for found in measured)
+    if measured:
+        say(f"{len(measured)} components obey their laws ({count} measurements).")
     return 0
 
 

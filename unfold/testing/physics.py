@@ -113,7 +113,7 @@ def _inverse(
                 found += list(law(operator, dtype=dtype))
             except ConvergenceWarning as warning:
                 reason = f"it did not converge: {str(warning).partition('. ')[0]}"
-                return found + [NotJudged(id, words, reason) for id, words, _ in kit[i:]]
+                return found + [NotJudged(id, words, reason, True) for id, words, _ in kit[i:]]
     return found
 
 

@@ -42,16 +42,18 @@ class Check(NamedTuple):
 
 
 class NotJudged(NamedTuple):
-    """A law that could not be measured, and why; neither kept nor broken.
+    """A law that was not measured, and why; neither kept nor broken.
 
     id: its row in the kit, e.g. PH7.
     law: in words or as a formula.
     reason: what stood in the way, in one sentence.
+    tried: whether measuring failed; else the component says of itself that the law is none of its.
     """
 
     id: str
     law: str
     reason: str
+    tried: bool = False
 
     def __str__(self) -> str:
         return f"{self.id} {self.law}: not judged, {self.reason}"
@@ -74,11 +76,13 @@ class Report:
         subject: what was checked.
         checks: all that was measured.
         unjudged: what could not be measured.
+        others: what was measured of rows that were not asked for.
     """
 
     subject: str
     checks: tuple[Check, ...]
     unjudged: tuple[NotJudged, ...] = ()
+    others: tuple[Check, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -89,6 +93,15 @@ class Report:
     def passed(self) -> bool:
         """Whether every law holds, and there was one."""
         return bool(self.checks) and not self.failed
+
+    @property
+    def applies(self) -> bool:
+        """Whether rows that were asked for are laws of the component, or might be.
+
+        They are not where none was measured or tried, and whatever else was measured holds.
+        """
+        kept = bool(self.others) and all(check.passed for check in self.others)
+        return bool(self.checks) or any(one.tried for one in self.unjudged) or not kept
 
     def worst(self) -> tuple[Check, ...]:
         """Of every law, the measurement nearest to breaking it, in the order of the kit."""
@@ -103,9 +116,11 @@ class Report:
         """The rows with these ids, and what ended the report early; all rows for none."""
         if not ids:
             return self
-        checks = (one for one in self.checks if one.id in ids or one.id == ENDED)
-        unjudged = (one for one in self.unjudged if one.id in ids)
-        return Report(self.subject, tuple(checks), tuple(unjudged))
+        wanted = {*ids, ENDED}
+        checks = tuple(one for one in self.checks if one.id in wanted)
+        unjudged = tuple(one for one in self.unjudged if one.id in ids)
+        others = tuple(one for one in self.checks if one.id not in wanted)
+        return Report(self.subject, checks, unjudged, others)
 
     def left_out(self) -> tuple[NotJudged, ...]:
         """Of every law that could not be measured somewhere, the first reason."""
@@ -118,10 +133,13 @@ class Report:
         """Raise with every broken law.
 
         Raises:
-            LawError: a law does not hold, or nothing was measured.
+            LawError: a law does not hold, or nothing that applies was measured.
         """
+        if not self.applies:
+            return
         if not self.checks:
-            raise LawError(f"{self.subject}: no law could be measured.")
+            broken = [f" {one}." for one in self.others if not one.passed]
+            raise LawError(f"{self.subject}: no law could be measured.{''.join(broken[:1])}")
         if self.failed:
             lines = "\n  ".join(str(check) for check in self.failed)
             raise LawError(f"{self.subject} breaks {len(self.failed)} laws:\n  {lines}")
