@@ -61,6 +61,6 @@ class Problem:
 def make_problem(
     fidelity: Fidelity, operator: Operator, y: Measurement, g: Prior, start: Start | None = None
 ) -> Problem:
-    """The problem of a measurement; A*y and the start, A*y if not given, are computed here."""
+    """The problem of a measurement; A*y and the start, `BackProjection` if not given, are here."""
     f = data_term(fidelity, operator, y)
     return Problem(f, g, (start or BackProjection()).image(f))
