@@ -1,13 +1,14 @@
 """A gradient that is not finite: the step is left out, or the training goes back, or it stops."""
 
 import csv
+import signal
 
 import pytest
 import torch
 
 from tests.training.small import KilledError, run, small_training
 from tests.training.test_resume import same
-from unfold.errors import ConfigError, NonFiniteError
+from unfold.errors import ConfigError, NonFiniteError, PreemptedError
 from unfold.training.guard import Guard
 from unfold.training.losses import MSE, Supervised
 from unfold.training.policies import Rollback, Skip, Warn
@@ -115,6 +116,43 @@ def test_kills_change_no_bit(tmp_path, policy):
     training = broken(policy(), {3}, rate=0.004)
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
     assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.filterwarnings("ignore:The loss or a gradient of step")
+@pytest.mark.parametrize("asked", [(5,), (4, 5), (3,), (4, 6), (6, 5)])
+def test_a_state_that_a_signal_saved_is_not_gone_back_to(tmp_path, asked):
+    """A state every 4 steps; the whole run goes back from step 6 to step 4."""
+    given = {"steps": 9, "checkpoint_every": 4}
+    whole = broken(Rollback(3), {6}, rate=0.004)
+    scores = run(tmp_path / "whole", training=whole, **given)[1]
+    again = [(step, 0.005) for step in (4, 5, 6)]
+    assert whole.rates[7:10] == again
+    for step in asked:
+        training = broken(Rollback(3), {6}, rate=0.004)
+        training.training_step = asked_to_end(training, step)
+        found = newest_state(tmp_path / "cut/checkpoints").path
+        with pytest.raises(PreemptedError, match="which is saved"):
+            run(tmp_path / "cut", training=training, resume_from=found, **given)
+    found = newest_state(tmp_path / "cut/checkpoints").path
+    training = broken(Rollback(3), {6}, rate=0.004, kill=7)
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", training=training, resume_from=found, **given)
+    found = newest_state(tmp_path / "cut/checkpoints").path
+    training = broken(Rollback(3), {6}, rate=0.004)
+    assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def asked_to_end(training, at):
+    """The step of a training that gets SIGTERM in step `at`."""
+    whole = training.training_step
+
+    def training_step(batch, batch_idx):
+        if training.global_step == at:
+            signal.raise_signal(signal.SIGTERM)
+        return whole(batch, batch_idx)
+
+    return training_step
 
 
 def test_settings_that_cannot_be_meant_are_refused():

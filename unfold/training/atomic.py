@@ -8,6 +8,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from unfold.training.checkpoint import read_checkpoint, write_checkpoint
 from unfold.training.seal import PREVIOUS
 
+REPLACES = "replaces_last"
+"""A mark in a state, not written: the one before it is not kept, where one before that is."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes sealed training states whole or not at all, and keeps the one before.
@@ -19,7 +22,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        write_checkpoint(checkpoint, Path(path), keep=Path(path).with_name(PREVIOUS))
+        previous: Path | None = Path(path).with_name(PREVIOUS)
+        if checkpoint.get(REPLACES) and previous is not None and previous.exists():
+            previous = None
+        state = {name: value for name, value in checkpoint.items() if name != REPLACES}
+        write_checkpoint(state, Path(path), keep=previous)
 
     def load_checkpoint(
         self,

@@ -18,7 +18,6 @@ from unfold.training.layout import keep_channels_last
 from unfold.training.limits import limits_explained
 from unfold.training.patience import EarlyStopping
 from unfold.training.policies import RolledBackError
-from unfold.training.seal import newest_state
 from unfold.training.states import TrainingStates
 from unfold.training.trainer import make_trainer
 from unfold.training.watching import GradientNorm, Pictures
@@ -95,7 +94,7 @@ def fit(
                 trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
                 break
             except RolledBackError:
-                resume_from = newest_state(states.folder).path
+                resume_from = states.to_go_back_to()
         if average is not None:
             average.keep(training)
         score = _choose_weights(training, reconstructor, images, trainer, states)

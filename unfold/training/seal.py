@@ -72,10 +72,15 @@ class Found(NamedTuple):
     damaged: tuple[tuple[Path, str], ...]
 
 
-def newest_state(folder: Path) -> Found:
-    """The newest training state in a folder that is as it was written."""
+def newest_state(folder: Path, names: tuple[str, ...] = (LAST, PREVIOUS)) -> Found:
+    """The newest training state in a folder that is as it was written.
+
+    Args:
+        folder: of the states.
+        names: of their files, the one that is preferred first.
+    """
     damaged: list[tuple[Path, str]] = []
-    for path in (folder / LAST, folder / PREVIOUS):
+    for path in (folder / name for name in names):
         if not path.is_file():
             continue
         reason = damage(path.read_bytes())

@@ -11,10 +11,11 @@ import lightning.pytorch as pl
 import torch
 
 from unfold.disk import DiskFullError
+from unfold.training.atomic import REPLACES
 from unfold.training.checkpoint import best_state, write_checkpoint
 from unfold.training.curves import Curves
 from unfold.training.events import Events
-from unfold.training.seal import LAST
+from unfold.training.seal import LAST, PREVIOUS, newest_state
 from unfold.training.stopping import StopRequest, preempted
 
 BEST = "best.ckpt"
@@ -29,6 +30,9 @@ class TrainingStates(pl.Callback):
     A state is taken just before a batch, when everything of the batch before it, its row of the
     log and its validation included, is done. What follows is then a function of the state alone:
     the same bits come out whether the run was interrupted or not.
+
+    A signal saves a state between two of those steps, which an uninterrupted run does not have. It
+    is only to continue from: a rollback goes to the newest of the others, which stays beside it.
 
     Where the disk is full, what was saved before is kept, the training goes on and tries again
     when the next state is due; `LIMIT` refusals in a row, or one at the end, are an error.
@@ -48,10 +52,21 @@ class TrainingStates(pl.Callback):
         self.folder, self.every, self.objective, self.mode = folder, every, objective, mode
         self.best: float | None = None
         self._saved_at = -1
+        self._last_at: int | None = None
         self._ended = False
         self._refused = 0
         self._best_unwritten: dict[str, Any] | None = None
         self._request = StopRequest()
+
+    @property
+    def _between(self) -> bool:
+        """Whether the newest state is one that only a signal saved."""
+        return self._last_at is not None and self._last_at % self.every != 0
+
+    def to_go_back_to(self) -> Path | None:
+        """The newest state that an uninterrupted run has too; another where that one is damaged."""
+        names = (PREVIOUS, LAST) if self._between else (LAST, PREVIOUS)
+        return newest_state(self.folder, names).path
 
     @property
     def best_path(self) -> Path:
@@ -72,6 +87,8 @@ class TrainingStates(pl.Callback):
         # A training that may go back needs a state before its first step.
         fresh = trainer.global_step == 0 and self.saves_start
         self._saved_at = -1 if fresh else trainer.global_step
+        if self._last_at is None:  # after a rollback the newest state is not where it begins
+            self._last_at = trainer.global_step
         self._ended = False
         loop = trainer.fit_loop.epoch_loop
         if loop.restarting and loop.batch_progress.current.completed == 0:
@@ -111,7 +128,7 @@ class TrainingStates(pl.Callback):
         if reason is None:
             reason = _refusal(trainer, lambda: self._write_state(trainer))
         if reason is None:
-            self._refused = 0
+            self._refused, self._last_at = 0, trainer.global_step
             return
         self._refused += 1
         if must or self._refused == LIMIT:
@@ -169,6 +186,7 @@ class TrainingStates(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Uncount the batch that is fetched but not begun: it is fetched again."""
+        checkpoint[REPLACES] = self._between
         if self._ended:
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
