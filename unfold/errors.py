@@ -5,6 +5,7 @@ The exit code of the command line follows from the class:
 ====  ==========================================
 code  meaning
 ====  ==========================================
+1     a negative verdict of check or reproduce
 2     configuration, or shapes found at start
 3     data
 4     not finite, or not converged

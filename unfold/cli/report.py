@@ -31,7 +31,7 @@ def _guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> i
     told = Told()
     before, warnings.formatwarning = warnings.formatwarning, told
     try:
-        return command(words)
+        return _ended(command, words, told)
     except UnfoldError as error:
         return _failed(str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
@@ -43,6 +43,13 @@ def _guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> i
         )
     finally:
         warnings.formatwarning = before
+
+
+def _ended(command: Callable[[Sequence[str]], int], words: Sequence[str], told: "Told") -> int:
+    """Run a command, and tell the warnings that came again before its error is told."""
+    try:
+        return command(words)
+    finally:
         told.again()
 
 
@@ -51,16 +58,19 @@ class Told:
 
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
 
     def __call__(self, message: Warning | str, *_: object, **__: object) -> str:
         kind = re.sub(r"\d[\d.e+-]*", "#", str(message))
         self.times[kind] += 1
+        self.first.setdefault(kind, str(message))
         return f"warning: {message}\n" if self.times[kind] == 1 else ""
 
     def again(self) -> None:
         for kind, times in self.times.items():
             if times > 1:
-                sys.stderr.write(f"warning: {times - 1} times more: {kind}\n")
+                text = f"{times - 1} times more, with other figures: {self.first[kind]}"
+                sys.stderr.write(f"warning: {text}\n")
 
 
 def _failed(text: str, code: int, error: BaseException) -> int:

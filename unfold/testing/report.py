@@ -11,9 +11,7 @@ ENDED = "XX0"
 
 
 class LawError(UnfoldError, AssertionError):
-    """A component breaks a law; the text has every figure that is above its tolerance."""
-
-    exit_code = 4
+    """A component breaks a law; the text has the worst figure of every law that is broken."""
 
 
 class Check(NamedTuple):
@@ -141,8 +139,16 @@ class Report:
             broken = [f" {one}." for one in self.others if not one.passed]
             raise LawError(f"{self.subject}: no law could be measured.{''.join(broken[:1])}")
         if self.failed:
-            lines = "\n  ".join(str(check) for check in self.failed)
-            raise LawError(f"{self.subject} breaks {len(self.failed)} laws:\n  {lines}")
+            broken = [self._told(check) for check in self.worst() if not check.passed]
+            count = "a law" if len(broken) == 1 else f"{len(broken)} laws"
+            raise LawError("\n  ".join([f"{self.subject} breaks {count}:", *broken]))
+
+    def _told(self, worst: Check) -> str:
+        """A broken law, and how often it was."""
+        measured = [one for one in self.checks if (one.id, one.law) == (worst.id, worst.law)]
+        bad = sum(not one.passed for one in measured)
+        often = f", in {bad} of {len(measured)} measurements" if len(measured) > 1 else ""
+        return f"{worst}{often}"
 
 
 def _share(check: Check) -> float:
