@@ -1,8 +1,10 @@
 """What is secret is not written down, and is read again where it has a place."""
 
 import datetime
+import random
 
 import pytest
+import yaml
 
 from unfold.runs.secret_text import REDACTED, without_secrets
 from unfold.runs.secrets import redacted, redacted_message, redacted_word, restored
@@ -83,6 +85,7 @@ def test_a_secret_under_another_name_is_hidden_too():
         "# Config\n*****\na:\n  tokens:\n  - hunter2\n  - hunter2\n  lr: 1",
         "# Config\n*****\npassword: 'x\n\n  hunter2'\nlr: 1",
         "lr: {1: token=hunter2}",
+        "{a: [\n      1], token: {\n    b: hunter2,\n  c: [",
     ],
 )
 def test_a_text_has_no_secret_however_yaml_reads_it(text):
@@ -99,3 +102,38 @@ def test_what_another_library_says_of_a_secret_is_hidden():
     assert "hunter2" not in kept and kept.startswith("Could not override 'algo.secret'. Use +algo")
     assert "cd" not in redacted_message("near {token: [ab, cd]}", words)
     assert redacted_message("full_key: x", ["seed=1"]) == "full_key: x"
+
+
+HARD = (
+    "s3cret",
+    "s3cret, 2",
+    "s3cret: 'x",
+    "s3cret\n3",
+    '"s3cret"',
+    "s3cret # 4",
+    "{s3cret",
+    "a=s3cret}",
+)
+PLAIN = (1, 2.5, None, True, "x, y", "a\nb", "${oc.env:A}")
+
+
+def drawn(draw, leaves, depth=0):
+    """A value, nested at random."""
+    kind = draw.random() if depth < 3 else 1
+    if kind < 0.5:
+        inner = [drawn(draw, leaves, depth + 1) for _ in range(draw.randint(1, 3))]
+        return inner if kind < 0.25 else {f"a{i}": value for i, value in enumerate(inner)}
+    return draw.choice(leaves)
+
+
+def test_no_part_of_a_drawn_secret_is_left_also_where_the_text_is_cut():
+    draw = random.Random(0)
+    for number in range(150):
+        flow, width = (True, False, None)[number % 3], draw.choice((20, 10000))
+        plain = {"a": drawn(draw, PLAIN), "b": drawn(draw, PLAIN)}
+        config = {"a": plain["a"], "my_token": drawn(draw, HARD), "b": plain["b"]}
+        text = yaml.safe_dump(config, default_flow_style=flow, width=width, sort_keys=False)
+        for part in (text, text[: draw.randrange(len(text))]):
+            assert "s3cret" not in without_secrets(part) + redacted_word(f"x={part}"), part
+        kept = yaml.safe_dump(plain, default_flow_style=flow, width=width)
+        assert without_secrets(kept) == kept

@@ -114,14 +114,18 @@ def _is_empty(node: yaml.Node) -> bool:
 def _without_said(text: str) -> str:
     """A text that is not YAML, where everything after the key of a secret is hidden.
 
-    A secret ends before the next line that begins with a name, no deeper than its own.
+    A secret ends before the next line that begins with a name, no deeper than its own; in a
+    bracket that is open it ends with the text.
     """
     shown: list[str] = []
+    opened = 0
     lines = text.split("\n")
     while lines:
         line, *lines = lines
         depth = _depth(line)
-        rest = next((i for i, other in enumerate(lines) if _begins(other, depth)), len(lines))
+        opened += sum(map(line.count, "[{")) - sum(map(line.count, "]}"))
+        ends = (i for i, other in enumerate(lines) if opened <= 0 and _begins(other, depth))
+        rest = next(ends, len(lines))
         kept = _kept(line, lines[:rest])
         shown.append(line if kept is None else kept + REDACTED)
         lines = lines if kept is None else lines[rest:]
