@@ -68,8 +68,8 @@ class Map(ABC):
                 where the operator's are complex, or the other way round.
         """
         self._expect("A", x, self.image_shape)
-        apart = self.complex_measurements or not self.linear
-        if x.is_complex() != self.complex_images and apart:
+        differs = x.is_complex() != self.complex_images
+        if differs and (self.complex_measurements or not self.linear):
             kind = "complex" if self.complex_images else "real"
             raise ShapeError(
                 f"{type(self).__name__}.A expects {kind} images, got {x.dtype} of "
@@ -129,15 +129,14 @@ class Map(ABC):
         return next((kind for kind in kinds if kind.to_real() != torch.float64), None)
 
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
-        if t.shape[1:] != shape:
+        got = t.shape  # asked for once: small operators take no longer than these questions
+        if got[1:] != shape:
             want = ", ".join(map(str, ("batch", *shape)))
-            raise ShapeError(
-                f"{type(self).__name__}.{method} expects ({want}), got {tuple(t.shape)}."
-            )
-        if t.shape[0] != self.batch != 1 or t.shape[0] == 0:
+            raise ShapeError(f"{type(self).__name__}.{method} expects ({want}), got {tuple(got)}.")
+        if (count := got[0]) != self.batch != 1 or count == 0:
             raise ShapeError(
                 f"{type(self).__name__}.{method}: the operator belongs to {self.batch} samples and "
-                f"the batch holds {t.shape[0]}; pass one operator for each, or one for all."
+                f"the batch holds {count}; pass one operator for each, or one for all."
             )
         if not (t.is_floating_point() or t.is_complex()):
             raise ShapeError(

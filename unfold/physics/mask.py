@@ -32,11 +32,11 @@ class Mask(Operator):
                 f"{tuple(self.mask.shape)} of {self.mask.dtype}; expand it over shared channels."
             )
 
-    @property
+    @cached_property
     def image_shape(self) -> Shape:
         return tuple(self.mask.shape[1:])
 
-    @property
+    @cached_property
     def measurement_shape(self) -> Shape:
         return tuple(self.mask.shape[1:])
 
