@@ -15,7 +15,10 @@ from unfold.errors import ConfigError
             r"^algo=gd needs a gradient of the prior, and prior=tv has none. With one: .*"
             r"prior=general_tikhonov.*Algorithms that take prior=tv: .*algo=admm, ",
         ),
-        (["algo=condat_vu", "prior=dncnn"], "and prior=dncnn has none. With one: .*prior=tv, prior=tv_an"),
+        (
+            ["algo=condat_vu", "prior=dncnn"],
+            "and prior=dncnn has none. With one: .*prior=tv, prior=tv_an",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
