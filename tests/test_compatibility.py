@@ -4,7 +4,7 @@ import pytest
 
 from unfold.config.build import verify
 from unfold.config.compose import compose
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, MisfitError
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ from unfold.errors import ConfigError
 def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
     with pytest.raises(ConfigError, match=message):
         verify(compose(words))
+
+
+def test_an_error_of_parts_can_be_told_with_more_words():
+    """As the rehearsal does, which says at which law an error was met."""
+    error = MisfitError.of(lambda name: f"no {name(int)}")
+    again = type(error)(f"here: {error}")
+    assert str(again) == again.told(lambda part: "x") == "here: no int"
+    assert error.told(lambda part: "whole number") == "no whole number"

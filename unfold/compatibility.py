@@ -42,7 +42,7 @@ def check_linear(algorithm: type[Any], operator: Operator, key: str = "physics")
     if operator.linear or algorithm.takes_nonlinear:
         return
     takers = [c for c in _concrete(Algorithm) if c.takes_nonlinear]
-    raise MisfitError(
+    raise MisfitError.of(
         lambda name: (
             f"{name(algorithm)} needs a linear operator, and that of {key}, "
             f"{type(operator).__name__} from images of {operator.image_shape} to measurements of "
@@ -72,7 +72,7 @@ def _check(
     algorithm: Algorithm[Any], part: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
     for what in sorted(getattr(algorithm, needs) - part.offers()):
-        raise MisfitError(partial(_misfit, algorithm, part, what, needs, kind, base))
+        raise MisfitError.of(partial(_misfit, algorithm, part, what, needs, kind, base))
 
 
 def _misfit(

@@ -23,6 +23,9 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+Telling = Callable[[Callable[[type], str]], str]
+"""Makes a text from what names a class."""
+
 
 class UnfoldError(Exception):
     """Base of every error that is the user's to mend; its text is complete without a traceback."""
@@ -40,12 +43,18 @@ class MisfitError(ConfigError):
     """Parts that do not go together, told in the names of their classes.
 
     Args:
-        told: the text, from the name of a class; a caller who has other names tells it again.
+        text: in these names.
+        told: the text from other names of the classes; the same text where it is None.
     """
 
-    def __init__(self, told: Callable[[Callable[[type], str]], str]) -> None:
-        super().__init__(told(lambda part: part.__name__))
-        self.told = told
+    def __init__(self, text: str, told: Telling | None = None) -> None:
+        super().__init__(text)
+        self.told = told or (lambda _: text)
+
+    @classmethod
+    def of(cls, told: Telling) -> "MisfitError":
+        """The error of a text, told in the names of the classes first."""
+        return cls(told(lambda part: part.__name__), told)
 
 
 class ShapeError(UnfoldError):

@@ -85,7 +85,7 @@ def _filtered(A: Operator, y: Measurement) -> Image:
     if isinstance(A, Grouped):
         return A.each(y, lambda own, part, _: _filtered(own, part))
     if isinstance(A, Packed):
-        return _filtered(A.operator, A.unpack(y))
+        return _filtered(A.operator, A.unseen(y))
     if isinstance(A, Projector):
         return A.filtered_back_projection(y)
     if isinstance(A, Wrapped):

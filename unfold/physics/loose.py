@@ -1,14 +1,13 @@
 """An operator whose iterative solves stop early."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from unfold.physics.grouped import Grouped
 from unfold.physics.operator import Operator
 from unfold.physics.packed import Packed
-from unfold.physics.wrapped import Wrapped
+from unfold.physics.wrapped import Isometric
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.typing import Field, Image, Measurement, PerImage, Scalar
+from unfold.typing import Field, Image, Measurement, Scalar
 
 
 def loosened(operator: Operator, tol: float) -> Operator:
@@ -22,7 +21,7 @@ def loosened(operator: Operator, tol: float) -> Operator:
 
 
 @dataclass(frozen=True, eq=False)
-class Loose(Wrapped):
+class Loose(Isometric):
     """A, whose (I + γA*A)⁻¹b is found to ‖b − (I + γA*A)x‖ ≤ tol ‖b‖, or in closed form.
 
     For algorithms that measure how far they are: errors of the solves show in what they measure.
@@ -37,29 +36,11 @@ class Loose(Wrapped):
     def seen(self, v: Field) -> Measurement:
         return v
 
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(y)
-
-    def normal(self, x: Image) -> Image:
-        """That of A."""
-        return self.operator.normal(x)
+    def unseen(self, y: Measurement) -> Field:
+        return y
 
     def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
         """By conjugate gradients to `tol`, unless A has a form of its own."""
         if type(self.operator).solve_normal is Operator.solve_normal:
             return solve_normal(self.operator, b, gamma, tol=self.tol, start=start)
         return self.operator.solve_normal(b, gamma, start)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """That of A."""
-        return self.operator.norm_squared
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        """That of A."""
-        return self.operator.norm_bound
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """That of A."""
-        return self.operator.pseudo_inverse(y)

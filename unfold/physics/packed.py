@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import LinearBaseline, Operator
-from unfold.physics.wrapped import Wrapped
-from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
+from unfold.physics.operator import Operator
+from unfold.physics.wrapped import Isometric
+from unfold.typing import Field, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Packed(Wrapped):
+class Packed(Isometric):
     """Ax = (Bx, 0, …, 0), the numbers of Bx in a row; they measure nothing from then on.
 
     Among complex measurements real ones have the imaginary part 0, and A*y = B* Re y. Norms, moduli
@@ -53,48 +52,16 @@ class Packed(Wrapped):
     def measurement_shape(self) -> Shape:
         return (self.length,)
 
-    def pack(self, v: Field) -> Measurement:
+    def seen(self, v: Field) -> Measurement:
         """The row of what B measured."""
         row = v.flatten(1)
         row = row.to(row.dtype.to_complex()) if self.among_complex else row
         return pad(row, (0, self.length - self._count))
 
-    def unpack(self, y: Measurement) -> Field:
+    def unseen(self, y: Measurement) -> Field:
         """What B measured, from the row of it."""
         own = y[:, : self._count].reshape(-1, *self.operator.measurement_shape)
         return own if self.operator.complex_measurements or not self.among_complex else own.real
-
-    def seen(self, v: Field) -> Measurement:
-        return self.pack(v)
-
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(self.unpack(y))
-
-    def normal(self, x: Image) -> Image:
-        """That of B."""
-        return self.operator.normal(x)
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """That of B."""
-        return self.operator.solve_normal(b, gamma, start)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """That of B."""
-        return self.operator.norm_squared
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        """That of B."""
-        return self.operator.norm_bound
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """That of B."""
-        return self.operator.pseudo_inverse(self.unpack(y))
-
-    def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """That of B."""
-        return self.operator.linear_baseline(self.unpack(y))
 
 
 def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]:
@@ -125,9 +92,9 @@ def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]
 
 def unpacked(operator: Operator, y: Measurement) -> Field:
     """A measurement in the shape and kind in which it was made."""
-    return operator.unpack(y) if isinstance(operator, Packed) else y
+    return operator.unseen(y) if isinstance(operator, Packed) else y
 
 
 def packed(operator: Operator, v: Field) -> Measurement:
     """What was made, in the shape and kind in which the operator measures."""
-    return operator.pack(v) if isinstance(operator, Packed) else v
+    return operator.seen(v) if isinstance(operator, Packed) else v

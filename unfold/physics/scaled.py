@@ -45,8 +45,8 @@ class Scaled(Wrapped):
     def seen(self, v: Field) -> Measurement:
         return per_image(self.scale, v) * v
 
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(per_image(self.scale, y) * y)
+    def unseen(self, y: Measurement) -> Field:
+        return self.seen(y)
 
     def normal(self, x: Image) -> Image:
         """s² B*Bx."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.physics.nonlinear import pulled
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, Shape
 
@@ -91,5 +92,4 @@ class Functions(Operator):
         if self.adjoint_function is not None:
             return self.adjoint_function(y)
         at = torch.zeros(len(y), *self.shape, dtype=y.dtype, device=y.device)
-        pulled: Callable[[Tensor], tuple[Tensor]] = torch.func.vjp(self.function, at)[1]
-        return pulled(y)[0]
+        return pulled(self.function, at, y)

@@ -2,18 +2,20 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
-from unfold.physics.operator import Operator
-from unfold.typing import Field, Image, Measurement, Shape
+from unfold.physics.operator import LinearBaseline, Operator
+from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
 class Wrapped(Operator, ABC):
     """Ax = L(Bx), with the images of B and, unless a subclass says other ones, its measurements.
 
-    Subclasses write L, `seen`, which is linear: a derivative is that of B, wrapped.
+    Subclasses write L, `seen`, which is linear: a derivative is that of B, wrapped; and L*,
+    `unseen`, so that A*y = B*(L*y).
 
     Args:
         operator: B.
@@ -25,8 +27,15 @@ class Wrapped(Operator, ABC):
     def seen(self, v: Field) -> Measurement:
         """L(v), of what B makes."""
 
+    @abstractmethod
+    def unseen(self, y: Measurement) -> Field:
+        """L*y, as B makes it."""
+
     def forward(self, x: Image) -> Measurement:
         return self.seen(self.operator.forward(x))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.operator.adjoint(self.unseen(y))
 
     @property
     def anchor(self) -> Tensor:
@@ -81,3 +90,34 @@ class Wrapped(Operator, ABC):
     @property
     def complex_measurements(self) -> bool:
         return self.operator.complex_measurements
+
+
+@dataclass(frozen=True, eq=False)
+class Isometric(Wrapped, ABC):
+    """Ax = L(Bx) where L*L = I: what there is of A*A, and A⁺ = B⁺L*, is that of B."""
+
+    def normal(self, x: Image) -> Image:
+        """That of B."""
+        return self.operator.normal(x)
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """That of B."""
+        return self.operator.solve_normal(b, gamma, start)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """That of B."""
+        return self.operator.norm_squared
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B."""
+        return self.operator.norm_bound
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """That of B."""
+        return self.operator.pseudo_inverse(self.unseen(y))
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """That of B."""
+        return self.operator.linear_baseline(self.unseen(y))

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.models.model import Solution
-from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.training.losses import Loss, Loss0, Trial
-from unfold.typing import Field, Image, Measurement, PerImage
+from unfold.typing import Field, Measurement, PerImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +40,8 @@ class Rows(Wrapped):
     def seen(self, v: Field) -> Measurement:
         return self.kept * v
 
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(self.kept * y)
-
-    def linearised(self, x: Image) -> Operator:
-        """The same entries of that of B."""
-        return self if self.linear else Rows(self.operator.linearised(x), self.kept)
+    def unseen(self, y: Measurement) -> Field:
+        return self.kept * y
 
 
 @dataclass(frozen=True)
