@@ -17,12 +17,9 @@ import numpy as np
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.extras import optional
-from unfold.physics.law import Physics
-from unfold.physics.projector import Projector, projector
+from unfold.physics.projector import Fan
 from unfold.physics.rays import Geometry, Lines, Seen
-from unfold.physics.tomography import FanBeamTomography, Tomography, square_image
-from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.physics.tomography import FanScan, ParallelScan
 
 PARALLEL = ("strip", "linear", "line")
 FAN = ("strip", "line")
@@ -79,7 +76,7 @@ class AstraRays(Geometry):
 
 
 @dataclass(frozen=True)
-class AstraTomography(Physics):
+class AstraTomography(ParallelScan):
     """y = line integrals along parallel rays with noise, weighed by ASTRA.
 
     Angles, detectors and lengths are those of `Tomography`.
@@ -97,37 +94,19 @@ class AstraTomography(Physics):
         ConfigError: as for `Tomography`; there is no such projector; ASTRA is not installed.
     """
 
-    angles: int = 60
-    arc: float = 180.0
-    first: float = 0.0
     projector: str = "strip"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expect_projector("AstraTomography", self.projector, PARALLEL)
         toolbox()
-        _ = self._plain
 
-    @property
-    def _plain(self) -> Tomography:
-        return Tomography(self.noise, self.angles, self.arc, self.first)
-
-    @property
-    def is_fixed(self) -> bool:
-        return True
-
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image with as many detectors."""
-        return square_image("AstraTomography", measurement_shape)
-
-    def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; enough detectors to see all of it."""
-        scan = self._plain.geometry(shape)
-        rays = AstraRays(scan.angles, scan, self.projector, "parallel")
-        return projector(rays, shape, 1 / max(shape[1:]))
+    def weighed(self, rays: Geometry) -> AstraRays:
+        return AstraRays(rays.angles, rays, self.projector, "parallel")
 
 
 @dataclass(frozen=True)
-class AstraFanBeamTomography(Physics):
+class AstraFanBeamTomography(FanScan):
     """y = line integrals from a point source that turns about the image, weighed by ASTRA.
 
     Angles, detectors and lengths are those of `FanBeamTomography`.
@@ -145,35 +124,17 @@ class AstraFanBeamTomography(Physics):
         ConfigError: as for `FanBeamTomography`; there is no such projector; ASTRA is not installed.
     """
 
-    angles: int = 60
-    arc: float = 360.0
-    source: float = 2.0
-    screen: float = 1.0
     projector: str = "strip"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expect_projector("AstraFanBeamTomography", self.projector, FAN)
         toolbox()
-        _ = self._plain
 
-    @property
-    def _plain(self) -> FanBeamTomography:
-        return FanBeamTomography(self.noise, self.angles, self.arc, self.source, self.screen)
-
-    @property
-    def is_fixed(self) -> bool:
-        return True
-
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image with as many detectors."""
-        return square_image("AstraFanBeamTomography", measurement_shape)
-
-    def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; the detectors see all of it."""
-        fan = self._plain.geometry(shape)
-        name, distances = f"{self.projector}_fanflat", (fan.source, fan.screen)
-        rays = AstraRays(fan.angles, fan, name, "fanflat", fan.spacing, distances)
-        return projector(rays, shape, 1 / max(shape[1:]))
+    def weighed(self, rays: Geometry) -> AstraRays:
+        assert isinstance(rays, Fan)
+        name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
+        return AstraRays(rays.angles, rays, name, "fanflat", rays.spacing, distances)
 
 
 def toolbox() -> ModuleType:
