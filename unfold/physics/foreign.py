@@ -1,7 +1,7 @@
 """What the laws of maps that unfold has not written have in common."""
 
 import warnings
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,6 +95,66 @@ class Foreign(Physics, ABC):
         return set()
 
 
+@dataclass(frozen=True)
+class OwnFunction(Foreign, ABC):
+    """A law of one function of the user, the same for every image.
+
+    Args:
+        noise: added to the measurement.
+        forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    @property
+    def map_name(self) -> str:
+        """The name of the function."""
+        return named(self.forward)
+
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        """The same for every image.
+
+        Raises:
+            ShapeError: A refuses such images.
+            ConfigError: what A makes is no batch of measurements, or A is not linear and has no
+                derivative.
+        """
+        y = self._tried(shape, draws)
+        made = self.made(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
+        self.examine(made, y)
+        return made
+
+    @abstractmethod
+    def made(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
+        """The operator.
+
+        Args:
+            shape: of one image.
+            y: what A makes of two images of zeros.
+            like: (1,), a number in the precision and on the device of images.
+        """
+
+    def _tried(self, shape: Shape, draws: Draws) -> Measurement:
+        nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
+        name = self.map_name
+        try:
+            with torch.no_grad():
+                y = self.forward(nothing)
+        except REFUSALS as error:
+            raise ShapeError(f"{name} does not act on images of {shape}: {error}") from error
+        if not isinstance(y, Tensor) or y.shape[:1] != (2,):
+            got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ConfigError(
+                f"{name}: a measurement for each image is expected, (2, ...) for 2 images, got "
+                f"{got}."
+            )
+        return y
+
+
 def _apart(operator: Operator, x: Tensor) -> float:
     """‖J(x)*u − its reverse mode‖ / ‖its reverse mode‖ of one u; of what is 0 at x, 0 or 1."""
     u = _noise(operator.A(x))
@@ -116,31 +176,3 @@ def _noise(like: Tensor) -> Tensor:
 def named(function: Callable[..., object]) -> str:
     """The name of a function, or of the class of an object that is called as one."""
     return getattr(function, "__name__", type(function).__name__)
-
-
-def zero(draws: Draws) -> Tensor:
-    """(1,): 0 in the precision and on the device of images."""
-    return torch.zeros(1, dtype=draws.dtype, device=draws.device)
-
-
-def tried(function: Callable[[Tensor], Tensor], shape: Shape, draws: Draws) -> Measurement:
-    """What a function of the user makes of two images of zeros.
-
-    Raises:
-        ShapeError: it refuses such images.
-        ConfigError: what it makes is no batch of measurements.
-    """
-    nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
-    try:
-        with torch.no_grad():
-            y = function(nothing)
-    except REFUSALS as error:
-        name = named(function)
-        raise ShapeError(f"{name} does not act on images of {shape}: {error}") from error
-    if not isinstance(y, Tensor) or y.shape[:1] != (2,):
-        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise ConfigError(
-            f"{named(function)}: a measurement for each image is expected, (2, ...) for 2 images, "
-            f"got {got}."
-        )
-    return y

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.foreign import Foreign, named, tried, zero
+from unfold.physics.foreign import OwnFunction
 from unfold.physics.nonlinear import Nonlinear
-from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -65,7 +64,7 @@ class NonlinearFunction(Nonlinear):
 
 
 @dataclass(frozen=True)
-class NonlinearFunctionPhysics(Foreign):
+class NonlinearFunctionPhysics(OwnFunction):
     """y = A(x) with noise, A a function of real images, differentiable and sample by sample.
 
     It need not be linear: it takes an algorithm that needs only the gradient of f.
@@ -82,7 +81,6 @@ class NonlinearFunctionPhysics(Foreign):
         ConfigError: the grey is not in [0, 1].
     """
 
-    forward: Callable[[Tensor], Tensor]
     vjp: Callable[[Tensor, Tensor], Tensor] | None = None
     grey: float = 0.5
 
@@ -90,26 +88,8 @@ class NonlinearFunctionPhysics(Foreign):
         if not 0 <= self.grey <= 1:
             raise ConfigError(f"NonlinearFunctionPhysics.grey = {self.grey}: must be in [0, 1].")
 
-    @property
-    def is_fixed(self) -> bool:
-        return True
-
-    @property
-    def map_name(self) -> str:
-        """The name of the function."""
-        return named(self.forward)
-
-    def sample(self, draws: Draws, shape: Shape) -> NonlinearFunction:
-        """The same for every image.
-
-        Raises:
-            ShapeError: A refuses such images.
-            ConfigError: what A makes is no batch of measurements, or A has no derivative.
-        """
-        y = tried(self.forward, shape, draws)
+    def made(self, shape: Shape, y: Measurement, like: Tensor) -> NonlinearFunction:
         measured, complex_y = tuple(y.shape[1:]), y.is_complex()
-        made = NonlinearFunction(
-            self.forward, shape, measured, complex_y, self.vjp, self.grey, zero(draws)
+        return NonlinearFunction(
+            self.forward, shape, measured, complex_y, self.vjp, self.grey, like
         )
-        self.examine(made, y)
-        return made
