@@ -52,9 +52,10 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     whole = _whole_images(parts)
     images = [whole[0][..., :crop, :crop], *whole]
     evaluation = parts.evaluation
-    others = _tested_on(evaluation) | _families("physics", parts.physics)
+    tested_on = _tested_on(evaluation)
+    others = tested_on | _families("physics", parts.physics)
     if isinstance(evaluation, AcrossOperators):
-        for name, law in ({"physics": parts.physics} | _tested_on(evaluation)).items():
+        for name, law in ({"physics": parts.physics} | tested_on).items():
             _expect_linear(name, law)
     kind = type(parts.reconstructor.algo.recipe)
     with torch.no_grad():
@@ -69,9 +70,7 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
                 from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib
 
                 expect_mismatch(evaluation, parts.physics, operator)
-            steps = parts.reconstructor.steps(y, operator)
-            algorithm, problem = steps.at(0)
-            steps.step(0, algorithm.init(problem))
+            algorithm, _ = _one_step(parts.reconstructor, y, operator)
             if image is images[0]:
                 guarantee = parts.reconstructor.guarantee(y, operator)
                 _promise(algorithm, guarantee, strict=strict)
@@ -91,19 +90,22 @@ def _judge(parts: Parts, image: Image, measured: Measured, draws: Draws) -> None
     loss, (y, operator) = parts.groups["loss"], measured
 
     def solve(y: Measurement, operator: Operator) -> Solution:
-        return _one_step(parts.reconstructor, y, operator)
+        algorithm, state = _one_step(parts.reconstructor, y, operator)
+        nothing = y.new_zeros(len(y), dtype=y.dtype.to_real())
+        return Solution(algorithm.image(state), state, nothing, nothing)
 
     trial = Trial(y, operator, image, parts.physics, draws, solve)
     with _named(f"loss {type(loss).__name__}"):
         loss.value(loss.reconstruct(trial), trial)
 
 
-def _one_step(reconstructor: Reconstructor, y: Measurement, operator: Operator) -> Solution:
+def _one_step(
+    reconstructor: Reconstructor, y: Measurement, operator: Operator
+) -> tuple[Algorithm[Any], Any]:
+    """The algorithm of the first iteration, and the state after it."""
     steps = reconstructor.steps(y, operator)
     algorithm, problem = steps.at(0)
-    state = steps.step(0, algorithm.init(problem))
-    nothing = y.new_zeros(len(y), dtype=y.dtype.to_real())
-    return Solution(algorithm.image(state), state, nothing, nothing)
+    return algorithm, steps.step(0, algorithm.init(problem))
 
 
 @contextmanager
