@@ -19,8 +19,8 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.mask import Mask
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.inpainting import Mask
 from unfold.priors.pnp import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor

@@ -19,12 +19,12 @@ import torch
 
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
-from unfold.evaluation.peak import PeakMemory
+from unfold.evaluation.gradients import PeakMemory
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Checkpoint, Full, Unfolded
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.report import ConvergenceWarning

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from unfold.extras import deepinv
-from unfold.physics.coils import Coils
-from unfold.physics.colour import LUMA, WeightedChannels
-from unfold.physics.compressed_sensing import SinglePixel
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.fourier import Fourier
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.ct.tomography import Tomography
+from unfold.physics.custom.linear import Dense
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.mri import MultiCoilMRI
-from unfold.physics.noise import Gaussian
+from unfold.physics.mri.cartesian import MultiCoilMRI
+from unfold.physics.mri.coils import Coils
+from unfold.physics.mri.fourier import Fourier
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import Operator
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.tomography import Tomography
-from unfold.physics.user import Dense
-from unfold.physics.valid_convolution import ValidConvolution
+from unfold.physics.sensing.compressed import SinglePixel
+from unfold.physics.spectral.colour import LUMA, WeightedChannels
 from unfold.random import Draws
 
 BATCH, SHAPE = 8, (1, 64, 64)

@@ -26,8 +26,8 @@ from unfold.config.build import build, build_training, verify
 from unfold.config.compose import compose
 from unfold.data.batches import Batch
 from unfold.random import Draws
-from unfold.training.checkpoint import write_checkpoint
-from unfold.training.guard import mishaps
+from unfold.training.checkpoints.weights import write_checkpoint
+from unfold.training.guard.guard import mishaps
 from unfold.training.module import Training
 
 BAR = 1.03

@@ -32,18 +32,18 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
-from unfold.physics.block_compressed_sensing import BlockCompressedSensing
-from unfold.physics.blur import Blur, ValidBlur
-from unfold.physics.compressed_sensing import CompressedSensing, SinglePixel
+from unfold.physics.base import Physics
+from unfold.physics.blur.blur import Blur, ValidBlur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import SuperResolution
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.ct.tomography import FanBeamTomography, Tomography
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.law import Physics
-from unfold.physics.mri import MRI, MultiCoilMRI
+from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
+from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.operator import Operator
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.super_resolution import SuperResolution
-from unfold.physics.tomography import FanBeamTomography, Tomography
-from unfold.physics.valid_convolution import ValidConvolution
+from unfold.physics.sensing.blocks import BlockCompressedSensing
+from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
 from unfold.priors.pnp import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

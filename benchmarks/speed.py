@@ -17,21 +17,21 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.pgd import PGD
-from unfold.cli.memory import keep_freed_memory
+from unfold.cli.runtime import keep_freed_memory
 from unfold.data.module import EmbeddedData
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Regularised
 from unfold.models.unfolded import Unfolded
-from unfold.physics.blur import Blur
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.noise import Gaussian
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.start import Regularised
-from unfold.training.checkpoint import embedded_weights, load_prior_weights
-from unfold.training.layout import keep_channels_last
+from unfold.training.checkpoints.weights import embedded_weights, load_prior_weights
+from unfold.training.fit import keep_channels_last
 from unfold.typing import Image, Scalar
 
 ITERATIONS = 5

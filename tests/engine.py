@@ -9,17 +9,17 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.models.model import Model
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.mask import Mask
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.pnp import PnP
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
+from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import pack, unpack
-from unfold.tree import tensors, with_tensors
 
 DOUBLE = torch.float64
 

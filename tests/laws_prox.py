@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import normal
-from unfold.tree import batched_inner, batched_norm, per_image
+from unfold.pytree import batched_inner, batched_norm, per_image
 
 Prox = Callable[[Tensor, Tensor | float], Tensor]
 Value = Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.config.targets import resolve
 
 SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 5000}

@@ -4,7 +4,7 @@ import pytest
 
 from unfold.config.build import verify
 from unfold.config.compose import compose
-from unfold.errors import ConfigError, MisfitError
+from unfold.errors import ConfigError, IncompatibleError
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,11 @@ def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
         verify(compose(words))
 
 
-def test_an_error_of_parts_can_be_told_with_more_words():
-    """As the rehearsal does, which says at which law an error was met."""
-    error = MisfitError.of(lambda name: f"no {name(int)}")
-    again = type(error)(f"here: {error}")
-    assert str(again) == again.told(lambda part: "x") == "here: no int"
-    assert error.told(lambda part: "whole number") == "no whole number"
+def test_an_incompatibility_names_its_components_in_any_vocabulary():
+    """As the dry run does, which says at which operator an error was met."""
+    error = IncompatibleError("no {number}; use {others}", number=int, others=[str, float])
+    assert str(error) == "no int; use float, str"
+    assert error.named(lambda component: f"type={component.__name__}") == (
+        "no type=int; use type=float, type=str"
+    )
+    assert str(type(error)(f"here: {error} {{}}")) == "here: no int; use float, str {}"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unfold.constraints import Constraint, Interval, nonnegative, positive, real
 from unfold.errors import ConfigError
+from unfold.parameters.constraints import Constraint, Interval, nonnegative, positive, real
 
 SETS: dict[str, tuple[Constraint, list[float]]] = {
     "positive": (positive, [1e-6, 0.3, 7.0, 1e6]),

@@ -13,10 +13,10 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.export import Exportable
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
-from unfold.physics.mask import Mask
+from unfold.physics.inpainting import Mask
 from unfold.priors.pnp import PnP
+from unfold.pytree import map_tensors, tensors
 from unfold.reconstructor import Reconstructor
-from unfold.tree import map_tensors, tensors
 
 LIKE = torch.zeros(1)
 MASK = Mask(inpainting(8).mask.float().expand(2, 1, 8, 8).contiguous())

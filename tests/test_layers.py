@@ -8,29 +8,31 @@ import pytest
 ROOT = Path(__file__).parents[1] / "unfold"
 
 LAYERS = (
-    ("errors", "typing", "schedules", "random"),
-    ("constraints", "extras", "state", "thresholds", "tree"),
-    ("choices", "parameters", "recipe", "solvers"),
+    ("errors", "random", "disk", "arrays", "extras"),
+    ("parameters", "typing", "pytree", "thresholds"),
+    ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem", "start"),
+    ("problem", "initialization"),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders", "export"),
-    ("disk",),  # what writes files is above all that must not
     ("data", "training", "evaluation", "testing"),
     ("config", "runs", "launchers", "cli"),
 )
 """The tree of the design, from the bottom to the top."""
 
 SIDEWAYS = {
-    ("typing", "schedules"),
-    ("schedules", "errors"),
-    ("parameters", "recipe"),
-    ("choices", "parameters"),
-    ("choices", "recipe"),
+    ("typing", "parameters"),
+    ("pytree", "typing"),
+    ("thresholds", "typing"),
+    ("random", "errors"),
+    ("disk", "errors"),
+    ("arrays", "errors"),
+    ("extras", "errors"),
     ("priors", "denoisers"),
+    ("priors", "fidelities"),
     ("compatibility", "algorithms"),
-    ("problem", "start"),
+    ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("export", "reconstructor"),

@@ -16,10 +16,10 @@ from unfold.errors import ConfigError
 from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.schedules import Geometric
 from unfold.priors.pnp import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
-from unfold.schedules import Geometric
 
 
 def names(net: torch.nn.Module) -> set[str]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from unfold.errors import ConfigError
-from unfold.schedules import BeckTeboulle, ChambolleDossal, Geometric, Linear
+from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric, Linear
 
 
 def test_geometric_has_a_constant_ratio_and_then_stays():

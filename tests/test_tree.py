@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unfold.tree import (
+from unfold.pytree import (
     batched_inner,
     batched_norm,
     map_tensors,

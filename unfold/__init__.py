@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from unfold.models.classical import Classical as Classical
     from unfold.models.deq import DEQ as DEQ
     from unfold.models.unfolded import Unfolded as Unfolded
-    from unfold.physics.blur import Blur as Blur
-    from unfold.physics.blur import ValidBlur as ValidBlur
+    from unfold.physics.blur.blur import Blur as Blur
+    from unfold.physics.blur.blur import ValidBlur as ValidBlur
+    from unfold.physics.blur.super_resolution import SuperResolution as SuperResolution
     from unfold.physics.denoising import Denoising as Denoising
-    from unfold.physics.espirit import estimate_maps as estimate_maps
     from unfold.physics.inpainting import Inpainting as Inpainting
-    from unfold.physics.noise import Gaussian as Gaussian
-    from unfold.physics.noise import Poisson as Poisson
-    from unfold.physics.super_resolution import SuperResolution as SuperResolution
+    from unfold.physics.mri.coils import estimate_maps as estimate_maps
+    from unfold.physics.noise.base import Gaussian as Gaussian
+    from unfold.physics.noise.base import Poisson as Poisson
     from unfold.priors.box import Box as Box
     from unfold.priors.general_tikhonov import GeneralTikhonov as GeneralTikhonov
     from unfold.priors.gradient_step import GradientStep as GradientStep
@@ -102,14 +102,14 @@ _HOMES = {
     "Classical": "unfold.models.classical",
     "DEQ": "unfold.models.deq",
     "Unfolded": "unfold.models.unfolded",
-    "Blur": "unfold.physics.blur",
-    "ValidBlur": "unfold.physics.blur",
+    "Blur": "unfold.physics.blur.blur",
+    "ValidBlur": "unfold.physics.blur.blur",
     "Denoising": "unfold.physics.denoising",
-    "Gaussian": "unfold.physics.noise",
-    "Poisson": "unfold.physics.noise",
-    "estimate_maps": "unfold.physics.espirit",
+    "Gaussian": "unfold.physics.noise.base",
+    "Poisson": "unfold.physics.noise.base",
+    "estimate_maps": "unfold.physics.mri.coils",
     "Inpainting": "unfold.physics.inpainting",
-    "SuperResolution": "unfold.physics.super_resolution",
+    "SuperResolution": "unfold.physics.blur.super_resolution",
     "PnP": "unfold.priors.pnp",
     "Tikhonov": "unfold.priors.tikhonov",
     "TV": "unfold.priors.tv",

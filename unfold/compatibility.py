@@ -3,8 +3,6 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -12,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.errors import ConfigError, MisfitError, listing
+from unfold.errors import ConfigError, IncompatibleError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.physics.operator import Operator
 from unfold.priors.prior import DESCRIPTION, Prior
@@ -22,34 +20,33 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     """Refuse parts that do not fit each other.
 
     Raises:
-        MisfitError: names what is missing and which priors or fidelities have it.
+        IncompatibleError: names what is missing and which priors or fidelities have it.
     """
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
 
 
-def check_linear(algorithm: type[Any], operator: Operator, key: str = "physics") -> None:
+def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> None:
     """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
 
     Args:
         algorithm: its class.
         operator: A.
-        key: of the law that drew it, for messages.
+        source: of the operator, for messages: " of evaluation.operators.blur".
 
     Raises:
-        MisfitError: names the operator, its shapes and the algorithms that take it.
+        IncompatibleError: names the operator, its shapes and the algorithms that take it.
     """
     if operator.linear or algorithm.takes_nonlinear:
         return
-    takers = [c for c in _concrete(Algorithm) if c.takes_nonlinear]
-    raise MisfitError.of(
-        lambda name: (
-            f"{name(algorithm)} needs a linear operator, and that of {key}, "
-            f"{type(operator).__name__} from images of {operator.image_shape} to measurements of "
-            f"{operator.measurement_shape}, is not linear. Take an algorithm that needs only the "
-            "gradient of f, such as algo=pgd with a prior that has a prox, or algo=gd with one "
-            f"that has a gradient. Available: {listing(map(name, takers))}."
-        )
+    raise IncompatibleError(
+        "{algorithm} needs a linear operator, and "
+        f"{type(operator).__name__}{source}, from images of {operator.image_shape} to measurements "
+        f"of {operator.measurement_shape}, is not linear. Use an algorithm that needs only the "
+        "gradient of f, such as PGD with a prior that has a proximal operator, or GD with one that "
+        "has a gradient. Available: {takers}.",
+        algorithm=algorithm,
+        takers=[c for c in _concrete(Algorithm) if c.takes_nonlinear],
     )
 
 
@@ -62,39 +59,26 @@ def check_one_map(networks: nn.Module) -> None:
     for name, layer in networks.named_modules():
         if isinstance(layer, (_DropoutNd, _BatchNorm)) and getattr(layer, "p", 1) != 0:
             raise ConfigError(
-                f"model = deq: {name} is {type(layer).__name__}, which makes another map of every "
-                "call, so there is no fixed point to find. Take the layer out, InstanceNorm or "
-                "GroupNorm in its place, or model=unfolded."
+                f"DEQ: {name} is {type(layer).__name__}, which makes another map of every call, so "
+                "there is no fixed point to find. Remove the layer, use InstanceNorm or GroupNorm "
+                "instead, or use an unfolded model."
             )
 
 
 def _check(
-    algorithm: Algorithm[Any], part: Prior | Fidelity, needs: str, kind: str, base: type
+    algorithm: Algorithm[Any], component: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
-    for what in sorted(getattr(algorithm, needs) - part.offers()):
-        raise MisfitError.of(partial(_misfit, algorithm, part, what, needs, kind, base))
-
-
-def _misfit(
-    algorithm: Algorithm[Any],
-    part: Prior | Fidelity,
-    what: str,
-    needs: str,
-    kind: str,
-    base: type,
-    name: Callable[[type], str],
-) -> str:
-    """What one part asks of the other in vain, and what to take instead."""
-    others = [c for c in _concrete(base) if what in c.provides]
-    # An algorithm that asks for nothing ignores the part, which is no way to use it.
-    fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
-    takers = [c for c in fitting if getattr(c, needs) <= part.offers()]
-    own = name(type(part))
-    return (
-        f"{name(type(algorithm))} needs {DESCRIPTION[what]} of the {kind}, and {own} has none. "
-        f"With one: {listing({name(c) for c in others})}. "
-        f"Algorithms that take {own}: {listing({name(c) for c in takers})}."
-    )
+    for what in sorted(getattr(algorithm, needs) - component.offers()):
+        # An algorithm that asks for nothing ignores the component, which is no way to use it.
+        fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
+        raise IncompatibleError(
+            f"{{algorithm}} needs {DESCRIPTION[what]} of the {kind}, and {{component}} has none. "
+            "With one: {others}. Algorithms that take {component}: {takers}.",
+            algorithm=type(algorithm),
+            component=type(component),
+            others=[c for c in _concrete(base) if what in c.provides],
+            takers=[c for c in fitting if getattr(c, needs) <= component.offers()],
+        )
 
 
 def _concrete(base: type) -> list[Any]:

@@ -20,11 +20,8 @@ code  meaning
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
-
-Telling = Callable[[Callable[[type], str]], str]
-"""Makes a text from what names a class."""
 
 
 class UnfoldError(Exception):
@@ -39,22 +36,25 @@ class ConfigError(UnfoldError):
     exit_code = 2
 
 
-class MisfitError(ConfigError):
-    """Parts that do not go together, told in the names of their classes.
+class IncompatibleError(ConfigError):
+    """Components that do not work together; named by class here, by option on the command line.
 
     Args:
-        text: in these names.
-        told: the text from other names of the classes; the same text where it is None.
+        template: the text, with a field `{name}` for each component.
+        components: the class of each field, or several alternatives.
     """
 
-    def __init__(self, text: str, told: Telling | None = None) -> None:
-        super().__init__(text)
-        self.told = told or (lambda _: text)
+    def __init__(self, template: str, **components: type | Sequence[type]) -> None:
+        self.template, self.components = template, components
+        super().__init__(self.named(lambda component: component.__name__))
 
-    @classmethod
-    def of(cls, told: Telling) -> "MisfitError":
-        """The error of a text, told in the names of the classes first."""
-        return cls(told(lambda part: part.__name__), told)
+    def named(self, name: Callable[[type], str]) -> str:
+        """The text with other names of the classes."""
+        shown = {
+            key: name(found) if isinstance(found, type) else listing({name(c) for c in found})
+            for key, found in self.components.items()
+        }
+        return self.template.format(**shown) if shown else self.template
 
 
 class ShapeError(UnfoldError):

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from unfold.physics.operator import Operator
+from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
-from unfold.tree import tensors, with_tensors
 from unfold.typing import Image, Measurement
 
 

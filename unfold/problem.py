@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from unfold.fidelities.fidelity import DataTerm, Fidelity, data_term
+from unfold.initialization import BackProjection, Start
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
-from unfold.start import BackProjection, Start
 from unfold.typing import Image, Measurement, PerImage
 
 

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, proven
-from unfold.choices import Choice, dead_names, make_groups, names
 from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
+from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model, Pair, Solution, Steps
-from unfold.parameters import Scales
-from unfold.physics.law import Physics
+from unfold.parameters.group import Scales
+from unfold.parameters.select import Choice, dead_names, make_groups, names
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.random import Draws
-from unfold.start import BackProjection, Start
 from unfold.typing import Image, Measurement
 
 

@@ -33,6 +33,6 @@ if TYPE_CHECKING:
 else:
     # A recipe may hold a schedule or a list, one value per iteration; `Parameters.at` replaces it
     # by a number, so that what a step sees is always a float or a tensor.
-    from unfold.schedules import Schedule
+    from unfold.parameters.schedules import Schedule
 
     Scalar = float | int | Tensor | Schedule | Sequence[Any]

@@ -27,7 +27,7 @@ from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.huber import Huber
 from unfold.fidelities.l1 import L1
 from unfold.models.unfolded import Unfolded
-from unfold.physics.mask import Mask
+from unfold.physics.inpainting import Mask
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV, gradient
 from unfold.priors.wavelet import Wavelet

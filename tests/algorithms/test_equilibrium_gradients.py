@@ -40,7 +40,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import Poisson
 from unfold.models.deq import DEQ, Implicit
-from unfold.physics.mask import Mask
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum

@@ -30,7 +30,7 @@ from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
-from unfold.physics.identity import Identity
+from unfold.physics.denoising import Identity
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.nonnegative import NonNegative

@@ -34,13 +34,13 @@ from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
 from unfold.priors.l1 import L1
 from unfold.priors.nonnegative import NonNegative
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
-from unfold.schedules import BeckTeboulle, ChambolleDossal, Geometric
 
 LAM, TAU = 0.2, 1.1 / NORM
 y = Y[0].numpy()

@@ -19,7 +19,7 @@ from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.priors.tv import TV, gradient, gradient_adjoint
 from unfold.priors.wavelet import Wavelet, soft
-from unfold.tree import tensors
+from unfold.pytree import tensors
 
 OPERATOR = blur(8, batch=2)
 WAVELET = problem(OPERATOR, Wavelet("haar", 2), batch=2, noise=0.3)

@@ -34,6 +34,7 @@ from unfold.algorithms.pdhg import PDHG
 from unfold.errors import ConfigError
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.nonnegative import NonNegative
@@ -41,7 +42,6 @@ from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem
-from unfold.schedules import BeckTeboulle, ChambolleDossal, Geometric
 
 LAM, TAU = 0.2, 1.1 / NORM
 y = Y[0].numpy()

@@ -33,8 +33,8 @@ from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
 from unfold.priors.tv import TV
 from unfold.priors.weighted import Weighted
+from unfold.pytree import tensors
 from unfold.solvers.conjugate_gradient import solve_system
-from unfold.tree import tensors
 
 LINE = (1, 1, SIZE)
 D = differences(SIZE)

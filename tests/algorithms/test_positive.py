@@ -34,7 +34,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import Poisson
 from unfold.models.unfolded import Unfolded
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem

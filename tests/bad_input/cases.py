@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from unfold.errors import CheckpointError, ConfigError, DataError
-from unfold.training.checkpoint import save_weights
+from unfold.training.checkpoints.weights import save_weights
 
 CONFIG, DATA, CHECKPOINT = (e.exit_code for e in (ConfigError, DataError, CheckpointError))
 
@@ -70,7 +70,7 @@ def make_files(folder: Path) -> None:
     np.save(folder / "kernel_nan.npy", np.full((5, 5), np.nan))
     (folder / "optimizer").mkdir()
     (folder / "optimizer/mine.yaml").write_text(
-        "_target_: unfold.training.optimizers.Adam\nlearing_rate: 1e-3\n"
+        "_target_: unfold.training.optim.Adam\nlearing_rate: 1e-3\n"
     )
     (folder / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
     torch.save({"weights": torch.ones(3)}, folder / "foreign.ckpt")

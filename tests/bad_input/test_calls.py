@@ -16,11 +16,11 @@ from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.mask import Mask
-from unfold.physics.mri import MRI
-from unfold.physics.noise import Gaussian, Poisson
-from unfold.physics.sampling import RandomColumns
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.inpainting import Mask
+from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import Gaussian, Poisson
 from unfold.priors.pnp import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.bad_input.cases import CASES, make_files
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from tests.config.folder import make_folder
 from unfold.data.image_data import ImageData
 from unfold.errors import DataError
-from unfold.training.seal import seal
+from unfold.training.checkpoints.checksum import seal
 
 FAKE = "unfold.data.stand_in"
 
@@ -56,7 +56,7 @@ def configs(tmp_path_factory):
 @pytest.fixture
 def calls(monkeypatch, configs, tmp_path):
     """The command line with training and evaluation that do nothing but take notes."""
-    for module in ("config.compose", "cli.help", "config.locate"):
+    for module in ("config.compose", "cli.help", "config.options"):
         monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: configs)
     monkeypatch.chdir(tmp_path)
     log = Log()
@@ -83,7 +83,7 @@ def calls(monkeypatch, configs, tmp_path):
     stand_ins = {
         "training.fit.fit": fit,
         "training.module.Training": Training,
-        "training.checkpoint.load_weights": load_weights,
+        "training.checkpoints.weights.load_weights": load_weights,
         "evaluation.pipeline.evaluate": evaluate,
         "evaluation.single.reconstruct": lambda *parts, **more: {},
     }
@@ -93,6 +93,6 @@ def calls(monkeypatch, configs, tmp_path):
     vars(module)["Images"] = Images
     monkeypatch.setattr(Images, "__module__", FAKE)
     monkeypatch.setitem(sys.modules, FAKE, module)
-    monkeypatch.setattr("unfold.cli.threads.set_threads", lambda *a: 1)
-    monkeypatch.setattr("unfold.cli.memory.keep_freed_memory", lambda: False)
+    monkeypatch.setattr("unfold.cli.runtime.set_threads", lambda *a: 1)
+    monkeypatch.setattr("unfold.cli.runtime.keep_freed_memory", lambda: False)
     return log

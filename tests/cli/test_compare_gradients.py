@@ -5,11 +5,10 @@ import torch
 
 from tests.engine import blur, measured, network_prior, reconstructor
 from unfold.algorithms.pgd import PGD
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 from unfold.errors import ConfigError
-from unfold.evaluation.gradients import Case, compare_gradients
-from unfold.evaluation.peak import PeakMemory
+from unfold.evaluation.gradients import Case, PeakMemory, compare_gradients
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unfold.training.checkpoint import read_weights
+from unfold.training.checkpoints.weights import read_weights
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,10 @@ import pytest
 
 from unfold import testing
 from unfold.cli.check import ROWS
+from unfold.cli.console import guarded
 from unfold.cli.describe import describe
 from unfold.cli.explain import in_names
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 from unfold.priors.tikhonov import Tikhonov
 from unfold.testing.report import ENDED
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 import yaml
 
+from unfold.cli.arguments import configured
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 from unfold.cli.train import train
-from unfold.cli.words import configured
 from unfold.config.compose import compose
 from unfold.errors import PreemptedError
 from unfold.random import SCHEME
+from unfold.runs.provenance import source_hashes
 from unfold.runs.reference import read_reference
-from unfold.runs.sources import source_hashes
 
 
 def run(*words):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 
 
 def run(*words: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import os, subprocess, sys
 from pathlib import Path
-from unfold.cli.report import guarded, say
+from unfold.cli.console import guarded, say
 from unfold.errors import ConfigError
 
 def command(words):

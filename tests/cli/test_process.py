@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unfold.cli import memory, threads
-from unfold.cli.process import as_single_job
+from unfold.cli import runtime
+from unfold.cli.runtime import as_single_job
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,43 +17,43 @@ ROOT = Path(__file__).parents[2]
 def test_the_quota_of_a_container_counts(tmp_path):
     quota = tmp_path / "cpu.max"
     allowed = len(os.sched_getaffinity(0))
-    assert threads.available_cpus(quota) == allowed
+    assert runtime.available_cpus(quota) == allowed
     for text, cpus in (("max 100000", allowed), ("50000 100000", 1), ("9900000 100000", allowed)):
         quota.write_text(text)
-        assert threads.available_cpus(quota) == cpus
+        assert runtime.available_cpus(quota) == cpus
 
 
 def test_threads_are_shared_among_processes(monkeypatch):
     import torch
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(threads, "available_cpus", lambda: 4)
+    monkeypatch.setattr(runtime, "available_cpus", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS")
     try:
-        assert threads.set_threads(None) == 4
-        assert threads.set_threads(None, processes=3) == 1
-        assert threads.set_threads(2, processes=3) == 2
+        assert runtime.set_threads(None) == 4
+        assert runtime.set_threads(None, processes=3) == 1
+        assert runtime.set_threads(2, processes=3) == 2
         assert torch.get_num_threads() == 2
         for asked, found in (("3", 3), ("2,1", 2), ("9", 4), ("0", 4), ("many", 4)):
             monkeypatch.setenv("OMP_NUM_THREADS", asked)
-            assert threads.set_threads(None) == found
-        assert threads.set_threads(6) == 6
+            assert runtime.set_threads(None) == found
+        assert runtime.set_threads(6) == 6
     finally:
         torch.set_num_threads(before)
 
 
 def test_the_allocator_can_be_left_alone(monkeypatch):
     monkeypatch.setenv("UNFOLD_MALLOC", "0")
-    assert not memory.keep_freed_memory()
+    assert not runtime.keep_freed_memory()
     monkeypatch.delenv("UNFOLD_MALLOC")
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1"))
-    assert not memory.keep_freed_memory()
+    assert not runtime.keep_freed_memory()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_freed_memory_stays_in_the_process():
     code = (
-        "import ctypes, resource; from unfold.cli.memory import keep_freed_memory\n"
+        "import ctypes, resource; from unfold.cli.runtime import keep_freed_memory\n"
         "assert keep_freed_memory()\n"
         "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p\n"
         "def touch():\n"

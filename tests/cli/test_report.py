@@ -1,6 +1,6 @@
 """Tables that can be read wherever they are written."""
 
-from unfold.cli.report import table
+from unfold.cli.console import table
 
 RUN = "runs/pgd-dncnn-block_compressed_sensing-unfolded/j2c701cb"
 

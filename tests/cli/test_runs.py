@@ -12,14 +12,14 @@ import yaml
 from safetensors.torch import save_file
 
 from tests.runs.made import make_run
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 from unfold.cli.reproduce import repeated_words, verdict
 from unfold.cli.train import train
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.reference import read_reference
-from unfold.training.checkpoint import read_weights
+from unfold.training.checkpoints.weights import read_weights
 
 ROOT = Path(__file__).parents[2]
 

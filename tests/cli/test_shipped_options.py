@@ -10,7 +10,7 @@ from tests.shipped import EXTRAS
 from unfold.cli.launch import take_launcher
 from unfold.config.build import verify
 from unfold.config.compose import compose
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.config.schema import GROUPS, PRESETS
 from unfold.errors import ConfigError
 

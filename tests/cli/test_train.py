@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.report import guarded
 from unfold.cli.train import train
 from unfold.errors import CheckpointError, NonFiniteError
 from unfold.runs import status

@@ -6,7 +6,7 @@ from pathlib import Path
 from unfold.config.build import verify
 from unfold.config.check import Checked
 from unfold.config.compose import compose
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.errors import ConfigError
 
 FILES = {
@@ -18,7 +18,7 @@ FILES = {
     ),
     "physics/motion_blur.yaml": (
         "_target_: unfold.physics.denoising.Denoising\n"
-        "noise: {_target_: unfold.physics.noise.Gaussian, sigma: 0.1}\n"
+        "noise: {_target_: unfold.physics.noise.base.Gaussian, sigma: 0.1}\n"
     ),
     "fidelity/l2.yaml": "_target_: unfold.fidelities.l2.L2\n",
     "model/unfolded.yaml": (
@@ -28,7 +28,7 @@ FILES = {
     "model/deq.yaml": "_target_: unfold.models.deq.DEQ\ntol: 1e-3\nmax_iterations: 5\n",
     "data/embedded.yaml": "_target_: unfold.data.module.EmbeddedData\nseed: ${seed}\n",
     "evaluation/across_operators.yaml": "_target_: unfold.evaluation.settings.NoEvaluation\n",
-    "loss/mse.yaml": "_target_: unfold.training.losses.MSE\n",
+    "loss/mse.yaml": "_target_: unfold.training.losses.base.MSE\n",
     "metrics/image.yaml": "_target_: unfold.evaluation.metrics.ImageMetrics\n",
 }
 

@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from tests.config.folder import checked, refusal
 from unfold.config.compose import compose
-from unfold.config.locate import configs_folder, package_folder
+from unfold.config.options import configs_folder, package_folder
 from unfold.errors import RunError
 
 
@@ -65,7 +65,7 @@ def test_own_options_are_found(tmp_path):
 
 
 def test_an_incomplete_installation_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("unfold.config.locate.package_folder", lambda: tmp_path / "unfold")
+    monkeypatch.setattr("unfold.config.options.package_folder", lambda: tmp_path / "unfold")
     with pytest.raises(RunError, match="The configuration files are missing: looked in"):
         configs_folder()
 
@@ -73,6 +73,6 @@ def test_an_incomplete_installation_is_said(tmp_path, monkeypatch):
 def test_a_wheel_carries_its_configs_inside(tmp_path, monkeypatch):
     (tmp_path / "unfold/configs").mkdir(parents=True)
     (tmp_path / "unfold/configs/train.yaml").write_text("")
-    monkeypatch.setattr("unfold.config.locate.package_folder", lambda: tmp_path / "unfold")
+    monkeypatch.setattr("unfold.config.options.package_folder", lambda: tmp_path / "unfold")
     assert configs_folder() == tmp_path / "unfold/configs"
     assert package_folder().name == "unfold"

@@ -119,7 +119,7 @@ def test_all_jobs_of_a_sweep_are_checked():
 def test_a_typo_in_a_file_is_found_with_its_line(tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer/mine.yaml").write_text(
-        "# mine\n_target_: unfold.training.optimizers.Adam\nlearing_rate: 1e-3\n"
+        "# mine\n_target_: unfold.training.optim.Adam\nlearing_rate: 1e-3\n"
     )
     text = refusal(f"--config-dir={tmp_path}", "optimizer=mine")
     assert "optimizer.learing_rate = 0.001: unknown key" in text

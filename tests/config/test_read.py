@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from unfold.config.read import Mismatch, read
+from unfold.config.values import Mismatch, read
 from unfold.typing import Scalar
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from unfold.data import store
-from unfold.data.folder import folder_files, hold_out, list_images
+from unfold.data.files import folder_files, hold_out, list_images
 from unfold.data.store import ImageFile, load
 from unfold.errors import DataError
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PillowImage
 
 from tests.evaluation.test_pipeline import TV, Pictures, baselines, network
-from unfold.cli.rehearse import rehearse
+from unfold.cli.dry_run import rehearse
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -18,15 +18,15 @@ from unfold.evaluation.mismatch import CoilErrors, MaskErrors, NoiseLevel
 from unfold.evaluation.pipeline import conditions, evaluate
 from unfold.evaluation.settings import AcrossOperators
 from unfold.evaluation.single import read_measurement, reconstruct
-from unfold.physics.blur import Blur
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
-from unfold.physics.fixed_kernels import KernelFile
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.mri import MultiCoilMRI
-from unfold.physics.noise import Gaussian, Poisson
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.signal_noise import PoissonGaussian
+from unfold.physics.mri.cartesian import MultiCoilMRI
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import Gaussian, Poisson
+from unfold.physics.noise.signal_dependent import PoissonGaussian
 from unfold.random import Draws
 
 

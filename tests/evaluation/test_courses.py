@@ -9,14 +9,14 @@ from tests.engine import network_prior, reconstructor
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.pgd import PGD
-from unfold.evaluation.course_figures import convergence_figure, training_figure
-from unfold.evaluation.courses import follow
+from unfold.evaluation.convergence import follow
+from unfold.evaluation.figures import convergence_figure, training_figure
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
-from unfold.physics.blur import Blur
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.noise import Gaussian
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.random import Draws

@@ -6,12 +6,12 @@ from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.settings import TunedTV
 from unfold.evaluation.total_variation import total_variation
 from unfold.models.classical import Classical
-from unfold.physics.blur import Blur
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
 from unfold.physics.mixture import Mixture
-from unfold.physics.noise import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 
 NOISE = Gaussian(0.05)

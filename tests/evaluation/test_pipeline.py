@@ -11,18 +11,18 @@ from unfold.errors import ConfigError, DataError
 from unfold.evaluation.baselines import Baselines, batches, measure
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.pipeline import evaluate
-from unfold.evaluation.rows import read_rows
+from unfold.evaluation.records import read_rows
 from unfold.evaluation.settings import AcrossOperators, NoEvaluation, TunedTV
 from unfold.evaluation.single import read_measurement, reconstruct
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
-from unfold.physics.blur import Blur
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.noise import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
 

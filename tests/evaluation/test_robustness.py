@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.test_pipeline import Pictures, network
 from tests.laws_physics import gap
-from unfold.cli.rehearse import rehearse
+from unfold.cli.dry_run import rehearse
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
@@ -17,14 +17,14 @@ from unfold.evaluation.mismatch import CoilErrors, KernelWidth, MaskErrors, Nois
 from unfold.evaluation.pipeline import evaluate
 from unfold.evaluation.robustness import expect_mismatch
 from unfold.evaluation.settings import Robustness
-from unfold.physics.blur import Blur
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.mri import MultiCoilMRI
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.super_resolution import SuperResolution
+from unfold.physics.mri.cartesian import MultiCoilMRI
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(4), dtype=torch.float64)

@@ -3,7 +3,7 @@
 import pytest
 
 from unfold.errors import DataError
-from unfold.evaluation.rows import (
+from unfold.evaluation.records import (
     Row,
     mean,
     pivot,

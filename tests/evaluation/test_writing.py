@@ -13,17 +13,17 @@ from matplotlib import pyplot as plt
 from unfold.disk import DiskFullError
 from unfold.errors import ConfigError
 from unfold.evaluation.figures import save
+from unfold.evaluation.records import Row, write_rows
 from unfold.evaluation.report import write_report
 from unfold.evaluation.robustness import Shift, write_sweep
-from unfold.evaluation.rows import Row, write_rows
 from unfold.evaluation.single import (
     expect_kind,
     read_measurement,
     write_image,
     write_measurement,
 )
-from unfold.training.tracked import Tracked
-from unfold.training.watching import save_picture
+from unfold.training.callbacks import save_picture
+from unfold.training.loggers.tracked import Tracked
 
 ROOT = Path(__file__).parents[2] / "unfold"
 

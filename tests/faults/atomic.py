@@ -12,8 +12,8 @@ import torch
 from tests.faults.training import Verdict, say
 from unfold.errors import CheckpointError
 from unfold.runs.directory import claim
-from unfold.training.checkpoint import read_checkpoint, write_checkpoint
-from unfold.training.seal import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.weights import read_checkpoint, write_checkpoint
 
 KILLS = 100
 LENGTH = 250_000

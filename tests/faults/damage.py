@@ -9,13 +9,13 @@ import torch
 from tests.faults.training import Verdict
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import CheckpointError
-from unfold.training.checkpoint import (
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,
     save_weights,
     write_checkpoint,
 )
-from unfold.training.seal import LAST, PREVIOUS, newest_state
 
 DAMAGES = 2_000
 

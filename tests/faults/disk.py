@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.faults.forked import Forked
 from tests.faults.training import ROOT, WORDS, Verdict, differences, directory, finish, say
-from unfold.training.seal import newest_state
+from unfold.training.checkpoints.checksum import newest_state
 
 DISKS = 20
 FULL = 6

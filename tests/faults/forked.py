@@ -19,7 +19,7 @@ import unfold.cli.job
 import unfold.evaluation.pipeline
 import unfold.training.fit  # noqa: F401 (imported here so that no training has to)
 from tests.faults.training import ROOT
-from unfold.cli.report import guarded
+from unfold.cli.console import guarded
 from unfold.cli.train import train
 from unfold.data.batches import Batch
 from unfold.training.module import Training

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import unfold.cli.help
 import unfold.config.compose
-import unfold.config.locate
+import unfold.config.options
 from tests.config.folder import checked, make_folder
 from tests.config.test_fuzz import WORDS
 from tests.faults.forked import SERVER
 from tests.faults.training import Verdict
-from unfold.cli.report import guarded
+from unfold.cli.console import guarded
 from unfold.cli.train import train
 from unfold.errors import UnfoldError
 
@@ -102,7 +102,7 @@ def try_them(folder: Path, seed: int, count: int) -> None:
     configs = folder / "configs"
     configs.mkdir()
     make_folder(configs)
-    for module in (unfold.config.compose, unfold.cli.help, unfold.config.locate):
+    for module in (unfold.config.compose, unfold.cli.help, unfold.config.options):
         module.configs_folder = lambda: configs
     unfold.training.fit.fit = unfold.evaluation.pipeline.evaluate = begin
     came: list[tuple[list[str], str]] = []

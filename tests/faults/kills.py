@@ -12,8 +12,8 @@ from tests.faults.damage import damaged
 from tests.faults.forked import Forked
 from tests.faults.training import STEPS, WORDS, Verdict, differences, directory, finish, say
 from tests.faults.ways import History, Start
-from unfold.training.checkpoint import read_checkpoint
-from unfold.training.seal import LAST, newest_state
+from unfold.training.checkpoints.checksum import LAST, newest_state
+from unfold.training.checkpoints.weights import read_checkpoint
 
 KILLS = 3
 PART = STEPS // (KILLS + 1)

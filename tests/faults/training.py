@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.training.checkpoint import read_checkpoint
-from unfold.training.seal import LAST
+from unfold.training.checkpoints.checksum import LAST
+from unfold.training.checkpoints.weights import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 STEPS = 150

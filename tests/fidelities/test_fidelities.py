@@ -20,7 +20,7 @@ from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
 from unfold.fidelities.poisson import Poisson
-from unfold.tree import batched_norm
+from unfold.pytree import batched_norm
 
 ALL: dict[str, Fidelity] = {
     name: build(path, sigma=0.5) for name, path in files("fidelity").items()

@@ -9,7 +9,7 @@ from tests.laws_prox import assert_minimises
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
-from unfold.tree import batched_norm
+from unfold.pytree import batched_norm
 
 
 def test_the_gradient_through_the_operator_is_that_of_the_value():

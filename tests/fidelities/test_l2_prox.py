@@ -8,15 +8,15 @@ from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.l2_prox import LeastSquares, NormalEquations
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.mri import MRI
-from unfold.physics.noise import NoNoise
-from unfold.physics.projector import Parallel, Projector
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.valid_convolution import ValidConvolution
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.ct.projector import Parallel, Projector
+from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import NoNoise
+from unfold.pytree import with_tensors
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.tree import with_tensors
 
 DRAWS = Draws(3, range(2), dtype=torch.float64)
 SHAPE = (1, 7, 8)

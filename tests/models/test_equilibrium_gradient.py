@@ -34,7 +34,7 @@ from unfold.models.equilibrium_gradient import (
     Phantom,
 )
 from unfold.models.unfolded import Unfolded
-from unfold.physics.mask import Mask
+from unfold.physics.inpainting import Mask
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.anderson import Anderson

@@ -9,13 +9,13 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from tests.shipped import files
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.identity import Identity
-from unfold.physics.law import Physics
-from unfold.physics.mask import Mask
+from unfold.physics.base import Physics
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.denoising import Identity
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
-from unfold.physics.valid_convolution import ValidConvolution
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(files("physics"))

@@ -5,18 +5,17 @@ from torch import Tensor
 
 from tests.engine import blur
 from unfold.physics.algebra import Composed, Stacked
-from unfold.physics.fourier import Fourier
-from unfold.physics.grouped import Grouped
-from unfold.physics.identity import Identity
+from unfold.physics.batch import Grouped, Packed
+from unfold.physics.blur.saturation import Saturated
+from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.denoising import Identity
+from unfold.physics.inpainting import Mask
 from unfold.physics.loose import Loose
-from unfold.physics.mask import Mask
+from unfold.physics.mri.fourier import Fourier
 from unfold.physics.nonlinear import Nonlinear
-from unfold.physics.nonlinear_functions import NonlinearFunction
 from unfold.physics.operator import Operator
-from unfold.physics.packed import Packed
 from unfold.physics.real_images import RealImages
-from unfold.physics.saturation import Saturated
-from unfold.physics.scaled import Scaled
+from unfold.physics.wrapped import Scaled
 from unfold.random import Draws
 
 REAL, COMPLEX = torch.float64, torch.complex128

@@ -11,19 +11,23 @@ from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.physics.algebra import Composed, Stacked
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.cropped import Cropped
-from unfold.physics.diffraction import CodedDiffraction, PhaseRetrieval, RealCodedDiffraction
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.fourier import Fourier, RealFourier
-from unfold.physics.grouped import Grouped
-from unfold.physics.identity import Identity
-from unfold.physics.mask import Mask
-from unfold.physics.matrix_file import MatrixPhysics
-from unfold.physics.noise import NoNoise
+from unfold.physics.batch import Grouped
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.custom.linear import Dense, Functions
+from unfold.physics.custom.matrix import MatrixPhysics
+from unfold.physics.denoising import Identity
+from unfold.physics.inpainting import Mask
+from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.physics.scaled import Scaled
-from unfold.physics.user import Dense, Functions
+from unfold.physics.phase.coded_diffraction import (
+    CodedDiffraction,
+    PhaseRetrieval,
+    RealCodedDiffraction,
+)
+from unfold.physics.sensing.cropping import Cropped
+from unfold.physics.wrapped import Scaled
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)

@@ -10,11 +10,11 @@ from tests import laws_physics as laws
 from tests.config.folder import refusal
 from tests.physics.test_tomography import discs
 from unfold.errors import ConfigError
-from unfold.physics import astra_tomography
-from unfold.physics.astra_tomography import AstraFanBeamTomography, AstraTomography
-from unfold.physics.noise import NoNoise
-from unfold.physics.projector import Projector
-from unfold.physics.tomography import FanBeamTomography, Tomography
+from unfold.physics.ct import astra as astra_tomography
+from unfold.physics.ct.astra import AstraFanBeamTomography, AstraTomography
+from unfold.physics.ct.projector import Projector
+from unfold.physics.ct.tomography import FanBeamTomography, Tomography
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 
 HERE = importlib.util.find_spec("astra") is not None

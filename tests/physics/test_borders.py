@@ -8,12 +8,12 @@ import torch
 from tests import laws_physics as laws
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.blur import PaddedBlur
-from unfold.physics.fixed_kernels import FixedKernel
-from unfold.physics.kernels import GaussianKernel, MotionKernel
-from unfold.physics.noise import NoNoise
-from unfold.physics.padding import BOUNDARIES, Padding
-from unfold.physics.varying_blur import VaryingBlur, VaryingConvolution, hats
+from unfold.physics.blur.blur import PaddedBlur
+from unfold.physics.blur.kernel_files import FixedKernel
+from unfold.physics.blur.kernels import GaussianKernel, MotionKernel
+from unfold.physics.blur.padding import BOUNDARIES, Padding
+from unfold.physics.blur.varying import VaryingBlur, VaryingConvolution, hats
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 
 QUIET = NoNoise()

@@ -10,10 +10,10 @@ from tests import laws_physics as laws
 from tests.physics.definition import assert_convolves
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.mask import Mask
-from unfold.physics.valid_convolution import ValidConvolution
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.inpainting import Mask
 
 H = kernel(3, 2, 5, 3)
 SHAPES = [(2, 9, 8), (2, 7, 11), (2, 5, 3)]

@@ -11,9 +11,9 @@ from tests.laws_physics import assert_adjoint, assert_nonlinear, gap
 from unfold.denoisers.deepinv_denoiser import DeepinvDenoiser
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
-from unfold.physics.convolution import CircularConvolution
-from unfold.physics.deepinv_physics import DeepinvPhysics
-from unfold.physics.noise import Gaussian
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.custom.deepinv_physics import DeepinvPhysics
+from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 
 HERE = importlib.util.find_spec("deepinv") is not None

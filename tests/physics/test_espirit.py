@@ -5,8 +5,7 @@ import torch
 
 from tests.physics.instances import law
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.coils import Coils
-from unfold.physics.espirit import estimate_maps
+from unfold.physics.mri.coils import Coils, estimate_maps
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(2), dtype=torch.float64)

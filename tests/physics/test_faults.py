@@ -23,7 +23,7 @@ from tests.testing.faults import (
     SquaredGamma,
 )
 from tests.testing.faults import FlippedKernel as NoConjugate
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.operator import Operator
 
 H = kernel(3, 2, 5, 3)

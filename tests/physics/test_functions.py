@@ -7,11 +7,11 @@ import torch
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Stacked
-from unfold.physics.functions import FunctionPhysics
-from unfold.physics.identity import Identity
+from unfold.physics.custom.functions import FunctionPhysics
+from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.denoising import Identity
 from unfold.physics.loose import Loose
-from unfold.physics.noise import NoNoise
-from unfold.physics.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 from unfold.testing import check_physics
 

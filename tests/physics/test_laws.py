@@ -11,17 +11,16 @@ from torch import Tensor
 from tests import laws_physics as laws
 from tests.physics.instances import NAMES, NOISES, OPERATORS, composed, law
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.blur import Blur, ValidBlur
-from unfold.physics.denoising import Denoising
-from unfold.physics.identity import Identity
+from unfold.physics.base import Physics
+from unfold.physics.blur.blur import Blur, ValidBlur
+from unfold.physics.blur.kernels import GaussianKernel, MotionKernel
+from unfold.physics.blur.super_resolution import SuperResolution
+from unfold.physics.denoising import Denoising, Identity
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel, MotionKernel
-from unfold.physics.law import Physics
 from unfold.physics.mixture import OwnNoise
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
-from unfold.physics.super_resolution import SuperResolution
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.pytree import tensors
 from unfold.random import Draws
-from unfold.tree import tensors
 
 every_law = pytest.mark.parametrize("name", NAMES)
 OTHER_NOISE = {"low_dose_tomography", "pet"}  # their operators are those of tomography

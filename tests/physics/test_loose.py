@@ -7,10 +7,10 @@ from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
+from unfold.physics.ct.projector import Parallel, Projector
 from unfold.physics.denoising import Denoising
 from unfold.physics.loose import Loose
-from unfold.physics.noise import NoNoise
-from unfold.physics.projector import Parallel, Projector
+from unfold.physics.noise.base import NoNoise
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.random import Draws

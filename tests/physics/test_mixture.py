@@ -6,15 +6,14 @@ import torch
 from tests.laws_physics import gap
 from tests.physics.instances import law
 from unfold.errors import ConfigError
-from unfold.physics.blur import Blur
-from unfold.physics.curriculum import Curriculum
+from unfold.physics.batch import Grouped
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
-from unfold.physics.diffraction import PhaseRetrieval
-from unfold.physics.grouped import Grouped
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.mixture import Curriculum, Mixture, OwnNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.phase.coded_diffraction import PhaseRetrieval
 from unfold.random import Draws
 
 QUIET = NoNoise()

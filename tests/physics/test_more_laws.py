@@ -12,19 +12,18 @@ from tests import laws_physics as laws
 from unfold.config.build import build_physics, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.bases import Walsh
-from unfold.physics.blur import Blur
-from unfold.physics.combined import Chain, Stack
-from unfold.physics.compressed_sensing import CompressedSensing
-from unfold.physics.gaussian_sensing import DenseRows, GaussianSensing
-from unfold.physics.holes import BoxInpainting, LineInpainting
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.matrix_file import MatrixPhysics
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
-from unfold.physics.phaseless import Phaseless
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import SuperResolution
+from unfold.physics.chain import Chain, Stack
+from unfold.physics.custom.matrix import MatrixPhysics
+from unfold.physics.inpainting import BoxInpainting, Inpainting, LineInpainting
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.orthonormal import Walsh
+from unfold.physics.phase.base import Phaseless
+from unfold.physics.sensing.compressed import CompressedSensing
+from unfold.physics.sensing.gaussian import DenseRows, GaussianSensing
 from unfold.physics.sparse import Sparse
-from unfold.physics.super_resolution import SuperResolution
 from unfold.random import Draws, generator
 
 QUIET = NoNoise()

@@ -7,11 +7,10 @@ import torch
 
 from tests.physics.test_noise import CLEAN, DRAWS, assert_moments
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.additive_noise import Laplace, Uniform
-from unfold.physics.limited_noise import Quantisation, SaltAndPepper
-from unfold.physics.noise import Noise
-from unfold.physics.signal_noise import PoissonGaussian, Rician, Speckle
-from unfold.physics.transmission import Transmission
+from unfold.physics.noise.additive import Laplace, Uniform
+from unfold.physics.noise.base import Noise
+from unfold.physics.noise.detector import Quantisation, SaltAndPepper
+from unfold.physics.noise.signal_dependent import PoissonGaussian, Rician, Speckle, Transmission
 from unfold.random import Draws
 
 NOISES = [

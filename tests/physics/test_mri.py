@@ -6,18 +6,18 @@ import torch
 
 from tests import laws_physics as laws
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.coils import Coils
-from unfold.physics.fourier import Fourier, RealFourier
-from unfold.physics.mri import MRI, MultiCoilMRI
-from unfold.physics.noise import Gaussian, NoNoise
-from unfold.physics.poisson_disc import PoissonDisc
-from unfold.physics.real_images import RealImages
-from unfold.physics.sampling import (
+from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
+from unfold.physics.mri.coils import Coils
+from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.mri.poisson_disc import PoissonDisc
+from unfold.physics.mri.sampling import (
     EquispacedColumns,
     PoissonDiscColumns,
     RandomColumns,
     VariableDensityColumns,
 )
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.real_images import RealImages
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.laws_physics import gap
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.random import Draws
 
 DRAWS = Draws(seed=3, images=range(4), dtype=torch.float64)

@@ -11,13 +11,18 @@ from torch import Tensor
 from tests import laws_physics as laws
 from tests.config.folder import refusal
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.mri import MultiCoilMRI
-from unfold.physics.noise import NoNoise
-from unfold.physics.non_cartesian import NonCartesian, NonCartesianCoils, RealNonCartesian
-from unfold.physics.non_cartesian_mri import MultiCoilNonCartesianMRI, NonCartesianMRI
-from unfold.physics.nufft import to_grid, to_points
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.trajectories import GoldenAngleSpokes, Spiral, UniformSpokes
+from unfold.physics.mri.cartesian import MultiCoilMRI
+from unfold.physics.mri.non_cartesian import (
+    MultiCoilNonCartesianMRI,
+    NonCartesian,
+    NonCartesianCoils,
+    NonCartesianMRI,
+    RealNonCartesian,
+)
+from unfold.physics.mri.nufft import to_grid, to_points
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.mri.trajectories import GoldenAngleSpokes, Spiral, UniformSpokes
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 
 HERE = importlib.util.find_spec("finufft") is not None

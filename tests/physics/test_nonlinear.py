@@ -27,16 +27,15 @@ from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.huber import Huber
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import Poisson
+from unfold.initialization import Regularised
 from unfold.physics.algebra import Composed, Stacked
-from unfold.physics.fourier import Fourier
-from unfold.physics.grouped import Grouped
-from unfold.physics.identity import Identity
-from unfold.physics.nonlinear_functions import NonlinearFunction
+from unfold.physics.batch import Grouped, Packed
+from unfold.physics.blur.saturation import Saturated
+from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.denoising import Identity
+from unfold.physics.mri.fourier import Fourier
 from unfold.physics.operator import Operator
-from unfold.physics.packed import Packed
-from unfold.physics.saturation import Saturated
-from unfold.physics.scaled import Scaled
-from unfold.start import Regularised
+from unfold.physics.wrapped import Scaled
 
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 

@@ -5,17 +5,17 @@ import torch
 
 from tests import laws_physics as laws
 from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
-from unfold.cli.rehearse import rehearse
+from unfold.cli.dry_run import rehearse
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.combined import Chain, Stack
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.saturation import SaturatedBlur
+from unfold.physics.chain import Chain, Stack
+from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
 from unfold.physics.denoising import Denoising
-from unfold.physics.kernels import GaussianKernel
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.noise import Gaussian, NoNoise
-from unfold.physics.nonlinear_functions import NonlinearFunctionPhysics
-from unfold.physics.saturation import SaturatedBlur
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.random import Draws
 
 
@@ -72,14 +72,14 @@ class Blind(torch.autograd.Function):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["physics=saturated_blur"], "that of physics, Saturated from images of"),
+        (["physics=saturated_blur"], "Saturated, from images of"),
         (
             ["physics=mixture", "+physics@physics.families.sensor=saturated_blur"],
-            "that of physics.families.sensor, Saturated",
+            "Saturated of physics.families.sensor, from",
         ),
         (
             ["+physics@evaluation.operators.sensor=saturated_blur"],
-            "that of evaluation.operators.sensor, Saturated",
+            "Saturated of evaluation.operators.sensor, from",
         ),
     ],
 )

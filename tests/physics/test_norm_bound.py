@@ -6,11 +6,11 @@ import torch
 from tests.physics.instances import NAMES, law
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Composed
-from unfold.physics.mask import Mask
+from unfold.physics.blur.padding import Padding
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.custom.linear import Dense
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
-from unfold.physics.padding import Padding
-from unfold.physics.user import Dense
-from unfold.physics.valid_convolution import ValidConvolution
 from unfold.random import Draws
 from unfold.solvers.power import positive_bound
 

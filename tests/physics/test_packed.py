@@ -14,7 +14,7 @@ from tests.physics.instances import kernel, law, mask
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
-from unfold.cli.rehearse import rehearse
+from unfold.cli.dry_run import rehearse
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -24,22 +24,20 @@ from unfold.fidelities.l1 import L1
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
 from unfold.fidelities.poisson import Poisson as KullbackLeibler
-from unfold.physics.blur import Blur, ValidBlur
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.batch import Grouped, Packed
+from unfold.physics.blur.blur import Blur, ValidBlur
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import Downsampling, SuperResolution
+from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.fourier import Fourier, RealFourier
-from unfold.physics.grouped import Grouped
-from unfold.physics.kernels import GaussianKernel
 from unfold.physics.loose import Loose, loosened
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.mri import MRI
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.operator import Operator
-from unfold.physics.packed import Packed
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.super_resolution import SuperResolution
-from unfold.physics.tomography import Tomography
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws

@@ -7,11 +7,11 @@ from skimage import measure
 
 from tests.physics.instances import law
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.bases import Walsh
-from unfold.physics.block_compressed_sensing import BlockCompressedSensing
-from unfold.physics.compressed_sensing import SinglePixel
-from unfold.physics.holes import GridInpainting
-from unfold.physics.noise import NoNoise
+from unfold.physics.inpainting import GridInpainting
+from unfold.physics.noise.base import NoNoise
+from unfold.physics.orthonormal import Walsh
+from unfold.physics.sensing.blocks import BlockCompressedSensing
+from unfold.physics.sensing.compressed import SinglePixel
 from unfold.random import Draws
 
 

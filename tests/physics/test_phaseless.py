@@ -8,13 +8,13 @@ from tests import laws_physics as laws
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
-from unfold.physics.law import Physics
+from unfold.initialization import Spectral
+from unfold.physics.base import Physics
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.noise import NoNoise
-from unfold.physics.ptychography import Ptychography, RealScan, Scan
-from unfold.physics.random_phase import ChannelMatrix, RandomPhaseRetrieval
+from unfold.physics.noise.base import NoNoise
+from unfold.physics.phase.ptychography import Ptychography, RealScan, Scan
+from unfold.physics.phase.random_matrix import ChannelMatrix, RandomPhaseRetrieval
 from unfold.random import Draws
-from unfold.start import Spectral
 
 QUIET = NoNoise()
 DRAWS = Draws(seed=2, images=range(2), dtype=torch.float64)

@@ -8,15 +8,13 @@ import torch
 
 from tests import laws_physics as laws
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.bases import Cosine, Walsh
-from unfold.physics.block_compressed_sensing import BlockCompressedSensing
-from unfold.physics.blocks import Blocks
-from unfold.physics.coefficients import Coefficients
-from unfold.physics.colour import Colorization, WeightedChannels
-from unfold.physics.compressed_sensing import CompressedSensing, SinglePixel
-from unfold.physics.cropped import Extended
-from unfold.physics.mosaic import PATTERNS, Demosaicing, Mosaic
-from unfold.physics.noise import NoNoise
+from unfold.physics.noise.base import NoNoise
+from unfold.physics.orthonormal import Coefficients, Cosine, Walsh
+from unfold.physics.sensing.blocks import BlockCompressedSensing, Blocks
+from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
+from unfold.physics.sensing.cropping import Extended
+from unfold.physics.spectral.colour import Colorization, WeightedChannels
+from unfold.physics.spectral.mosaic import PATTERNS, Demosaicing, Mosaic
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)

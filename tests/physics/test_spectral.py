@@ -8,13 +8,13 @@ from tests import laws_physics as laws
 from tests.physics.definition import convolve_by_definition
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.colour import WeightedChannels
-from unfold.physics.downsampling import Downsampling
-from unfold.physics.fixed_kernels import FixedKernel
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.noise import NoNoise
-from unfold.physics.pan_sharpening import CoarseAndGrey, PanSharpening
-from unfold.physics.spectral import CodedAperture, SpectralImaging
+from unfold.physics.blur.kernel_files import FixedKernel
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.noise.base import NoNoise
+from unfold.physics.spectral.coded_aperture import CodedAperture, SpectralImaging
+from unfold.physics.spectral.colour import WeightedChannels
+from unfold.physics.spectral.pan_sharpening import CoarseAndGrey, PanSharpening
 from unfold.random import Draws
 
 QUIET = NoNoise()

@@ -9,18 +9,17 @@ from tests import laws_physics as laws
 from tests.physics.maps import DRAWS, SCALES, SHAPE, Intensity, X
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
+from unfold.initialization import BackProjection
 from unfold.physics.algebra import Composed, Stacked
-from unfold.physics.grouped import Grouped
-from unfold.physics.identity import Identity
+from unfold.physics.batch import Grouped, Packed
+from unfold.physics.blur.saturation import Saturated
+from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.denoising import Identity
 from unfold.physics.loose import Loose
-from unfold.physics.nonlinear_functions import NonlinearFunction
 from unfold.physics.operator import Operator
-from unfold.physics.packed import Packed
 from unfold.physics.real_images import RealImages
-from unfold.physics.saturation import Saturated
-from unfold.physics.scaled import Scaled
-from unfold.start import BackProjection
-from unfold.training.self_supervised.splitting import Rows
+from unfold.physics.wrapped import Scaled
+from unfold.training.losses.splitting import Rows
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)
 """At half a grey it is past its knee; the slope of a dark image is 2.5/(1 + exp(-4))."""

@@ -10,15 +10,15 @@ from tests import laws_physics as laws
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
-from unfold.physics.identity import Identity
+from unfold.initialization import FilteredBackProjection
+from unfold.physics.ct.projector import Fan, Parallel, Projector
+from unfold.physics.ct.tomography import FanBeamTomography, Tomography
+from unfold.physics.denoising import Identity
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.noise import NoNoise
+from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.physics.projector import Fan, Parallel, Projector
-from unfold.physics.tomography import FanBeamTomography, Tomography
 from unfold.random import Draws
-from unfold.start import FilteredBackProjection
-from unfold.training.self_supervised.splitting import Rows
+from unfold.training.losses.splitting import Rows
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
 SIDE = 65

@@ -6,7 +6,7 @@ import torch
 
 from tests.engine import DOUBLE, normal
 from tests.shipped import build, files
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
 from unfold.priors.denoiser_prior import DenoiserPrior
 from unfold.priors.general_tikhonov import GeneralTikhonov

@@ -9,7 +9,7 @@ from tests.priors.instances import ALL, having
 from unfold.errors import ConfigError
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
-from unfold.tree import batched_inner, batched_norm
+from unfold.pytree import batched_inner, batched_norm
 
 either_kind = pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
 WORDS = {"prox": "prox", "grad": "gradient", "value": "value", "analysis": "analysis operator"}

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.operator import Operator
 from unfold.priors.box import Box
 from unfold.priors.differences import Differences

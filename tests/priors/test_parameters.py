@@ -15,6 +15,7 @@ from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.schedules import Linear
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.pnp import PnP
@@ -23,7 +24,6 @@ from unfold.priors.sum import Sum
 from unfold.priors.wavelet_bands import WaveletBands
 from unfold.priors.weighted import Weighted
 from unfold.reconstructor import Reconstructor
-from unfold.schedules import Linear
 
 
 def build(prior: Prior, model: Model | None = None, **choices: Any) -> Reconstructor:

@@ -9,9 +9,9 @@ from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
 from unfold.runs import files
-from unfold.runs.belonging import Computation, refuse_foreign
 from unfold.runs.directory import Wish, claim
 from unfold.runs.identity import directory_for
+from unfold.runs.verify import Computation, refuse_foreign
 
 CHANGED = {
     "seed": 1,
@@ -26,14 +26,14 @@ CHANGED = {
     "data.batch_size": 2,
     "data.seed": 7,
     "optimizer.lr": 0.01,
-    "scheduler._target_": "unfold.training.optimizers.Constant",
+    "scheduler._target_": "unfold.training.optim.Constant",
     "trainer.max_steps": 5,
     "trainer.precision": "64",
     "trainer.threads": 3,
     "trainer.gradient_clip": None,
     "trainer.accumulate": 2,
     "trainer.ema": 0.9,
-    "loss._target_": "unfold.training.losses.L1Loss",
+    "loss._target_": "unfold.training.losses.base.L1Loss",
 }
 
 

@@ -8,7 +8,7 @@ from tests.runs.made import make_run
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import catalogue, flat
-from unfold.runs.comparison import compare
+from unfold.runs.compare import compare
 from unfold.runs.lock import Lock, is_held
 
 

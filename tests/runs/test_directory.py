@@ -6,8 +6,8 @@ from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
 from unfold.runs import files, status
 from unfold.runs.directory import Wish, claim, move_to_attempts
 from unfold.runs.lock import RANK_VARIABLE, Lock
-from unfold.runs.sources import differing, source_hashes
-from unfold.training.seal import seal
+from unfold.runs.provenance import differing, source_hashes
+from unfold.training.checkpoints.checksum import seal
 
 
 def compute(directory, *, rerun=False, accept_code=False, asked=None, content=None):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unfold.config.problems import Problem
+from unfold.config.errors import Problem
 from unfold.launchers.launcher import command
 from unfold.launchers.parallel import Parallel
 from unfold.runs.hidden_words import VARIABLE, hidden, revealed
@@ -51,7 +51,7 @@ def test_every_launcher_starts_a_job_without_its_secrets(tmp_path):
 
 PROGRAM = """
 import json, sys
-from unfold.cli.process import as_single_job
+from unfold.cli.runtime import as_single_job
 from unfold.runs.hidden_words import revealed
 words = revealed(sys.argv[1:])
 with as_single_job(words):

@@ -10,11 +10,10 @@ import scipy.stats
 
 from tests.runs.made import make_run
 from unfold.errors import ConfigError
-from unfold.evaluation.rows import Row, write_rows
+from unfold.evaluation.records import Row, write_rows
 from unfold.runs.catalogue import catalogue
-from unfold.runs.forms import csv_text, latex, markdown
-from unfold.runs.pivot import full_name, pivot
 from unfold.runs.spread import interval, student_quantile
+from unfold.runs.table import csv_text, full_name, latex, markdown, pivot
 
 PGD = [30.0, 30.4, 29.9]
 

@@ -7,8 +7,7 @@ import numpy
 import torch
 
 from unfold.random import SCHEME, generator
-from unfold.runs.environment import freeze, machine
-from unfold.runs.provenance import Made, git_state, provenance, summary
+from unfold.runs.provenance import Made, freeze, git_state, machine, provenance, summary
 
 PINNED = [3155784812, 3796248880, 2074346952]
 

@@ -16,13 +16,13 @@ from tests.config.folder import refusal
 from unfold.data.reading import read_image
 from unfold.errors import CheckpointError, ConfigError, DataError, UnfoldError
 from unfold.evaluation.single import read_measurement
-from unfold.physics.kernel_files import read_kernels
-from unfold.physics.matrix_file import MatrixPhysics
-from unfold.physics.noise import NoNoise
+from unfold.physics.blur.kernel_files import read_kernels
+from unfold.physics.custom.matrix import MatrixPhysics
+from unfold.physics.noise.base import NoNoise
 from unfold.runs.identity import slug
 from unfold.runs.reference import read_reference
-from unfold.training.checkpoint import read_checkpoint, read_weights
-from unfold.training.seal import seal
+from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.weights import read_checkpoint, read_weights
 
 
 class Attack:

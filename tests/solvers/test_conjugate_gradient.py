@@ -13,13 +13,13 @@ from tests.physics.instances import OPERATORS, kernel
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
-from unfold.physics.mask import Mask
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
-from unfold.physics.valid_convolution import ValidConvolution
+from unfold.pytree import tensors, with_tensors
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.solvers.least_norm import least_norm
+from unfold.solvers.lsqr import least_norm
 from unfold.solvers.report import ConvergenceWarning, watched
-from unfold.tree import tensors, with_tensors
 
 KINDS = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 BLUR = ValidConvolution(kernel(2, 1, 3, 3), (1, 6, 5))

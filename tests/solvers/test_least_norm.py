@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.laws_physics import dense, gap, probe
 from tests.physics.instances import kernel
-from unfold.physics.user import Dense
-from unfold.physics.valid_convolution import ValidConvolution
-from unfold.solvers.least_norm import least_norm
+from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.custom.linear import Dense
+from unfold.pytree import with_tensors
+from unfold.solvers.lsqr import least_norm
 from unfold.solvers.report import ConvergenceWarning
-from unfold.tree import with_tensors
 
 SHAPE = (1, 6, 5)
 BLUR = ValidConvolution(kernel(2, 1, 3, 3), SHAPE)

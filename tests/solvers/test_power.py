@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.laws_physics import assert_norm
 from tests.physics.instances import OPERATORS
-from unfold.physics.mask import Mask
+from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.solvers.power import norm_squared
 

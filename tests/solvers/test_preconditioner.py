@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.laws_physics import dense
+from unfold.physics.ct.projector import Fan, Parallel, Projector
 from unfold.physics.operator import Operator
-from unfold.physics.projector import Fan, Parallel, Projector
 from unfold.solvers.conjugate_gradient import solve_normal
 
 DOUBLE = torch.float64

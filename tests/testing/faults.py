@@ -20,11 +20,10 @@ from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, JacobianFree, Neumann
 from unfold.models.model import Steps
 from unfold.models.unfolded import Full, Unfolded, UnfoldedBackward
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.denoising import Denoising
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.mask import Mask
-from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.inpainting import Inpainting, Mask
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.mask import Mask
-from unfold.physics.noise import NoNoise
-from unfold.physics.nonlinear_functions import NonlinearFunctionPhysics
-from unfold.physics.saturation import Saturated, SaturatedBlur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.saturation import Saturated, SaturatedBlur
+from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.inpainting import Inpainting, Mask
+from unfold.physics.noise.base import NoNoise
 from unfold.testing.physics import check_physics
 from unfold.testing.report import Report
 

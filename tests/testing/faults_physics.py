@@ -10,13 +10,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.denoising import Denoising
-from unfold.physics.diffraction import PhaseRetrieval
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.mask import Mask
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
+from unfold.physics.inpainting import Inpainting, Mask
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.operator import Operator
+from unfold.physics.phase.coded_diffraction import PhaseRetrieval
 from unfold.testing.physics import DENSE, check_operator, check_physics
 from unfold.testing.report import Report, report
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from tests.testing.every import FAULTS, SOUND
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.mask import Mask
-from unfold.physics.noise import Gaussian
+from unfold.physics.blur.saturation import Saturated
+from unfold.physics.inpainting import Inpainting, Mask
+from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import Operator
-from unfold.physics.saturation import Saturated
 from unfold.testing import operators, solves
 from unfold.testing.physics import check_operator, check_physics
 from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report

@@ -9,14 +9,14 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.noise import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
+from unfold.training.checkpoints.checksum import newest_state
 from unfold.training.fit import fit
-from unfold.training.losses import MSE
+from unfold.training.losses.base import MSE
 from unfold.training.module import Training
-from unfold.training.optimizers import Adam, Constant
-from unfold.training.seal import newest_state
+from unfold.training.optim import Adam, Constant
 from unfold.training.settings import CSV, TrainerSettings
 
 

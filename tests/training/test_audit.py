@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unfold.errors import ConfigError
-from unfold.training.audit import DeadParameterWarning, audit
+from unfold.training.guard.failures import DeadParameterWarning, audit
 
 
 class Two(nn.Module):

@@ -10,8 +10,8 @@ from torch import nn
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import CheckpointError
-from unfold.training.atomic import AtomicCheckpointIO
-from unfold.training.checkpoint import (
+from unfold.training.checkpoints.states import AtomicCheckpointIO
+from unfold.training.checkpoints.weights import (
     embedded_weights,
     load_matching,
     load_prior_weights,

@@ -2,7 +2,7 @@
 
 import csv
 
-from unfold.training.curves import Curves
+from unfold.training.loggers.local import Curves
 
 
 def rows(path):

@@ -13,8 +13,8 @@ from torch import nn
 from unfold.disk import SPARE, DiskFullError, write_bytes
 from unfold.errors import RunError
 from unfold.runs.files import write_json
-from unfold.training.checkpoint import save_weights, write_checkpoint
-from unfold.training.curves import Curves
+from unfold.training.checkpoints.weights import save_weights, write_checkpoint
+from unfold.training.loggers.local import Curves
 
 
 def curves_anew(folder):

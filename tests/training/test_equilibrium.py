@@ -12,9 +12,9 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.deq import DEQ
 from unfold.models.jacobian import JacobianPenalty
 from unfold.physics.denoising import Denoising
-from unfold.training.losses import MSE
+from unfold.training.losses.base import MSE
 from unfold.training.module import Training
-from unfold.training.optimizers import Adam, Constant
+from unfold.training.optim import Adam, Constant
 
 
 def module(monkeypatch: pytest.MonkeyPatch, model: DEQ) -> tuple[Training, dict[str, Any]]:

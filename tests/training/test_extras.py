@@ -10,8 +10,8 @@ from PIL import Image
 from tests.training.small import run, run_with_kills, small_training
 from tests.training.test_resume import newest, same
 from unfold.errors import ConfigError
-from unfold.training.checkpoint import read_checkpoint, read_weights
-from unfold.training.optimizers import SGD
+from unfold.training.checkpoints.weights import read_checkpoint, read_weights
+from unfold.training.optim import SGD
 from unfold.training.settings import TrainerSettings
 from unfold.training.shards import Shards
 

@@ -11,8 +11,8 @@ from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
-from unfold.training.diagnosis import where_not_finite
-from unfold.training.groups import by_learning_rate, learned, waiting
+from unfold.training.guard.failures import where_not_finite
+from unfold.training.optim import by_learning_rate, learned, waiting
 
 
 def network():

@@ -10,7 +10,7 @@ from unfold.algorithms.admm import ADMM
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.models.deq import DEQ
-from unfold.training.layout import keep_channels_last
+from unfold.training.fit import keep_channels_last
 
 NETWORKS = {
     name: prior.denoiser

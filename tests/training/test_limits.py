@@ -11,11 +11,11 @@ from tests.training.test_resume import STEPS, newest, same
 from unfold.disk import DiskFullError
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Checkpoint, Unfolded
-from unfold.training import checkpoint
-from unfold.training.checkpoint import read_checkpoint
-from unfold.training.limits import OutOfMemoryError
-from unfold.training.seal import LAST
-from unfold.training.states import BEST
+from unfold.training.checkpoints import weights as checkpoint
+from unfold.training.checkpoints.checksum import LAST
+from unfold.training.checkpoints.resources import OutOfMemoryError
+from unfold.training.checkpoints.states import BEST
+from unfold.training.checkpoints.weights import read_checkpoint
 
 
 @pytest.fixture

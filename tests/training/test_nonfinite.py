@@ -9,10 +9,10 @@ import torch
 from tests.training.small import KilledError, run, small_training
 from tests.training.test_resume import same
 from unfold.errors import ConfigError, NonFiniteError, PreemptedError
-from unfold.training.guard import Guard
-from unfold.training.losses import MSE, Supervised
-from unfold.training.policies import Rollback, Skip, Warn
-from unfold.training.seal import newest_state
+from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.guard.guard import Guard
+from unfold.training.guard.policies import Rollback, Skip, Warn
+from unfold.training.losses.base import MSE, Supervised
 from unfold.training.settings import TrainerSettings
 
 NAN = float("nan")

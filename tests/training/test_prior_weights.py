@@ -7,7 +7,7 @@ from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.config.weights import origins_of
 from unfold.errors import ConfigError
-from unfold.training.checkpoint import read_weights
+from unfold.training.checkpoints.weights import read_weights
 
 NESTED = (
     "prior.terms=[{_target_: unfold.priors.pnp.PnP, weights: %s, denoiser: "

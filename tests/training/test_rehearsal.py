@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from unfold.cli.rehearse import rehearse
+from unfold.cli.dry_run import rehearse
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
-from unfold.training.losses import Loss
+from unfold.training.losses.base import Loss
 
 SMALL = ("model=unfolded", "model.iterations=2")
 FILTERED = ("physics=tomography", "start=filtered_back_projection")

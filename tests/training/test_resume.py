@@ -8,16 +8,16 @@ import torch
 
 from tests.training.small import KilledError, killed_at, run, run_with_kills, small_training
 from unfold.errors import InterruptedRunError, PreemptedError
-from unfold.training import stopping
-from unfold.training.checkpoint import read_checkpoint, read_weights
-from unfold.training.seal import LAST, PREVIOUS, newest_state
-from unfold.training.stopping import (
+from unfold.training.checkpoints import signals as stopping
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.signals import (
     ERRORS,
     HungUpError,
     StopRequest,
     WarnedError,
     raising_signals,
 )
+from unfold.training.checkpoints.weights import read_checkpoint, read_weights
 
 STEPS = 10
 """Two epochs of 4 steps and a half."""

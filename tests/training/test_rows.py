@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from unfold.physics.blur import Blur
+from unfold.physics.base import Physics
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.saturation import SaturatedBlur
+from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
-from unfold.physics.kernels import GaussianKernel
-from unfold.physics.law import Physics
-from unfold.physics.noise import NoNoise
-from unfold.physics.saturation import SaturatedBlur
-from unfold.physics.tomography import Tomography
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 from unfold.solvers import power
-from unfold.training.self_supervised.splitting import Rows
+from unfold.training.losses.splitting import Rows
 
 LAWS = {
     "denoising": Denoising(NoNoise()),

@@ -11,14 +11,14 @@ from torch import nn
 
 from unfold.disk import DiskFullError
 from unfold.errors import CheckpointError
-from unfold.training.atomic import REPLACES, AtomicCheckpointIO
-from unfold.training.checkpoint import (
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, damage, newest_state
+from unfold.training.checkpoints.states import REPLACES, AtomicCheckpointIO
+from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,
     save_weights,
     write_checkpoint,
 )
-from unfold.training.seal import LAST, PREVIOUS, damage, newest_state
 
 
 def write(folder, value, name=LAST):

@@ -8,23 +8,23 @@ import torch
 from tests import laws_physics as laws
 from unfold.errors import ConfigError
 from unfold.models.model import Solution
-from unfold.physics.additive_noise import Laplace
-from unfold.physics.blur import Blur
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.blur.super_resolution import SuperResolution
+from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.kernels import GaussianKernel
 from unfold.physics.mixture import Mixture, OwnNoise
-from unfold.physics.mri import MRI
-from unfold.physics.noise import Gaussian, NoNoise, Poisson
-from unfold.physics.sampling import RandomColumns
-from unfold.physics.signal_noise import PoissonGaussian
-from unfold.physics.super_resolution import SuperResolution
-from unfold.physics.tomography import Tomography
+from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.sampling import RandomColumns
+from unfold.physics.noise.additive import Laplace
+from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.signal_dependent import PoissonGaussian
 from unfold.random import Draws
-from unfold.training.losses import MSE, Trial
-from unfold.training.self_supervised.consistency import SURE, Consistency
-from unfold.training.self_supervised.equivariant import Equivariant, Shifts, Turns
-from unfold.training.self_supervised.splitting import Rows, Splitting
+from unfold.training.losses.base import MSE, Trial
+from unfold.training.losses.consistency import SURE, Consistency
+from unfold.training.losses.equivariant import Equivariant, Shifts, Turns
+from unfold.training.losses.splitting import Rows, Splitting
 
 SIDE = 6
 LOSSES = {

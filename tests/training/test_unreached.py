@@ -15,9 +15,9 @@ from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
 from unfold.solvers.fixed_point import Picard
-from unfold.training.guard import Guard
-from unfold.training.policies import Rollback, Skip, Stop, Warn, policy
-from unfold.training.seal import newest_state
+from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.guard.guard import Guard
+from unfold.training.guard.policies import Rollback, Skip, Stop, Warn, policy
 from unfold.training.settings import TrainerSettings
 
 LOOSE = {"tol": 0.05, "accuracy": float("inf")}

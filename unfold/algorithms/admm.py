@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
-from unfold.constraints import Interval, positive
+from unfold.parameters.constraints import Interval, positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from unfold.parameters.declare import Recipe
 from unfold.problem import Problem
-from unfold.recipe import Recipe
 from unfold.typing import Image, PerImage
 
 S = TypeVar("S")

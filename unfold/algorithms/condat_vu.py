@@ -7,11 +7,11 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.duality import relative_box_gap
-from unfold.constraints import positive
 from unfold.errors import ConfigError
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_field
+from unfold.pytree import per_field
 from unfold.typing import Field, Image, PerImage, Scalar
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat, smallest
-from unfold.constraints import Interval, positive
 from unfold.errors import ConfigError
+from unfold.parameters.constraints import Interval, positive
+from unfold.parameters.declare import param
 from unfold.priors.prior import Prior
 from unfold.problem import Problem
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

@@ -4,7 +4,7 @@ import torch
 
 from unfold.algorithms.algorithm import flat
 from unfold.problem import Problem
-from unfold.tree import batched_inner
+from unfold.pytree import batched_inner
 from unfold.typing import Field, Image, PerImage, Scalar
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
-from unfold.constraints import Interval, positive
+from unfold.parameters.constraints import Interval, positive
+from unfold.parameters.declare import param
+from unfold.parameters.schedules import ChambolleDossal
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.schedules import ChambolleDossal
 from unfold.typing import Image, Scalar
 
 ROUNDING = 1e-6

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
-from unfold.constraints import positive
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.errors import ShapeError
+from unfold.parameters.declare import Network, expect_sizes
 from unfold.problem import Problem
-from unfold.recipe import Network, expect_sizes
 from unfold.typing import Field, Image, Measurement
 
 

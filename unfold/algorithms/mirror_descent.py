@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.potentials import Euclidean, Potential
-from unfold.constraints import nonnegative, positive
+from unfold.parameters.constraints import nonnegative, positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_image
+from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.problem import Problem
+from unfold.pytree import per_image
 from unfold.random import generator
-from unfold.tree import per_image
 from unfold.typing import Field
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
-from unfold.constraints import Interval, positive
+from unfold.parameters.constraints import Interval, positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_field
+from unfold.pytree import per_field
 from unfold.typing import Field, Image, Measurement, Scalar
 
 

@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
-from unfold.constraints import positive
 from unfold.errors import ConfigError
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import Problem
-from unfold.recipe import param
+from unfold.pytree import per_field
 from unfold.solvers.conjugate_gradient import System, solve_system
-from unfold.tree import per_field
 from unfold.typing import Field, Image, Scalar
 
 

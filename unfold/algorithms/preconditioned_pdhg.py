@@ -8,10 +8,10 @@ import torch
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.nonnegative import expect_nonnegative, filled
 from unfold.algorithms.pdhg import relaxed
-from unfold.constraints import Interval, positive
+from unfold.parameters.constraints import Interval, positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_field
+from unfold.pytree import per_field
 from unfold.typing import Image, Measurement, Scalar
 
 

@@ -8,15 +8,15 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.potentials import BurgEntropy, Euclidean, NegativeEntropy, Potential
-from unfold.constraints import positive
 from unfold.errors import ConfigError, listing
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_image
+from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 

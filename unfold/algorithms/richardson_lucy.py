@@ -7,10 +7,10 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
 from unfold.algorithms.nonnegative import expect_nonnegative, seen
-from unfold.constraints import nonnegative
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
-from unfold.tree import per_image
+from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 

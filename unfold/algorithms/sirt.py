@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.nonnegative import expect_nonnegative, inverse
-from unfold.constraints import positive
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

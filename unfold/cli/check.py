@@ -4,14 +4,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.cli.report import say, table
+from unfold.cli.console import say, table
 from unfold.config import options
 from unfold.config.build import build, build_groups, verify
 from unfold.config.check import Checked, inspect_job
 from unfold.config.compose import compose
-from unfold.config.locate import configs_folder
+from unfold.config.errors import refuse
+from unfold.config.options import configs_folder
 from unfold.config.overrides import key_of
-from unfold.config.problems import refuse
 from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _prior(words: Sequence[str]) -> "Report":
 
 def _inexactness(recipe: Any) -> float:
     """The largest tolerance of a prox inside a prior; 0 where all are exact."""
-    from unfold.recipe import children
+    from unfold.parameters.declare import children
 
     inner = [_inexactness(child) for _, child in children(recipe)]
     return max([getattr(recipe, "tol", 0.0), *inner])

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from unfold.cli.report import say, table
+from unfold.cli.console import say, table
 from unfold.errors import DataError
 
 SHOWN = 3

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unfold.cli.report import say, table
-from unfold.cli.words import Words, split
+from unfold.cli.arguments import Words, split
+from unfold.cli.console import say, table
 from unfold.config.build import Parts, build, verify
 from unfold.config.compose import compose
 from unfold.config.overrides import key_of
@@ -36,8 +36,7 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     (checked, *more) = verify(composed)
     if more:
         raise ConfigError(f"compare-gradients takes one configuration, got {1 + len(more)}.")
-    from unfold.cli.memory import keep_freed_memory
-    from unfold.cli.threads import set_threads
+    from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.evaluation.gradients import compare_gradients
 
     keep_freed_memory()
@@ -74,7 +73,7 @@ def _case(parts: Parts, seed: int, count: int, size: int) -> "Case":
 
     from unfold.evaluation.gradients import Case
     from unfold.random import Draws
-    from unfold.training.losses import Supervised
+    from unfold.training.losses.base import Supervised
 
     loss = parts.groups["loss"]
     if not isinstance(loss, Supervised):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unfold.cli.report import say, short, table
-from unfold.cli.run_words import expect, run_words
-from unfold.runs.comparison import Difference, compare
+from unfold.cli.arguments import expect, run_words
+from unfold.cli.console import say, short, table
+from unfold.runs.compare import Difference, compare
 from unfold.runs.reference import read_reference
 
 

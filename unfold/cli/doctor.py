@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from unfold.cli.report import say, table
-from unfold.cli.words import one_configuration
+from unfold.cli.arguments import one_configuration
+from unfold.cli.console import say, table
 from unfold.config.build import build, build_training
 from unfold.errors import ConfigError, listing
 
@@ -42,7 +42,7 @@ def doctor(words: Sequence[str]) -> int:
         UnfoldError: the configuration or the data cannot be used.
     """
     checked = one_configuration("doctor", words)
-    from unfold.cli.threads import set_threads
+    from unfold.cli.runtime import set_threads
 
     parts = build(checked)
     set_threads(parts.trainer.threads)
@@ -76,7 +76,7 @@ def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
 
 
 def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
-    from unfold.parameters import ParameterGroup
+    from unfold.parameters.group import ParameterGroup
 
     assert isinstance(group, ParameterGroup)
     for name, plan in group.plans.items():

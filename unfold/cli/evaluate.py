@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from unfold.cli.report import say, scores_table, short
-from unfold.cli.words import configured, named_run, split
+from unfold.cli.arguments import configured, named_run, split
+from unfold.cli.console import say, scores_table, short
 
 
 def evaluate_run(words: Sequence[str]) -> int:
@@ -16,11 +16,10 @@ def evaluate_run(words: Sequence[str]) -> int:
     reference = named_run(own, "evaluate")
     checked = configured(reference, own.overrides)
     from unfold.cli.job import evaluate_parts
-    from unfold.cli.memory import keep_freed_memory
-    from unfold.cli.threads import set_threads
+    from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import build
     from unfold.runs.lock import Lock
-    from unfold.training.checkpoint import load_weights
+    from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
     parts = build(checked)

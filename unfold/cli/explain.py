@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unfold.cli.arguments import one_configuration
+from unfold.cli.console import say
 from unfold.cli.describe import Described, describe, first_line
-from unfold.cli.report import say
-from unfold.cli.words import one_configuration
 from unfold.config.build import Parts, build
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The help: subcommands, groups with their options, and examples."""
 
 from unfold.config import options
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.config.schema import GROUPS, PRESETS
 
 HEAD = """unfold: unfolded and deep-equilibrium networks for imaging inverse problems

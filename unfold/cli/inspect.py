@@ -27,8 +27,7 @@ def show(words: Sequence[str]) -> int:
 
     from unfold.config.build import verify
     from unfold.config.compose import compose
-    from unfold.config.locate import configs_folder
-    from unfold.config.options import first_line
+    from unfold.config.options import configs_folder, first_line
     from unfold.errors import ConfigError
     from unfold.runs.secret_text import without_secrets
     from unfold.runs.secrets import redacted_message
@@ -56,7 +55,7 @@ def show(words: Sequence[str]) -> int:
 
 def _settings(words: Sequence[str]) -> list[str]:
     """The words that `train.py` takes too."""
-    from unfold.cli.again import take_folders
+    from unfold.cli.arguments import take_folders
 
     folders, others = take_folders(words)
     sweeps = [word for word in others if word in ("-m", "--multirun")]

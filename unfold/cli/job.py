@@ -4,27 +4,27 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfold.cli.rehearse import rehearse
-from unfold.cli.report import say, scores_table, short
-from unfold.cli.threads import set_threads
+from unfold.cli.console import say, scores_table, short
+from unfold.cli.dry_run import rehearse
+from unfold.cli.runtime import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
 from unfold.config.options import in_options
 from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
-from unfold.errors import MisfitError
+from unfold.errors import IncompatibleError
 from unfold.runs import files
-from unfold.runs.attempts import begin, recorded
-from unfold.runs.belonging import Computation
 from unfold.runs.directory import Run, Wish, claim
+from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
 from unfold.runs.machines import machines_of
 from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.secrets import redacted, redacted_words
+from unfold.runs.verify import Computation
 from unfold.runs.weights import digests, sha256
+from unfold.training.checkpoints.signals import raising_signals
 from unfold.training.processes import check_machine
-from unfold.training.stopping import raising_signals
 
 
 def run_job(checked: Checked) -> Outcome:
@@ -43,7 +43,7 @@ def run_job(checked: Checked) -> Outcome:
     parts.data.check()
     try:
         rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
-    except MisfitError as error:
+    except IncompatibleError as error:
         raise in_options(error, checked.job.choices, checked.job.folders) from error
     _tell_what_cannot_act(parts, checked.job.overrides)
     fingerprint = parts.data.fingerprint()
@@ -84,7 +84,7 @@ def _tell_what_cannot_act(parts: Parts, overrides: Sequence[str]) -> None:
 
 
 def _start_from(parts: Parts, run: str, runs_dir: str) -> None:
-    from unfold.training.checkpoint import load_weights
+    from unfold.training.checkpoints.weights import load_weights
 
     load_weights(parts.reconstructor, located("init_from", run, runs_dir))
 

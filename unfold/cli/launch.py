@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unfold.config import options
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.config.overrides import parse_arguments, parse_override
 from unfold.errors import ConfigError, PreemptedError, listing, nearest
 from unfold.launchers.launcher import Job, Launcher
@@ -85,8 +85,8 @@ def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
 def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.check import inspect_component
     from unfold.config.compose import Job as Composed
+    from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
-    from unfold.config.problems import refuse
 
     job = Composed({}, {}, (), folders=tuple(folders))
     plan, problems = inspect_component(
@@ -99,7 +99,7 @@ def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
 
 def available_cpus() -> int:
     """The CPUs that this process may use."""
-    from unfold.cli.threads import available_cpus as available
+    from unfold.cli.runtime import available_cpus as available
 
     return available()
 
@@ -167,7 +167,7 @@ def job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
 @contextmanager
 def all_ended(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
     """End the jobs that still run, where the sweep itself is ended."""
-    from unfold.training.stopping import raising_signals
+    from unfold.training.checkpoints.signals import raising_signals
 
     with raising_signals():
         try:

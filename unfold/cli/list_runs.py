@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from unfold.cli.report import say, table
-from unfold.cli.run_words import run_words
+from unfold.cli.arguments import run_words
+from unfold.cli.console import say, table
 from unfold.errors import ConfigError
 from unfold.runs.catalogue import Entry, catalogue
 

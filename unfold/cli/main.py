@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from unfold.cli.report import guarded, say
+from unfold.cli.console import guarded, say
 from unfold.errors import ConfigError, listing, nearest
 
 COMMANDS = {

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfold.cli.report import say, scores_table
-from unfold.cli.words import configured, existing_file, named_run, split
+from unfold.cli.arguments import configured, existing_file, named_run, split
+from unfold.cli.console import say, scores_table
 from unfold.errors import ConfigError, nearest
 
 OWN = ("run", "input", "measurement", "output")
@@ -33,11 +33,10 @@ def reconstruct_image(words: Sequence[str]) -> int:
         )
     reference = named_run(own, "reconstruct")
     checked = configured(reference, own.overrides)
-    from unfold.cli.memory import keep_freed_memory
-    from unfold.cli.threads import set_threads
+    from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import build
     from unfold.evaluation.single import expect_kind, reconstruct
-    from unfold.training.checkpoint import load_weights
+    from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
     parts = build(checked)

@@ -7,15 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfold.cli.again import named_in_full, take_folders, words_again
+from unfold.cli.arguments import expect, named_in_full, run_words, take_folders, words_again
+from unfold.cli.console import say, short
 from unfold.cli.diff import show_differences
-from unfold.cli.report import say, short
-from unfold.cli.run_words import expect, run_words
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.catalogue import read_entry
-from unfold.runs.comparison import compare
+from unfold.runs.compare import compare
 from unfold.runs.hidden_words import hidden
 from unfold.runs.reference import Reference, read_reference
 from unfold.runs.tolerance import DECIBELS, RATIO, platforms_apart, scores_apart

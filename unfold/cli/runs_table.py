@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Iterator, Sequence
 
-from unfold.cli.report import say, table
-from unfold.cli.run_words import run_words
+from unfold.cli.arguments import run_words
+from unfold.cli.console import say, table
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs.catalogue import catalogue
-from unfold.runs.forms import csv_text, grid, latex, markdown
-from unfold.runs.pivot import Pivot, pivot
+from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
 
 FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
 """How a table can be written, beside that of the terminal."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from unfold.cli.report import say
+from unfold.cli.arguments import split
+from unfold.cli.console import say
 from unfold.cli.study import Budget, Study
 from unfold.cli.sweep import Entry, concluded, run_apart
 from unfold.cli.trials import Trials
-from unfold.cli.words import split
 from unfold.config.build import verify
 from unfold.config.check import Checked
 from unfold.config.compose import compose, preset_of_sweep

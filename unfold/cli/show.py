@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unfold.cli.report import say, scores_table, short
-from unfold.cli.run_words import expect, run_words
+from unfold.cli.arguments import expect, run_words
+from unfold.cli.console import say, scores_table, short
 from unfold.runs import files
 from unfold.runs.catalogue import read_entry
 from unfold.runs.reference import read_reference

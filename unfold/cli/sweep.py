@@ -4,17 +4,17 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from unfold.cli.console import say, say_error, short, table
 from unfold.cli.launch import command_of, run_jobs
-from unfold.cli.report import say, say_error, short, table
 from unfold.config.build import build_groups
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
 from unfold.launchers.launcher import Job, Launcher
-from unfold.runs.belonging import Computation
 from unfold.runs.directory import results_of
 from unfold.runs.identity import directory_for
 from unfold.runs.outcome import Outcome
 from unfold.runs.secrets import redacted_word
+from unfold.runs.verify import Computation
 
 
 class Entry(NamedTuple):

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from unfold.cli.console import guarded, say
 from unfold.cli.inspect import asks_to_inspect, show
-from unfold.cli.report import guarded, say
 from unfold.runs.hidden_words import revealed
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
 
         return search(method, words, prefix, launcher)
     composed = compose(words)
-    from unfold.cli.memory import keep_freed_memory
-    from unfold.cli.process import as_single_job
+    from unfold.cli.runtime import as_single_job, keep_freed_memory
     from unfold.config.build import verify
 
     keep_freed_memory()  # before PyTorch allocates anything

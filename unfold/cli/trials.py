@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from unfold.cli.console import say, say_error
 from unfold.cli.launch import all_ended, job_folder
-from unfold.cli.report import say, say_error
 from unfold.cli.study import Asked, Study
 from unfold.cli.sweep import Entry, entry_of
 from unfold.config.search import Space

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked, inspect_job, touched
 from unfold.config.compose import Composed, Job
+from unfold.config.errors import Problem, as_problem, refuse
 from unfold.config.options import in_options
 from unfold.config.plan import instantiate
-from unfold.config.problems import Problem, as_problem, refuse
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, MisfitError, listing, nearest
+from unfold.errors import ConfigError, IncompatibleError, listing, nearest
 from unfold.training.processes import check_parts
-from unfold.training.unreached import check_unreached
 
 if TYPE_CHECKING:
-    from unfold.physics.law import Physics
+    from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
     from unfold.training.settings import Log, TrainerSettings
 
@@ -102,7 +101,7 @@ def _refusals(checked: Checked) -> list[Problem]:
     if not problems and set(RECONSTRUCTOR) <= set(groups):
         try:
             build_reconstructor(checked, groups)
-        except MisfitError as error:
+        except IncompatibleError as error:
             problems.append(as_problem(in_options(error, checked.job.choices, checked.job.folders)))
         except ConfigError as error:
             problems.append(as_problem(error))
@@ -112,6 +111,8 @@ def _refusals(checked: Checked) -> list[Problem]:
         except ConfigError as error:
             problems.append(as_problem(error))
     if all(groups.get(name) is not None for name in ("trainer", "model", "prior")):
+        from unfold.training.guard.policies import check_unreached  # imports PyTorch
+
         try:
             check_parts(groups["trainer"], groups["model"], groups["prior"])
             check_unreached(groups["trainer"].on_unreached, groups["model"])
@@ -203,7 +204,7 @@ def build_reconstructor(
     reconstructor.half_precision = checked.job.config["trainer"]["precision"] == "bf16"
     start_networks(checked, reconstructor)
     if trainable.lr or trainable.freeze:
-        from unfold.training.groups import by_learning_rate, waiting
+        from unfold.training.optim import by_learning_rate, waiting
 
         by_learning_rate(reconstructor, trainable.lr)
         waiting(reconstructor, trainable.freeze)

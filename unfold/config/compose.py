@@ -18,10 +18,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unfold.config import options
+from unfold.config.errors import UNKNOWN, Problem, refuse
 from unfold.config.explain import explain
-from unfold.config.locate import configs_folder
+from unfold.config.options import configs_folder
 from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
-from unfold.config.problems import UNKNOWN, Problem, refuse
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.config.unreadable import why_unresolved
 

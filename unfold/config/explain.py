@@ -7,8 +7,8 @@ from typing import NamedTuple
 from hydra.errors import MissingConfigException
 
 from unfold.config import options
+from unfold.config.errors import Problem
 from unfold.config.overrides import key_of
-from unfold.config.problems import Problem
 from unfold.errors import listing, nearest
 from unfold.runs.secrets import redacted_message
 

@@ -7,8 +7,31 @@ from typing import Any
 
 import yaml
 
-from unfold.config.problems import Problem
-from unfold.errors import ConfigError, MisfitError
+import unfold
+from unfold.config.errors import Problem
+from unfold.errors import ConfigError, IncompatibleError, RunError
+
+
+def package_folder() -> Path:
+    """The folder of the package itself."""
+    return Path(unfold.__path__[0]).resolve()
+
+
+def configs_folder() -> Path:
+    """The folder of `train.yaml`: `unfold/configs` in a wheel, `configs` beside it in a checkout.
+
+    Raises:
+        RunError: neither is there, so that the installation is incomplete.
+    """
+    package = package_folder()
+    places = (package / "configs", package.parent / "configs")
+    for place in places:
+        if (place / "train.yaml").is_file():
+            return place
+    looked = " and ".join(str(place) for place in places)
+    raise RunError(
+        f"The configuration files are missing: looked in {looked}. Install unfold again."
+    )
 
 
 def names(group: str, folders: Sequence[Path]) -> list[str]:
@@ -41,7 +64,7 @@ def _has(group: str, name: str, keys: Sequence[str], folders: Sequence[Path]) ->
 
 
 def in_options(
-    error: MisfitError, choices: Mapping[str, str], folders: Sequence[Path]
+    error: IncompatibleError, choices: Mapping[str, str], folders: Sequence[Path]
 ) -> ConfigError:
     """The error, told in options as one types them; a class that is none keeps its name.
 
@@ -61,7 +84,7 @@ def in_options(
         options = known.get(f"{part.__module__}.{part.__qualname__}", [part.__name__])
         return ", ".join(chosen.intersection(options) or options)
 
-    return ConfigError(error.told(name))
+    return ConfigError(error.named(name))
 
 
 def read(path: Path) -> Any:

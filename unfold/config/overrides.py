@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from unfold.config import options
-from unfold.config.problems import Problem
+from unfold.config.errors import Problem
 from unfold.config.unreadable import why_unreadable
 from unfold.errors import ConfigError
 from unfold.runs.secrets import redacted_word

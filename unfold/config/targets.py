@@ -17,7 +17,6 @@ COMPONENTS = frozenset(
     {
         "algorithms",
         "architectures",
-        "constraints",
         "data",
         "denoisers",
         "evaluation",
@@ -26,9 +25,9 @@ COMPONENTS = frozenset(
         "models",
         "physics",
         "priors",
-        "schedules",
+        "parameters",
         "solvers",
-        "start",
+        "initialization",
         "training",
     }
 )
@@ -102,7 +101,7 @@ def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
     parts = target.split(".")
     if not all(part.isidentifier() for part in parts) or len(parts) < 2:
         raise ConfigError(
-            "is not a module path with a class name, such as unfold.physics.blur.Blur."
+            "is not a module path with a class name, such as unfold.physics.blur.blur.Blur."
         )
     if any(part.startswith("_") for part in parts):
         raise ConfigError("is private; only public components may be named.")

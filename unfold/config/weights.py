@@ -36,7 +36,7 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> None:
         ConfigError: nothing would be learned, and there are no trained weights.
         CheckpointError: the weights cannot be read, or belong to another network.
     """
-    from unfold.training.checkpoint import load_prior_weights
+    from unfold.training.checkpoints.weights import load_prior_weights
 
     for networks, source, _ in origins_of(checked, reconstructor):
         if source is None:
@@ -67,7 +67,7 @@ def _owners(plan: Any) -> Iterator[Component]:
 
 
 def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> Origin:
-    from unfold.training.checkpoint import embedded_weights
+    from unfold.training.checkpoints.weights import embedded_weights
 
     path = re.sub(r"\[(\d+)\]", r".\1", owner.path)
     name, networks = f"{path}.denoiser", _networks(f"{path}.denoiser", reconstructor)

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from unfold.data.embedded import embedded_files
-from unfold.data.folder import folder_files
+from unfold.data.files import embedded_files, folder_files
 from unfold.data.image_data import ImageData as ImageData
 from unfold.data.store import ImageFile
 from unfold.errors import ConfigError

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from unfold.errors import ShapeError
-from unfold.recipe import Network, expect_sizes
+from unfold.parameters.declare import Network, expect_sizes
 from unfold.typing import Image, Scalar
 
 

@@ -16,7 +16,7 @@ from unfold.evaluation.metrics import psnr
 from unfold.evaluation.settings import TunedTV
 from unfold.evaluation.total_variation import total_variation
 from unfold.models.classical import Classical
-from unfold.physics.law import Measured, Physics
+from unfold.physics.base import Measured, Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Image

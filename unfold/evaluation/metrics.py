@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.tree import batched_norm
+from unfold.pytree import batched_norm
 from unfold.typing import Image, PerImage
 
 Measure = Callable[[Image, Image, float], PerImage]

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from unfold.errors import ConfigError
-from unfold.physics.grouped import Grouped
-from unfold.physics.law import Physics
-from unfold.physics.noise import with_sigma
+from unfold.physics.base import Physics
+from unfold.physics.batch import Grouped
+from unfold.physics.noise.base import with_sigma
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.evaluation.baselines import Baselines, Batch, batches, measure
-from unfold.evaluation.course_figures import convergence_figure, training_figure
-from unfold.evaluation.courses import follow
+from unfold.evaluation.convergence import follow
+from unfold.evaluation.figures import convergence_figure, training_figure
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.records import Row
 from unfold.evaluation.report import headline, write_report
 from unfold.evaluation.robustness import sweep, write_sweep
-from unfold.evaluation.rows import Row
 from unfold.evaluation.settings import AcrossOperators, Evaluation, NoEvaluation, Robustness
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
-from unfold.physics.law import Physics
-from unfold.physics.noise import with_sigma
+from unfold.physics.base import Physics
+from unfold.physics.noise.base import with_sigma
 from unfold.reconstructor import Reconstructor
 from unfold.typing import Image
 

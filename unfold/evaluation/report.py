@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.disk import write_text
 from unfold.evaluation.figures import gallery, operators_figure, parameters_figure
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.rows import (
+from unfold.evaluation.records import (
     Matrix,
     Row,
     mean,

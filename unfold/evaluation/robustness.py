@@ -12,9 +12,9 @@ from unfold.evaluation.baselines import Batch
 from unfold.evaluation.figures import robustness_figure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import Mismatch
-from unfold.evaluation.rows import Matrix, to_csv, to_markdown, write_table
+from unfold.evaluation.records import Matrix, to_csv, to_markdown, write_table
 from unfold.evaluation.settings import Robustness
-from unfold.physics.law import Physics
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

@@ -8,7 +8,7 @@ import numpy as np
 
 from unfold.errors import ConfigError
 from unfold.evaluation.mismatch import Mismatch
-from unfold.physics.law import Physics
+from unfold.physics.base import Physics
 
 
 class Evaluation(ABC):  # noqa: B024 - what to measure is data; the pipeline does the measuring

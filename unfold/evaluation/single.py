@@ -8,12 +8,12 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
+from unfold.arrays import read_arrays
 from unfold.data.reading import read_image
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, DataError, listing
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.physics.array_files import read_arrays
-from unfold.physics.law import Physics
+from unfold.physics.base import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 

@@ -9,15 +9,15 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
 from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
 from unfold.priors.tv import TV
 from unfold.problem import Problem, make_problem
+from unfold.pytree import per_image
 from unfold.solvers.conjugate_gradient import default_tol
-from unfold.start import Regularised
-from unfold.tree import per_image
 
 SOLVES = 1e-4
 """The tolerance of the linear solves inside total variation, relative to that of the gap."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
 from unfold.physics.operator import Operator
-from unfold.tree import batched_inner
+from unfold.pytree import batched_inner
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
-from unfold.tree import per_field
+from unfold.pytree import per_field
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 

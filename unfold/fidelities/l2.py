@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from unfold.fidelities.fidelity import DataTerm, Fidelity, expect_step
 from unfold.fidelities.l2_prox import L2Prox, NormalEquations
-from unfold.tree import batched_inner
+from unfold.pytree import batched_inner
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
 from unfold.physics.operator import Operator
-from unfold.tree import batched_norm, per_image
+from unfold.pytree import batched_norm, per_image
 from unfold.typing import Measurement, PerImage, Scalar
 
 

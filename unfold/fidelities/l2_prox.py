@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.fidelities.fidelity import DataTerm, expect_step
-from unfold.solvers.damped import damped_least_squares
+from unfold.solvers.lsqr import damped_least_squares
 from unfold.typing import Image, Scalar
 
 

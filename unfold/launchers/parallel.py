@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unfold.launchers.launcher import LOG, Job, command
-from unfold.launchers.this_machine import ThisMachine
+from unfold.launchers.shares import ThisMachine
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
 """The process of the sweep, which its jobs do not outlive."""

@@ -1,9 +1,12 @@
 """The part of this machine that a job gets: its CPUs, and its GPUs."""
 
 import os
+from abc import ABC
+from dataclasses import dataclass
 from itertools import takewhile
 
 from unfold.errors import ConfigError
+from unfold.launchers.launcher import Launcher
 
 CPUS_VARIABLE = "UNFOLD_CPUS"
 """The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
@@ -84,3 +87,30 @@ def keep_to_cpus() -> None:
     given = os.environ.get(CPUS_VARIABLE)
     if given and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(cpu) for cpu in given.split(",")})
+
+
+@dataclass(frozen=True)
+class ThisMachine(Launcher, ABC):
+    """Starts jobs with an equal share of the CPUs and the GPUs of this machine each.
+
+    Args:
+        jobs: how many run at a time.
+        gpus: of each job; null for an equal share, 0 for none.
+    """
+
+    jobs: int = 1
+    gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gpus is not None and self.gpus < 0:
+            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
+
+    def require(self) -> None:
+        """Refuse as well where there are fewer GPUs than the jobs ask for."""
+        super().require()
+        check_gpus(self.jobs, self.gpus)
+
+    def share(self, slot: int) -> dict[str, str]:
+        """The variables that keep the job in a place to its part of the machine."""
+        return share_of(slot, self.jobs, self.gpus)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from unfold.launchers.launcher import Job, command
+from unfold.launchers.shares import ThisMachine
 from unfold.launchers.submitted import Submitted
-from unfold.launchers.this_machine import ThisMachine
 from unfold.launchers.worker import Worker
 
 FOREVER = 60 * 24 * 365

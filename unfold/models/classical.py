@@ -10,9 +10,9 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ConfigError
 from unfold.models.model import Look, Model, Pair, Solution, Steps, begin, change
 from unfold.problem import Problem
+from unfold.pytree import take, tensors, with_tensors
 from unfold.random import Draws
 from unfold.solvers.fixed_point import pack
-from unfold.tree import take, tensors, with_tensors
 from unfold.typing import Image
 
 

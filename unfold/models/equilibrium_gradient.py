@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ConvergenceError
+from unfold.pytree import map_tensors, tensors, with_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.solvers.report import ConvergenceWarning
-from unfold.tree import map_tensors, tensors, with_tensors
 
 Map = Callable[[Any], Any]
 

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.fixed_point import pack
 from unfold.solvers.implicit import one_step
-from unfold.tree import batched_norm, tensors
 from unfold.typing import PerImage
 
 

@@ -12,9 +12,9 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ShapeError
 from unfold.physics.operator import Operator
 from unfold.problem import Problem
+from unfold.pytree import batched_norm, map_tensors, tensors
 from unfold.random import Draws
 from unfold.solvers.implicit import BackwardReport
-from unfold.tree import batched_norm, map_tensors, tensors
 from unfold.typing import Field, Image, Measurement, PerImage
 
 

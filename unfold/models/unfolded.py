@@ -13,8 +13,8 @@ from unfold.errors import ConfigError
 from unfold.models.model import Model, Solution, Steps, begin, change
 from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
+from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.tree import tensors, with_tensors
 from unfold.typing import Measurement
 
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from unfold.physics.grouped import Grouped
+from unfold.physics.batch import Grouped, Packed
 from unfold.physics.operator import Operator
-from unfold.physics.packed import Packed
 from unfold.physics.wrapped import Isometric
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.typing import Field, Image, Measurement, Scalar

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from unfold.constraints import nonnegative
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.priors.prior import Prior
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

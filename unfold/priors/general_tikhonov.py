@@ -6,8 +6,8 @@ from typing import cast
 from unfold.physics.operator import Operator
 from unfold.priors.differences import LinearMap
 from unfold.priors.prior import Prior, expect_weight
+from unfold.pytree import batched_inner
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.tree import batched_inner
 from unfold.typing import Image, PerImage, Scalar
 
 

@@ -6,7 +6,7 @@ import torch
 
 from unfold.priors.denoiser_prior import DenoiserPrior
 from unfold.priors.prior import expect_weight
-from unfold.tree import batched_inner
+from unfold.pytree import batched_inner
 from unfold.typing import Image, PerImage, Scalar
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
-from unfold.recipe import Recipe
+from unfold.parameters.declare import Recipe
 from unfold.typing import Field, Image, PerImage, Scalar
 
 

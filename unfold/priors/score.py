@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unfold.constraints import positive
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import param
 from unfold.priors.denoiser_prior import DenoiserPrior
-from unfold.recipe import param
 from unfold.typing import Image, Scalar
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from unfold.priors.prior import Prior, expect_weight
-from unfold.tree import batched_inner
+from unfold.pytree import batched_inner
 from unfold.typing import Image, PerImage, Scalar
 
 

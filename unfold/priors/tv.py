@@ -11,12 +11,12 @@ from torch.nn.functional import pad
 
 from unfold.errors import ConfigError
 from unfold.priors.prior import Prior, expect_weight
+from unfold.pytree import batched_norm, per_field, per_image
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.solvers.report import ConvergenceWarning
 from unfold.thresholds import root
-from unfold.tree import batched_norm, per_field, per_image
 from unfold.typing import Field, Image, PerImage, Scalar
 
 

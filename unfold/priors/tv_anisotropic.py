@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unfold.priors.tv import TotalVariation
-from unfold.tree import per_field
+from unfold.pytree import per_field
 from unfold.typing import Field, Scalar
 
 

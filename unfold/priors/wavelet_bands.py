@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unfold.constraints import nonnegative
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.priors.wavelet import WaveletSparsity
-from unfold.recipe import param
 from unfold.typing import Scalar
 
 

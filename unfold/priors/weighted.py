@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from unfold.constraints import nonnegative
 from unfold.denoisers.denoiser import Denoiser
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.priors.prior import Prior
-from unfold.recipe import param
 from unfold.typing import Field, Image, PerImage, Scalar
 
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from unfold.errors import ConfigError, PreemptedError, UnfoldError
 from unfold.runs import files, status
-from unfold.runs.belonging import Computation, refuse_foreign
 from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
 from unfold.runs.machines import Machines, Meeting
-from unfold.runs.sources import differing
-from unfold.training.seal import newest_state
+from unfold.runs.provenance import differing
+from unfold.runs.verify import Computation, refuse_foreign
+from unfold.training.checkpoints.checksum import newest_state
 
 Plan = Literal["new", "resume", "finished"]
 

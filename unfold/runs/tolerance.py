@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unfold.runs import files
-from unfold.runs.comparison import ABSENT, Difference
+from unfold.runs.compare import ABSENT, Difference
 
 PLATFORM = ("torch", "cuda", "capability", "cpu", "threads", "gpus")
 """The fields of a machine that decide about bits."""

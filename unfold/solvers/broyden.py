@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.pytree import batched_inner, batched_norm
 from unfold.solvers.fixed_point import Flat, Memory, Solver
-from unfold.tree import batched_inner, batched_norm
 
 
 class _Updates(Memory):

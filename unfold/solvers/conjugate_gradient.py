@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.solvers.report import report
-from unfold.tree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.typing import Flags, Image, PerImage, Scalar
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.solvers.amplification import Amplification
-from unfold.solvers.verdict import FixedPoint as FixedPoint
-from unfold.solvers.verdict import Flat as Flat
-from unfold.solvers.verdict import judge, undecided
-from unfold.tree import tensors, with_tensors
+from unfold.pytree import tensors, with_tensors
+from unfold.solvers.result import Amplification, judge, undecided
+from unfold.solvers.result import FixedPoint as FixedPoint
+from unfold.solvers.result import Flat as Flat
 
 S = TypeVar("S")
 

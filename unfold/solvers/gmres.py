@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.pytree import batched_norm
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint, Flat
-from unfold.solvers.verdict import judge, undecided
-from unfold.tree import batched_norm
+from unfold.solvers.result import judge, undecided
 
 
 class _Krylov:

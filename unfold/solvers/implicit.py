@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from unfold.pytree import tensors, with_tensors
 from unfold.solvers.fixed_point import FixedPoint, pack, unpack
-from unfold.tree import tensors, with_tensors
 
 S = TypeVar("S")
 Adjoint = Callable[[Callable[[Tensor], Tensor], Tensor], FixedPoint]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from unfold.pytree import batched_inner, batched_norm, per_image
 from unfold.random import generator
-from unfold.tree import batched_inner, batched_norm, per_image
 from unfold.typing import PerImage
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
 from unfold.problem import Problem
-from unfold.testing.proxes import gaussian
+from unfold.pytree import batched_norm, per_image, take, tensors
+from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
-from unfold.tree import batched_norm, per_image, take, tensors
 
 
 def check_algorithm(

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
+from unfold.pytree import batched_inner, batched_norm, tensors, with_tensors
 from unfold.testing import operators as laws
-from unfold.testing.bars import bars, largest, single, tiny
 from unfold.testing.dense import DOUBLE, gap, measured, probe
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.tree import batched_inner, batched_norm, tensors, with_tensors
+from unfold.testing.tolerances import bars, largest, single, tiny
 
 LINEAR_ONLY = (
     ("PH1", "A* = Aᴴ"),

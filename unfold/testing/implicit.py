@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from unfold.physics.operator import Operator
+from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import pack, unpack
-from unfold.tree import tensors, with_tensors
 from unfold.typing import Image, Measurement
 
 

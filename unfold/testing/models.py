@@ -12,12 +12,12 @@ from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.physics.operator import Operator
+from unfold.pytree import batched_norm
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.fixed_point import pack
 from unfold.testing.implicit import dense_gradients
-from unfold.testing.proxes import gaussian
+from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
-from unfold.tree import batched_norm
 from unfold.typing import Image, Measurement
 
 

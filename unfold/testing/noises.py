@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from unfold.physics.law import Physics
-from unfold.physics.noise import Gaussian, NoNoise
+from unfold.physics.base import Physics
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.random import Draws
 from unfold.testing.dense import DOUBLE, gap
 from unfold.testing.report import Check, Finding, NotJudged, holds

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from unfold.physics.operator import Operator
+from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
 from unfold.solvers import power
-from unfold.testing.bars import IN_SINGLE, bars, largest, single, tiny
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.tree import batched_inner, batched_norm, tensors, to_like, with_tensors
+from unfold.testing.tolerances import IN_SINGLE, bars, largest, single, tiny
 
 FEW = 600
 """Entries of a measurement whose pseudo-inverse is soon found, also by iterations."""

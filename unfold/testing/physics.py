@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.law import Physics
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.solvers.report import ConvergenceWarning

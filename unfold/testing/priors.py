@@ -7,13 +7,13 @@ from torch import Tensor
 
 from unfold.denoisers.denoiser import Denoiser
 from unfold.fidelities.fidelity import Fidelity, data_term
-from unfold.physics.identity import Identity
+from unfold.physics.denoising import Identity
 from unfold.priors.denoiser_prior import DenoiserPrior
 from unfold.priors.prior import Prior
-from unfold.testing import proxes as laws
-from unfold.testing.proxes import gaussian
+from unfold.pytree import batched_inner, batched_norm, per_image
+from unfold.testing import proximal as laws
+from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
-from unfold.tree import batched_inner, batched_norm, per_image
 
 SIDES = ((1, 1), (1, 5), (2, 3), (7, 8))
 """Sides of the images that a network must keep."""

@@ -11,7 +11,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import Poisson
 from unfold.models.classical import Classical
-from unfold.physics.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
@@ -20,7 +20,7 @@ from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import Problem
 from unfold.reconstructor import Reconstructor
-from unfold.testing.proxes import gaussian
+from unfold.testing.proximal import gaussian
 
 FIDELITIES: tuple[Fidelity, ...] = (L2(), Poisson(0.1))
 

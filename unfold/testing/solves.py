@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from unfold.physics.operator import Operator
-from unfold.testing.bars import bars, largest, tiny
+from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.testing.dense import DOUBLE, columns, dense, dense_solve, gap, probe
 from unfold.testing.report import Check
-from unfold.tree import batched_inner, batched_norm, per_image, tensors, with_tensors
+from unfold.testing.tolerances import bars, largest, tiny
 
 
 def solve(

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from torch import nn
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.training.average import AveragedWeights
-from unfold.training.checkpoint import load_checkpoint, save_weights
-from unfold.training.images import Images
-from unfold.training.layout import keep_channels_last
-from unfold.training.limits import limits_explained
-from unfold.training.patience import EarlyStopping
-from unfold.training.policies import RolledBackError
-from unfold.training.states import TrainingStates
-from unfold.training.trainer import make_trainer
-from unfold.training.watching import GradientNorm, Pictures
+from unfold.training.callbacks import AveragedWeights, EarlyStopping, GradientNorm, Pictures
+from unfold.training.checkpoints.resources import limits_explained
+from unfold.training.checkpoints.states import AtomicCheckpointIO, TrainingStates
+from unfold.training.checkpoints.weights import load_checkpoint, save_weights
+from unfold.training.datamodule import Images
+from unfold.training.guard.policies import RolledBackError
+from unfold.training.settings import Log, TrainerSettings
+from unfold.training.sharded import Sharded
 from unfold.training.whole import weights_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,53 @@ if TYPE_CHECKING:
     from unfold.reconstructor import Reconstructor
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings
+
+
+def keep_channels_last(network: nn.Module) -> None:
+    """Lay the filters of every 2-D convolution out channels last; images follow their filters.
+
+    Only theirs: tensors that a network folds into filters itself, such as those of a firmly
+    nonexpansive one, have as many axes as it likes, and gain nothing.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def make_trainer(
+    settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """A trainer that writes into a run directory.
+
+    Args:
+        settings: how long, on what, how precisely.
+        directory: of the run.
+        log: where the curves go.
+        callbacks: what happens beside the steps.
+    """
+    # Lightning would take a job of SLURM for one that has a task for each device.
+    where = [LightningEnvironment()] if settings.nodes > 1 else []
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=Sharded() if settings.strategy == "fsdp" else settings.strategy,
+        precision="64-true" if settings.precision == "64" else "32-true",
+        max_steps=settings.max_steps,
+        max_epochs=settings.max_epochs,
+        gradient_clip_val=settings.gradient_clip,
+        accumulate_grad_batches=settings.accumulate,
+        check_val_every_n_epoch=settings.validate_every,
+        log_every_n_steps=settings.log_every,
+        enable_progress_bar=settings.progress,
+        enable_model_summary=False,
+        default_root_dir=directory,
+        enable_checkpointing=False,
+        logger=log.build(directory) or False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO(), *where],
+        deterministic=True,
+    )
 
 
 class Bar(RichProgressBar):

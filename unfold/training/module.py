@@ -16,17 +16,15 @@ from unfold.data.batches import Batch
 from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
-from unfold.physics.law import Physics
+from unfold.physics.base import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.report import SolveReport, watched
-from unfold.training import endings
-from unfold.training.audit import audit
-from unfold.training.diagnosis import where_not_finite
-from unfold.training.groups import by_learning_rate, waiting
-from unfold.training.guard import Guard
-from unfold.training.losses import Loss, Trial
-from unfold.training.optimizers import Optimizer, Scheduler
+from unfold.training.guard.failures import audit, where_not_finite
+from unfold.training.guard.guard import Guard
+from unfold.training.loggers import convergence as endings
+from unfold.training.losses.base import Loss, Trial
+from unfold.training.optim import Optimizer, Scheduler, by_learning_rate, waiting
 from unfold.training.sharded import Sharded
 from unfold.training.shards import Part, Shards, add_gradients
 from unfold.training.whole import clip_gradients

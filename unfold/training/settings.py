@@ -16,7 +16,7 @@ from unfold.training.processes import check_processes
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-    from unfold.training.guard import Guard
+    from unfold.training.guard.guard import Guard
 
 
 class Log(ABC):
@@ -32,7 +32,7 @@ class CSV(Log):
     """A table, `metrics.csv`, one row for each step; a run that is continued goes on in it."""
 
     def build(self, directory: Path) -> "Logger | None":
-        from unfold.training.curves import Curves
+        from unfold.training.loggers.local import Curves
 
         return Curves(directory / "metrics.csv")
 
@@ -42,7 +42,7 @@ class TensorBoard(Log):
     """Event files under `tensorboard`, for `tensorboard --logdir runs`."""
 
     def build(self, directory: Path) -> "Logger | None":
-        from unfold.training.events import Events
+        from unfold.training.loggers.local import Events
 
         return Events(directory)
 
@@ -180,8 +180,8 @@ class TrainerSettings:
 
     def guard(self) -> "Guard":
         """What to do at a step that is not to be trusted."""
-        from unfold.training.guard import Guard
-        from unfold.training.policies import policy
+        from unfold.training.guard.guard import Guard
+        from unfold.training.guard.policies import policy
 
         return Guard(
             policy(self.on_nonfinite, self.nonfinite_limit),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim import Optimizer
 
-from unfold.recipe import Network
-from unfold.training.checkpoint import read_checkpoint
+from unfold.parameters.declare import Network
+from unfold.training.checkpoints.weights import read_checkpoint
 from unfold.training.whole import (
     optimizer_state,
     put_optimizer_state,

@@ -16,8 +16,8 @@ import torch
 from unfold.cli.job import run_job
 from unfold.config.build import verify
 from unfold.config.compose import compose
-from unfold.runs.environment import machine
-from unfold.training.checkpoint import read_weights
+from unfold.runs.provenance import machine
+from unfold.training.checkpoints.weights import read_weights
 
 RECORDS = Path(__file__).with_name("hashes.json")
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 from tests.runs.golden import CONFIGURATIONS, RECORDS, digest, platform, records
-from unfold.cli.report import say
+from unfold.cli.console import say
 
 
 def main() -> int:

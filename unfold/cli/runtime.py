@@ -1,0 +1,97 @@
+"""Keep freed memory in the process: up to twice as fast on Linux CPUs, for no memory measured.
+
+glibc gives large freed blocks back to the kernel and faults them in again, page by page, for the
+next activation of the same size. Raising two thresholds of its allocator keeps them. Set
+UNFOLD_MALLOC=0 to leave the allocator alone.
+"""
+
+import ctypes
+import math
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from unfold.runs.hidden_words import hidden
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+GIB = 2**30
+
+
+def keep_freed_memory() -> bool:
+    """Raise the thresholds, where the C library is glibc; says whether it did."""
+    if os.environ.get("UNFOLD_MALLOC") == "0" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    done = libc.mallopt(M_MMAP_THRESHOLD, GIB), libc.mallopt(M_TRIM_THRESHOLD, 2 * GIB - 1)
+    return all(done)
+
+
+def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The CPUs of this process, by its affinity and by the quota of its container.
+
+    Args:
+        quota: the file of Linux control groups with "QUOTA PERIOD" in microseconds.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
+    if limit.strip().isdigit() and period.strip().isdigit():
+        cpus = min(cpus, max(1, math.ceil(int(limit) / int(period))))
+    return cpus
+
+
+def _asked() -> int | None:
+    """OMP_NUM_THREADS of the outermost level, where it is set to a number."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
+def set_threads(threads: int | None, processes: int = 1) -> int:
+    """Set PyTorch's threads, and return how many there are.
+
+    Args:
+        threads: how many; None for an equal share of the CPUs, and at most OMP_NUM_THREADS where
+            the environment sets it for every process.
+        processes: how many processes share the CPUs.
+    """
+    import torch
+
+    share = max(1, available_cpus() // processes)
+    count = threads or min(share, _asked() or share)
+    torch.set_num_threads(count)
+    return count
+
+
+@contextmanager
+def as_single_job(command: Sequence[str]) -> Iterator[None]:
+    """Make the process look like one that runs this job alone.
+
+    Lightning starts the other ranks of a distributed training by repeating `sys.argv`; under a
+    sweep that would be the whole sweep. It also leaves its own variables behind. Trackers of
+    experiments keep `sys.argv` too: it has no secrets.
+
+    Args:
+        command: the words after the program's name that run this job.
+    """
+    argv, environment = sys.argv, dict(os.environ)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            shown = hidden(command, Path(folder))
+            sys.argv = [argv[0], *shown.words]
+            os.environ.update(shown.variables)
+            yield
+    finally:
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environment)
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,150 @@
+"""Values of a configuration as annotations want them: checked, and converted where it is exact."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from unfold.config.errors import UNKNOWN, shown
+
+Visit = Callable[[Mapping[str, Any], Any, str], Any]
+"""Reads a node that has a `_target_`, given the annotation and the path."""
+
+PLAIN: Mapping[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    types.NoneType: "null",
+    Path: "a path",
+}
+
+
+class Mismatch(Exception):  # noqa: N818 (not an error of the program: a verdict on a value)
+    """A value that does not fit its annotation; says what is expected."""
+
+    def __init__(self, expected: str, path: str, value: object) -> None:
+        super().__init__(expected)
+        self.expected, self.path, self.value = expected, path, value
+
+
+def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
+    """The value as the annotation wants it.
+
+    Args:
+        value: plain data.
+        annotation: a type, a union, a literal, a collection; anything goes where it is `Any`.
+        path: of the value in the configuration.
+        visit: reads nodes that have a `_target_`.
+
+    Raises:
+        Mismatch: the value does not fit; says where and what is expected.
+    """
+    if value is UNKNOWN:
+        raise Mismatch(describe(annotation), path, value)
+    if isinstance(value, Mapping) and "_target_" in value:
+        return visit(value, annotation, path)
+    origin = get_origin(annotation)
+    if annotation in (Any, object, inspect.Parameter.empty):
+        return _anything(value, path, visit)
+    if origin is Annotated:
+        return read(value, get_args(annotation)[0], path, visit)
+    if origin in (Union, types.UnionType):
+        return _union(value, annotation, path, visit)
+    if origin is Literal:
+        return _literal(value, annotation, path)
+    if annotation in PLAIN:
+        return _scalar(value, annotation, path)
+    return _collection(value, annotation, path, visit)
+
+
+def _anything(value: Any, path: str, visit: Visit) -> Any:
+    if isinstance(value, Mapping):
+        return {key: read(item, Any, f"{path}.{key}", visit) for key, item in value.items()}
+    if isinstance(value, list):
+        return [read(item, Any, f"{path}[{i}]", visit) for i, item in enumerate(value)]
+    return value
+
+
+def _scalar(value: Any, annotation: Any, path: str) -> Any:
+    if annotation is float and type(value) is int:
+        return float(value)
+    if annotation is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not annotation:
+        raise Mismatch(PLAIN[annotation], path, value)
+    return value
+
+
+def _literal(value: Any, annotation: Any, path: str) -> Any:
+    for option in get_args(annotation):
+        # The command line reads precision=32 as a number, where the option is the word "32".
+        if option == (str(value) if type(value) is int and isinstance(option, str) else value):
+            return option
+    raise Mismatch(describe(annotation), path, value)
+
+
+def _union(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
+    arms = get_args(annotation)
+    # 1 stays a whole number in `float | int`: the arm of its own type comes first.
+    for arm in sorted(arms, key=lambda arm: type(value) is not arm):
+        try:
+            return read(value, arm, path, visit)
+        except Mismatch as mismatch:
+            if mismatch.path != path:  # the right collection with a wrong element
+                raise
+    raise Mismatch(" or ".join(dict.fromkeys(describe(arm) for arm in arms)), path, value)
+
+
+def _collection(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if not inspect.isclass(kind) or kind in (type, str):
+        raise Mismatch(describe(annotation), path, value)
+    if issubclass(kind, Mapping):
+        if not isinstance(value, Mapping):
+            raise Mismatch(describe(annotation), path, value)
+        item = arguments[1] if len(arguments) == 2 else Any
+        return {key: read(v, item, f"{path}.{key}", visit) for key, v in value.items()}
+    if kind is tuple and isinstance(value, list):
+        return _tuple(value, arguments, annotation, path, visit)
+    if kind in (list, tuple) or issubclass(kind, Sequence) or kind.__module__ == "collections.abc":
+        if not isinstance(value, list):
+            raise Mismatch(describe(annotation), path, value)
+        item = arguments[0] if arguments else Any
+        return [read(v, item, f"{path}[{i}]", visit) for i, v in enumerate(value)]
+    raise Mismatch(describe(annotation), path, value)
+
+
+def _tuple(
+    value: list[Any], arguments: tuple[Any, ...], annotation: Any, path: str, visit: Visit
+) -> tuple[Any, ...]:
+    if not arguments:
+        items: Sequence[Any] = [Any] * len(value)
+    elif arguments[-1] is Ellipsis:
+        items = [arguments[0]] * len(value)
+    elif len(arguments) == len(value):
+        items = arguments
+    else:
+        raise Mismatch(describe(annotation), path, value)
+    pairs = enumerate(zip(value, items, strict=True))
+    return tuple(read(v, item, f"{path}[{i}]", visit) for i, (v, item) in pairs)
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in PLAIN:
+        return PLAIN[annotation]
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(arm) for arm in arguments))
+    if origin is Literal:
+        return f"one of {', '.join(shown(option) for option in arguments)}"
+    kind = origin or annotation
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        return f"a list of {len(arguments)} values"
+    if inspect.isclass(kind) and issubclass(kind, Mapping):
+        return "a block of keys"
+    if inspect.isclass(kind) and issubclass(kind, list | tuple | Sequence):
+        return "a list"
+    return f"a block with _target_ ({getattr(kind, '__name__', kind)})"

@@ -1,0 +1,174 @@
+"""What a component accepts, declared once beside each field.
+
+    factor: int = bounded(2, at_least(1), "pixels")
+    sigma: Level = bounded(0.03, nonnegative, "in units of an image in [0, 1]", level=True)
+
+`Declared` refuses other values when a component is made; messages, `unfold explain` and the
+documentation read the same declaration through `bounds_of`.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from unfold.errors import ConfigError, nearest
+
+KEY = "unfold.bound"
+"""Where the metadata of a field holds its bound."""
+
+
+class Range(NamedTuple):
+    """A set of values, and how a message writes it after "must be"."""
+
+    text: str
+    holds: Callable[[Any], bool]
+    allowed: tuple[str, ...] = ()
+
+
+class Bound(NamedTuple):
+    """What a field declares.
+
+    range: the values that it accepts; of a sequence, every entry.
+    note: its unit or meaning, which ends the message.
+    level: whether (low, high) is also accepted, a range to sample from.
+    """
+
+    range: Range
+    note: str
+    level: bool
+
+    def __str__(self) -> str:
+        return f"{self.range.text}, {self.note}" if self.note else self.range.text
+
+
+positive = Range("positive", lambda v: 0 < v < math.inf)
+nonnegative = Range("zero or positive", lambda v: 0 <= v < math.inf)
+finite = Range("finite", math.isfinite)
+
+
+def at_least(low: float) -> Range:
+    """[low, ∞)."""
+    return Range(f"at least {low:g}", lambda v: low <= v < math.inf)
+
+
+def above(low: float) -> Range:
+    """(low, ∞)."""
+    return Range(f"above {low:g}", lambda v: low < v < math.inf)
+
+
+def inside(interval: str) -> Range:
+    """An interval as mathematics writes it: `inside("(0, 1]")`."""
+    found = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval)
+    assert found is not None, interval
+    low, high = float(found[2]), float(found[3])
+
+    def holds(v: float) -> bool:
+        return (low <= v if found[1] == "[" else low < v) and (
+            v <= high if found[4] == "]" else v < high
+        )
+
+    return Range(f"in {interval}", holds)
+
+
+def whole(low: int, high: int | None = None) -> Range:
+    """Whole numbers from `low` on, up to `high` where it is given; `True` is not a number."""
+    text = f"of at least {low}" if high is None else f"from {low} to {high}"
+    top = math.inf if high is None else high
+
+    def holds(v: Any) -> bool:
+        return not isinstance(v, bool) and math.isfinite(v) and v == int(v) and low <= v <= top
+
+    return Range(f"a whole number {text}", holds)
+
+
+def one_of(*names: str) -> Range:
+    """Some words."""
+    return Range(f"one of {sorted(names)}", lambda v: v in names, names)
+
+
+_REQUIRED = dataclasses.MISSING
+
+
+def bounded(
+    default: Any = _REQUIRED, accepted: Range = finite, note: str = "", *, level: bool = False
+) -> Any:
+    """Declare a field of a `Declared` dataclass: its default and the values that it accepts.
+
+    Args:
+        default: of the field; left out where the field must be given (`accepted=` by name).
+        accepted: the range.
+        note: the unit or the meaning, which ends the message.
+        level: whether (low, high) is also accepted; a number becomes a float, a range a pair.
+    """
+    return dataclasses.field(default=default, metadata={KEY: Bound(accepted, note, level)})
+
+
+def bounds_of(component: object) -> dict[str, Bound]:
+    """The bounds that a component, or its class, declares, by field."""
+    if not dataclasses.is_dataclass(component):
+        return {}
+    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(component)}
+    return {name: bound for name, bound in found.items() if bound is not None}
+
+
+def check_bounds(component: object) -> None:
+    """Refuse a value outside its declared bound; sequences become tuples.
+
+    Raises:
+        ConfigError: `Class.field = value: must be …`, with the nearest name of a set of words.
+    """
+    owner = type(component).__name__
+    for name, bound in bounds_of(component).items():
+        value = getattr(component, name)
+        optional = "None" in str(type(component).__dataclass_fields__[name].type)  # type: ignore[attr-defined]
+        if (value is None and optional) or isinstance(value, Tensor):
+            continue
+        if dataclasses.is_dataclass(value):  # a component that says itself what it accepts
+            continue
+        accepted = check_value(f"{owner}.{name}", value, bound)
+        if accepted is not value:
+            object.__setattr__(component, name, accepted)
+
+
+def check_value(name: str, value: Any, bound: Bound) -> Any:
+    """The value as its component keeps it: a level as a float or a pair, a sequence as a tuple.
+
+    Raises:
+        ConfigError: it is outside the bound, or a range out of order.
+    """
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    entries = tuple(value) if several else (value,)
+    if not all(_holds(bound.range, entry) for entry in entries):
+        near = nearest(str(value), bound.range.allowed) if bound.range.allowed else "."
+        shown = repr(value) if isinstance(value, str) else list(value) if several else value
+        raise ConfigError(f"{name} = {shown}: must be {bound}{near}")
+    if not bound.level:
+        return entries if several else value
+    if not several:
+        return float(value)
+    if len(entries) != 2 or entries[0] > entries[1]:
+        raise ConfigError(
+            f"{name} = {list(value)}: a range is two numbers, [low, high], low <= high."
+        )
+    low, high = map(float, entries)
+    return low if low == high else (low, high)
+
+
+def _holds(accepted: Range, value: Any) -> bool:
+    try:
+        return bool(accepted.holds(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Base of the dataclasses whose fields declare what they accept."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)

@@ -1,0 +1,143 @@
+"""Recipes: frozen dataclasses whose scalar fields can be learned.
+
+An algorithm or a prior declares `stepsize: Scalar = param(1.0, positive)` and reads
+`self.stepsize`. `Parameters` finds the declaration, learns the value where it is asked to, and
+hands out the recipe of iteration k with numbers in place.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unfold.errors import ConfigError
+from unfold.parameters.constraints import Constraint
+from unfold.parameters.schedules import Schedule
+
+Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
+
+
+MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
+"""Of a network: what is beyond them is a slip of the keyboard that would fill a machine."""
+
+
+def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
+    """Refuse sizes of which no network can be made.
+
+    Args:
+        owner: the class.
+        sizes: `channels`, `depth` and `width` of 3×3 convolutions, and what else it has.
+        least: the smallest values.
+
+    Raises:
+        ConfigError: with the size, and what is allowed.
+    """
+    for name, value in sizes.items():
+        if value < least[name]:
+            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least[name]}.")
+    if sizes["depth"] > MOST_LAYERS:
+        raise ConfigError(f"{owner}.depth = {sizes['depth']}: must be at most {MOST_LAYERS}.")
+    weights = 9 * sizes["width"] * max(sizes["width"], sizes["channels"]) * sizes["depth"]
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"{owner}.width = {sizes['width']}: with depth = {sizes['depth']} and channels = "
+            f"{sizes['channels']} that is about {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} "
+            "are made."
+        )
+
+
+class Declaration(NamedTuple):
+    """What a field says of itself.
+
+    constraint: the set of its values.
+    unit: what a value may be relative to, so that it transfers between operators.
+    vector: whether it has several entries (one per channel or sub-band), `Recipe.entries` of them.
+    """
+
+    constraint: Constraint
+    unit: Unit
+    vector: bool
+
+
+def param(
+    default: float | Schedule, constraint: Constraint, unit: Unit = "1", *, vector: bool = False
+) -> Any:
+    """Declare a scalar field of a recipe: its default, the set it stays in, its unit."""
+    declaration = Declaration(constraint, unit, vector)
+    return dataclasses.field(default=default, metadata={"unfold": declaration})
+
+
+def declarations(recipe: object) -> dict[str, Declaration]:
+    """The declared scalar fields of a recipe (or of its class), by name."""
+    if not dataclasses.is_dataclass(recipe):
+        return {}
+    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(recipe)}
+    return {name: declaration for name, declaration in found.items() if declaration is not None}
+
+
+def values_of(value: object) -> Tensor:
+    """The number, or numbers, of a field as a tensor (a schedule has none)."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return torch.as_tensor(value, dtype=torch.get_default_dtype())
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Base of algorithms and priors; refuses values outside their sets."""
+
+    dead: ClassVar[Mapping[str, str]] = {}
+    """Fields that can never act in this class, and why."""
+
+    def __post_init__(self) -> None:
+        for name, declaration in declarations(self).items():
+            value = getattr(self, name)
+            # Tensors come from `Parameters`, whose reparametrisation keeps them inside the set;
+            # looking at them here would synchronise with the device in every iteration.
+            if isinstance(value, Tensor | Schedule):
+                continue
+            _refuse_outside(type(self).__name__, name, value, declaration)
+
+    def entries(self, name: str) -> int:
+        """How many entries the declared vector `name` has in this very recipe."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how long {name} is.")
+
+    def cannot_act(self) -> Mapping[str, str]:
+        """The declared fields that cannot change the result of this very recipe, and why."""
+        return self.dead
+
+
+class Network(nn.Module):
+    """Base of the networks that a recipe may hold."""
+
+    def prepared(self) -> "Network":
+        """The same map with what depends on the weights alone computed once, for many calls."""
+        return self
+
+
+def _refuse_outside(owner: str, name: str, value: object, declaration: Declaration) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
+        raise ConfigError(f"{owner}.{name} = {value!r}: a number is expected, or a list of them.")
+    try:
+        inside = declaration.constraint.holds(values_of(value))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{owner}.{name} = {value!r}: a list of numbers is expected.") from error
+    if not inside:
+        raise ConfigError(f"{owner}.{name} = {value}: must be {declaration.constraint}.")
+
+
+def children(recipe: object) -> Iterator[tuple[str, object]]:
+    """The fields of a recipe that hold recipes of their own, tuples of them unrolled."""
+    if not dataclasses.is_dataclass(recipe):
+        return
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if isinstance(value, Recipe):
+            yield field.name, value
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                if isinstance(item, Recipe):
+                    yield f"{field.name}.{i}", item

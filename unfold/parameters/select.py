@@ -1,0 +1,237 @@
+"""Which scalars and networks are learned, which are of each iteration, and where they start.
+
+A choice is made of globs on names such as `algo.stepsize`; every glob must match something.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import nn
+
+from unfold.errors import ConfigError, listing, nearest
+from unfold.parameters.constraints import Interval
+from unfold.parameters.declare import Declaration, Recipe, Unit, children, declarations
+from unfold.parameters.group import ParameterGroup, Plan, initial_vector
+
+NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose; every entry is a glob on names such as `algo.stepsize`.
+
+    Args:
+        learn: what is learned.
+        untied: what has a value, or a network, of its own in each iteration.
+        constrain: narrower sets, name → (low, high).
+        relative: what is given relative to ‖A‖, where its declaration has such a unit.
+    """
+
+    learn: Sequence[str] = ("algo.*", "prior.*")
+    untied: Sequence[str] = ()
+    constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    relative: Sequence[str] = ("algo.*",)
+
+
+def names(recipe: Recipe, path: str) -> dict[str, Any]:
+    """The declared scalars and the networks of a recipe and of those inside it, by full name."""
+    found = {f"{path}.{name}": getattr(recipe, name) for name in declarations(recipe)}
+    for f in fields(recipe):
+        value = getattr(recipe, f.name)
+        if isinstance(value, nn.Module):
+            found[f"{path}.{f.name}"] = value
+    for name, child in children(recipe):
+        assert isinstance(child, Recipe)
+        found |= names(child, f"{path}.{name}")
+    return found
+
+
+def dead_names(recipe: Recipe, path: str) -> dict[str, str]:
+    """The scalars of a recipe, and of those inside it, that cannot act, and why."""
+    dead = {f"{path}.{name}": reason for name, reason in recipe.cannot_act().items()}
+    for name, child in children(recipe):
+        assert isinstance(child, Recipe)
+        dead |= dead_names(child, f"{path}.{name}")
+    return dead
+
+
+def matches(pattern: str, name: str, value: object) -> bool:
+    """Whether a glob means this scalar, this network, or a part of this network."""
+    if fnmatch.fnmatchcase(name, pattern):
+        return True
+    if not isinstance(value, nn.Module):
+        return False
+    return any(fnmatch.fnmatchcase(f"{name}.{n}", pattern) for n, _ in value.named_parameters())
+
+
+class Selection:
+    """The names that a choice means, each glob checked to match something that can act.
+
+    Args:
+        known: every name with its value.
+        dead: those that cannot act, with the reason.
+    """
+
+    def __init__(self, known: Mapping[str, Any], dead: Mapping[str, str]) -> None:
+        self.known, self.dead = known, dead
+
+    def __call__(
+        self, key: str, patterns: Sequence[str], *, alive: bool = True, optional: Set[str] = NONE
+    ) -> set[str]:
+        """The names meant by `patterns`; without the dead ones if `alive`.
+
+        Args:
+            key: of the config, for messages.
+            patterns: the globs.
+            alive: leave out, or refuse where named, what cannot act.
+            optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
+
+        Raises:
+            ConfigError: a pattern matches nothing, or names what cannot act.
+        """
+        chosen: set[str] = set()
+        for pattern in patterns:
+            hits = {n for n, value in self.known.items() if matches(pattern, n, value)}
+            if not hits and pattern not in optional:
+                raise ConfigError(
+                    f"trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
+                    f"{nearest(pattern, self.known)} Available: {listing(self.known)}."
+                )
+            if alive and pattern in self.dead:
+                raise ConfigError(
+                    f"trainable.{key} names '{pattern}', which cannot act: {self.dead[pattern]}. "
+                    "Leave it out, or use a glob, which skips it."
+                )
+            chosen |= {n for n in hits if not (alive and n in self.dead)}
+        return chosen
+
+
+def make_groups(
+    recipes: Mapping[str, Recipe],
+    iterations: int | None,
+    horizon: int | None,
+    choice: Choice,
+    dead: Mapping[str, str],
+) -> dict[str, ParameterGroup]:
+    """The parameters of every recipe, as the user chose.
+
+    Args:
+        recipes: by path, `algo` and `prior`.
+        iterations: K of an unfolded network; None where all iterations share their values.
+        horizon: for how many iterations a schedule is read; None where it cannot be followed.
+        choice: what is learned, untied, constrained, relative.
+        dead: further names that cannot act here, with the reason.
+
+    Raises:
+        ConfigError: a name or a value that cannot be meant; says which could.
+    """
+    known: dict[str, Any] = {}
+    for path, recipe in recipes.items():
+        known |= names(recipe, path)
+        dead = {**dead, **dead_names(recipe, path)}
+    select = Selection(known, dead)
+    whole = frozenset(f"{path}.*" for path in recipes)
+    learned = select("learn", choice.learn, optional=whole)
+    untied = select("untied", choice.untied)
+    if iterations is None and untied:
+        raise ConfigError(
+            f"trainable.untied = {list(choice.untied)}: this model repeats one and the same step, "
+            "so nothing can differ between iterations; set trainable.untied=[] or model=unfolded."
+        )
+    plans = _plans(recipes, (iterations, horizon), learned, untied, select, choice)
+    groups = {
+        path: ParameterGroup(recipe, plans, untied, iterations or 1, path)
+        for path, recipe in recipes.items()
+    }
+    _freeze(groups, known, learned, choice)
+    return groups
+
+
+def _plans(
+    recipes: Mapping[str, Recipe],
+    lengths: tuple[int | None, int | None],
+    learned: set[str],
+    untied: set[str],
+    select: Selection,
+    choice: Choice,
+) -> dict[str, Plan]:
+    relative = select("relative", choice.relative, alive=False, optional=frozenset({"algo.*"}))
+    scalars = _scalars(recipes)
+    limits = _limits(scalars, select, choice)
+    plans: dict[str, Plan] = {}
+    for name, (value, declaration, owner) in scalars.items():
+        constraint = limits.get(name, declaration.constraint)
+        count = owner.entries(name.rpartition(".")[2]) if declaration.vector else None
+        values = initial_vector(name, value, count, *lengths, own=name in untied)
+        if not constraint.holds(values):
+            raise ConfigError(f"{name} = {value}: must be {constraint}.")
+        unit: Unit = declaration.unit if name in relative else "1"
+        if declaration.unit == "1" and name in choice.relative:
+            raise ConfigError(
+                f"trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
+            )
+        plans[name] = Plan(values, constraint, unit, name in learned, declaration.vector)
+    return plans
+
+
+def _limits(
+    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Selection, choice: Choice
+) -> dict[str, Interval]:
+    """The narrower sets, by name."""
+    limits: dict[str, Interval] = {}
+    for pattern, bounds in choice.constrain.items():
+        if len(bounds) != 2:
+            raise ConfigError(
+                f"trainable.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
+                "[low, high]."
+            )
+        interval = Interval(float(bounds[0]), float(bounds[1]))
+        for name in select("constrain", [pattern]):
+            if name not in scalars:
+                raise ConfigError(
+                    f"trainable.constrain names '{name}', a network: only scalars have a set. "
+                    f"Available: {listing(scalars)}."
+                )
+            declared = scalars[name][1].constraint
+            if not declared.spans(interval.low, interval.high):
+                raise ConfigError(
+                    f"trainable.constrain.{pattern} = {list(bounds)}: must lie inside the set of "
+                    f"{name}, which is {declared}; it may only be narrowed."
+                )
+            limits[name] = interval
+    return limits
+
+
+def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration, Recipe]]:
+    """Every declared scalar with its value, its declaration and its recipe."""
+    found: dict[str, tuple[Any, Declaration, Recipe]] = {}
+    queue: list[tuple[str, Recipe]] = list(recipes.items())
+    for path, recipe in queue:
+        for name, declaration in declarations(recipe).items():
+            found[f"{path}.{name}"] = (getattr(recipe, name), declaration, recipe)
+        inner = [(f"{path}.{name}", child) for name, child in children(recipe)]
+        queue += [(name, child) for name, child in inner if isinstance(child, Recipe)]
+    return found
+
+
+def _freeze(
+    groups: Mapping[str, ParameterGroup],
+    known: Mapping[str, Any],
+    learned: set[str],
+    choice: Choice,
+) -> None:
+    """Only what a glob of `learn` means keeps its gradient inside the networks."""
+    for name, value in known.items():
+        if not isinstance(value, nn.Module):
+            continue
+        path, _, rest = name.partition(".")
+        network = groups[path].get_submodule(rest)
+        copies = network if isinstance(network, nn.ModuleList) else [network]
+        for one in copies:
+            for n, p in one.named_parameters():
+                full = f"{name}.{n}"
+                meant = any(fnmatch.fnmatchcase(full, pattern) for pattern in choice.learn)
+                meant |= any(fnmatch.fnmatchcase(name, pattern) for pattern in choice.learn)
+                p.requires_grad_(name in learned and meant)

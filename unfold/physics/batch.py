@@ -1,0 +1,298 @@
+"""A batch whose samples belong to different operators."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from unfold.errors import ShapeError
+from unfold.physics.algebra import Several
+from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.wrapped import Isometric
+from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped(Several):
+    """(Ax)_i = A_{k(i)} x_i: every sample through its own operator, those of one operator at once.
+
+    Args:
+        operators: A_k, of the same shapes; each belongs to its samples, in their order, or to all.
+        family: k(i) of each sample.
+
+    Raises:
+        ShapeError: the shapes differ, or an operator belongs to another number of samples.
+    """
+
+    family: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        same_shapes({str(k): operator for k, operator in enumerate(self.operators)})
+        for k, operator in enumerate(self.operators):
+            if operator.batch not in (1, self.family.count(k)):
+                raise ShapeError(
+                    f"Grouped: operator {k} belongs to {operator.batch} samples, and "
+                    f"{self.family.count(k)} samples belong to it."
+                )
+
+    @property
+    def batch(self) -> int:
+        """How many samples there are: each has its place."""
+        return len(self.family)
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operators[0].measurement_shape
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """Those of the operator of each sample."""
+        own = [cycle(operator.entries) for operator in self.operators]
+        return tuple(next(own[k]) for k in self.family)
+
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Those of the operator of each sample."""
+        own = [cycle(operator.linear_samples) for operator in self.operators]
+        return tuple(next(own[k]) for k in self.family)
+
+    def forward(self, x: Image) -> Measurement:
+        return self.each(x, lambda operator, part, _: operator.forward(part))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.each(y, lambda operator, part, _: operator.adjoint(part))
+
+    def linearised(self, x: Image) -> Operator:
+        """The group of theirs, each at its own images."""
+        if self.linear:
+            return self
+        if len(self.operators) == 1:
+            return self.operators[0].linearised(x)
+        pairs = zip(self.operators, self.places, strict=True)
+        found = (operator.linearised(x[at.to(x.device)]) for operator, at in pairs)
+        return Grouped(tuple(found), self.family)
+
+    def reference(self, like: Tensor) -> Image:
+        """That of the operator of each sample."""
+        if len(self.operators) == 1:
+            return self.operators[0].reference(like)
+        pairs = zip(self.operators, self.places, strict=True)
+        parts = [A.reference(like).expand(len(at), *self.image_shape) for A, at in pairs]
+        return torch.cat(parts)[self._order.to(like.device)]
+
+    def recentred(self, y: Measurement) -> Measurement:
+        """Each operator's, by its own reference."""
+        return self.each(y, lambda operator, part, _: operator.recentred(part))
+
+    def normal(self, x: Image) -> Image:
+        """A*Ax, by the formula of each operator."""
+        return self.each(x, lambda operator, part, _: operator.normal(part))
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """(I + γA*A)⁻¹b, by the formula of each operator."""
+
+        def own(places: Tensor) -> Scalar:
+            several = isinstance(gamma, Tensor) and gamma.numel() > 1
+            return gamma[places] if several else gamma  # type: ignore[index]
+
+        def solve(operator: Operator, part: Image, at: Tensor) -> Image:
+            return operator.solve_normal(part, own(at), None if start is None else start[at])
+
+        return self.each(b, solve)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """‖A_{k(i)}‖² of each sample."""
+        return self._in_place([operator.norm_squared for operator in self.operators])
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of the operator of each sample."""
+        return self._in_place([operator.norm_bound for operator in self.operators])
+
+    def _in_place(self, numbers: list[Tensor]) -> PerImage:
+        """What each operator has for its samples, at the places of the samples."""
+        pairs = zip(numbers, self.places, strict=True)
+        parts = [number.expand(len(places)) for number, places in pairs]
+        like = max(parts, key=lambda t: torch.finfo(t.dtype).bits)
+        return torch.cat([part.to(like) for part in parts])[self._order]
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A⁺y, by the formula of each operator."""
+        return self.each(y, lambda operator, part, _: operator.pseudo_inverse(part))
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """That of each operator, under the names of all."""
+        names: list[str] = []
+
+        def own(operator: Operator, part: Measurement, _: Tensor) -> Image:
+            method, image = operator.linear_baseline(part)
+            names.append(method)
+            return image
+
+        image = self.each(y, own)
+        return LinearBaseline(" or ".join(dict.fromkeys(names)), image)
+
+    def taken(self, positions: Tensor, batch: int) -> "Grouped":
+        """The operator of some samples; families that none of them belongs to drop out."""
+        if self.batch == 1:
+            return self
+        chosen = positions.tolist()
+        family = [self.family[i] for i in chosen]
+        kept = sorted(set(family))
+        rank = {i: at for places in self.places for at, i in enumerate(places.tolist())}
+        operators = []
+        for k in kept:
+            local = torch.tensor([rank[i] for i in chosen if self.family[i] == k])
+            count = self.family.count(k)
+            operators.append(self.operators[k].take(local.to(positions.device), count))
+        return Grouped(tuple(operators), tuple(kept.index(k) for k in family))
+
+    def each(self, t: Tensor, method: Callable[[Operator, Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply a method of every operator to its samples, and put them back in their places.
+
+        Args:
+            t: (B, …).
+            method: of the operator, its samples and their places.
+        """
+        if len(self.operators) == 1:
+            # A single sample, as any operator of one, serves batches of every size.
+            return method(self.operators[0], t, torch.arange(len(t), device=t.device))
+        places = [at.to(t.device) for at in self.places]
+        pairs = zip(self.operators, places, strict=True)
+        parts = [method(operator, t[at], at) for operator, at in pairs]
+        return torch.cat(parts)[self._order.to(t.device)]
+
+    @cached_property
+    def places(self) -> list[Tensor]:
+        """Where the samples of each operator stand in the batch."""
+        every = enumerate(self.family)
+        found: list[list[int]] = [[] for _ in self.operators]
+        for i, k in every:
+            found[k].append(i)
+        return [torch.tensor(places, dtype=torch.long) for places in found]
+
+    @cached_property
+    def _order(self) -> Tensor:
+        """Where each sample stands when the groups follow one another."""
+        return torch.cat(self.places).argsort()
+
+
+def same_shapes(operators: "dict[str, Operator]") -> None:
+    """Refuse operators whose measurements cannot stand in one batch.
+
+    Raises:
+        ShapeError: with the shape, and the kind, of each.
+    """
+    kinds = {
+        name: (o.image_shape, o.measurement_shape, o.complex_measurements)
+        for name, o in operators.items()
+    }
+    if len(set(kinds.values())) > 1:
+        words = _words(kinds)
+        raise ShapeError(
+            f"Measurements of one batch must have one shape and kind, and here are {words}. Mix "
+            "families that agree, such as those that measure images of the same size."
+        )
+
+
+def _words(kinds: dict[str, tuple[Shape, Shape, bool]]) -> str:
+    """`denoising: (1, 8, 8) real; …`."""
+    rows: Sequence[str] = [
+        f"{name}: {shape} {'complex' if is_complex else 'real'}"
+        for name, (_, shape, is_complex) in kinds.items()
+    ]
+    return "; ".join(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed(Isometric):
+    """Ax = (Bx, 0, …, 0), the numbers of Bx in a row; they measure nothing from then on.
+
+    Among complex measurements real ones have the imaginary part 0, and A*y = B* Re y. Norms, moduli
+    and every closed form are those of B.
+
+    Args:
+        operator: B.
+        length: of the row, at least the numbers that B measures.
+        among_complex: whether the row is complex; it must be where B's measurements are.
+
+    Raises:
+        ShapeError: the row is too short, or real where B is complex.
+    """
+
+    length: int
+    among_complex: bool
+
+    def __post_init__(self) -> None:
+        if self.length < self._count or self.operator.complex_measurements > self.among_complex:
+            kind = "complex" if self.operator.complex_measurements else "real"
+            row = "complex" if self.among_complex else "real"
+            raise ShapeError(
+                f"Packed: {self._count} {kind} numbers of {type(self.operator).__name__} do not "
+                f"fit into {self.length} {row} ones."
+            )
+
+    @property
+    def _count(self) -> int:
+        return prod(self.operator.measurement_shape)
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.among_complex
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return (self.length,)
+
+    def seen(self, v: Field) -> Measurement:
+        """The row of what B measured."""
+        row = v.flatten(1)
+        row = row.to(row.dtype.to_complex()) if self.among_complex else row
+        return pad(row, (0, self.length - self._count))
+
+    def unseen(self, y: Measurement) -> Field:
+        """What B measured, from the row of it."""
+        own = y[:, : self._count].reshape(-1, *self.operator.measurement_shape)
+        return own if self.operator.complex_measurements or not self.among_complex else own.real
+
+
+def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]:
+    """What brings the measurements of operators like these into one shape and kind.
+
+    It changes nothing where they agree, and else packs them into rows as long as the longest.
+
+    Args:
+        operators: one of each family, by name.
+
+    Raises:
+        ShapeError: the images differ in shape, or some are complex by nature and others not.
+    """
+    images = {name: (o.image_shape, o.complex_images) for name, o in operators.items()}
+    if len(set(images.values())) > 1:
+        words = "; ".join(f"{k}: {s} {'complex' if c else 'real'}" for k, (s, c) in images.items())
+        raise ShapeError(
+            f"One batch holds images of one shape and kind, and the families expect {words}. Mix "
+            "families of the same images."
+        )
+    measured = {(o.measurement_shape, o.complex_measurements) for o in operators.values()}
+    if len(measured) == 1:
+        return lambda operator: operator
+    length = max(prod(shape) for shape, _ in measured)
+    among_complex = any(is_complex for _, is_complex in measured)
+    return lambda operator: Packed(operator, length, among_complex)
+
+
+def unpacked(operator: Operator, y: Measurement) -> Field:
+    """A measurement in the shape and kind in which it was made."""
+    return operator.unseen(y) if isinstance(operator, Packed) else y
+
+
+def packed(operator: Operator, v: Field) -> Measurement:
+    """What was made, in the shape and kind in which the operator measures."""
+    return operator.seen(v) if isinstance(operator, Packed) else v

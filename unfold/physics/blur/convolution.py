@@ -1,0 +1,127 @@
+"""Convolution with periodic boundaries, diagonal in the Fourier basis."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.physics.blur.kernels import check_kernel
+from unfold.physics.operator import Operator
+from unfold.pytree import Derived
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+def centred_spectrum(kernel: Tensor, height: int, width: int, *, half: bool) -> Tensor:
+    """ĥ: the transform of the kernel on the grid of the image, its centre moved to (0, 0)."""
+    kh, kw = kernel.shape[-2:]
+    grid = torch.nn.functional.pad(kernel, (0, width - kw, 0, height - kh))
+    grid = grid.roll((-(kh // 2), -(kw // 2)), dims=(-2, -1))
+    spectrum: Tensor = torch.fft.rfft2(grid) if half else torch.fft.fft2(grid)
+    return spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class CircularConvolution(Operator):
+    """Ax = h * x with periodic boundaries, F⁻¹(ĥ · Fx); h is centred, and flipped as in scipy.
+
+    Args:
+        kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
+        shape: of one image, (C, H, W).
+        rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
+            for each sample.
+
+    Raises:
+        ShapeError: the kernel is larger than the image, of even size, or not of four dimensions.
+    """
+
+    kernel: Tensor
+    shape: Shape
+    rcond: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_kernel("CircularConvolution", self.kernel, self.shape)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape
+
+    @Derived
+    def half_spectrum(self) -> Tensor:
+        """ĥ for real images, (B or 1, C or 1, H, W // 2 + 1)."""
+        return centred_spectrum(self.kernel, *self.shape[1:], half=True)
+
+    @Derived
+    def full_spectrum(self) -> Tensor:
+        """ĥ for complex images, (B or 1, C or 1, H, W)."""
+        return centred_spectrum(self.kernel, *self.shape[1:], half=False)
+
+    @Derived
+    def half_power(self) -> Tensor:
+        """|ĥ|² for real images."""
+        return squared_modulus(self.half_spectrum)
+
+    @Derived
+    def full_power(self) -> Tensor:
+        """|ĥ|² for complex images."""
+        return squared_modulus(self.full_spectrum)
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h|."""
+        return replace(self, kernel=self.kernel.abs())
+
+    def forward(self, x: Image) -> Measurement:
+        return filtered(self._spectrum(x), x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return filtered(self._spectrum(y).conj(), y)
+
+    def normal(self, x: Image) -> Image:
+        """F⁻¹(|ĥ|² · Fx)."""
+        return filtered(self._power(x), x)
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """F⁻¹(Fb / (1 + γ|ĥ|²))."""
+        return filtered(1 / (1 + gamma * self._power(b)), b)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest |ĥ|² of each sample."""
+        return self.half_power.detach().flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(Fy / ĥ) over the frequencies with |ĥ| > rcond · max|ĥ|."""
+        above, power = self._spectrum(y).conj(), self._power(y)
+        return filtered(invert(above, power, power, self.rcond), y)
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return self.full_spectrum if x.is_complex() else self.half_spectrum
+
+    def _power(self, x: Tensor) -> Tensor:
+        return self.full_power if x.is_complex() else self.half_power
+
+
+def filtered(weights: Tensor, x: Tensor) -> Tensor:
+    """F⁻¹(weights · Fx): two transforms; real for real x, whose weights are a half spectrum."""
+    result: Tensor
+    if x.is_complex():
+        result = torch.fft.ifft2(weights * torch.fft.fft2(x))
+    else:
+        result = torch.fft.irfft2(weights * torch.fft.rfft2(x), s=x.shape[-2:])
+    return result
+
+
+def squared_modulus(spectrum: Tensor) -> Tensor:
+    """|ĥ|², with a gradient at 0 too."""
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def invert(above: Tensor, power: Tensor, whole: Tensor, rcond: float) -> Tensor:
+    """Above / power where power > rcond² · max(whole) of its sample, 0 elsewhere."""
+    kept = power > rcond**2 * whole.amax((-3, -2, -1), keepdim=True)
+    return torch.where(kept, above / torch.where(kept, power, 1), 0)

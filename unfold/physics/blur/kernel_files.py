@@ -1,0 +1,219 @@
+"""The arrays in a file of kernels, as they are."""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from unfold.arrays import read_arrays
+from unfold.errors import ConfigError, DataError
+from unfold.physics.blur.kernels import Kernel
+from unfold.random import Draws
+
+ARRAYS = (".npy", ".npz", ".mat")
+IMAGES = (".png", ".tif", ".tiff")
+
+LARGEST = 2048
+"""Pixels along a side of a kernel in an image file."""
+
+
+def read_kernels(path: str) -> list[np.ndarray]:
+    """Every array of the file; one of three dimensions is a list of tables.
+
+    Raises:
+        DataError: the file is missing, of another kind, or cannot be read.
+    """
+    from PIL import UnidentifiedImageError
+
+    file = Path(path).expanduser()
+    suffix = file.suffix.lower()
+    if suffix not in (*ARRAYS, *IMAGES):
+        raise DataError(
+            f"{path}: a kernel is read from .npy, .npz, .mat, .png or .tif, not '{file.suffix}'."
+        )
+    try:
+        found = _image(file) if suffix in IMAGES else _tables(_arrays(file, suffix))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
+    if not found:
+        raise DataError(f"{path}: holds no array; save at least one kernel.")
+    return found
+
+
+def _image(file: Path) -> list[np.ndarray]:
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=("PNG", "TIFF")) as image:
+            if max(image.size) > LARGEST:
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
+            return [np.asarray(image)]
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+
+
+def _arrays(file: Path, suffix: str) -> list[np.ndarray]:
+    if suffix == ".mat":
+        return _matlab(file)
+    return list(read_arrays(file).values())
+
+
+def _tables(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+    return [table for values in arrays for table in (values if values.ndim == 3 else [values])]
+
+
+def _matlab(file: Path) -> list[np.ndarray]:
+    """Numeric variables and the cells of cell arrays, by the names of the variables."""
+    with file.open("rb") as opened:
+        is_hdf5 = b"MATLAB 7.3" in opened.read(128)
+    if is_hdf5:
+        with _package("h5py", file).File(file, "r") as stored:
+            return [
+                table for name in sorted(set(stored) - {"#refs#"}) for table in _hdf5(stored, name)
+            ]
+    stored = _package("scipy.io", file).loadmat(file)
+    variables = [stored[name] for name in sorted(stored) if not name.startswith("__")]
+    cells = [list(v.ravel()) if v.dtype == object else [v] for v in variables]
+    return [np.asarray(cell) for several in cells for cell in several]
+
+
+def _hdf5(stored: Any, name: str) -> Iterator[np.ndarray]:
+    """MATLAB writes columns first, and the cells of an array as references."""
+    values = stored[name][()]
+    cells = [stored[cell][()] for cell in values.ravel()] if values.dtype == object else [values]
+    for cell in cells:
+        yield np.asarray(cell).T
+
+
+def _package(name: str, file: Path) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise DataError(
+            f"{file}: this .mat file is read with the package {package}, which is not installed: "
+            f"pip install {package}, or save the kernels as .npz."
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class FixedKernel(Kernel):
+    """h = values / Σ values, the same for every image.
+
+    Args:
+        values: (kh, kw), finite, non-negative, odd sizes, not all 0.
+
+    Raises:
+        ConfigError: the values are not such a kernel.
+    """
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        fault = what_is_wrong(self.values.detach().cpu().numpy())
+        if fault:
+            raise ConfigError(f"FixedKernel.values: {fault}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def draw(self, draws: Draws) -> Tensor:
+        """(1, 1, kh, kw); the gradient reaches `values`."""
+        h = self.values.to(device=draws.device, dtype=draws.dtype)
+        return (h / h.sum())[None, None]
+
+
+@dataclass(frozen=True)
+class KernelFile(Kernel):
+    """h = the values of a file / their sum; where it has several kernels, each image draws one.
+
+    Smaller kernels are set in the middle of the largest. The file is read once, when the law is
+    made, so that a bad one is found before any computation.
+
+    Args:
+        path: an array in .npy, of one kernel or (K, height, width), several in .npz (pickled
+            objects are refused), arrays or a cell array in .mat, or a .png or .tif of one channel.
+        index: the kernel to take alone, from 0; None draws one of all, each as often.
+
+    Raises:
+        DataError: names the file, and what is wrong with it.
+        ConfigError: there is no kernel of that index.
+    """
+
+    path: str
+    index: int | None = None
+
+    def __post_init__(self) -> None:
+        for fault in map(what_is_wrong, self._all):
+            if fault:
+                raise DataError(f"{self.path}: {fault}")
+        count = len(self._all)
+        if self.index is not None and not 0 <= self.index < count:
+            raise ConfigError(
+                f"KernelFile.index = {self.index}: {self.path} holds {count} kernels, from 0 to "
+                f"{count - 1}."
+            )
+
+    @cached_property
+    def _all(self) -> list[np.ndarray]:
+        return read_kernels(self.path)
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """(K, kh, kw), each of sum 1."""
+        chosen = self._all if self.index is None else [self._all[self.index]]
+        height, width = (max(h.shape[axis] for h in chosen) for axis in (0, 1))
+        return np.stack([_centred(h / h.sum(dtype=np.float64), height, width) for h in chosen])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._values.shape[1], self._values.shape[2]
+
+    @property
+    def is_fixed(self) -> bool:
+        return len(self._values) == 1
+
+    def draw(self, draws: Draws) -> Tensor:
+        """(1, 1, kh, kw) where there is one kernel."""
+        own = draws.take([0]) if self.is_fixed else draws
+        return own.each("kernel", lambda g, _: self._values[g.integers(len(self._values))])[:, None]
+
+
+def what_is_wrong(values: np.ndarray) -> str:
+    """Why these values are no blur kernel, with the remedy; empty if they are one."""
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
+        return (
+            f"a kernel is a table of real numbers, (height, width); got {values.shape} of "
+            f"{values.dtype}. Save one channel, or one kernel per file."
+        )
+    if values.shape[0] % 2 == 0 or values.shape[1] % 2 == 0:
+        height, width = values.shape
+        return (
+            f"a kernel of {height} x {width} pixels has no centre; add a row or a column of zeros "
+            "where the size is even."
+        )
+    if not np.isfinite(values).all():
+        return f"{int((~np.isfinite(values)).sum())} of its values are not finite; replace them."
+    if values.min() < 0 or values.max() == 0:
+        return (
+            f"its values go from {values.min():.3g} to {values.max():.3g}; a kernel is "
+            "non-negative and not all 0, so that its sum can be made 1."
+        )
+    return ""
+
+
+def _centred(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = ((size - n) // 2 for size, n in zip((height, width), values.shape, strict=True))
+    return np.pad(values, ((rows, rows), (columns, columns)))

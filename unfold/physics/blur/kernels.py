@@ -1,0 +1,231 @@
+"""Laws over blur kernels: non-negative, of odd size, of sum 1."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.noise.base import Level, checked, draw_level, is_number
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+def check_kernel(owner: str, kernel: Tensor, shape: Shape) -> None:
+    """Refuse a kernel that does not fit images of `shape`, (C, H, W).
+
+    Raises:
+        ShapeError: with the size of the kernel and that of the image.
+    """
+    if kernel.ndim != 4 or kernel.is_complex() or len(shape) != 3:
+        raise ShapeError(
+            f"{owner} expects a real kernel (batch or 1, channel or 1, height, width) and a shape "
+            f"(channel, height, width), got {tuple(kernel.shape)} of {kernel.dtype} and {shape}."
+        )
+    if kernel.shape[1] not in (1, shape[0]):
+        raise ShapeError(
+            f"{owner}: a kernel of {kernel.shape[1]} channels does not fit images of {shape[0]}; "
+            "give one channel, or as many as the image has."
+        )
+    check_odd(owner, kernel.shape[-2], kernel.shape[-1])
+    (kh, kw), (height, width) = kernel.shape[-2:], shape[1:]
+    if kh > height or kw > width:
+        raise ShapeError(
+            f"{owner}: a kernel of {kh} x {kw} pixels is larger than the image of "
+            f"{height} x {width}; lower physics.kernel.size, or raise data.crop."
+        )
+
+
+def check_odd(owner: str, *sizes: int) -> None:
+    """Refuse an even size, which has no central pixel.
+
+    Raises:
+        ConfigError: names the size and the odd ones beside it.
+    """
+    for size in sizes:
+        if size < 1 or size % 2 == 0:
+            raise ConfigError(
+                f"{owner}: a kernel of {size} pixels has no centre; use an odd size, "
+                f"such as {max(1, size - 1)} or {max(1, size + 1)}."
+            )
+
+
+@dataclass(frozen=True)
+class Kernel(ABC):
+    """A law over kernels; a fixed kernel is a law with one point."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels, both odd."""
+
+    @property
+    @abstractmethod
+    def is_fixed(self) -> bool:
+        """Whether every draw gives the same kernel."""
+
+    @abstractmethod
+    def draw(self, draws: Draws) -> Tensor:
+        """(B, 1, kh, kw), or (1, 1, kh, kw) where the law is fixed: non-negative, of sum 1."""
+
+
+@dataclass(frozen=True)
+class GaussianKernel(Kernel):
+    """h(u, v) ∝ exp(−(u² + v²) / 2σ²), at the centres of the pixels.
+
+    Args:
+        size: height and width in pixels, odd; 6σ + 1 holds all but 0.3 % of the mass.
+        sigma: σ > 0 in pixels; a number, or a range of which every image draws its own value.
+
+    Raises:
+        ConfigError: the size is even, or σ is not positive and finite.
+    """
+
+    size: int
+    sigma: Level
+
+    def __post_init__(self) -> None:
+        check_odd("GaussianKernel.size", self.size)
+        words = "must be positive, in pixels"
+        sigma = checked("GaussianKernel.sigma", self.sigma, lambda s: s > 0, words)
+        object.__setattr__(self, "sigma", sigma)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    @property
+    def is_fixed(self) -> bool:
+        return is_number(self.sigma)
+
+    def draw(self, draws: Draws) -> Tensor:
+        u = _offsets(self.size, draws)
+        sigma = _column(self.sigma, draws, "sigma")
+        h = torch.exp(-(u[:, None] ** 2 + u**2) / (2 * sigma**2))
+        return h / h.sum((-2, -1), keepdim=True)
+
+
+@dataclass(frozen=True)
+class DiskKernel(Kernel):
+    """h(u, v) ∝ min(1, max(0, r + ½ − √(u² + v²))): out of focus, with a soft edge of one pixel.
+
+    Args:
+        size: height and width in pixels, odd.
+        radius: r in pixels, 0 ≤ r ≤ (size − 1) / 2; a number, or a range of which every image draws
+            its own value.
+
+    Raises:
+        ConfigError: the size is even, or the disk does not fit into it.
+    """
+
+    size: int
+    radius: Level
+
+    def __post_init__(self) -> None:
+        check_odd("DiskKernel.size", self.size)
+        largest = (self.size - 1) / 2
+        words = f"must be zero or positive, and at most (size - 1) / 2 = {largest} pixels"
+        radius = checked("DiskKernel.radius", self.radius, lambda r: 0 <= r <= largest, words)
+        object.__setattr__(self, "radius", radius)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    @property
+    def is_fixed(self) -> bool:
+        return is_number(self.radius)
+
+    def draw(self, draws: Draws) -> Tensor:
+        u = _offsets(self.size, draws)
+        radius = _column(self.radius, draws, "radius")
+        h = (radius + 0.5 - (u[:, None] ** 2 + u**2).sqrt()).clamp(0, 1)
+        return h / h.sum((-2, -1), keepdim=True)
+
+
+@dataclass(frozen=True)
+class MotionKernel(Kernel):
+    """p(t) = ∫₀ᵗ L (cos φ, sin φ) ds, φ(s) = φ₀ + bend · W(s): the path of a shaken camera.
+
+    W is a Brownian motion on [0, 1] and φ₀ is uniform, so the path is smooth, of length L, and
+    never leaves a disk of radius L / 2 around its centroid. The exposure is spread along it with
+    bilinear weights, which keeps the centroid at the central pixel.
+
+    Args:
+        size: height and width in pixels, odd.
+        length: L in pixels, 0 < L ≤ size − 1; a number, or a range of which every image draws its
+            own value.
+        bend: standard deviation of the angle turned from end to end, in radians; 0 is a straight
+            line.
+
+    Raises:
+        ConfigError: the size is even, the path may leave the kernel, or the bend is negative.
+
+    Source: Boracchi and Foi, Modeling the performance of image restoration from motion blur, TIP 21
+    (2012), section III-A; with a constant speed and no impulsive shakes, so that three numbers with
+    units describe the law.
+    """
+
+    size: int
+    length: Level
+    bend: float | int = 2.0
+
+    def __post_init__(self) -> None:
+        check_odd("MotionKernel.size", self.size)
+        words = f"must be positive, and at most size - 1 = {self.size - 1} pixels"
+        length = checked(
+            "MotionKernel.length", self.length, lambda v: 0 < v <= self.size - 1, words
+        )
+        object.__setattr__(self, "length", length)
+        words = "must be zero or positive, in radians"
+        checked("MotionKernel.bend", self.bend, lambda v: v >= 0, words)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    @property
+    def is_fixed(self) -> bool:
+        return False
+
+    def draw(self, draws: Draws) -> Tensor:
+        return draws.each("path", lambda g, _: self._one(g)[None])
+
+    def _one(self, g: np.random.Generator) -> np.ndarray:
+        """The kernel of one image, (size, size)."""
+        steps = 16 * self.size
+        low, high = np.broadcast_to(self.length, 2)
+        length = g.uniform(low, high)
+        turn = self.bend * np.cumsum(g.standard_normal(steps)) / math.sqrt(steps)
+        angle = g.uniform(0, 2 * math.pi) + turn
+        path = np.cumsum([np.cos(angle), np.sin(angle)], axis=1) * (length / steps)
+        return splat(path - path.mean(1, keepdims=True), self.size)
+
+
+def splat(path: np.ndarray, size: int) -> np.ndarray:
+    """Spread the points of `path` (2, n), in pixels from the centre, with bilinear weights."""
+    place = path + (size - 1) / 2
+    corner = np.clip(np.floor(place).astype(np.int64), 0, size - 2)
+    part = place - corner
+    weights = np.stack([1 - part, part])
+    rows, columns = np.arange(2)[:, None], np.arange(2)[None, :]
+    index = (corner[0] + rows[..., None]) * size + corner[1] + columns[..., None]
+    shares = weights[:, None, 0] * weights[None, :, 1]
+    h = np.bincount(index.ravel(), shares.ravel(), size * size)
+    return np.asarray((h / h.sum()).reshape(size, size))
+
+
+def _offsets(size: int, draws: Draws) -> Tensor:
+    """−(size − 1)/2 … (size − 1)/2: the pixels, from the centre."""
+    return torch.arange(size, dtype=draws.dtype, device=draws.device) - (size - 1) / 2
+
+
+def _column(level: Level, draws: Draws, name: str) -> Tensor:
+    """(B, 1, 1, 1), or (1, 1, 1, 1) where the level is a number."""
+    value = draw_level(level, draws, name)
+    if isinstance(value, Tensor):
+        return value.reshape(-1, 1, 1, 1)
+    return torch.full((1, 1, 1, 1), value, dtype=draws.dtype, device=draws.device)

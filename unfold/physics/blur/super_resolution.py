@@ -1,0 +1,154 @@
+"""Super-resolution: the image is blurred and sampled on a coarser grid."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.blur.blur import KernelPhysics
+from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
+from unfold.physics.operator import Operator
+from unfold.pytree import Derived
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Downsampling(Operator):
+    """Ax = (h * x)[::s, ::s], periodic boundaries.
+
+    AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
+    frequencies that the sampling folds onto k. Hence the closed forms.
+
+    Args:
+        kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes; the anti-aliasing filter.
+        shape: of one image, (C, H, W), H and W divisible by s.
+        factor: s, a whole number ≥ 1; pixel 0 of every block is kept.
+        rcond: the pseudo-inverse leaves out coarse frequencies where the spectrum of AA* is at most
+            rcond² times its largest value.
+
+    Raises:
+        ConfigError: the factor is below 1, or the size of the kernel is even.
+        ShapeError: the factor does not divide the image, or the kernel does not fit.
+
+    Source: Zhao et al., Fast single image super-resolution using a new analytical solution for
+    ℓ2–ℓ2 problems, TIP 25 (2016), theorem 1; used in Zhang, Van Gool and Timofte, Deep unfolding
+    network for image super-resolution, CVPR 2020, equation 7.
+    """
+
+    kernel: Tensor
+    shape: Shape
+    factor: int
+    rcond: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_factor("Downsampling", self.factor)
+        _ = self.circular
+        height, width = self.shape[1:]
+        if height % self.factor or width % self.factor:
+            raise ShapeError(
+                f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
+                f"factor {self.factor}; set data.multiple_of={self.factor} and a data.crop "
+                "that it divides."
+            )
+
+    @cached_property
+    def circular(self) -> CircularConvolution:
+        """The blur before the sampling."""
+        return CircularConvolution(self.kernel, self.shape)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        channels, height, width = self.shape
+        return channels, height // self.factor, width // self.factor
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h|."""
+        return replace(self, kernel=self.kernel.abs())
+
+    def forward(self, x: Image) -> Measurement:
+        return self.circular.forward(x)[..., :: self.factor, :: self.factor]
+
+    def adjoint(self, y: Measurement) -> Image:
+        fine = y.new_zeros(*y.shape[:-2], *self.shape[1:])
+        fine[..., :: self.factor, :: self.factor] = y
+        return self.circular.adjoint(fine)
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
+        inverse = 1 / (1 + gamma * self._coarse(b))
+        return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest value of the spectrum of AA*, for each sample."""
+        return self.folded.detach().flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*(AA*)⁺y."""
+        power = self._coarse(y)
+        return self.adjoint(
+            filtered(invert(torch.ones_like(power), power, self.folded, self.rcond), y)
+        )
+
+    @Derived
+    def folded(self) -> Tensor:
+        """The spectrum of AA*, (B or 1, C or 1, H / s, W / s)."""
+        s, (_, height, width) = self.factor, self.measurement_shape
+        power = self.circular.full_power
+        return power.reshape(*power.shape[:2], s, height, s, width).mean((2, 4))
+
+    def _coarse(self, like: Tensor) -> Tensor:
+        """The spectrum of AA*, whole for complex tensors and half for real ones."""
+        folded = self.folded
+        return folded if like.is_complex() else folded[..., : folded.shape[-1] // 2 + 1]
+
+
+def check_factor(owner: str, factor: int) -> None:
+    """Refuse a factor that is not a whole number of at least 1.
+
+    Raises:
+        ConfigError: with the factor.
+    """
+    if isinstance(factor, bool) or int(factor) != factor or factor < 1:
+        raise ConfigError(f"{owner}.factor = {factor}: must be a whole number of at least 1.")
+
+
+@dataclass(frozen=True)
+class SuperResolution(KernelPhysics):
+    """y = (h * x)[::s, ::s] with noise, periodic boundaries.
+
+    Args:
+        noise: added to the coarse image.
+        kernel: the law of h, the anti-aliasing filter, or the file of one kernel.
+        factor: s, a whole number ≥ 1, which divides the height and the width of the images.
+
+    Raises:
+        ConfigError: the factor is not a whole number of at least 1.
+    """
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor("SuperResolution", self.factor)
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, s · h, s · w)."""
+        channels, height, width = measurement_shape
+        return channels, self.factor * height, self.factor * width
+
+    def sample(self, draws: Draws, shape: Shape) -> Downsampling:
+        """One kernel per image, shared by its channels.
+
+        Raises:
+            ShapeError: the factor does not divide the image, or the kernel is larger than it.
+        """
+        return Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)

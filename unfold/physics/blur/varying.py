@@ -1,0 +1,151 @@
+"""Blur whose kernel changes from place to place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.blur.blur import KernelPhysics
+from unfold.physics.blur.convolution import centred_spectrum
+from unfold.physics.blur.kernels import check_kernel
+from unfold.physics.operator import Operator
+from unfold.pytree import Derived
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class VaryingConvolution(Operator):
+    """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
+
+    A point of light at v is seen as Σ_k w_k(v) h_k around v: kernels are interpolated where the
+    light comes from, so that none of it is lost where the weights sum to 1. With the weights after
+    the convolution, flat images would stay flat and light would not be kept.
+
+    Args:
+        kernels: h, real, (B or 1, K, kh, kw), odd sizes, shared by the channels.
+        weights: w, real, (1, K, H, W).
+        shape: of one image, (C, H, W).
+
+    Raises:
+        ShapeError: the weights are not one table for each kernel, or a kernel does not fit.
+
+    Source: Denis, Thiébaut, Soulez, Becker and Mourya, Fast approximations of shift-variant blur,
+    IJCV 115 (2015), section 3.4; Nagy and O'Leary, Restoring images degraded by spatially variant
+    blur, SIAM J. Scientific Computing 19 (1998).
+    """
+
+    kernels: Tensor
+    weights: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_kernel("VaryingConvolution", self.kernels[:, :1], self.shape)
+        want = (1, self.kernels.shape[1], *self.shape[1:])
+        if tuple(self.weights.shape) != want or self.weights.is_complex():
+            raise ShapeError(
+                f"VaryingConvolution.weights must be real, {want}, got "
+                f"{tuple(self.weights.shape)} of {self.weights.dtype}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape
+
+    @Derived
+    def half_spectrum(self) -> Tensor:
+        """ĥ for real images, (B or 1, K, 1, H, W // 2 + 1)."""
+        return centred_spectrum(self.kernels, *self.shape[1:], half=True)[:, :, None]
+
+    @Derived
+    def full_spectrum(self) -> Tensor:
+        """ĥ for complex images, (B or 1, K, 1, H, W)."""
+        return centred_spectrum(self.kernels, *self.shape[1:], half=False)[:, :, None]
+
+    @property
+    def majorant(self) -> Operator:
+        """With |h| and |w|."""
+        return replace(self, kernels=self.kernels.abs(), weights=self.weights.abs())
+
+    def forward(self, x: Image) -> Measurement:
+        """K transforms and one back."""
+        parts = self.weights[:, :, None] * x[:, None]
+        y: Tensor
+        if x.is_complex():
+            y = torch.fft.ifft2((self.full_spectrum * torch.fft.fft2(parts)).sum(1))
+        else:
+            spectrum = (self.half_spectrum * torch.fft.rfft2(parts)).sum(1)
+            y = torch.fft.irfft2(spectrum, s=self.shape[1:])
+        return y
+
+    def adjoint(self, y: Measurement) -> Image:
+        """One transform and K back."""
+        parts: Tensor
+        if y.is_complex():
+            parts = torch.fft.ifft2(self.full_spectrum.conj() * torch.fft.fft2(y)[:, None])
+        else:
+            spectrum = self.half_spectrum.conj() * torch.fft.rfft2(y)[:, None]
+            parts = torch.fft.irfft2(spectrum, s=self.shape[1:])
+        return (self.weights[:, :, None] * parts).sum(1)
+
+
+@dataclass(frozen=True)
+class VaryingBlur(KernelPhysics):
+    """y = Σ_k h_k * (w_k · x) with noise, periodic boundaries: h_k at the places of a grid.
+
+    The places lie on a grid from border to border, and w_k falls linearly from 1 at its place to 0
+    at the neighbours: Σ_k w_k = 1. All kernels are drawn from one law, apart from each other.
+
+    Args:
+        noise: added to the blurred image.
+        kernel: the law of h_k, or the file of several kernels.
+        grid: places down and across, each at least 1, and two or more in all.
+
+    Raises:
+        ConfigError: the grid is no such pair, or the law has one kernel only.
+    """
+
+    grid: Sequence[int] = (3, 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        grid = tuple(self.grid)
+        if len(grid) != 2 or any(int(n) != n or n < 1 for n in grid) or grid == (1, 1):
+            raise ConfigError(
+                f"VaryingBlur.grid = {list(grid)}: must be [down, across], whole numbers of at "
+                "least 1 of which one is above 1."
+            )
+        if self.kernels.is_fixed:
+            raise ConfigError(
+                "VaryingBlur.kernel: the law has a single kernel, so that nothing would vary; give "
+                "a range such as sigma=[0.5,2.0], or take physics=gaussian_blur."
+            )
+        object.__setattr__(self, "grid", grid)
+
+    def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
+        """Its own kernels for every image, shared by the channels.
+
+        Raises:
+            ShapeError: the kernels are larger than the image.
+        """
+        places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
+        kernels = torch.cat([self.kernels.draw(draws.within(place)) for place in places], 1)
+        down, across = map(hats, self.grid, shape[1:])
+        tables = down[:, None, :, None] * across[None, :, None, :]
+        weights = torch.from_numpy(tables.reshape(1, -1, *shape[1:]))
+        return VaryingConvolution(kernels, weights.to(kernels), shape)
+
+
+def hats(count: int, size: int) -> np.ndarray:
+    """(count, size): linear from 1 at each of equally spaced places to 0 at its neighbours."""
+    if count == 1:
+        return np.ones((1, size))
+    place = np.linspace(0, count - 1, size) if size > 1 else np.full(1, (count - 1) / 2)
+    return np.asarray((1 - np.abs(place - np.arange(count)[:, None])).clip(0))

@@ -1,0 +1,266 @@
+"""Projections of an image along lines, and the images behind them by filtered back-projection."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, hypot
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.ct.rays import Geometry, Lines, Seen
+from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.sparse import multiply
+from unfold.typing import Image, Measurement, Scalar, Shape
+
+WHOLE = {
+    180.0: "parallel rays over at most half a turn, or over whole half turns",
+    360.0: "a fan whose source makes a whole turn",
+}
+"""The scans that can be filtered, by the degrees after which lines repeat."""
+
+
+def ramp_filtered(y: Tensor) -> Tensor:
+    """Q * y over the last dimension: q(0) = 1/4, −1/(πn)² for odd n, 0 for even n ≠ 0."""
+    count = y.shape[-1]
+    size = 2 ** ceil(np.log2(2 * count))
+    n = np.fft.fftfreq(size, 1 / size)
+    q = np.where(n % 2 == 1, -1 / (np.pi * np.where(n == 0, 1, n)) ** 2, 0)
+    q[0] = 0.25
+    gain = torch.from_numpy(np.fft.fft(q).real).to(y.device, y.dtype.to_real())
+    filtered: Tensor = torch.fft.ifft(gain * torch.fft.fft(y, size))[..., :count]
+    return filtered if y.is_complex() else filtered.real
+
+
+def arc(angles: tuple[float, ...]) -> float:
+    """The degrees that equally spaced angles stand for: their number times their step."""
+    if len(angles) == 1:
+        return 180.0
+    return abs(angles[-1] - angles[0]) * len(angles) / (len(angles) - 1)
+
+
+def rounds(angles: tuple[float, ...], whole: float) -> int | None:
+    """How often the angles see every line; None where some lines are seen more often than others.
+
+    Parallel rays may leave out a part of half a turn: what is missing is missing.
+
+    Args:
+        angles: in degrees.
+        whole: the degrees after which lines repeat.
+    """
+    if whole == 180 and max(angles) - min(angles) < 180:
+        return 1
+    count = max(1, round(arc(angles) / whole))
+    return count if abs(arc(angles) - count * whole) <= 1e-6 * whole else None
+
+
+@dataclass(frozen=True)
+class Parallel(Geometry):
+    """Parallel rays: detector j of angle θ integrates along x cos θ + y sin θ = j − (D − 1)/2.
+
+    x goes right and y goes up, in pixels from the centre: the geometry of Radon's transform.
+
+    Args:
+        angles: θ in degrees.
+        detectors: D, one pixel apart.
+
+    Raises:
+        ConfigError: there is no angle, or no detector.
+    """
+
+    detectors: int
+
+    def __post_init__(self) -> None:
+        check_scan("Parallel", self.angles, self.detectors)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.angles), self.detectors
+
+    @property
+    def full_arc(self) -> float:
+        return 180.0
+
+    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        place = column * np.cos(theta) - row * np.sin(theta) + (self.detectors - 1) / 2
+        return Seen(place, np.ones_like(place))
+
+    def gains(self) -> np.ndarray:
+        return np.ones(self.detectors)
+
+    def lines(self) -> Lines:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        offset = (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
+        point = np.stack([offset * np.cos(theta), -offset * np.sin(theta)], -1)
+        direction = np.stack([-np.sin(theta), -np.cos(theta)], -1) + 0 * point
+        return Lines(point.reshape(-1, 2), direction.reshape(-1, 2))
+
+
+@dataclass(frozen=True)
+class Fan(Geometry):
+    """Rays from a point source to a flat detector on the other side, both turning about the image.
+
+    Args:
+        angles: of the source in degrees, over a full turn as a rule.
+        detectors: how many.
+        spacing: from one detector to the next, in pixels.
+        source: distance from the source to the centre, in pixels.
+        screen: distance from the centre to the detectors, in pixels.
+
+    Raises:
+        ConfigError: there is no angle or detector, or a length is not positive.
+    """
+
+    detectors: int
+    spacing: float
+    source: float
+    screen: float
+
+    def __post_init__(self) -> None:
+        check_scan("Fan", self.angles, self.detectors)
+        for name in ("spacing", "source", "screen"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(
+                    f"Fan.{name} = {getattr(self, name)}: must be positive, in pixels."
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.angles), self.detectors
+
+    @property
+    def full_arc(self) -> float:
+        return 360.0
+
+    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+        """The ray through a pixel; its weight is the square of the source's distance over depth."""
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        depth = self.source - column * np.sin(theta) - row * np.cos(theta)
+        across = column * np.cos(theta) - row * np.sin(theta)
+        offset = across * (self.source + self.screen) / depth
+        return Seen(offset / self.spacing + (self.detectors - 1) / 2, (self.source / depth) ** 2)
+
+    def gains(self) -> np.ndarray:
+        """cos γ / a: γ the angle of a ray, a the spacing on a screen through the centre."""
+        reach = self.source + self.screen
+        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)
+        return np.asarray(reach / np.hypot(reach, offset) * reach / (self.spacing * self.source))
+
+    def lines(self) -> Lines:
+        theta = np.deg2rad(np.asarray(self.angles))[:, None]
+        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
+        along = np.stack([np.cos(theta), -np.sin(theta)], -1)
+        towards = np.stack([-np.sin(theta), -np.cos(theta)], -1)
+        source = -self.source * towards + 0 * offset[..., None]
+        end = self.screen * towards + offset[..., None] * along
+        return Lines(source.reshape(-1, 2), (end - source).reshape(-1, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Projector(Operator):
+    """(Ax)_{θ, j} = the integral of x along line j of angle θ.
+
+    The matrix is computed once for a geometry and a size; A* is its transpose, entry by entry.
+
+    Args:
+        geometry: the lines.
+        shape: of one image, (C, H, W); one measurement is (C, angles, detectors).
+        pixel: the side of a pixel, in the unit of length of the integrals.
+    """
+
+    geometry: Geometry
+    shape: Shape
+    pixel: float = 1.0
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], *self.geometry.size
+
+    @property
+    def majorant(self) -> Operator:
+        """Itself: lengths of rays."""
+        return self
+
+    def forward(self, x: Image) -> Measurement:
+        matrix = self.geometry.matrix(self.shape, x)
+        y = self.pixel * multiply(matrix, x.reshape(-1, matrix.forward.shape[1]))
+        return y.reshape(-1, *self.measurement_shape)
+
+    def adjoint(self, y: Measurement) -> Image:
+        matrix = self.geometry.matrix(self.shape, y).swapped
+        x = self.pixel * multiply(matrix, y.reshape(-1, matrix.forward.shape[1]))
+        return x.reshape(-1, *self.shape)
+
+    def precondition(self, r: Image, gamma: Scalar) -> Image:
+        """(I + γC)⁻¹r, C the periodic convolution that A*A nearly is."""
+        power = self.pixel**2 * self.geometry.spectrum(self.shape, r)
+        solved: Tensor = torch.fft.ifft2(torch.fft.fft2(r) / (1 + gamma * power))
+        return solved if r.is_complex() else solved.real
+
+    def filtered_back_projection(self, y: Measurement) -> Image:
+        """Δθ / (w k · pixel) · B(q * (g · y)): an approximate inverse, exact for many angles.
+
+        B takes to every pixel what the ray through it measured, by linear interpolation between
+        detectors; q is the ramp filter; Δθ is the step of the angles in radians; w = 1 over half a
+        turn of parallel rays, 2 over a whole turn of a fan, which sees every line twice; k is how
+        often the angles go round so. It is not A⁺, nor is B the transpose of A.
+
+        Raises:
+            ConfigError: the source of a fan does not go all the way round, or angles go round more
+                than once, and not a whole number of times.
+
+        Source: Kak and Slaney, Principles of computerized tomographic imaging, 1988, chapter 3,
+        equations 61 and 30, and section 3.4.2 for a fan on a flat screen.
+        """
+        geometry, turn = self.geometry, arc(self.geometry.angles)
+        if self._rounds is None:
+            raise ConfigError(
+                f"filtered back-projection needs {WHOLE[geometry.full_arc]}, got {turn:g} degrees; "
+                f"set physics.arc={geometry.full_arc:g}, or choose another start."
+            )
+        matrix = geometry.back_matrix(self.shape, y)
+        gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
+        filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
+        weight = geometry.full_arc / 180 * self._rounds
+        scale = np.deg2rad(turn / len(geometry.angles)) / weight / self.pixel
+        return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """Filtered back-projection; A⁺y where it does not apply."""
+        if self._rounds is None:
+            return super().linear_baseline(y)
+        return LinearBaseline("filtered_back_projection", self.filtered_back_projection(y))
+
+    @property
+    def _rounds(self) -> int | None:
+        """How often the angles go round; None where they see some lines more often than others."""
+        return rounds(self.geometry.angles, self.geometry.full_arc)
+
+
+@lru_cache(maxsize=16)
+def projector(geometry: Geometry, shape: Shape, pixel: float) -> Projector:
+    """The same object for every batch of a scan, so that its norm is found once as well."""
+    return Projector(geometry, shape, pixel)
+
+
+def diagonal(shape: Shape) -> int:
+    """Detectors one pixel apart that see all of an image from every side."""
+    return ceil(hypot(*shape[1:]))
+
+
+def check_scan(owner: str, angles: tuple[float, ...], detectors: int) -> None:
+    """Refuse a scan without angles or detectors.
+
+    Raises:
+        ConfigError: with the values.
+    """
+    if not angles or not np.isfinite(angles).all():
+        raise ConfigError(f"{owner}.angles = {list(angles)}: at least one is needed, in degrees.")
+    if isinstance(detectors, bool) or int(detectors) != detectors or detectors < 1:
+        raise ConfigError(f"{owner}.detectors = {detectors}: must be a whole number of at least 1.")

@@ -1,0 +1,166 @@
+"""Tomography: the image is seen through its line integrals."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from unfold.errors import ConfigError
+from unfold.physics.base import Physics
+from unfold.physics.ct.projector import (
+    Fan,
+    Parallel,
+    Projector,
+    check_scan,
+    diagonal,
+    projector,
+)
+from unfold.physics.ct.rays import Geometry
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class Scan(Physics, ABC):
+    """Line integrals along one set of rays, the same for every image."""
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, n, n), the square image with as many detectors."""
+        return square_image(type(self).__name__, measurement_shape)
+
+    def sample(self, draws: Draws, shape: Shape) -> Projector:
+        """The same for every image; the detectors see all of it."""
+        return projector(self.weighed(self.geometry(shape)), shape, 1 / max(shape[1:]))
+
+    @abstractmethod
+    def geometry(self, shape: Shape) -> Geometry:
+        """The rays; the detectors see all of an image."""
+
+    def weighed(self, rays: Geometry) -> Geometry:
+        """The rays, along which pixels are weighed by interpolation unless a subclass says else."""
+        return rays
+
+
+@dataclass(frozen=True)
+class ParallelScan(Scan, ABC):
+    """Parallel rays from equally spaced angles.
+
+    Args:
+        noise: added to the integrals.
+        angles: how many, at least 1.
+        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
+        first: of the first angle, in degrees.
+    """
+
+    angles: int = 60
+    arc: float = 180.0
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_angles(type(self).__name__, self.angles, self.arc, 180.0)
+        check_scan(type(self).__name__, self.directions, 1)
+
+    @property
+    def directions(self) -> tuple[float, ...]:
+        """Every angle, in degrees."""
+        return tuple(self.first + k * self.arc / self.angles for k in range(self.angles))
+
+    def geometry(self, shape: Shape) -> Parallel:
+        return Parallel(self.directions, diagonal(shape))
+
+
+@dataclass(frozen=True)
+class FanScan(Scan, ABC):
+    """A fan of rays from a point source that turns about the image.
+
+    Args:
+        noise: added to the integrals.
+        angles: positions of the source, at least 1.
+        arc: what they cover, in degrees, in (0, 360].
+        source: distance from the source to the centre, above 1/√2: outside the image.
+        screen: distance from the centre to the detectors, positive.
+    """
+
+    angles: int = 60
+    arc: float = 360.0
+    source: float = 2.0
+    screen: float = 1.0
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        check_angles(owner, self.angles, self.arc, 360.0)
+        for name, low in (("source", 0.5**0.5), ("screen", 0.0)):
+            if not low < getattr(self, name) < float("inf"):
+                raise ConfigError(
+                    f"{owner}.{name} = {getattr(self, name)}: must be above {low:.3g}, in sides of "
+                    "the image."
+                )
+
+    def geometry(self, shape: Shape) -> Fan:
+        side, count = max(shape[1:]), diagonal(shape)
+        source, radius = self.source * side, (count + 1) / 2
+        reach = (source + self.screen * side) * radius / (source**2 - radius**2) ** 0.5
+        directions = tuple(k * self.arc / self.angles for k in range(self.angles))
+        return Fan(directions, count, 2 * reach / count, source, self.screen * side)
+
+
+@dataclass(frozen=True)
+class Tomography(ParallelScan):
+    """y = line integrals along parallel rays with noise, from equally spaced angles.
+
+    The longer side of the image has length 1, so that an integral is at most √2 for images in
+    [0, 1]. Few angles are sparse-view, an arc below 180 degrees limited-angle tomography.
+
+    Args:
+        noise: added to the integrals.
+        angles: how many, at least 1.
+        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
+        first: of the first angle, in degrees.
+
+    Raises:
+        ConfigError: there is no angle, or the arc is not in (0, 180].
+    """
+
+
+@dataclass(frozen=True)
+class FanBeamTomography(FanScan):
+    """y = line integrals from a point source that turns about the image, with noise.
+
+    Lengths are relative to the longer side of the image, as are the integrals.
+
+    Args:
+        noise: added to the integrals.
+        angles: positions of the source, at least 1.
+        arc: what they cover, in degrees, in (0, 360].
+        source: distance from the source to the centre, above 1/√2: outside the image.
+        screen: distance from the centre to the detectors, positive.
+
+    Raises:
+        ConfigError: there is no angle, or a value is out of its range.
+    """
+
+
+def square_image(owner: str, measurement_shape: Shape) -> Shape:
+    """The square image whose diagonal has as many pixels as there are detectors."""
+    channels, _, detectors = measurement_shape
+    side = int(detectors / 2**0.5)
+    if diagonal((channels, side, side)) != detectors:
+        raise ConfigError(
+            f"{owner}: {detectors} detectors belong to no square image; pass the operator that "
+            "measured y."
+        )
+    return channels, side, side
+
+
+def check_angles(owner: str, angles: int, arc: float, most: float) -> None:
+    """Refuse a number of angles below 1, or an arc that is not in (0, most].
+
+    Raises:
+        ConfigError: with the value.
+    """
+    if isinstance(angles, bool) or int(angles) != angles or angles < 1:
+        raise ConfigError(f"{owner}.angles = {angles}: must be a whole number of at least 1.")
+    if not 0 < arc <= most:
+        raise ConfigError(f"{owner}.arc = {arc}: must be in (0, {most:g}], in degrees.")

@@ -1,0 +1,155 @@
+"""The operators of the package deepinv: `pip install 'unfold[deepinv]'`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.extras import deepinv
+from unfold.physics.custom.deepinv_operator import (
+    DeepinvNonlinear,
+    DeepinvOperator,
+    Drawn,
+    Held,
+    Method,
+    construct,
+    draw,
+    joined,
+    kind,
+    like,
+    made_by,
+)
+from unfold.physics.custom.functions import REFUSALS, Foreign
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class DeepinvPhysics(Foreign):
+    """y = A(x) with noise, A any physics of deepinv that acts on real images.
+
+    The physics is built once for each size of the images, which is given to it; what it draws then
+    depends on the seed alone. Where there is a generator, it draws the parameters of A for every
+    image. A list of measurements becomes one vector. A physics that is not linear takes algorithms
+    that need only the gradient of f.
+
+    Args:
+        noise: added to the measurement; that of deepinv is not used.
+        operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
+        generator: makes the `PhysicsGenerator` of its parameters; none if None.
+        seed: of what the physics draws when it is built.
+
+    Raises:
+        ConfigError: deepinv is not installed, or a noise is given to the physics.
+    """
+
+    operator: Callable[..., Any]
+    generator: Callable[..., Any] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        deepinv()
+        given = self.operator.keywords if isinstance(self.operator, partial) else {}
+        for name in given:
+            if name.startswith("noise"):
+                raise ConfigError(
+                    f"{self.map_name}.{name}: leave it out; the noise is that of physics/noise."
+                )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is no generator."""
+        return self.generator is None
+
+    @property
+    def map_name(self) -> str:
+        """The name of the physics."""
+        return made_by(self.operator)
+
+    def sample(self, draws: Draws, shape: Shape) -> Held:
+        """The same for every image, or one for each.
+
+        Raises:
+            ConfigError: it is no physics, or refuses its arguments.
+            ShapeError: it does not act on such images.
+        """
+        x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
+        drawn = Drawn(self._built(shape), (), ())
+        if self.generator is not None:
+            drawn = draw(drawn.physics, construct(self.generator, shape, self.seed), _seeds(draws))
+        physics = like(drawn.physics, x)
+        y, complex_x = self._measured(physics, x)
+        parts = [y] if isinstance(y, Tensor) else list(y)
+        is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
+        made = (DeepinvOperator if is_linear else DeepinvNonlinear)(
+            physics,
+            shape,
+            tuple(tuple(part.shape[1:]) for part in parts),
+            complex_y=joined(y).is_complex(),
+            complex_x=complex_x,
+            names=drawn.names,
+            held=tuple(t.to(x.device, kind(t, x)) for t in drawn.values),
+        )
+        self.examine(made, x)
+        return made
+
+    @cached_property
+    def _memory(self) -> dict[Shape, nn.Module]:
+        return {}
+
+    def _built(self, shape: Shape) -> nn.Module:
+        """The physics for images of this shape; built at its first use."""
+        if shape not in self._memory:
+            physics = construct(self.operator, shape, self.seed)
+            if not isinstance(physics, deepinv().physics.Physics):
+                raise ConfigError(f"{self.map_name}: a Physics of deepinv is expected.")
+            self._memory[shape] = physics
+        return self._memory[shape]
+
+    def _measured(self, physics: nn.Module, x: Tensor) -> tuple[Any, bool]:
+        """What it makes of two images, a tensor or a list of them, and whether of complex ones.
+
+        Raises:
+            ShapeError: it refuses real and complex images of this shape.
+            ConfigError: it makes something else of them.
+        """
+        try:
+            y, complex_x = _applied(physics, x), False
+        except REFUSALS as error:
+            try:
+                y, complex_x = _applied(physics, x.to(x.dtype.to_complex())), True
+            except REFUSALS:
+                raise ShapeError(
+                    f"{self.map_name} does not act on images of {tuple(x.shape[1:])}: {error}"
+                ) from error
+        several = isinstance(y, deepinv().utils.TensorList)
+        parts = list(y) if several else [y]
+        fits = all(isinstance(part, Tensor) and part.shape[:1] == (2,) for part in parts)
+        if not fits or len({part.is_complex() for part in parts}) != 1:
+            raise ConfigError(
+                f"{self.map_name}: a measurement for each of 2 images is expected, a tensor or a "
+                "list of real, or of complex, ones; choose another."
+            )
+        return y, complex_x
+
+
+def _applied(physics: nn.Module, x: Tensor) -> Any:
+    with torch.no_grad():
+        return Method(physics)("A", x)
+
+
+def _seeds(draws: Draws) -> list[int]:
+    """One for each image."""
+
+    def seed(g: np.random.Generator, _: int) -> np.ndarray:
+        return np.asarray(g.integers(0, 2**31))
+
+    found: list[int] = (
+        replace(draws, dtype=torch.int64, device="cpu").each("generator", seed).tolist()
+    )
+    return found

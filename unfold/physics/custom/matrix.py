@@ -1,0 +1,138 @@
+"""The law of one matrix, read from a file."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from unfold.arrays import read_arrays
+from unfold.errors import DataError, ShapeError
+from unfold.physics.base import Physics
+from unfold.physics.custom.linear import Dense
+from unfold.physics.sparse import Sparse, Table
+from unfold.random import Draws
+from unfold.typing import Shape
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+
+
+@dataclass(frozen=True)
+class MatrixPhysics(Physics):
+    """y = Mx with noise, x as a vector: pixels row by row and channel by channel.
+
+    The file is read when the law is made, so that a bad one is found before any computation.
+
+    Args:
+        noise: added to the measurement.
+        path: a real table of m rows in .npy (pickled objects are refused), in .npz as the one
+            array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
+            .safetensors as the one tensor.
+        shape: (C, H, W) of the images, C · H · W columns.
+
+    Raises:
+        DataError: names the file, and what is wrong with it.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if self.matrix.shape[1] != int(np.prod(self.shape)):
+            raise DataError(
+                f"{self.path}: a matrix of {self.matrix.shape[1]} columns does not act on images "
+                f"of {self.shape}, which have {int(np.prod(self.shape))} pixels; set physics.shape."
+            )
+
+    @cached_property
+    def matrix(self) -> Tensor | Table:
+        """M, (m, n), in double precision; a table of its entries where the file has only those."""
+        found = _read(self.path)
+        values = found.value if isinstance(found, Entries) else found
+        shape = found.shape
+        if len(shape) != 2 or 0 in shape or values.dtype.kind not in "fiu":
+            raise DataError(
+                f"{self.path}: a matrix is a table of real numbers; got {shape} of {values.dtype}."
+            )
+        if not np.isfinite(values).all():
+            raise DataError(f"{self.path}: some entries are not finite; replace them.")
+        if isinstance(found, Entries):
+            return Table(found.row, found.column, values.astype(np.float64), found.shape)
+        return torch.from_numpy(values.astype(np.float64))
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """The shape given."""
+        return self.shape
+
+    def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
+        """The same for every image.
+
+        Raises:
+            ShapeError: the images are of another shape.
+        """
+        if shape != self.shape:
+            raise ShapeError(
+                f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; set "
+                "physics.shape, or data.crop and validation and test images of that size."
+            )
+        if isinstance(self.matrix, Table):
+            return Sparse(self.matrix, shape)
+        return Dense(self.matrix.to(device=draws.device, dtype=draws.dtype)[None], shape)
+
+
+class Entries(NamedTuple):
+    """Those of a sparse matrix that the file holds, each with its row and column."""
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    shape: tuple[int, int]
+
+
+def _read(path: str) -> np.ndarray | Entries:
+    file = Path(path).expanduser()
+    if file.suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: a matrix is read from {', '.join(SUFFIXES)}, not '{file.suffix}'."
+        )
+    try:
+        if file.suffix == ".safetensors":
+            return _only(path, dict(load_file(file)))
+        arrays = read_arrays(file)
+        return _sparse(path, arrays) if "indptr" in arrays else _only(path, arrays)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file; give its full path.") from error
+    except (OSError, ValueError, IndexError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read as a matrix: {error}.") from error
+
+
+def _only(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    if len(arrays) != 1:
+        raise DataError(f"{path}: holds {len(arrays)} arrays; save the one matrix alone.")
+    return next(iter(arrays.values()))
+
+
+def _sparse(path: str, arrays: dict[str, np.ndarray]) -> Entries:
+    """The entries of compressed rows."""
+    kind = arrays.get("format", np.array(b"csr")).item()
+    if kind not in (b"csr", "csr"):
+        raise DataError(f"{path}: a sparse matrix by rows is expected (csr), not {kind!r}.")
+    rows, columns = (int(length) for length in arrays["shape"])
+    starts, column, value = arrays["indptr"], arrays["indices"], arrays["data"]
+    inside = len(column) == 0 or 0 <= column.min() <= column.max() < columns
+    counts = np.diff(starts)
+    fits = len(starts) == rows + 1 and starts[0] == 0 and starts[-1] == len(value)
+    fits = fits and (counts >= 0).all()
+    if not inside or not fits or len(column) != len(value):
+        raise DataError(f"{path}: its rows and columns do not fit together; save it again.")
+    return Entries(np.repeat(np.arange(rows), counts), column, value, (rows, columns))

@@ -1,0 +1,81 @@
+"""Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
+
+from dataclasses import dataclass
+
+from unfold.physics.base import Physics
+from unfold.physics.mri.coils import Coils, check_coils, draw_maps
+from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.mri.sampling import Sampling
+from unfold.physics.real_images import RealImages
+from unfold.random import Draws
+from unfold.typing import Shape
+
+
+@dataclass(frozen=True)
+class MRI(Physics):
+    """y = m · Fx with noise, F the orthonormal transform.
+
+    The law draws operators of real images, whose phase is 0: y is complex, and A*y is the real
+    part of F⁻¹(m · y). `complex_operator` draws the same ones for complex images.
+
+    Args:
+        noise: complex, added to all frequencies, also to the zeros of those not acquired.
+        columns: the law of m.
+    """
+
+    columns: Sampling
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.columns.is_fixed
+
+    def sample(self, draws: Draws, shape: Shape) -> RealFourier:
+        """For real images."""
+        return RealFourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
+        """The operator of the same draws for complex images."""
+        return Fourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
+
+
+@dataclass(frozen=True)
+class MultiCoilMRI(Physics):
+    """y_j = m · F(S_j · x) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
+
+    S_j is a Gaussian bump around the place of coil j on a circle about the image, times a phase
+    that is linear in the pixels; the circle is turned and the phases are drawn for every image.
+    The law draws operators of real images; `complex_operator` draws them for complex ones.
+
+    Args:
+        noise: complex, added to all frequencies of all coils.
+        columns: the law of m.
+        coils: J, at least 1.
+        width: standard deviation of a bump, in halves of the image's side, positive.
+
+    Raises:
+        ConfigError: there is no coil, or the width is not positive.
+    """
+
+    columns: Sampling
+    coils: int = 4
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_coils("MultiCoilMRI", self.coils, self.width)
+
+    @property
+    def is_fixed(self) -> bool:
+        return False
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, H, W)."""
+        return measurement_shape[0], *measurement_shape[2:]
+
+    def sample(self, draws: Draws, shape: Shape) -> RealImages:
+        """For real images."""
+        return RealImages(self.complex_operator(draws, shape))
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> Coils:
+        """The operator of the same draws for complex images."""
+        mask = self.columns.draw(draws.within("columns"), *shape[-2:])
+        return Coils(mask, draw_maps(draws, self.coils, self.width, shape), shape)

@@ -1,0 +1,178 @@
+"""Several receiver coils, each of which sees the image through its own sensitivity."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.mri.fourier import back, check_mask, transform
+from unfold.physics.operator import Operator
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, PerImage, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Coils(Operator):
+    """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
+
+    Args:
+        mask: m, real, (B or 1, 1, H or 1, W or 1); 1 where a frequency is sampled.
+        maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
+        shape: of one image, (C, H, W); one measurement is (C, J, H, W).
+
+    Raises:
+        ShapeError: the mask or the maps do not fit the image.
+
+    Source: Pruessmann, Weiger, Scheidegger and Boesiger, SENSE: sensitivity encoding for fast MRI,
+    Magnetic Resonance in Medicine 42 (1999), for the model; its solves are by conjugate gradients.
+    """
+
+    mask: Tensor
+    maps: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_mask("Coils", self.mask, self.shape)
+        check_maps("Coils", self.maps, self.shape)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.maps.shape[1], *self.shape[1:]
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """The largest m² times the largest Σ_j |S_j|², between which F keeps the norm."""
+        weights = self.mask.detach().square().flatten(1).amax(1)
+        return weights * self.maps.detach().abs().square().sum(1).flatten(1).amax(1)
+
+    def forward(self, x: Image) -> Measurement:
+        return self.mask[:, None] * transform(self.maps[:, None] * x[:, :, None])
+
+    def adjoint(self, y: Measurement) -> Image:
+        return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)
+
+
+def check_maps(owner: str, maps: Tensor, shape: Shape) -> None:
+    """Refuse coil maps that are not (B or 1, J, H, W) and complex.
+
+    Raises:
+        ShapeError: with the shapes.
+    """
+    size = tuple(shape[-2:])
+    if maps.ndim != 4 or tuple(maps.shape[2:]) != size or not maps.is_complex():
+        raise ShapeError(
+            f"{owner}.maps must be complex, (batch or 1, coils, {size[0]}, {size[1]}), got "
+            f"{tuple(maps.shape)} of {maps.dtype}."
+        )
+
+
+def check_coils(owner: str, coils: int, width: float) -> None:
+    """Refuse no coil, or bumps without a width.
+
+    Raises:
+        ConfigError: with the value.
+    """
+    if isinstance(coils, bool) or int(coils) != coils or coils < 1:
+        raise ConfigError(f"{owner}.coils = {coils}: must be a whole number of at least 1.")
+    if not 0 < width < float("inf"):
+        raise ConfigError(f"{owner}.width = {width}: must be positive, in halves of the side.")
+
+
+def draw_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:
+    """(B, J, H, W), complex: Gaussian bumps on a circle about the image, of Σ |S_j|² = 1.
+
+    Args:
+        draws: turn the circle, and draw a phase of each coil that is linear in the pixels.
+        coils: J.
+        spread: standard deviation of a bump, in halves of the image's side.
+        shape: of the image, (…, H, W).
+    """
+    height, width = shape[-2:]
+    v, u = np.meshgrid(_axis(height), _axis(width), indexing="ij")
+
+    def maps(g: np.random.Generator, _: int) -> np.ndarray:
+        place = g.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(coils) / coils
+        px, py = (1.2 * f(place)[:, None, None] for f in (np.cos, np.sin))
+        bump = np.exp(-((u - px) ** 2 + (v - py) ** 2) / (2 * spread**2))
+        offset, across, down = g.uniform(-np.pi, np.pi, (3, coils, 1, 1))
+        phase = offset + (across * u + down * v) / 2
+        return np.asarray(bump * np.exp(1j * phase) / np.sqrt((bump**2).sum(0)))
+
+    return replace(draws, dtype=draws.dtype.to_complex()).each("maps", maps)
+
+
+def _axis(size: int) -> np.ndarray:
+    """The pixels from −1 to 1; a single one is at 0."""
+    return np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+
+
+def estimate_maps(
+    y: Tensor,
+    *,
+    calibration: int = 24,
+    kernel: int = 6,
+    threshold: float = 0.02,
+    crop: float = 0.9,
+) -> Tensor:
+    """ESPIRiT: the maps S_j that explain the correlations between coils around frequency 0.
+
+    Patches of all coils around every frequency lie in a space of few dimensions, which the singular
+    vectors of the patches of the calibration region span. At a pixel, their transforms g_n have the
+    vector of sensitivities as the leading eigenvector of Σ_n g_n g_nᴴ, with eigenvalue 1. It is
+    known up to a phase, which is chosen so that S_1 is real and positive.
+
+    Args:
+        y: the frequencies of all coils, complex, (B, J, H, W), frequency 0 at index (0, 0); those
+            of the calibration region are all acquired.
+        calibration: the side of that region around frequency 0, in frequencies.
+        kernel: the side of a patch.
+        threshold: singular values below it, relative to the largest, count as noise.
+        crop: where the eigenvalue is below it there is no signal, and the maps are 0.
+
+    Returns:
+        (B, J, H, W), Σ_j |S_j|² = 1 where there is signal: the maps of `Coils`.
+
+    Raises:
+        ShapeError: y is not complex, of four dimensions and at least as large as the region.
+        ConfigError: the patches do not fit into the region, or a value is out of its range.
+
+    Source: Uecker et al., ESPIRiT, an eigenvalue approach to autocalibrating parallel MRI, Magnetic
+    Resonance in Medicine 71 (2014): the calibration matrix, and the eigenvalue problem in image
+    space.
+    """
+    if y.ndim != 4 or not y.is_complex() or min(y.shape[-2:]) < calibration:
+        raise ShapeError(
+            "estimate_maps expects complex (batch, coils, height, width) of at least "
+            f"{calibration} frequencies a side, got {tuple(y.shape)} of {y.dtype}."
+        )
+    if not 1 <= kernel < calibration:
+        raise ConfigError(
+            f"kernel = {kernel}: must be from 1 to calibration - 1 = {calibration - 1}."
+        )
+    for name, value in (("threshold", threshold), ("crop", crop)):
+        if not 0 <= value < 1:
+            raise ConfigError(f"{name} = {value}: must be in [0, 1).")
+    return torch.stack([_maps(one, calibration, kernel, threshold, crop) for one in y])
+
+
+def _maps(y: Tensor, calibration: int, kernel: int, threshold: float, crop: float) -> Tensor:
+    coils, height, width = y.shape
+    # As many frequencies on either side of 0, one more on the negative side where the side is even.
+    places = torch.arange(calibration, device=y.device) - calibration // 2
+    middle = y[:, places % height][:, :, places % width]
+    patches = middle.unfold(1, kernel, 1).unfold(2, kernel, 1)
+    rows = patches.permute(1, 2, 0, 3, 4).reshape(-1, coils * kernel**2)
+    _, sizes, spanning = torch.linalg.svd(rows, full_matrices=False)
+    kept = spanning[sizes > threshold * sizes[0]].reshape(-1, coils, kernel, kernel)
+    g = torch.fft.ifft2(kept, s=(height, width), norm="forward").permute(2, 3, 1, 0)
+    values, vectors = torch.linalg.eigh(g @ g.mH / kernel**2)
+    maps = vectors[..., -1] * vectors[..., :1, -1].conj().sgn()
+    maps = torch.where(values[..., -1:] > crop, maps, 0)
+    return maps.permute(2, 0, 1)

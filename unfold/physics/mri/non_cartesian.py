@@ -1,0 +1,265 @@
+"""Magnetic resonance off the grid: the Fourier transform of the image at given points."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ShapeError
+from unfold.physics.base import Physics
+from unfold.physics.mri.coils import check_coils, check_maps, draw_maps
+from unfold.physics.mri.nufft import finufft, to_grid, to_points
+from unfold.physics.mri.trajectories import Trajectory
+from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.real_images import RealImages
+from unfold.pytree import Derived
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class NonCartesian(Operator):
+    """(Ax)_m = (HW)^-½ Σ_n x_n exp(−2πi k_m · n), n counted from the middle of the image.
+
+    A*A is a convolution, cut off at the border: two transforms of twice the side, on the grid.
+
+    Args:
+        points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
+        shape: of one image, (C, H, W); one measurement is (C, M).
+
+    Raises:
+        ShapeError: the points are not of three dimensions, or not pairs of real numbers.
+
+    Source: Fessler, Lee, Olafsson, Shi and Noll, Toeplitz-based iterative image reconstruction for
+    MRI with correction for magnetic field inhomogeneity, IEEE Trans. Signal Processing 53 (2005),
+    section III, for A*A.
+    """
+
+    points: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_points("NonCartesian", self.points)
+
+    @property
+    def complex_images(self) -> bool:
+        return True
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.points.shape[1]
+
+    @Derived
+    def power(self) -> Tensor:
+        """The spectrum of A*A on twice the side, (B or 1, 1, 2H, 2W).
+
+        Its real part: the rest is of the differences −H and −W, which no two pixels have.
+        """
+        _, height, width = self.shape
+        ones = torch.ones_like(self.points[:, None, :, 0]).to(self.points.dtype.to_complex())
+        kernel = to_grid(ones, self.points, (2 * height, 2 * width))
+        kernel = kernel.roll((-height, -width), (-2, -1)) * (2 / math.sqrt(height * width))
+        spectrum: Tensor = torch.fft.fft2(kernel)
+        return spectrum.real
+
+    def forward(self, x: Image) -> Measurement:
+        return to_points(x, self.points)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return to_grid(y, self.points, (self.shape[1], self.shape[2]))
+
+    def normal(self, x: Image) -> Image:
+        """The middle of F⁻¹(power · F(x, 0))."""
+        _, height, width = self.shape
+        spectrum = torch.fft.fft2(x, s=(2 * height, 2 * width))
+        result: Tensor = torch.fft.ifft2(self.power * spectrum)[..., :height, :width]
+        return result
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """HW · A*(w · y): what practice calls gridding; w is the area that a point stands for.
+
+        w is proportional to |k|, as along spokes and along the arms of a spiral, and sums to the
+        area of the disc that the points reach. At the middle it is that of a quarter of the least
+        distance from there, as the discs and rings of spokes have it.
+
+        Source: Jackson, Meyer, Nishimura and Macovski, Selection of a convolution function for
+        Fourier inversion using gridding, IEEE Trans. Medical Imaging 10 (1991).
+        """
+        radius = self.points.norm(dim=-1)
+        inner = torch.where(radius > 1e-6, radius, torch.inf).amin(1, keepdim=True)
+        weights = torch.where(inner.isinf(), 1, torch.maximum(radius, inner / 4))
+        area = math.pi * radius.amax(1, keepdim=True) ** 2
+        weights = weights * (area / weights.sum(1, keepdim=True))
+        image = math.prod(self.shape[1:]) * self.adjoint(weights[:, None] * y)
+        return LinearBaseline("gridding", image)
+
+
+@dataclass(frozen=True, eq=False)
+class NonCartesianCoils(Operator):
+    """(Ax)_j = F(S_j · x), F the transform at the points of `NonCartesian`.
+
+    Args:
+        points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
+        maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
+        shape: of one image, (C, H, W); one measurement is (C, J, M).
+
+    Raises:
+        ShapeError: the points or the maps do not fit the image.
+
+    Source: Pruessmann, Weiger, Börnert and Boesiger, Advances in sensitivity encoding with
+    arbitrary k-space trajectories, Magnetic Resonance in Medicine 46 (2001).
+    """
+
+    points: Tensor
+    maps: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_points("NonCartesianCoils", self.points)
+        check_maps("NonCartesianCoils", self.maps, self.shape)
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.maps.shape[1], self.points.shape[1]
+
+    @cached_property
+    def single(self) -> NonCartesian:
+        """F, for the images of all coils side by side."""
+        channels, height, width = self.shape
+        return NonCartesian(self.points, (channels * self.maps.shape[1], height, width))
+
+    def forward(self, x: Image) -> Measurement:
+        return self.single.forward(self._seen(x)).reshape(-1, *self.measurement_shape)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self._joined(self.single.adjoint(y.flatten(1, 2)))
+
+    def normal(self, x: Image) -> Image:
+        """Σ_j S̄_j · F*F(S_j · x)."""
+        return self._joined(self.single.normal(self._seen(x)))
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """Σ_j S̄_j · what `NonCartesian` makes of coil j."""
+        each = self.single.linear_baseline(y.flatten(1, 2))
+        return each._replace(image=self._joined(each.image))
+
+    def _seen(self, x: Image) -> Tensor:
+        """S_j · x, (B, CJ, H, W)."""
+        return (self.maps[:, None] * x[:, :, None]).flatten(1, 2)
+
+    def _joined(self, seen: Tensor) -> Image:
+        """Σ_j S̄_j · x_j."""
+        channels, height, width = self.shape
+        apart = seen.reshape(-1, channels, self.maps.shape[1], height, width)
+        return (self.maps.conj()[:, None] * apart).sum(2)
+
+
+@dataclass(frozen=True, eq=False)
+class RealNonCartesian(RealImages):
+    """Ax = Bx for real x, B one of the two above."""
+
+    def normal(self, x: Image) -> Image:
+        """Re B*Bx."""
+        return self.operator.normal(x.to(x.dtype.to_complex())).real
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """The real part of what B makes of it."""
+        found = self.operator.linear_baseline(y)
+        return found._replace(image=found.image.real)
+
+
+def check_points(owner: str, points: Tensor) -> None:
+    """Refuse points that are not (B or 1, M, 2) and real.
+
+    Raises:
+        ShapeError: with the shape.
+    """
+    if points.ndim != 3 or points.shape[-1] != 2 or not points.is_floating_point():
+        raise ShapeError(
+            f"{owner}.points must be real, (batch or 1, points, 2), got {tuple(points.shape)} of "
+            f"{points.dtype}."
+        )
+
+
+@dataclass(frozen=True)
+class NonCartesianMRI(Physics):
+    """y_m = (Fx)(k_m) with noise, F the Fourier transform over the square root of H · W.
+
+    The law draws operators of real images, whose phase is 0: y is complex, and A*y is a real part.
+    `complex_operator` draws the same ones for complex images.
+
+    Args:
+        noise: complex, added to every point.
+        trajectory: the law of the points.
+
+    Raises:
+        ConfigError: the package finufft is not installed.
+    """
+
+    trajectory: Trajectory
+
+    def __post_init__(self) -> None:
+        finufft()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Never: the first angle is drawn."""
+        return False
+
+    def sample(self, draws: Draws, shape: Shape) -> RealNonCartesian:
+        """For real images."""
+        return RealNonCartesian(self.complex_operator(draws, shape))
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesian:
+        """The operator of the same draws for complex images."""
+        return NonCartesian(self.trajectory.draw(draws.within("points"), *shape[-2:]), shape)
+
+
+@dataclass(frozen=True)
+class MultiCoilNonCartesianMRI(Physics):
+    """y_jm = F(S_j · x)(k_m) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
+
+    The law draws operators of real images; `complex_operator` draws them for complex ones.
+
+    Args:
+        noise: complex, added to every point of every coil.
+        trajectory: the law of the points.
+        coils: J, at least 1, of the law of `MultiCoilMRI`.
+        width: standard deviation of a sensitivity, in halves of the image's side, positive.
+
+    Raises:
+        ConfigError: there is no coil, the width is not positive, or the package finufft is not
+            installed.
+    """
+
+    trajectory: Trajectory
+    coils: int = 4
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_coils(type(self).__name__, self.coils, self.width)
+        finufft()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Never: the first angle and the maps are drawn."""
+        return False
+
+    def sample(self, draws: Draws, shape: Shape) -> RealNonCartesian:
+        """For real images."""
+        return RealNonCartesian(self.complex_operator(draws, shape))
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesianCoils:
+        """The operator of the same draws for complex images."""
+        points = self.trajectory.draw(draws.within("points"), *shape[-2:])
+        return NonCartesianCoils(points, draw_maps(draws, self.coils, self.width, shape), shape)

@@ -1,0 +1,99 @@
+"""Noise that is added, and is not Gaussian."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.noise.base import Level, Moments, Noise, checked, draw_level, levels, same_batch
+from unfold.pytree import per_image
+from unfold.random import Draws
+from unfold.typing import Measurement
+
+A = TypeVar("A", bound="Additive")
+
+
+@dataclass(frozen=True)
+class Additive(Noise):
+    """y = v + σn, n of mean 0 and variance 1; for complex v, E|n|² = 1, half in each part.
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
+            of which every image draws its own value. At σ = 0, y is v exactly.
+
+    Raises:
+        ConfigError: σ is negative or not finite.
+    """
+
+    sigma: Level
+
+    def __post_init__(self) -> None:
+        words = "must be zero or positive, in units of an image in [0, 1]"
+        sigma = checked(f"{type(self).__name__}.sigma", self.sigma, lambda s: s >= 0, words)
+        object.__setattr__(self, "sigma", sigma)
+
+    @abstractmethod
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent draws of mean 0 and variance 1."""
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        same_batch(type(self).__name__, clean, draws)
+        sigma = draw_level(self.sigma, draws.like(clean), "level")
+        if isinstance(sigma, Tensor):
+            sigma = per_image(sigma, clean)
+        elif sigma == 0:
+            return clean
+        shape = tuple(clean.shape[1:])
+
+        def numbers(g: np.random.Generator, _: int) -> np.ndarray:
+            if not clean.is_complex():
+                return self.standard(g, shape)
+            parts = self.standard(g, (2, *shape)) / np.sqrt(2.0)
+            return np.asarray(parts[0] + 1j * parts[1])
+
+        own = replace(draws, dtype=clean.dtype, device=clean.device)
+        return clean + sigma * own.each("noise", numbers)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and σ²."""
+        return Moments(clean, levels(self.sigma, draws, clean) ** 2)
+
+    def with_level(self: A, level: Level) -> A:
+        return replace(self, sigma=level)
+
+
+@dataclass(frozen=True)
+class Laplace(Additive):
+    """y = v + σn, n with density ∝ exp(−√2|n|): the noise for which fidelity=l1 is likelihood.
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation; the scale of the density is σ/√2.
+    """
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.laplace(0.0, 1 / np.sqrt(2.0), shape))
+
+
+@dataclass(frozen=True)
+class Uniform(Additive):
+    """y = v + σn, n uniform on [−√3, √3].
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation; y is within √3 σ of v.
+    """
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape))
+
+
+def refuse_complex(owner: str, clean: Measurement, reason: str) -> None:
+    """Refuse complex measurements.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    if clean.is_complex():
+        raise ConfigError(f"{owner}: {reason} in complex measurements; use Gaussian.")

@@ -1,0 +1,87 @@
+"""Noise of detectors that have a range: impulses and quantisation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.noise.additive import refuse_complex
+from unfold.physics.noise.base import Level, Moments, Noise, checked, draw_level, levels, same_batch
+from unfold.pytree import per_image
+from unfold.random import Draws
+from unfold.typing import Measurement
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(Noise):
+    """y = 0 or 1, each with probability p/2, and v otherwise, independently for every entry.
+
+    Args:
+        probability: p in [0, 1]; a number, or a range of which every image draws its own value.
+
+    Raises:
+        ConfigError: p is not in [0, 1], or v is complex.
+    """
+
+    probability: Level
+
+    def __post_init__(self) -> None:
+        words = "must be in [0, 1], the fraction of entries that are lost"
+        name = "SaltAndPepper.probability"
+        object.__setattr__(
+            self, "probability", checked(name, self.probability, lambda p: 0 <= p <= 1, words)
+        )
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        refuse_complex("SaltAndPepper", clean, "there is no range from 0 to 1")
+        same_batch("SaltAndPepper", clean, draws)
+        own = draws.like(clean)
+        p = draw_level(self.probability, own, "level")
+        p = per_image(p, clean) if isinstance(p, Tensor) else p
+        chance = own.uniform("noise", clean.shape[1:])
+        salted = torch.where(chance < p, 1.0, clean)
+        return torch.where(chance < p / 2, 0.0, salted)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """(1 − p)v + p/2, and (1 − p)v² + p/2 less its square."""
+        p = levels(self.probability, draws, clean)
+        mean = (1 - p) * clean + p / 2
+        return Moments(mean, (1 - p) * clean**2 + p / 2 - mean**2)
+
+    def with_level(self, level: Level) -> "SaltAndPepper":
+        return SaltAndPepper(level)
+
+
+@dataclass(frozen=True)
+class Quantisation(Noise):
+    """y = the nearest of 2^bits equally spaced values from 0 to 1; nothing is drawn.
+
+    Within [0, 1], y is within 1 / 2(2^bits − 1) of v; what lies outside is clipped.
+
+    Args:
+        bits: a whole number from 1 to 16.
+
+    Raises:
+        ConfigError: the bits are another number, or v is complex.
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bits, bool) or int(self.bits) != self.bits or not 1 <= self.bits <= 16:
+            raise ConfigError(
+                f"Quantisation.bits = {self.bits}: must be a whole number from 1 to 16."
+            )
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        refuse_complex("Quantisation", clean, "there is no range from 0 to 1")
+        steps = 2**self.bits - 1
+        value: Tensor = torch.round(clean.clamp(0, 1) * steps) / steps
+        return value
+
+    def with_level(self, level: Level) -> "Quantisation":
+        """The level is the number of bits."""
+        if not isinstance(level, float | int) or int(level) != level:
+            raise ConfigError(f"Quantisation.bits = {level}: must be a whole number from 1 to 16.")
+        return Quantisation(int(level))

@@ -1,0 +1,204 @@
+"""Noise whose strength or law depends on the signal."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.physics.noise.additive import refuse_complex
+from unfold.physics.noise.base import (
+    Gaussian,
+    Level,
+    Moments,
+    Noise,
+    Poisson,
+    checked,
+    draw_level,
+    levels,
+    same_batch,
+)
+from unfold.pytree import per_image
+from unfold.random import Draws
+from unfold.typing import Measurement
+
+
+@dataclass(frozen=True)
+class PoissonGaussian(Noise):
+    """y = k / gain + σn, k ~ Poisson(gain · v), n normal: mean v, variance v / gain + σ².
+
+    Args:
+        gain: photons that an intensity of 1 gives, > 0; a number, or a range of which every image
+            draws its own value. It is the level of `with_level`.
+        sigma: σ ≥ 0, of what is read out, in units of an image in [0, 1]; a number or a range.
+
+    Raises:
+        ConfigError: the gain is not positive, σ is negative, or v is complex.
+        DataError: v has negative values.
+
+    Source: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise modeling
+    and fitting for single-image raw-data, IEEE Trans. Image Processing 17 (2008), section II.
+    """
+
+    steinian = True
+
+    gain: Level
+    sigma: Level
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", Poisson(self.gain).gain)
+        object.__setattr__(self, "sigma", Gaussian(self.sigma).sigma)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        refuse_complex("PoissonGaussian", clean, "photons are not counted")
+        counted = Poisson(self.gain).apply(clean, draws.within("photons"))
+        return Gaussian(self.sigma).apply(counted, draws.within("read out"))
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and v / gain + σ², also below 0: so that it is unbiased of a noisy y in place of v."""
+        counted = clean / levels(self.gain, draws.within("photons"), clean)
+        read = Gaussian(self.sigma).moments(clean, draws.within("read out")).variance
+        return Moments(clean, counted + read)
+
+    def with_level(self, level: Level) -> "PoissonGaussian":
+        return replace(self, gain=level)
+
+
+@dataclass(frozen=True)
+class Rician(Noise):
+    """y = |v + σ(n₁ + i n₂)|, n₁ and n₂ standard normal: the magnitude of a complex signal.
+
+    E y² = v² + 2σ²; at v = 0, y has the law of Rayleigh, of mean σ√(π/2). At σ = 0, y = |v|.
+
+    Args:
+        sigma: σ ≥ 0, of each part, in units of an image in [0, 1]; a number, or a range of which
+            every image draws its own value.
+
+    Raises:
+        ConfigError: σ is negative or not finite, or v is complex.
+
+    Source: Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magnetic Resonance in
+    Medicine 34 (1995), equation 1.
+    """
+
+    sigma: Level
+
+    def __post_init__(self) -> None:
+        words = "must be zero or positive, in units of an image in [0, 1]"
+        sigma = checked("Rician.sigma", self.sigma, lambda s: s >= 0, words)
+        object.__setattr__(self, "sigma", sigma)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        refuse_complex("Rician", clean, "magnitudes are not measured")
+        same_batch("Rician", clean, draws)
+        own = draws.like(clean)
+        sigma = draw_level(self.sigma, own, "level")
+        sigma = per_image(sigma, clean) if isinstance(sigma, Tensor) else sigma
+        across, along = (sigma * own.normal(name, clean.shape[1:]) for name in ("across", "along"))
+        return torch.hypot(clean + along, across)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """σ√(π/2) e^{−t}((1 + 2t)I₀(t) + 2t I₁(t)), t = v²/4σ²; and v² + 2σ² less its square."""
+        sigma = levels(self.sigma, draws, clean)
+        t = clean**2 / (4 * sigma.clamp(min=1e-150) ** 2)
+        bessel = (1 + 2 * t) * torch.special.i0e(t) + 2 * t * torch.special.i1e(t)
+        mean = torch.where(sigma > 0, sigma * math.sqrt(math.pi / 2) * bessel, clean.abs())
+        return Moments(mean, torch.where(sigma > 0, clean**2 + 2 * sigma**2 - mean**2, 0.0))
+
+    def with_level(self, level: Level) -> "Rician":
+        return Rician(level)
+
+
+@dataclass(frozen=True)
+class Speckle(Noise):
+    """y = v s, s ~ Gamma of mean 1 and variance 1 / looks: mean v, variance v² / looks.
+
+    Args:
+        looks: of coherent images averaged, > 0; a number, or a range of which every image draws its
+            own value. More looks are less noise; one gives the exponential law.
+
+    Raises:
+        ConfigError: the looks are not positive and finite.
+
+    Source: Goodman, Some fundamental properties of speckle, J. Opt. Soc. Am. 66 (1976).
+    """
+
+    looks: Level
+
+    def __post_init__(self) -> None:
+        words = "must be positive, the number of images averaged"
+        looks = checked("Speckle.looks", self.looks, lambda n: n > 0, words)
+        object.__setattr__(self, "looks", looks)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        same_batch("Speckle", clean, draws)
+        level = draw_level(self.looks, replace(draws, dtype=torch.float64, device="cpu"), "level")
+        looks = np.broadcast_to(np.asarray(level), len(draws))
+        shape = tuple(clean.shape[1:])
+
+        def factors(g: np.random.Generator, position: int) -> np.ndarray:
+            return np.asarray(g.gamma(looks[position], 1 / looks[position], shape))
+
+        return clean * draws.like(clean).each("noise", factors)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and |v|² / looks."""
+        return Moments(clean, clean.abs() ** 2 / levels(self.looks, draws, clean))
+
+    def with_level(self, level: Level) -> "Speckle":
+        return Speckle(level)
+
+
+@dataclass(frozen=True)
+class Transmission(Noise):
+    """y = −log(max(k, ½) / photons) / μ, k ~ Poisson(photons · exp(−μv)): counts behind v.
+
+    For many photons the mean is v and the variance exp(μv) / (μ² photons): the noise is strongest
+    behind what is thick. Where no photon arrives, half of one is assumed. The draw passes no
+    gradient on to v, and is made on the CPU.
+
+    Args:
+        photons: sent along each ray, > 0; a number, or a range of which every image draws its own
+            value. A larger number is less noise.
+        attenuation: μ > 0, of an integral of 1: e.g. that of a side of the image, all of
+            intensity 1.
+
+    Raises:
+        ConfigError: a value is not positive and finite, or v is complex.
+
+    Source: Leuschner et al., LoDoPaB-CT, a benchmark dataset for low-dose computed tomography
+    reconstruction, Scientific Data 8 (2021), section on the noise model; there a tenth of a photon
+    is assumed.
+    """
+
+    photons: Level
+    attenuation: float = 4.0
+
+    def __post_init__(self) -> None:
+        words = "must be positive, photons along each ray"
+        photons = checked("Transmission.photons", self.photons, lambda n: n > 0, words)
+        object.__setattr__(self, "photons", photons)
+        if not 0 < self.attenuation < float("inf"):
+            raise ConfigError(
+                f"Transmission.attenuation = {self.attenuation}: must be positive, of an integral "
+                "of 1."
+            )
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        refuse_complex("Transmission", clean, "photons are not counted")
+        same_batch("Transmission", clean, draws)
+        cpu = replace(draws, dtype=torch.float64, device="cpu")
+        photons = np.broadcast_to(np.asarray(draw_level(self.photons, cpu, "level")), len(draws))
+        passed = np.exp(-self.attenuation * clean.detach().cpu().double().numpy())
+
+        def integrals(g: np.random.Generator, position: int) -> np.ndarray:
+            counts = np.maximum(g.poisson(photons[position] * passed[position]), 0.5)
+            return np.asarray(-np.log(counts / photons[position]) / self.attenuation)
+
+        own = replace(draws, dtype=clean.dtype, device=clean.device)
+        return own.each("noise", integrals)
+
+    def with_level(self, level: Level) -> "Transmission":
+        return replace(self, photons=level)

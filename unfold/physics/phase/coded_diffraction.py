@@ -1,0 +1,117 @@
+"""Coded diffraction: the image behind several phase plates, in the far field; only amplitudes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.mri.fourier import back, transform
+from unfold.physics.orthonormal import PerPixel
+from unfold.physics.phase.base import Phaseless
+from unfold.physics.real_images import RealPart
+from unfold.pytree import Derived
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class CodedDiffraction(PerPixel):
+    """(Ax)_l = F(d_l · x) / √L, l = 1 … L, F the orthonormal transform; A*A = Σ |d_l|² / L.
+
+    Args:
+        codes: d, complex, (B or 1, L, H, W).
+        shape: of one image, (C, H, W); one measurement is (C, L, H, W).
+
+    Raises:
+        ShapeError: the codes do not fit the image.
+
+    Source: Candès, Li and Soltanolkotabi, Phase retrieval from coded diffraction patterns, Applied
+    and Computational Harmonic Analysis 39 (2015), section 1.2.
+    """
+
+    codes: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        size = tuple(self.shape[1:])
+        codes = self.codes
+        if codes.ndim != 4 or tuple(codes.shape[2:]) != size or not codes.is_complex():
+            raise ShapeError(
+                f"CodedDiffraction.codes must be complex, (batch or 1, L, {size[0]}, {size[1]}), "
+                f"got {tuple(codes.shape)} of {codes.dtype}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.codes.shape[1], *self.shape[1:]
+
+    @Derived
+    def power(self) -> Tensor:
+        """Σ |d_l|² / L, (B or 1, 1, H, W)."""
+        return (self.codes.real**2 + self.codes.imag**2).mean(1, keepdim=True)
+
+    def forward(self, x: Image) -> Measurement:
+        scale = self.codes.shape[1] ** -0.5
+        y: Tensor = scale * transform(self.codes[:, None] * x[:, :, None])
+        return y
+
+    def adjoint(self, y: Measurement) -> Image:
+        scale = self.codes.shape[1] ** -0.5
+        x: Tensor = scale * (self.codes.conj()[:, None] * back(y)).sum(2)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class RealCodedDiffraction(RealPart, CodedDiffraction):
+    """The same for real images: A*y is the real part, and A*A, which is real, stays."""
+
+
+@dataclass(frozen=True)
+class PhaseRetrieval(Phaseless):
+    """y = |Ax| with noise, (Ax)_l = F(d_l · x) / √L; d_l of random phases, drawn for every image.
+
+    Args:
+        noise: added to the amplitudes.
+        codes: L, at least 1.
+
+    Raises:
+        ConfigError: there is no code.
+    """
+
+    codes: int = 4
+
+    def __post_init__(self) -> None:
+        if isinstance(self.codes, bool) or int(self.codes) != self.codes or self.codes < 1:
+            raise ConfigError(
+                f"PhaseRetrieval.codes = {self.codes}: must be a whole number of at least 1."
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        return False
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, H, W)."""
+        return measurement_shape[0], *measurement_shape[2:]
+
+    def sample(self, draws: Draws, shape: Shape) -> RealCodedDiffraction:
+        """For real images."""
+        return RealCodedDiffraction(self._codes(draws, shape), shape)
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> CodedDiffraction:
+        """The operator of the same draws for complex images."""
+        return CodedDiffraction(self._codes(draws, shape), shape)
+
+    def _codes(self, draws: Draws, shape: Shape) -> Tensor:
+        """(B, L, H, W), of modulus 1."""
+
+        def phases(g: np.random.Generator, _: int) -> np.ndarray:
+            return np.asarray(np.exp(2j * np.pi * g.uniform(size=(self.codes, *shape[1:]))))
+
+        own = replace(draws, dtype=draws.dtype.to_complex())
+        return own.each("codes", phases)

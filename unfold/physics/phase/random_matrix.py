@@ -1,0 +1,144 @@
+"""Phase retrieval from dense random measurements."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.operator import Operator
+from unfold.physics.phase.base import Phaseless
+from unfold.physics.real_images import RealImages
+from unfold.random import Draws, generator
+from unfold.typing import Image, Measurement, Shape
+
+MOST_ENTRIES = 2**24
+"""Of a matrix: 128 MiB in single precision, an image of 45 x 45 pixels measured 4 times over."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMatrix(Operator):
+    """Ax = Mx for every channel, its pixels row by row.
+
+    Args:
+        matrix: M, complex, (1, m, H · W).
+        shape: of one image, (C, H, W); one measurement is (C, m).
+
+    Raises:
+        ShapeError: the matrix does not fit the image.
+    """
+
+    matrix: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        pixels = self.shape[1] * self.shape[2]
+        found = tuple(self.matrix.shape)
+        if len(found) != 3 or found[0] != 1 or found[2] != pixels or not self.matrix.is_complex():
+            raise ShapeError(
+                f"ChannelMatrix.matrix must be complex, (1, m, {pixels}), got {found} of "
+                f"{self.matrix.dtype}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.shape[0], self.matrix.shape[1]
+
+    def forward(self, x: Image) -> Measurement:
+        return x.flatten(2) @ self.matrix[0].mT
+
+    def adjoint(self, y: Measurement) -> Image:
+        # Amplitudes are real, and a product of a real table with a complex one is refused.
+        columns = y.to(self.matrix.dtype) @ self.matrix[0].conj()
+        return columns.reshape(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class RandomPhaseRetrieval(Phaseless):
+    """y = |Ax| with noise, the entries of A complex Gaussian, independent, of variance 1/m.
+
+    A is the same for all channels and all images of one size, and depends on `ratio` and `seed`
+    alone. It is dense, and made for small images.
+
+    Args:
+        noise: added to the amplitudes.
+        ratio: m over the pixels of a channel, positive; 4 and more make the image nearly certain.
+        seed: of A, apart from that of the run: it is part of the instrument.
+
+    Raises:
+        ConfigError: the ratio is not positive.
+
+    Source: Candès, Li and Soltanolkotabi, Phase retrieval via Wirtinger flow, IEEE Trans. Inf.
+    Theory 61 (2015), the Gaussian model of section II.
+    """
+
+    ratio: float = 4.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < float("inf"):
+            raise ConfigError(
+                f"RandomPhaseRetrieval.ratio = {self.ratio}: must be positive, measurements over "
+                "pixels of a channel."
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, n, n), the square image of as many measurements.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        channels, count = measurement_shape
+        side = round(math.sqrt(count / self.ratio))
+        if self._count(side * side) != count:
+            raise ConfigError(
+                f"RandomPhaseRetrieval: {count} measurements belong to no square image; pass the "
+                "operator that measured y."
+            )
+        return channels, side, side
+
+    def sample(self, draws: Draws, shape: Shape) -> RealImages:
+        """For real images; the same for every image.
+
+        Raises:
+            ShapeError: the images are too large for a dense matrix.
+        """
+        return RealImages(self.complex_operator(draws, shape))
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> ChannelMatrix:
+        """The same matrix for complex images."""
+        pixels = shape[1] * shape[2]
+        count = self._count(pixels)
+        if count * pixels > MOST_ENTRIES:
+            side = math.isqrt(math.isqrt(int(MOST_ENTRIES / self.ratio)))
+            raise ShapeError(
+                f"RandomPhaseRetrieval: an image of {shape[1]} x {shape[2]} pixels needs a dense "
+                f"matrix of {count} x {pixels}; use images of at most {side} x {side} "
+                "(data=folder), or physics=phase_retrieval, whose operators are fast transforms."
+            )
+        matrix = _gaussian(self.seed, count, pixels)
+        kind = draws.dtype.to_complex()
+        return ChannelMatrix(matrix.to(device=draws.device, dtype=kind), shape)
+
+    def _count(self, pixels: int) -> int:
+        return max(1, round(self.ratio * pixels))
+
+
+@lru_cache(maxsize=4)
+def _gaussian(seed: int, count: int, pixels: int) -> Tensor:
+    """(1, m, n), E|a|² = 1/m, in double precision."""
+    parts = generator("random phase retrieval", seed, pixels).standard_normal((2, count, pixels))
+    values = (parts[0] + 1j * parts[1]) / np.sqrt(2 * count)
+    with torch.inference_mode(False):
+        return torch.from_numpy(values)[None]

@@ -1,0 +1,158 @@
+"""One matrix for every block of an image."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.algebra import Composed
+from unfold.physics.base import Physics
+from unfold.physics.orthonormal import OrthonormalMatrix
+from unfold.physics.sensing.cropping import Extended
+from unfold.random import Draws, generator
+from unfold.typing import Image, Measurement, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks(OrthonormalMatrix):
+    """(Ax)_p = Φ x_p for every block p of n x n pixels; ΦΦᵀ = I.
+
+    Args:
+        matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
+        shape: of one image, (C, H, W), H and W divisible by n; one measurement is
+            (C, m, H / n, W / n).
+
+    Raises:
+        ShapeError: the matrix does not have such a shape, or n does not divide the image.
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        side = self.side
+        if self.matrix.ndim != 3 or len(self.matrix) != 1 or side**2 != self.matrix.shape[2]:
+            raise ShapeError(
+                f"Blocks.matrix must be (1, m, n²), got {tuple(self.matrix.shape)}; n is the side "
+                "of a block."
+            )
+        height, width = self.shape[1:]
+        if height % side or width % side:
+            raise ShapeError(
+                f"Blocks: an image of {height} x {width} pixels is not made of blocks of {side} x "
+                f"{side}; set data.multiple_of={side} and a data.crop that it divides."
+            )
+
+    @property
+    def side(self) -> int:
+        """n."""
+        return isqrt(self.matrix.shape[-1])
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        channels, height, width = self.shape
+        return channels, self.matrix.shape[1], height // self.side, width // self.side
+
+    def forward(self, x: Image) -> Measurement:
+        n, (channels, _, down, across) = self.side, self.measurement_shape
+        blocks = x.reshape(-1, channels, down, n, across, n).transpose(3, 4).flatten(4)
+        return (blocks @ self.matrix[0].mT.to(x.dtype)).movedim(-1, 2)
+
+    def adjoint(self, y: Measurement) -> Image:
+        n, (channels, _, down, across) = self.side, self.measurement_shape
+        blocks = y.movedim(2, -1) @ self.matrix[0].to(y.dtype)
+        image = blocks.reshape(-1, channels, down, across, n, n).transpose(3, 4)
+        return image.reshape(-1, *self.shape)
+
+
+MOST_ENTRIES = 2**25
+"""Of a matrix: 256 MiB in double precision, blocks of 107 x 107 pixels measured a quarter."""
+
+
+@dataclass(frozen=True)
+class BlockCompressedSensing(Physics):
+    """y_p = Φ x_p with noise for every block p; Φ Gaussian with orthonormalised rows.
+
+    Φ is the same for all blocks and images, and depends on `block`, `ratio` and `seed` alone. An
+    image that is not made of whole blocks is continued by zeros below and to the right: no pixel
+    is lost, and only the image is reconstructed. Whole blocks keep the closed forms of AA* = I;
+    with others, the solves are iterative.
+
+    Args:
+        noise: added to the coefficients.
+        block: n, the side of a block in pixels.
+        ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
+        seed: of Φ.
+
+    Raises:
+        ConfigError: the block is not a whole number of at least 1, or the ratio not in (0, 1].
+
+    Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
+    compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
+    """
+
+    block: int = 33
+    ratio: float = 0.25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.block, bool) or int(self.block) != self.block or self.block < 1:
+            raise ConfigError(
+                f"BlockCompressedSensing.block = {self.block}: must be a whole number of at "
+                "least 1, the side of a block in pixels."
+            )
+        check_ratio("BlockCompressedSensing", self.ratio)
+        entries = round(self.ratio * self.block**4)
+        if entries > MOST_ENTRIES:
+            raise ConfigError(
+                f"BlockCompressedSensing.block = {self.block}: a matrix of {entries} entries at "
+                f"ratio {self.ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
+                "physics=compressed_sensing, whose transform is fast."
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, n · h, n · w): the whole blocks, of which the image may be a part."""
+        channels, _, down, across = measurement_shape
+        return channels, self.block * down, self.block * across
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """Φ, (1, m, n²), in double precision."""
+        n = self.block**2
+        m = max(1, round(self.ratio * n))
+        rows = generator("block compressed sensing", self.seed, n).standard_normal((m, n))
+        q, r = np.linalg.qr(rows.T)
+        # The sign of the triangle makes the answer that of Gram and Schmidt, on any library.
+        return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
+
+    def sample(self, draws: Draws, shape: Shape) -> Blocks | Composed:
+        """The same for every image; one that is not made of whole blocks is continued by zeros."""
+        matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
+        height, width = (-(-size // self.block) * self.block for size in shape[1:])
+        blocks = Blocks(matrix, (shape[0], height, width))
+        if blocks.shape == shape:
+            return blocks
+        return Composed(blocks, Extended(shape, height, width))
+
+
+def check_ratio(owner: str, ratio: float) -> None:
+    """Refuse a ratio that is not in (0, 1].
+
+    Raises:
+        ConfigError: with the ratio.
+    """
+    if not 0 < ratio <= 1:
+        raise ConfigError(
+            f"{owner}.ratio = {ratio}: must be in (0, 1], measurements over pixels of a channel."
+        )

@@ -1,0 +1,160 @@
+"""Snapshot spectral imaging: all bands of an image on one detector."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.base import Physics
+from unfold.physics.noise.base import Level, checked, draw_level
+from unfold.physics.operator import Operator
+from unfold.pytree import Derived
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class CodedAperture(Operator):
+    """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
+
+    AA* is diagonal, the sum of the shifted m². Hence the closed forms.
+
+    Args:
+        mask: m, real, (B or 1, 1, H, W), the aperture before the prism.
+        shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
+        shift: s, columns from one band to the next, at least 0.
+
+    Raises:
+        ShapeError: the mask does not fit the image.
+        ConfigError: the shift is not a whole number of at least 0.
+
+    Source: Wagadarikar, John, Willett and Brady, Single disperser design for coded aperture
+    snapshot spectral imaging, Applied Optics 47 (2008), section 2; Yuan, Brady and Katsaggelos,
+    Snapshot compressive imaging, IEEE Signal Processing Magazine 38 (2021), for the closed forms.
+    """
+
+    mask: Tensor
+    shape: Shape
+    shift: int
+
+    def __post_init__(self) -> None:
+        check_shift("CodedAperture", self.shift)
+        want = (1, *self.shape[1:])
+        if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
+            raise ShapeError(
+                f"CodedAperture.mask must be real, (batch or 1, {', '.join(map(str, want))}), got "
+                f"{tuple(self.mask.shape)} of {self.mask.dtype}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        channels, height, width = self.shape
+        return 1, height, width + self.shift * (channels - 1)
+
+    @Derived
+    def power(self) -> Tensor:
+        """The diagonal of AA*, (B or 1, 1, H, W + s(C − 1))."""
+        return self._disperse((self.mask**2).expand(-1, self.shape[0], -1, -1))
+
+    def forward(self, x: Image) -> Measurement:
+        return self._disperse(self.mask * x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        channels, _, width = self.shape
+        starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
+        return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
+        return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest entry of AA* of each sample."""
+        return self.power.detach().flatten(1).amax(1)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*(y / AA*) where AA* is not 0."""
+        seen = self.power != 0
+        return self.adjoint(torch.where(seen, y / torch.where(seen, self.power, 1), 0))
+
+    def _disperse(self, bands: Tensor) -> Tensor:
+        """The sum of the bands, each moved to its place."""
+        extent = self.measurement_shape[-1] - self.shape[-1]
+        moved = [
+            pad(bands[:, c : c + 1], (c * self.shift, extent - c * self.shift))
+            for c in range(self.shape[0])
+        ]
+        return torch.stack(moved).sum(0)
+
+
+@dataclass(frozen=True)
+class SpectralImaging(Physics):
+    """y = Σ_c the coded band c, shifted by s columns, with noise: one picture of all bands (CASSI).
+
+    The aperture is drawn for every image. A grey image has one band, and y is x behind a mask.
+
+    Args:
+        noise: added to the picture.
+        keep: fraction of the aperture that is open, in (0, 1]; a number, or a range of which every
+            image draws its own value. Something is always open.
+        shift: s, a whole number of columns of at least 0.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    keep: Level = 0.5
+    shift: int = 2
+
+    def __post_init__(self) -> None:
+        words = "must be in (0, 1], the fraction of the aperture that is open"
+        keep = checked("SpectralImaging.keep", self.keep, lambda k: 0 < k <= 1, words)
+        object.__setattr__(self, "keep", keep)
+        check_shift("SpectralImaging", self.shift)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Only where all is open."""
+        return self.keep == 1
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """Refused: the number of bands is not in the measurement.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "SpectralImaging: a picture does not tell how many bands are in it; pass the operator "
+            "that measured y."
+        )
+
+    def sample(self, draws: Draws, shape: Shape) -> CodedAperture:
+        """One aperture per image."""
+        draws = draws.take([0]) if self.is_fixed else draws
+        chance = draws.uniform("aperture", (1, *shape[1:]))
+        keep = draw_level(self.keep, draws, "keep")
+        if isinstance(keep, Tensor):
+            keep = keep.reshape(-1, 1, 1, 1)
+        # The least chance of each image is always open, so that no aperture is empty.
+        open_ = chance <= torch.clamp(chance.amin((1, 2, 3), keepdim=True), min=keep)
+        return CodedAperture(open_.to(draws.dtype), shape, self.shift)
+
+
+def check_shift(owner: str, shift: int) -> None:
+    """Refuse a shift that is not a whole number of at least 0.
+
+    Raises:
+        ConfigError: with the shift.
+    """
+    if isinstance(shift, bool) or int(shift) != shift or shift < 0:
+        raise ConfigError(
+            f"{owner}.shift = {shift}: must be a whole number of at least 0, columns per band."
+        )

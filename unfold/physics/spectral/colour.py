@@ -1,0 +1,120 @@
+"""From colour to grey."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.base import Physics
+from unfold.physics.operator import Operator
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedChannels(Operator):
+    """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
+
+    Args:
+        weights: w, real, (B or 1, C, 1, 1), not all 0.
+        shape: of one image, (C, H, W); one measurement is (1, H, W).
+
+    Raises:
+        ShapeError: there is not one weight for each channel.
+    """
+
+    weights: Tensor
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.shape[0], 1, 1):
+            raise ShapeError(
+                f"WeightedChannels.weights must be (batch or 1, {self.shape[0]}, 1, 1), got "
+                f"{tuple(self.weights.shape)}."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return 1, *self.shape[1:]
+
+    @property
+    def squared(self) -> Tensor:
+        """|w|², (B or 1, 1, 1, 1)."""
+        return self.weights.square().sum(1, keepdim=True)
+
+    def forward(self, x: Image) -> Measurement:
+        return (self.weights * x).sum(1, keepdim=True)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.weights * y
+
+    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+        """b − γ/(1 + γ|w|²) A*Ab."""
+        return b - gamma / (1 + gamma * self.squared) * self.normal(b)
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """|w|²."""
+        return self.squared.detach().flatten()
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*y / |w|²."""
+        return self.adjoint(y) / self.squared
+
+
+@dataclass(frozen=True)
+class Colorization(Physics):
+    """y = 0.299 R + 0.587 G + 0.114 B with noise, or other weights.
+
+    Args:
+        noise: added to the grey image.
+        weights: of the channels, as many as the images have; finite, not all 0.
+
+    Raises:
+        ConfigError: the weights are all 0, or one is not finite.
+
+    Source: Recommendation ITU-R BT.601-7 (2011), section 2.5.1, for the weights.
+    """
+
+    weights: Sequence[float] = LUMA
+
+    def __post_init__(self) -> None:
+        weights = tuple(float(w) for w in self.weights)
+        squared = sum(w**2 for w in weights)
+        if not 0 < squared < float("inf"):
+            raise ConfigError(
+                f"Colorization.weights = {list(weights)}: must be finite and not all 0, one for "
+                "each channel."
+            )
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, H, W)."""
+        return len(self.weights), *measurement_shape[1:]
+
+    def sample(self, draws: Draws, shape: Shape) -> WeightedChannels:
+        """The same for every image.
+
+        Raises:
+            ShapeError: the images do not have as many channels as there are weights.
+        """
+        if shape[0] != len(self.weights):
+            raise ShapeError(
+                f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; set "
+                f"data.channels={len(self.weights)}, or other physics.weights."
+            )
+        weights = torch.tensor(self.weights, dtype=draws.dtype, device=draws.device)
+        return WeightedChannels(weights.reshape(1, -1, 1, 1), shape)

@@ -1,0 +1,108 @@
+"""One channel at each pixel, as the sensor of a camera sees it; and its law, demosaicing."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.base import Physics
+from unfold.physics.orthonormal import OrthonormalRows
+from unfold.random import Draws
+from unfold.typing import Image, Measurement, Shape
+
+PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic(OrthonormalRows):
+    """(Ax)(u) = x(u, c(u)), c(u) the channel of the colour filter over pixel u.
+
+    Args:
+        pattern: of a block of 2 x 2 pixels, row by row, in letters of RGB.
+        shape: of one image, (3, H, W); one measurement is (1, H, W).
+
+    Raises:
+        ConfigError: the pattern is not one of Bayer's.
+        ShapeError: the image does not have three channels.
+
+    Source: Bayer, Color imaging array, US patent 3971065 (1976).
+    """
+
+    pattern: str
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_pattern("Mosaic", self.pattern)
+        if self.shape[0] != 3:
+            raise ShapeError(
+                f"Mosaic: an image of {self.shape[0]} channels has no colours; set data.channels=3."
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return 1, *self.shape[1:]
+
+    @cached_property
+    def channel(self) -> Tensor:
+        """C(u), (1, 1, H, W), on the CPU."""
+        _, height, width = self.shape
+        block = torch.tensor(["RGB".index(letter) for letter in self.pattern]).reshape(2, 2)
+        tiles = block.repeat((height + 1) // 2, (width + 1) // 2)
+        return tiles[:height, :width][None, None]
+
+    def forward(self, x: Image) -> Measurement:
+        return x.gather(1, self.channel.to(x.device).expand(len(x), -1, -1, -1))
+
+    def adjoint(self, y: Measurement) -> Image:
+        empty = y.new_zeros(len(y), *self.shape)
+        return empty.scatter(1, self.channel.to(y.device).expand(len(y), -1, -1, -1), y)
+
+
+@dataclass(frozen=True)
+class Demosaicing(Physics):
+    """y(u) = x(u, c(u)) with noise: colour images through Bayer's filter.
+
+    Args:
+        noise: added to the mosaic.
+        pattern: one of RGGB, BGGR, GRBG, GBRG.
+
+    Raises:
+        ConfigError: the pattern is another.
+    """
+
+    pattern: str = "RGGB"
+
+    def __post_init__(self) -> None:
+        check_pattern("Demosaicing", self.pattern)
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(3, H, W)."""
+        return 3, *measurement_shape[1:]
+
+    def sample(self, draws: Draws, shape: Shape) -> Mosaic:
+        """The same for every image.
+
+        Raises:
+            ShapeError: the images do not have three channels.
+        """
+        return Mosaic(self.pattern, shape)
+
+
+def check_pattern(owner: str, pattern: str) -> None:
+    """Refuse what is no pattern of Bayer.
+
+    Raises:
+        ConfigError: with the pattern and the four.
+    """
+    if pattern not in PATTERNS:
+        raise ConfigError(f"{owner}.pattern = '{pattern}': must be one of {', '.join(PATTERNS)}.")

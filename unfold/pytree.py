@@ -1,0 +1,162 @@
+"""The tensors inside a state or an operator: NamedTuples, tuples and frozen dataclasses of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+Own = Callable[[object], Any]
+"""From a node of a tree to what stands for it, None to go on inside."""
+
+
+def tensors(tree: object) -> list[Tensor]:
+    """Every tensor in `tree`, in the order of its fields."""
+    return list(_leaves(tree))
+
+
+def _leaves(tree: object) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple):
+        for item in tree:
+            yield from _leaves(item)
+    elif is_dataclass(tree):
+        for field in fields(tree):
+            yield from _leaves(getattr(tree, field.name))
+
+
+@runtime_checkable
+class Takes(Protocol):
+    """What keeps more of its samples than tensors, and so takes some of them by itself."""
+
+    def taken(self, positions: Tensor, batch: int) -> Any:
+        """The same with the samples at `positions` of `batch`."""
+
+
+def map_tensors(f: Callable[[Tensor], Tensor], tree: T, own: Own | None = None) -> T:
+    """The same tree with `f` applied to every tensor; what holds none is shared, not copied.
+
+    Args:
+        f: applied to tensors.
+        tree: of tensors.
+        own: gives what stands for a node as a whole, or None to go on inside it.
+    """
+    result: Any = tree
+    if own is not None and (whole := own(tree)) is not None:
+        result = whole
+    elif isinstance(tree, Tensor):
+        result = f(tree)
+    elif isinstance(tree, tuple):
+        items = [map_tensors(f, item, own) for item in tree]
+        if any(new is not old for new, old in zip(items, tree, strict=True)):
+            result = type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        old = {field.name: getattr(tree, field.name) for field in fields(tree) if field.init}
+        new = {name: map_tensors(f, value, own) for name, value in old.items()}
+        changed = {name: value for name, value in new.items() if value is not old[name]}
+        result = replace(tree, **changed) if changed else tree
+    rebuilt: T = result
+    return rebuilt
+
+
+def with_tensors(tree: T, values: list[Tensor]) -> T:
+    """The same tree with its tensors replaced by `values`, in the order of `tensors(tree)`."""
+    queue = iter(values)
+    return map_tensors(lambda _: next(queue), tree)
+
+
+def to_like(tree: T, x: Tensor) -> T:
+    """The same tree on the device and in the precision of `x`; complex stays complex."""
+
+    def move(t: Tensor) -> Tensor:
+        if t.is_complex():
+            return t.to(device=x.device, dtype=x.dtype.to_complex())
+        if t.is_floating_point():
+            return t.to(device=x.device, dtype=x.dtype.to_real())
+        return t.to(device=x.device)
+
+    return map_tensors(move, tree)
+
+
+def take(tree: T, positions: Tensor, batch: int) -> T:
+    """The samples at `positions` of a tree whose tensors hold `batch` samples, or 1 for all."""
+
+    def own(node: object) -> Any:
+        return node.taken(positions, batch) if isinstance(node, Takes) else None
+
+    return map_tensors(lambda t: t[positions] if t.shape[:1] == (batch,) else t, tree, own)
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) viewed as (B, 1, …, 1), to multiply a tensor of the shape of `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def per_field(value: float | Tensor, u: Tensor) -> float | Tensor:
+    """A number per image, (B, 1, 1, 1), viewed so that it multiplies a field of any shape."""
+    if isinstance(value, Tensor) and value.ndim:
+        return per_image(value.flatten(), u)
+    return value
+
+
+def batched_inner(a: Tensor, b: Tensor) -> Tensor:
+    """(B,): Re⟨a, b⟩ of each sample."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.flatten(1).sum(1)
+
+
+def batched_norm(t: Tensor) -> Tensor:
+    """(B,): the Euclidean norm of each sample; infinite where its square overflows."""
+    norm: Tensor = torch.linalg.vector_norm(t.flatten(1), dim=1)
+    return norm
+
+
+class Derived:
+    """A property computed at first use and kept, unless it must carry a gradient.
+
+    The kept value has no gradient and is no inference tensor, whatever the mode of the first
+    caller. Where the operator's tensors require gradients and the caller records them, the value is
+    computed anew: a kept graph is freed by the first backward pass, and the second would fail. So
+    it is inside a transform of torch.func, whose tensors do not outlive it.
+
+    Args:
+        compute: the method that it decorates, from the operator to a tensor.
+    """
+
+    def __init__(self, compute: Callable[[Any], Tensor]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, operator: None, owner: type) -> "Derived": ...
+
+    @overload
+    def __get__(self, operator: object, owner: type) -> Tensor: ...
+
+    def __get__(self, operator: Any, owner: type) -> "Tensor | Derived":
+        if operator is None:
+            return self
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors(operator)):
+            return self.compute(operator)
+        kept, key = vars(operator), f"derived {self.compute.__name__}"
+        if key not in kept:
+            with torch.inference_mode(False), torch.no_grad():
+                new = self.compute(operator)
+            if _transformed(new):
+                return new
+            kept[key] = new
+        value: Tensor = kept[key]
+        return value
+
+
+def _transformed(t: Tensor) -> bool:
+    """Whether a tensor belongs to a transform of torch.func: it then has no memory of its own."""
+    try:
+        t.untyped_storage()
+    except NotImplementedError:
+        return True
+    return False

@@ -1,0 +1,106 @@
+"""The history of a run, in its provenance: every start, and how each ended."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unfold.errors import PreemptedError, RunError
+from unfold.runs import files
+from unfold.runs.directory import Run
+from unfold.runs.provenance import flags
+from unfold.runs.secrets import redacted_words
+from unfold.runs.weights import sha256
+
+SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
+"""The files of weights and states whose hashes are kept."""
+
+
+LATEST = ("config", "overrides", "given_by", "folders", "sources")
+"""What a run that goes on has of its last start."""
+
+
+def begin(run: Run, origin: Mapping[str, Any]) -> None:
+    """Write where a run comes from, or add a start to what is written.
+
+    What the first start wrote stays as it is, but for the words, the configuration and the
+    sources, which are those of the last start, as the files beside it; every start keeps its
+    words, and one that changed sources their hashes before.
+
+    Args:
+        run: held by this process.
+        origin: what this start is made from.
+    """
+    path = run.path / "provenance.json"
+    first = files.read_json(path) if path.exists() else {}
+    before = [_closed(attempt) for attempt in first.get("attempts", [])]
+    attempt = _started(run, origin, first.get("sources", origin["sources"]))
+    base = dict(first) if run.plan == "resume" and first else dict(origin)
+    latest = {key: origin[key] for key in LATEST}
+    files.write_json(path, base | latest | {"attempts": [*before, attempt]})
+
+
+def _started(run: Run, origin: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    machine, git = origin["machine"], origin["git"] or {}
+    now = origin["sources"]
+    changed = sorted(name for name in {*sources, *now} if sources.get(name) != now.get(name))
+    return {
+        "command": redacted_words(sys.argv),
+        "overrides": origin["overrides"],
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "machine": machine,
+        "threads": machine["threads"],
+        "commit": git.get("commit"),
+        "packages_sha256": origin["freeze"]["sha256"],
+        "continues": run.checkpoint.name if run.checkpoint else None,
+        "changed_sources": {name: sources.get(name) for name in changed},
+        "started": _now(),
+        "ended": None,
+        "outcome": None,
+    }
+
+
+def _closed(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """A start that did not come to say how it ended was killed."""
+    return dict(attempt) | ({} if attempt["outcome"] else {"outcome": "killed"})
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[dict[str, float]]:
+    """Write how the body ended, and at its end what it came to.
+
+    Yields:
+        A place for the scores.
+    """
+    scores: dict[str, float] = {}
+    try:
+        yield scores
+    except BaseException as error:
+        state = "preempted" if isinstance(error, PreemptedError) else "failed"
+        with suppress(RunError):  # the disk may be what failed
+            _end(run.path, f"{state}: {' '.join(str(error).split()) or type(error).__name__}")
+        raise
+    _end(run.path, "finished", {"results": scores})
+
+
+def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -> None:
+    path = directory / "provenance.json"
+    origin = files.read_json(path)
+    *before, last = origin["attempts"]
+    ended = last | {"ended": _now(), "outcome": outcome}
+    saved = sorted(file for pattern in SAVED for file in directory.glob(pattern))
+    content = {
+        "attempts": [*before, ended],
+        "deterministic": flags(),
+        "checkpoints": {str(file.relative_to(directory)): sha256(file) for file in saved},
+    }
+    files.write_json(path, origin | content | dict(more or {}))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,214 @@
+"""A table of runs: one score over two keys of the configuration."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from unfold.errors import ConfigError, listing, nearest
+from unfold.evaluation.records import read_rows
+from unfold.runs.catalogue import Entry, flat
+from unfold.runs.identity import LEFT_OUT
+from unfold.runs.spread import interval
+
+REPEATED = ("seed", "trainer.threads", *LEFT_OUT)
+"""Keys in which the runs of one cell may differ: they are repetitions of one another."""
+
+TESTED = "tested_on"
+"""The axis of the operators that a run was evaluated on, each with its level of noise."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run with one score: of its test, or under one operator of its evaluation."""
+
+    entry: Entry
+    score: float
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """The runs of every cell.
+
+    Args:
+        rows: the key that tells the rows apart, `algo`.
+        columns: the key that tells the columns apart, `physics`.
+        value: the score, by its full name.
+        cells: the runs of a row and a column that have the score.
+        left_out: the names of the runs that are in no cell, by the reason.
+    """
+
+    rows: str
+    columns: str
+    value: str
+    cells: Mapping[tuple[str, str], Sequence[Scored]]
+    left_out: Mapping[str, Sequence[str]]
+
+    @property
+    def title(self) -> str:
+        """What the numbers are."""
+        return f"{self.value}: mean ± 95 % interval (runs)"
+
+    def names(self, axis: int) -> list[str]:
+        """The names of the rows (0) or of the columns (1), in order."""
+        return sorted({cell[axis] for cell in self.cells})
+
+    def values(self, row: str, column: str) -> list[float]:
+        """The scores of one cell, each of another run."""
+        return [scored.score for scored in self.cells.get((row, column), ())]
+
+    def mixed(self) -> list[str]:
+        """The keys that change numbers, the seed apart, in which runs of one cell differ."""
+        found: set[str] = set()
+        for cell in self.cells.values():
+            configs = [flat(scored.entry.config) for scored in cell]
+            keys = {key for config in configs for key in config}
+            found |= {k for k in keys if len({str(c.get(k)) for c in configs}) > 1}
+        seeds = {key for key in found if key.endswith(".seed")}  # follow the seed of the run
+        return sorted(key for key in found - seeds if not key.startswith(REPEATED))
+
+
+def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
+    """Sort finished runs into cells.
+
+    Args:
+        entries: the runs.
+        rows: a key of their configuration, or `tested_on`: the operators of their evaluations.
+        columns: the same.
+        value: the score, or the end of its name; beside `tested_on` the metric, `psnr`, averaged
+            over the images.
+
+    Raises:
+        ConfigError: no finished run has the keys and the score, or several scores end so.
+        DataError: the rows of an evaluation are damaged.
+    """
+    across = TESTED in (rows, columns)
+    value = value if across else full_name(value, entries)
+    cells: dict[tuple[str, str], list[Scored]] = {}
+    left_out: dict[str, list[str]] = {}
+    for entry in entries:
+        reason = _missing(entry, (rows, columns))
+        found = [] if reason else _scores(entry, value, across=across)
+        for tested, score in found:
+            row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
+            cells.setdefault((str(row), str(column)), []).append(Scored(entry, score))
+        if not found:
+            left_out.setdefault(reason or f"without {value}", []).append(entry.name)
+    if not cells:
+        known = sorted({key for entry in entries for key in entry.choices})
+        raise ConfigError(
+            f"No finished run has {rows}, {columns} and {value}. Groups: {listing(known)}; keys "
+            f"are written in full, algo.stepsize; {TESTED} is for runs with an evaluation; "
+            "unfold list shows the runs."
+        )
+    return Pivot(rows, columns, value, cells, left_out)
+
+
+def full_name(end: str, entries: Sequence[Entry]) -> str:
+    """The one score of a table that a name or its end means: that of the test before any other.
+
+    It is one for all runs: their own best fit would set validation beside test.
+
+    Raises:
+        ConfigError: the end fits several scores, or none of those that the runs have.
+    """
+    known = sorted({name for entry in entries for name in entry.scores})
+    for exact in (end, f"test/{end}"):
+        if exact in known:
+            return exact
+    found = [name for name in known if name.endswith(end)]
+    if len(found) == 1:
+        return found[0]
+    if not known:
+        return end
+    why = f"fits {listing(found)}." if found else f"is not measured{nearest(end, known)}"
+    raise ConfigError(f"--value {end}: {why} Scores: {listing(known)}.")
+
+
+def _missing(entry: Entry, keys: Sequence[str]) -> str | None:
+    """Why a run has no place in the table; None where it has one."""
+    if entry.state != "finished":
+        return "not finished"
+    lacking = [key for key in keys if key != TESTED and entry.get(key) is None]
+    return f"without {' and '.join(lacking)}" if lacking else None
+
+
+def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]]:
+    """The score of a run, or one for every operator and noise that it was evaluated on."""
+    if not across:
+        return [("", entry.scores[value])] if value in entry.scores else []
+    path = entry.path / "evaluation" / "rows.csv"
+    if not path.exists():
+        return []
+    found: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        if row.method == "ours" and row.metric == value:
+            found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row.value)
+    return [(name, fmean(values)) for name, values in found.items()]
+
+
+def text_of(values: Sequence[float]) -> str:
+    """Mean ± interval, and over how many runs; empty without a run."""
+    if not values:
+        return ""
+    half = interval(values)
+    mean = fmean(values)
+    return f"{mean:.2f}" if half is None else f"{mean:.2f} ± {half:.2f} ({len(values)})"
+
+
+def grid(table: Pivot) -> list[list[str]]:
+    """The lines of the table as text, the head first."""
+    columns = table.names(1)
+    head = [f"{table.rows} \\ {table.columns}", *columns]
+    lines = [[r, *(text_of(table.values(r, c)) for c in columns)] for r in table.names(0)]
+    return [head, *lines]
+
+
+def markdown(table: Pivot) -> str:
+    """The table in Markdown, under its title."""
+    head, *lines = grid(table)
+    rule = ["---", *("---:" for _ in head[1:])]
+    rows = [head, rule, *lines]
+    cells = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows)
+    return "\n".join([f"**{table.title}**", "", *cells])
+
+
+def latex(table: Pivot) -> str:
+    """The table in LaTeX, with the rules of booktabs."""
+    head, *lines = grid(table)
+    head[0] = table.rows
+    head, *lines = [[_escaped(cell) for cell in row] for row in (head, *lines)]
+    width = len(head)
+    body = [" & ".join(row) + r" \\" for row in lines]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
+            r"\toprule",
+            rf"\multicolumn{{{width}}}{{l}}{{{_escaped(table.title)}}} \\",
+            r"\midrule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _escaped(cell: str) -> str:
+    for symbol in "_%&#":
+        cell = cell.replace(symbol, f"\\{symbol}")
+    return cell.replace("±", r"$\pm$")
+
+
+def csv_text(table: Pivot) -> str:
+    """One line for each cell: its mean, half its interval, and the number of runs, in full."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([table.rows, table.columns, table.value, "interval", "runs"])
+    for row, column in sorted(table.cells):
+        values = table.values(row, column)
+        half = interval(values)
+        writer.writerow([row, column, fmean(values), "" if half is None else half, len(values)])
+    return file.getvalue().rstrip("\n")

@@ -1,0 +1,56 @@
+"""Whether a run directory holds the run that its name says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unfold.errors import ConfigError
+from unfold.runs import files
+from unfold.runs.compare import Difference, differences
+from unfold.runs.identity import that_counts
+from unfold.runs.secrets import restored
+from unfold.runs.versions import migrate
+from unfold.runs.weights import digests
+
+
+class Computation(NamedTuple):
+    """What a run directory is asked for.
+
+    config: the resolved configuration.
+    fingerprint: of the images.
+    """
+
+    config: Mapping[str, Any]
+    fingerprint: str
+
+
+def refuse_foreign(directory: Path, asked: Computation) -> None:
+    """Refuse a directory whose files are of another run: edited by hand, or copied there.
+
+    Raises:
+        ConfigError: names each key with both values.
+        RunError: a file of the directory is damaged.
+    """
+    found = _apart(directory, asked)
+    if found:
+        shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
+        raise ConfigError(
+            f"{directory} holds another run than its name says; its files were edited or copied: "
+            f"{shown}. Move it away, or add rerun=true: what is there moves to attempts/."
+        )
+
+
+def _apart(directory: Path, asked: Computation) -> list[Difference]:
+    path, origin_path = directory / "config.yaml", directory / "provenance.json"
+    if not (path.exists() and origin_path.exists()):
+        return []  # it ended before it wrote the last of them
+    content = files.read_yaml(path)
+    if not isinstance(content, dict):
+        return [Difference("config.yaml", "no configuration", "one")]
+    stored = restored(migrate(content, (), str(path)).config, asked.config)
+    origin = files.read_json(origin_path)
+    # Where its weights are gone since, what it wrote down of them counts.
+    weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
+    there = that_counts(stored, weights) | {"images": origin.get("data")}
+    here = that_counts(asked.config, digests(asked.config)) | {"images": asked.fingerprint}
+    return differences(there, here)

@@ -1,0 +1,246 @@
+"""Training states on disk: where a training that ends at any moment goes on from."""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from unfold.disk import DiskFullError
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.signals import StopRequest, preempted
+from unfold.training.checkpoints.weights import best_state, read_checkpoint, write_checkpoint
+from unfold.training.loggers.local import Curves, Events
+
+REPLACES = "replaces_last"
+"""A mark in a state, not written: the one before it is not kept, where one before that is."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes sealed training states whole or not at all, and keeps the one before.
+
+    Lightning's own writer goes through the temporary folder, which on another file system makes
+    the last step a copy that a kill can cut short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        previous: Path | None = Path(path).with_name(PREVIOUS)
+        if checkpoint.get(REPLACES) and previous is not None and previous.exists():
+            previous = None
+        state = {name: value for name, value in checkpoint.items() if name != REPLACES}
+        write_checkpoint(state, Path(path), keep=previous)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+BEST = "best.ckpt"
+
+LIMIT = 3
+"""Times in a row that a state may find no room on the disk."""
+
+
+class TrainingStates(pl.Callback):
+    """Saves the state of a training every few steps, and the best weights after validations.
+
+    A state is taken just before a batch, when everything of the batch before it, its row of the
+    log and its validation included, is done. What follows is then a function of the state alone:
+    the same bits come out whether the run was interrupted or not.
+
+    A signal saves a state between two of those steps, which an uninterrupted run does not have. It
+    is only to continue from: a rollback goes to the newest of the others, which stays beside it.
+
+    Where the disk is full, what was saved before is kept, the training goes on and tries again
+    when the next state is due; `LIMIT` refusals in a row, or one at the end, are an error.
+
+    Args:
+        folder: where the files go.
+        every: steps of the optimiser between two states.
+        objective: the validation metric that chooses the best weights.
+        mode: `max` or `min`.
+        saves_start: whether the state before the first step is saved too.
+    """
+
+    def __init__(
+        self, folder: Path, every: int, objective: str, mode: str, *, saves_start: bool = False
+    ) -> None:
+        self.saves_start = saves_start
+        self.folder, self.every, self.objective, self.mode = folder, every, objective, mode
+        self.best: float | None = None
+        self._saved_at = -1
+        self._last_at: int | None = None
+        self._ended = False
+        self._refused = 0
+        self._best_unwritten: dict[str, Any] | None = None
+        self._request = StopRequest()
+
+    @property
+    def _between(self) -> bool:
+        """Whether the newest state is one that only a signal saved."""
+        return self._last_at is not None and self._last_at % self.every != 0
+
+    def to_go_back_to(self) -> Path | None:
+        """The newest state that an uninterrupted run has too; another where that one is damaged."""
+        names = (PREVIOUS, LAST) if self._between else (LAST, PREVIOUS)
+        return newest_state(self.folder, names).path
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best weights."""
+        return self.folder / BEST
+
+    def improves(self, score: float, best: float | None) -> bool:
+        """Whether a score is at least as good as another; one that is NaN never is."""
+        if math.isnan(score):
+            return False
+        if best is None:
+            return True
+        return score >= best if self.mode == "max" else score <= best
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin where the state ends: no row of the log and no batch comes twice."""
+        self._request.listen()
+        # A training that may go back needs a state before its first step.
+        fresh = trainer.global_step == 0 and self.saves_start
+        self._saved_at = -1 if fresh else trainer.global_step
+        if self._last_at is None:  # after a rollback the newest state is not where it begins
+            self._last_at = trainer.global_step
+        self._ended = False
+        loop = trainer.fit_loop.epoch_loop
+        if loop.restarting and loop.batch_progress.current.completed == 0:
+            # Lightning takes a state before the first batch of an epoch for one after the last.
+            loop.restarting = False
+        for logger in trainer.loggers:
+            if isinstance(logger, Curves | Events):
+                logger.cut(trainer.global_step)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time to, or where a signal asks the run to end."""
+        stops = self._stops(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return  # gradients that are half added up are in no state
+        step = trainer.global_step
+        if stops or (step % self.every == 0 and step != self._saved_at):
+            self._save(trainer, must=stops)
+        if stops:
+            raise preempted(self._request.number or 15, f"after step {step}, which is saved")
+
+    def _stops(self, trainer: pl.Trainer) -> bool:
+        asked = self._request.number is not None
+        if trainer.world_size == 1:
+            return asked
+        return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
+
+    def _save(self, trainer: pl.Trainer, *, must: bool) -> None:
+        """Save the state, on every process; `must` is whether there is no later time to try.
+
+        Raises:
+            DiskFullError: there was no room, now or `LIMIT` times in a row.
+        """
+        self._saved_at = trainer.global_step
+        reason = _refusal(trainer, lambda: self._write_what_it_needs(trainer))
+        if reason is None:
+            reason = _refusal(trainer, lambda: self._write_state(trainer))
+        if reason is None:
+            self._refused, self._last_at = 0, trainer.global_step
+            return
+        self._refused += 1
+        if must or self._refused == LIMIT:
+            raise DiskFullError(reason)
+        warnings.warn(
+            f"{reason} The training goes on, and tries again in {self.every} steps; "
+            f"{LIMIT} times in a row without room end it.",
+            stacklevel=2,
+        )
+
+    def _write_state(self, trainer: pl.Trainer) -> None:
+        try:
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        except DiskFullError:
+            trainer.strategy.barrier()  # where Lightning lets the other processes wait
+            raise
+
+    def _write_what_it_needs(self, trainer: pl.Trainer) -> None:
+        """The best weights and the rows of the log that a state takes for written."""
+        if trainer.is_global_zero and self._best_unwritten is not None:
+            write_checkpoint(self._best_unwritten, self.best_path)
+            self._best_unwritten = None
+        for logger in trainer.loggers:
+            if isinstance(logger, Curves | Events):
+                logger.flush()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights where they are the best so far."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = float(trainer.callback_metrics[self.objective])
+        if not self.improves(score, self.best):
+            return
+        self.best = score
+        reconstructor = pl_module.reconstructor
+        assert isinstance(reconstructor, torch.nn.Module)
+        state = best_state(reconstructor)
+        if trainer.is_global_zero:
+            self._write_best(state)
+
+    def _write_best(self, state: dict[str, Any]) -> None:
+        """Write the best weights; where there is no room, keep them until the next state."""
+        self._best_unwritten = None
+        try:
+            write_checkpoint(state, self.best_path)
+        except DiskFullError:
+            self._best_unwritten = copy.deepcopy(state)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the end, so that a run that is interrupted in its evaluation trains no more."""
+        self._ended = True
+        self._save(trainer, must=True)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Uncount the batch that is fetched but not begun: it is fetched again."""
+        checkpoint[REPLACES] = self._between
+        if self._ended:
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counters in (progress["total"], progress["current"]):
+            counters["ready"] = counters["completed"]
+        progress["is_last_batch"] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # A training that goes back keeps the best weights it had, which may be newer.
+        before = state_dict["best"]
+        if self.best is None or (before is not None and self.improves(before, self.best)):
+            self.best = before
+
+
+def _refusal(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:
+    """Write; why there was no room, told to every process, or None where there was.
+
+    The first process alone writes: the others must hear of it to do the same as it does.
+    """
+    reason = None
+    try:
+        write()
+    except DiskFullError as error:
+        reason = str(error)
+    told: str | None = trainer.strategy.broadcast(reason)
+    return told

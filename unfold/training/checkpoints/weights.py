@@ -1,0 +1,192 @@
+"""Weights on disk: training states of Lightning, and the safetensors file that is shared.
+
+A checkpoint is data: it is loaded with `weights_only`, and it never chooses what code runs.
+"""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
+from unfold.disk import write_bytes
+from unfold.errors import CheckpointError, listing
+from unfold.training.checkpoints.checksum import (
+    BLANK,
+    damage,
+    damage_of_weights,
+    seal,
+    seal_weights,
+)
+from unfold.training.whole import weights_of
+
+WEIGHTS = "weights.safetensors"
+PREFIX = "reconstructor."
+
+EMBEDDED: Mapping[type[nn.Module], str] = {
+    DnCNN: "denoiser.safetensors",
+    NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
+}
+"""The denoisers that come with unfold, trained by `experiment=denoiser` and `=nonexpansive`."""
+
+
+def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
+    """Write a sealed state beside its target, flush it, and rename it into place.
+
+    Args:
+        state: tensors and plain values.
+        path: of the file.
+        keep: where the file that was there moves to; None to replace it.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written; what was there is kept.
+    """
+    archive = io.BytesIO()
+    torch.save(dict(state), archive)
+    advice = (
+        "The checkpoint before it is kept; free space, and the same command continues from there."
+    )
+    write_bytes(path, seal(archive.getvalue()), keep=keep, advice=advice)
+
+
+def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
+    """Write the weights of a reconstructor into a run directory, whole or not at all.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    path = directory / WEIGHTS
+    state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
+    write_bytes(path, seal_weights(save(state, BLANK)))
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a run directory that holds one.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it is not as it was written.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file}: no such file of weights. A run writes it when its training ends; name a "
+            "finished run, or a .safetensors file."
+        )
+    try:
+        content = file.read_bytes()
+        state = load(content)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
+    if damage_of_weights(content) is not None:
+        raise CheckpointError(
+            f"{file}: damaged since it was written ({damage_of_weights(content)}). Take a copy, or "
+            "repeat the run with rerun=true."
+        )
+    return state
+
+
+def load_weights(reconstructor: nn.Module, path: Path) -> None:
+    """Put the weights of a run into a reconstructor made from the same configuration.
+
+    Raises:
+        CheckpointError: they are missing, or belong to another architecture.
+    """
+    if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
+        return  # nothing was learned, so nothing was written
+    load_matching(reconstructor, read_weights(path), str(path))
+
+
+def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a state whose names and shapes are exactly those of the module.
+
+    Raises:
+        CheckpointError: names what is missing, what is too much, and what has another shape.
+    """
+    own = module.state_dict()
+    missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
+    shapes = [
+        f"{name} is {tuple(state[name].shape)}, {tuple(own[name].shape)} expected"
+        for name in sorted(own.keys() & state.keys())
+        if state[name].shape != own[name].shape
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
+            f"{_some(extra)}; of another shape: {'; '.join(shapes[:3]) or 'none'}."
+        )
+    module.load_state_dict(dict(state))
+
+
+def _some(names: Any) -> str:
+    chosen = sorted(names)
+    more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
+    return listing(chosen[:4]) + more
+
+
+def embedded_weights(denoiser: nn.Module) -> Path | None:
+    """The file of a denoiser of this very architecture that comes with unfold, or None."""
+    name = EMBEDDED.get(type(denoiser))
+    if name is None:
+        return None
+    path = Path(__file__).with_name(name)
+    own = {key: t.shape for key, t in denoiser.state_dict().items()}
+    return path if own == {key: t.shape for key, t in read_weights(path).items()} else None
+
+
+def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
+    """Put trained weights into a denoiser, from a run or from a file of its own.
+
+    Raises:
+        CheckpointError: the file has no such network, one for each iteration, or another one.
+    """
+    state = read_weights(path)
+    prefix = "prior.denoiser."
+    inside = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    if any(name.partition(".")[0].isdigit() for name in inside):
+        raise CheckpointError(
+            f"{path}: this run has one network per iteration (trainable.untied), so there is no "
+            "single prior to take; train one with trainable.untied=[]."
+        )
+    load_matching(denoiser, inside or state, str(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A training state, without executing anything that it may contain.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, or holds more than tensors and plain
+            values.
+    """
+    try:
+        content = path.read_bytes()
+        reason = damage(content)
+        if reason is not None:
+            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).")
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+    return state
+
+
+def best_state(reconstructor: nn.Module) -> dict[str, Any]:
+    """The weights as a state that `load_checkpoint` reads; every process asks for it."""
+    weights = weights_of(reconstructor).items()
+    return {"state_dict": {PREFIX + name: t for name, t in weights}}
+
+
+def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:
+    """Put the weights of a training state into the reconstructor."""
+    state = read_checkpoint(path)["state_dict"]
+    own = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
+    load_matching(reconstructor, own, str(path))

@@ -1,0 +1,157 @@
+"""The curves of a training as one table that interruptions neither cut nor repeat."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from unfold.disk import DiskFullError, unwritable, write_bytes
+from unfold.errors import RunError
+
+STEP = "step"
+
+
+class Curves(Logger):
+    """`metrics.csv`: one row for each step at which something was measured.
+
+    What is measured at one step stands in one row, whenever it came; so the newest row waits until
+    a later one begins. A column is added when its name is first measured.
+
+    Args:
+        path: of the file; what it holds is kept.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        # What is appended must not join onto a last row that was cut short.
+        self._columns, self._rows, self._anew = _read(path)
+        self._written = len(self._rows)
+
+    @property
+    def name(self) -> str:
+        return "curves"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **more: Any) -> None:
+        """Nothing: the run directory holds the configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Put values into the row of a step."""
+        assert step is not None
+        new = [name for name in metrics if name not in self._columns]
+        self._columns += new
+        # A column is new a few times in a training, and only the newest row is ever touched again.
+        self._anew |= bool(new) or (step in self._rows and self._written == len(self._rows))
+        row = self._rows.setdefault(step, {STEP: str(step)})
+        row |= {name: str(value) for name, value in metrics.items()}
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Forget the rows of `step` and after, which are made again.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        kept = {at: row for at, row in self._rows.items() if at < step}
+        self._anew |= len(kept) < len(self._rows)
+        self._rows = kept
+        self.flush()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that are complete; where there is no room, they wait for the next time."""
+        if len(self._rows) > self._written + 1:
+            with suppress(DiskFullError):
+                self._write(len(self._rows) - 1)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write all rows."""
+        self.flush()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Write all rows.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        if self._anew or len(self._rows) > self._written:
+            self._write(len(self._rows))
+
+    def _write(self, until: int) -> None:
+        rows = list(self._rows.values())[0 if self._anew else self._written : until]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if self._anew:
+            writer.writeheader()
+        writer.writerows(rows)
+        if self._anew:
+            write_bytes(self.path, text.getvalue().encode())
+        else:
+            self._append(text.getvalue().encode())
+        self._written, self._anew = until, False
+
+    def _append(self, content: bytes) -> None:
+        try:
+            size = self.path.stat().st_size
+            try:
+                with self.path.open("ab") as file:
+                    file.write(content)
+            except OSError:
+                os.truncate(self.path, size)  # the same rows are appended again
+                raise
+        except OSError as error:
+            raise unwritable(self.path, error, "Free space.") from error
+
+
+def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:
+    """The columns, the whole rows, and whether a kill cut the last row short."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}. Repeat with rerun=true.") from error
+    whole = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(whole))
+    columns = list(reader.fieldnames or [STEP])
+    rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
+    return columns, rows, whole != text
+
+
+class Events(TensorBoardLogger):
+    """Event files under `tensorboard` in a run directory.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(save_dir=directory, name="tensorboard", version="")
+
+    @rank_zero_only
+    def cut(self, step: int) -> None:
+        """Make readers forget the values of `step` and after, which are made again."""
+        if self._experiment is not None:
+            self._experiment.close()
+            self._experiment = None
+        self._kwargs["purge_step"] = step
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Write all values."""
+        self.experiment.flush()
