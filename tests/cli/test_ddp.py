@@ -5,17 +5,12 @@ Those of one machine are a job of a sweep, which is an ordinary run in processes
 
 import csv
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
-
-from unfold.training.checkpoints.weights import read_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,11 +42,6 @@ def losses(log):
     """The loss of every step."""
     rows = csv.DictReader(log.read_text().splitlines())
     return [float(row["train/loss"]) for row in rows if row["train/loss"]]
-
-
-def weights(log):
-    """The tensors that a run left."""
-    return read_weights(log.parent)
 
 
 def start(runs, *words, **environment):
@@ -90,24 +80,3 @@ def test_two_machines_have_the_losses_of_one(tmp_path, alone):
     (other,) = tmp_path.rglob("metrics.csv")
     pairs = zip(losses(alone[1]), losses(other), strict=True)
     assert max(abs(a - b) / a for a, b in pairs) < 1e-6
-
-
-def test_networks_in_pieces_have_the_losses_of_one_and_go_on_after_a_signal(tmp_path, alone):
-    """The state of the signal is in one piece; so are the weights at the end."""
-    words = ("trainer=fsdp", "trainer.accelerator=cpu")
-    process = start(tmp_path, *words)
-    until = time.monotonic() + 120
-    while not any(len(log.read_text().splitlines()) > 30 for log in tmp_path.rglob("metrics.csv")):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 143
-    assert "continued from last.ckpt" in wait(start(tmp_path, *words))
-    (other,) = tmp_path.rglob("metrics.csv")
-    one, two = losses(alone[1]), losses(other)
-    assert len(one) == len(two) == 100
-    assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) < 1e-5
-    mine, theirs = weights(alone[1]), weights(other)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.allclose(t, theirs[name], atol=1e-5) for name, t in mine.items())
