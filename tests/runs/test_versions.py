@@ -59,7 +59,7 @@ def test_old_configurations_still_load_and_train(path, tmp_path):
     config["trainer"] |= {"max_steps": 1, "progress": False, "accelerator": "cpu", "threads": 1}
     for node in (config["prior"], config["model"], config["model"]["backward"]):
         node |= {key: 3 for key in node if key == "max_iterations"}
-    config["evaluation"] = {"_target_": "unfold.evaluation.settings.NoEvaluation"}
+    config["evaluation"] = {"_target_": "unfold.evaluation.base.NoEvaluation"}
     choices = {"algo": "a", "prior": "b", "physics": "c", "model": "deq"}
     (checked,) = verify(Composed((Job(config, choices, ()),), ()))
     assert checked.settings.schema_version == SCHEMA_VERSION

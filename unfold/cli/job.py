@@ -166,16 +166,17 @@ def evaluate_parts(
         directory: of the run.
         trained_on: the name of the physics that the weights were trained on.
     """
-    from unfold.evaluation.pipeline import evaluate
+    from unfold.evaluation.base import Context, evaluate
 
-    return evaluate(
+    context = Context(
         parts.reconstructor,
         parts.data,
-        parts.evaluation,
         directory,
-        physics=parts.physics,
-        trained_on=trained_on,
-        metrics=parts.metrics,
-        seed=checked.settings.seed,
-        progress=parts.trainer.progress,
+        parts.physics,
+        trained_on,
+        parts.metrics,
+        checked.settings.seed,
+        parts.trainer.progress,
     )
+    with option_names(checked, parts.groups):
+        return evaluate(parts.evaluation, context)
