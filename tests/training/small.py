@@ -15,7 +15,7 @@ from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import newest_state
 from unfold.training.fit import fit
 from unfold.training.losses.base import MSE
-from unfold.training.module import Training
+from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 from unfold.training.settings import CSV, TrainerSettings
 
@@ -37,9 +37,7 @@ def small_training(physics=None, model=None, algorithm=None, shards=1):
         Adam(lr=1e-2),
         Constant(),
         ImageMetrics(),
-        seed=0,
-        log_every=1,
-        shards=shards,
+        TrainingOptions(seed=0, log_every=1, shards=shards),
     )
 
 

@@ -62,7 +62,7 @@ def test_a_step_that_is_skipped_moves_nothing_and_is_counted(tmp_path):
 
 
 def test_a_skip_is_told(tmp_path):
-    with pytest.warns(UserWarning, match=r"step 1 is not finite: every iterate.*left out"):
+    with pytest.warns(UserWarning, match=r"step 1 is not finite: every iterate.*skipped"):
         run(tmp_path, steps=2, training=broken(Skip(1), {1}))
 
 

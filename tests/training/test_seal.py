@@ -11,8 +11,8 @@ from torch import nn
 
 from unfold.disk import DiskFullError
 from unfold.errors import CheckpointError
+from unfold.training.checkpoints.callback import AtomicCheckpointIO
 from unfold.training.checkpoints.checksum import LAST, PREVIOUS, damage, newest_state
-from unfold.training.checkpoints.states import AtomicCheckpointIO
 from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,

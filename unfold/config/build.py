@@ -223,7 +223,7 @@ def build_reconstructor(
     reconstructor.half_precision = checked.job.config["trainer"]["precision"] == "bf16"
     start_networks(checked, reconstructor)
     if trainable.lr or trainable.freeze:
-        from unfold.training.optim import by_learning_rate, frozen
+        from unfold.training.parameter_groups import by_learning_rate, frozen
 
         by_learning_rate(reconstructor, trainable.lr)
         frozen(reconstructor, trainable.freeze)
@@ -232,7 +232,7 @@ def build_reconstructor(
 
 def build_training(checked: Checked, parts: Parts) -> Any:
     """The LightningModule that measures, reconstructs and compares."""
-    from unfold.training.module import Training
+    from unfold.training.module import Training, TrainingOptions
 
     groups, settings = parts.groups, checked.settings
     return Training(
@@ -242,12 +242,14 @@ def build_training(checked: Checked, parts: Parts) -> Any:
         optimizer=groups["optimizer"],
         scheduler=groups["scheduler"],
         metrics=groups["metrics"],
-        seed=settings.seed,
-        strict=settings.strict,
-        log_every=groups["trainer"].log_every,
-        lr=checked.trainable.lr,
-        freeze=checked.trainable.freeze,
-        shards=groups["trainer"].parts(groups["data"].batch_size),
+        options=TrainingOptions(
+            settings.seed,
+            settings.strict,
+            groups["trainer"].log_every,
+            groups["trainer"].parts(groups["data"].batch_size),
+            checked.trainable.lr,
+            checked.trainable.freeze,
+        ),
         guard=groups["trainer"].guard(),
     )
 
