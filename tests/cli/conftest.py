@@ -1,5 +1,6 @@
 import sys
 import types
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from unfold.training.checkpoints.checksum import seal
 FAKE = "unfold.data.stand_in"
 
 
+@dataclass(frozen=True, eq=False)
 class Images(ImageData):
     """One image, or none that can be read.
 
@@ -19,9 +21,9 @@ class Images(ImageData):
         fault: what is wrong with the images.
     """
 
-    def __init__(self, fault: str = "") -> None:
-        super().__init__(0, 1, 8, 1, 1, 1, 1, 0)
-        self.fault = fault
+    seed: int = 0
+    crop: int = 8
+    fault: str = ""
 
     def files(self):
         return {}

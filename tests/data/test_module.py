@@ -10,7 +10,7 @@ import torch
 
 from tests.data.test_folder import write
 from unfold.data.batches import TrainBatches
-from unfold.data.module import EmbeddedData, FolderData
+from unfold.data.image_data import EmbeddedData, FolderData
 from unfold.errors import ConfigError, DataError
 from unfold.training.data_module import DataModule
 
@@ -109,7 +109,7 @@ def test_the_embedded_camera_is_an_average_over_areas_of_the_original():
 
 
 def test_colour_is_not_embedded():
-    with pytest.raises(ConfigError, match=r"channels = 3: .*grey.*data=folder"):
+    with pytest.raises(ConfigError, match=r"channels = 3: .*grey.*use a folder"):
         EmbeddedData(seed=0, channels=3)
 
 
@@ -121,17 +121,17 @@ def test_a_default_epoch_is_25_steps_of_8():
 
 @pytest.mark.parametrize("name", ["crop", "batch_size", "multiple_of", "crops_per_image"])
 def test_a_number_out_of_range_is_refused(name):
-    with pytest.raises(ConfigError, match=f"{name} = 0: must be 1 or above"):
+    with pytest.raises(ConfigError, match=f"{name} = 0: must be a whole number of at least 1"):
         EmbeddedData(**{"seed": 0, name: 0})
 
 
 def test_less_than_no_workers_are_refused():
-    with pytest.raises(ConfigError, match="workers = -1: must be 0 or above"):
+    with pytest.raises(ConfigError, match="workers = -1: must be a whole number of at least 0"):
         EmbeddedData(seed=0, workers=-1)
 
 
 def test_a_crop_larger_than_the_images_is_refused_up_front():
-    with pytest.raises(DataError, match=r"astronaut.png: 256x256 pixels, smaller than the 257x257"):
+    with pytest.raises(DataError, match=r"astronaut.png: 256x256 pixels, smaller than crop = 257"):
         EmbeddedData(seed=0, crop=257).check()
 
 

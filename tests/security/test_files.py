@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.config.folder import refusal
-from unfold.data.reading import read_image
+from unfold.data.image_reader import read_image
 from unfold.errors import CheckpointError, ConfigError, DataError, UnfoldError
 from unfold.evaluation.single_image import read_measurement
 from unfold.physics.blur.kernel_files import read_kernels

@@ -3,7 +3,7 @@
 import pytest
 
 from unfold.algorithms.pgd import PGD
-from unfold.data.module import EmbeddedData
+from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.l2 import L2
