@@ -8,7 +8,7 @@ import torch
 from tests.config.folder import make_folder
 from unfold.data.image_data import ImageData
 from unfold.errors import DataError
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 
 FAKE = "unfold.data.stand_in"
 
@@ -67,7 +67,7 @@ def calls(monkeypatch, configs, tmp_path):
         log.append(("fit", directory.name, resume_from, list(sys.argv[1:])))
         if log.fail is not None:
             (directory / "checkpoints").mkdir(exist_ok=True)
-            (directory / "checkpoints/last.ckpt").write_bytes(seal(b"half\0\0"))
+            (directory / "checkpoints/last.ckpt").write_bytes(with_checksum(b"half\0\0"))
             raise log.fail
         return {"best validation/psnr": 30.0}
 

@@ -7,7 +7,7 @@ from unfold.runs import files, status
 from unfold.runs.directory import Wish, claim, move_to_attempts
 from unfold.runs.lock import RANK_VARIABLE, Lock
 from unfold.runs.provenance import differing, source_hashes
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 
 
 def compute(directory, *, rerun=False, accept_code=False, asked=None, content=None):
@@ -27,7 +27,7 @@ def interrupt(directory, *, with_checkpoint):
     status.write(directory, status.start())
     if with_checkpoint:
         (directory / "checkpoints").mkdir()
-        (directory / "checkpoints/last.ckpt").write_bytes(seal(b"weights\0\0"))
+        (directory / "checkpoints/last.ckpt").write_bytes(with_checksum(b"weights\0\0"))
 
 
 def test_a_new_run_is_finished_once(tmp_path):
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     folder = tmp_path / "run/checkpoints"
     (folder / "last.ckpt").replace(folder / "previous.ckpt")
-    (folder / "last.ckpt").write_bytes(seal(b"weights\0\0")[:-1])
+    (folder / "last.ckpt").write_bytes(with_checksum(b"weights\0\0")[:-1])
     run = compute(tmp_path / "run")
     assert (run.plan, run.checkpoint) == ("resume", folder / "previous.ckpt")
     (note,) = run.notes

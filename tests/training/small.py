@@ -12,7 +12,7 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
 from unfold.training.losses.base import MSE
 from unfold.training.module import Training, TrainingOptions
@@ -83,7 +83,7 @@ def killed_at(step, how=None):
 def run_with_kills(directory, kills, *, steps, **settings):
     """A training killed in these steps, and started again each time; returns it and its scores."""
     for kill in (*kills, None):
-        found = newest_state(directory / "checkpoints")
+        found = newest_checkpoint(directory / "checkpoints")
         training = small_training() if kill is None else killed_at(kill)
         given = {"steps": steps, "training": training, "resume_from": found.path, **settings}
         if kill is None:

@@ -14,8 +14,8 @@ from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.training.checkpoints import weights as checkpoint
 from unfold.training.checkpoints.callback import BEST
 from unfold.training.checkpoints.checksum import LAST
-from unfold.training.checkpoints.resources import OutOfMemoryError
 from unfold.training.checkpoints.weights import read_checkpoint
+from unfold.training.resource_errors import OutOfMemoryError
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error
         run(tmp_path, training=raising(error))
     said = str(caught.value)
     assert caught.value.exit_code == 6
-    assert "data.batch_size = 4, data.crop = 16, model.iterations = 2; the peak was " in said
-    assert "Take model/backward=checkpoint" in said and "or model=deq" in said
+    assert "batch_size = 4, crop = 16, iterations = 2; the peak was " in said
+    assert "Use the Checkpoint backward pass" in said and "or a DEQ" in said
     assert str(error) in said
     assert "GB in this process" in said or "GB on the device" in said
 
@@ -108,8 +108,8 @@ def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error
 @pytest.mark.parametrize(
     ("model", "left_out"),
     [
-        (Unfolded(2, Checkpoint()), "model/backward=checkpoint"),
-        (DEQ(max_iterations=7), "model=deq"),
+        (Unfolded(2, Checkpoint()), "Checkpoint"),
+        (DEQ(max_iterations=7), "a DEQ"),
     ],
 )
 def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
@@ -118,7 +118,7 @@ def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
     with pytest.raises(OutOfMemoryError, match="iterations = ") as caught:
         run(tmp_path, training=training)
     assert left_out not in str(caught.value)
-    assert "a smaller data.batch_size or data.crop" in str(caught.value)
+    assert "a smaller batch_size or crop" in str(caught.value)
 
 
 def test_a_full_disk_that_no_other_message_covers_is_explained(tmp_path):

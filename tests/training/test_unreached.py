@@ -15,7 +15,7 @@ from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
 from unfold.solvers.fixed_point import Picard
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.guard.guard import Guard
 from unfold.training.guard.policies import Skip, Stop, Warn, policy
 from unfold.training.settings import TrainerSettings
@@ -104,11 +104,11 @@ def test_kills_change_no_bit(tmp_path, name):
     whole = hard_in({3}, policy(name, 3))
     scores = run(tmp_path / "whole", training=whole, **given)[1]
     for kill in (4, 5):
-        found = newest_state(tmp_path / "cut/checkpoints").path
+        found = newest_checkpoint(tmp_path / "cut/checkpoints").path
         training = hard_in({3}, policy(name, 3), kill=kill)
         with pytest.raises(KilledError):
             run(tmp_path / "cut", training=training, resume_from=found, **given)
-    found = newest_state(tmp_path / "cut/checkpoints").path
+    found = newest_checkpoint(tmp_path / "cut/checkpoints").path
     training = hard_in({3}, policy(name, 3))
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
     assert same(tmp_path / "whole", tmp_path / "cut")

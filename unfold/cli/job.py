@@ -40,7 +40,8 @@ def run_job(checked: Checked) -> Outcome:
     machines = machines_of(parts.trainer.nodes, os.environ)
     os.environ.update({} if machines is None else machines.variables())
     set_threads(parts.trainer.threads, _processes(parts))
-    parts.data.check()
+    with option_names(checked, parts.groups):
+        parts.data.check()
     try:
         rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
     except IncompatibleError as error:

@@ -12,7 +12,7 @@ from unfold.config.options import in_options
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, IncompatibleError, listing, nearest
+from unfold.errors import ConfigError, IncompatibleError, UnfoldError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
@@ -130,7 +130,7 @@ def option_names(checked: Checked, groups: Mapping[str, Any]) -> Iterator[None]:
     except IncompatibleError as error:
         named = in_options(error, checked.job.choices, checked.job.folders)
         raise ConfigError(_with_group(str(named), groups)) from error
-    except ConfigError as error:
+    except UnfoldError as error:
         raise type(error)(_with_group(str(error), groups)) from error
 
 

@@ -13,7 +13,7 @@ from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
 from unfold.runs.machines import Machines, Meeting
 from unfold.runs.provenance import differing
 from unfold.runs.verify import Computation, refuse_foreign
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
 
@@ -92,7 +92,7 @@ def claim(
             is another run than its name says.
     """
     if belongs_to_parent(directory):
-        checkpoint = newest_state(directory / "checkpoints").path
+        checkpoint = newest_checkpoint(directory / "checkpoints").path
         yield Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
         return
     meeting = None if machines is None else Meeting(machines)
@@ -195,7 +195,7 @@ def _remove_halves(directory: Path) -> None:
 
 def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     """Rename the states that are damaged: the next one saved must not push out the whole one."""
-    found = newest_state(folder)
+    found = newest_checkpoint(folder)
     then = f"{found.path.name} is used" if found.path else "the training starts anew"
     notes = []
     for path, reason in found.damaged:

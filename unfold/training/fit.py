@@ -20,10 +20,10 @@ from unfold.training.callbacks import (
     ValidationPictures,
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
-from unfold.training.checkpoints.resources import limits_explained
 from unfold.training.checkpoints.weights import load_checkpoint, save_weights
 from unfold.training.data_module import DataModule
 from unfold.training.module import Training
+from unfold.training.resource_errors import limits_explained
 from unfold.training.settings import Log, TrainerSettings
 
 
