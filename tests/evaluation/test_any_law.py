@@ -17,7 +17,7 @@ from unfold.evaluation.base import evaluate
 from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import CoilErrors, MaskErrors, NoiseLevel
-from unfold.evaluation.single_image import read_measurement, reconstruct
+from unfold.evaluation.single_image import read_cropped, read_measurement, reconstruct_simulated
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
@@ -113,17 +113,8 @@ def test_what_is_measured_is_kept_also_where_it_is_no_picture(tmp_path):
     photo = tmp_path / "photo.png"
     PillowImage.fromarray(np.full((16, 16), 90, np.uint8)).save(photo)
     law = MultiCoilMRI(Gaussian(0.01), RandomColumns(2.0, 0.2), coils=3)
-    reconstruct(
-        network(),
-        law,
-        image=photo,
-        measurement=None,
-        channels=1,
-        multiple_of=1,
-        output=tmp_path / "out.png",
-        metrics=ImageMetrics(),
-        seed=0,
-    )
+    truth, out = read_cropped(photo, 1, 1), tmp_path / "out.png"
+    reconstruct_simulated(network(), law, truth, out, ImageMetrics(), 0)
     y = read_measurement(tmp_path / "out_measurement.npy", 1)
     assert y.is_complex() and y.shape == (1, 3, 16, 16)
     np.save(tmp_path / "vector.npy", np.arange(5.0))

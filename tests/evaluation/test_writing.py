@@ -18,7 +18,7 @@ from unfold.evaluation.records import Row, write_rows
 from unfold.evaluation.report import write_report
 from unfold.evaluation.robustness import MismatchRow, write_sweep
 from unfold.evaluation.single_image import (
-    expect_kind,
+    check_output,
     read_measurement,
     write_image,
     write_measurement,
@@ -134,15 +134,15 @@ def test_nothing_writes_a_file_in_place():
 
 def test_a_kind_of_image_that_cannot_be_written_is_named():
     with pytest.raises(ConfigError, match=r"output = a.gif: no such kind.*Allowed: .bmp, .jpeg"):
-        expect_kind(Path("a.gif"))
+        check_output(Path("a.gif"))
     for name in ("a.PNG", "a.npy", "a.tiff"):
-        expect_kind(Path(name))
+        check_output(Path(name))
 
 
 @pytest.mark.parametrize("ending", ["npy", "NPY", "png", "PNG", "Tif", "bmp"])
 def test_an_ending_is_read_and_written_in_any_case(tmp_path, ending):
     path, image = tmp_path / f"a.{ending}", picture(2.0)
-    expect_kind(path)
+    check_output(path)
     write_image(path, image)
     assert torch.allclose(read_measurement(path, 1), image, atol=0.5 / 255)
     if ending.lower() == "npy":
