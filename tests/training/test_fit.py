@@ -8,12 +8,12 @@ import torch
 from tests.training.small import run, small_training
 from unfold.algorithms.hqs import HQS
 from unfold.errors import ConfigError, NonFiniteError
+from unfold.evaluation.metrics import objective_mode
 from unfold.physics.blur.blur import ValidBlur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
 from unfold.training.checkpoints.weights import read_weights
-from unfold.training.fit import objective_mode
 
 
 def weights(training):

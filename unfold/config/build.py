@@ -12,7 +12,7 @@ from unfold.config.options import in_options
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, IncompatibleError, UnfoldError, listing, nearest
+from unfold.errors import ConfigError, IncompatibleError, UnfoldError
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
@@ -106,14 +106,17 @@ def _refusals(checked: Checked) -> list[Problem]:
         checks.append(lambda: found["trainer"].parts(found["data"].batch_size))
     if {"trainer", "model"} <= set(found):
         checks.append(lambda: found["trainer"].check_model(found["model"]))
+    if "metrics" in found:
+        from unfold.evaluation.metrics import objective_mode
+
+        names, objective = found["metrics"].all_names, checked.settings.objective
+        checks.append(lambda: objective_mode(objective, names))
     for check in checks:
         try:
             with option_names(checked, found):
                 check()
         except ConfigError as error:
             problems.append(as_problem(error))
-    if groups.get("metrics") is not None:
-        problems += _objective(checked.settings.objective, groups["metrics"].all_names)
     return problems
 
 
@@ -140,16 +143,6 @@ def _with_group(text: str, groups: Mapping[str, Any]) -> str:
         if dot and type(component).__name__ == owner:
             return f"{name}.{rest}"
     return text
-
-
-def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
-    """The objective must be measured, or it would be missed after the first epoch."""
-    allowed = [f"validation/{name}" for name in (*names, "loss")]
-    if objective in allowed:
-        return []
-    near = nearest(objective, allowed)
-    text = f"is not measured{near} Allowed: {listing(allowed)}."
-    return [Problem("objective", objective, text)]
 
 
 def build(checked: Checked) -> Parts:

@@ -70,6 +70,21 @@ MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
 HIGHER_IS_BETTER: Mapping[str, bool] = {"psnr": True, "ssim": True, "nmse": False}
 
 
+def objective_mode(objective: str, names: tuple[str, ...]) -> str:
+    """`max` or `min`, as the metric asks.
+
+    Raises:
+        ConfigError: no such metric is measured in validation.
+    """
+    allowed = [f"validation/{name}" for name in (*names, "loss")]
+    if objective not in allowed:
+        raise ConfigError(
+            f"objective = {objective}: is not measured{nearest(objective, allowed)} "
+            f"Allowed: {listing(allowed)}."
+        )
+    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
+
+
 @dataclass(frozen=True)
 class ImageMetrics(Declared):
     """Metrics per image; the value of a set is the mean over its images.
