@@ -20,7 +20,7 @@ def weights(training):
     return torch.cat([p.detach().flatten() for p in training.reconstructor.parameters()])
 
 
-def test_the_same_seed_gives_the_same_bits_with_and_without_workers(tmp_path):
+def test_runs_are_bit_identical_for_any_number_of_workers(tmp_path):
     runs = [run(tmp_path / str(i), workers=w)[0] for i, w in enumerate((0, 0, 2))]
     assert torch.equal(weights(runs[0]), weights(runs[1]))
     assert torch.equal(weights(runs[0]), weights(runs[2]))

@@ -104,14 +104,14 @@ def test_the_baseline_is_computed_once(tmp_path, monkeypatch):
 
 
 def test_every_operator_noise_method_image_and_metric_has_its_row(tmp_path):
-    laws = {"denoising": Denoising(), "blur": Blur(Gaussian(0.1), GaussianKernel(3, 1.0))}
-    scores = run(tmp_path, AcrossOperators(laws, (0.05, 0.1), TV, gallery=2))
+    forward_models = {"denoising": Denoising(), "blur": Blur(Gaussian(0.1), GaussianKernel(3, 1.0))}
+    scores = run(tmp_path, AcrossOperators(forward_models, (0.05, 0.1), TV, gallery=2))
     folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
     rows = read_rows(folder / "rows.csv")
     assert len(rows) == 5 * 4 * 3 * 3
     assert {r.method for r in rows} == {"back_projection", "pseudo_inverse", "tv", "ours"}
     assert {(r.tested_on, r.noise) for r in rows if r.noise != "as trained"} == {
-        (name, level) for name in laws for level in ("0.05", "0.1")
+        (name, level) for name in forward_models for level in ("0.05", "0.1")
     }
     ours = [
         r.value
@@ -160,17 +160,17 @@ def test_one_image_is_measured_and_reconstructed(tmp_path):
     assert (tmp_path / "out_measurement.png").exists()
 
 
-def test_a_real_measurement_needs_a_law_with_one_point(tmp_path):
+def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
     y = read_measurement(tmp_path / "y.npy", 1)
-    with pytest.raises(ConfigError, match="Inpainting is a random law"):
+    with pytest.raises(ConfigError, match="Inpainting is a random"):
         reconstruct_measured(network(), Inpainting(Gaussian(0.02)), y, tmp_path / "out.png")
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
-    law = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
-    assert reconstruct_measured(network(), law, y, tmp_path / "out.png") == {"iterations": 2.0}
+    physics = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
+    assert reconstruct_measured(network(), physics, y, tmp_path / "out.png") == {"iterations": 2.0}
 
 
-def test_a_measurement_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_measurement_file_is_named(tmp_path):
     (tmp_path / "y.npy").write_text("text")
     with pytest.raises(DataError, match=r"y\.npy: not a readable"):
         read_measurement(tmp_path / "y.npy", 1)
