@@ -19,13 +19,13 @@ from tests.shipped import build, files
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.pytree import batched_norm
 
 ALL: dict[str, Fidelity] = {
     name: build(path, sigma=0.5) for name, path in files("fidelity").items()
 }
-ALL |= {"poisson_background": Poisson(0.3), "ball": L2Ball(0.7)}
+ALL |= {"poisson_background": PoissonFidelity(0.3), "ball": L2Ball(0.7)}
 CONVEX = sorted(set(ALL) - {"amplitude"})
 COUNTS = {"poisson", "poisson_background"}
 DIFFERENTIABLE = sorted(name for name in ALL if "grad" in ALL[name].offers())
@@ -204,7 +204,10 @@ def test_values_without_meaning_are_refused():
     for make, words in (
         (lambda: Discrepancy(sigma=0.0), r"Discrepancy.sigma = 0.0: must be positive"),
         (lambda: L2Ball(-1.0), r"L2Ball.radius = -1.0: must be zero or positive"),
-        (lambda: Poisson(-0.1), r"Poisson.background = -0.1: must be zero or positive"),
+        (
+            lambda: PoissonFidelity(-0.1),
+            r"PoissonFidelity.background = -0.1: must be zero or positive",
+        ),
         (lambda: build(files("fidelity")["huber"], delta=0.0), r"Huber.delta = 0.0: must be"),
     ):
         with pytest.raises(ConfigError, match=words):

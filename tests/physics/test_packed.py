@@ -20,10 +20,10 @@ from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.huber import Huber
-from unfold.fidelities.l1 import L1
+from unfold.fidelities.l1 import L1Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
-from unfold.fidelities.poisson import Poisson as KullbackLeibler
+from unfold.fidelities.poisson import PoissonFidelity as KullbackLeibler
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.blur import Blur, ValidBlur
 from unfold.physics.blur.convolution import CircularConvolution
@@ -190,7 +190,7 @@ def test_probes_are_real_where_real_numbers_were_measured():
 
 FIDELITIES: list[Fidelity] = [
     L2(),
-    L1(),
+    L1Fidelity(),
     Huber(0.1),
     KullbackLeibler(),
     L2Ball(0.2),

@@ -15,7 +15,7 @@ from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD, PGDState
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, JacobianFree, Neumann
 from unfold.models.model import Steps
@@ -499,7 +499,7 @@ SOUND: dict[str, Callable[[], Report]] = {
     "tv": lambda: check_prior(TV(tol=1e-7, max_iterations=2000), gap=1e-7),
     "network": lambda: check_prior(PnP(NonexpansiveResNet(1, 2, 4).double())),
     "l2": lambda: check_fidelity(L2()),
-    "poisson": lambda: check_fidelity(Poisson(0.5)),
+    "poisson": lambda: check_fidelity(PoissonFidelity(0.5)),
     **{kind.__name__: (lambda kind=kind: algorithm(kind)) for kind in (PGD, ADMM, DRS, PDHG, GD)},
     "unfolded": lambda: unfolded(Unfolded(3, Full())),
     "equilibrium": lambda: equilibrium(DEQ()),
@@ -540,7 +540,7 @@ SEEDED: dict[str, Callable[[int], Report]] = {
     "tikhonov": lambda seed: check_prior(Tikhonov(), seed=1000 * seed),
     "network": _network,
     "l2": lambda seed: check_fidelity(L2(), seed=1000 * seed),
-    "poisson": lambda seed: check_fidelity(Poisson(0.5), seed=1000 * seed),
+    "poisson": lambda seed: check_fidelity(PoissonFidelity(0.5), seed=1000 * seed),
     "equilibrium": _equilibrium,
 }
 """Sound components whose tensors and probes follow a seed."""

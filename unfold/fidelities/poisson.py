@@ -12,7 +12,7 @@ from unfold.typing import Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class Poisson(Fidelity):
+class PoissonFidelity(Fidelity):
     """d(v, y) = Σ v + b − y + y log(y / (v + b)): the negative log-likelihood of Poisson counts.
 
     It is the Kullback–Leibler divergence of v + b from y, 0 where they agree. Its domain is y ≥ 0
@@ -37,7 +37,7 @@ class Poisson(Fidelity):
     def __post_init__(self) -> None:
         if not (self.background >= 0 and math.isfinite(self.background)):
             raise ConfigError(
-                f"Poisson.background = {self.background}: must be zero or positive, and finite."
+                f"PoissonFidelity.background = {self.background}: must be zero or positive, and finite."
             )
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:

@@ -9,7 +9,7 @@ from unfold.compatibility import check_needs
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
@@ -22,7 +22,7 @@ from unfold.problem import Problem
 from unfold.reconstructor import Reconstructor
 from unfold.testing.proximal import gaussian
 
-FIDELITIES: tuple[Fidelity, ...] = (L2(), Poisson(0.1))
+FIDELITIES: tuple[Fidelity, ...] = (L2(), PoissonFidelity(0.1))
 
 PRIORS: tuple[Prior, ...] = (Tikhonov(), TV(), Sum((L1(), Box(-1.0, 2.0))), L1())
 
