@@ -1,4 +1,4 @@
-"""`make stubs`: writes `unfold/__init__.pyi`, the public names of `unfold` and where each is defined.
+"""`make stubs`: writes `unfold/__init__.pyi`, the public names and where each is defined.
 
 Public is what a user builds with or derives from: every class below that descends from one of
 `BASES`, and the functions in `FUNCTIONS`. `lazy_loader` reads the file at import.
@@ -12,9 +12,16 @@ ROOT = Path(__file__).parents[1] / "unfold"
 STUB = ROOT / "__init__.pyi"
 
 BASES = frozenset(
-    ["Algorithm", "Prior", "Fidelity", "Model", "Physics", "Operator", "Noise", "Kernel", "Sampling", "Trajectory", "Denoiser", "Start", "Schedule", "Solver", "UnfoldedBackward", "EquilibriumBackward", "Loss", "Reconstructor"]
+    {
+        *("Algorithm", "Prior", "Fidelity", "Model", "Physics", "Operator", "Noise", "Kernel"),
+        *("Sampling", "Trajectory", "Denoiser", "Start", "Schedule", "Solver", "Loss"),
+        *("UnfoldedBackward", "EquilibriumBackward", "Reconstructor"),
+    }
 )
-PACKAGES = ["algorithms", "builders", "denoisers", "fidelities", "initialization", "models", "parameters", "physics", "priors", "reconstructor", "solvers", "training/losses"]
+PACKAGES = (
+    *("algorithms", "builders", "denoisers", "fidelities", "initialization", "models"),
+    *("parameters", "physics", "priors", "reconstructor", "solvers", "training/losses"),
+)
 FUNCTIONS = {
     "builders": ["DEQ_builder", "unfolded_builder"],
     "physics.mri.coils": ["estimate_maps"],

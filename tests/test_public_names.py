@@ -11,7 +11,12 @@ from tests.stubs import STUB, public_names, text
 from unfold.config.options import configs_folder
 
 GROUPS = ("algo", "prior", "physics", "physics/noise", "fidelity", "model", "start", "loss")
-FILES = [path for group in GROUPS for path in sorted((configs_folder() / group).glob("*.yaml"))]
+FILES = [
+    path
+    for group in GROUPS
+    for path in sorted((configs_folder() / group).glob("*.yaml"))
+    if "_target_" in yaml.safe_load(path.read_text())  # others change keys of another option
+]
 
 
 def test_the_stub_is_up_to_date():
@@ -20,7 +25,7 @@ def test_the_stub_is_up_to_date():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}={p.stem}")
 def test_a_component_of_a_configuration_is_importable(path):
-    module, _, name = str(yaml.safe_load(path.read_text())["_target_"]).rpartition(".")
+    module, _, name = yaml.safe_load(path.read_text())["_target_"].rpartition(".")
     found = getattr(unfold, name)
     assert (found.__module__, found.__name__) == (module, name)
 

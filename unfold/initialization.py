@@ -7,6 +7,7 @@ import torch
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
+from unfold.parameters.bounds import Declared, at_least, bounded, positive
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.ct.projector import Projector
 from unfold.physics.operator import Operator
@@ -16,7 +17,8 @@ from unfold.random import generator
 from unfold.typing import Image, Measurement
 
 
-class Start(ABC):
+@dataclass(frozen=True)
+class Start(Declared, ABC):
     """The image that every algorithm's initial state is made of."""
 
     @abstractmethod
@@ -52,11 +54,7 @@ class Regularised(Start):
         weight: ε relative to ‖A‖², positive; about the noise's power over the image's.
     """
 
-    weight: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ConfigError(f"Regularised.weight = {self.weight}: must be positive.")
+    weight: float = bounded(0.05, positive)
 
     def image(self, f: DataTerm) -> Image:
         A = f.operator.tangent(f.At_y)
@@ -112,11 +110,7 @@ class Spectral(Start):
     Theory 61 (2015), algorithm 1, which weighs by intensities as it is done here.
     """
 
-    iterations: int = 50
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"Spectral.iterations = {self.iterations}: must be at least 1.")
+    iterations: int = bounded(50, at_least(1))
 
     def image(self, f: DataTerm) -> Image:
         A, A_adjoint, weights = f.operator.A, f.operator.A_adjoint, f.y.abs() ** 2

@@ -7,7 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
 from unfold.algorithms.duality import relative_box_gap
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -56,8 +56,7 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"AnalysisPDHG needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
         """Start from x₀ and no dual force."""

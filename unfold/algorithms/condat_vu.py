@@ -7,7 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.duality import relative_box_gap
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -52,8 +52,7 @@ class CondatVu(Algorithm[CondatVuState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"CondatVu needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> CondatVuState:
         """Start from x₀, clipped, and no dual force."""

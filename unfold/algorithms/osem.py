@@ -9,7 +9,7 @@ import torch
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.algorithms.nonnegative import expect_nonnegative
 from unfold.algorithms.richardson_lucy import bounded_below, positive_start, update
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded
 from unfold.problem import Problem
 from unfold.typing import Image, Measurement
 
@@ -44,12 +44,7 @@ class OSEM(Algorithm[OSEMState]):
     uses_g = False
     solves = "f, nearly: it ends in a cycle"
 
-    subsets: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.subsets < 1:
-            raise ConfigError(f"OSEM.subsets = {self.subsets}: must be at least 1.")
+    subsets: int = bounded(4, at_least(1))
 
     def init(self, problem: Problem) -> OSEMState:
         """Start from x₀, made positive."""

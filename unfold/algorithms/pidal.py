@@ -7,6 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.physics.operator import Operator
@@ -70,8 +71,7 @@ class PIDAL(Algorithm[PIDALState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"PIDAL needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> PIDALState:
         """Start from x₀ in every split, and no dual force."""

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.physics.operator import Operator
 from unfold.pytree import per_field
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class Fidelity(ABC):
+class Fidelity(Declared, ABC):
     """d(v, y), how far the clean measurement v is from the measured y.
 
     A subclass writes the formulas of d; those of f = d(A·, y) follow where they exist.

@@ -1,6 +1,5 @@
 """The Kullback–Leibler divergence, for photon counts."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.parameters.bounds import bounded, nonnegative
 from unfold.typing import Measurement, PerImage, Scalar
 
 
@@ -32,13 +32,7 @@ class PoissonFidelity(Fidelity):
 
     provides = frozenset({"grad", "prox_conj", "counts"})
 
-    background: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.background >= 0 and math.isfinite(self.background)):
-            raise ConfigError(
-                f"PoissonFidelity.background = {self.background}: must be zero or positive, and finite."
-            )
+    background: float = bounded(0.0, nonnegative)
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         rate = self._rate(v)

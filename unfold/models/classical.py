@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.errors import ConfigError
 from unfold.models.model import Look, Model, Pair, Solution, Steps, begin, change
+from unfold.parameters.bounds import at_least, bounded, positive
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
 from unfold.random import Draws
@@ -30,16 +30,9 @@ class Classical(Model):
 
     trains: ClassVar[bool] = False
 
-    tol: float = 1e-4
-    max_iterations: int = 1000
-    every: int = 20
-
-    def __post_init__(self) -> None:
-        if not self.tol > 0:
-            raise ConfigError(f"Classical.tol = {self.tol}: must be positive.")
-        for name in ("max_iterations", "every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"Classical.{name} = {getattr(self, name)}: must be at least 1.")
+    tol: float = bounded(1e-4, positive)
+    max_iterations: int = bounded(1000, at_least(1))
+    every: int = bounded(20, at_least(1))
 
     @property
     def horizon(self) -> int | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ShapeError
+from unfold.parameters.bounds import Declared
 from unfold.physics.operator import Operator
 from unfold.problem import Problem
 from unfold.pytree import batched_norm, map_tensors, tensors
@@ -93,7 +94,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Model(ABC):
+class Model(Declared, ABC):
     """How a step is repeated; three of them exist, and no algorithm knows which."""
 
     trains: ClassVar[bool] = True

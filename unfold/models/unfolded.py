@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from unfold.errors import ConfigError
 from unfold.models.model import Model, Solution, Steps, begin, change
+from unfold.parameters.bounds import Declared, at_least, bounded, inside
 from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
 from unfold.pytree import tensors, with_tensors
@@ -18,7 +18,8 @@ from unfold.random import Draws
 from unfold.typing import Measurement
 
 
-class UnfoldedBackward(ABC):
+@dataclass(frozen=True)
+class UnfoldedBackward(Declared, ABC):
     """What is kept of the steps for the backward pass."""
 
     @abstractmethod
@@ -62,11 +63,7 @@ class Truncated(UnfoldedBackward):
         steps: how many of the last steps are differentiated.
     """
 
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"Truncated.steps = {self.steps}: must be at least 1.")
+    steps: int = bounded(1, at_least(1))
 
     def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
         if remaining > self.steps:
@@ -87,15 +84,9 @@ class Unfolded(Model):
             1e-6 takes half more operator calls to move images and gradients by 2e-4.
     """
 
-    iterations: int = 5
+    iterations: int = bounded(5, at_least(1))
     backward: UnfoldedBackward = field(default_factory=Full)
-    solve_tol: float = 5e-5
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"Unfolded.iterations = {self.iterations}: must be at least 1.")
-        if not 0 < self.solve_tol < 1:
-            raise ConfigError(f"Unfolded.solve_tol = {self.solve_tol}: must be in (0, 1).")
+    solve_tol: float = bounded(5e-5, inside("(0, 1)"))
 
     def solving(self, operator: Operator, y: Measurement) -> Operator:
         """A, whose solves by conjugate gradients stop at `solve_tol` in single precision."""

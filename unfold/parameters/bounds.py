@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -51,12 +52,12 @@ nonnegative = Range("zero or positive", lambda v: 0 <= v < math.inf)
 finite = Range("finite", math.isfinite)
 
 
-def at_least(low: float) -> Range:
+def at_least(low: float | int) -> Range:
     """[low, ∞)."""
     return Range(f"at least {low:g}", lambda v: low <= v < math.inf)
 
 
-def above(low: float) -> Range:
+def above(low: float | int) -> Range:
     """(low, ∞)."""
     return Range(f"above {low:g}", lambda v: low < v < math.inf)
 
@@ -67,7 +68,7 @@ def inside(interval: str) -> Range:
     assert found is not None, interval
     low, high = float(found[2]), float(found[3])
 
-    def holds(v: float) -> bool:
+    def holds(v: float | int) -> bool:
         return (low <= v if found[1] == "[" else low < v) and (
             v <= high if found[4] == "]" else v < high
         )
@@ -108,11 +109,12 @@ def bounded(
     return dataclasses.field(default=default, metadata={KEY: Bound(accepted, note, level)})
 
 
-def bounds_of(component: object) -> dict[str, Bound]:
-    """The bounds that a component, or its class, declares, by field."""
-    if not dataclasses.is_dataclass(component):
+@cache
+def bounds_of(kind: type) -> dict[str, Bound]:
+    """The bounds that a class declares, by field."""
+    if not dataclasses.is_dataclass(kind):
         return {}
-    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(component)}
+    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(kind)}
     return {name: bound for name, bound in found.items() if bound is not None}
 
 
@@ -122,17 +124,20 @@ def check_bounds(component: object) -> None:
     Raises:
         ConfigError: `Class.field = value: must be …`, with the nearest name of a set of words.
     """
-    owner = type(component).__name__
-    for name, bound in bounds_of(component).items():
+    kind = type(component)
+    for name, bound in bounds_of(kind).items():
         value = getattr(component, name)
-        optional = "None" in str(type(component).__dataclass_fields__[name].type)  # type: ignore[attr-defined]
-        if (value is None and optional) or isinstance(value, Tensor):
+        if value is None and _optional(kind, name):
             continue
-        if dataclasses.is_dataclass(value):  # a component that says itself what it accepts
-            continue
-        accepted = check_value(f"{owner}.{name}", value, bound)
+        if isinstance(value, Tensor) or dataclasses.is_dataclass(value):
+            continue  # not looked into: a device would wait; a component has bounds of its own
+        accepted = check_value(f"{kind.__name__}.{name}", value, bound)
         if accepted is not value:
             object.__setattr__(component, name, accepted)
+
+
+def _optional(kind: type, name: str) -> bool:
+    return "None" in str(kind.__dataclass_fields__[name].type)  # type: ignore[attr-defined]
 
 
 def check_value(name: str, value: Any, bound: Bound) -> Any:
@@ -157,6 +162,17 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
         )
     low, high = map(float, entries)
     return low if low == high else (low, high)
+
+
+def check_order(component: Any) -> None:
+    """Refuse `low` ≥ `high`.
+
+    Raises:
+        ConfigError: with both.
+    """
+    low, high = component.low, component.high
+    if not low < high:
+        raise ConfigError(f"{type(component).__name__} needs low < high, got [{low}, {high}].")
 
 
 def _holds(accepted: Range, value: Any) -> bool:

@@ -8,12 +8,14 @@ hands out the recipe of iteration k with numbers in place.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.schedules import Schedule
 
@@ -72,9 +74,14 @@ def param(
 
 def declarations(recipe: object) -> dict[str, Declaration]:
     """The declared scalar fields of a recipe (or of its class), by name."""
-    if not dataclasses.is_dataclass(recipe):
+    return _declarations(recipe if isinstance(recipe, type) else type(recipe))
+
+
+@cache
+def _declarations(kind: type) -> dict[str, Declaration]:
+    if not dataclasses.is_dataclass(kind):
         return {}
-    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(recipe)}
+    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(kind)}
     return {name: declaration for name, declaration in found.items() if declaration is not None}
 
 
@@ -86,13 +93,14 @@ def values_of(value: object) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Declared):
     """Base of algorithms and priors; refuses values outside their sets."""
 
     dead: ClassVar[Mapping[str, str]] = {}
     """Fields that can never act in this class, and why."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, declaration in declarations(self).items():
             value = getattr(self, name)
             # Tensors come from `Parameters`, whose reparametrisation keeps them inside the set;

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, bounded, inside
 from unfold.pytree import tensors, with_tensors
 from unfold.solvers.result import Amplification, judge, undecided
 from unfold.solvers.result import FixedPoint as FixedPoint
@@ -60,7 +60,7 @@ class Memory(ABC):
 
 
 @dataclass(frozen=True)
-class AffineSolver(ABC):
+class AffineSolver(Declared, ABC):
     """Finds the fixed point of an affine map, batched, each sample stopped on its own."""
 
     @abstractmethod
@@ -174,11 +174,7 @@ class Picard(Solver):
         damping: β in (0, 1]; 1 is the plain iteration.
     """
 
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.damping <= 1:
-            raise ConfigError(f"Picard.damping = {self.damping}: must be in (0, 1].")
+    damping: float = bounded(1.0, inside("(0, 1]"))
 
     def memory_for(self, z: Flat) -> Memory:
         return _NoMemory(self.damping)
