@@ -88,11 +88,11 @@ def _filtered(A: Operator, y: Measurement) -> Image:
     if isinstance(A, Wrapped):
         raise ConfigError(
             f"FilteredBackProjection needs all projections as they were measured, and "
-            f"{type(A).__name__} leaves some out or changes them; take start=regularised."
+            f"{type(A).__name__} leaves some out or changes them; start from Regularised instead."
         )
     raise ConfigError(
         f"FilteredBackProjection needs projections along rays, and {type(A).__name__} makes none; "
-        "take physics=tomography, or start=regularised."
+        "use it with Tomography, or start from Regularised."
     )
 
 

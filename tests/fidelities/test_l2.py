@@ -47,9 +47,9 @@ def test_what_a_fidelity_lacks_it_names():
             return batched_norm(v - y)
 
     x, f = normal(1, 1, 3, 3), data_term(Bare(), blur(3), normal(1, 1, 3, 3))
-    with pytest.raises(ConfigError, match="Bare has no gradient; fidelity=l2"):
+    with pytest.raises(ConfigError, match="Bare has no gradient; L2"):
         f.grad(x)
     with pytest.raises(ConfigError, match="Bare has no prox through an operator"):
         f.prox(x, 1.0)
-    with pytest.raises(ConfigError, match="Bare has no prox; fidelity=l2"):
+    with pytest.raises(ConfigError, match="Bare has no prox; L2"):
         f.prox_conj(x, 1.0)

@@ -74,8 +74,8 @@ def _check(terms: tuple[Prior, ...]) -> None:
     names = [type(term).__name__ for term in terms]
     if len(terms) != 2:
         raise ConfigError(
-            f"DavisYin needs a prior of two terms, got {names}; write prior.terms with two of "
-            "them, or take algo=pidal, which takes any number."
+            f"DavisYin needs a prior of two terms, got {names}; pass Sum with two terms, "
+            "or use PIDAL, which takes any number."
         )
     for name, term in zip(names, terms, strict=True):
         if "prox" not in term.offers():

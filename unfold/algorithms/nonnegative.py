@@ -30,7 +30,7 @@ def expect_nonnegative(owner: object, problem: Problem) -> None:
     if bool((image.amin(1) < -1e-5 * image.abs().amax(1)).any()):
         raise ConfigError(
             f"{name} needs an operator without negative entries, and {kind} makes a negative "
-            "measurement of a positive image. Take algo=pgd or algo=pdhg, which do not need it."
+            "measurement of a positive image. Use PGD or PDHG, which do not need that."
         )
 
 

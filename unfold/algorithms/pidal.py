@@ -159,5 +159,5 @@ def _check(terms: tuple[Prior, ...]) -> None:
         if not term.offers() & {"analysis", "prox"}:
             raise ConfigError(
                 f"PIDAL needs a prox or an analysis operator of each term of the prior, and "
-                f"{type(term).__name__} has neither; algo=gd takes a gradient."
+                f"{type(term).__name__} has neither; GD needs only a gradient."
             )

@@ -137,6 +137,6 @@ def closed_form(phi: Potential, g: Prior) -> Form:
         raise ConfigError(
             f"ProximalMirrorDescent has no closed form for {type(phi).__name__} with the prior "
             f"{type(g).__name__}. With one: {listing([*pairs, 'Euclidean with any prox'])}. "
-            "algo=mirror_descent takes every prior with a gradient."
+            "MirrorDescent takes every prior with a gradient."
         )
     return found

@@ -9,10 +9,9 @@ from unfold.cli.dry_run import rehearse
 from unfold.cli.runtime import set_threads
 from unfold.config.build import Parts, build, build_training
 from unfold.config.check import Checked
-from unfold.config.options import in_options
+from unfold.config.option_names import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
-from unfold.errors import IncompatibleError
 from unfold.runs import files
 from unfold.runs.directory import Run, Wish, claim
 from unfold.runs.history import begin, recorded
@@ -41,10 +40,8 @@ def run_job(checked: Checked) -> Outcome:
     os.environ.update({} if machines is None else machines.variables())
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
-    try:
+    with option_names(checked):
         rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
-    except IncompatibleError as error:
-        raise in_options(error, checked.job.choices, checked.job.folders) from error
     _tell_what_cannot_act(parts, checked.job.overrides)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unfold.config.check import Checked, inspect_job, touched
 from unfold.config.compose import Composed, Job
 from unfold.config.errors import Problem, as_problem, refuse
-from unfold.config.options import in_options
+from unfold.config.option_names import in_option_names
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, IncompatibleError, listing, nearest
+from unfold.errors import ConfigError, listing, nearest
 from unfold.training.processes import check_parts
 
 if TYPE_CHECKING:
@@ -101,10 +101,8 @@ def _refusals(checked: Checked) -> list[Problem]:
     if not problems and set(RECONSTRUCTOR) <= set(groups):
         try:
             build_reconstructor(checked, groups)
-        except IncompatibleError as error:
-            problems.append(as_problem(in_options(error, checked.job.choices, checked.job.folders)))
         except ConfigError as error:
-            problems.append(as_problem(error))
+            problems.append(as_problem(in_option_names(error, checked)))
     if groups.get("trainer") is not None and groups.get("data") is not None:
         try:
             groups["trainer"].parts(groups["data"].batch_size)

@@ -36,9 +36,10 @@ class Denoiser(Network, ABC):
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""
         if v.shape[1] != self.channels:
+            name = type(self).__name__
             raise ShapeError(
-                f"{type(self).__name__} expects {self.channels} channels, got {tuple(v.shape)}; "
-                f"set prior.denoiser.channels={v.shape[1]} or choose data of {self.channels}."
+                f"{name} expects {self.channels} channels, got {tuple(v.shape)}; set "
+                f"{name}.channels={v.shape[1]}, or use images of {self.channels}."
             )
 
 

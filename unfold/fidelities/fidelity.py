@@ -47,11 +47,11 @@ class Fidelity(Declared, ABC):
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:
         """∇d(·, y) at v."""
-        raise ConfigError(f"{type(self).__name__} has no gradient; fidelity=l2 has one.")
+        raise ConfigError(f"{type(self).__name__} has no gradient; L2 has one.")
 
     def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
         """argmin_u γ d(u, y) + ½‖u − v‖²."""
-        raise ConfigError(f"{type(self).__name__} has no prox; fidelity=l2 has one.")
+        raise ConfigError(f"{type(self).__name__} has no prox; L2 has one.")
 
     def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
         """The prox of σd*, by Moreau's identity: u − σ prox_{d/σ}(u/σ)."""
@@ -69,9 +69,9 @@ class Fidelity(Declared, ABC):
         self, data: "DataTerm", z: Image, gamma: Scalar, start: Image | None = None
     ) -> Image:
         """prox_{γf}(z), iterations from `start`, an image near the answer, or else from z."""
-        others = " algo=pdhg and algo=pidal need only the prox of d itself."
+        others = " PDHG and PIDAL need only the prox of d itself."
         raise ConfigError(
-            f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one."
+            f"{type(self).__name__} has no prox through an operator; L2 has one."
             f"{others if 'prox_conj' in self.offers() else ''}"
         )
 

@@ -90,7 +90,7 @@ class Implicit(EquilibriumBackward):
             f"{len(end.converged)} images: residual {float(end.residual.max()):.1e} after "
             f"{int(end.iterations.max())} products, {self.tol:.1e} expected; estimated error "
             f"{float(end.error.max()):.1e}, {self.accuracy:.1e} expected. Raise "
-            "model.backward.max_iterations, or use a more contractive prior."
+            "Implicit.max_iterations, or use a more contractive prior."
         )
         if self.on_divergence != "phantom":
             return end
@@ -104,7 +104,7 @@ class Implicit(EquilibriumBackward):
             self._tell(
                 f"The equilibrium that was differentiated has an estimated error of {worst:.1e}, "
                 f"and its gradient one as large; {2 * self.accuracy:.1e} is expected. Lower "
-                "model.tol, or use a more contractive prior."
+                "DEQ.tol, or use a more contractive prior."
             )
 
     def _tell(self, message: str) -> None:

@@ -109,7 +109,7 @@ class TotalVariation(Prior):
                 done = done | (self._gap(v, p, weight) <= self.tol)
                 if bool(done.all()):
                     return p
-        self._warn("its prox", f"prior.max_iterations={self.max_iterations}", done)
+        self._warn("its prox", f"{self.max_iterations} iterations", done)
         return p
 
     def _adjoint_solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
@@ -120,10 +120,12 @@ class TotalVariation(Prior):
         return end
 
     def _warn(self, what: str, limit: str, done: Tensor) -> None:
+        name = type(self).__name__
         warnings.warn(
-            f"{type(self).__name__}: {what} did not reach its tolerance for "
+            f"{name}: {what} did not reach its tolerance for "
             f"{int((~done).sum())} of {len(done)} images within {limit}. Raise "
-            "prior.max_iterations or prior.tol, or take algo=analysis_pdhg, which needs no prox.",
+            f"{name}.max_iterations or {name}.tol, or use AnalysisPDHG, which "
+            "needs no prox.",
             ConvergenceWarning,
             stacklevel=2,
         )

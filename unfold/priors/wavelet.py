@@ -117,8 +117,9 @@ class WaveletSparsity(Prior):
             most = (sides & -sides).bit_length() - 1
             raise ShapeError(
                 f"{type(self).__name__} with levels={self.levels} expects sides divisible by "
-                f"{step}, got {tuple(x.shape)}; set prior.levels to at most {most}, or "
-                f"data.multiple_of={step}."
+                f"{step}, got {tuple(x.shape)}; set "
+                f"{type(self).__name__}.levels to at most {most}, or crop the "
+                f"images to multiples of {step}."
             )
 
 
