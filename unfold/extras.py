@@ -1,4 +1,4 @@
-"""Packages that only some components need: each is imported when such a component is built."""
+"""Optional packages, imported when a component that needs them is built."""
 
 import importlib
 from types import ModuleType
@@ -51,9 +51,9 @@ def optional(package: str, extra: str) -> ModuleType:
 
 
 def _declare_torchvision() -> None:
-    """Name the two compiled operators of torchvision that its import looks for.
+    """Declare the two compiled operators that the import of torchvision requires.
 
-    Its binaries from the package index do not load beside a torch that is built for the CPU alone;
+    Its binaries from the package index do not load with a CPU-only build of torch;
     nothing that unfold uses calls them.
     """
     if not _declared:

@@ -1,4 +1,4 @@
-"""Where an iteration starts: an image made from the measurement alone."""
+"""Initial images, computed from the measurement."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class Regularised(Start):
 
 @dataclass(frozen=True)
 class FilteredBackProjection(Start):
-    """x₀ = filtered back-projection of y: for tomography along parallel rays or a whole fan.
+    """x₀ = filtered back-projection of y: for tomography along parallel rays or a full fan.
 
     In a mixture of scans each has its own. It needs all rays: those that are missing would count
     as empty ones, and the filter makes streaks of them.
@@ -78,7 +78,7 @@ class FilteredBackProjection(Start):
 
 
 def _filtered(A: Operator, y: Measurement) -> Image:
-    """Filtered back-projection of whole scans, also where a mixture puts them in one batch."""
+    """Filtered back-projection of complete scans, also inside a mixture."""
     if isinstance(A, Grouped):
         return A.each(y, lambda own, part, _: _filtered(own, part))
     if isinstance(A, Packed):
@@ -100,8 +100,9 @@ def _filtered(A: Operator, y: Measurement) -> Image:
 class Spectral(Start):
     """x₀ ∥ the leading eigenvector of A* diag(y²) A, with ‖Ax₀‖ = ‖y‖: for amplitudes y = |Ax|.
 
-    Without phases A*y says little; this image is near the truth up to one global phase, where
-    measurements are many. It is found by power iterations from the same random image every time.
+    Without phases A*y carries little information; with many measurements this image is near the
+    truth up to one global phase. It is found by power iterations from the same random image every
+    time.
 
     Args:
         iterations: of the power method, at least 1.

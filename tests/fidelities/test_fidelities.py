@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, normal, uniform
-from tests.laws_prox import (
+from tests.proximal_properties import (
     assert_firmly_nonexpansive,
     assert_minimises,
     assert_moreau,

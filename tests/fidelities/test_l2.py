@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, measured, normal
-from tests.laws_prox import assert_minimises
+from tests.proximal_properties import assert_minimises
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2

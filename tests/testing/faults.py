@@ -134,7 +134,7 @@ def kernel() -> Tensor:
 
 
 def broken(kind: type[Operator]) -> Report:
-    """The laws of an operator of this class."""
+    """The properties of an operator of this class."""
     if issubclass(kind, CircularConvolution):
         return report(kind.__name__, check_operator(kind(kernel(), (1, 5, 4))))
     m = torch.rand(2, 1, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -142,7 +142,7 @@ def broken(kind: type[Operator]) -> Report:
     return report(kind.__name__, check_operator(kind(m)))
 
 
-# ---- laws of operators, and noise ----------------------------------------------------------------
+# ---- physics and noise ---------------------------------------------------------------------------
 
 SMALL = ((1, 4, 4),)
 
@@ -270,7 +270,7 @@ class L2ConjugateSign(L2):
         return (u + sigma * y) / (1 + sigma)
 
 
-class PoissonWithoutBackground(Poisson):
+class PoissonWithoutBackground(PoissonFidelity):
     def grad(self, v, y):
         return 1 - y / v
 
@@ -340,7 +340,7 @@ class GDWithoutLambda(GD):
 
 
 def algorithm(kind: type[Any], **fields: float) -> Report:
-    """The laws of an algorithm on deblurring two images."""
+    """The properties of an algorithm that deblurs two images."""
     A = blur(5, batch=2)
     settings = {"stepsize": 0.9, "lambda_reg": 0.3} | fields
     problem = make_problem(L2(), A, measured(A, batch=2), Tikhonov())
@@ -386,14 +386,14 @@ class QuietImplicit(Implicit):
 
 
 def unfolded(model: Any) -> Report:
-    """The laws of three unfolded steps."""
+    """The properties of three unfolded steps."""
     A = blur(5, batch=2)
     net = reconstructor(PGD(stepsize=0.9), model, network_prior())
     return check_unfolded(net, measured(A, batch=2), A)
 
 
 def equilibrium(model: Any, radius: float = 0.9) -> Report:
-    """The laws of an equilibrium that contracts by about `radius`."""
+    """The properties of an equilibrium that contracts by about `radius`."""
     # Weights of many sizes: a spectrum that no solver exhausts in a few products.
     A = Mask(torch.linspace(0, 1, 16, dtype=torch.float64).reshape(1, 1, 4, 4))
     net = reconstructor(PGD(stepsize=0.9, lambda_reg=(1 / radius - 1) / 0.9), model)
@@ -486,7 +486,7 @@ FAULTS: dict[str, Callable[[], Report]] = {
     "always converged": lambda: equilibrium(AlwaysConverged(max_iterations=3), 0.99),
     "quiet backward": lambda: equilibrium(DEQ(backward=QuietImplicit()), 0.97),
 }
-"""What is wrong, by name, and the laws that must notice."""
+"""What is wrong, by name, and the properties that must detect it."""
 
 SOUND: dict[str, Callable[[], Report]] = {
     "mask": lambda: broken(Mask),

@@ -41,7 +41,7 @@ class Algorithm(Recipe, ABC, Generic[S]):
     """What it asks of the prior: `prox`, `grad`, `analysis`, `split`."""
 
     takes_nonlinear: ClassVar[bool] = False
-    """Whether the operator reaches it through ∇f alone, so that A need not be linear."""
+    """Whether the operator reaches it only through ∇f, so that A need not be linear."""
 
     uses_g: ClassVar[bool] = True
     """Whether a prior reaches the result."""

@@ -53,7 +53,7 @@ class FISTA(Algorithm[FISTAState]):
         return FISTAState(x=problem.start, z=problem.start)
 
     def step(self, state: FISTAState, problem: Problem) -> FISTAState:
-        """Descend along f from the extrapolation, apply the prior, extrapolate again."""
+        """Descend along f from the extrapolation, apply the prior, extrapolate."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.z - tau * f.grad(state.z), tau * lam)
         z = x + self.momentum * (x - state.x)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
-from unfold.algorithms.nonnegative import expect_nonnegative, seen
+from unfold.algorithms.nonnegative import covered, expect_nonnegative
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -26,7 +26,7 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
 
     Intensities stay positive, above the rounding of the brightest one. Without a prior and a
     background every iterate accounts for all counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement
-    sees stays as it is.
+    covers is unchanged.
 
     Args:
         lambda_reg: λ, how much the prior counts. At 0 it converges to the image of maximal
@@ -84,7 +84,7 @@ def bounded_below(x: Image) -> Image:
 
 def update(above: Image, below: Image, sums: Image) -> Image:
     """`above` / `below`, never negative; 1 at a pixel whose column sums up to 0."""
-    some = seen(sums)
+    some = covered(sums)
     safe = torch.where(some, below, torch.ones_like(below))
     # A difference that is 0 in exact arithmetic may come out below it.
     return torch.where(some, above.clamp(min=0) / safe, torch.ones_like(above))

@@ -23,7 +23,7 @@ class SIRT(Algorithm[SIRTState]):
 
     Minimises ½‖Ax − y‖² with the weights R. There is no place for a prior: regularisation is to
     stop early, and learned parts of a prior cannot act. With another fidelity, −∇d(Ax, y) stands
-    for y − Ax. A pixel that no measurement sees stays as it is.
+    for y − Ax. A pixel that no measurement covers is unchanged.
 
     Args:
         stepsize: τ; converges for τ in (0, 2), whatever the operator's norm.

@@ -34,7 +34,7 @@ def check(words: Sequence[str]) -> int:
     where they do not apply.
 
     Raises:
-        LawError: a law is broken.
+        PropertyError: a law is broken.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
@@ -53,7 +53,7 @@ def check(words: Sequence[str]) -> int:
     reports = [found for group, name in chosen.items() for found in _each(group, name, words, only)]
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]
-        rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
+        rows += [(f"{one.id} {one.name}", "-", "-", "not judged") for one in found.left_out()]
         if found.applies:
             table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
         else:
@@ -72,7 +72,7 @@ def check(words: Sequence[str]) -> int:
 def _row(one: Any) -> tuple[str, str, str, str]:
     shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
     verdict = "holds" if one.passed else "BROKEN"
-    return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
+    return f"{one.id} {one.name}", f"{one.value:.1e}", shown, verdict
 
 
 def _asked(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

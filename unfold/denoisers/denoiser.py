@@ -44,7 +44,7 @@ class Denoiser(Network, ABC):
 
 
 class InHalfPrecision(Denoiser):
-    """The same network computed in bfloat16; what goes in and comes out keeps its precision.
+    """The same network computed in bfloat16; inputs and outputs keep their precision.
 
     It refers to the network without owning its parameters: it lives for one reconstruction.
 

@@ -106,12 +106,12 @@ class DataTerm:
 
     @cached_property
     def column_sums(self) -> Image:
-        """A*1: how much all measurements see of each pixel; computed once."""
+        """A*1: the sensitivity of all measurements to each pixel; computed once."""
         return self.operator.A_adjoint(torch.ones_like(self.y))
 
     @cached_property
     def row_sums(self) -> Measurement:
-        """A1: how much each measurement sees of all pixels; computed once."""
+        """A1: the sensitivity of each measurement to all pixels; computed once."""
         return self.operator.A(torch.ones_like(self.At_y))
 
     def prox_conj(self, u: Measurement, sigma: Scalar) -> Measurement:
@@ -126,7 +126,7 @@ def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTer
 
 
 def expect_step(owner: Fidelity, gamma: Scalar) -> None:
-    """Refuse a step that is a negative number or NaN; a tensor is not looked into, for speed."""
+    """Refuse a negative number or NaN as a step; checking tensors would synchronize."""
     if not isinstance(gamma, Tensor) and not gamma >= 0:
         raise ConfigError(
             f"{type(owner).__name__}.prox: gamma = {gamma}: must be zero or positive."

@@ -36,8 +36,8 @@ class PoissonFidelity(Fidelity):
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         rate = self._rate(v)
-        seen = torch.where(y == 0, torch.ones_like(rate), rate.clamp(min=0))
-        terms = rate - y + torch.xlogy(y, y) - torch.xlogy(y, seen)
+        safe = torch.where(y == 0, torch.ones_like(rate), rate.clamp(min=0))
+        terms = rate - y + torch.xlogy(y, y) - torch.xlogy(y, safe)
         return terms.masked_fill(rate < 0, torch.inf).flatten(1).sum(1)
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:

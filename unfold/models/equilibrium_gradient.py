@@ -47,7 +47,7 @@ class Implicit(EquilibriumBackward):
         solver: gmres, anderson, broyden or picard.
         on_divergence: what to do when an image does not get there: `warn` and take the best w,
             `error`, or `phantom`: warn, and take for that image the gradient of damped steps.
-            Where the equilibrium itself turns out to be too far, it is told in the same way.
+            An equilibrium that turns out to be too inexact is reported in the same way.
 
     Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
     """
@@ -85,7 +85,7 @@ class Implicit(EquilibriumBackward):
     def _missed(
         self, end: FixedPoint, transposed: Callable[[Tensor], Tensor], v: Tensor
     ) -> FixedPoint:
-        self._tell(
+        self._report(
             f"The gradient of the equilibrium was not reached for {int((~end.converged).sum())} of "
             f"{len(end.converged)} images: residual {float(end.residual.max()):.1e} after "
             f"{int(end.iterations.max())} products, {self.tol:.1e} expected; estimated error "
@@ -101,13 +101,13 @@ class Implicit(EquilibriumBackward):
         """The backward solve knows better than the forward one how far the equilibrium is."""
         worst = float(error.max())
         if worst > 2 * self.accuracy:
-            self._tell(
+            self._report(
                 f"The equilibrium that was differentiated has an estimated error of {worst:.1e}, "
                 f"and its gradient one as large; {2 * self.accuracy:.1e} is expected. Lower "
                 "DEQ.tol, or use a more contractive prior."
             )
 
-    def _tell(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         if self.on_divergence == "error":
             raise ConvergenceError(message)
         warnings.warn(message, ConvergenceWarning, stacklevel=2)

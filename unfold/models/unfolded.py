@@ -37,7 +37,7 @@ class Full(UnfoldedBackward):
 
 @dataclass(frozen=True)
 class Checkpoint(UnfoldedBackward):
-    """The iterates only; each step is computed again in the backward pass. The same gradient.
+    """The iterates only; each step is recomputed in the backward pass. The same gradient.
 
     Source: Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016.
     """
@@ -80,7 +80,7 @@ class Unfolded(Model):
         iterations: K, at least 1.
         backward: full, checkpoint or truncated.
         solve_tol: relative residual of the linear solves inside a step, in single precision, where
-            operators have no closed form; double precision keeps its own. K steps never see more:
+            operators have no closed form; double precision keeps its own. K steps do not need more:
             1e-6 takes half more operator calls to move images and gradients by 2e-4.
     """
 

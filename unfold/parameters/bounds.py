@@ -1,4 +1,4 @@
-"""What a component accepts, declared once beside each field.
+"""What a component accepts, declared once with each field.
 
     factor: int = bounded(2, at_least(1), "pixels")
     sigma: Level = bounded(0.03, nonnegative, "in units of an image in [0, 1]", level=True)
@@ -24,7 +24,7 @@ KEY = "unfold.bound"
 
 
 class Range(NamedTuple):
-    """A set of values, and how a message writes it after "must be"."""
+    """A set of values, and its text after "must be"."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -88,7 +88,7 @@ def whole(low: int, high: int | None = None) -> Range:
 
 
 def one_of(*names: str) -> Range:
-    """Some words."""
+    """A set of names."""
     return Range(f"one of {sorted(names)}", lambda v: v in names, names)
 
 
@@ -122,7 +122,7 @@ def check_bounds(component: object) -> None:
     """Refuse a value outside its declared bound; sequences become tuples.
 
     Raises:
-        ConfigError: `Class.field = value: must be …`, with the nearest name of a set of words.
+        ConfigError: `Class.field = value: must be …`, with the nearest name of a set of names.
     """
     kind = type(component)
     for name, bound in bounds_of(kind).items():
@@ -130,7 +130,7 @@ def check_bounds(component: object) -> None:
         if value is None and _optional(kind, name):
             continue
         if isinstance(value, Tensor) or dataclasses.is_dataclass(value):
-            continue  # not looked into: a device would wait; a component has bounds of its own
+            continue  # tensors would synchronize; components have their own bounds
         accepted = check_value(f"{kind.__name__}.{name}", value, bound)
         if accepted is not value:
             object.__setattr__(component, name, accepted)
@@ -141,7 +141,7 @@ def _optional(kind: type, name: str) -> bool:
 
 
 def check_value(name: str, value: Any, bound: Bound) -> Any:
-    """The value as its component keeps it: a level as a float or a pair, a sequence as a tuple.
+    """The value as its component stores it: a level as a float or a pair, a sequence as a tuple.
 
     Raises:
         ConfigError: it is outside the bound, or a range out of order.

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether each iteration has a value of its own."""
+        """Whether values are per iteration."""
         return self.values.ndim > self.vector
 
 

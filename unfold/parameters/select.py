@@ -24,7 +24,7 @@ class Choice:
 
     Args:
         learn: what is learned.
-        untied: what has a value, or a network, of its own in each iteration.
+        untied: what has an independent value, or network, in each iteration.
         constrain: narrower sets, name → (low, high).
         relative: what is given relative to ‖A‖, where its declaration has such a unit.
     """
@@ -125,15 +125,15 @@ def make_groups(
         dead: further names that cannot act here, with the reason.
 
     Raises:
-        ConfigError: a name or a value that cannot be meant; says which could.
+        ConfigError: an invalid name or value; names valid ones.
     """
     known: dict[str, Any] = {}
     for path, recipe in recipes.items():
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
     select = Selection(known, dead)
-    whole = frozenset(f"{path}.*" for path in recipes)
-    learned = select("learn", choice.learn, optional=whole)
+    groups_as_a_whole = frozenset(f"{path}.*" for path in recipes)
+    learned = select("learn", choice.learn, optional=groups_as_a_whole)
     untied = select("untied", choice.untied)
     if iterations is None and untied:
         raise ConfigError(
@@ -223,7 +223,7 @@ def _freeze(
     learned: set[str],
     choice: Choice,
 ) -> None:
-    """Only what a glob of `learn` means keeps its gradient inside the networks."""
+    """Only what a glob of `learn` matches keeps its gradient inside the networks."""
     for name, value in known.items():
         if not isinstance(value, nn.Module):
             continue

@@ -13,7 +13,7 @@ from unfold.typing import Image, PerImage, Scalar
 
 @dataclass(frozen=True)
 class GeneralTikhonov(Prior):
-    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data say nothing.
+    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data give no information.
 
     Args:
         operator: L, a `LinearMap` such as `Differences`, or an operator of a physics.
@@ -30,7 +30,7 @@ class GeneralTikhonov(Prior):
         expect_weight(self, weight)
         if isinstance(self.operator, Operator):
             return self.operator.solve_normal(v, weight)
-        # The solver asks for `normal` alone.
+        # The solver only needs `normal`.
         return solve_normal(cast(Operator, self.operator), v, weight)
 
     def grad(self, x: Image) -> Image:

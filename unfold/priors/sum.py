@@ -20,7 +20,7 @@ class Sum(Prior):
     algorithm that splits it, such as `DavisYin`.
 
     Args:
-        terms: the gᵢ; `Weighted` gives one a weight of its own.
+        terms: the gᵢ; `Weighted` gives one its own weight.
 
     Raises:
         ConfigError: there is no term.

@@ -52,7 +52,7 @@ def _merge(low: Tensor, high: Tensor, filters: Tensor, dim: int) -> Tensor:
 class WaveletSparsity(Prior):
     """g(x) = Σ c_b ‖(Wx)_b‖₁ over the detail bands b of an orthonormal, periodic wavelet transform.
 
-    A subclass says what the bands weigh.
+    A subclass defines the weights of the bands.
 
     Args:
         family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).

@@ -1,4 +1,4 @@
-"""A small problem for any algorithm, with the parts that it asks for."""
+"""A small problem for any algorithm, with a prior and a fidelity that fit it."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ PRIORS: tuple[Prior, ...] = (Tikhonov(), TV(), Sum((L1(), Box(-1.0, 2.0))), L1()
 
 
 def problem_for(algorithm: Algorithm[Any]) -> tuple[Algorithm[Any], Problem]:
-    """The algorithm with absolute steps, and two images of 8 × 8 to deblur with what it needs.
+    """The algorithm with absolute steps, and a deblurring problem of two 8 × 8 images.
 
     Raises:
-        ConfigError: none of the fidelities and priors at hand fits it.
+        ConfigError: none of `FIDELITIES` and `PRIORS` fits it.
     """
     g = torch.Generator().manual_seed(3)
     h = torch.rand(2, 1, 3, 3, generator=g, dtype=torch.float64)
