@@ -1,6 +1,5 @@
 """One job: build, claim its directory, fit, evaluate, write down."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from unfold.config.overrides import key_of
 from unfold.config.weights import located, origins_of
 from unfold.errors import IncompatibleError
 from unfold.runs import files
-from unfold.runs.directory import Run, Wish, claim
+from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.machines import machines_of
 from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import Made, provenance
-from unfold.runs.secrets import redacted, redacted_words
+from unfold.runs.ranks import check_launch, rank
+from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.verify import Computation
 from unfold.runs.weights import digests, sha256
 from unfold.training.checkpoints.signals import raising_signals
@@ -37,8 +36,7 @@ def run_job(checked: Checked) -> Outcome:
     check_machine(parts.trainer)
     if checked.settings.init_from is not None:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
-    machines = machines_of(parts.trainer.nodes, os.environ)
-    os.environ.update({} if machines is None else machines.variables())
+    check_launch(parts.trainer.nodes)
     set_threads(parts.trainer.threads, _processes(parts))
     parts.data.check()
     try:
@@ -48,10 +46,7 @@ def run_job(checked: Checked) -> Outcome:
     _tell_what_cannot_act(parts, checked.job.overrides)
     fingerprint = parts.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
-    with (
-        raising_signals(),
-        claim(directory, _wish(checked, fingerprint), machines) as run,
-    ):
+    with raising_signals(), claim(directory, _request(checked, parts, fingerprint)) as run:
         if run.plan == "finished":
             return _already_finished(run)
         if not run.is_rank:
@@ -70,9 +65,10 @@ def run_job(checked: Checked) -> Outcome:
     return Outcome(run.path, scores, repeated=False)
 
 
-def _wish(checked: Checked, fingerprint: str) -> Wish:
-    asked = Computation(checked.job.config, fingerprint)
-    return Wish(checked.settings.rerun, checked.settings.accept_code, asked)
+def _request(checked: Checked, parts: Parts, fingerprint: str) -> Request:
+    expected = Computation(checked.job.stored, fingerprint)
+    own = rank() if parts.trainer.processes > 1 else 0
+    return Request(expected, checked.settings.rerun, checked.settings.accept_code, own)
 
 
 def _tell_what_cannot_act(parts: Parts, overrides: Sequence[str]) -> None:
@@ -119,10 +115,10 @@ def _announce(run: Run) -> None:
 def write_origin(run: Run, checked: Checked, parts: Parts, fingerprint: str) -> None:
     """Write what the run is made of, before it computes anything."""
     job = checked.job
-    config = {key: value for key, value in job.config.items() if key != "trust"}
+    config = {key: value for key, value in job.stored.items() if key != "trust"}
     stored = run.path / "config.yaml"
     files.write_yaml(stored, redacted(config))
-    files.write_yaml(run.path / "overrides.yaml", redacted_words(job.overrides))
+    files.write_yaml(run.path / "overrides.yaml", redacted_overrides(job.overrides))
     made = Made(
         overrides=job.overrides,
         choices=job.choices,

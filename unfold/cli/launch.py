@@ -88,7 +88,7 @@ def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
 
-    job = Composed({}, {}, (), folders=tuple(folders))
+    job = Composed({}, {}, {}, (), folders=tuple(folders))
     plan, problems = inspect_component(
         node, "unfold.launchers.launcher.Launcher", PREFIX.rstrip("."), job
     )

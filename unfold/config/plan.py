@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from unfold.errors import ConfigError, UnfoldError
-from unfold.runs.secrets import redacted
+from unfold.runs.redact import redacted
 
 
 @dataclass(frozen=True)
