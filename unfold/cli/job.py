@@ -6,7 +6,7 @@ from pathlib import Path
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import rehearse
 from unfold.cli.runtime import set_threads
-from unfold.config.build import Parts, build, build_training
+from unfold.config.build import Parts, build, build_training, option_names
 from unfold.config.check import Checked
 from unfold.config.options import in_options
 from unfold.config.overrides import key_of
@@ -23,7 +23,6 @@ from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.verify import Computation
 from unfold.runs.weights import digests, sha256
 from unfold.training.checkpoints.signals import raising_signals
-from unfold.training.processes import check_machine
 
 
 def run_job(checked: Checked) -> Outcome:
@@ -33,7 +32,8 @@ def run_job(checked: Checked) -> Outcome:
         UnfoldError: the configuration, the data, the training or the directory fails.
     """
     parts = build(checked)
-    check_machine(parts.trainer)
+    with option_names(checked, parts.groups):
+        parts.trainer.check_devices()
     if checked.settings.init_from is not None:
         _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
     check_launch(parts.trainer.nodes)

@@ -40,7 +40,7 @@ def reconstruct_image(words: Sequence[str]) -> int:
 
     keep_freed_memory()
     parts = build(checked)
-    if measurement is not None and not parts.physics.is_fixed:
+    if measurement is not None and not parts.physics.is_deterministic:
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(parts.physics).__name__} draws its "
             "operator anew for every image, so the one that made this measurement must be named: "

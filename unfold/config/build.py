@@ -1,7 +1,8 @@
 """From a checked configuration to objects, one function for each part of a run."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.check import Checked, inspect_job, touched
@@ -12,7 +13,6 @@ from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
 from unfold.errors import ConfigError, IncompatibleError, listing, nearest
-from unfold.training.processes import check_parts
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
@@ -98,29 +98,48 @@ def _refusals(checked: Checked) -> list[Problem]:
     problems: list[Problem] = []
     names = [name for name, plan in checked.groups.items() if plan is not None]
     groups = {name: _build_group(checked, name, problems) for name in names}
+    found = {name: group for name, group in groups.items() if group is not None}
+    checks: list[Callable[[], object]] = []
     if not problems and set(RECONSTRUCTOR) <= set(groups):
+        checks.append(lambda: build_reconstructor(checked, groups))
+    if {"trainer", "data"} <= set(found):
+        checks.append(lambda: found["trainer"].parts(found["data"].batch_size))
+    if {"trainer", "model"} <= set(found):
+        checks.append(lambda: found["trainer"].check_model(found["model"]))
+    for check in checks:
         try:
-            build_reconstructor(checked, groups)
-        except IncompatibleError as error:
-            problems.append(as_problem(in_options(error, checked.job.choices, checked.job.folders)))
-        except ConfigError as error:
-            problems.append(as_problem(error))
-    if groups.get("trainer") is not None and groups.get("data") is not None:
-        try:
-            groups["trainer"].parts(groups["data"].batch_size)
-        except ConfigError as error:
-            problems.append(as_problem(error))
-    if all(groups.get(name) is not None for name in ("trainer", "model", "prior")):
-        from unfold.training.guard.policies import check_unreached  # imports PyTorch
-
-        try:
-            check_parts(groups["trainer"], groups["model"], groups["prior"])
-            check_unreached(groups["trainer"].on_unreached, groups["model"])
+            with option_names(checked, found):
+                check()
         except ConfigError as error:
             problems.append(as_problem(error))
     if groups.get("metrics") is not None:
         problems += _objective(checked.settings.objective, groups["metrics"].all_names)
     return problems
+
+
+@contextmanager
+def option_names(checked: Checked, groups: Mapping[str, Any]) -> Iterator[None]:
+    """Errors of components name options: `TrainerSettings.devices = 3` becomes `trainer.devices`.
+
+    Args:
+        checked: the configuration.
+        groups: the components, by group.
+    """
+    try:
+        yield
+    except IncompatibleError as error:
+        named = in_options(error, checked.job.choices, checked.job.folders)
+        raise ConfigError(_with_group(str(named), groups)) from error
+    except ConfigError as error:
+        raise type(error)(_with_group(str(error), groups)) from error
+
+
+def _with_group(text: str, groups: Mapping[str, Any]) -> str:
+    owner, dot, rest = text.partition(".")
+    for name, component in groups.items():
+        if dot and type(component).__name__ == owner:
+            return f"{name}.{rest}"
+    return text
 
 
 def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
@@ -204,10 +223,10 @@ def build_reconstructor(
     reconstructor.half_precision = checked.job.config["trainer"]["precision"] == "bf16"
     start_networks(checked, reconstructor)
     if trainable.lr or trainable.freeze:
-        from unfold.training.optim import by_learning_rate, waiting
+        from unfold.training.optim import by_learning_rate, frozen
 
         by_learning_rate(reconstructor, trainable.lr)
-        waiting(reconstructor, trainable.freeze)
+        frozen(reconstructor, trainable.freeze)
     return reconstructor
 
 
