@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PillowImage
 
 from tests.evaluation.test_pipeline import TV, Pictures, baselines, network
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -114,7 +114,7 @@ def test_amplitudes_have_no_linear_baselines_and_say_so_before_training():
     words = ["physics=phase_retrieval", "fidelity=amplitude", "start=spectral", "algo=gd"]
     (checked,) = verify(compose([*words, "prior=red"]))
     with pytest.raises(ConfigError, match=r"physics: .* measures amplitudes.*evaluation=none"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)
 
 
 def test_what_is_measured_is_kept_also_where_it_is_no_picture(tmp_path):

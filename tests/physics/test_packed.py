@@ -14,7 +14,7 @@ from tests.physics.instances import kernel, law, mask
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -301,7 +301,7 @@ def test_families_of_any_shape_are_added_on_the_command_line():
     words = ["physics=mixture", *(f"+physics@physics.families.{name}={name}" for name in added)]
     (checked,) = verify(compose(words))
     parts = build(checked)
-    rehearse(parts, 0)
+    dry_run(parts, 0)
     net, draws = parts.reconstructor, Draws(0, range(8))
     x = draws.uniform("images", (1, 24, 24))
     y, operator = parts.physics.measure(x, draws)

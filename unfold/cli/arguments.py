@@ -57,18 +57,6 @@ def existing_file(words: Words, key: str) -> Path | None:
     return path
 
 
-def one_configuration(command: str, words: Sequence[str]) -> Checked:
-    """The one configuration that the words of a command compose.
-
-    Raises:
-        ConfigError: any mistake in it, or a sweep.
-    """
-    (checked, *more) = verify(compose(words))
-    if more:
-        raise ConfigError(f"unfold {command} takes one configuration, got {1 + len(more)}.")
-    return checked
-
-
 def named_run(words: Words, command: str) -> Reference:
     """The run that `run=` names.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from unfold.cli.console import say, say_error, short, table
 from unfold.cli.launch import command_of, run_jobs
-from unfold.config.build import build_groups
+from unfold.config.build import build_group
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
 from unfold.launchers.launcher import Job, Launcher
@@ -101,7 +101,7 @@ def finished_before(
             continue
         try:
             if data not in prints:
-                prints[data] = build_groups(checked, ["data"])["data"].fingerprint()
+                prints[data] = build_group(checked, "data").fingerprint()
             run = directory_for(config, checked.job.choices, prints[data])
             scores = results_of(run, Computation(checked.job.stored, prints[data]))
         except UnfoldError:
