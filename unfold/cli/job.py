@@ -151,16 +151,17 @@ def evaluate_components(
         directory: of the run.
         trained_on: the option of the physics that the weights were trained on; None for its own.
     """
-    from unfold.evaluation.pipeline import evaluate
+    from unfold.evaluation.base import Context, evaluate
 
-    return evaluate(
+    context = Context(
         components.reconstructor,
         components.data,
-        components.evaluation,
         directory,
-        physics=components.physics,
-        trained_on=trained_on or checked.job.choices["physics"],
-        metrics=components.metrics,
-        seed=checked.settings.seed,
-        progress=components.trainer.progress,
+        components.physics,
+        trained_on or checked.job.choices["physics"],
+        components.metrics,
+        checked.settings.seed,
+        components.trainer.progress,
     )
+    with option_names(checked):
+        return evaluate(components.evaluation, context)

@@ -35,7 +35,7 @@ def reconstruct_image(words: Sequence[str]) -> int:
     checked = configured(reference, own.overrides)
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import components_of
-    from unfold.evaluation.single import expect_kind, reconstruct
+    from unfold.evaluation.single_image import expect_kind, reconstruct
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()

@@ -24,7 +24,7 @@ GROUPS: Mapping[str, str] = {
     "trainer": "unfold.training.settings.TrainerSettings",
     "logger": "unfold.training.settings.Log",
     "metrics": "unfold.evaluation.metrics.ImageMetrics",
-    "evaluation": "unfold.evaluation.settings.Evaluation",
+    "evaluation": "unfold.evaluation.base.Evaluation",
 }
 """The groups that are built, and the class that every option of a group is of."""
 
