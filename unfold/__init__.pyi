@@ -110,7 +110,7 @@ from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDu
 from .physics.blur.lens import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
 from .parameters.schedules import Linear as Linear
-from .physics.nonlinear import Linearised as Linearised
+from .physics.nonlinear import Linearization as Linearization
 from .physics.loose import Loose as Loose
 from .training.losses.base import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
@@ -132,9 +132,9 @@ from .physics.mri.non_cartesian import NonCartesianCoils as NonCartesianCoils
 from .physics.mri.non_cartesian import NonCartesianMRI as NonCartesianMRI
 from .priors.nonnegative import NonNegative as NonNegative
 from .denoisers.nonexpansive import NonexpansiveResNet as NonexpansiveResNet
-from .physics.nonlinear import Nonlinear as Nonlinear
 from .physics.custom.nonlinear_functions import NonlinearFunction as NonlinearFunction
 from .physics.custom.nonlinear_functions import NonlinearFunctionPhysics as NonlinearFunctionPhysics
+from .physics.nonlinear import NonlinearOperator as NonlinearOperator
 from .algorithms.osem import OSEM as OSEM
 from .physics.operator import Operator as Operator
 from .physics.orthonormal import OrthonormalMatrix as OrthonormalMatrix

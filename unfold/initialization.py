@@ -28,7 +28,7 @@ class Start(Declared, ABC):
 
 @dataclass(frozen=True)
 class BackProjection(Start):
-    """x₀ = A*y; where A is not linear, J(x̄)* of y recentred, over ‖J(x̄)‖² or its bound.
+    """x₀ = A*y; where A is not linear, J(x̄)* of the linearized data, over ‖J(x̄)‖² or its bound.
 
     A linear A takes x₀ back from anywhere. One that is not may have no slope far from the images,
     as a sensor that saturates has none where it is too bright: there x₀ is brought near them.
@@ -82,7 +82,7 @@ def _filtered(A: Operator, y: Measurement) -> Image:
     if isinstance(A, Grouped):
         return A.each(y, lambda own, part, _: _filtered(own, part))
     if isinstance(A, Packed):
-        return _filtered(A.operator, A.unseen(y))
+        return _filtered(A.operator, A.post_adjoint(y))
     if isinstance(A, Projector):
         return A.filtered_back_projection(y)
     if isinstance(A, Wrapped):

@@ -69,8 +69,8 @@ def calls(monkeypatch, configs, tmp_path):
             raise log.fail
         return {"best validation/psnr": 30.0}
 
-    def evaluate(reconstructor, data, evaluation, directory, **rest):
-        log.append(("evaluate", directory.name, rest["trained_on"], rest["seed"]))
+    def evaluate(evaluation, context):
+        log.append(("evaluate", context.directory.name, context.trained_on, context.seed))
         return {"matched": 31.0}
 
     def load_weights(reconstructor, path):
@@ -84,8 +84,8 @@ def calls(monkeypatch, configs, tmp_path):
         "training.fit.fit": fit,
         "training.module.Training": Training,
         "training.checkpoints.weights.load_weights": load_weights,
-        "evaluation.pipeline.evaluate": evaluate,
-        "evaluation.single.reconstruct": lambda *parts, **more: {},
+        "evaluation.base.evaluate": evaluate,
+        "evaluation.single_image.reconstruct": lambda *parts, **more: {},
     }
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(f"unfold.{name}", stand_in)

@@ -12,7 +12,7 @@ from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
 from unfold.physics.loose import Loose
 from unfold.physics.mri.fourier import Fourier
-from unfold.physics.nonlinear import Nonlinear
+from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
 from unfold.physics.real_images import RealImages
 from unfold.physics.wrapped import Scaled
@@ -39,7 +39,7 @@ def phases(x: Tensor) -> Tensor:
     return torch.exp(1j * x) * x.flip(-1)
 
 
-class Intensity(Nonlinear):
+class Intensity(NonlinearOperator):
     """|Fx|² of complex images."""
 
     image_shape = measurement_shape = SHAPE

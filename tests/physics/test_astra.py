@@ -105,7 +105,7 @@ def test_a_scan_is_weighed_once(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("kind", [AstraTomography, AstraFanBeamTomography])
 def test_the_image_behind_a_measurement(kind):
     law = kind(QUIET, 6)
-    assert law.is_fixed
+    assert law.is_deterministic
     y = law(torch.zeros(2, 1, 16, 16))
     assert law.operator_for(y).image_shape == (1, 16, 16)
 

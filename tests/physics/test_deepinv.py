@@ -119,7 +119,7 @@ def test_phase_retrieval_has_its_derivative(name):
     want = 2 * ((Bx * u) @ B.conj()).real.reshape(x.shape)
     assert gap(operator.vjp(x, u), want) < 1e-12
     Jv = 2 * (Bx.conj() * (v.flatten(1).to(B.dtype) @ B.mT)).real
-    assert gap(operator.linearised(x).A(v), Jv) < 1e-12
+    assert gap(operator.linearize(x).A(v), Jv) < 1e-12
     assert operator.norm_squared.dtype == torch.float64
     assert_nonlinear(operator)
 

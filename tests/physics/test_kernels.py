@@ -35,12 +35,12 @@ KERNELS = {
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 def test_what_every_kernel_promises(kernel: Kernel):
     h = kernel.draw(DRAWS)
-    assert h.shape == (1 if kernel.is_fixed else 20, 1, *kernel.shape)
+    assert h.shape == (1 if kernel.is_deterministic else 20, 1, *kernel.shape)
     assert h.dtype == torch.float64 and float(h.min()) >= 0
     assert float((h.sum((1, 2, 3)) - 1).abs().max()) < 1e-14
     assert torch.equal(kernel.draw(DRAWS), h)
     some = kernel.draw(DRAWS.take([7, 2]))
-    assert torch.equal(some, h if kernel.is_fixed else h[[7, 2]])
+    assert torch.equal(some, h if kernel.is_deterministic else h[[7, 2]])
     assert kernel.draw(Draws(seed=1, images=range(2))).dtype == torch.float32
 
 
@@ -103,7 +103,7 @@ def test_kernels_from_files(tmp_path):
     want = FixedKernel(VALUES).draw(DRAWS)
     for name in ("h.npy", "h.png", "h.tif"):
         kernel = KernelFile(str(tmp_path / name))
-        assert kernel.is_fixed and kernel.shape == (3, 3)
+        assert kernel.is_deterministic and kernel.shape == (3, 3)
         assert float((kernel.draw(DRAWS) - want).abs().max()) < 1e-15
     Image.fromarray((20000 * VALUES).to(torch.uint16).numpy()).save(tmp_path / "deep.png")
     assert float((KernelFile(str(tmp_path / "deep.png")).draw(DRAWS) - want).abs().max()) < 1e-15
@@ -120,12 +120,12 @@ def test_a_file_of_several_kernels_draws_one_for_each_image(tmp_path):
     many = Draws(seed=1, images=range(60), dtype=torch.float64)
     for name in ("h.npz", "h.mat", "h.npy"):
         kernel = KernelFile(str(tmp_path / name))
-        assert not kernel.is_fixed and kernel.shape == (3, 5)
+        assert not kernel.is_deterministic and kernel.shape == (3, 5)
         h = kernel.draw(many)[:, 0].numpy()
         which = [[np.abs(one - k).max() < 1e-15 for k in want] for one in h]
         assert np.sum(which, 1).tolist() == [1] * 60 and 15 < np.sum(which, 0)[0] < 45
         alone = KernelFile(str(tmp_path / name), 0)
-        assert alone.is_fixed and torch.equal(alone.draw(many), alone.draw(DRAWS))
+        assert alone.is_deterministic and torch.equal(alone.draw(many), alone.draw(DRAWS))
     assert KernelFile(str(tmp_path / "h.npz"), 0).shape == (3, 3)
     with pytest.raises(ConfigError, match=r"index = 2: .*h.npz holds 2 kernels, from 0 to 1"):
         KernelFile(str(tmp_path / "h.npz"), 2)

@@ -144,9 +144,9 @@ def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
     shape = shapes(name)[0]
     first, second = (physics.sample(draws(8, seed=s), shape) for s in (0, 1))
     x = images(8, shape)
-    assert physics.is_fixed == bool(torch.equal(first.A(x), second.A(x)))
-    assert first.batch == (1 if physics.is_fixed else 8)
-    if physics.is_fixed:
+    assert physics.is_deterministic == bool(torch.equal(first.A(x), second.A(x)))
+    assert first.batch == (1 if physics.is_deterministic else 8)
+    if physics.is_deterministic:
         if name == "gaussian_sensing":  # whose measurements tell nothing of the image
             physics = dataclasses.replace(physics, shape=shape)
         y = physics(x)
@@ -234,7 +234,7 @@ def test_a_mask_is_shared_by_the_channels_and_never_empty():
     assert torch.equal(seen, torch.ones_like(seen))
     assert torch.equal(operator.mask[:, 0], operator.mask[:, 2])
     everything = Inpainting(NoNoise(), keep=1.0)
-    assert everything.is_fixed and everything.sample(draws(5), (2, 4, 4)).batch == 1
+    assert everything.is_deterministic and everything.sample(draws(5), (2, 4, 4)).batch == 1
 
 
 def test_the_fraction_of_pixels_kept():

@@ -116,7 +116,7 @@ def test_one_noise_for_all():
 
 def test_a_single_fixed_family_is_that_family():
     alone = Mixture(OwnNoise(), {"noise": Denoising(QUIET)})
-    assert alone.is_fixed and torch.equal(alone(X), X)
+    assert alone.is_deterministic and torch.equal(alone(X), X)
     assert torch.equal(alone.operator_for(X).A(X), X)
 
 

@@ -67,7 +67,7 @@ def test_lines_are_missing_whole():
     assert abs(float(rows.mean()) - 0.3) < 5 * math.sqrt(0.3 * 0.7 / (400 * 50))
     columns = LineInpainting(QUIET, keep=1e-9, lines="columns").sample(draws(50), (1, 3, 8)).mask
     assert torch.equal(columns.sum((1, 2, 3)), torch.full((50,), 3.0).double()), "one is left"
-    assert LineInpainting(QUIET, keep=1.0).is_fixed
+    assert LineInpainting(QUIET, keep=1.0).is_deterministic
 
 
 def test_the_structured_matrix_is_that_of_hadamard():
@@ -178,7 +178,7 @@ def test_a_chain_measures_what_the_law_before_made():
     laws.assert_norm(operator)
     laws.assert_solves(operator, gamma=3.0)
     one = Chain(QUIET, {"only": HALF})
-    assert one.is_fixed and not chain.is_fixed
+    assert one.is_deterministic and not chain.is_deterministic
     assert torch.equal(one.measure(x, draws()).y, HALF.measure(x, draws()).y)
 
 
@@ -198,7 +198,7 @@ def test_a_stack_measures_one_image_with_every_law():
 class Amplitudes(Phaseless):
     """A law that observes less than Ax."""
 
-    is_fixed = True
+    is_deterministic = True
 
     def sample(self, draws, shape):
         raise AssertionError

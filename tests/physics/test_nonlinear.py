@@ -63,7 +63,7 @@ def test_the_derivative_is_the_dense_one(name: str):
 
     J = torch.autograd.functional.jacobian(of_parts, parts(x))
     v, u = laws.probe(operator, 1, dtype=dtype)[:1], laws.probe(operator, 2, dtype=dtype, dual=True)
-    found = parts(operator.linearised(x).A(v))
+    found = parts(operator.linearize(x).A(v))
     assert laws.gap(found, J @ parts(v)) < 1e-12
     assert laws.gap(parts(operator.vjp(x, u[:1])), J.mT @ parts(u[:1])) < 1e-12
 
@@ -104,12 +104,12 @@ def test_a_sensor_saturates_as_the_formula_says():
 def test_a_linear_operator_is_its_own_derivative():
     A = blur(5, batch=3)
     x, y = DRAWS.uniform("x", (1, 5, 5)), DRAWS.uniform("y", (1, 5, 5))
-    assert A.linear and A.linearised(x) is A and A.tangent(x) is A and A.recentred(y) is y
+    assert A.linear and A.linearize(x) is A and A.tangent(x) is A and A.linearized_data(y) is y
     assert torch.equal(A.vjp(x, y), A.A_adjoint(y))
     assert torch.equal(A.back_project(y), A.A_adjoint(y))
     assert torch.equal(A.least_squares_gradient(x, y, A.A_adjoint(y)), A.normal(x) - A.A_adjoint(y))
     for made in (Composed(A, A), Stacked((A, A)), Grouped((A,), (0, 0, 0)), Scaled(A, SCALES)):
-        assert made.linear and made.linearised(x) is made
+        assert made.linear and made.linearize(x) is made
 
 
 def test_it_works_inside_transforms_and_in_every_mode():
@@ -127,7 +127,7 @@ def test_it_works_inside_transforms_and_in_every_mode():
             assert not operator.vjp(x, u).requires_grad
         with torch.inference_mode():
             assert laws.gap(operator.vjp(X.clone(), u.clone()), operator.vjp(X, u)) < 1e-15
-            assert operator.linearised(X.clone()).A(V.clone()).shape == u.shape
+            assert operator.linearize(X.clone()).A(V.clone()).shape == u.shape
 
 
 def test_what_a_transform_computes_is_not_kept():
@@ -145,11 +145,11 @@ def test_before_an_image_is_known_the_tangent_stands_for_it():
     """x̄ + J⁺(y − A(x̄)) is exact for an affine map, and near for one that is nearly so."""
     affine = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
     y = affine.A(X)
-    assert laws.gap(affine.recentred(y), 3 * X) < 1e-14
+    assert laws.gap(affine.linearized_data(y), 3 * X) < 1e-14
     assert laws.gap(affine.back_project(y), 9 * X) < 1e-14
     assert laws.gap(affine.norm_squared, torch.tensor([9.0])) < 1e-4
     baseline = affine.linear_baseline(y)
-    assert baseline.method == "linearised_pseudo_inverse" and laws.gap(baseline.image, X) < 1e-3
+    assert baseline.method == "linearized_pseudo_inverse" and laws.gap(baseline.image, X) < 1e-3
     start = Regularised(1e-9).image(data_term(L2(), affine, y))
     assert laws.gap(start, X) < 1e-6
     grey = NonlinearFunction(torch.square, SHAPE, SHAPE, grey=0.25)
@@ -169,7 +169,7 @@ def test_what_is_made_of_affine_maps_is_recentred_exactly():
     ):
         y = operator.A(X)
         assert operator.reference(y).shape[1:] == SHAPE
-        assert laws.gap(operator.recentred(y), operator.tangent(y).A(X)) < 1e-14
+        assert laws.gap(operator.linearized_data(y), operator.tangent(y).A(X)) < 1e-14
 
 
 def test_a_dark_image_is_the_steepest_of_a_sensor():
@@ -177,7 +177,7 @@ def test_a_dark_image_is_the_steepest_of_a_sensor():
     assert laws.gap(SENSOR.norm_squared, 1.4**2 * A.norm_squared) < 1e-2
     for scale in (0.0, 0.2, 1.0):
         x = scale * DRAWS.uniform("x", (1, 5, 5))
-        J = laws.dense(SENSOR.linearised(x))
+        J = laws.dense(SENSOR.linearize(x))
         assert bool((torch.linalg.matrix_norm(J, 2) ** 2 <= SENSOR.norm_squared * 1.0001).all())
     start = Regularised().image(data_term(L2(), SENSOR, SENSOR.A(x)))
     squared = 1.4**2 * A.norm_squared.reshape(-1, 1, 1, 1)
@@ -225,7 +225,11 @@ class Careless(Identity):
     [
         (lambda: SENSOR.A(X + 0j), ShapeError, r"Saturated.A expects \(batch, 1, 5, 5\)"),
         (lambda: SMALL.A(X + 0j), ShapeError, "Saturated.A expects real images, got torch.complex"),
-        (lambda: SMALL.back_project(X[..., :3]), ShapeError, r"recentred expects \(batch, 1, 4, 5"),
+        (
+            lambda: SMALL.back_project(X[..., :3]),
+            ShapeError,
+            r"linearized_data expects \(batch, 1, 4, 5",
+        ),
         (
             lambda: Composed(SQUARES, FOURIER),
             ShapeError,

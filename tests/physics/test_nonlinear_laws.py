@@ -5,7 +5,7 @@ import torch
 
 from tests import laws_physics as laws
 from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -22,7 +22,7 @@ from unfold.random import Draws
 def test_a_function_of_the_user_is_measured_through():
     law = NonlinearFunctionPhysics(Gaussian(0.0), squares, squares_vjp)
     y, operator = law.measure(X, DRAWS)
-    assert law.is_fixed and torch.equal(y, squares(X)) and not operator.linear
+    assert law.is_deterministic and torch.equal(y, squares(X)) and not operator.linear
     assert torch.equal(operator.vjp(X, y), squares_vjp(X, y))
     same = NonlinearFunctionPhysics(NoNoise(), torch.square)
     assert same.operator_for(torch.square(X)).image_shape == SHAPE
@@ -54,7 +54,7 @@ def test_laws_are_made_of_laws_that_are_not_linear():
     y, operator = mixed.measure(x, many)
     assert not operator.linear and 0 < sum(operator.family) < 6
     laws.assert_nonlinear(operator)
-    assert laws.gap(operator.vjp(x, y), operator.linearised(x).adjoint(y)) < 1e-14
+    assert laws.gap(operator.vjp(x, y), operator.linearize(x).adjoint(y)) < 1e-14
 
 
 class Blind(torch.autograd.Function):
@@ -86,7 +86,7 @@ class Blind(torch.autograd.Function):
 def test_an_algorithm_that_needs_more_is_refused_before_training(words: list[str], said: str):
     (checked,) = verify(compose([*words, "algo=hqs"]))
     with pytest.raises(ConfigError, match=rf"HQS needs a linear operator, and {said}"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_where_nothing_is_known_it_is_the_norm():
         pass
 
     operator = Plain(torch.randn(1, 5, 6, dtype=torch.float64), (1, 2, 3))
-    assert operator.majorant is None
+    assert operator.abs_operator is None
     assert torch.equal(operator.norm_bound, Operator.norm_squared.func(operator))
 
 

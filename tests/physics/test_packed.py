@@ -14,7 +14,7 @@ from tests.physics.instances import kernel, law, mask
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -126,7 +126,7 @@ def test_each_image_has_the_bits_that_its_family_measures(mixture: Mixture):
         noise = mixture.families[name].noise
         wanted = noise.apply(alone.A(X[at]), own.within("noise").within(name))
         assert isinstance(packed, Packed)
-        found = packed.unseen(y[at])
+        found = packed.post_adjoint(y[at])
         assert found.dtype == wanted.dtype and torch.equal(found, wanted)
         count = wanted[0].numel()
         assert not y[at][:, count:].any()
@@ -211,10 +211,10 @@ def test_a_fidelity_is_that_of_each_family(fidelity: Fidelity, mixture: Mixture)
     u = torch.zeros_like(y) + operator.A(x) / 3
     value, dual = f.value(x), f.prox_conj(u, 0.7)
     for at, packed in zip(places(mixture).values(), operator.operators, strict=True):
-        own = data_term(fidelity, packed.operator, packed.unseen(y[at]))
+        own = data_term(fidelity, packed.operator, packed.post_adjoint(y[at]))
         assert gap(value[at].nan_to_num(), own.value(x[at]).nan_to_num()) < 1e-12
-        wanted = own.prox_conj(packed.unseen(u[at]), 0.7)
-        assert gap(dual[at], packed.seen(wanted)) < 1e-12
+        wanted = own.prox_conj(packed.post_adjoint(u[at]), 0.7)
+        assert gap(dual[at], packed.post(wanted)) < 1e-12
         if "grad" in fidelity.provides:
             assert gap(f.grad(x)[at], own.grad(x[at])) < 1e-12
         if "prox" in fidelity.provides:
@@ -229,7 +229,7 @@ def test_a_family_that_is_not_linear_keeps_its_derivative():
     f = data_term(Huber(0.1), operator, y)
     groups = places(mixture, Draws(1, range(6))).values()
     for at, packed in zip(groups, operator.operators, strict=True):
-        own = data_term(Huber(0.1), packed.operator, packed.unseen(y[at]))
+        own = data_term(Huber(0.1), packed.operator, packed.post_adjoint(y[at]))
         assert gap(f.grad(x)[at], own.grad(x[at])) < 1e-12
         assert gap(f.At_y[at], own.At_y) < 1e-12
 
@@ -260,7 +260,7 @@ def test_sums_of_rows_and_columns_leave_out_the_padding(algorithm):
     found = iterated(operator, y)
     assert bool(found.isfinite().all())
     for at, packed in zip(places(REAL).values(), operator.operators, strict=True):
-        assert gap(found[at], iterated(packed.operator, packed.unseen(y[at]))) < 1e-12
+        assert gap(found[at], iterated(packed.operator, packed.post_adjoint(y[at]))) < 1e-12
 
 
 def test_its_iterative_solves_can_stop_early():
@@ -301,7 +301,7 @@ def test_families_of_any_shape_are_added_on_the_command_line():
     words = ["physics=mixture", *(f"+physics@physics.families.{name}={name}" for name in added)]
     (checked,) = verify(compose(words))
     parts = build(checked)
-    rehearse(parts, 0)
+    dry_run(parts, 0)
     net, draws = parts.reconstructor, Draws(0, range(8))
     x = draws.uniform("images", (1, 24, 24))
     y, operator = parts.physics.measure(x, draws)

@@ -55,7 +55,7 @@ def test_the_aperture_is_open_as_asked_and_never_closed():
     some = SpectralImaging(QUIET, 0.3).sample(DRAWS, (2, 60, 60)).mask
     assert abs(float(some.mean()) - 0.3) < 5 * (0.21 / 10800) ** 0.5
     assert SpectralImaging(QUIET, 1e-12).sample(DRAWS, (2, 4, 4)).mask.sum() == 3
-    assert SpectralImaging(QUIET, 1.0).is_fixed
+    assert SpectralImaging(QUIET, 1.0).is_deterministic
     assert SpectralImaging(QUIET, 1.0).sample(DRAWS, (2, 4, 4)).batch == 1
 
 

@@ -1,4 +1,4 @@
-"""What is made of maps that are not linear is linearised by each at its own reference."""
+"""What is made of maps that are not linear is linearized by each at its own reference."""
 
 import math
 
@@ -43,7 +43,7 @@ GROUP = Grouped((SENSOR, Identity(SHAPE)), (0, 1, 0))
 def test_a_chain_stands_at_the_dark_image_of_its_sensor(chain: Operator):
     y = chain.A(X)
     assert laws.gap(chain.norm_squared, torch.tensor([SLOPE**2])) < 1e-4
-    assert laws.gap(chain.recentred(y), y - DARK) < 1e-14
+    assert laws.gap(chain.linearized_data(y), y - DARK) < 1e-14
     assert laws.gap(chain.back_project(y), SLOPE * (y - DARK)) < 1e-14
 
 
@@ -53,12 +53,12 @@ def test_each_of_two_curved_maps_stands_at_its_own_reference():
     chain = Composed(square, SENSOR)
     y = chain.A(X)
     assert torch.equal(chain.reference(y), torch.zeros(1, *SHAPE, dtype=y.dtype))
-    assert laws.gap(chain.recentred(y), y + 0.25 - DARK) < 1e-14
+    assert laws.gap(chain.linearized_data(y), y + 0.25 - DARK) < 1e-14
     assert laws.gap(chain.back_project(y), SLOPE * (y + 0.25 - DARK)) < 1e-14
 
 
 class Bright(Intensity):
-    """It is linearised at 1 + ½i."""
+    """It is linearized at 1 + ½i."""
 
     def reference(self, like):
         return super().reference(like) * (2 + 1j)
@@ -107,7 +107,7 @@ def test_rows_of_a_stack_are_recentred_where_they_are_kept():
     rows = Rows(STACK, kept)
     y = rows.A(X)
     dark = torch.tensor([DARK] * 20 + [0.0] * 20, dtype=y.dtype)
-    assert laws.gap(rows.recentred(y), kept * (STACK.A(X) - dark)) < 1e-14
+    assert laws.gap(rows.linearized_data(y), kept * (STACK.A(X) - dark)) < 1e-14
 
 
 @pytest.mark.parametrize("gain", [1.5, 2.5, 4.0])

@@ -15,7 +15,7 @@ import torch
 from tests.config.folder import refusal
 from unfold.data.reading import read_image
 from unfold.errors import CheckpointError, ConfigError, DataError, UnfoldError
-from unfold.evaluation.single import read_measurement
+from unfold.evaluation.single_image import read_measurement
 from unfold.physics.blur.kernel_files import read_kernels
 from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.noise.base import NoNoise

@@ -15,7 +15,7 @@ class Two(nn.Module):
         self.raw_idle = nn.Parameter(torch.ones(()))
 
 
-def test_a_parameter_without_gradient_is_an_error_with_its_config_name():
+def test_a_parameter_without_gradient_is_an_error_with_its_public_name():
     module = nn.ModuleDict({"algo": Two()})
     module["algo"].raw_used.square().backward()
     with pytest.raises(ConfigError, match=r"no gradient reaches algo\.idle"):

@@ -12,7 +12,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.training.guard.failures import where_not_finite
-from unfold.training.optim import by_learning_rate, learned, waiting
+from unfold.training.optim import by_learning_rate, frozen, learned
 
 
 def network():
@@ -41,8 +41,8 @@ def test_every_parameter_is_in_one_group_with_its_rate():
             "did you mean 'algo.stepsize'",
         ),
         (lambda: by_learning_rate(network(), {"algo.*": 0.0}), r"trainable.lr.algo.\* = 0.0: must"),
-        (lambda: waiting(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
-        (lambda: waiting(network(), {"algo.lambda_reg": 1}), "which is not learned"),
+        (lambda: frozen(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
+        (lambda: frozen(network(), {"algo.lambda_reg": 1}), "which is not learned"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(make, words):

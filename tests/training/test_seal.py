@@ -12,7 +12,7 @@ from torch import nn
 from unfold.disk import DiskFullError
 from unfold.errors import CheckpointError
 from unfold.training.checkpoints.checksum import LAST, PREVIOUS, damage, newest_state
-from unfold.training.checkpoints.states import REPLACES, AtomicCheckpointIO
+from unfold.training.checkpoints.states import AtomicCheckpointIO
 from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,
@@ -117,14 +117,3 @@ def test_weights_from_elsewhere_have_no_checksum_and_are_read(tmp_path):
     path = tmp_path / "theirs.safetensors"
     save_file({"x": torch.ones(3)}, path, {"format": "pt"})
     assert torch.equal(read_weights(path)["x"], torch.ones(3))
-
-
-def test_a_state_that_replaces_the_last_keeps_the_one_before(tmp_path):
-    path, writer = tmp_path / LAST, AtomicCheckpointIO()
-    for number, replaces in ((1, False), (2, True), (3, True), (4, False)):
-        writer.save_checkpoint({"x": torch.tensor([number]), REPLACES: replaces}, path)
-        before = {2: 1, 3: 1, 4: 3}.get(number)
-        states = [read_checkpoint(tmp_path / name) for name in (LAST, PREVIOUS)[: min(number, 2)]]
-        assert [state["x"].item() for state in states] == [number, before][: min(number, 2)]
-        assert all(REPLACES not in state for state in states)
-    assert newest_state(tmp_path, (PREVIOUS, LAST)).path == tmp_path / PREVIOUS

@@ -208,7 +208,7 @@ def own_errors(case, image):
     for i in range(len(case.y)):
         (packed,) = case.operator.take(torch.tensor([i]), len(case.y)).operators
         v = packed.operator.A(image[i : i + 1])
-        error = (v - packed.unseen(case.y[i : i + 1])).abs().square().flatten()
+        error = (v - packed.post_adjoint(case.y[i : i + 1])).abs().square().flatten()
         found.append((error, kept[i, : len(error)]))
     return found
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.cli.arguments import one_configuration
 from unfold.cli.console import say
 from unfold.cli.describe import Described, describe, first_line
-from unfold.config.build import Parts, build
+from unfold.config.build import components_of, configure
+from unfold.config.components import Components
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +37,12 @@ def explain(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the configuration cannot be used.
     """
-    checked = one_configuration("explain", words)
+    checked = configure(words, "explain")
     import torch
 
     from unfold.random import Draws
 
-    parts = build(checked)
+    parts = components_of(checked)
     net = parts.reconstructor
     side = parts.data.crop
     draws = Draws(checked.settings.seed, (0,), "validation")
@@ -63,7 +63,7 @@ def explain(words: Sequence[str]) -> int:
 
 
 def _lines(
-    parts: Parts, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
+    parts: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
 ) -> Iterator[str]:
     net = parts.reconstructor
     told = describe(type(algorithm))

@@ -58,7 +58,7 @@ class Fidelity(Declared, ABC):
         return u - sigma * self.prox(u / sigma, y, 1 / sigma)
 
     def back_projected(self, operator: Operator, y: Measurement) -> Image:
-        """A*y; J(x̄)* of y recentred where A is not linear."""
+        """A*y; J(x̄)* of the linearized data where A is not linear."""
         return operator.back_project(y)
 
     def grad_through(self, data: "DataTerm", x: Image) -> Image:

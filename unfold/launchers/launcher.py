@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
-from unfold.runs.hidden_words import hidden
 from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
@@ -103,9 +102,8 @@ class Launcher(ABC):
 class Command(NamedTuple):
     """How a job is started.
 
-    line: the program and its words, with no secret among them.
-    variables: what its environment has beside that of the sweep: where it tells its outcome, and
-        where it finds what is secret.
+    line: the program and its arguments.
+    variables: what its environment has in addition to that of the sweep.
     """
 
     line: list[str]
@@ -120,7 +118,5 @@ def command(words: Sequence[str], folder: Path) -> Command:
         folder: its files.
     """
     asked = any(word.lstrip("+").startswith("trainer.progress=") for word in words)
-    shown = hidden(words, folder)
-    line = [sys.executable, sys.argv[0], *shown.words]
-    told = {OUTCOME_VARIABLE: str(folder / OUTCOME)}
-    return Command([*line, *([] if asked else ["trainer.progress=false"])], told | shown.variables)
+    line = [sys.executable, sys.argv[0], *words, *([] if asked else ["trainer.progress=false"])]
+    return Command(line, {OUTCOME_VARIABLE: str(folder / OUTCOME)})

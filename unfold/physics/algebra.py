@@ -76,12 +76,12 @@ class Composed(Operator):
         """Those of which both are."""
         return linear_together((self.outer, self.inner))
 
-    def linearised(self, x: Image) -> Operator:
+    def linearize(self, x: Image) -> Operator:
         """By the chain rule."""
         if self.linear:
             return self
-        outer = self.outer.linearised(self.inner.forward(x))
-        return Composed(outer, self.inner.linearised(x))
+        outer = self.outer.linearize(self.inner.forward(x))
+        return Composed(outer, self.inner.linearize(x))
 
     def reference(self, like: Tensor) -> Image:
         """That of C."""
@@ -91,12 +91,12 @@ class Composed(Operator):
         """The product of theirs, each at its own reference."""
         return self if self.linear else Composed(self.outer.tangent(like), self.inner.tangent(like))
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """y − b_B − J_B b_C, where B(v) ≈ b_B + J_B v and C(x) ≈ b_C + J_C x."""
         if self.linear:
             return y
-        self._expect("recentred", y, self.measurement_shape)
-        rest = self.outer.recentred(y)
+        self._expect("linearized_data", y, self.measurement_shape)
+        rest = self.outer.linearized_data(y)
         if self.inner.linear:
             return rest
         return rest - self.outer.tangent(y).forward(self.inner.offset(y))
@@ -131,9 +131,9 @@ class Composed(Operator):
         return max(self.outer.batch, self.inner.batch)
 
     @property
-    def majorant(self) -> Operator | None:
+    def abs_operator(self) -> Operator | None:
         """The product of theirs."""
-        outer, inner = self.outer.majorant, self.inner.majorant
+        outer, inner = self.outer.abs_operator, self.inner.abs_operator
         return None if outer is None or inner is None else Composed(outer, inner)
 
     def normal(self, x: Image) -> Image:
@@ -220,19 +220,19 @@ class Stacked(Several):
         pairs = zip(self.operators, self.split(y), strict=True)
         return torch.stack([self._adjoint(operator, part) for operator, part in pairs]).sum(0)
 
-    def linearised(self, x: Image) -> Operator:
+    def linearize(self, x: Image) -> Operator:
         """The stack of theirs."""
         if self.linear:
             return self
-        return Stacked(tuple(operator.linearised(x) for operator in self.operators))
+        return Stacked(tuple(operator.linearize(x) for operator in self.operators))
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """What each of them has, by its own reference."""
         if self.linear:
             return y
-        self._expect("recentred", y, self.measurement_shape)
+        self._expect("linearized_data", y, self.measurement_shape)
         pairs = zip(self.operators, self.split(y), strict=True)
-        parts = [operator.recentred(self._own(operator, part)) for operator, part in pairs]
+        parts = [operator.linearized_data(self._own(operator, part)) for operator, part in pairs]
         return torch.cat([part.flatten(1) for part in parts], 1)
 
     def _adjoint(self, operator: Operator, part: Tensor) -> Image:
@@ -246,9 +246,9 @@ class Stacked(Several):
         return part.real if real else part
 
     @property
-    def majorant(self) -> Operator | None:
+    def abs_operator(self) -> Operator | None:
         """The stack of theirs."""
-        found = [operator.majorant for operator in self.operators]
+        found = [operator.abs_operator for operator in self.operators]
         known = tuple(operator for operator in found if operator is not None)
         return Stacked(known) if len(known) == len(found) else None
 

@@ -40,7 +40,7 @@ class Physics(ABC):
 
     @property
     @abstractmethod
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether the law has one point: every draw gives the same operator."""
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -70,9 +70,9 @@ class Physics(ABC):
         return self.noise.moments(clean, draws.within("noise"))
 
     @property
-    def steinian(self) -> bool:
+    def supports_sure(self) -> bool:
         """Whether the noise is, as Stein's unbiased risk estimate needs it."""
-        return self.noise.steinian
+        return self.noise.supports_sure
 
     def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
         """Normal numbers b with E|b|² = 1, of the kind in which each number of y is measured.
@@ -98,7 +98,7 @@ class Physics(ABC):
         Raises:
             ConfigError: the law is random, so that the measurement does not tell the operator.
         """
-        if not self.is_fixed:
+        if not self.is_deterministic:
             raise ConfigError(
                 f"{type(self).__name__} is a random law: pass the operator that measured y, "
                 "`y, operator = physics.measure(x, draws)`."

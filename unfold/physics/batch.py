@@ -67,14 +67,14 @@ class Grouped(Several):
     def adjoint(self, y: Measurement) -> Image:
         return self.each(y, lambda operator, part, _: operator.adjoint(part))
 
-    def linearised(self, x: Image) -> Operator:
+    def linearize(self, x: Image) -> Operator:
         """The group of theirs, each at its own images."""
         if self.linear:
             return self
         if len(self.operators) == 1:
-            return self.operators[0].linearised(x)
+            return self.operators[0].linearize(x)
         pairs = zip(self.operators, self.places, strict=True)
-        found = (operator.linearised(x[at.to(x.device)]) for operator, at in pairs)
+        found = (operator.linearize(x[at.to(x.device)]) for operator, at in pairs)
         return Grouped(tuple(found), self.family)
 
     def reference(self, like: Tensor) -> Image:
@@ -85,9 +85,9 @@ class Grouped(Several):
         parts = [A.reference(like).expand(len(at), *self.image_shape) for A, at in pairs]
         return torch.cat(parts)[self._order.to(like.device)]
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """Each operator's, by its own reference."""
-        return self.each(y, lambda operator, part, _: operator.recentred(part))
+        return self.each(y, lambda operator, part, _: operator.linearized_data(part))
 
     def normal(self, x: Image) -> Image:
         """A*Ax, by the formula of each operator."""
@@ -250,13 +250,13 @@ class Packed(Isometric):
     def measurement_shape(self) -> Shape:
         return (self.length,)
 
-    def seen(self, v: Field) -> Measurement:
+    def post(self, v: Field) -> Measurement:
         """The row of what B measured."""
         row = v.flatten(1)
         row = row.to(row.dtype.to_complex()) if self.among_complex else row
         return pad(row, (0, self.length - self._count))
 
-    def unseen(self, y: Measurement) -> Field:
+    def post_adjoint(self, y: Measurement) -> Field:
         """What B measured, from the row of it."""
         own = y[:, : self._count].reshape(-1, *self.operator.measurement_shape)
         return own if self.operator.complex_measurements or not self.among_complex else own.real
@@ -290,9 +290,9 @@ def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]
 
 def unpacked(operator: Operator, y: Measurement) -> Field:
     """A measurement in the shape and kind in which it was made."""
-    return operator.unseen(y) if isinstance(operator, Packed) else y
+    return operator.post_adjoint(y) if isinstance(operator, Packed) else y
 
 
 def packed(operator: Operator, v: Field) -> Measurement:
     """What was made, in the shape and kind in which the operator measures."""
-    return operator.seen(v) if isinstance(operator, Packed) else v
+    return operator.post(v) if isinstance(operator, Packed) else v

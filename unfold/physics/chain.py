@@ -38,9 +38,9 @@ class Combined(Physics, ABC):
                 )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Where all laws are."""
-        return all(law.is_fixed for law in self.laws.values())
+        return all(law.is_deterministic for law in self.laws.values())
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Identity(Operator):
         return self.shape
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """Itself."""
         return self
 
@@ -66,7 +66,7 @@ class Denoising(Physics):
     noise: Noise = Gaussian(0.05)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def sample(self, draws: Draws, shape: Shape) -> Identity:

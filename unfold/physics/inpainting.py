@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import Level, checked, draw_level
+from unfold.physics.noise.base import Level, checked, sample_level
 from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
@@ -51,7 +51,7 @@ class Mask(Operator):
         return self.mask**2
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """With |m|."""
         return replace(self, mask=self.mask.abs())
 
@@ -101,21 +101,21 @@ class Inpainting(Physics):
         object.__setattr__(self, "keep", keep)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only where nothing is missing."""
         return self.keep == 1
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
         """(B, C, H, W), the channels being views of one."""
-        seen = draw_seen(draws, (1, *shape[1:]), self.keep)
-        mask = seen[:1] if self.is_fixed else seen
+        seen = sample_mask(draws, (1, *shape[1:]), self.keep)
+        mask = seen[:1] if self.is_deterministic else seen
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
 
 
-def draw_seen(draws: Draws, shape: Shape, keep: Level) -> Tensor:
+def sample_mask(draws: Draws, shape: Shape, keep: Level) -> Tensor:
     """(B, …): independently true with probability `keep`, and at least once in every sample."""
     chance = draws.uniform("pixels", shape)
-    own = draw_level(keep, draws, "keep")
+    own = sample_level(keep, draws, "keep")
     if isinstance(own, Tensor):
         own = own.reshape(-1, 1, 1, 1)
     least = chance.amin((1, 2, 3), keepdim=True)
@@ -144,7 +144,7 @@ class BoxInpainting(Physics):
         object.__setattr__(self, "side", side)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Never: the place is drawn."""
         return False
 
@@ -156,7 +156,7 @@ class BoxInpainting(Physics):
         """
         if shape[1:] == (1, 1):
             raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing beside a box.")
-        side, chance = draw_level(self.side, draws, "side"), draws.uniform("place", (2,))
+        side, chance = sample_level(self.side, draws, "side"), draws.uniform("place", (2,))
         down, across = (
             _inside(side, chance[:, axis], length) for axis, length in enumerate(shape[1:])
         )
@@ -201,7 +201,7 @@ class LineInpainting(Physics):
         object.__setattr__(self, "keep", keep)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only where nothing is missing."""
         return self.keep == 1
 
@@ -209,8 +209,8 @@ class LineInpainting(Physics):
         """(B, C, H, W), all but one side being views of one."""
         _, height, width = shape
         each = (1, height, 1) if self.lines == "rows" else (1, 1, width)
-        seen = draw_seen(draws, each, self.keep)
-        mask = seen[:1] if self.is_fixed else seen
+        seen = sample_mask(draws, each, self.keep)
+        mask = seen[:1] if self.is_deterministic else seen
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
 
 
@@ -241,7 +241,7 @@ class GridInpainting(Physics):
         object.__setattr__(self, "factors", tuple(map(int, self.factors)))
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Where there is one factor."""
         return len(set(self.factors)) == 1
 
@@ -256,7 +256,7 @@ class GridInpainting(Physics):
                 f"GridInpainting: an image of {shape[1]} x {shape[2]} pixels is smaller than the "
                 f"factor {max(self.factors)}; choose smaller physics.factors."
             )
-        own = draws.take([0]) if self.is_fixed else draws
+        own = draws.take([0]) if self.is_deterministic else draws
         chance = own.uniform("factor", ())
         place = (chance * len(self.factors)).long().clamp(max=len(self.factors) - 1)
         factor = torch.tensor(self.factors, device=chance.device)[place][:, None]

@@ -32,10 +32,10 @@ class Loose(Isometric):
 
     tol: float
 
-    def seen(self, v: Field) -> Measurement:
+    def post(self, v: Field) -> Measurement:
         return v
 
-    def unseen(self, y: Measurement) -> Field:
+    def post_adjoint(self, y: Measurement) -> Field:
         return y
 
     def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:

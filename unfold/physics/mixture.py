@@ -66,9 +66,9 @@ class Mixture(Physics):
                 raise ConfigError(f"Mixture.weights.{name} = {weight}: must be positive.")
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only with a single family, which is."""
-        return len(self.families) == 1 and next(iter(self.families.values())).is_fixed
+        return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """That of any family.
@@ -89,7 +89,7 @@ class Mixture(Physics):
         Raises:
             ShapeError: the families expect images of different shapes or kinds.
         """
-        if self.is_fixed:
+        if self.is_deterministic:
             return next(iter(self.families.values())).sample(draws, shape)
         one, groups = draws.take([0]), self._groups(draws)
         # Of all families: the length of a row must not depend on those that this batch has.
@@ -112,11 +112,11 @@ class Mixture(Physics):
         return Measured(in_place(parts), operator)
 
     @property
-    def steinian(self) -> bool:
+    def supports_sure(self) -> bool:
         """Whether every noise is."""
         if isinstance(self.noise, OwnNoise):
-            return all(law.steinian for law in self.families.values())
-        return self.noise.steinian
+            return all(law.supports_sure for law in self.families.values())
+        return self.noise.supports_sure
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Of each measurement those of the noise of its family."""

@@ -14,7 +14,7 @@ from unfold.typing import Image, Measurement, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Nonlinear(Operator, ABC):
+class NonlinearOperator(Operator, ABC):
     """y = A(x), differentiable, from images (B, C, H, W) to measurements (B, …), real or complex.
 
     Subclasses write `forward` and the two shapes, and override `vjp` and `jvp` where they know them
@@ -37,9 +37,9 @@ class Nonlinear(Operator, ABC):
         nothing = torch.zeros(shape, dtype=kind, device=x.device)
         return pulled(lambda u: pulled(self.forward, x, u), nothing, v)
 
-    def linearised(self, x: Image) -> Operator:
+    def linearize(self, x: Image) -> Operator:
         """J(x), the derivative at an image, as a linear operator."""
-        return Linearised(self, x)
+        return Linearization(self, x)
 
     def adjoint(self, y: Measurement) -> Image:
         """Refused: only a linear operator has one."""
@@ -68,12 +68,12 @@ class Nonlinear(Operator, ABC):
             f"{self.measurement_shape}, is not linear, and has a vector–Jacobian product in the "
             "place of an adjoint. Take an algorithm that needs only the gradient of f, such as "
             "algo=pgd, algo=gd or algo=fista, and start=regularised or start=back_projection; "
-            "`linearised(x)` is linear."
+            "`linearize(x)` is linear."
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Linearised(Operator):
+class Linearization(Operator):
     """Av = J(x)v, the derivative of a map at an image, so that A*u = J(x)*u.
 
     Args:
@@ -81,7 +81,7 @@ class Linearised(Operator):
         at: x, (B or 1, C, H, W).
     """
 
-    operator: Nonlinear
+    operator: NonlinearOperator
     at: Tensor
 
     @property

@@ -21,7 +21,7 @@ from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 class Map(ABC):
     """A from images (B, C, H, W) to measurements (B, …), real or complex, with its derivative J.
 
-    A linear map is its own derivative. One that is not is linearised at an image.
+    A linear map is its own derivative. One that is not is linearized at an image.
     """
 
     @property
@@ -78,31 +78,31 @@ class Map(ABC):
         return self.forward(x)
 
     @abstractmethod
-    def linearised(self, x: Image) -> "Operator":
+    def linearize(self, x: Image) -> "Operator":
         """J(x), the derivative of A at an image, as a linear operator: A itself where A is."""
 
     def vjp(self, x: Image, u: Measurement) -> Image:
         """J(x)*u, the vector–Jacobian product: A*u whatever x, where A is linear."""
-        return self.linearised(x).adjoint(u)
+        return self.linearize(x).adjoint(u)
 
     def reference(self, like: Tensor) -> Image:
-        """x̄, one for each sample: where a non-linear A is linearised before an image is known.
+        """x̄, one for each sample: where a non-linear A is linearized before an image is known.
 
         It is ½ in every pixel, as images are in [0, 1]; on the device and in the precision of
-        `like`. What is made of several maps is linearised by each at its own.
+        `like`. What is made of several maps is linearized by each at its own.
         """
         kind = like.dtype.to_complex() if self.complex_images else like.dtype.to_real()
         return torch.full((self.batch, *self.image_shape), 0.5, dtype=kind, device=like.device)
 
     def tangent(self, like: Tensor) -> "Operator":
         """J(x̄), the linear operator that stands for A before an image is known: A where linear."""
-        return self.linearised(self.reference(like))
+        return self.linearize(self.reference(like))
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """y − A(x̄) + J(x̄)x̄: what J(x̄) would have measured of the image; y where A is linear."""
         if self.linear:
             return y
-        self._expect("recentred", y, self.measurement_shape)
+        self._expect("linearized_data", y, self.measurement_shape)
         x = self.reference(y).expand(len(y), *self.image_shape)
         return y - self.forward(x) + self.tangent(y).forward(x)
 
@@ -110,11 +110,11 @@ class Map(ABC):
         """b = A(x̄) − J(x̄)x̄, so that A(x) ≈ b + J(x̄)x: one for each sample of `like`."""
         kind = like.dtype.to_complex() if self.complex_measurements else like.dtype.to_real()
         shape = (len(like), *self.measurement_shape)
-        return -self.recentred(torch.zeros(shape, dtype=kind, device=like.device))
+        return -self.linearized_data(torch.zeros(shape, dtype=kind, device=like.device))
 
     def back_project(self, y: Measurement) -> Image:
         """A*y; where A is not linear, that of its tangent: J(x̄)*(y − A(x̄) + J(x̄)x̄)."""
-        return self.tangent(y).A_adjoint(self.recentred(y))
+        return self.tangent(y).A_adjoint(self.linearized_data(y))
 
     @cached_property
     def batch(self) -> int:
@@ -173,7 +173,7 @@ class Operator(Map, ABC):
     What belongs to a sample (kernel, mask) carries the batch dimension, or 1 for all of them.
     Subclasses write `forward`, `adjoint` and the two shapes, and override what they know in closed
     form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`. A map that is not linear is a
-    `Nonlinear`; whatever is made of one says so, and has derivatives in the place of A*.
+    `NonlinearOperator`; whatever is made of one says so, and has derivatives in the place of A*.
     """
 
     pickles: ClassVar[bool] = True
@@ -213,10 +213,10 @@ class Operator(Map, ABC):
             )
         return self.adjoint(y)
 
-    def linearised(self, x: Image) -> "Operator":
+    def linearize(self, x: Image) -> "Operator":
         if self.linear:
             return self
-        raise ConfigError(f"{type(self).__name__} is not linear, and does not write `linearised`.")
+        raise ConfigError(f"{type(self).__name__} is not linear, and does not write `linearize`.")
 
     def tangent(self, like: Tensor) -> "Operator":
         return self if self.linear else super().tangent(like)
@@ -260,7 +260,7 @@ class Operator(Map, ABC):
         return found
 
     @property
-    def majorant(self) -> "Operator | None":
+    def abs_operator(self) -> "Operator | None":
         """An operator that bounds |A| entry by entry, where one of the same cost is at hand."""
         return None
 
@@ -269,9 +269,9 @@ class Operator(Map, ABC):
         """(B,) or (1,): never below ‖A‖², and soon found: what steps are relative to.
 
         It is `norm_squared` where that is in closed form. Where it takes a long iteration, a few
-        steps of one for the majorant bound it as surely.
+        steps of one for the abs_operator bound it as surely.
         """
-        above = self.majorant
+        above = self.abs_operator
         if above is None or type(self).norm_squared is not Operator.norm_squared:
             return self.norm_squared
         return positive_bound(above)
@@ -286,8 +286,8 @@ class Operator(Map, ABC):
         Where A is not linear, that of its tangent.
         """
         if not self.linear:
-            found = self.tangent(y).linear_baseline(self.recentred(y))
-            return found._replace(method=f"linearised_{found.method}")
+            found = self.tangent(y).linear_baseline(self.linearized_data(y))
+            return found._replace(method=f"linearized_{found.method}")
         if type(self).pseudo_inverse is Operator.pseudo_inverse:
             return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=BASELINE_TOL))
         return LinearBaseline("pseudo_inverse", self.pseudo_inverse(y))

@@ -31,11 +31,11 @@ class RealImages(Operator):
         """Those of B."""
         return self.operator.linear_samples
 
-    def linearised(self, x: Image) -> Operator:
+    def linearize(self, x: Image) -> Operator:
         """Of real images through that of B."""
         if self.linear:
             return self
-        return RealImages(self.operator.linearised(x.to(x.dtype.to_complex())))
+        return RealImages(self.operator.linearize(x.to(x.dtype.to_complex())))
 
     def reference(self, like: Tensor) -> Image:
         """The real part of that of B."""
@@ -45,9 +45,9 @@ class RealImages(Operator):
         """Of real images through that of B."""
         return self if self.linear else RealImages(self.operator.tangent(like))
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """What B has."""
-        return self.operator.recentred(y)
+        return self.operator.linearized_data(y)
 
     @property
     def complex_images(self) -> bool:

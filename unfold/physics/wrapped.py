@@ -26,18 +26,18 @@ class Wrapped(Operator, ABC):
     operator: Operator
 
     @abstractmethod
-    def seen(self, v: Field) -> Measurement:
+    def post(self, v: Field) -> Measurement:
         """L(v), of what B makes."""
 
     @abstractmethod
-    def unseen(self, y: Measurement) -> Field:
+    def post_adjoint(self, y: Measurement) -> Field:
         """L*y, as B makes it."""
 
     def forward(self, x: Image) -> Measurement:
-        return self.seen(self.operator.forward(x))
+        return self.post(self.operator.forward(x))
 
     def adjoint(self, y: Measurement) -> Image:
-        return self.operator.adjoint(self.unseen(y))
+        return self.operator.adjoint(self.post_adjoint(y))
 
     @property
     def anchor(self) -> Tensor:
@@ -55,18 +55,18 @@ class Wrapped(Operator, ABC):
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
 
-    def linearised(self, x: Image) -> Operator:
-        return self if self.linear else replace(self, operator=self.operator.linearised(x))
+    def linearize(self, x: Image) -> Operator:
+        return self if self.linear else replace(self, operator=self.operator.linearize(x))
 
     def tangent(self, like: Tensor) -> Operator:
         return self if self.linear else replace(self, operator=self.operator.tangent(like))
 
-    def recentred(self, y: Measurement) -> Measurement:
+    def linearized_data(self, y: Measurement) -> Measurement:
         """y − L(b), where B(x) ≈ b + Jx."""
         if self.linear:
             return y
-        self._expect("recentred", y, self.measurement_shape)
-        return y - self.seen(self.operator.offset(y))
+        self._expect("linearized_data", y, self.measurement_shape)
+        return y - self.post(self.operator.offset(y))
 
     @property
     def image_shape(self) -> Shape:
@@ -118,11 +118,11 @@ class Isometric(Wrapped, ABC):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """That of B."""
-        return self.operator.pseudo_inverse(self.unseen(y))
+        return self.operator.pseudo_inverse(self.post_adjoint(y))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """That of B."""
-        return self.operator.linear_baseline(self.unseen(y))
+        return self.operator.linear_baseline(self.post_adjoint(y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +156,11 @@ class Scaled(Wrapped):
         """That of B, or of the scale."""
         return max(self.operator.batch, len(self.scale))
 
-    def seen(self, v: Field) -> Measurement:
+    def post(self, v: Field) -> Measurement:
         return per_image(self.scale, v) * v
 
-    def unseen(self, y: Measurement) -> Field:
-        return self.seen(y)
+    def post_adjoint(self, y: Measurement) -> Field:
+        return self.post(y)
 
     def normal(self, x: Image) -> Image:
         """s² B*Bx."""

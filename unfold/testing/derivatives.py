@@ -74,7 +74,7 @@ def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     """⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩ at several images, with the derivatives that autograd has of A."""
     for seed in (40, 50, 60):
         x, v, u = _at(operator, seed, dtype)
-        J = operator.linearised(x)
+        J = operator.linearize(x)
         Jv, Jtu = J.A(v), operator.vjp(x, u)
         size = batched_norm(Jv) * batched_norm(u)
         error = _relative(batched_inner(Jv, u), batched_inner(v, Jtu), size)
@@ -86,7 +86,7 @@ def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
             "PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), tolerances(dtype).product
         )
         yield Check(
-            "PH14", "linearised* = vjp", gap(J.A_adjoint(u), Jtu), tolerances(dtype).product
+            "PH14", "linearize(x)* = vjp", gap(J.A_adjoint(u), Jtu), tolerances(dtype).product
         )
 
 

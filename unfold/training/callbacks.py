@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image as PillowImage
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from unfold.data.batches import Batch
@@ -16,7 +17,6 @@ from unfold.disk import write_bytes
 from unfold.training.checkpoints.states import TrainingStates
 from unfold.training.loggers.tracked import Tracked
 from unfold.training.module import Training
-from unfold.training.whole import gradient_norm
 
 
 class GradientNorm(pl.Callback):
@@ -34,7 +34,8 @@ class GradientNorm(pl.Callback):
     ) -> None:
         """Log it with the row that this step writes."""
         if (trainer.global_step + 1) % self.every == 0:
-            pl_module.log("train/gradient_norm", gradient_norm(pl_module))
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            pl_module.log("train/gradient_norm", get_total_norm(gradients))
 
 
 class Pictures(pl.Callback):

@@ -1,6 +1,5 @@
 """Fitting: Lightning's trainer around the module, and the best weights at the end."""
 
-import copy
 import logging
 import warnings
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from torch import nn
 
@@ -19,14 +17,9 @@ from unfold.training.checkpoints.resources import limits_explained
 from unfold.training.checkpoints.states import AtomicCheckpointIO, TrainingStates
 from unfold.training.checkpoints.weights import load_checkpoint, save_weights
 from unfold.training.datamodule import Images
-from unfold.training.guard.policies import RolledBackError
-from unfold.training.settings import Log, TrainerSettings
-from unfold.training.sharded import Sharded
-from unfold.training.whole import weights_of
 
 if TYPE_CHECKING:
     from unfold.data.image_data import ImageData
-    from unfold.reconstructor import Reconstructor
     from unfold.training.module import Training
     from unfold.training.settings import Log, TrainerSettings
 
@@ -43,7 +36,7 @@ def keep_channels_last(network: nn.Module) -> None:
 
 
 def make_trainer(
-    settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
+    settings: "TrainerSettings", directory: Path, log: "Log", callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     """A trainer that writes into a run directory.
 
@@ -53,13 +46,11 @@ def make_trainer(
         log: where the curves go.
         callbacks: what happens beside the steps.
     """
-    # Lightning would take a job of SLURM for one that has a task for each device.
-    where = [LightningEnvironment()] if settings.nodes > 1 else []
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=Sharded() if settings.strategy == "fsdp" else settings.strategy,
+        strategy=settings.strategy,
         precision="64-true" if settings.precision == "64" else "32-true",
         max_steps=settings.max_steps,
         max_epochs=settings.max_epochs,
@@ -73,7 +64,7 @@ def make_trainer(
         enable_checkpointing=False,
         logger=log.build(directory) or False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO(), *where],
+        plugins=[AtomicCheckpointIO()],
         deterministic=True,
     )
 
@@ -118,34 +109,21 @@ def fit(
         UnfoldError: a signal, the machine or the numbers ended it; what was saved is kept.
     """
     mode = objective_mode(objective, training.metrics.all_names)
-    states = TrainingStates(
-        directory / "checkpoints",
-        settings.checkpoint_every,
-        objective,
-        mode,
-        saves_start=settings.goes_back,
-    )
+    states = TrainingStates(directory / "checkpoints", settings.checkpoint_every, objective, mode)
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         keep_channels_last(reconstructor)
-    if settings.strategy == "fsdp":  # what is spread stays so
-        training.reconstructor = copy.deepcopy(reconstructor)
     _quiet()
     images = Images(data)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
     with limits_explained(reconstructor, data):
-        while True:
-            callbacks = _callbacks(settings, log, states, directory)
-            callbacks += [average] if average else []
-            trainer = make_trainer(settings, directory, log, callbacks)
-            try:
-                trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
-                break
-            except RolledBackError:
-                resume_from = states.to_go_back_to()
+        callbacks = _callbacks(settings, log, states, directory)
+        callbacks += [average] if average else []
+        trainer = make_trainer(settings, directory, log, callbacks)
+        trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
         if average is not None:
             average.keep(training)
-        score = _choose_weights(training, reconstructor, images, trainer, states)
+        score = _choose_weights(training, images, trainer, states)
     reconstructor.float()
     if trainer.is_global_zero:
         save_weights(reconstructor, directory)
@@ -154,7 +132,6 @@ def fit(
 
 def _choose_weights(
     training: "Training",
-    reconstructor: "Reconstructor",
     images: Images,
     trainer: pl.Trainer,
     states: TrainingStates,
@@ -165,10 +142,8 @@ def _choose_weights(
     """
     last = float(trainer.validate(training, images, verbose=False)[0][states.objective])
     if states.best is None or states.improves(last, states.best):
-        if training.reconstructor is not reconstructor:
-            reconstructor.load_state_dict(weights_of(training.reconstructor))
         return last
-    load_checkpoint(reconstructor, states.best_path)
+    load_checkpoint(training.reconstructor, states.best_path)
     return states.best
 
 

@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.data.batches import Batch
 from unfold.errors import ConvergenceError
@@ -24,10 +23,8 @@ from unfold.training.guard.failures import audit, where_not_finite
 from unfold.training.guard.guard import Guard
 from unfold.training.loggers import convergence as endings
 from unfold.training.losses.base import Loss, Trial
-from unfold.training.optim import Optimizer, Scheduler, by_learning_rate, waiting
-from unfold.training.sharded import Sharded
+from unfold.training.optim import Optimizer, Scheduler, by_learning_rate, frozen
 from unfold.training.shards import Part, Shards, add_gradients
-from unfold.training.whole import clip_gradients
 
 
 class Training(pl.LightningModule):
@@ -147,12 +144,6 @@ class Training(pl.LightningModule):
                 parameter.grad = None  # the optimiser passes over it, and its state stays empty
         self._log_backward()
 
-    def on_train_start(self) -> None:
-        """Begin with the learning rates that are left after what happened before."""
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, LambdaLR)
-        self.guard.slow(scheduler)
-
     def teardown(self, stage: str) -> None:
         """End the threads of the parts."""
         self.shards.close()
@@ -171,26 +162,7 @@ class Training(pl.LightningModule):
         added: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
         return added
 
-    def configure_model(self) -> None:
-        """Spread the networks where the strategy asks for it."""
-        if isinstance(self.trainer.strategy, Sharded):
-            self.trainer.strategy.shard(self.reconstructor)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """As Lightning does, and over all pieces of what is spread."""
-        if isinstance(self.trainer.strategy, Sharded) and gradient_clip_val is not None:
-            clip_gradients(self.reconstructor, gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
     def _culprit(self) -> str:
-        if isinstance(self.trainer.strategy, Sharded):  # its processes would not call it alike
-            return "the same command with trainer=ddp finds out where"
         assert self.batch is not None
         y, operator = self.physics.measure(self.batch.images, self._draws(self.batch, "train"))
         return where_not_finite(self.reconstructor, y, operator, self.batch.index.tolist())
@@ -209,7 +181,7 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser of what is learned, and its schedule, stepped after every batch."""
         groups = by_learning_rate(self.reconstructor, self.lr)
-        self.waiting = waiting(self.reconstructor, self.waits)
+        self.waiting = frozen(self.reconstructor, self.waits)
         optimizer = self.optimizer_recipe.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.scheduler_recipe.build(optimizer, steps)

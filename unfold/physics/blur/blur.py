@@ -35,8 +35,8 @@ class KernelPhysics(Physics, ABC):
         return KernelFile(self.kernel) if isinstance(self.kernel, str) else self.kernel
 
     @property
-    def is_fixed(self) -> bool:
-        return self.kernels.is_fixed
+    def is_deterministic(self) -> bool:
+        return self.kernels.is_deterministic
 
 
 @dataclass(frozen=True)

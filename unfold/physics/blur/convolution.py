@@ -71,7 +71,7 @@ class CircularConvolution(Operator):
         return squared_modulus(self.full_spectrum)
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 

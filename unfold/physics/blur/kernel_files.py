@@ -126,7 +126,7 @@ class FixedKernel(Kernel):
         return self.values.shape[0], self.values.shape[1]
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def draw(self, draws: Draws) -> Tensor:
@@ -182,12 +182,12 @@ class KernelFile(Kernel):
         return self._values.shape[1], self._values.shape[2]
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return len(self._values) == 1
 
     def draw(self, draws: Draws) -> Tensor:
         """(1, 1, kh, kw) where there is one kernel."""
-        own = draws.take([0]) if self.is_fixed else draws
+        own = draws.take([0]) if self.is_deterministic else draws
         return own.each("kernel", lambda g, _: self._values[g.integers(len(self._values))])[:, None]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.noise.base import Level, checked, draw_level, is_number
+from unfold.physics.noise.base import Level, checked, is_number, sample_level
 from unfold.random import Draws
 from unfold.typing import Shape
 
@@ -64,7 +64,7 @@ class Kernel(ABC):
 
     @property
     @abstractmethod
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether every draw gives the same kernel."""
 
     @abstractmethod
@@ -98,7 +98,7 @@ class GaussianKernel(Kernel):
         return self.size, self.size
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return is_number(self.sigma)
 
     def draw(self, draws: Draws) -> Tensor:
@@ -136,7 +136,7 @@ class DiskKernel(Kernel):
         return self.size, self.size
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return is_number(self.radius)
 
     def draw(self, draws: Draws) -> Tensor:
@@ -188,7 +188,7 @@ class MotionKernel(Kernel):
         return self.size, self.size
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return False
 
     def draw(self, draws: Draws) -> Tensor:
@@ -225,7 +225,7 @@ def _offsets(size: int, draws: Draws) -> Tensor:
 
 def _column(level: Level, draws: Draws, name: str) -> Tensor:
     """(B, 1, 1, 1), or (1, 1, 1, 1) where the level is a number."""
-    value = draw_level(level, draws, name)
+    value = sample_level(level, draws, name)
     if isinstance(value, Tensor):
         return value.reshape(-1, 1, 1, 1)
     return torch.full((1, 1, 1, 1), value, dtype=draws.dtype, device=draws.device)

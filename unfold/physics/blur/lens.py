@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.physics.blur.kernels import Kernel, check_odd
-from unfold.physics.noise.base import Level, checked, draw_level, is_number
+from unfold.physics.noise.base import Level, checked, is_number, sample_level
 from unfold.random import Draws
 
 FIRST_ZERO = 3.8317059702075125
@@ -54,15 +54,15 @@ class LensKernel(Kernel):
         return self.size, self.size
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return is_number(self.radius) and is_number(self.defocus)
 
     def draw(self, draws: Draws) -> Tensor:
         """In double precision until the end: the integrand turns many times."""
         own = replace(draws, dtype=torch.float64, device="cpu")
-        own = own.take([0]) if self.is_fixed else own
+        own = own.take([0]) if self.is_deterministic else own
         radius, defocus = (
-            np.broadcast_to(np.asarray(draw_level(level, own, name)), len(own))
+            np.broadcast_to(np.asarray(sample_level(level, own, name)), len(own))
             for level, name in ((self.radius, "radius"), (self.defocus, "defocus"))
         )
         tables = [lens(self.size, r, w) for r, w in zip(radius, defocus, strict=True)]

@@ -79,7 +79,7 @@ class Padding(Operator):
         return channels, height + 2 * self.top, width + 2 * self.left
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """Itself: it copies."""
         return self
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.physics.nonlinear import Nonlinear
+from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Scaled
 from unfold.random import Draws
@@ -17,7 +17,7 @@ from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Saturated(Nonlinear):
+class Saturated(NonlinearOperator):
     """A(x) = R(g Bx) with R(v) = v − log(1 + exp(a(v − 1)))/a, so that J(x)* = g B* diag R'(g Bx).
 
     R is near v below 1 and near 1 above, and its slope R'(v) = 1/(1 + exp(a(v − 1))) falls from 1

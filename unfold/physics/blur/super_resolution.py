@@ -69,7 +69,7 @@ class Downsampling(Operator):
         return channels, height // self.factor, width // self.factor
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 

@@ -51,7 +51,7 @@ class ValidConvolution(Operator):
         return channels, height - kh + 1, width - kw + 1
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 

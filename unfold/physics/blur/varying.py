@@ -70,7 +70,7 @@ class VaryingConvolution(Operator):
         return centred_spectrum(self.kernels, *self.shape[1:], half=False)[:, :, None]
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """With |h| and |w|."""
         return replace(self, kernels=self.kernels.abs(), weights=self.weights.abs())
 
@@ -122,7 +122,7 @@ class VaryingBlur(KernelPhysics):
                 f"VaryingBlur.grid = {list(grid)}: must be [down, across], whole numbers of at "
                 "least 1 of which one is above 1."
             )
-        if self.kernels.is_fixed:
+        if self.kernels.is_deterministic:
             raise ConfigError(
                 "VaryingBlur.kernel: the law has a single kernel, so that nothing would vary; give "
                 "a range such as sigma=[0.5,2.0], or take physics=gaussian_blur."

@@ -183,7 +183,7 @@ class Projector(Operator):
         return self.shape[0], *self.geometry.size
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """Itself: lengths of rays."""
         return self
 

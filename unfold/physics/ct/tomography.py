@@ -23,7 +23,7 @@ class Scan(Physics, ABC):
     """Line integrals along one set of rays, the same for every image."""
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.custom.functions import REFUSALS, named
-from unfold.physics.nonlinear import Nonlinear
+from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, Shape
 
@@ -220,7 +220,7 @@ class DeepinvOperator(Held):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepinvNonlinear(Held, Nonlinear):
+class DeepinvNonlinear(Held, NonlinearOperator):
     """A of a `Physics` that is not linear, with the vector–Jacobian product that it has."""
 
     def vjp(self, x: Image, u: Measurement) -> Image:

@@ -62,7 +62,7 @@ class DeepinvPhysics(Foreign):
                 )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether there is no generator."""
         return self.generator is None
 

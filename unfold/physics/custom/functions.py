@@ -75,7 +75,7 @@ class Foreign(Physics, ABC):
             with torch.no_grad():
                 apart = _apart(operator, x + 0.2 * _noise(x))
                 if not operator.linear:
-                    operator.linearised(x).A(x)
+                    operator.linearize(x).A(x)
         except REFUSALS as error:
             if not operator.linear:
                 text = f"{self.map_name}: its derivative cannot be taken: {error}"
@@ -108,7 +108,7 @@ class OwnFunction(Foreign, ABC):
     forward: Callable[[Tensor], Tensor]
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     @property

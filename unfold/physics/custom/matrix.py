@@ -67,7 +67,7 @@ class MatrixPhysics(Physics):
         return torch.from_numpy(values.astype(np.float64))
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

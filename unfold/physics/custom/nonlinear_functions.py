@@ -8,12 +8,12 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.custom.functions import OwnFunction
-from unfold.physics.nonlinear import Nonlinear
+from unfold.physics.nonlinear import NonlinearOperator
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class NonlinearFunction(Nonlinear):
+class NonlinearFunction(NonlinearOperator):
     """A(x) as a function, and J(x)*u as another or by the reverse mode.
 
     Args:
@@ -22,7 +22,7 @@ class NonlinearFunction(Nonlinear):
         measured: of one measurement.
         complex_y: whether measurements are complex.
         vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
-        grey: of every pixel of the image at which A is linearised before one is known.
+        grey: of every pixel of the image at which A is linearized before one is known.
         like: (1,), a number in the precision and on the device of images, as the tensors of the
             function are not known; default ones where it is None.
     """
@@ -74,7 +74,7 @@ class NonlinearFunctionPhysics(OwnFunction):
         noise: added to the measurement.
         forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
         vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
-        grey: intensity of the flat image at which A is linearised for lengths of steps and for the
+        grey: intensity of the flat image at which A is linearized for lengths of steps and for the
             first image; its derivative there must not be 0.
 
     Raises:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from unfold.physics.base import Physics
-from unfold.physics.mri.coils import Coils, check_coils, draw_maps
+from unfold.physics.mri.coils import Coils, check_coils, sample_maps
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import Sampling
 from unfold.physics.real_images import RealImages
@@ -26,8 +26,8 @@ class MRI(Physics):
     columns: Sampling
 
     @property
-    def is_fixed(self) -> bool:
-        return self.columns.is_fixed
+    def is_deterministic(self) -> bool:
+        return self.columns.is_deterministic
 
     def sample(self, draws: Draws, shape: Shape) -> RealFourier:
         """For real images."""
@@ -64,7 +64,7 @@ class MultiCoilMRI(Physics):
         check_coils("MultiCoilMRI", self.coils, self.width)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return False
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -78,4 +78,4 @@ class MultiCoilMRI(Physics):
     def complex_operator(self, draws: Draws, shape: Shape) -> Coils:
         """The operator of the same draws for complex images."""
         mask = self.columns.draw(draws.within("columns"), *shape[-2:])
-        return Coils(mask, draw_maps(draws, self.coils, self.width, shape), shape)
+        return Coils(mask, sample_maps(draws, self.coils, self.width, shape), shape)

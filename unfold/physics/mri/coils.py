@@ -85,7 +85,7 @@ def check_coils(owner: str, coils: int, width: float) -> None:
         raise ConfigError(f"{owner}.width = {width}: must be positive, in halves of the side.")
 
 
-def draw_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:
+def sample_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:
     """(B, J, H, W), complex: Gaussian bumps on a circle about the image, of Σ |S_j|² = 1.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.mri.coils import check_coils, check_maps, draw_maps
+from unfold.physics.mri.coils import check_coils, check_maps, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
 from unfold.physics.operator import LinearBaseline, Operator
@@ -212,7 +212,7 @@ class NonCartesianMRI(Physics):
         finufft()
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Never: the first angle is drawn."""
         return False
 
@@ -251,7 +251,7 @@ class MultiCoilNonCartesianMRI(Physics):
         finufft()
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Never: the first angle and the maps are drawn."""
         return False
 
@@ -262,4 +262,4 @@ class MultiCoilNonCartesianMRI(Physics):
     def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesianCoils:
         """The operator of the same draws for complex images."""
         points = self.trajectory.draw(draws.within("points"), *shape[-2:])
-        return NonCartesianCoils(points, draw_maps(draws, self.coils, self.width, shape), shape)
+        return NonCartesianCoils(points, sample_maps(draws, self.coils, self.width, shape), shape)

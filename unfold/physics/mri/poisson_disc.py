@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.mri.sampling import Sampling
-from unfold.physics.noise.base import Level, checked, draw_level, is_number
+from unfold.physics.noise.base import Level, checked, is_number, sample_level
 from unfold.random import Draws
 
 
@@ -56,14 +56,14 @@ class PoissonDisc(Sampling):
             raise ConfigError(f"PoissonDisc.slope = {self.slope}: must be zero or positive.")
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only where all points are acquired."""
         return is_number(self.acceleration) and self.acceleration == 1
 
     def draw(self, draws: Draws, height: int, width: int) -> Tensor:
         """(B, 1, H, W), or (1, 1, H, W) if fixed."""
-        draws = draws.take([0]) if self.is_fixed else draws
-        level = draw_level(self.acceleration, draws.within("level"), "acceleration")
+        draws = draws.take([0]) if self.is_deterministic else draws
+        level = sample_level(self.acceleration, draws.within("level"), "acceleration")
         own = level.tolist() if isinstance(level, Tensor) else [level] * len(draws)
 
         def mask(g: np.random.Generator, position: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.noise.base import Level, checked, draw_level, is_number
+from unfold.physics.noise.base import Level, checked, is_number, sample_level
 from unfold.random import Draws
 
 
@@ -17,7 +17,7 @@ class Sampling(ABC):
 
     @property
     @abstractmethod
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether every draw gives the same mask."""
 
     @abstractmethod
@@ -55,14 +55,14 @@ class Columns(Sampling):
             )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only where all columns are acquired."""
         return is_number(self.acceleration) and self.acceleration == 1
 
     def draw(self, draws: Draws, height: int, width: int) -> Tensor:
         """(B, 1, 1, W): all rows of a column, or none."""
-        draws = draws.take([0]) if self.is_fixed else draws
-        level = draw_level(self.acceleration, draws.within("level"), "acceleration")
+        draws = draws.take([0]) if self.is_deterministic else draws
+        level = sample_level(self.acceleration, draws.within("level"), "acceleration")
         own = level.tolist() if isinstance(level, Tensor) else [level] * len(draws)
 
         def columns(g: np.random.Generator, position: int) -> np.ndarray:

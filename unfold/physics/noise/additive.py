@@ -8,7 +8,15 @@ import numpy as np
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.noise.base import Level, Moments, Noise, checked, draw_level, levels, same_batch
+from unfold.physics.noise.base import (
+    Level,
+    Moments,
+    Noise,
+    checked,
+    levels,
+    same_batch,
+    sample_level,
+)
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
@@ -41,7 +49,7 @@ class Additive(Noise):
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch(type(self).__name__, clean, draws)
-        sigma = draw_level(self.sigma, draws.like(clean), "level")
+        sigma = sample_level(self.sigma, draws.like(clean), "level")
         if isinstance(sigma, Tensor):
             sigma = per_image(sigma, clean)
         elif sigma == 0:

@@ -39,7 +39,7 @@ def checked(
     return low if low == high else (low, high)
 
 
-def draw_level(level: Level, draws: Draws, name: str) -> float | Tensor:
+def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
     """The number itself, or (B,) uniform on the range, one value per image."""
     if isinstance(level, float | int):
         return float(level)
@@ -65,7 +65,7 @@ class Moments(NamedTuple):
 class Noise(ABC):
     """The law of y given the clean measurement v = Ax."""
 
-    steinian: ClassVar[bool] = False
+    supports_sure: ClassVar[bool] = False
     """Whether E Re h̄(y)(y − v) = E V Re ∂h(y), V the variance of y: exactly, or to first order."""
 
     @abstractmethod
@@ -98,7 +98,7 @@ def with_sigma(noise: Noise, sigma: Level) -> Noise:
 class NoNoise(Noise):
     """y = v."""
 
-    steinian = True
+    supports_sure = True
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         """The clean measurement itself."""
@@ -124,7 +124,7 @@ class Gaussian(Noise):
         ConfigError: σ is negative or not finite.
     """
 
-    steinian = True
+    supports_sure = True
 
     sigma: Level
 
@@ -135,7 +135,7 @@ class Gaussian(Noise):
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Gaussian", clean, draws)
-        sigma = draw_level(self.sigma, draws.like(clean), "level")
+        sigma = sample_level(self.sigma, draws.like(clean), "level")
         if isinstance(sigma, Tensor):
             sigma = per_image(sigma, clean)
         elif sigma == 0:
@@ -166,7 +166,7 @@ class Poisson(Noise):
         DataError: v has negative values, beyond the rounding of a convolution.
     """
 
-    steinian = True
+    supports_sure = True
 
     gain: Level
 
@@ -178,7 +178,7 @@ class Poisson(Noise):
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Poisson", clean, draws)
         rates = _rates(clean)
-        gain = draw_level(self.gain, replace(draws, dtype=torch.float64, device="cpu"), "level")
+        gain = sample_level(self.gain, replace(draws, dtype=torch.float64, device="cpu"), "level")
         gains = np.broadcast_to(np.asarray(gain), len(draws))
 
         def count(g: np.random.Generator, position: int) -> np.ndarray:
@@ -197,7 +197,7 @@ class Poisson(Noise):
 
 def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
     """The level of every image, (B, 1, …) or (), as `apply` draws it."""
-    drawn = draw_level(level, replace(draws, dtype=torch.float64, device="cpu"), "level")
+    drawn = sample_level(level, replace(draws, dtype=torch.float64, device="cpu"), "level")
     if isinstance(drawn, Tensor):
         return per_image(drawn.to(clean.device, clean.dtype.to_real()), clean)
     return torch.as_tensor(drawn, dtype=clean.dtype.to_real(), device=clean.device)

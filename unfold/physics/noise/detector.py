@@ -7,7 +7,15 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.noise.additive import refuse_complex
-from unfold.physics.noise.base import Level, Moments, Noise, checked, draw_level, levels, same_batch
+from unfold.physics.noise.base import (
+    Level,
+    Moments,
+    Noise,
+    checked,
+    levels,
+    same_batch,
+    sample_level,
+)
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
@@ -37,7 +45,7 @@ class SaltAndPepper(Noise):
         refuse_complex("SaltAndPepper", clean, "there is no range from 0 to 1")
         same_batch("SaltAndPepper", clean, draws)
         own = draws.like(clean)
-        p = draw_level(self.probability, own, "level")
+        p = sample_level(self.probability, own, "level")
         p = per_image(p, clean) if isinstance(p, Tensor) else p
         chance = own.uniform("noise", clean.shape[1:])
         salted = torch.where(chance < p, 1.0, clean)

@@ -16,9 +16,9 @@ from unfold.physics.noise.base import (
     Noise,
     Poisson,
     checked,
-    draw_level,
     levels,
     same_batch,
+    sample_level,
 )
 from unfold.pytree import per_image
 from unfold.random import Draws
@@ -42,7 +42,7 @@ class PoissonGaussian(Noise):
     and fitting for single-image raw-data, IEEE Trans. Image Processing 17 (2008), section II.
     """
 
-    steinian = True
+    supports_sure = True
 
     gain: Level
     sigma: Level
@@ -94,7 +94,7 @@ class Rician(Noise):
         refuse_complex("Rician", clean, "magnitudes are not measured")
         same_batch("Rician", clean, draws)
         own = draws.like(clean)
-        sigma = draw_level(self.sigma, own, "level")
+        sigma = sample_level(self.sigma, own, "level")
         sigma = per_image(sigma, clean) if isinstance(sigma, Tensor) else sigma
         across, along = (sigma * own.normal(name, clean.shape[1:]) for name in ("across", "along"))
         return torch.hypot(clean + along, across)
@@ -134,7 +134,7 @@ class Speckle(Noise):
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Speckle", clean, draws)
-        level = draw_level(self.looks, replace(draws, dtype=torch.float64, device="cpu"), "level")
+        level = sample_level(self.looks, replace(draws, dtype=torch.float64, device="cpu"), "level")
         looks = np.broadcast_to(np.asarray(level), len(draws))
         shape = tuple(clean.shape[1:])
 
@@ -190,7 +190,7 @@ class Transmission(Noise):
         refuse_complex("Transmission", clean, "photons are not counted")
         same_batch("Transmission", clean, draws)
         cpu = replace(draws, dtype=torch.float64, device="cpu")
-        photons = np.broadcast_to(np.asarray(draw_level(self.photons, cpu, "level")), len(draws))
+        photons = np.broadcast_to(np.asarray(sample_level(self.photons, cpu, "level")), len(draws))
         passed = np.exp(-self.attenuation * clean.detach().cpu().double().numpy())
 
         def integrals(g: np.random.Generator, position: int) -> np.ndarray:

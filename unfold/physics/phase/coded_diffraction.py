@@ -92,7 +92,7 @@ class PhaseRetrieval(Phaseless):
             )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return False
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

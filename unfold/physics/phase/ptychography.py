@@ -142,7 +142,7 @@ class Ptychography(Phaseless):
             raise ConfigError(f"Ptychography.defocus = {self.defocus}: must be finite.")
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

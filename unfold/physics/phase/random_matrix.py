@@ -90,7 +90,7 @@ class RandomPhaseRetrieval(Phaseless):
             )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -118,7 +118,7 @@ class BlockCompressedSensing(Physics):
             )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -41,7 +41,7 @@ class CompressedSensing(Physics):
         check_ratio("CompressedSensing", self.ratio)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return False
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
@@ -122,7 +122,7 @@ class SinglePixel(Physics):
             )
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

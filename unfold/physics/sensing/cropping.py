@@ -51,7 +51,7 @@ class Cropped(OrthonormalRows):
         return self.shape[0], self.height, self.width
 
     @property
-    def majorant(self) -> Operator:
+    def abs_operator(self) -> Operator:
         """Itself: it leaves out."""
         return self
 

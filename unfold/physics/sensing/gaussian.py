@@ -59,7 +59,7 @@ class GaussianSensing(Physics):
         check_ratio("GaussianSensing", self.ratio)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import Level, checked, draw_level
+from unfold.physics.noise.base import Level, checked, sample_level
 from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
@@ -121,7 +121,7 @@ class SpectralImaging(Physics):
         check_shift("SpectralImaging", self.shift)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Only where all is open."""
         return self.keep == 1
 
@@ -138,9 +138,9 @@ class SpectralImaging(Physics):
 
     def sample(self, draws: Draws, shape: Shape) -> CodedAperture:
         """One aperture per image."""
-        draws = draws.take([0]) if self.is_fixed else draws
+        draws = draws.take([0]) if self.is_deterministic else draws
         chance = draws.uniform("aperture", (1, *shape[1:]))
-        keep = draw_level(self.keep, draws, "keep")
+        keep = sample_level(self.keep, draws, "keep")
         if isinstance(keep, Tensor):
             keep = keep.reshape(-1, 1, 1, 1)
         # The least chance of each image is always open, so that no aperture is empty.

@@ -98,7 +98,7 @@ class Colorization(Physics):
         object.__setattr__(self, "weights", weights)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

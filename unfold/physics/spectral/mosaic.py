@@ -82,7 +82,7 @@ class Demosaicing(Physics):
         check_pattern("Demosaicing", self.pattern)
 
     @property
-    def is_fixed(self) -> bool:
+    def is_deterministic(self) -> bool:
         return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -12,13 +12,10 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unfold.disk import DiskFullError
-from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS
 from unfold.training.checkpoints.signals import StopRequest, preempted
 from unfold.training.checkpoints.weights import best_state, read_checkpoint, write_checkpoint
 from unfold.training.loggers.local import Curves, Events
-
-REPLACES = "replaces_last"
-"""A mark in a state, not written: the one before it is not kept, where one before that is."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -31,11 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        previous: Path | None = Path(path).with_name(PREVIOUS)
-        if checkpoint.get(REPLACES) and previous is not None and previous.exists():
-            previous = None
-        state = {name: value for name, value in checkpoint.items() if name != REPLACES}
-        write_checkpoint(state, Path(path), keep=previous)
+        write_checkpoint(checkpoint, Path(path), keep=Path(path).with_name(PREVIOUS))
 
     def load_checkpoint(
         self,
@@ -59,9 +52,6 @@ class TrainingStates(pl.Callback):
     log and its validation included, is done. What follows is then a function of the state alone:
     the same bits come out whether the run was interrupted or not.
 
-    A signal saves a state between two of those steps, which an uninterrupted run does not have. It
-    is only to continue from: a rollback goes to the newest of the others, which stays beside it.
-
     Where the disk is full, what was saved before is kept, the training goes on and tries again
     when the next state is due; `LIMIT` refusals in a row, or one at the end, are an error.
 
@@ -70,31 +60,16 @@ class TrainingStates(pl.Callback):
         every: steps of the optimiser between two states.
         objective: the validation metric that chooses the best weights.
         mode: `max` or `min`.
-        saves_start: whether the state before the first step is saved too.
     """
 
-    def __init__(
-        self, folder: Path, every: int, objective: str, mode: str, *, saves_start: bool = False
-    ) -> None:
-        self.saves_start = saves_start
+    def __init__(self, folder: Path, every: int, objective: str, mode: str) -> None:
         self.folder, self.every, self.objective, self.mode = folder, every, objective, mode
         self.best: float | None = None
         self._saved_at = -1
-        self._last_at: int | None = None
         self._ended = False
         self._refused = 0
         self._best_unwritten: dict[str, Any] | None = None
         self._request = StopRequest()
-
-    @property
-    def _between(self) -> bool:
-        """Whether the newest state is one that only a signal saved."""
-        return self._last_at is not None and self._last_at % self.every != 0
-
-    def to_go_back_to(self) -> Path | None:
-        """The newest state that an uninterrupted run has too; another where that one is damaged."""
-        names = (PREVIOUS, LAST) if self._between else (LAST, PREVIOUS)
-        return newest_state(self.folder, names).path
 
     @property
     def best_path(self) -> Path:
@@ -112,11 +87,7 @@ class TrainingStates(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin where the state ends: no row of the log and no batch comes twice."""
         self._request.listen()
-        # A training that may go back needs a state before its first step.
-        fresh = trainer.global_step == 0 and self.saves_start
-        self._saved_at = -1 if fresh else trainer.global_step
-        if self._last_at is None:  # after a rollback the newest state is not where it begins
-            self._last_at = trainer.global_step
+        self._saved_at = trainer.global_step
         self._ended = False
         loop = trainer.fit_loop.epoch_loop
         if loop.restarting and loop.batch_progress.current.completed == 0:
@@ -156,7 +127,7 @@ class TrainingStates(pl.Callback):
         if reason is None:
             reason = _refusal(trainer, lambda: self._write_state(trainer))
         if reason is None:
-            self._refused, self._last_at = 0, trainer.global_step
+            self._refused = 0
             return
         self._refused += 1
         if must or self._refused == LIMIT:
@@ -214,7 +185,6 @@ class TrainingStates(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Uncount the batch that is fetched but not begun: it is fetched again."""
-        checkpoint[REPLACES] = self._between
         if self._ended:
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -226,10 +196,7 @@ class TrainingStates(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # A training that goes back keeps the best weights it had, which may be newer.
-        before = state_dict["best"]
-        if self.best is None or (before is not None and self.improves(before, self.best)):
-            self.best = before
+        self.best = state_dict["best"]
 
 
 def _refusal(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:

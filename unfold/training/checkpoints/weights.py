@@ -25,7 +25,6 @@ from unfold.training.checkpoints.checksum import (
     seal,
     seal_weights,
 )
-from unfold.training.whole import weights_of
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
@@ -180,9 +179,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def best_state(reconstructor: nn.Module) -> dict[str, Any]:
-    """The weights as a state that `load_checkpoint` reads; every process asks for it."""
-    weights = weights_of(reconstructor).items()
-    return {"state_dict": {PREFIX + name: t for name, t in weights}}
+    """The weights as a state that `load_checkpoint` reads."""
+    weights = reconstructor.state_dict().items()
+    return {"state_dict": {PREFIX + name: t.detach() for name, t in weights}}
 
 
 def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:

@@ -12,7 +12,6 @@ from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
-from unfold.training.whole import whole
 from unfold.typing import Measurement
 
 
@@ -157,9 +156,9 @@ def audit(reconstructor: nn.Module) -> None:
         if not parameter.requires_grad:
             continue
         if parameter.grad is None:
-            missing.append(config_name(name))
-        elif not bool(whole(parameter.grad).any()):
-            zero.append(config_name(name))
+            missing.append(public_name(name))
+        elif not bool(parameter.grad.any()):
+            zero.append(public_name(name))
     if missing:
         raise ConfigError(
             f"trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
@@ -174,7 +173,7 @@ def audit(reconstructor: nn.Module) -> None:
         )
 
 
-def config_name(name: str) -> str:
+def public_name(name: str) -> str:
     """`algo.raw_stepsize` as the config calls it, `algo.stepsize`."""
     head, _, tail = name.rpartition(".")
     return f"{head}.{tail.removeprefix('raw_')}"

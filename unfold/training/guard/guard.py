@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.nn.utils import get_total_norm
 
 from unfold.models.model import Solution
 from unfold.training.guard.failures import Ending, ending, not_finite, not_reached
 from unfold.training.guard.policies import Policy, Stop, Warn
-from unfold.training.whole import gradient_norms
 
 
 class Guard:
@@ -101,28 +100,17 @@ class Guard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a training state; one of an earlier version counts no equilibria."""
+        """Restore the counts of a checkpoint."""
         self.on_nonfinite.load(state["on_nonfinite"])
-        if "on_unreached" in state:
-            self.on_unreached.load(state["on_unreached"])
-
-    def slow(self, scheduler: LambdaLR) -> None:
-        """Change the learning rates of a training that begins or goes on."""
-        rate = self.on_nonfinite.rate * self.on_unreached.rate
-        if rate == 1:
-            return
-        groups = scheduler.optimizer.param_groups
-        scheduler.base_lrs = [group["initial_lr"] * rate for group in groups]
-        pairs = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-        for group, (base, factor_at) in zip(groups, pairs, strict=True):
-            group["lr"] = base * factor_at(scheduler.last_epoch)
+        self.on_unreached.load(state["on_unreached"])
 
 
 def mishaps(
     network: nn.Module, losses: Sequence[Tensor] = (), endings: Sequence[Ending] = ()
 ) -> Float[Tensor, "2"]:
     """(1 where a number is not finite, 1 where an equilibrium was not reached), on their device."""
-    finite = torch.stack([*gradient_norms(network), *losses]).isfinite().all()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    finite = get_total_norm([*gradients, *losses]).isfinite()
     flags = [f for one in endings for f in (one.converged, one.gradient_converged)]
     known = [f for f in flags if f is not None]
     reached = torch.cat(known).all() if known else torch.ones_like(finite)

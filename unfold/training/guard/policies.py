@@ -3,21 +3,12 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import ClassVar, Literal
 
 from torch import nn
 
-from unfold.errors import ConfigError, UnfoldError
 from unfold.training.guard.failures import Mishap
-
-if TYPE_CHECKING:
-    from unfold.models.model import Model
-
-
-class RolledBackError(UnfoldError):
-    """Asks for the newest training state; nothing but `fit` sees it."""
-
-    exit_code = 4
 
 
 class Policy(ABC):
@@ -32,11 +23,6 @@ class Policy(ABC):
 
     def __init__(self) -> None:
         self.count = self.row = 0
-
-    @property
-    def rate(self) -> float:
-        """What learning rates are multiplied by."""
-        return 1.0
 
     @abstractmethod
     def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
@@ -111,78 +97,6 @@ class Skip(Policy):
             parameter.grad = None  # the optimiser passes over it
 
 
-class Rollback(Policy):
-    """Goes back to the newest training state, and on from there with learning rates halved.
-
-    The images and the draws are the same as before: with the old rates, so would be the end.
-
-    Args:
-        limit: how many times it goes back.
-    """
-
-    metric = "train/rollbacks"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
-        told = why()
-        if self.count >= self.limit:
-            raise told.error(
-                f"{told.text}. The training went back {self.limit} times, with learning rates "
-                f"halved each time. {told.remedy}, or look at the images of that step."
-            )
-        self.count += 1
-        warnings.warn(
-            f"{told.text}. Back to the newest training state, with learning rates halved.",
-            stacklevel=2,
-        )
-        raise RolledBackError(told.text)
-
-    def load(self, state: Mapping[str, int]) -> None:
-        # The state may be older than the reason to go back to it.
-        self.count = max(self.count, state["count"])
-
-    @property
-    def rate(self) -> float:
-        return float(0.5**self.count)
-
-
-def policy(name: str, limit: int) -> Policy:
-    """The policy of a name in a configuration.
-
-    Args:
-        name: warn, stop, skip or rollback.
-        limit: of those that have one.
-    """
-    bounded: dict[str, type[Skip] | type[Rollback]] = {"skip": Skip, "rollback": Rollback}
-    if name in bounded:
-        return bounded[name](limit)
-    unbounded: dict[str, type[Warn] | type[Stop]] = {"warn": Warn, "stop": Stop}
-    return unbounded[name]()
-
-
-def check_unreached(name: str, model: "Model") -> None:
-    """Refuse a policy for equilibria that the model has no use for.
-
-    Args:
-        name: of `trainer.on_unreached`.
-        model: what is trained.
-
-    Raises:
-        ConfigError: nothing would ever ask the policy.
-    """
-    if name == "warn":
-        return
-    key = f"trainer.on_unreached = {name}"
-    if not model.needs_contraction:
-        raise ConfigError(
-            f"{key}: only an equilibrium can be missed, and the model is {type(model).__name__}. "
-            "Leave it out, or take model=deq."
-        )
-    if model.refuses_inexact_gradients and name != "stop":
-        raise ConfigError(
-            f"{key}: with model.backward.on_divergence=error a gradient that is not reached ends "
-            "the training before the policy is asked. Write model.backward.on_divergence=warn."
-        )
+def policy(name: Literal["warn", "stop", "skip"], limit: int) -> Policy:
+    """The policy of a name in the settings; `limit` is how many steps in a row `skip` allows."""
+    return {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}[name]()

@@ -46,11 +46,11 @@ class MLflow(Log):
 
 
 def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
+    from filelock import FileLock
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
     from PIL import Image as PillowImage
 
-    from unfold.training.alone import alone
     from unfold.training.loggers.tracked import Tracked
 
     class Database(Tracked):
@@ -64,7 +64,7 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
                 # MLflow keeps plain files no more: a database is what it asks for.
                 database = directory.parent.parent / "mlflow.db"
                 # MLflow fails where two jobs make the same tables.
-                with alone(database.with_name(".mlflow.lock")):
+                with FileLock(database.with_name(".mlflow.lock")):
                     self.client = MlflowClient(recipe.uri or f"sqlite:///{database}")
                     self.run = run or self._new()
             return self.run

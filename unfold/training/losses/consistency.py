@@ -51,7 +51,7 @@ class SURE(Loss):
             raise ConfigError(f"SURE.step = {self.step}: must be positive.")
 
     def expect(self, physics: Physics) -> None:
-        if not physics.steinian:
+        if not physics.supports_sure:
             raise ConfigError(
                 "loss SURE needs noise that is Gaussian, Poisson or both, and "
                 f"{type(physics).__name__} has {type(physics.noise).__name__}: set "

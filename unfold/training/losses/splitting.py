@@ -37,10 +37,10 @@ class Rows(Wrapped):
         """That of B, as ‖mB‖ ≤ ‖B‖: m is new in every batch, and B's is soon found or kept."""
         return self.operator.norm_bound.to(self.kept.device).expand(self.batch)
 
-    def seen(self, v: Field) -> Measurement:
+    def post(self, v: Field) -> Measurement:
         return self.kept * v
 
-    def unseen(self, y: Measurement) -> Field:
+    def post_adjoint(self, y: Measurement) -> Field:
         return self.kept * y
 
 
