@@ -9,10 +9,11 @@ from torch import Tensor
 
 from tests.engine import blur, measured, network_prior, reconstructor
 from unfold.algorithms.admm import ADMM, ADMMState
+from unfold.algorithms.algorithm import ImageState
 from unfold.algorithms.drs import DRS
 from unfold.algorithms.gd import GD
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD, PGDState
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -286,26 +287,26 @@ class L2ForgetsAdjoint(L2):
 class PGDWithBareLambda(PGD):
     def step(self, state, problem):
         x = state.x - self.stepsize * problem.f.grad(state.x)
-        return PGDState(problem.g.prox(x, self.lambda_reg))
+        return ImageState(problem.g.prox(x, self.lambda_reg))
 
 
 class PGDInPlace(PGD):
     def step(self, state, problem):
         state.x.sub_(self.stepsize * problem.f.grad(state.x))
-        return PGDState(problem.g.prox(state.x, self.stepsize * self.lambda_reg))
+        return ImageState(problem.g.prox(state.x, self.stepsize * self.lambda_reg))
 
 
 class PGDWithMemory(PGD):
     def step(self, state, problem):
         calls = getattr(self, "calls", 0)
         object.__setattr__(self, "calls", calls + 1)
-        return super().step(PGDState(state.x + 1e-9 * calls), problem)
+        return super().step(ImageState(state.x + 1e-9 * calls), problem)
 
 
 class PGDOfTheBatchMean(PGD):
     def step(self, state, problem):
         x = super().step(state, problem).x
-        return PGDState(x + 1e-6 * (x.mean(0, keepdim=True) - x))
+        return ImageState(x + 1e-6 * (x.mean(0, keepdim=True) - x))
 
 
 class ADMMWithoutDual(ADMM):

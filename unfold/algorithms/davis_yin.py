@@ -21,9 +21,11 @@ class DavisYinState(NamedTuple):
 
 @dataclass(frozen=True)
 class DavisYin(Algorithm[DavisYinState]):
-    """x = prox_{γλg₁}(z);  v⁺ = prox_{γλg₂}(2x − z − γ∇f(x));  z⁺ = z + β(v⁺ − x), g = g₁ + g₂.
+    """Davis–Yin three-operator splitting for min_x f(x) + λ g₁(x) + λ g₂(x).
 
-    It minimises f + λg₁ + λg₂ with the prox of each term by itself. What is read out is v, so that
+    x = prox_{γλg₁}(z);  v⁺ = prox_{γλg₂}(2x − z − γ∇f(x));  z⁺ = z + β(v⁺ − x), g = g₁ + g₂.
+
+    What is read out is v, so that
     a constraint belongs to the second term.
 
     Args:

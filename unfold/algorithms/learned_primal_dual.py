@@ -75,7 +75,9 @@ class LearnedPrimalDualState(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
-    """u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
+    """Learned primal–dual reconstruction: networks replace both proximal operators.
+
+    u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
 
     The networks stand for all that f and g would do: there is no place for a fidelity or a prior,
     and learned parts of a prior cannot act. With `untied=["algo.*"]` each iteration has

@@ -36,7 +36,9 @@ class PIDALState(NamedTuple):
 
 @dataclass(frozen=True)
 class PIDAL(Algorithm[PIDALState]):
-    """x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
+    """ADMM with one split for each term, for min_x d(Ax, y) + λ Σ gᵢ(x) over images in [low, high].
+
+    x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
     v_j⁺ = prox_{γ_j h_j}(H_j x⁺ + u_j);  u_j⁺ = u_j + H_j x⁺ − v_j⁺.
 
     Minimises d(Ax, y) + λ Σ g_i(x) over the images in [low, high], with a split for each: H = A for
@@ -58,7 +60,7 @@ class PIDAL(Algorithm[PIDALState]):
     Source: Figueiredo and Bioucas-Dias, Restoration of Poissonian images using alternating
     direction optimization, TIP 19 (2010), algorithm PIDAL; for least squares it is C-SALSA without
     its constraint, Afonso, Bioucas-Dias and Figueiredo, TIP 20 (2011).
-    """  # noqa: D205
+    """
 
     needs_f = frozenset({"prox_conj"})
     solves = "f + λg over the images in [low, high]"

@@ -1,11 +1,10 @@
 """Richardson and Lucy's iteration, which is MLEM, with a prior one step late."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, largest
 from unfold.algorithms.nonnegative import covered, expect_nonnegative
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
@@ -14,15 +13,11 @@ from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 
-class RichardsonLucyState(NamedTuple):
-    """The current image."""
-
-    x: Image
-
-
 @dataclass(frozen=True)
-class RichardsonLucy(Algorithm[RichardsonLucyState]):
-    """x⁺ = x ⊙ (A*1 − ∇f(x)) / (A*1 + λ∇g(x)), where A*1 − ∇f(x) = A*(y/(Ax + b)).
+class RichardsonLucy(Algorithm[ImageState]):
+    """Richardson–Lucy (MLEM, one step late) for the Poisson likelihood min_x f(x) + λ g(x).
+
+    x⁺ = x ⊙ (A*1 − ∇f(x)) / (A*1 + λ∇g(x)), where A*1 − ∇f(x) = A*(y/(Ax + b)).
 
     Intensities stay positive, above the rounding of the brightest one. Without a prior and a
     background every iterate accounts for all counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement
@@ -47,21 +42,18 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
 
     lambda_reg: Scalar = param(0.0, nonnegative)
 
-    def init(self, problem: Problem) -> RichardsonLucyState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀, made positive."""
         expect_nonnegative(self, problem)
-        return RichardsonLucyState(x=positive_start(problem))
+        return ImageState(x=positive_start(problem))
 
-    def step(self, state: RichardsonLucyState, problem: Problem) -> RichardsonLucyState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Multiply by what was measured over what the image explains."""
         f, g, lam = problem.f, problem.g, self.lambda_reg
         above = f.column_sums - f.grad(state.x)
         below = f.column_sums + lam * g.grad(state.x)
         x = bounded_below(state.x * update(above, below, f.column_sums))
-        return RichardsonLucyState(x)
-
-    def image(self, state: RichardsonLucyState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         return Guarantee("lambda_reg = 0", largest(self.lambda_reg) == 0)

@@ -70,7 +70,7 @@ def _lines(
     yield f"minimises  {algorithm.solves}"
     for symbol, part in (("f = d(Ax, y)", net.fidelity), ("A", parts.physics), ("g", problem.g)):
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
-    yield f"update     {told.headline}"
+    yield f"update     {told.formula}"
     yield f"  in names        {in_names(told)}"
     if told.source:
         yield f"  source          {told.source}"
@@ -102,9 +102,9 @@ def in_names(told: Described) -> str:
         text[0]: name for name, text in told.arguments.items() if text[1:2] in (",", ";", " ")
     }
     pieces = []
-    for i, letter in enumerate(told.headline):
+    for i, letter in enumerate(told.formula):
         name = symbols.get(letter)
-        after = told.headline[i + 1 : i + 2]
+        after = told.formula[i + 1 : i + 2]
         joined = after.isalpha() or after in ("∇", "(")
         pieces.append(letter if name is None else f"{name}·" if joined else name)
     return "".join(pieces)
