@@ -1,7 +1,10 @@
 """What `unfold` exports: every component that a configuration names, loaded when it is used."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ import yaml
 import unfold
 from tests.stubs import STUB, public_names, text
 from unfold.config.options import configs_folder
+from unfold.extras import DISTRIBUTION
 
 GROUPS = ("algo", "prior", "physics", "physics/noise", "fidelity", "model", "start", "loss")
 FILES = [
@@ -44,3 +48,17 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_importing_unfold_imports_no_torch():
     code = "import sys, unfold; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_extras_are_installed_by_the_name_of_this_distribution():
+    """`unfold` on the public index is another project."""
+    root = Path(__file__).parents[1]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert declared["name"] == DISTRIBUTION != "unfold"
+    texts = [root / "README.md", *root.glob("docs/*.md"), *root.glob("configs/**/*.yaml")]
+    texts += root.glob("unfold/**/*.py")
+    for path in texts:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install '?unfold\b", text), path
+        extras = re.findall(r"pip install -e '\.\[(\w+)\]'", text)
+        assert set(extras) <= set(declared["optional-dependencies"]), path

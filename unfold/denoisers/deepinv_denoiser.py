@@ -1,4 +1,4 @@
-"""Denoisers of the package deepinv: `pip install 'unfold[deepinv]'`."""
+"""Denoisers of the package deepinv: `pip install -e '.[deepinv]'`."""
 
 import inspect
 from collections.abc import Callable

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
+from unfold.extras import install_command
 from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
@@ -84,8 +85,8 @@ class Launcher(ABC):
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
             raise ConfigError(
-                f"hydra/launcher = {name}: needs the package {self.package}. Write pip install "
-                f"'unfold[{self.extra}]', or take hydra/launcher=parallel."
+                f"hydra/launcher = {name}: needs the package {self.package}. Write "
+                f"{install_command(str(self.extra))}, or take hydra/launcher=parallel."
             )
 
     @abstractmethod
