@@ -179,7 +179,7 @@ def test_settings_are_sent_by_their_full_keys(tmp_path):
 def test_a_missing_package_is_told_at_once(log, monkeypatch):
     monkeypatch.setattr("unfold.training.loggers.tracked.find_spec", lambda name: None)
     name = log.__name__.lower()
-    with pytest.raises(ConfigError, match=rf"package {name}\. Write pip install 'unfold\[{name}\]"):
+    with pytest.raises(ConfigError, match=rf"package {name}\. Write pip install -e '.\[{name}\]"):
         log()
 
 

@@ -29,7 +29,7 @@ def test_what_fits_is_let_through(loss, physics):
 def test_a_loss_that_cannot_reconstruct_is_named():
     """Splitting leaves out a part of the scan, and filtered back-projection needs it whole."""
     dry_run(parts(*FILTERED, "loss=sure", "evaluation=none"), 0)
-    words = r"loss Splitting: FilteredBackProjection needs all projections.*take start=regularised"
+    words = r"loss Splitting: FilteredBackProjection needs all projections.*start from Regularised"
     with pytest.raises(ConfigError, match=words):
         dry_run(parts(*FILTERED, "loss=splitting", "evaluation=none"), 0)
 
