@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
-from unfold.parameters.bounds import at_least, bounded, positive
+from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
 from unfold.random import Draws
@@ -30,7 +30,7 @@ class Classical(Model):
 
     trains: ClassVar[bool] = False
 
-    tol: float = bounded(1e-4, positive)
+    tol: float = bounded(1e-4, tolerance)
     max_iterations: int = bounded(1000, at_least(1))
     every: int = bounded(20, at_least(1))
 

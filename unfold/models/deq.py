@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map
 from unfold.models.jacobian import JacobianPenalty, contraction
 from unfold.models.model import Model, Solution, Steps, begin
-from unfold.parameters.bounds import at_least, bounded, nonnegative, positive
+from unfold.parameters.bounds import at_least, bounded, nonnegative, tolerance
 from unfold.random import Draws
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
@@ -37,8 +37,8 @@ class DEQ(Model):
 
     needs_contraction: ClassVar[bool] = True
 
-    tol: float = bounded(5e-4, positive)
-    accuracy: float = bounded(1e-3, positive)
+    tol: float = bounded(5e-4, tolerance)
+    accuracy: float = bounded(1e-3, tolerance)
     max_iterations: int = bounded(60, at_least(1))
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConvergenceError
-from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative, positive
+from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative, tolerance
 from unfold.pytree import map_tensors, tensors, with_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
@@ -52,8 +52,8 @@ class Implicit(EquilibriumBackward):
     Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
     """
 
-    tol: float = bounded(1e-3, positive)
-    accuracy: float = bounded(4e-3, positive)
+    tol: float = bounded(1e-3, tolerance)
+    accuracy: float = bounded(4e-3, tolerance)
     max_iterations: int = bounded(50, at_least(1))
     solver: AffineSolver = field(default_factory=GMRES)
     on_divergence: Literal["warn", "error", "phantom"] = "warn"

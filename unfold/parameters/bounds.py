@@ -49,6 +49,7 @@ class Bound(NamedTuple):
 
 positive = Range("positive", lambda v: 0 < v < math.inf)
 nonnegative = Range("zero or positive", lambda v: 0 <= v < math.inf)
+tolerance = Range("positive", lambda v: v > 0)  # infinite where it is not asked for
 finite = Range("finite", math.isfinite)
 
 

@@ -27,7 +27,11 @@ def check_algorithm(
         tol: relative residual at which it counts as converged.
         max_iterations: steps at most.
     """
-    return report(type(algorithm).__name__, _properties(algorithm, problem, tol, max_iterations))
+    subject = (
+        f"{type(algorithm).__name__} with {type(problem.f.fidelity).__name__} and "
+        f"{type(problem.g).__name__}"
+    )
+    return report(subject, _properties(algorithm, problem, tol, max_iterations))
 
 
 @torch.no_grad()
