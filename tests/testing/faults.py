@@ -79,7 +79,7 @@ class Affine(Mask):
 
 
 class SquaredGamma(Mask):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return super().solve_normal(b, gamma**2)
 
 
@@ -106,7 +106,7 @@ class InPlace(Mask):
 
 
 class DetachedSolve(CircularConvolution):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
 
 

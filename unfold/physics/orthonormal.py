@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.pytree import tensors
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -88,10 +88,12 @@ def _tensor(basis: Basis, size: int, dtype: torch.dtype, device: torch.device) -
 
 
 @dataclass(frozen=True, eq=False)
-class OrthonormalRows(Operator, ABC):
+class OrthonormalRows(LinearOperator, ABC):
     """A map whose measurements are coefficients of the image in part of an orthonormal basis."""
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ) A*Ab."""
         return b - gamma / (1 + gamma) * self.normal(b)
 
@@ -116,25 +118,27 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
 
     matrix: Tensor
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
-        return own.solve_normal(self, b, gamma, start)
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
+        return own.solve_normal(self, b, gamma, start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
         """1, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
         found: PerImage = own.norm_squared.func(self)  # type: ignore[attr-defined]
         return found
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
         return own.pseudo_inverse(self, y)
 
 
-class PerPixel(Operator):
+class PerPixel(LinearOperator):
     """A with A*A = diag(w): each pixel is seen with a power of its own, and by itself."""
 
     @property
@@ -146,7 +150,9 @@ class PerPixel(Operator):
         """w · x."""
         return self.power * x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γw)."""
         return b / (1 + gamma * self.power)
 

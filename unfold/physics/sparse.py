@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -103,7 +103,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Operator):
+class Sparse(LinearOperator):
     """Ax = Mx, M real and sparse, the pixels row by row and channel by channel.
 
     Args:

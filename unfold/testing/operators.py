@@ -100,8 +100,8 @@ def norm(
 
 
 def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """As `norm`, where a dense matrix is too large: beside the Lanczos process."""
-    truth = power.norm_squared(operator).double()
+    """As `norm`, where a dense matrix is too large: against the Lanczos process."""
+    truth = power.norm_squared(operator, operator.start_image).double()
     error = largest((operator.norm_squared.double() / truth - 1).abs())
     yield Check("PH6", "norm_squared = that of Lanczos", error, bars(dtype).norm)
     below = largest(1 - operator.norm_bound.double() / truth)

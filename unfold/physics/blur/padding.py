@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -40,7 +40,7 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(Operator):
+class Padding(LinearOperator):
     """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
 
     A* folds the border back: every copy is added to its pixel.
@@ -97,7 +97,9 @@ class Padding(Operator):
         """Copies · x."""
         return self._copies(x) * x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γ copies)."""
         return b / (1 + gamma * self._copies(b))
 

@@ -9,14 +9,14 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling(Operator):
+class Downsampling(LinearOperator):
     """Ax = (h * x)[::s, ::s], periodic boundaries.
 
     AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
@@ -81,7 +81,9 @@ class Downsampling(Operator):
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
         inverse = 1 / (1 + gamma * self._coarse(b))
         return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))

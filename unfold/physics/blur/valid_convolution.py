@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class ValidConvolution(Operator):
+class ValidConvolution(LinearOperator):
     """Ax = crop(h * x): the pixels of the convolution that need nothing from outside the image.
 
     Away from the border the periodic convolution is the plain one, so that both transforms of

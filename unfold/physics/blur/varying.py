@@ -11,14 +11,14 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import centred_spectrum
 from unfold.physics.blur.kernels import check_kernel
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class VaryingConvolution(Operator):
+class VaryingConvolution(LinearOperator):
     """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
 
     A point of light at v is seen as Σ_k w_k(v) h_k around v: kernels are interpolated where the

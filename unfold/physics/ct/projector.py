@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.ct.rays import Geometry, Lines, Seen
-from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
@@ -159,7 +159,7 @@ class Fan(Geometry):
 
 
 @dataclass(frozen=True, eq=False)
-class Projector(Operator):
+class Projector(LinearOperator):
     """(Ax)_{θ, j} = the integral of x along line j of angle θ.
 
     The matrix is computed once for a geometry and a size; A* is its transpose, entry by entry.
@@ -183,7 +183,7 @@ class Projector(Operator):
         return self.shape[0], *self.geometry.size
 
     @property
-    def abs_operator(self) -> Operator:
+    def abs_operator(self) -> LinearOperator:
         """Itself: lengths of rays."""
         return self
 

@@ -17,7 +17,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.custom.functions import REFUSALS, named
 from unfold.physics.nonlinear import NonlinearOperator
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -212,7 +212,7 @@ class Held(Operator, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepinvOperator(Held):
+class DeepinvOperator(Held, LinearOperator):
     """A and A* of a `LinearPhysics`; its solves are by conjugate gradients."""
 
     def adjoint(self, y: Measurement) -> Image:

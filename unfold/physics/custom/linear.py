@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.nonlinear import pulled
-from unfold.physics.operator import Operator
+from unfold.physics.nonlinear import reverse_mode
+from unfold.physics.operator import LinearOperator
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(Operator):
+class Dense(LinearOperator):
     """Ax = Mx, the pixels row by row and channel by channel.
 
     Args:
@@ -59,7 +59,7 @@ class Dense(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class Functions(Operator):
+class Functions(LinearOperator):
     """A and A* as functions, of a linear map that the user has written.
 
     Args:
@@ -92,4 +92,4 @@ class Functions(Operator):
         if self.adjoint_function is not None:
             return self.adjoint_function(y)
         at = torch.zeros(len(y), *self.shape, dtype=y.dtype, device=y.device)
-        return pulled(self.function, at, y)
+        return reverse_mode(self.function, at, y)

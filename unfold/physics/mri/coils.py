@@ -9,13 +9,13 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.fourier import back, check_mask, transform
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Coils(Operator):
+class Coils(LinearOperator):
     """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
 
     Args:

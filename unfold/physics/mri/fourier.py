@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.physics.real_images import RealPart
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Fourier(Operator):
+class Fourier(LinearOperator):
     """Ax = m · Fx of complex images, F the orthonormal transform; frequency 0 is at index (0, 0).
 
     Args:
@@ -53,7 +53,9 @@ class Fourier(Operator):
         """F⁻¹(m² · Fx)."""
         return back(self.mask**2 * transform(x))
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """F⁻¹(Fb / (1 + γm²))."""
         return back(transform(b) / (1 + gamma * self.mask**2))
 
@@ -79,7 +81,9 @@ class RealFourier(RealPart, Fourier):
         """F⁻¹(s · Fx)."""
         return back(self.power * transform(x)).real
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """F⁻¹(Fb / (1 + γs))."""
         return back(transform(b) / (1 + gamma * self.power)).real
 

@@ -12,7 +12,7 @@ from unfold.physics.base import Physics
 from unfold.physics.mri.coils import check_coils, check_maps, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
-from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.real_images import RealImages
 from unfold.pytree import Derived
 from unfold.random import Draws
@@ -20,7 +20,7 @@ from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class NonCartesian(Operator):
+class NonCartesian(LinearOperator):
     """(Ax)_m = (HW)^-½ Σ_n x_n exp(−2πi k_m · n), n counted from the middle of the image.
 
     A*A is a convolution, cut off at the border: two transforms of twice the side, on the grid.
@@ -101,7 +101,7 @@ class NonCartesian(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class NonCartesianCoils(Operator):
+class NonCartesianCoils(LinearOperator):
     """(Ax)_j = F(S_j · x), F the transform at the points of `NonCartesian`.
 
     Args:

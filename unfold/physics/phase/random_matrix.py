@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.physics.phase.base import Phaseless
 from unfold.physics.real_images import RealImages
 from unfold.random import Draws, generator
@@ -20,7 +20,7 @@ MOST_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelMatrix(Operator):
+class ChannelMatrix(LinearOperator):
     """Ax = Mx for every channel, its pixels row by row.
 
     Args:

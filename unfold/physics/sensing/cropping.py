@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.physics.orthonormal import OrthonormalRows
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -65,7 +65,7 @@ class Cropped(OrthonormalRows):
 
 
 @dataclass(frozen=True, eq=False)
-class Extended(Operator):
+class Extended(LinearOperator):
     """Ax = x, and zeros below and to the right of it: A*A = I.
 
     Args:
@@ -106,7 +106,9 @@ class Extended(Operator):
         """The image itself."""
         return x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γ)."""
         return b / (1 + gamma)
 

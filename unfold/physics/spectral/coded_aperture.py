@@ -10,14 +10,14 @@ from torch.nn.functional import pad
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import Level, checked, sample_level
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(Operator):
+class CodedAperture(LinearOperator):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
     AA* is diagonal, the sum of the shifted m². Hence the closed forms.
@@ -71,7 +71,9 @@ class CodedAperture(Operator):
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
         return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
 

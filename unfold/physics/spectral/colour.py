@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -17,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedChannels(Operator):
+class WeightedChannels(LinearOperator):
     """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
 
     Args:
@@ -57,7 +57,9 @@ class WeightedChannels(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ|w|²) A*Ab."""
         return b - gamma / (1 + gamma * self.squared) * self.normal(b)
 
