@@ -42,14 +42,14 @@ REAL, COMPLEX = torch.float64, torch.complex128
 GROUPS = (
     Mask(mask(2, 2, 4, 6)),
     Identity((2, 4, 6)),
-    CircularConvolution(BLUR.kernel[:1], BLUR.shape),
+    CircularConvolution(BLUR.kernel[:1], BLUR.image_shape),
 )
 OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     "composed": (Composed(M, BLUR), (REAL, COMPLEX)),
     "composed, shared": (Composed(Cropped((2, 4, 6), 1, 2, 3, 3), BLUR), (REAL, COMPLEX)),
     "composed, complex": (Composed(KEPT, M), (COMPLEX,)),
     "stacked": (Stacked((COARSE, M, BLUR)), (REAL, COMPLEX)),
-    "stacked, complex": (Stacked((RealFourier(KEPT.mask, KEPT.shape),) * 2), (REAL,)),
+    "stacked, complex": (Stacked((RealFourier(KEPT.mask, KEPT.image_shape),) * 2), (REAL,)),
     "scaled": (Scaled(BLUR, torch.tensor([0.5, -2.0, 3.0]).double()), (REAL, COMPLEX)),
     "scaled, shared": (Scaled(M, torch.tensor([0.7]).double()), (REAL, COMPLEX)),
     "cropped": (Cropped((2, 4, 6), 1, 2, 3, 3), (REAL, COMPLEX)),
@@ -60,7 +60,7 @@ OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     "diffraction": (CodedDiffraction(CODES, (1, 4, 5)), (COMPLEX,)),
     "real diffraction": (RealCodedDiffraction(CODES, (1, 4, 5)), (REAL,)),
     "sum": (Sum((M, BLUR)), (REAL, COMPLEX)),
-    "sum, complex": (RealFourier(KEPT.mask, KEPT.shape) + M, (REAL,)),
+    "sum, complex": (RealFourier(KEPT.mask, KEPT.image_shape) + M, (REAL,)),
     "product, written": (0.5 * M @ BLUR, (REAL, COMPLEX)),
     "adjoint": (COARSE.H, (REAL, COMPLEX)),
     "adjoint, complex": (KEPT.H, (COMPLEX,)),

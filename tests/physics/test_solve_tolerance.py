@@ -56,7 +56,7 @@ def test_closed_forms_stay_exact():
 
 def test_a_prox_that_begins_at_its_answer_applies_the_operator_once():
     z = right_hand_side()
-    operator = Counted(ROUGH.geometry, ROUGH.shape)
+    operator = Counted(ROUGH.geometry, ROUGH.image_shape)
     y = operator.A(z.flip(-1))
     problem = make_problem(L2(), operator, y, TV(), solve_tol=1e-8)
     answer = solution(z + GAMMA * operator.A_adjoint(y))

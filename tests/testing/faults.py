@@ -107,7 +107,7 @@ class InPlace(Mask):
 
 class DetachedSolve(CircularConvolution):
     def solve_normal(self, b, gamma, start=None, tol=None):
-        return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
+        return CircularConvolution(self.kernel.detach(), self.image_shape).solve_normal(b, gamma)
 
 
 class AdjointForInverse(Mask):

@@ -17,18 +17,10 @@ class Identity(LinearOperator):
     """Ax = x.
 
     Args:
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
     """
 
-    shape: Shape
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
+    image_shape: Shape
 
     @property
     def abs_operator(self) -> Operator:

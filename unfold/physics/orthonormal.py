@@ -177,7 +177,7 @@ class Coefficients(OrthonormalRows):
             coefficients.
         kept: the places of the m entries kept, row by row, each once, (B or 1, m).
         basis: Q.
-        shape: of one image, (C, H, W); one measurement is (C, m).
+        image_shape: of one image, (C, H, W); one measurement is (C, m).
 
     Raises:
         ShapeError: the signs do not fit the image, or a place is outside it.
@@ -186,10 +186,10 @@ class Coefficients(OrthonormalRows):
     signs: Tensor
     kept: Tensor
     basis: Basis
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        height, width = self.shape[1:]
+        height, width = self.image_shape[1:]
         if tuple(self.signs.shape[1:]) != (1, height, width) or self.signs.is_floating_point():
             raise ShapeError(
                 f"Coefficients.signs must be whole numbers, (batch or 1, 1, {height}, {width}), "
@@ -202,12 +202,8 @@ class Coefficients(OrthonormalRows):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.kept.shape[1]
+        return self.image_shape[0], self.kept.shape[1]
 
     def forward(self, x: Image) -> Measurement:
         left, right = self._matrices(x)
@@ -216,13 +212,13 @@ class Coefficients(OrthonormalRows):
 
     def adjoint(self, y: Measurement) -> Image:
         left, right = self._matrices(y)
-        empty = y.new_zeros(len(y), self.shape[0], self.shape[1] * self.shape[2])
-        spectrum = empty.scatter(2, self._places(y), y).reshape(-1, *self.shape)
+        empty = y.new_zeros(len(y), self.image_shape[0], self.image_shape[1] * self.image_shape[2])
+        spectrum = empty.scatter(2, self._places(y), y).reshape(-1, *self.image_shape)
         return self.signs * (left.mT @ spectrum @ right)
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        _, height, width = self.shape
+        _, height, width = self.image_shape
         return self.basis.matrix(height, like), self.basis.matrix(width, like)
 
     def _places(self, like: Tensor) -> Tensor:
-        return self.kept[:, None].expand(len(like), self.shape[0], -1)
+        return self.kept[:, None].expand(len(like), self.image_shape[0], -1)

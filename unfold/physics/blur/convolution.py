@@ -27,7 +27,7 @@ class CircularConvolution(LinearOperator):
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
             for each sample.
 
@@ -36,29 +36,21 @@ class CircularConvolution(LinearOperator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_kernel("CircularConvolution", self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
+        check_kernel("CircularConvolution", self.kernel, self.image_shape)
 
     @Derived
     def half_spectrum(self) -> Tensor:
         """ĥ for real images, (B or 1, C or 1, H, W // 2 + 1)."""
-        return centred_spectrum(self.kernel, *self.shape[1:], half=True)
+        return centred_spectrum(self.kernel, *self.image_shape[1:], half=True)
 
     @Derived
     def full_spectrum(self) -> Tensor:
         """ĥ for complex images, (B or 1, C or 1, H, W)."""
-        return centred_spectrum(self.kernel, *self.shape[1:], half=False)
+        return centred_spectrum(self.kernel, *self.image_shape[1:], half=False)
 
     @Derived
     def half_power(self) -> Tensor:

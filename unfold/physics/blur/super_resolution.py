@@ -24,7 +24,7 @@ class Downsampling(LinearOperator):
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes; the anti-aliasing filter.
-        shape: of one image, (C, H, W), H and W divisible by s.
+        image_shape: of one image, (C, H, W), H and W divisible by s.
         factor: s, a whole number ≥ 1; pixel 0 of every block is kept.
         rcond: the pseudo-inverse leaves out coarse frequencies where the spectrum of AA* is at most
             rcond² times its largest value.
@@ -39,14 +39,14 @@ class Downsampling(LinearOperator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
     factor: int
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
         check_factor("Downsampling", self.factor)
         _ = self.circular
-        height, width = self.shape[1:]
+        height, width = self.image_shape[1:]
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
@@ -57,15 +57,11 @@ class Downsampling(LinearOperator):
     @cached_property
     def circular(self) -> CircularConvolution:
         """The blur before the sampling."""
-        return CircularConvolution(self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        return CircularConvolution(self.kernel, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return channels, height // self.factor, width // self.factor
 
     @property
@@ -77,7 +73,7 @@ class Downsampling(LinearOperator):
         return self.circular.forward(x)[..., :: self.factor, :: self.factor]
 
     def adjoint(self, y: Measurement) -> Image:
-        fine = y.new_zeros(*y.shape[:-2], *self.shape[1:])
+        fine = y.new_zeros(*y.shape[:-2], *self.image_shape[1:])
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 

@@ -23,7 +23,7 @@ class ValidConvolution(LinearOperator):
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
-        shape: of one image, (C, H, W); one measurement is (C, H − kh + 1, W − kw + 1).
+        image_shape: of one image, (C, H, W); one measurement is (C, H − kh + 1, W − kw + 1).
 
     Raises:
         ShapeError: the kernel is larger than the image, or not of four dimensions.
@@ -31,7 +31,7 @@ class ValidConvolution(LinearOperator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         _ = self.circular
@@ -39,15 +39,11 @@ class ValidConvolution(LinearOperator):
     @cached_property
     def circular(self) -> CircularConvolution:
         """The same convolution with periodic boundaries."""
-        return CircularConvolution(self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        return CircularConvolution(self.kernel, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        (channels, height, width), (kh, kw) = self.shape, self.kernel.shape[-2:]
+        (channels, height, width), (kh, kw) = self.image_shape, self.kernel.shape[-2:]
         return channels, height - kh + 1, width - kw + 1
 
     @property

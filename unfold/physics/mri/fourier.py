@@ -19,29 +19,21 @@ class Fourier(LinearOperator):
     Args:
         mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
             sampled.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
 
     Raises:
         ShapeError: the mask does not fit the image.
     """
 
     mask: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask(type(self).__name__, self.mask, self.shape)
+        check_mask(type(self).__name__, self.mask, self.image_shape)
 
     @property
     def complex_images(self) -> bool:
         return True
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * transform(x)

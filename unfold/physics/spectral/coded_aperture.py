@@ -24,7 +24,7 @@ class CodedAperture(LinearOperator):
 
     Args:
         mask: m, real, (B or 1, 1, H, W), the aperture before the prism.
-        shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
+        image_shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
         shift: s, columns from one band to the next, at least 0.
 
     Raises:
@@ -37,12 +37,12 @@ class CodedAperture(LinearOperator):
     """
 
     mask: Tensor
-    shape: Shape
+    image_shape: Shape
     shift: int
 
     def __post_init__(self) -> None:
         check_shift("CodedAperture", self.shift)
-        want = (1, *self.shape[1:])
+        want = (1, *self.image_shape[1:])
         if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
             raise ShapeError(
                 f"CodedAperture.mask must be real, (batch or 1, {', '.join(map(str, want))}), got "
@@ -50,24 +50,20 @@ class CodedAperture(LinearOperator):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return 1, height, width + self.shift * (channels - 1)
 
     @Derived
     def power(self) -> Tensor:
         """The diagonal of AA*, (B or 1, 1, H, W + s(C − 1))."""
-        return self._disperse((self.mask**2).expand(-1, self.shape[0], -1, -1))
+        return self._disperse((self.mask**2).expand(-1, self.image_shape[0], -1, -1))
 
     def forward(self, x: Image) -> Measurement:
         return self._disperse(self.mask * x)
 
     def adjoint(self, y: Measurement) -> Image:
-        channels, _, width = self.shape
+        channels, _, width = self.image_shape
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
 
@@ -89,10 +85,10 @@ class CodedAperture(LinearOperator):
 
     def _disperse(self, bands: Tensor) -> Tensor:
         """The sum of the bands, each moved to its place."""
-        extent = self.measurement_shape[-1] - self.shape[-1]
+        extent = self.measurement_shape[-1] - self.image_shape[-1]
         moved = [
             pad(bands[:, c : c + 1], (c * self.shift, extent - c * self.shift))
-            for c in range(self.shape[0])
+            for c in range(self.image_shape[0])
         ]
         return torch.stack(moved).sum(0)
 

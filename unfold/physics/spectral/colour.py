@@ -22,29 +22,25 @@ class WeightedChannels(LinearOperator):
 
     Args:
         weights: w, real, (B or 1, C, 1, 1), not all 0.
-        shape: of one image, (C, H, W); one measurement is (1, H, W).
+        image_shape: of one image, (C, H, W); one measurement is (1, H, W).
 
     Raises:
         ShapeError: there is not one weight for each channel.
     """
 
     weights: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.shape[0], 1, 1):
+        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.image_shape[0], 1, 1):
             raise ShapeError(
-                f"WeightedChannels.weights must be (batch or 1, {self.shape[0]}, 1, 1), got "
+                f"WeightedChannels.weights must be (batch or 1, {self.image_shape[0]}, 1, 1), got "
                 f"{tuple(self.weights.shape)}."
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return 1, *self.shape[1:]
+        return 1, *self.image_shape[1:]
 
     @property
     def squared(self) -> Tensor:

@@ -37,10 +37,10 @@ class CoarseAndGrey(LinearOperator):
     grey: WeightedChannels
 
     def __post_init__(self) -> None:
-        if self.coarse.kernel.shape[1] != 1 or self.coarse.shape != self.grey.shape:
+        if self.coarse.kernel.shape[1] != 1 or self.coarse.image_shape != self.grey.image_shape:
             raise ShapeError(
-                f"CoarseAndGrey: one kernel for all channels of {self.grey.shape} is needed, got "
-                f"{tuple(self.coarse.kernel.shape)} for {self.coarse.shape}."
+                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, got "
+                f"{tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
             )
 
     @property
