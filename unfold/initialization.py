@@ -60,7 +60,7 @@ class Regularised(Start):
         A = f.operator.tangent(f.At_y)
         squared = per_image(A.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y)
         gamma = 1 / (self.weight * squared)
-        return gamma * A.solve_normal(f.At_y, gamma)
+        return gamma * A.solve_normal(f.At_y, gamma, tol=f.solve_tol)
 
 
 @dataclass(frozen=True)

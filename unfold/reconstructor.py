@@ -101,7 +101,7 @@ class Reconstructor(nn.Module):
         check_linear(type(self.algo.recipe), operator)
         scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
-        data = replace(data, f=replace(data.f, operator=self.model.solving(operator, y)))
+        data = replace(data, f=replace(data.f, solve_tol=self.model.solve_tolerance(y)))
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g

@@ -80,7 +80,7 @@ class Affine(Mask):
 
 
 class SquaredGamma(Mask):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return super().solve_normal(b, gamma**2)
 
 
@@ -107,8 +107,8 @@ class InPlace(Mask):
 
 
 class DetachedSolve(CircularConvolution):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
-        return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
+    def solve_normal(self, b, gamma, start=None, tol=None):
+        return CircularConvolution(self.kernel.detach(), self.image_shape).solve_normal(b, gamma)
 
 
 class AdjointForInverse(Mask):

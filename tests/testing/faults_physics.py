@@ -49,7 +49,7 @@ def single(t: Tensor) -> bool:
 
 
 class SingleSolveOff(Mask):
-    def solve_normal(self, b, gamma, start=None):
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return super().solve_normal(b, gamma) * (0.95 if single(b) else 1)
 
 

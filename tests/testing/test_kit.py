@@ -11,7 +11,7 @@ from tests.testing.every import FAULTS, SOUND
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import Gaussian
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.testing import operators, solves
 from unfold.testing.physics import check_operator, check_physics
 from unfold.testing.report import Check, NotJudged, PropertyError, Report, holds, report
@@ -73,7 +73,7 @@ def test_rows_that_do_not_apply_are_no_failure():
 
 
 class Iterated(Mask):
-    pseudo_inverse = Operator.pseudo_inverse
+    pseudo_inverse = LinearOperator.pseudo_inverse
 
 
 @pytest.mark.parametrize(("decades", "judged"), [(1, True), (9, False)])

@@ -88,10 +88,10 @@ def _lines(
 
 
 def _solver(operator: "Operator") -> str:
-    from unfold.physics.operator import Operator
+    from unfold.physics.operator import LinearOperator
 
     kind = type(operator)
-    if kind.solve_normal is Operator.solve_normal:
+    if kind.solve_normal is LinearOperator.solve_normal:
         return f"{kind.__name__}: by conjugate gradients"
     return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
 

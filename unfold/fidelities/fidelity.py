@@ -85,12 +85,14 @@ class DataTerm:
         operator: A.
         y: the measurement.
         At_y: A*y; `data_term` computes it under the caller's gradient mode.
+        solve_tol: at which iterative solves with A*A stop; the solver's own where it is None.
     """
 
     fidelity: Fidelity
     operator: Operator
     y: Measurement
     At_y: Image
+    solve_tol: float | None = None
 
     def value(self, x: Image) -> PerImage:
         """f(x) of each image."""
@@ -119,10 +121,12 @@ class DataTerm:
         return self.fidelity.prox_conj(u, self.y, per_field(sigma, u))
 
 
-def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
+def data_term(
+    fidelity: Fidelity, operator: Operator, y: Measurement, solve_tol: float | None = None
+) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
     own = fidelity.fitted(operator, y)
-    return DataTerm(own, operator, y, own.back_projected(operator, y))
+    return DataTerm(own, operator, y, own.back_projected(operator, y), solve_tol)
 
 
 def expect_step(owner: Fidelity, gamma: Scalar) -> None:

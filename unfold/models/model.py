@@ -11,7 +11,6 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared
-from unfold.physics.operator import Operator
 from unfold.problem import Problem
 from unfold.pytree import batched_norm, map_tensors, tensors
 from unfold.random import Draws
@@ -118,9 +117,9 @@ class Model(Declared, ABC):
         """For how many iterations a schedule is read; None where it cannot be followed."""
         return self.count
 
-    def solving(self, operator: Operator, y: Measurement) -> Operator:
-        """A, with linear solves as exact as this model needs them for a measurement."""
-        return operator
+    def solve_tolerance(self, y: Measurement) -> float | None:
+        """Relative residual that this model needs of linear solves; None for the solver's own."""
+        return None
 
     @abstractmethod
     def run(

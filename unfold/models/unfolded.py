@@ -11,8 +11,6 @@ from torch.utils.checkpoint import checkpoint
 
 from unfold.models.model import Model, Solution, Steps, begin, change
 from unfold.parameters.bounds import Declared, at_least, bounded, inside
-from unfold.physics.loose import loosened
-from unfold.physics.operator import Operator
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.typing import Measurement
@@ -88,10 +86,9 @@ class Unfolded(Model):
     backward: UnfoldedBackward = field(default_factory=Full)
     solve_tol: float = bounded(5e-5, inside("(0, 1)"))
 
-    def solving(self, operator: Operator, y: Measurement) -> Operator:
-        """A, whose solves by conjugate gradients stop at `solve_tol` in single precision."""
-        exact = y.dtype.to_real() == torch.float64
-        return operator if exact else loosened(operator, self.solve_tol)
+    def solve_tolerance(self, y: Measurement) -> float | None:
+        """`solve_tol` in single precision."""
+        return None if y.dtype.to_real() == torch.float64 else self.solve_tol
 
     @property
     def count(self) -> int | None:

@@ -105,7 +105,7 @@ def norm(
 
 def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """As `norm`, where a dense matrix is too large: against the Lanczos process."""
-    truth = power.norm_squared(operator).double()
+    truth = power.norm_squared(operator, operator.start_image).double()
     error = largest((operator.norm_squared.double() / truth - 1).abs())
     yield Check("PH6", "norm_squared = that of Lanczos", error, tolerances(dtype).norm)
     below = largest(1 - operator.norm_bound.double() / truth)
