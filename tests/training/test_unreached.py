@@ -15,7 +15,7 @@ from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
 from unfold.solvers.fixed_point import Picard
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.guard.guard import Guard
 from unfold.training.guard.policies import Skip, Stop, Warn, policy
 from unfold.training.settings import TrainerSettings
@@ -61,8 +61,8 @@ def test_by_default_such_steps_are_told_once_counted_and_taken(tmp_path):
     training = hard_in({1, 3}, Warn())
     words = (
         r"not reached in step 1: 4 of 4 images, image \d+ first, are at a residual of \d\.\de-\d\d "
-        r"after 2 iterations\. The training goes on .* counts such steps\. Raise "
-        r"model\.max_iterations .*contractive prior\."
+        r"after 2 iterations\. The training continues .* counts such steps\. Raise "
+        r"max_iterations of the model .*contractive prior\."
     )
     with pytest.warns(UserWarning, match=words) as told:
         run(tmp_path, steps=5, training=training)
@@ -86,7 +86,7 @@ def test_a_step_that_is_skipped_moves_nothing_and_is_counted(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:An equilibrium")
 def test_more_skips_in_a_row_than_allowed_stop_the_run(tmp_path):
-    words = r"step 4: 4 of 4.*The 2 steps before it .*or raise trainer\.unreached_limit\."
+    words = r"step 4: 4 of 4.*The 2 steps before it .*or raise unreached_limit\."
     with pytest.raises(ConvergenceError, match=words) as caught:
         run(tmp_path, steps=6, training=hard_in({0, 2, 3, 4}, Skip(2)))
     assert caught.value.exit_code == 4
@@ -104,11 +104,11 @@ def test_kills_change_no_bit(tmp_path, name):
     whole = hard_in({3}, policy(name, 3))
     scores = run(tmp_path / "whole", training=whole, **given)[1]
     for kill in (4, 5):
-        found = newest_state(tmp_path / "cut/checkpoints").path
+        found = newest_checkpoint(tmp_path / "cut/checkpoints").path
         training = hard_in({3}, policy(name, 3), kill=kill)
         with pytest.raises(KilledError):
             run(tmp_path / "cut", training=training, resume_from=found, **given)
-    found = newest_state(tmp_path / "cut/checkpoints").path
+    found = newest_checkpoint(tmp_path / "cut/checkpoints").path
     training = hard_in({3}, policy(name, 3))
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
     assert same(tmp_path / "whole", tmp_path / "cut")
@@ -152,10 +152,10 @@ def test_of_two_mishaps_the_graver_is_answered():
     guard = Guard(Skip(9), Skip(9))
     network = nn.Linear(1, 1)
     for nonfinite, unreached in ((1, 1), (2, 0), (0, 1)):
-        guard.watch(torch.tensor(0.0), [], [])
+        guard.observe(torch.tensor(0.0), [], [])
         sums = torch.tensor([float(nonfinite), float(unreached)])
         with pytest.warns(UserWarning, match="finite: x" if nonfinite else "another process"):
-            guard.judge(7, network, lambda: "x", lambda flags, sums=sums: sums)
+            guard.check(7, network, lambda: "x", lambda flags, sums=sums: sums)
     assert (guard.on_nonfinite.count, guard.on_unreached.count) == (2, 1)
     assert guard.counts() == {"train/skipped": 3}, "it has seen no model with equilibria"
 
@@ -169,9 +169,9 @@ def test_processes_add_their_flags_up():
 
     training._trainer = SimpleNamespace(world_size=1, strategy=SimpleNamespace(reduce=reduce))
     one = torch.tensor([0.0, 1.0])
-    assert training._over_all(one) is one
+    assert training._total(one) is one
     training._trainer.world_size = 2
-    assert training._over_all(one).tolist() == [0, 2] and asked == ["sum"]
+    assert training._total(one).tolist() == [0, 2] and asked == ["sum"]
 
 
 def test_a_limit_that_cannot_be_meant_is_refused():

@@ -46,7 +46,7 @@ def dry_run(parts: Components, seed: int, *, strict: bool = False) -> None:
 
     _expect_amplitudes(parts)
     if parts.reconstructor.model.trains:
-        parts.groups["loss"].expect(parts.physics)
+        parts.groups["loss"].check(parts.physics)
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
     whole = _whole_images(parts)

@@ -189,7 +189,7 @@ def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
 
 def build_training(checked: Checked, components: Components) -> Any:
     """The LightningModule that measures, reconstructs and compares."""
-    from unfold.training.module import Training
+    from unfold.training.module import Training, TrainingOptions
 
     groups: Mapping[str, Any] = components.groups
     settings = checked.settings
@@ -200,12 +200,14 @@ def build_training(checked: Checked, components: Components) -> Any:
         optimizer=groups["optimizer"],
         scheduler=groups["scheduler"],
         metrics=groups["metrics"],
-        seed=settings.seed,
-        strict=settings.strict,
-        log_every=groups["trainer"].log_every,
-        lr=checked.trainable.lr,
-        freeze=checked.trainable.freeze,
-        shards=groups["trainer"].parts(groups["data"].batch_size),
+        options=TrainingOptions(
+            settings.seed,
+            settings.strict,
+            groups["trainer"].log_every,
+            groups["trainer"].parts(groups["data"].batch_size),
+            checked.trainable.lr,
+            checked.trainable.freeze,
+        ),
         guard=groups["trainer"].guard(),
     )
 

@@ -1,4 +1,4 @@
-"""The images of a run, as Lightning asks for them."""
+"""The images of a run as a LightningDataModule."""
 
 import lightning.pytorch as pl
 
@@ -6,10 +6,10 @@ from unfold.data.image_data import ImageData
 from unfold.data.loader import Loader
 
 
-class Images(pl.LightningDataModule):
-    """The batches of this process, and the end of the workers that prepare them.
+class DataModule(pl.LightningDataModule):
+    """The batches of this process; ends the loader workers on teardown.
 
-    The data themselves know nothing of Lightning: to check them need not wait for its import.
+    `ImageData` does not depend on Lightning, so that images are checked without importing it.
     """
 
     def __init__(self, data: ImageData) -> None:
@@ -18,22 +18,22 @@ class Images(pl.LightningDataModule):
         self._loaders: list[Loader] = []
 
     def train_dataloader(self) -> Loader:
-        """Batches of crops; the trainer tells the epoch."""
+        """Batches of crops; the trainer sets the epoch."""
         trainer = self.trainer
         share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return self._opened(self.data.train_loader(*share, done=self._batches_done))
+        return self._open(self.data.train_loader(*share, done=self._batches_done))
 
     def val_dataloader(self) -> Loader:
-        """Whole validation images."""
-        return self._opened(self.data.evaluation_loader("validation"))
+        """Full validation images."""
+        return self._open(self.data.evaluation_loader("validation"))
 
     def _batches_done(self) -> int:
-        """Batches of the current epoch that the trainer has seen: not 0 only after a resume."""
+        """Batches of the current epoch that were trained on; not 0 only after a resume."""
         if not (self.trainer and self.trainer.training):
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
-    def _opened(self, loader: Loader) -> Loader:
+    def _open(self, loader: Loader) -> Loader:
         self._loaders.append(loader)
         return loader
 

@@ -1,19 +1,19 @@
-"""Every image of a data set looked at before anything is trained on it."""
+"""Checks of all images of a data set: `unfold check data=…`."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from unfold.data.store import Entry, ImageFile, Smallest, shared, usable
+from unfold.data.image_cache import DecodedFile, ImageFile, Smallest, shared, usable
 from unfold.errors import DataError
 
 
-class Surveyed(NamedTuple):
-    """What the files of a split are.
+class SplitReport(NamedTuple):
+    """The files of a split.
 
     files: how many there are.
-    sizes: how many images have each (height, width), the most frequent first.
-    faults: of each file that cannot be used, its reason with its path.
+    sizes: (height, width) and the number of images, the most frequent first.
+    faults: the path and the reason of each file that cannot be used.
     """
 
     files: int
@@ -26,21 +26,21 @@ class Surveyed(NamedTuple):
         return self.files - len(self.faults)
 
 
-def survey(
+def check_files(
     splits: Mapping[str, Sequence[ImageFile]],
     channels: int,
     smallest: Smallest,
-    looked: Callable[[], None],
-) -> dict[str, Surveyed]:
-    """Decode every file, and find all faults of all files; no image is kept.
+    progress: Callable[[], None],
+) -> dict[str, SplitReport]:
+    """Decode every file, and collect the faults of all; no image is kept.
 
     Args:
         splits: the files of each, `train` among them.
         channels: 1 or 3.
         smallest: the size that the images of a split need.
-        looked: called after every file.
+        progress: called after every file.
     """
-    entries: dict[str, list[Entry]] = {}
+    entries: dict[str, list[DecodedFile]] = {}
     faults: dict[str, list[str]] = {}
     for split, files in splits.items():
         entries[split], faults[split] = [], []
@@ -50,15 +50,15 @@ def survey(
                 entries[split].append(entry._replace(picture=None))
             except DataError as error:
                 faults[split].append(str(error))
-            looked()
+            progress()
     for entry, other, split in shared(entries):
         faults[split].append(f"{entry.file.path}: the same file as {other.file.path}, for train.")
     return {
-        split: Surveyed(len(files), _sizes(entries[split]), tuple(faults[split]))
+        split: SplitReport(len(files), _sizes(entries[split]), tuple(faults[split]))
         for split, files in splits.items()
     }
 
 
-def _sizes(entries: Sequence[Entry]) -> tuple[tuple[tuple[int, int], int], ...]:
+def _sizes(entries: Sequence[DecodedFile]) -> tuple[tuple[tuple[int, int], int], ...]:
     counted = Counter((entry.shape[-2], entry.shape[-1]) for entry in entries)
     return tuple(counted.most_common())

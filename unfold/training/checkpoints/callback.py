@@ -1,4 +1,4 @@
-"""Training states on disk: where a training that ends at any moment goes on from."""
+"""Checkpoints: a training that is killed at any moment resumes bit-identically."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ from unfold.training.loggers.local import Curves, Events
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes sealed training states whole or not at all, and keeps the one before.
+    """Writes checkpoints with a checksum atomically, and keeps the previous one.
 
     Lightning's own writer goes through the temporary folder, which on another file system makes
     the last step a copy that a kill can cut short.
@@ -42,23 +42,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 BEST = "best.ckpt"
 
 LIMIT = 3
-"""Times in a row that a state may find no room on the disk."""
+"""Failed writes in a row, for lack of disk space, that end the training."""
 
 
-class TrainingStates(pl.Callback):
-    """Saves the state of a training every few steps, and the best weights after validations.
+class Checkpointing(pl.Callback):
+    """Saves a checkpoint every few steps, and the best weights after validations.
 
-    A state is taken just before a batch, when everything of the batch before it, its row of the
-    log and its validation included, is done. What follows is then a function of the state alone:
-    the same bits come out whether the run was interrupted or not.
+    A checkpoint is saved just before a batch, when the batch before it, with its row of the log
+    and its validation, is complete. What follows is a function of the checkpoint, so an
+    interrupted run ends bit-identical to an uninterrupted one.
 
-    Where the disk is full, what was saved before is kept, the training goes on and tries again
-    when the next state is due; `LIMIT` refusals in a row, or one at the end, are an error.
+    Where the disk is full, earlier checkpoints are kept, the training continues and tries again
+    when the next one is due; `LIMIT` failures in a row, or one at the end, are an error.
 
     Args:
         folder: where the files go.
-        every: steps of the optimiser between two states.
-        objective: the validation metric that chooses the best weights.
+        every: optimizer steps between two checkpoints.
+        objective: the validation metric that selects the best weights.
         mode: `max` or `min`.
     """
 
@@ -67,7 +67,7 @@ class TrainingStates(pl.Callback):
         self.best: float | None = None
         self._saved_at = -1
         self._ended = False
-        self._refused = 0
+        self._failed = 0
         self._best_unwritten: dict[str, Any] | None = None
         self._request = StopRequest()
 
@@ -77,7 +77,7 @@ class TrainingStates(pl.Callback):
         return self.folder / BEST
 
     def improves(self, score: float, best: float | None) -> bool:
-        """Whether a score is at least as good as another; one that is NaN never is."""
+        """Whether a score is at least as good as the best; NaN never is."""
         if math.isnan(score):
             return False
         if best is None:
@@ -85,13 +85,13 @@ class TrainingStates(pl.Callback):
         return score >= best if self.mode == "max" else score <= best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin where the state ends: no row of the log and no batch comes twice."""
+        """Discard rows of the log after the checkpoint: they are computed again."""
         self._request.listen()
         self._saved_at = trainer.global_step
         self._ended = False
         loop = trainer.fit_loop.epoch_loop
         if loop.restarting and loop.batch_progress.current.completed == 0:
-            # Lightning takes a state before the first batch of an epoch for one after the last.
+            # Lightning mistakes a state before the first batch of an epoch for one after the last.
             loop.restarting = False
         for logger in trainer.loggers:
             if isinstance(logger, Curves | Events):
@@ -100,10 +100,10 @@ class TrainingStates(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time to, or where a signal asks the run to end."""
+        """Save when a checkpoint is due, or when a signal asks the run to end."""
         stops = self._stops(trainer)
         if batch_idx % trainer.accumulate_grad_batches:
-            return  # gradients that are half added up are in no state
+            return  # checkpoints hold no partially accumulated gradients
         step = trainer.global_step
         if stops or (step % self.every == 0 and step != self._saved_at):
             self._save(trainer, must=stops)
@@ -117,36 +117,36 @@ class TrainingStates(pl.Callback):
         return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
 
     def _save(self, trainer: pl.Trainer, *, must: bool) -> None:
-        """Save the state, on every process; `must` is whether there is no later time to try.
+        """Save a checkpoint, on all ranks; `must` is whether there is no later attempt.
 
         Raises:
-            DiskFullError: there was no room, now or `LIMIT` times in a row.
+            DiskFullError: the disk is full, now or `LIMIT` times in a row.
         """
         self._saved_at = trainer.global_step
-        reason = _refusal(trainer, lambda: self._write_what_it_needs(trainer))
+        reason = _disk_full(trainer, lambda: self._write_pending(trainer))
         if reason is None:
-            reason = _refusal(trainer, lambda: self._write_state(trainer))
+            reason = _disk_full(trainer, lambda: self._write_checkpoint(trainer))
         if reason is None:
-            self._refused = 0
+            self._failed = 0
             return
-        self._refused += 1
-        if must or self._refused == LIMIT:
+        self._failed += 1
+        if must or self._failed == LIMIT:
             raise DiskFullError(reason)
         warnings.warn(
-            f"{reason} The training goes on, and tries again in {self.every} steps; "
-            f"{LIMIT} times in a row without room end it.",
+            f"{reason} The training continues, and tries again in {self.every} steps; "
+            f"{LIMIT} failures in a row end it.",
             stacklevel=2,
         )
 
-    def _write_state(self, trainer: pl.Trainer) -> None:
+    def _write_checkpoint(self, trainer: pl.Trainer) -> None:
         try:
             trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         except DiskFullError:
-            trainer.strategy.barrier()  # where Lightning lets the other processes wait
+            trainer.strategy.barrier()  # where Lightning makes the other processes wait
             raise
 
-    def _write_what_it_needs(self, trainer: pl.Trainer) -> None:
-        """The best weights and the rows of the log that a state takes for written."""
+    def _write_pending(self, trainer: pl.Trainer) -> None:
+        """The best weights and the rows of the log that precede a checkpoint."""
         if trainer.is_global_zero and self._best_unwritten is not None:
             write_checkpoint(self._best_unwritten, self.best_path)
             self._best_unwritten = None
@@ -155,7 +155,7 @@ class TrainingStates(pl.Callback):
                 logger.flush()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights where they are the best so far."""
+        """Save the weights if they are the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics[self.objective])
@@ -169,7 +169,7 @@ class TrainingStates(pl.Callback):
             self._write_best(state)
 
     def _write_best(self, state: dict[str, Any]) -> None:
-        """Write the best weights; where there is no room, keep them until the next state."""
+        """Write the best weights; where the disk is full, keep them until the next checkpoint."""
         self._best_unwritten = None
         try:
             write_checkpoint(state, self.best_path)
@@ -177,14 +177,14 @@ class TrainingStates(pl.Callback):
             self._best_unwritten = copy.deepcopy(state)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the end, so that a run that is interrupted in its evaluation trains no more."""
+        """Save the end, so that a run interrupted in its evaluation does not train again."""
         self._ended = True
         self._save(trainer, must=True)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Uncount the batch that is fetched but not begun: it is fetched again."""
+        """Do not count the batch that is fetched but not started: it is fetched again."""
         if self._ended:
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -199,15 +199,12 @@ class TrainingStates(pl.Callback):
         self.best = state_dict["best"]
 
 
-def _refusal(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:
-    """Write; why there was no room, told to every process, or None where there was.
-
-    The first process alone writes: the others must hear of it to do the same as it does.
-    """
+def _disk_full(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:
+    """Write on rank zero; the reason where the disk is full, broadcast to all ranks, or None."""
     reason = None
     try:
         write()
     except DiskFullError as error:
         reason = str(error)
-    told: str | None = trainer.strategy.broadcast(reason)
-    return told
+    shared: str | None = trainer.strategy.broadcast(reason)
+    return shared

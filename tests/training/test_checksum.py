@@ -11,8 +11,8 @@ from torch import nn
 
 from unfold.disk import DiskFullError
 from unfold.errors import CheckpointError
-from unfold.training.checkpoints.checksum import LAST, PREVIOUS, damage, newest_state
-from unfold.training.checkpoints.states import AtomicCheckpointIO
+from unfold.training.checkpoints.callback import AtomicCheckpointIO
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, damage, newest_checkpoint
 from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,
@@ -63,13 +63,13 @@ def test_damaged_weights_are_refused_with_the_reason(tmp_path):
 
 
 def test_the_newest_whole_state_is_found(tmp_path):
-    assert newest_state(tmp_path) == (None, ())
+    assert newest_checkpoint(tmp_path) == (None, ())
     write(tmp_path, 1.0, PREVIOUS)
-    assert newest_state(tmp_path).path == tmp_path / PREVIOUS
+    assert newest_checkpoint(tmp_path).path == tmp_path / PREVIOUS
     last = write(tmp_path, 2.0)
-    assert newest_state(tmp_path) == (last, ())
+    assert newest_checkpoint(tmp_path) == (last, ())
     last.write_bytes(last.read_bytes()[:-1])
-    found = newest_state(tmp_path)
+    found = newest_checkpoint(tmp_path)
     assert found.path == tmp_path / PREVIOUS
     assert found.damaged == ((last, "it is cut short, or was not written by unfold"),)
 

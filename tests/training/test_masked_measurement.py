@@ -12,7 +12,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 from unfold.solvers import power
-from unfold.training.losses.splitting import Rows
+from unfold.training.losses.splitting import MaskedMeasurement
 
 LAWS = {
     "denoising": Denoising(NoNoise()),
@@ -22,11 +22,11 @@ LAWS = {
 }
 
 
-def rows(law: Physics) -> Rows:
+def rows(law: Physics) -> MaskedMeasurement:
     draws = Draws(0, range(3), dtype=torch.float64)
     operator = law.sample(draws, (1, 8, 8))
     kept = draws.uniform("kept", operator.measurement_shape) < 0.7
-    return Rows(operator, kept.to(torch.float64))
+    return MaskedMeasurement(operator, kept.to(torch.float64))
 
 
 @pytest.mark.parametrize("name", LAWS)

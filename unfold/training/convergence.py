@@ -1,4 +1,4 @@
-"""How the iterations of a step ended, as values for the log: forward, backward, linear solves."""
+"""Convergence of a step as values for the log: forward, backward, linear solves."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from unfold.models.model import Solution
 from unfold.solvers.report import SolveReport
 
 Values = dict[str, Tensor | float]
-"""By the name of their curve; empty where there is nothing to say."""
+"""By the name of the curve; empty where nothing converges."""
 
 
 def of_forward(solutions: Sequence[Solution]) -> Values:
-    """How near the equilibria are, and what it took."""
+    """Residuals of equilibria, and iterations."""
     converged = [s.converged for s in solutions if s.converged is not None]
     if not converged:
         return {}
@@ -29,7 +29,7 @@ def of_forward(solutions: Sequence[Solution]) -> Values:
 
 
 def of_backward(solutions: Sequence[Solution]) -> Values:
-    """The same of the equation behind an implicit gradient."""
+    """The same of the linear equation of the implicit gradient."""
     reports = [s.backward for s in solutions if s.backward is not None]
     converged = [r.converged for r in reports if r.converged is not None]
     if not converged:
@@ -44,7 +44,7 @@ def of_backward(solutions: Sequence[Solution]) -> Values:
 
 
 def of_solves(solves: Sequence[SolveReport]) -> Values:
-    """How many linear solves there were, those of the backward pass included, and their ends."""
+    """The linear solves of a step, those of the backward pass included."""
     if not solves:
         return {}
     return {

@@ -1,7 +1,7 @@
-"""One image file as a tensor in [0, 1]: every bit kept, nothing guessed.
+"""One image file as a tensor in [0, 1], without loss of bits.
 
-Gamma and colour profiles are left alone: a value is what the file stores, divided by the largest
-that its format can store.
+Gamma and colour profiles are ignored: a value is the stored value, divided by the largest that the
+format can store.
 """
 
 import io
@@ -20,13 +20,13 @@ from unfold.data.batches import Picture
 from unfold.errors import DataError
 
 COLOUR = ("RGB;16", "RGBA;16")
-"""Raw modes, but for the byte order, that Pillow can read from either end."""
+"""Raw modes, without the byte order, that Pillow reads in both byte orders."""
 
 Values = Int64[np.ndarray, "_ _ _"]
 
 
-def colour_of_sixteen_bits(picture: Pillow.Image, data: bytes, name: str) -> Values | None:
-    """(H, W, 2 to 4), from 0 to 65535: all bits of a deep image, or None if it is not one.
+def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values | None:
+    """(H, W, 2 to 4), from 0 to 65535: all bits of a 16-bit colour image, or None for others.
 
     Args:
         picture: opened and not yet loaded.
@@ -34,14 +34,14 @@ def colour_of_sixteen_bits(picture: Pillow.Image, data: bytes, name: str) -> Val
         name: of the file, for messages.
 
     Raises:
-        DataError: it is deep, and of a kind that cannot be read exactly.
+        DataError: it is 16-bit, and of a kind that cannot be read exactly.
     """
     raw = _raw_mode(picture)
     if ";16" not in raw or picture.mode.startswith("I"):
         return None
     if "transparency" in picture.info:
         raise DataError(f"{name}: 16-bit colour with a transparent value. Save it without.")
-    if raw == "LA;16B":  # its 4 bytes per pixel pass for red, green, blue and alpha
+    if raw == "LA;16B":  # decoded as red, green, blue and alpha: 4 bytes per pixel
         values = _decoded(data, "RGBA")
         return _joined(values[..., 0::2], values[..., 1::2])
     kind, order = raw[:-1], raw[-1]
@@ -59,7 +59,7 @@ def _joined(high: Values, low: Values) -> Values:
 
 
 def _raw_mode(picture: Pillow.Image) -> str:
-    """How the decoder is told to arrange bytes, such as `RGB;16B`; nothing where it is not."""
+    """The raw mode of the decoder, such as `RGB;16B`; empty where there is none."""
     if not isinstance(picture, ImageFile.ImageFile) or not picture.tile:
         return ""
     arguments = picture.tile[0].args
@@ -79,16 +79,16 @@ def _replaced(arguments: object, raw: str) -> tuple[object, ...] | str:
 
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-"""What is read; nothing else is even tried."""
+"""The formats that are read; no others are tried."""
 
 LARGEST = 2**26
-"""Pixels of an image that is decoded at all: 8192 x 8192."""
+"""The most pixels of an image: 8192 x 8192."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue. Source: Recommendation ITU-R BT.601-7, section 2.5.1, 2011."""
 
 EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-"""The kinds of pixel that Pillow turns into red, green, blue and alpha without loss."""
+"""Pixel modes that Pillow converts to red, green, blue and alpha without loss."""
 
 BITS, PHOTOMETRIC, PLANES = 258, 262, 284
 """TIFF tags: bits per sample, photometric interpretation, planar configuration. Source: Adobe,
@@ -98,7 +98,7 @@ Pixels = Float64[np.ndarray, "_ _ _"]
 
 
 def read_image(path: Path, channels: int) -> Picture:
-    """(channels, H, W), float32 in [0, 1]: the image in a file, turned as its EXIF data say.
+    """(channels, H, W), float32 in [0, 1]: the image in a file, rotated as its EXIF data say.
 
     Args:
         path: a PNG, JPEG, TIFF or BMP file of one image: grey, RGB, palette, 1 bit or CMYK, 8 or
@@ -121,7 +121,7 @@ def decode(data: bytes, name: str, channels: int) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's bomb warning; its error comes below
         picture = _open(data, name)
-        _expect_one_moderate(picture, name)
+        _expect_single_and_bounded(picture, name)
         try:
             pixels = _pixels(picture, data, name)
         except DataError:
@@ -146,22 +146,22 @@ def _open(data: bytes, name: str) -> Pillow.Image:
         ) from error
 
 
-def _expect_one_moderate(picture: Pillow.Image, name: str) -> None:
+def _expect_single_and_bounded(picture: Pillow.Image, name: str) -> None:
     width, height = picture.size
     if width * height > LARGEST:
         raise DataError(
-            f"{name}: {height}x{width} pixels, more than the {LARGEST} that are read. "
+            f"{name}: {height}x{width} pixels, more than the limit of {LARGEST}. "
             "Cut the image into parts."
         )
     pages = getattr(picture, "n_frames", 1)  # Pillow has it on formats with pages only
     if pages > 1:
-        raise DataError(f"{name}: {pages} pages; expected one. Save each as a file of its own.")
+        raise DataError(f"{name}: {pages} pages; expected one. Save each as its own file.")
 
 
 def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
     """(H, W, 1 to 4), in [0, 1] unless a float file says otherwise; alpha is dropped if opaque."""
     _expect_plain_tiff(picture, name)
-    exact = colour_of_sixteen_bits(picture, data, name)
+    exact = sixteen_bit_colour(picture, data, name)
     if exact is not None:
         return _opaque(exact / 65535.0, name)
     picture.load()
@@ -176,13 +176,13 @@ def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
 
 
 def _expect_plain_tiff(picture: Pillow.Image, name: str) -> None:
-    """Refuse the TIFF files that Pillow opens and gets wrong."""
+    """Refuse the TIFF files that Pillow decodes wrongly."""
     tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF alone
     bits, deep = tags.get(BITS, (8,)), picture.mode.startswith("I;16")
     wrong = {
         "white stored as 0": (deep or picture.mode == "F") and tags.get(PHOTOMETRIC) == 0,
         f"{bits[0]} bits per pixel": deep and bits[0] not in (8, 16),
-        "16-bit colours on planes of their own": max(bits) > 8 and tags.get(PLANES) == 2,
+        "16-bit colours on separate planes": max(bits) > 8 and tags.get(PLANES) == 2,
     }
     for what, found in wrong.items():
         if found:
@@ -211,7 +211,7 @@ def _opaque(pixels: np.ndarray, name: str) -> Pixels:
     clear = int((pixels[..., -1] < 1.0).sum())
     if clear:
         raise DataError(
-            f"{name}: {clear} pixels are transparent, and what lies behind is unknown. "
+            f"{name}: {clear} pixels are transparent, and their colour is unknown. "
             "Save the image without an alpha channel."
         )
     return pixels[..., :-1]

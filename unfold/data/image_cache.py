@@ -1,4 +1,4 @@
-"""Files of images, decoded once to see that they can be, and kept in memory where they fit."""
+"""Image files, all decoded once at start, and kept in memory where they fit."""
 
 import hashlib
 import json
@@ -8,35 +8,35 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple, overload
 
 from unfold.data.batches import Picture
-from unfold.data.reading import decode
+from unfold.data.image_reader import decode
 from unfold.errors import DataError
 
 MEMORY = 2**30
-"""Bytes of decoded images that a run keeps, of all splits together: 1 GiB."""
+"""Bytes of decoded images that are kept, of all splits together: 1 GiB."""
 
-SHOWN = 10
-"""The most unusable files that one message names."""
+MOST_LISTED = 10
+"""The most unusable files that a message lists."""
 
 
 class ImageFile(NamedTuple):
     """A file of one image.
 
     name: relative to its folder, the same on every machine.
-    path: where it lies.
+    path: of the file.
     """
 
     name: str
     path: Traversable
 
 
-class Entry(NamedTuple):
+class DecodedFile(NamedTuple):
     """A file that was decoded.
 
-    file: which.
+    file: the file.
     size: in bytes.
-    digest: sha256 of its bytes, in hexadecimal.
+    digest: SHA-256 of its bytes, in hexadecimal.
     shape: (C, H, W) of the image.
-    picture: the image, or None where memory did not suffice.
+    picture: the image, or None where memory is full.
     """
 
     file: ImageFile
@@ -55,7 +55,7 @@ class Images(Sequence[Picture]):
         channels: 1 or 3.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[DecodedFile, ...]
     channels: int
 
     def __len__(self) -> int:
@@ -80,19 +80,19 @@ class Images(Sequence[Picture]):
 
 
 def load(files: Iterable[ImageFile], channels: int, memory: int, smallest: int, why: str) -> Images:
-    """Decode every file, and find all that cannot be used.
+    """Decode every file, and report all that cannot be used.
 
     Args:
         files: to decode, in order.
         channels: 1 or 3.
         memory: bytes of images to keep.
         smallest: height and width that an image needs, in pixels.
-        why: what asks for that size, for the message.
+        why: the argument that requires that size, for the message.
 
     Raises:
-        DataError: files cannot be read or are too small; names each, up to ten.
+        DataError: files cannot be read or are too small; lists up to ten.
     """
-    entries: list[Entry] = []
+    entries: list[DecodedFile] = []
     problems: list[str] = []
     for file in files:
         try:
@@ -115,44 +115,44 @@ def _read(file: ImageFile) -> bytes:
         raise DataError(f"{file.path}: cannot be read ({error.strerror}).") from error
 
 
-def usable(file: ImageFile, channels: int, smallest: int, why: str) -> Entry:
+def usable(file: ImageFile, channels: int, smallest: int, why: str) -> DecodedFile:
     """Decode a file whose image can be used.
 
     Raises:
-        DataError: it cannot be read, or is smaller than what `why` names.
+        DataError: it cannot be read, or is too small.
     """
     entry = _decode(file, channels)
     _expect_size(entry, smallest, why)
     return entry
 
 
-def _decode(file: ImageFile, channels: int) -> Entry:
+def _decode(file: ImageFile, channels: int) -> DecodedFile:
     data = _read(file)
     picture = decode(data, str(file.path), channels)
     digest = hashlib.sha256(data).hexdigest()
-    return Entry(file, len(data), digest, tuple(picture.shape), picture)
+    return DecodedFile(file, len(data), digest, tuple(picture.shape), picture)
 
 
-def _expect_size(entry: Entry, smallest: int, why: str) -> None:
+def _expect_size(entry: DecodedFile, smallest: int, why: str) -> None:
     height, width = entry.shape[-2:]
     if min(height, width) < smallest:
         raise DataError(
-            f"{entry.file.path}: {height}x{width} pixels, smaller than the {smallest}x{smallest} "
-            f"that {why} needs. Lower {why}, or remove the file."
+            f"{entry.file.path}: {height}x{width} pixels, smaller than {why} = {smallest}. "
+            f"Lower {why}, or remove the file."
         )
 
 
 def _together(problems: Sequence[str]) -> str:
     if len(problems) == 1:
         return problems[0]
-    rest = len(problems) - SHOWN
+    rest = len(problems) - MOST_LISTED
     more = [f"and {rest} more"] if rest > 0 else []
-    lines = [f"{len(problems)} images cannot be used:", *problems[:SHOWN], *more]
+    lines = [f"{len(problems)} images cannot be used:", *problems[:MOST_LISTED], *more]
     return "\n  ".join(lines)
 
 
 Smallest = Callable[[str], tuple[int, str]]
-"""From a split to the size its images need, and what asks for it."""
+"""From a split to the size its images need, and the argument that requires it."""
 
 
 def load_splits(
@@ -181,7 +181,9 @@ def _expect_disjoint(splits: Mapping[str, Images]) -> None:
         )
 
 
-def shared(splits: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[Entry, Entry, str]]:
+def shared(
+    splits: Mapping[str, Sequence[DecodedFile]],
+) -> Iterator[tuple[DecodedFile, DecodedFile, str]]:
     """Each file of another split that is trained on, the one it equals, and the split."""
     trained = {entry.digest: entry for entry in splits["train"]}
     for split in sorted(splits.keys() - {"train"}):
@@ -191,7 +193,7 @@ def shared(splits: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[Entry, Entry
 
 
 def fingerprint(splits: Mapping[str, Images]) -> str:
-    """Sha256, in hexadecimal, of the names, sizes and bytes of the files of each split."""
+    """SHA-256, in hexadecimal, of the names, sizes and bytes of the files of each split."""
     content = {
         split: sorted((e.file.name, e.size, e.digest) for e in images.entries)
         for split, images in splits.items()

@@ -1,4 +1,4 @@
-"""What a training says where its machine is too small for it: memory, room on the disk."""
+"""Errors of a training that runs out of memory or disk space, with remedies."""
 
 import resource
 import sys
@@ -17,8 +17,8 @@ from unfold.reconstructor import Reconstructor
 if TYPE_CHECKING:
     from unfold.data.image_data import ImageData
 
-CPU_SAYS = "can't allocate memory"
-"""Part of the words of PyTorch's allocator on CPU, which has no class of error for it."""
+CPU_MESSAGE = "can't allocate memory"
+"""Part of the message of PyTorch's allocator on CPU, which has no error class for it."""
 
 GB = 1e9
 
@@ -29,15 +29,15 @@ class OutOfMemoryError(RunError):
 
 @contextmanager
 def limits_explained(reconstructor: Reconstructor, data: "ImageData") -> Iterator[None]:
-    """Turn what the machine refuses into an error that says what to change.
+    """Turn errors of memory and disk into ones that say what to change.
 
     Args:
         reconstructor: what is trained.
-        data: what it is trained on.
+        data: the images.
 
     Raises:
-        OutOfMemoryError: the memory is not enough.
-        DiskFullError: there is no room for a file that no other message covers.
+        OutOfMemoryError: out of memory.
+        DiskFullError: the disk is full, for a file without its own message.
     """
     try:
         yield
@@ -56,27 +56,26 @@ def limits_explained(reconstructor: Reconstructor, data: "ImageData") -> Iterato
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator of PyTorch, or Python's own, found no memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_SAYS in str(error)
+    """Whether PyTorch's or Python's allocator ran out of memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
 
 
 def _advice(error: BaseException, reconstructor: Reconstructor, data: "ImageData") -> str:
     model = reconstructor.model
-    values = [f"data.batch_size = {data.batch_size}", f"data.crop = {data.crop}"]
+    values = [f"batch_size = {data.batch_size}", f"crop = {data.crop}"]
+    remedies = ["a smaller batch_size or crop"]
+    if isinstance(model, DEQ):
+        values.append(f"max_iterations = {model.max_iterations}")
+    else:
+        remedies.insert(0, "a DEQ (keeps one step)")
     if isinstance(model, Unfolded):
-        values.append(f"model.iterations = {model.iterations}")
-    elif isinstance(model, DEQ):
-        values.append(f"model.max_iterations = {model.max_iterations}")
-    remedies = []
-    if isinstance(model, Unfolded) and not isinstance(model.backward, Checkpoint):
-        remedies.append("model/backward=checkpoint (keeps the iterates only, the same gradient)")
-    if not isinstance(model, DEQ):
-        remedies.append("model=deq (keeps one step)")
-    remedies.append("a smaller data.batch_size or data.crop")
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        values.append(f"iterations = {model.iterations}")
+        if not isinstance(model.backward, Checkpoint):
+            remedies.insert(0, "the Checkpoint backward pass (keeps only iterates, same gradient)")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
-        f"out of memory in training, at {', '.join(values)}; the peak was {_peak()}. Take "
-        f"{', or '.join(remedies)}. ({said})"
+        f"out of memory in training, at {', '.join(values)}; the peak was {_peak()}. Use "
+        f"{', or '.join(remedies)}. ({reason})"
     )
 
 
@@ -84,7 +83,6 @@ def _peak() -> str:
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     if on_device:
         return f"{on_device / GB:.2f} GB on the device"
-    # In kilobytes, but on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return f"{held / GB:.2f} GB in this process"
