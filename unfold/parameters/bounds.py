@@ -10,11 +10,10 @@ documentation read the same declaration through `bounds_of`.
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-from torch import Tensor
 
 from unfold.errors import ConfigError, nearest
 
@@ -126,7 +125,7 @@ def check_bounds(component: object) -> None:
     for name, bound in bounds_of(component).items():
         value = getattr(component, name)
         optional = "None" in str(type(component).__dataclass_fields__[name].type)  # type: ignore[attr-defined]
-        if (value is None and optional) or isinstance(value, Tensor):
+        if (value is None and optional) or _is_tensor(value):
             continue
         if dataclasses.is_dataclass(value):  # a component that says itself what it accepts
             continue
@@ -157,6 +156,12 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
         )
     low, high = map(float, entries)
     return low if low == high else (low, high)
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether it is a tensor; the settings of a typo are read without importing PyTorch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _holds(accepted: Range, value: Any) -> bool:
