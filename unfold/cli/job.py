@@ -127,6 +127,9 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     """Train what is learnable; no scores where nothing is."""
     if not any(p.requires_grad for p in components.reconstructor.parameters()):
         return {}
+    from unfold.training.lean_imports import import_torchmetrics
+
+    import_torchmetrics()
     from unfold.training.fit import fit
 
     return fit(

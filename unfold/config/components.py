@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from unfold.data.image_data import ImageData
-    from unfold.evaluation.settings import Evaluation
+    from unfold.evaluation.base import Evaluation
     from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
     from unfold.training.losses.base import Loss

@@ -10,12 +10,11 @@ documentation read the same declaration through `bounds_of`.
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
-
-from torch import Tensor
 
 from unfold.errors import ConfigError, nearest
 
@@ -130,7 +129,7 @@ def check_bounds(component: object) -> None:
         value = getattr(component, name)
         if value is None and _optional(kind, name):
             continue
-        if isinstance(value, Tensor) or dataclasses.is_dataclass(value):
+        if _is_tensor(value) or dataclasses.is_dataclass(value):
             continue  # tensors would synchronize; components have their own bounds
         accepted = check_value(f"{kind.__name__}.{name}", value, bound)
         if accepted is not value:
@@ -174,6 +173,12 @@ def check_order(component: Any) -> None:
     low, high = component.low, component.high
     if not low < high:
         raise ConfigError(f"{type(component).__name__} needs low < high, got [{low}, {high}].")
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether it is a tensor; the settings of a typo are read without importing PyTorch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _holds(accepted: Range, value: Any) -> bool:

@@ -31,8 +31,8 @@ class Dense(LinearOperator):
         pixels = torch.Size(self.image_shape).numel()
         if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
             raise ShapeError(
-                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, got "
-                f"{tuple(self.matrix.shape)}."
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, "
+                f"got {tuple(self.matrix.shape)}."
             )
 
     @property

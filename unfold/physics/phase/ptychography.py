@@ -24,8 +24,8 @@ class Scan(PerPixel):
     transform, so that the closed forms are those of pixel by pixel weights.
 
     Args:
-        probe: p, complex, (1, 1, n, n).
-        image_shape: of one image, (C, H, W), H − n and W − n divisible by the step; one measurement is
+        probe: p, complex, (1, 1, n, n). image_shape: of one image, (C, H, W), H − n and W − n
+        divisible by the step; one measurement is
             (C, places down, places across, n, n).
         step: pixels from one place to the next; it divides n.
 
@@ -51,8 +51,8 @@ class Scan(PerPixel):
         if min(beyond) < 0 or any(size % self.step for size in beyond):
             raise ShapeError(
                 f"Scan: a probe of {side} x {side} pixels in steps of {self.step} does not scan "
-                f"an image of {self.image_shape[1]} x {self.image_shape[2]} from border to border; crop it to "
-                f"{side} + a multiple of {self.step} (data.crop, data.multiple_of={self.step})."
+                f"an image of {self.image_shape[1]} x {self.image_shape[2]} from border to border; "
+                f"crop it to {side} + a multiple of {self.step} (data.crop, data.multiple_of={self.step})."
             )
 
     @property

@@ -37,7 +37,7 @@ class Mosaic(OrthonormalRows):
         check_pattern("Mosaic", self.pattern)
         if self.image_shape[0] != 3:
             raise ShapeError(
-                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; set data.channels=3."
+                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; 3 are needed."
             )
 
     @property

@@ -39,8 +39,8 @@ class CoarseAndGrey(LinearOperator):
     def __post_init__(self) -> None:
         if self.coarse.kernel.shape[1] != 1 or self.coarse.image_shape != self.grey.image_shape:
             raise ShapeError(
-                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, got "
-                f"{tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
+                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, "
+                f"got {tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
             )
 
     @property
