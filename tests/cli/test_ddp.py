@@ -1,4 +1,4 @@
-"""Two processes, on one machine or on two, train as one does with the same global batch.
+"""Two processes train as one does with the same global batch.
 
 Those of one machine are a job of a sweep, which is an ordinary run in processes of its own.
 """
@@ -44,10 +44,10 @@ def losses(log):
     return [float(row["train/loss"]) for row in rows if row["train/loss"]]
 
 
-def start(runs, *words, **environment):
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, *words, f"runs_dir={runs}"]
-    given = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=given)
+def start(runs, *overrides, command=(sys.executable, str(ROOT / "train.py"))):
+    line = [*command, *SMALL, *overrides, f"runs_dir={runs}"]
+    given = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=given)
 
 
 def wait(process):
@@ -67,16 +67,20 @@ def test_two_processes_of_a_sweep_have_the_losses_of_one(alone):
     assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) < 1e-6
 
 
-def test_two_machines_have_the_losses_of_one(tmp_path, alone):
-    """Here both are this one; the first writes the run, and the other says nothing of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.nodes=2", "trainer.threads=1")
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    both = [start(tmp_path, *words, **where, NODE_RANK=str(i)) for i in range(2)]
-    said = [wait(process) for process in both]
-    assert "finished" in said[0] and "finished" not in said[1]
+def test_two_processes_of_torchrun_have_the_losses_of_one(tmp_path, alone):
+    """Rank zero claims the run directory; the other rank follows."""
+    options = ("--nproc-per-node=2", f"--master-port={free_port()}")
+    overrides = ("trainer=ddp_cpu", "trainer.threads=1")
+    command = [sys.executable, "-m", "torch.distributed.run", *options, str(ROOT / "train.py")]
+    said = wait(start(tmp_path, *overrides, command=command))
+    assert said.count("finished ") == 1, "only rank zero reports"
     (other,) = tmp_path.rglob("metrics.csv")
     pairs = zip(losses(alone[1]), losses(other), strict=True)
     assert max(abs(a - b) / a for a, b in pairs) < 1e-6
+    assert "nothing to compute" in wait(start(tmp_path, *overrides, command=command))
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PillowImage
 
 from tests.evaluation.test_across_operators import TV, Pictures, baselines, context, network
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -109,7 +109,7 @@ def test_amplitudes_are_refused_before_training():
     words = ["physics=phase_retrieval", "fidelity=amplitude", "start=spectral", "algo=gd"]
     (checked,) = verify(compose([*words, "prior=red"]))
     with pytest.raises(ConfigError, match=r"PhaseRetrieval measures amplitudes.*Use NoEvaluation"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)
 
 
 def test_measurements_that_are_no_images_are_written_too(tmp_path):

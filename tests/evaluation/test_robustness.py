@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.test_across_operators import Pictures, context, network
 from tests.laws_physics import gap
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
@@ -125,4 +125,4 @@ def test_mismatches_that_do_not_apply_are_refused_before_training():
     words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
     checked = verify(compose(words))[0]
     with pytest.raises(ConfigError, match=r"Denoising has nothing that .*noise_level"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)

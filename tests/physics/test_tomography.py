@@ -195,7 +195,7 @@ def test_in_a_mixture_of_scans_the_start_is_the_filtered_back_projection_of_each
 def test_a_scan_of_which_parts_are_missing_is_not_back_projected():
     y, operator = Tomography(NoNoise(), 9).measure(torch.ones(1, 1, 8, 8), DRAWS.take([0]))
     kept = MaskedMeasurement(operator, torch.ones_like(y))
-    words = r"needs all projections .*MaskedMeasurement leaves some.*regularised"
+    words = r"needs all projections .*MaskedMeasurement leaves some.*Regularised"
     with pytest.raises(ConfigError, match=words):
         FilteredBackProjection().image(data_term(L2(), kept, y))
 

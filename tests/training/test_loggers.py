@@ -179,7 +179,7 @@ def test_settings_are_sent_by_their_full_keys(tmp_path):
 def test_a_missing_package_is_refused_at_once(log, monkeypatch):
     monkeypatch.setattr("unfold.training.loggers.tracked.find_spec", lambda name: None)
     name = log.__name__.lower()
-    with pytest.raises(ConfigError, match=rf"package {name}\. Run pip install 'unfold\[{name}\]"):
+    with pytest.raises(ConfigError, match=rf"package {name}\. Run pip install -e '.\[{name}\]"):
         log()
 
 

@@ -49,8 +49,14 @@ def test_every_parameter_is_in_one_group_with_its_rate():
             lambda: by_learning_rate(network(), {"algo.stepsiz": 1.0}),
             "did you mean 'algo.stepsize'",
         ),
-        (lambda: by_learning_rate(network(), {"algo.*": 0.0}), r"trainable.lr.algo.\* = 0.0: must"),
-        (lambda: frozen(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
+        (
+            lambda: by_learning_rate(network(), {"algo.*": 0.0}),
+            r"TrainingOptions.lr.algo.\* = 0.0: must",
+        ),
+        (
+            lambda: frozen(network(), {"prior.*": 0}),
+            r"TrainingOptions.freeze.prior.\* = 0: must be 1",
+        ),
         (lambda: frozen(network(), {"algo.lambda_reg": 1}), "which is not learned"),
     ],
 )

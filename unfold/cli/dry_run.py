@@ -11,7 +11,7 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
-from unfold.config.build import Parts
+from unfold.config.components import Components
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.base import Evaluation
 from unfold.fidelities.amplitude import Amplitude
@@ -28,7 +28,7 @@ SIZES = 3
 """Sizes of whole images, the smallest, that are tried beside the crop."""
 
 
-def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
+def dry_run(parts: Components, seed: int, *, strict: bool = False) -> None:
     """Measure a crop and whole images under every operator, and take one step of the algorithm.
 
     Args:
@@ -79,7 +79,7 @@ def _begin(reconstructor: Reconstructor, measured: Measured, name: str) -> None:
         reconstructor.steps(measured.y, measured.operator)
 
 
-def _judge(parts: Parts, image: Image, measured: Measured, draws: Draws) -> None:
+def _judge(parts: Components, image: Image, measured: Measured, draws: Draws) -> None:
     """Let the loss reconstruct what it trains on, by one step, and judge it."""
     loss, (y, operator) = parts.groups["loss"], measured
 
@@ -125,7 +125,7 @@ def _families(key: str, law: Physics) -> dict[str, Physics]:
     return own | {k: v for name, family in own.items() for k, v in _families(name, family).items()}
 
 
-def _whole_images(parts: Parts) -> list[Image]:
+def _whole_images(parts: Components) -> list[Image]:
     """One validation or test image of each of the smallest sizes, the first one first."""
     named = [*parts.data.images("validation"), *parts.data.images("test")]
     by_size = {image.shape: image[None] for _, image in reversed(named)}
@@ -134,7 +134,7 @@ def _whole_images(parts: Parts) -> list[Image]:
     return [first, *(image for image in smallest if image.shape != first.shape)]
 
 
-def _expect_amplitudes(parts: Parts) -> None:
+def _expect_amplitudes(parts: Components) -> None:
     """Amplitudes are not linear in the image: one fidelity is made for them."""
     if type(parts.physics).observe is Physics.observe:
         return

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unfold.errors import ConfigError
-from unfold.runs.versions import SCHEMA_VERSION
+from unfold.runs.version import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 """What a run may be called."""

@@ -12,7 +12,6 @@ from unfold.fidelities.l2 import L2
 from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
-from unfold.physics.loose import loosened
 from unfold.physics.operator import Operator
 from unfold.priors.tv import TV
 from unfold.problem import Problem, make_problem
@@ -44,8 +43,8 @@ def total_variation(
     """
     wide = y.to(precision.to_complex() if y.is_complex() else precision)
     # Errors of the solves enter the measured gap: they must be far below it.
-    loose = loosened(operator.to_like(wide), max(default_tol(precision), SOLVES * model.tol))
-    problem = make_problem(L2(), loose, wide, TV(), Regularised())
+    tol = max(default_tol(precision), SOLVES * model.tol)
+    problem = make_problem(L2(), operator.to_like(wide), wide, TV(), Regularised(), tol)
     lam = weights.to(precision).reshape(-1, 1, 1, 1)
     solution = model.run(Steps((_solver(problem, lam), problem)))
     return solution._replace(image=solution.image.to(y.dtype.to_real()))

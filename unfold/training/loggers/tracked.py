@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unfold.disk import write_text
 from unfold.errors import ConfigError
+from unfold.extras import install_command
 from unfold.training.loggers.local import Curves
 
 
@@ -23,7 +24,7 @@ def require(package: str) -> None:
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"needs the package {package}. Run pip install 'unfold[{package}]', or use CSV."
+            f"needs the package {package}. Run {install_command(package)}, or use CSV."
         )
 
 

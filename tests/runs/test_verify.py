@@ -9,9 +9,10 @@ from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
 from unfold.runs import files
-from unfold.runs.directory import Wish, claim
+from unfold.runs.directory import Request, claim
 from unfold.runs.identity import directory_for
 from unfold.runs.verify import Computation, refuse_foreign
+from unfold.runs.version import SCHEMA_VERSION
 
 CHANGED = {
     "seed": 1,
@@ -67,13 +68,13 @@ def test_a_changed_key_is_another_run_and_an_edited_file_is_refused(tmp_path, pl
     one, two = (made(plain, config) for config in (first, other))
     before = content(one)
     assert one != two
-    with claim(two, Wish(rerun=True)):
+    with claim(two, Request(rerun=True)):
         assert content(one) == before, "the first is as it was"
     (one / "config.yaml").write_bytes((two / "attempts/1/config.yaml").read_bytes())
     node = first
     for part in key.split("."):
         node = node[part]
-    with pytest.raises(ConfigError) as refused, claim(one, Wish(asked=asked(first))):
+    with pytest.raises(ConfigError) as refused, claim(one, Request(asked(first))):
         pytest.fail("an edited run was taken")
     text = str(refused.value)
     if isinstance(node, list):
@@ -95,7 +96,7 @@ def test_a_run_copied_to_another_name_is_refused_and_a_rerun_is_not(tmp_path, pl
         refuse_foreign(two, asked(other))
     with pytest.raises(ConfigError, match="images = images there, others asked for"):
         refuse_foreign(one, Computation(first, "others"))
-    with claim(two, Wish(rerun=True, asked=asked(other))) as run:
+    with claim(two, Request(asked(other), rerun=True)) as run:
         assert run.plan == "new"
 
 
@@ -118,5 +119,5 @@ def test_weights_count_by_content_and_by_what_was_written_of_them(tmp_path, plai
 
 
 def test_a_run_that_was_killed_before_it_wrote_its_provenance_is_no_other_run(plain, tmp_path):
-    files.write_yaml(tmp_path / "config.yaml", {"seed": 0})
+    files.write_yaml(tmp_path / "config.yaml", {"seed": 0, "schema_version": SCHEMA_VERSION})
     refuse_foreign(tmp_path, Computation(plain.config, "images"))

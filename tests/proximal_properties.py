@@ -1,4 +1,4 @@
-"""The laws of a proximal operator, each a function that raises with the figures."""
+"""Properties of a proximal operator, as functions that raise with the figures."""
 
 from collections.abc import Callable
 
