@@ -182,7 +182,6 @@ from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
-from .training.losses.splitting import Rows as Rows
 from .algorithms.sirt import SIRT as SIRT
 from .training.losses.consistency import SURE as SURE
 from .physics.noise.detector import SaltAndPepper as SaltAndPepper
@@ -233,6 +232,7 @@ from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .physics.wrapped import Wrapped as Wrapped
 from .parameters.bounds import bounded as bounded
 from .physics.mri.coils import estimate_maps as estimate_maps
+from .training.losses.splitting import MaskedMeasurement as MaskedMeasurement
 from .parameters.declare import param as param
 from .builders import unfolded_builder as unfolded_builder
 
