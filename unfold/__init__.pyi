@@ -116,6 +116,7 @@ from .training.losses.base import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
 from .training.losses.base import MSE as MSE
 from .physics.inpainting import Mask as Mask
+from .training.losses.splitting import MaskedMeasurement as MaskedMeasurement
 from .physics.custom.matrix import MatrixPhysics as MatrixPhysics
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
@@ -232,7 +233,6 @@ from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .physics.wrapped import Wrapped as Wrapped
 from .parameters.bounds import bounded as bounded
 from .physics.mri.coils import estimate_maps as estimate_maps
-from .training.losses.splitting import MaskedMeasurement as MaskedMeasurement
 from .parameters.declare import param as param
 from .builders import unfolded_builder as unfolded_builder
 

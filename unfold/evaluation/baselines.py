@@ -123,11 +123,11 @@ class Baselines:
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
         scores = torch.zeros(self.settings.count, dtype=torch.float64)
-        judged = self._tuning_images(physics)
-        for batch in batches(judged):
+        images_to_tune = self._tuning_images(physics)
+        for batch in batches(images_to_tune):
             y, operator = measure(physics, batch, self.seed, "validation")
             scores += self._try_all(y, operator, batch.images)
-        scores /= len(judged)
+        scores /= len(images_to_tune)
         weights = self.settings.weights
         best = weights[int(scores.argmax())]
         images: list[Tensor] = []
