@@ -74,11 +74,6 @@ def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
     return order
 
 
-def nothing_done() -> int:
-    """0: the epoch starts at its first batch."""
-    return 0
-
-
 class TrainBatches(Sampler[list[Key]]):
     """The batches of a training epoch, as lists of (epoch, virtual index).
 
@@ -105,7 +100,7 @@ class TrainBatches(Sampler[list[Key]]):
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        done: Callable[[], int] = nothing_done,
+        done: Callable[[], int] = lambda: 0,
     ) -> None:
         if batch_size % ranks:
             raise ConfigError(
