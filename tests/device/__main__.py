@@ -1,4 +1,4 @@
-"""`make gpu`: train, resume, bf16, evaluate, an equilibrium, and the device checks, on a real GPU."""
+"""`make gpu`: train, resume, bf16, evaluate, an equilibrium and device checks on a real GPU."""
 
 import json
 import signal
