@@ -99,7 +99,8 @@ def test_out_of_memory_is_explained_with_values_and_remedies(tmp_path, error):
         run(tmp_path, training=raising(error))
     said = str(caught.value)
     assert caught.value.exit_code == 6
-    assert "batch_size = 4, crop = 16, iterations = 2; the peak was " in said
+    assert "EmbeddedData.batch_size = 4, EmbeddedData.crop = 16, " in said
+    assert "Unfolded.iterations = 2; the peak was " in said
     assert "Use the Checkpoint backward pass" in said and "or a DEQ" in said
     assert str(error) in said
     assert "GB in this process" in said or "GB on the device" in said

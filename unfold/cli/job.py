@@ -66,8 +66,8 @@ def prepare(checked: Checked) -> Components:
         source = located("init_from", settings.init_from, settings.runs_dir)
         load_weights(components.reconstructor, source)
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
-    components.data.check()
     with option_names(checked):
+        components.data.check()
         dry_run(components, settings.seed, strict=settings.strict)
     overridden = {key_of(text) for text in checked.job.overrides}
     for name, reason in components.reconstructor.dead.items():
@@ -132,15 +132,16 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     import_torchmetrics()
     from unfold.training.fit import fit
 
-    return fit(
-        build_training(checked, components),
-        components.data,
-        components.trainer,
-        components.log,
-        run.path,
-        objective=checked.settings.objective,
-        resume_from=run.checkpoint,
-    )
+    with option_names(checked):
+        return fit(
+            build_training(checked, components),
+            components.data,
+            components.trainer,
+            components.log,
+            run.path,
+            objective=checked.settings.objective,
+            resume_from=run.checkpoint,
+        )
 
 
 def evaluate_components(

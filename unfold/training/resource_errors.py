@@ -62,14 +62,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _advice(error: BaseException, reconstructor: Reconstructor, data: "ImageData") -> str:
     model = reconstructor.model
-    values = [f"batch_size = {data.batch_size}", f"crop = {data.crop}"]
+    images, own = type(data).__name__, type(model).__name__
+    values = [f"{images}.batch_size = {data.batch_size}", f"{images}.crop = {data.crop}"]
     remedies = ["a smaller batch_size or crop"]
     if isinstance(model, DEQ):
-        values.append(f"max_iterations = {model.max_iterations}")
+        values.append(f"{own}.max_iterations = {model.max_iterations}")
     else:
         remedies.insert(0, "a DEQ (keeps one step)")
     if isinstance(model, Unfolded):
-        values.append(f"iterations = {model.iterations}")
+        values.append(f"{own}.iterations = {model.iterations}")
         if not isinstance(model.backward, Checkpoint):
             remedies.insert(0, "the Checkpoint backward pass (keeps only iterates, same gradient)")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
