@@ -16,8 +16,7 @@ from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.operator import Operator
-from unfold.physics.real_images import RealImages
-from unfold.physics.wrapped import Scaled
+from unfold.physics.wrapped import RealImages, Scaled
 from unfold.training.losses.splitting import Rows
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)

@@ -59,9 +59,7 @@ class Denoising(Physics):
 
     noise: Noise = Gaussian(0.05)
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def sample(self, draws: Draws, shape: Shape) -> Identity:
         return Identity(shape)

@@ -24,11 +24,7 @@ class Basis(ABC):
 
     @abstractmethod
     def check(self, size: int) -> None:
-        """Refuse a length for which there is no basis.
-
-        Raises:
-            ShapeError: with the length.
-        """
+        """Raise a `ShapeError` for a length for which there is no basis."""
 
     @abstractmethod
     def values(self, size: int) -> np.ndarray:
@@ -61,15 +57,11 @@ class Walsh(Basis):
     """
 
     def check(self, size: int) -> None:
-        """Refuse a length that is no power of 2.
-
-        Raises:
-            ShapeError: with the length.
-        """
+        """Raise a `ShapeError` for a length that is no power of 2."""
         if size & (size - 1):
             raise ShapeError(
-                f"Walsh: a side of {size} pixels is no power of 2, and Hadamard patterns are; set "
-                "data.crop and data.multiple_of so that the sides are."
+                f"Walsh: a side of {size} pixels is no power of 2, as Hadamard patterns need; crop "
+                "the images to such sides."
             )
 
     def values(self, size: int) -> np.ndarray:
@@ -112,8 +104,8 @@ class OrthonormalRows(LinearOperator, ABC):
 class OrthonormalMatrix(OrthonormalRows, ABC):
     """A map by a matrix Φ with ΦΦᵀ = I, its first field.
 
-    Where the matrix requires gradients, Φ is free to leave ΦΦᵀ = I, and the derivatives of the
-    solves are those of the iterative ones, not of the closed forms.
+    Where the matrix requires gradients, Φ may leave ΦΦᵀ = I, so that the solves are iterative, not
+    in closed form.
     """
 
     matrix: Tensor
@@ -139,7 +131,9 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
 
 
 class PerPixel(LinearOperator):
-    """A with A*A = diag(w): each pixel is seen with a power of its own, and by itself."""
+    """A with A*A = diag(w): each pixel is weighted independently."""
+
+    real_normal = True
 
     @property
     @abstractmethod

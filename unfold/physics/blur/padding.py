@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Declared, bounded, one_of
 from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -40,7 +41,7 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(LinearOperator):
+class Padding(Declared, LinearOperator):
     """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
 
     A* folds the border back: every copy is added to its pixel.
@@ -60,10 +61,10 @@ class Padding(LinearOperator):
     image_shape: Shape
     top: int
     left: int
-    boundary: str
+    boundary: str = bounded(accepted=one_of(*BOUNDARIES))
 
     def __post_init__(self) -> None:
-        check_boundary("Padding", self.boundary)
+        super().__post_init__()
         if min(self.top, self.left) < 0:
             raise ShapeError(
                 f"Padding: {self.top} rows and {self.left} columns cannot be added; use Cropped."
@@ -133,17 +134,3 @@ class Padding(LinearOperator):
 
     def _copies(self, like: Tensor) -> Tensor:
         return self.copies.to(like.device, like.dtype.to_real())
-
-
-def check_boundary(owner: str, boundary: str) -> None:
-    """Refuse a boundary that is not known.
-
-    Raises:
-        ConfigError: with the boundary and those there are.
-    """
-    if boundary not in BOUNDARIES:
-        raise ConfigError(
-            f"{owner}.boundary = '{boundary}': unknown{nearest(boundary, BOUNDARIES)} Available: "
-            f"{listing(BOUNDARIES)}; physics=gaussian_blur is periodic, and physics=valid_blur "
-            "assumes nothing."
-        )

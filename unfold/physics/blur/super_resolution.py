@@ -6,7 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
 from unfold.physics.operator import LinearOperator, Operator
@@ -16,7 +17,7 @@ from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling(LinearOperator):
+class Downsampling(Declared, LinearOperator):
     """Ax = (h * x)[::s, ::s], periodic boundaries.
 
     AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
@@ -40,18 +41,17 @@ class Downsampling(LinearOperator):
 
     kernel: Tensor
     image_shape: Shape
-    factor: int
+    factor: int = bounded(accepted=whole(1))
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_factor("Downsampling", self.factor)
+        super().__post_init__()
         _ = self.circular
         height, width = self.image_shape[1:]
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
-                f"factor {self.factor}; set data.multiple_of={self.factor} and a data.crop "
-                "that it divides."
+                f"factor {self.factor}; crop the images to multiples of {self.factor}."
             )
 
     @cached_property
@@ -104,19 +104,9 @@ class Downsampling(LinearOperator):
         return power.reshape(*power.shape[:2], s, height, s, width).mean((2, 4))
 
     def _coarse(self, like: Tensor) -> Tensor:
-        """The spectrum of AA*, whole for complex tensors and half for real ones."""
+        """The spectrum of AA*, full for complex tensors and half for real ones."""
         folded = self.folded
         return folded if like.is_complex() else folded[..., : folded.shape[-1] // 2 + 1]
-
-
-def check_factor(owner: str, factor: int) -> None:
-    """Refuse a factor that is not a whole number of at least 1.
-
-    Raises:
-        ConfigError: with the factor.
-    """
-    if isinstance(factor, bool) or int(factor) != factor or factor < 1:
-        raise ConfigError(f"{owner}.factor = {factor}: must be a whole number of at least 1.")
 
 
 @dataclass(frozen=True)
@@ -125,18 +115,14 @@ class SuperResolution(KernelPhysics):
 
     Args:
         noise: added to the coarse image.
-        kernel: the law of h, the anti-aliasing filter, or the file of one kernel.
+        kernel: the distribution of h, the anti-aliasing filter, or the file of one kernel.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
 
     Raises:
         ConfigError: the factor is not a whole number of at least 1.
     """
 
-    factor: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_factor("SuperResolution", self.factor)
+    factor: int = bounded(2, whole(1))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, s · h, s · w)."""
@@ -149,4 +135,4 @@ class SuperResolution(KernelPhysics):
         Raises:
             ShapeError: the factor does not divide the image, or the kernel is larger than it.
         """
-        return Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)
+        return Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)

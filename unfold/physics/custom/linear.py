@@ -1,4 +1,4 @@
-"""Operators of the user: a matrix, or a pair of functions."""
+"""User-defined linear operators: a matrix, or a pair of functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Dense(LinearOperator):
         pixels = torch.Size(self.image_shape).numel()
         if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
             raise ShapeError(
-                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, got "
-                f"{tuple(self.matrix.shape)}."
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, "
+                f"got {tuple(self.matrix.shape)}."
             )
 
     @property
@@ -55,8 +55,8 @@ class Dense(LinearOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class Functions(LinearOperator):
-    """A and A* as functions, of a linear map that the user has written.
+class FunctionOperator(LinearOperator):
+    """A and A* as user-defined functions.
 
     Args:
         function: x ↦ Ax, (B, C, H, W) to (B, …), linear, sample by sample, differentiable.

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.physics.operator import LinearOperator
-from unfold.physics.real_images import RealPart
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -31,9 +30,7 @@ class Fourier(LinearOperator):
     def __post_init__(self) -> None:
         check_mask(type(self).__name__, self.mask, self.image_shape)
 
-    @property
-    def complex_images(self) -> bool:
-        return True
+    complex_images = True
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * transform(x)
@@ -63,11 +60,17 @@ class Fourier(LinearOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class RealFourier(RealPart, Fourier):
+class RealFourier(Fourier):
     """Ax = m · Fx of real images: A*y = Re F⁻¹(m · y), and A*A = F⁻¹ s F.
 
     The frequencies k and −k of a real image are conjugate: s(k) = (m²(k) + m²(−k)) / 2.
     """
+
+    complex_images = False
+    complex_measurements = True
+
+    def adjoint(self, y: Measurement) -> Image:
+        return super().adjoint(y).real
 
     def normal(self, x: Image) -> Image:
         """F⁻¹(s · Fx)."""

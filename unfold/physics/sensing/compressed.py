@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, inside, one_of
 from unfold.physics.base import Physics
 from unfold.physics.orthonormal import Basis, Coefficients, Cosine, Walsh
-from unfold.physics.sensing.blocks import check_ratio
+from unfold.physics.sensing.blocks import PER_PIXEL
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 
@@ -20,7 +21,7 @@ from unfold.typing import Shape
 class CompressedSensing(Physics):
     """y = m coefficients of d · x in a basis with noise, d a random sign at every pixel.
 
-    Signs and coefficients are drawn for every image and shared by its channels.
+    Signs and coefficients are sampled for every image and shared by its channels.
 
     Args:
         noise: added to the coefficients.
@@ -34,15 +35,8 @@ class CompressedSensing(Physics):
     random matrices, IEEE Trans. Signal Processing 60 (2012), equation 2.
     """
 
-    ratio: float = 0.25
+    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
     basis: Basis = field(default_factory=Cosine)
-
-    def __post_init__(self) -> None:
-        check_ratio("CompressedSensing", self.ratio)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return False
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
         """One set of signs and of coefficients per image.
@@ -110,20 +104,10 @@ class SinglePixel(Physics):
     basis sort, Sensors 19 (2019), for the pieces.
     """
 
-    ratio: float = 0.25
-    ordering: Ordering = "sequency"
+    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
+    ordering: Ordering = bounded("sequency", one_of(*ORDERINGS))
 
-    def __post_init__(self) -> None:
-        check_ratio("SinglePixel", self.ratio)
-        if self.ordering not in ORDERINGS:
-            raise ConfigError(
-                f"SinglePixel.ordering = '{self.ordering}': unknown"
-                f"{nearest(self.ordering, ORDERINGS)} Available: {listing(ORDERINGS)}."
-            )
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, n, n), n the power of 2 with m coefficients."""

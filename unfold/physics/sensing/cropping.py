@@ -1,4 +1,4 @@
-"""Part of an image, and an image as a part."""
+"""Cropping an image, and padding it with zeros."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +48,7 @@ class Cropped(OrthonormalRows):
 
     @property
     def abs_operator(self) -> Operator:
-        """Itself: it leaves out."""
+        """Itself: its entries are 0 or 1."""
         return self
 
     def forward(self, x: Image) -> Measurement:
@@ -61,7 +61,7 @@ class Cropped(OrthonormalRows):
 
 
 @dataclass(frozen=True, eq=False)
-class Extended(LinearOperator):
+class ZeroPadding(LinearOperator):
     """Ax = x, and zeros below and to the right of it: A*A = I.
 
     Args:
@@ -80,7 +80,7 @@ class Extended(LinearOperator):
     def __post_init__(self) -> None:
         if self.height < self.image_shape[1] or self.width < self.image_shape[2]:
             raise ShapeError(
-                f"Extended: {self.height} x {self.width} pixels do not hold an image of "
+                f"ZeroPadding: {self.height} x {self.width} pixels do not hold an image of "
                 f"{self.image_shape[1]} x {self.image_shape[2]}."
             )
 

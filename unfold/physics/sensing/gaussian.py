@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
 from unfold.physics.custom.linear import Dense
 from unfold.physics.orthonormal import OrthonormalMatrix
-from unfold.physics.sensing.blocks import check_ratio
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 
@@ -34,8 +34,8 @@ class GaussianSensing(Physics):
     """y = Φx with noise, all pixels and channels in every measurement; Φ Gaussian, ΦΦᵀ = I.
 
     Φ has independent normal entries whose rows are made orthonormal, as Gram and Schmidt do. It
-    depends on the shape of the images, `ratio` and `seed` alone, and is as large as ratio · n², n
-    the pixels: `compressed_sensing` and `block_compressed_sensing` are for larger images.
+    depends only on the shape of the images, `ratio` and `seed`, and is as large as ratio · n², n
+    the pixels: `CompressedSensing` and `BlockCompressedSensing` are for larger images.
 
     Args:
         noise: added to the measurements.
@@ -51,16 +51,11 @@ class GaussianSensing(Physics):
     strategies?, IEEE Trans. Information Theory 52 (2006), section 1.3.
     """
 
-    ratio: float = 0.1
+    ratio: float = bounded(0.1, inside("(0, 1]"), "measurements over C · H · W")
     shape: tuple[int, ...] | None = None
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_ratio("GaussianSensing", self.ratio)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """The shape given.
@@ -71,7 +66,7 @@ class GaussianSensing(Physics):
         if self.shape is None:
             raise ShapeError(
                 f"GaussianSensing: {measurement_shape[0]} measurements do not tell the sides of "
-                "the image; set physics.shape=[C,H,W]."
+                "the image; give its shape, (C, H, W)."
             )
         return tuple(self.shape)
 
@@ -86,7 +81,7 @@ class GaussianSensing(Physics):
         if m * n > LARGEST:
             raise ShapeError(
                 f"GaussianSensing: {m} x {n} entries for images of {shape} are too many; take "
-                "physics=compressed_sensing, or lower physics.ratio or data.crop."
+                "CompressedSensing, a smaller ratio or smaller images."
             )
         matrix = orthonormal_rows(self.seed, m, n).to(device=draws.device, dtype=draws.dtype)
         return DenseRows(matrix[None], shape)

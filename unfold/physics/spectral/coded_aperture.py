@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import Level, checked, sample_level
+from unfold.physics.levels import Level, sample_level
 from unfold.physics.operator import LinearOperator
 from unfold.pytree import Derived
 from unfold.random import Draws
@@ -17,7 +18,7 @@ from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(LinearOperator):
+class CodedAperture(Declared, LinearOperator):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
     AA* is diagonal, the sum of the shifted m². Hence the closed forms.
@@ -38,10 +39,10 @@ class CodedAperture(LinearOperator):
 
     mask: Tensor
     image_shape: Shape
-    shift: int
+    shift: int = bounded(accepted=whole(0), note="columns per band")
 
     def __post_init__(self) -> None:
-        check_shift("CodedAperture", self.shift)
+        super().__post_init__()
         want = (1, *self.image_shape[1:])
         if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
             raise ShapeError(
@@ -97,30 +98,26 @@ class CodedAperture(LinearOperator):
 class SpectralImaging(Physics):
     """y = Σ_c the coded band c, shifted by s columns, with noise: one picture of all bands (CASSI).
 
-    The aperture is drawn for every image. A grey image has one band, and y is x behind a mask.
+    The aperture is sampled for every image. A grey image has one band, and y is x behind a mask.
 
     Args:
         noise: added to the picture.
-        keep: fraction of the aperture that is open, in (0, 1]; a number, or a range of which every
-            image draws its own value. Something is always open.
+        keep: fraction of the aperture that is open, in (0, 1]; a number, or a range to sample from
+            per image. Something is always open.
         shift: s, a whole number of columns of at least 0.
 
     Raises:
         ConfigError: a value is out of its range.
     """
 
-    keep: Level = 0.5
-    shift: int = 2
-
-    def __post_init__(self) -> None:
-        words = "must be in (0, 1], the fraction of the aperture that is open"
-        keep = checked("SpectralImaging.keep", self.keep, lambda k: 0 < k <= 1, words)
-        object.__setattr__(self, "keep", keep)
-        check_shift("SpectralImaging", self.shift)
+    keep: Level = bounded(
+        0.5, inside("(0, 1]"), "the fraction of the aperture that is open", level=True
+    )
+    shift: int = bounded(2, whole(0), "columns per band")
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where all is open."""
+        """Whether the aperture is fully open."""
         return self.keep == 1
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -144,15 +141,3 @@ class SpectralImaging(Physics):
         # The least chance of each image is always open, so that no aperture is empty.
         open_ = chance <= torch.clamp(chance.amin((1, 2, 3), keepdim=True), min=keep)
         return CodedAperture(open_.to(draws.dtype), shape, self.shift)
-
-
-def check_shift(owner: str, shift: int) -> None:
-    """Refuse a shift that is not a whole number of at least 0.
-
-    Raises:
-        ConfigError: with the shift.
-    """
-    if isinstance(shift, bool) or int(shift) != shift or shift < 0:
-        raise ConfigError(
-            f"{owner}.shift = {shift}: must be a whole number of at least 0, columns per band."
-        )

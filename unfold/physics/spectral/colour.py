@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, finite
 from unfold.physics.base import Physics
 from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
@@ -83,21 +84,13 @@ class Colorization(Physics):
     Source: Recommendation ITU-R BT.601-7 (2011), section 2.5.1, for the weights.
     """
 
-    weights: Sequence[float] = LUMA
+    weights: Sequence[float] = bounded(LUMA, finite, "one for each channel")
+
+    is_deterministic = True
 
     def __post_init__(self) -> None:
-        weights = tuple(float(w) for w in self.weights)
-        squared = sum(w**2 for w in weights)
-        if not 0 < squared < float("inf"):
-            raise ConfigError(
-                f"Colorization.weights = {list(weights)}: must be finite and not all 0, one for "
-                "each channel."
-            )
-        object.__setattr__(self, "weights", weights)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+        super().__post_init__()
+        expect_weights("Colorization.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
@@ -111,8 +104,14 @@ class Colorization(Physics):
         """
         if shape[0] != len(self.weights):
             raise ShapeError(
-                f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; set "
-                f"data.channels={len(self.weights)}, or other physics.weights."
+                f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; "
+                "give one weight for each channel."
             )
         weights = torch.tensor(self.weights, dtype=draws.dtype, device=draws.device)
         return WeightedChannels(weights.reshape(1, -1, 1, 1), shape)
+
+
+def expect_weights(option: str, weights: Sequence[float]) -> None:
+    """Raise a `ConfigError` where all weights are 0."""
+    if not any(weights):
+        raise ConfigError(f"{option} = {list(weights)}: must be finite and not all 0.")

@@ -1,4 +1,4 @@
-"""One channel at each pixel, as the sensor of a camera sees it; and its law, demosaicing."""
+"""Demosaicing: one channel at each pixel, as the sensor of a camera measures it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,7 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Bound, bounded, check_value, one_of
 from unfold.physics.base import Physics
 from unfold.physics.orthonormal import OrthonormalRows
 from unfold.random import Draws
@@ -34,10 +35,11 @@ class Mosaic(OrthonormalRows):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_pattern("Mosaic", self.pattern)
+        check_value("Mosaic.pattern", self.pattern, Bound(one_of(*PATTERNS), "", False))
         if self.image_shape[0] != 3:
             raise ShapeError(
-                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; set data.channels=3."
+                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; three "
+                "channels are needed."
             )
 
     @property
@@ -72,14 +74,9 @@ class Demosaicing(Physics):
         ConfigError: the pattern is another.
     """
 
-    pattern: str = "RGGB"
+    pattern: str = bounded("RGGB", one_of(*PATTERNS))
 
-    def __post_init__(self) -> None:
-        check_pattern("Demosaicing", self.pattern)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(3, H, W)."""
@@ -92,13 +89,3 @@ class Demosaicing(Physics):
             ShapeError: the images do not have three channels.
         """
         return Mosaic(self.pattern, shape)
-
-
-def check_pattern(owner: str, pattern: str) -> None:
-    """Refuse what is no pattern of Bayer.
-
-    Raises:
-        ConfigError: with the pattern and the four.
-    """
-    if pattern not in PATTERNS:
-        raise ConfigError(f"{owner}.pattern = '{pattern}': must be one of {', '.join(PATTERNS)}.")

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, finite, whole
 from unfold.physics.blur.blur import KernelPhysics
-from unfold.physics.blur.super_resolution import Downsampling, check_factor
+from unfold.physics.blur.super_resolution import Downsampling
 from unfold.physics.operator import LinearOperator
-from unfold.physics.spectral.colour import WeightedChannels
+from unfold.physics.spectral.colour import WeightedChannels, expect_weights
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -39,8 +40,8 @@ class CoarseAndGrey(LinearOperator):
     def __post_init__(self) -> None:
         if self.coarse.kernel.shape[1] != 1 or self.coarse.image_shape != self.grey.image_shape:
             raise ShapeError(
-                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, got "
-                f"{tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
+                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, "
+                f"got {tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
             )
 
     @property
@@ -104,9 +105,9 @@ class PanSharpening(KernelPhysics):
 
     Args:
         noise: added to both pictures.
-        kernel: the law of h, the anti-aliasing filter of the coarse sensor, or the file of one.
+        kernel: the distribution of h, the anti-aliasing filter of the coarse sensor, or a file.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
-        weights: w, what the fine sensor sees of each band; finite, not all 0. 1/C each if None.
+        weights: w, the response of the fine sensor to each band; not all 0. 1/C each if None.
 
     Raises:
         ConfigError: the factor is not a whole number of at least 1, or the weights are all 0.
@@ -115,21 +116,13 @@ class PanSharpening(KernelPhysics):
     Geoscience and Remote Sensing 53 (2015), section II.
     """
 
-    factor: int = 4
-    weights: Sequence[float] | None = None
+    factor: int = bounded(4, whole(1))
+    weights: Sequence[float] | None = bounded(None, finite, "one for each channel")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_factor("PanSharpening", self.factor)
-        if self.weights is None:
-            return
-        weights = tuple(float(w) for w in self.weights)
-        if not 0 < sum(w**2 for w in weights) < float("inf"):
-            raise ConfigError(
-                f"PanSharpening.weights = {list(weights)}: must be finite and not all 0, one for "
-                "each channel, or null for equal ones."
-            )
-        object.__setattr__(self, "weights", weights)
+        if self.weights is not None:
+            expect_weights("PanSharpening.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, s · h, s · w)."""
@@ -146,9 +139,9 @@ class PanSharpening(KernelPhysics):
         own = self.weights if self.weights is not None else (1 / shape[0],) * shape[0]
         if len(own) != shape[0]:
             raise ShapeError(
-                f"PanSharpening: images of {shape[0]} channels and {len(own)} weights; set "
-                f"data.channels={len(own)}, or physics.weights=null."
+                f"PanSharpening: images of {shape[0]} channels and {len(own)} weights; give one "
+                "weight for each channel, or none."
             )
-        coarse = Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)
+        coarse = Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)
         weights = torch.tensor(own, dtype=draws.dtype, device=draws.device).reshape(1, -1, 1, 1)
         return CoarseAndGrey(coarse, WeightedChannels(weights, shape))
