@@ -133,7 +133,7 @@ CASES = (
     Case(41, "physics=tomography physics.angles=0", ("physics.angles = 0: must be a whole number of at least 1",)),
     Case(43, "physics=super_resolution physics.factor=0", ("physics.factor = 0: must be a whole number of at least 1",)),
     Case(43, "physics=super_resolution physics.factor=2.5", ("physics.factor = 2.5", "whole number")),
-    Case(43, "physics=super_resolution physics.factor=3", ("not divisible by the factor 3", "set data.multiple_of=3"), DATA),
+    Case(43, "physics=super_resolution physics.factor=3", ("not divisible by the factor 3", "crop the images to multiples of 3"), DATA),
     Case(44, "physics=compressed_sensing physics.ratio=0", ("physics.ratio = 0.0: must be in (0, 1]",)),
     Case(44, "physics=compressed_sensing physics.ratio=1.5", ("physics.ratio = 1.5: must be in (0, 1]",)),
     Case(45, "physics/noise=poisson physics.noise.gain=0", ("physics.noise.gain = 0: must be positive",)),
