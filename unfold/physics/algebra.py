@@ -97,10 +97,6 @@ class Composed(Composite):
     Args:
         outer: B.
         inner: C, whose measurements are the images of B.
-
-    Raises:
-        ShapeError: they are not, C and B have different numbers of samples, or one of them is not
-            linear and B takes images of another kind than C makes.
     """
 
     outer: Operator
@@ -206,9 +202,6 @@ class Stacked(Several):
 
     Args:
         operators: A_i, at least one, all of images of the same shape.
-
-    Raises:
-        ShapeError: there is none, or they differ in their images or numbers of samples.
     """
 
     def __post_init__(self) -> None:
@@ -261,9 +254,6 @@ class Sum(Several):
 
     Args:
         operators: A_i, at least one, all of the same shapes.
-
-    Raises:
-        ShapeError: they differ in their shapes or numbers of samples.
     """
 
     def __post_init__(self) -> None:
@@ -307,9 +297,6 @@ class Adjoint(Unary):
 
     Args:
         operator: B.
-
-    Raises:
-        ConfigError: B is not linear.
     """
 
     def __post_init__(self) -> None:

@@ -19,9 +19,6 @@ class CombinedPhysics(Physics, ABC):
     Args:
         noise: of the whole measurement, instead of the noises of the components.
         operators: the components by name, at least one, in the order of the configuration.
-
-    Raises:
-        ConfigError: there is no component, or one observes less than Ax.
     """
 
     operators: Mapping[str, Physics]
@@ -53,11 +50,7 @@ class Chain(CombinedPhysics):
         return measurement_shape
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """Their product.
-
-        Raises:
-            ShapeError: a component cannot act on the output of the previous one.
-        """
+        """Their product."""
         product: Operator | None = None
         for name, physics in self.operators.items():
             taken = shape if product is None else product.measurement_shape
@@ -72,21 +65,13 @@ class Stack(CombinedPhysics):
     """y = (A_1 x, A_2 x, …) with noise: each operator measures the same image."""
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """Refused: the shares of the components in the measurement are unknown.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Refused: the shares of the components in the measurement are unknown."""
         raise ConfigError(
             "Stack: a real measurement does not tell the shape of the image; reconstruct through "
             "Python, with the operator."
         )
 
     def sample(self, draws: Draws, shape: Shape) -> Stacked:
-        """Their stack.
-
-        Raises:
-            ShapeError: a component cannot act on such images.
-        """
+        """Their stack."""
         components = self.operators.items()
         return Stacked(tuple(p.sample(draws.within(name), shape) for name, p in components))

@@ -24,9 +24,6 @@ class Mask(LinearOperator):
 
     Args:
         mask: m, real, (B or 1, C, H, W); 1 where a pixel is known, 0 where it is missing.
-
-    Raises:
-        ShapeError: the mask does not have four dimensions; nothing is broadcast silently.
     """
 
     mask: Tensor
@@ -91,9 +88,6 @@ class Inpainting(Physics):
         noise: added to the known pixels, and to the zeros of the missing ones.
         keep: probability that a pixel is known, in (0, 1]; a number, or a range to sample from per
             image. At least one pixel is always known.
-
-    Raises:
-        ConfigError: keep is not in (0, 1].
     """
 
     keep: Level = bounded(0.5, inside("(0, 1]"), "the fraction of known pixels", level=True)
@@ -128,9 +122,6 @@ class BoxInpainting(Physics):
         noise: added to the known pixels, and to the zeros of the missing ones.
         side: height and width of the box over those of the image, in (0, 1); a number, or a range
             to sample from per image. At least one pixel is missing, and one row or column is known.
-
-    Raises:
-        ConfigError: side is not in (0, 1).
     """
 
     side: Level = bounded(
@@ -138,11 +129,7 @@ class BoxInpainting(Physics):
     )
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one.
-
-        Raises:
-            ShapeError: the image is a single pixel.
-        """
+        """(B, C, H, W), the channels being views of one."""
         if shape[1:] == (1, 1):
             raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing outside a box.")
         side, chance = sample_level(self.side, draws, "side"), draws.uniform("place", (2,))
@@ -172,9 +159,6 @@ class LineInpainting(Physics):
         keep: probability that a line is known, in (0, 1]; a number, or a range to sample from per
             image. At least one line is always known.
         lines: `rows` or `columns`.
-
-    Raises:
-        ConfigError: keep is not in (0, 1].
     """
 
     keep: Level = bounded(0.5, inside("(0, 1]"), "the fraction of known lines", level=True)
@@ -204,9 +188,6 @@ class GridInpainting(Physics):
     Args:
         noise: added to the known pixels, and to the zeros of the missing ones.
         factors: s, whole numbers of at least 1, each as likely; at most the sides of the image.
-
-    Raises:
-        ConfigError: there is no factor, or one is no such number.
     """
 
     factors: Sequence[int] = bounded((2, 3, 4), whole(1), "such as [2, 3, 4]")
@@ -222,11 +203,7 @@ class GridInpainting(Physics):
         return len(set(self.factors)) == 1
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one.
-
-        Raises:
-            ShapeError: a factor is larger than a side.
-        """
+        """(B, C, H, W), the channels being views of one."""
         if max(self.factors) > min(shape[1:]):
             raise ShapeError(
                 f"GridInpainting: an image of {shape[1]} x {shape[2]} pixels is smaller than the "

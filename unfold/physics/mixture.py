@@ -41,10 +41,6 @@ class Mixture(Physics):
         noise: of all families, instead of theirs; `PerFamilyNoise` keeps that of each family.
         families: the forward models by name, at least one.
         weights: how often each is chosen, by the same names; positive, of any sum. Equal if None.
-
-    Raises:
-        ConfigError: there is no family, a weight is missing or not positive, or a family observes
-            less than Ax.
     """
 
     families: Mapping[str, Physics]
@@ -70,11 +66,7 @@ class Mixture(Physics):
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of any family.
-
-        Raises:
-            ConfigError: the measurements are rows of numbers, as those of different families are.
-        """
+        """That of any family."""
         if len(self.families) > 1 and len(measurement_shape) == 1:
             raise ConfigError(
                 f"Mixture: a row of {measurement_shape[0]} numbers does not tell the shape of the "
@@ -83,11 +75,7 @@ class Mixture(Physics):
         return next(iter(self.families.values())).image_shape(measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The operators of the families, each for its images.
-
-        Raises:
-            ShapeError: the families expect images of different shapes or kinds.
-        """
+        """The operators of the families, each for its images."""
         if self.is_deterministic:
             return next(iter(self.families.values())).sample(draws, shape)
         one, groups = draws.take([0]), self._groups(draws)
@@ -212,10 +200,6 @@ class Curriculum(Mixture):
             of any sum. Equal if None.
         later: how often each is chosen in the end.
         epochs: passes over the data until then, at least 1.
-
-    Raises:
-        ConfigError: a weight is missing or negative, all are 0, or there is no epoch; and as for
-            `Mixture`.
     """
 
     later: Mapping[str, float]

@@ -172,9 +172,6 @@ class Coefficients(OrthonormalRows):
         kept: the places of the m entries kept, row by row, each once, (B or 1, m).
         basis: Q.
         image_shape: of one image, (C, H, W); one measurement is (C, m).
-
-    Raises:
-        ShapeError: the signs do not fit the image, or a place is outside it.
     """
 
     signs: Tensor

@@ -101,9 +101,6 @@ class Scaled(Wrapped):
     Args:
         operator: B.
         scale: s, real, not 0, (B or 1,): one number for each sample, or for all.
-
-    Raises:
-        ShapeError: the scale is not a vector, or of another number of samples.
     """
 
     scale: Tensor

@@ -51,11 +51,7 @@ class Blur(KernelPhysics):
     """
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
+        """One kernel per image, shared by its channels."""
         return CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -74,11 +70,7 @@ class ValidBlur(KernelPhysics):
         return channels, height + kh - 1, width + kw - 1
 
     def sample(self, draws: Draws, shape: Shape) -> ValidConvolution:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
+        """One kernel per image, shared by its channels."""
         return ValidConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -94,19 +86,12 @@ class PaddedBlur(KernelPhysics):
         kernel: the distribution of h, or the file of one kernel.
         boundary: `reflect`, `replicate` or `symmetric`; `mirror`, `nearest` and `reflect` of
             `scipy.ndimage`.
-
-    Raises:
-        ConfigError: the boundary is another.
     """
 
     boundary: str = bounded("reflect", one_of(*BOUNDARIES))
 
     def sample(self, draws: Draws, shape: Shape) -> Composed:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
+        """One kernel per image, shared by its channels."""
         kernel = self.kernels.sample(draws.within("kernel"))
         check_kernel("PaddedBlur", kernel, shape)
         top, left = (size // 2 for size in kernel.shape[-2:])

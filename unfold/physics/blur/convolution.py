@@ -30,9 +30,6 @@ class CircularConvolution(LinearOperator):
         image_shape: of one image, (C, H, W).
         rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
             for each sample.
-
-    Raises:
-        ShapeError: the kernel is larger than the image, of even size, or not of four dimensions.
     """
 
     kernel: Tensor

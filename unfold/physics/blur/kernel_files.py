@@ -109,9 +109,6 @@ class FixedKernel(Kernel):
 
     Args:
         values: (kh, kw), finite, non-negative, odd sizes, not all 0.
-
-    Raises:
-        ConfigError: the values are not such a kernel.
     """
 
     values: Tensor
@@ -142,10 +139,6 @@ class KernelFile(Kernel):
         path: an array in .npy, of one kernel or (K, height, width), several in .npz (pickled
             objects are refused), arrays or a cell array in .mat, or a .png or .tif of one channel.
         index: the only kernel to take, from 0; None samples one of all uniformly.
-
-    Raises:
-        DataError: names the file, and what is wrong with it.
-        ConfigError: there is no kernel of that index.
     """
 
     path: str

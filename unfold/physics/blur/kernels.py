@@ -100,9 +100,6 @@ class GaussianKernel(SquareKernel):
     Args:
         size: height and width in pixels, odd; 6σ + 1 holds all but 0.3 % of the mass.
         sigma: σ > 0 in pixels; a number, or a range to sample from per image.
-
-    Raises:
-        ConfigError: the size is even, or σ is not positive and finite.
     """
 
     sigma: Level = bounded(accepted=positive, note="in pixels", level=True)
@@ -121,9 +118,6 @@ class DiskKernel(SquareKernel):
     Args:
         size: height and width in pixels, odd.
         radius: r in pixels, 0 ≤ r ≤ (size − 1) / 2; a number, or a range to sample from per image.
-
-    Raises:
-        ConfigError: the size is even, or the disk does not fit into it.
     """
 
     radius: Level = bounded(accepted=nonnegative, note="in pixels", level=True)
@@ -152,9 +146,6 @@ class MotionKernel(SquareKernel):
         length: L in pixels, 0 < L ≤ size − 1; a number, or a range to sample from per image.
         bend: standard deviation of the angle turned from end to end, in radians; 0 is a straight
             line.
-
-    Raises:
-        ConfigError: the size is even, the path may leave the kernel, or the bend is negative.
 
     Source: Boracchi and Foi, Modeling the performance of image restoration from motion blur, TIP 21
     (2012), section III-A; with a constant speed and no impulsive shakes, so that three numbers with

@@ -30,9 +30,6 @@ class LensKernel(SquareKernel):
         radius: r in pixels, positive, at most size; a number, or a range to sample from per image.
         defocus: W ≥ 0 in wavelengths at the edge of the lens, at most 5; a number or a range.
 
-    Raises:
-        ConfigError: the size is even, or a value is out of its range.
-
     Source: Born and Wolf, Principles of Optics, 7th edition (1999), section 8.8.1, equation 9.
     """
 

@@ -52,10 +52,6 @@ class Padding(Declared, LinearOperator):
         left: columns added before, and as many after.
         boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
             `edge`.
-
-    Raises:
-        ConfigError: the boundary is another.
-        ShapeError: a number of rows or columns is negative.
     """
 
     image_shape: Shape

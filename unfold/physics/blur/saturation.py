@@ -87,9 +87,6 @@ class SaturatedBlur(KernelPhysics):
         gain: g > 0, the exposure; of an image in [0, 1], what is above 1/g saturates.
         sharpness: a > 0; the sensor leaves its linear range over a few 1/a.
 
-    Raises:
-        ConfigError: the gain or the sharpness is not positive and finite.
-
     Source: Whyte, Sivic and Zisserman, Deblurring shaken and partially saturated images, IJCV 110
     (2014), the forward model with saturation and its smooth R. The gain is ours: it stands for the
     exposure, as images are in [0, 1] here.
@@ -99,10 +96,6 @@ class SaturatedBlur(KernelPhysics):
     sharpness: float = bounded(50.0, positive)
 
     def sample(self, draws: Draws, shape: Shape) -> Saturated:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
+        """One kernel per image, shared by its channels."""
         blur = CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
         return Saturated(blur, self.gain, self.sharpness)

@@ -30,10 +30,6 @@ class Downsampling(Declared, LinearOperator):
         rcond: the pseudo-inverse leaves out coarse frequencies where the spectrum of AA* is at most
             rcond² times its largest value.
 
-    Raises:
-        ConfigError: the factor is below 1, or the size of the kernel is even.
-        ShapeError: the factor does not divide the image, or the kernel does not fit.
-
     Source: Zhao et al., Fast single image super-resolution using a new analytical solution for
     ℓ2–ℓ2 problems, TIP 25 (2016), theorem 1; used in Zhang, Van Gool and Timofte, Deep unfolding
     network for image super-resolution, CVPR 2020, equation 7.
@@ -117,9 +113,6 @@ class SuperResolution(KernelPhysics):
         noise: added to the coarse image.
         kernel: the distribution of h, the anti-aliasing filter, or the file of one kernel.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
-
-    Raises:
-        ConfigError: the factor is not a whole number of at least 1.
     """
 
     factor: int = bounded(2, whole(1))
@@ -130,9 +123,5 @@ class SuperResolution(KernelPhysics):
         return channels, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> Downsampling:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the factor does not divide the image, or the kernel is larger than it.
-        """
+        """One kernel per image, shared by its channels."""
         return Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)

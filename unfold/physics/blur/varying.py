@@ -31,9 +31,6 @@ class VaryingConvolution(LinearOperator):
         weights: w, real, (1, K, H, W).
         image_shape: of one image, (C, H, W).
 
-    Raises:
-        ShapeError: the weights are not one table for each kernel, or a kernel does not fit.
-
     Source: Denis, Thiébaut, Soulez, Becker and Mourya, Fast approximations of shift-variant blur,
     IJCV 115 (2015), section 3.4; Nagy and O'Leary, Restoring images degraded by spatially variant
     blur, SIAM J. Scientific Computing 19 (1998).
@@ -100,9 +97,6 @@ class VaryingBlur(KernelPhysics):
         noise: added to the blurred image.
         kernel: the distribution of h_k, or the file of several kernels.
         grid: places down and across, each at least 1, and two or more in all.
-
-    Raises:
-        ConfigError: the grid is no such pair, or the distribution has only one kernel.
     """
 
     grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
@@ -121,11 +115,7 @@ class VaryingBlur(KernelPhysics):
             )
 
     def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
-        """Its own kernels for every image, shared by the channels.
-
-        Raises:
-            ShapeError: the kernels are larger than the image.
-        """
+        """Its own kernels for every image, shared by the channels."""
         places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
         kernels = torch.cat([self.kernels.sample(draws.within(place)) for place in places], 1)
         down, across = map(hats, self.grid, shape[1:])

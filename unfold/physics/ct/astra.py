@@ -89,9 +89,6 @@ class AstraTomography(ParallelScan):
         projector: `strip`, a ray as wide as a detector, by the area it shares with a pixel;
             `linear`, a thin ray, by interpolation, as `Tomography` does; `line`, a thin ray, by its
             length in a pixel.
-
-    Raises:
-        ConfigError: as for `Tomography`; there is no such projector; ASTRA is not installed.
     """
 
     projector: str = bounded("strip", one_of(*PARALLEL))
@@ -118,9 +115,6 @@ class AstraFanBeamTomography(FanScan):
         screen: distance from the centre to the detectors, positive.
         projector: `strip`, a beam onto a whole detector; `line`, a thin ray, by its length in a
             pixel.
-
-    Raises:
-        ConfigError: as for `FanBeamTomography`; there is no such projector; ASTRA is not installed.
     """
 
     projector: str = bounded("strip", one_of(*FAN))

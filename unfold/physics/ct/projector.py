@@ -65,9 +65,6 @@ class Parallel(Geometry):
     Args:
         angles: θ in degrees.
         detectors: D, one pixel apart.
-
-    Raises:
-        ConfigError: there is no angle, or no detector.
     """
 
     detectors: int = bounded(accepted=whole(1))
@@ -104,9 +101,6 @@ class Fan(Geometry):
         spacing: from one detector to the next, in pixels.
         source: distance from the source to the centre, in pixels.
         screen: distance from the centre to the detectors, in pixels.
-
-    Raises:
-        ConfigError: there is no angle or detector, or a length is not positive.
     """
 
     detectors: int = bounded(accepted=whole(1))

@@ -102,9 +102,6 @@ class Tomography(ParallelScan):
         angles: how many, at least 1.
         arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
         first: of the first angle, in degrees.
-
-    Raises:
-        ConfigError: there is no angle, or the arc is not in (0, 180].
     """
 
 
@@ -120,9 +117,6 @@ class FanBeamTomography(FanScan):
         arc: what they cover, in degrees, in (0, 360].
         source: distance from the source to the centre, above 1/√2: outside the image.
         screen: distance from the centre to the detectors, positive.
-
-    Raises:
-        ConfigError: there is no angle, or a value is out of its range.
     """
 
 

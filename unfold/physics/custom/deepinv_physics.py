@@ -43,9 +43,6 @@ class DeepinvPhysics(BlackBoxPhysics):
         operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
         generator: makes the `PhysicsGenerator` of its parameters; none if None.
         seed: of the physics when it is built.
-
-    Raises:
-        ConfigError: deepinv is not installed, or a noise is given to the physics.
     """
 
     operator: Callable[..., Any]
@@ -73,12 +70,7 @@ class DeepinvPhysics(BlackBoxPhysics):
         return made_by(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
-        """The same for every image, or one for each.
-
-        Raises:
-            ConfigError: it is no physics, or refuses its arguments.
-            ShapeError: it does not act on such images.
-        """
+        """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
         drawn = SampledPhysics(self._built(shape), (), ())
         if self.generator is not None:

@@ -41,11 +41,7 @@ class BlackBoxPhysics(Physics, ABC):
         return type(self).__name__
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of the measurement, where the operator keeps it.
-
-        Raises:
-            ConfigError: it makes another shape of such images, or refuses them.
-        """
+        """That of the measurement, where the operator keeps it."""
         try:
             made = self.sample(Draws(0, range(1)), measurement_shape).measurement_shape
         except ShapeError:
@@ -115,13 +111,7 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
         return name_of(self.forward)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The same for every image.
-
-        Raises:
-            ShapeError: A refuses such images.
-            ConfigError: what A makes is no batch of measurements, or A is not linear and has no
-                derivative.
-        """
+        """The same for every image."""
         y = self._tried(shape, draws)
         made = self.build(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
         self.check_adjoint(made, y)

@@ -19,9 +19,6 @@ class Dense(LinearOperator):
     Args:
         matrix: M, real or complex, (B or 1, m, C · H · W).
         image_shape: of one image, (C, H, W); one measurement is (m,).
-
-    Raises:
-        ShapeError: the matrix does not have as many columns as the image has pixels.
     """
 
     matrix: Tensor

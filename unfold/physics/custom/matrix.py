@@ -34,9 +34,6 @@ class MatrixPhysics(Physics):
             array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
             .safetensors as the one tensor.
         shape: (C, H, W) of the images, C · H · W columns.
-
-    Raises:
-        DataError: names the file, and what is wrong with it.
     """
 
     path: str
@@ -74,11 +71,7 @@ class MatrixPhysics(Physics):
         return self.shape
 
     def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images are of another shape.
-        """
+        """The same for every image."""
         if shape != self.shape:
             raise ShapeError(
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; give "

@@ -70,9 +70,6 @@ class NonlinearFunctionPhysics(UserFunctionPhysics):
         vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
         grey: intensity of the flat image at which A is linearized for lengths of steps and for the
             first image; its derivative there must not be 0.
-
-    Raises:
-        ConfigError: the grey is not in [0, 1].
     """
 
     vjp: Callable[[Tensor, Tensor], Tensor] | None = None

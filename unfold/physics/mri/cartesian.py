@@ -52,9 +52,6 @@ class MultiCoilMRI(Physics):
         columns: the distribution of m.
         coils: J, at least 1.
         width: standard deviation of a bump, in halves of the image's side, positive.
-
-    Raises:
-        ConfigError: there is no coil, or the width is not positive.
     """
 
     columns: Sampling

@@ -25,9 +25,6 @@ class MultiCoilFourier(LinearOperator):
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
         image_shape: of one image, (C, H, W); one measurement is (C, J, H, W).
 
-    Raises:
-        ShapeError: the mask or the maps do not fit the image.
-
     Source: Pruessmann, Weiger, Scheidegger and Boesiger, SENSE: sensitivity encoding for fast MRI,
     Magnetic Resonance in Medicine 42 (1999), for the model; its solves are by conjugate gradients.
     """

@@ -19,9 +19,6 @@ class Fourier(LinearOperator):
         mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
             sampled.
         image_shape: of one image, (C, H, W).
-
-    Raises:
-        ShapeError: the mask does not fit the image.
     """
 
     mask: Tensor

@@ -30,9 +30,6 @@ class NonCartesian(LinearOperator):
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
         image_shape: of one image, (C, H, W); one measurement is (C, M).
 
-    Raises:
-        ShapeError: the points are not of three dimensions, or not pairs of real numbers.
-
     Source: Fessler, Lee, Olafsson, Shi and Noll, Toeplitz-based iterative image reconstruction for
     MRI with correction for magnetic field inhomogeneity, IEEE Trans. Signal Processing 53 (2005),
     section III, for A*A.
@@ -103,9 +100,6 @@ class MultiCoilNonCartesian(LinearOperator):
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
         image_shape: of one image, (C, H, W); one measurement is (C, J, M).
-
-    Raises:
-        ShapeError: the points or the maps do not fit the image.
 
     Source: Pruessmann, Weiger, Börnert and Boesiger, Advances in sensitivity encoding with
     arbitrary k-space trajectories, Magnetic Resonance in Medicine 46 (2001).
@@ -178,9 +172,6 @@ class NonCartesianMRI(Physics):
     Args:
         noise: complex, added to every point.
         trajectory: the distribution of the points.
-
-    Raises:
-        ConfigError: the package finufft is not installed.
     """
 
     trajectory: Trajectory
@@ -209,10 +200,6 @@ class MultiCoilNonCartesianMRI(Physics):
         trajectory: the distribution of the points.
         coils: J, at least 1, as in `MultiCoilMRI`.
         width: standard deviation of a sensitivity, in halves of the image's side, positive.
-
-    Raises:
-        ConfigError: there is no coil, the width is not positive, or the package finufft is not
-            installed.
     """
 
     trajectory: Trajectory

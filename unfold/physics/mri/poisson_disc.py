@@ -26,9 +26,6 @@ class PoissonDisc(Sampling):
             acquired, in (0, 1/√acceleration]; at least one point is.
         slope: how fast the distance grows, ≥ 0; 0 is uniform.
 
-    Raises:
-        ConfigError: a value is out of its range, or the centre alone exceeds what is acquired.
-
     Source: McCool and Fiume, Hierarchical Poisson disk sampling distributions, Graphics Interface
     1992, for the shrinking distance; Lustig and Pauly, SPIRiT: iterative self-consistent parallel
     imaging reconstruction from arbitrary k-space, Magnetic Resonance in Medicine 64 (2010), for

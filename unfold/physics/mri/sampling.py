@@ -22,9 +22,6 @@ class Sampling(Declared, ABC):
             image samples its own value.
         centre: fraction of each axis around frequency 0 that is always acquired, in (0, 1]; at
             least one frequency is.
-
-    Raises:
-        ConfigError: a value is out of its range, or the centre alone exceeds what is acquired.
     """
 
     acceleration: Level = bounded(

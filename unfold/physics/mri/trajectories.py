@@ -29,9 +29,6 @@ class Spokes(Trajectory):
     Args:
         spokes: how many, at least 1; π/2 times the side measure the disc as densely as a grid.
         oversampling: points of a spoke over the longer side of the image, positive.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     spokes: int = bounded(32, whole(1))
@@ -81,9 +78,6 @@ class Spiral(Trajectory):
         arms: how many, evenly turned about frequency 0, at least 1.
         turns: of one arm, positive; arms times turns of half the side are as dense as a grid.
         oversampling: of the outermost turn over a grid, positive.
-
-    Raises:
-        ConfigError: a value is out of its range.
 
     Source: Ahn, Kim and Cho, High-speed spiral-scan echo planar NMR imaging, IEEE Trans. Medical
     Imaging 5 (1986), for the curve.

@@ -28,9 +28,6 @@ class Additive(Noise):
     Args:
         sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
             to sample from per image. At σ = 0, y is v exactly.
-
-    Raises:
-        ConfigError: σ is negative or not finite.
     """
 
     sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)

@@ -26,9 +26,6 @@ class SaltAndPepper(Noise):
 
     Args:
         probability: p in [0, 1]; a number, or a range to sample from per image.
-
-    Raises:
-        ConfigError: p is not in [0, 1], or v is complex.
     """
 
     probability: Level = bounded(
@@ -60,9 +57,6 @@ class Quantisation(Noise):
 
     Args:
         bits: a whole number from 1 to 16.
-
-    Raises:
-        ConfigError: the bits are another number, or v is complex.
     """
 
     bits: int = bounded(accepted=whole(1, 16))

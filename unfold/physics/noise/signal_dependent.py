@@ -34,10 +34,6 @@ class PoissonGaussian(Noise):
             image. It is the level of `with_level`.
         sigma: σ ≥ 0, of what is read out, in units of an image in [0, 1]; a number or a range.
 
-    Raises:
-        ConfigError: the gain is not positive, σ is negative, or v is complex.
-        DataError: v has negative values.
-
     Source: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise modeling
     and fitting for single-image raw-data, IEEE Trans. Image Processing 17 (2008), section II.
     """
@@ -68,9 +64,6 @@ class Rician(Noise):
     Args:
         sigma: σ ≥ 0, of each part, in units of an image in [0, 1]; a number, or a range to sample
             from per image.
-
-    Raises:
-        ConfigError: σ is negative or not finite, or v is complex.
 
     Source: Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magnetic Resonance in
     Medicine 34 (1995), equation 1.
@@ -103,9 +96,6 @@ class Speckle(Noise):
     Args:
         looks: of coherent images averaged, > 0; a number, or a range to sample from per image. More
             looks are less noise; one gives the exponential distribution.
-
-    Raises:
-        ConfigError: the looks are not positive and finite.
 
     Source: Goodman, Some fundamental properties of speckle, J. Opt. Soc. Am. 66 (1976).
     """
@@ -140,9 +130,6 @@ class Transmission(Noise):
             number is less noise.
         attenuation: μ > 0, of an integral of 1: e.g. that of a side of the image, all of
             intensity 1.
-
-    Raises:
-        ConfigError: a value is not positive and finite, or v is complex.
 
     Source: Leuschner et al., LoDoPaB-CT, a benchmark dataset for low-dose computed tomography
     reconstruction, Scientific Data 8 (2021), section on the noise model; there a tenth of a photon

@@ -23,9 +23,6 @@ class CodedDiffraction(PerPixel):
         codes: d, complex, (B or 1, L, H, W).
         image_shape: of one image, (C, H, W); one measurement is (C, L, H, W).
 
-    Raises:
-        ShapeError: the codes do not fit the image.
-
     Source: Candès, Li and Soltanolkotabi, Phase retrieval from coded diffraction patterns, Applied
     and Computational Harmonic Analysis 39 (2015), section 1.2.
     """
@@ -69,9 +66,6 @@ class PhaseRetrieval(Phaseless):
     Args:
         noise: added to the amplitudes.
         codes: L, at least 1.
-
-    Raises:
-        ConfigError: there is no code.
     """
 
     codes: int = bounded(4, whole(1))

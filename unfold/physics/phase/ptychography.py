@@ -29,9 +29,6 @@ class ProbeScan(PerPixel):
             is (C, places down, places across, n, n).
         step: pixels from one place to the next; it divides n.
 
-    Raises:
-        ShapeError: the probe is no such square, or the places do not end at the border.
-
     Source: Rodenburg and Maiden, Ptychography, Springer Handbook of Microscopy (2019), section
     17.2.
     """
@@ -110,9 +107,6 @@ class Ptychography(Phaseless):
         step: pixels from one place to the next, at least 1; it divides n. n/2 is an overlap of
             half a window.
         defocus: turns of the phase at |u| = w, times 2; finite.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     side: int = bounded(16, whole(2), "pixels of the probe")
@@ -136,11 +130,7 @@ class Ptychography(Phaseless):
         return channels, height, width
 
     def complex_operator(self, draws: Draws, shape: Shape) -> ProbeScan:
-        """The same scan of every image.
-
-        Raises:
-            ShapeError: the places do not end at the border.
-        """
+        """The same scan of every image."""
         return ProbeScan(self._probe(draws, shape), shape, self.step)
 
     def _probe(self, draws: Draws, shape: Shape) -> Tensor:

@@ -26,9 +26,6 @@ class ChannelwiseMatrix(LinearOperator):
     Args:
         matrix: M, complex, (1, m, H · W).
         image_shape: of one image, (C, H, W); one measurement is (C, m).
-
-    Raises:
-        ShapeError: the matrix does not fit the image.
     """
 
     matrix: Tensor
@@ -68,9 +65,6 @@ class RandomPhaseRetrieval(Phaseless):
         ratio: m over the pixels of a channel, positive; 4 and more make the image nearly certain.
         seed: of A, independent of that of the run: it is part of the instrument.
 
-    Raises:
-        ConfigError: the ratio is not positive.
-
     Source: Candès, Li and Soltanolkotabi, Phase retrieval via Wirtinger flow, IEEE Trans. Inf.
     Theory 61 (2015), the Gaussian model of section II.
     """
@@ -81,11 +75,7 @@ class RandomPhaseRetrieval(Phaseless):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image of as many measurements.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """(C, n, n), the square image of as many measurements."""
         channels, count = measurement_shape
         side = round(math.sqrt(count / self.ratio))
         if self._count(side * side) != count:
@@ -96,11 +86,7 @@ class RandomPhaseRetrieval(Phaseless):
         return channels, side, side
 
     def complex_operator(self, draws: Draws, shape: Shape) -> ChannelwiseMatrix:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images are too large for a dense matrix.
-        """
+        """The same for every image."""
         pixels = shape[1] * shape[2]
         count = self._count(pixels)
         if count * pixels > MOST_ENTRIES:

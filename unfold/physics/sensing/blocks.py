@@ -26,9 +26,6 @@ class BlockMatrix(OrthonormalMatrix):
         matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
         image_shape: of one image, (C, H, W), H and W divisible by n; one measurement is
             (C, m, H / n, W / n).
-
-    Raises:
-        ShapeError: the matrix does not have such a shape, or n does not divide the image.
     """
 
     image_shape: Shape
@@ -89,9 +86,6 @@ class BlockCompressedSensing(Physics):
         block: n, the side of a block in pixels.
         ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
         seed: of Φ.
-
-    Raises:
-        ConfigError: the block is not a whole number of at least 1, or the ratio not in (0, 1].
 
     Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.

@@ -28,9 +28,6 @@ class CompressedSensing(Physics):
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured.
         basis: of cosines, or `Walsh` for the transform of Hadamard, whose sides are powers of 2.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1].
-
     Source: Do, Gan, Nguyen and Tran, Fast and efficient compressive sensing using structurally
     random matrices, IEEE Trans. Signal Processing 60 (2012), equation 2.
     """
@@ -39,11 +36,7 @@ class CompressedSensing(Physics):
     basis: Basis = field(default_factory=Cosine)
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """One set of signs and of coefficients per image.
-
-        Raises:
-            ShapeError: the basis does not have such sides.
-        """
+        """One set of signs and of coefficients per image."""
         _, height, width = shape
         for side in (height, width):
             self.basis.check(side)
@@ -96,9 +89,6 @@ class SinglePixel(Physics):
             square, of a side that is a power of 2.
         ordering: `sequency`, `square`, `cake_cutting` or `random`.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1], or the ordering is another.
-
     Source: Duarte et al., Single-pixel imaging via compressive sampling, IEEE Signal Processing
     Magazine 25 (2008); Yu, Super sub-Nyquist single-pixel imaging by means of cake-cutting Hadamard
     basis sort, Sensors 19 (2019), for the pieces.
@@ -116,11 +106,7 @@ class SinglePixel(Physics):
         return channels, side, side
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the image is not square, or its side no power of 2.
-        """
+        """The same for every image."""
         _, height, width = shape
         Walsh().check(width)
         if height != width:

@@ -22,9 +22,6 @@ class Cropped(OrthonormalRows):
         left: columns left out before.
         height: rows kept.
         width: columns kept.
-
-    Raises:
-        ShapeError: the crop is empty or reaches outside the image.
     """
 
     image_shape: Shape
@@ -68,9 +65,6 @@ class ZeroPadding(LinearOperator):
         image_shape: of one image, (C, H, W).
         height: rows of the result, at least H.
         width: columns of the result, at least W.
-
-    Raises:
-        ShapeError: the result is smaller than the image.
     """
 
     image_shape: Shape

@@ -44,9 +44,6 @@ class GaussianSensing(Physics):
             measurements are simulated.
         seed: of Φ.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1].
-
     Source: Candès and Tao, Near-optimal signal recovery from random projections: universal encoding
     strategies?, IEEE Trans. Information Theory 52 (2006), section 1.3.
     """
@@ -58,11 +55,7 @@ class GaussianSensing(Physics):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """The shape given.
-
-        Raises:
-            ShapeError: none was.
-        """
+        """The shape given."""
         if self.shape is None:
             raise ShapeError(
                 f"GaussianSensing: {measurement_shape[0]} measurements do not tell the sides of "
@@ -71,11 +64,7 @@ class GaussianSensing(Physics):
         return tuple(self.shape)
 
     def sample(self, draws: Draws, shape: Shape) -> DenseRows:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the matrix would be too large.
-        """
+        """The same for every image."""
         n = prod(shape)
         m = max(1, round(self.ratio * n))
         if m * n > LARGEST:

@@ -28,10 +28,6 @@ class CodedAperture(Declared, LinearOperator):
         image_shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
         shift: s, columns from one band to the next, at least 0.
 
-    Raises:
-        ShapeError: the mask does not fit the image.
-        ConfigError: the shift is not a whole number of at least 0.
-
     Source: Wagadarikar, John, Willett and Brady, Single disperser design for coded aperture
     snapshot spectral imaging, Applied Optics 47 (2008), section 2; Yuan, Brady and Katsaggelos,
     Snapshot compressive imaging, IEEE Signal Processing Magazine 38 (2021), for the closed forms.
@@ -105,9 +101,6 @@ class SpectralImaging(Physics):
         keep: fraction of the aperture that is open, in (0, 1]; a number, or a range to sample from
             per image. Something is always open.
         shift: s, a whole number of columns of at least 0.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
     keep: Level = bounded(
@@ -121,11 +114,7 @@ class SpectralImaging(Physics):
         return self.keep == 1
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """Refused: the number of bands is not in the measurement.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Refused: the number of bands is not in the measurement."""
         raise ConfigError(
             "SpectralImaging: a picture does not tell how many bands are in it; pass the operator "
             "that measured y."

@@ -24,9 +24,6 @@ class WeightedChannels(LinearOperator):
     Args:
         weights: w, real, (B or 1, C, 1, 1), not all 0.
         image_shape: of one image, (C, H, W); one measurement is (1, H, W).
-
-    Raises:
-        ShapeError: there is not one weight for each channel.
     """
 
     weights: Tensor
@@ -78,9 +75,6 @@ class Colorization(Physics):
         noise: added to the grey image.
         weights: of the channels, as many as the images have; finite, not all 0.
 
-    Raises:
-        ConfigError: the weights are all 0, or one is not finite.
-
     Source: Recommendation ITU-R BT.601-7 (2011), section 2.5.1, for the weights.
     """
 
@@ -97,11 +91,7 @@ class Colorization(Physics):
         return len(self.weights), *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> WeightedChannels:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images do not have as many channels as there are weights.
-        """
+        """The same for every image."""
         if shape[0] != len(self.weights):
             raise ShapeError(
                 f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; "

@@ -24,10 +24,6 @@ class Mosaic(OrthonormalRows):
         pattern: of a block of 2 x 2 pixels, row by row, in letters of RGB.
         image_shape: of one image, (3, H, W); one measurement is (1, H, W).
 
-    Raises:
-        ConfigError: the pattern is not one of Bayer's.
-        ShapeError: the image does not have three channels.
-
     Source: Bayer, Color imaging array, US patent 3971065 (1976).
     """
 
@@ -69,9 +65,6 @@ class Demosaicing(Physics):
     Args:
         noise: added to the mosaic.
         pattern: one of RGGB, BGGR, GRBG, GBRG.
-
-    Raises:
-        ConfigError: the pattern is another.
     """
 
     pattern: str = bounded("RGGB", one_of(*PATTERNS))
@@ -83,9 +76,5 @@ class Demosaicing(Physics):
         return 3, *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> Mosaic:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images do not have three channels.
-        """
+        """The same for every image."""
         return Mosaic(self.pattern, shape)

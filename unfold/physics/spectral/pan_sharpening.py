@@ -29,9 +29,6 @@ class CoarseAndGrey(LinearOperator):
         coarse: D, whose kernel is shared by the channels; s is its factor.
         grey: w. One measurement is (C + s², H / s, W / s): the coarse image, and behind it the s²
             pixels of each block of the fine one, row by row.
-
-    Raises:
-        ShapeError: the kernel is not shared, or the two act on different images.
     """
 
     coarse: Downsampling
@@ -109,9 +106,6 @@ class PanSharpening(KernelPhysics):
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
         weights: w, the response of the fine sensor to each band; not all 0. 1/C each if None.
 
-    Raises:
-        ConfigError: the factor is not a whole number of at least 1, or the weights are all 0.
-
     Source: Vivone et al., A critical comparison among pansharpening algorithms, IEEE Trans.
     Geoscience and Remote Sensing 53 (2015), section II.
     """
@@ -130,12 +124,7 @@ class PanSharpening(KernelPhysics):
         return channels - self.factor**2, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> CoarseAndGrey:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the factor does not divide the image, the kernel is larger than it, or it
-                does not have as many channels as there are weights.
-        """
+        """One kernel per image, shared by its channels."""
         own = self.weights if self.weights is not None else (1 / shape[0],) * shape[0]
         if len(own) != shape[0]:
             raise ShapeError(
