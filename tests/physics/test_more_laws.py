@@ -19,8 +19,8 @@ from unfold.physics.chain import Chain, Stack
 from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.inpainting import BoxInpainting, Inpainting, LineInpainting
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
-from unfold.physics.orthonormal import Walsh
 from unfold.physics.phase.base import Phaseless
+from unfold.physics.sensing.bases import Walsh
 from unfold.physics.sensing.compressed import CompressedSensing
 from unfold.physics.sensing.gaussian import DenseRows, GaussianSensing
 from unfold.physics.sparse import Sparse

@@ -9,7 +9,7 @@ from tests.physics.instances import law
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.inpainting import GridInpainting
 from unfold.physics.noise.base import NoNoise
-from unfold.physics.orthonormal import Walsh
+from unfold.physics.sensing.bases import Walsh
 from unfold.physics.sensing.blocks import BlockCompressedSensing
 from unfold.physics.sensing.compressed import SinglePixel
 from unfold.random import Draws

@@ -9,7 +9,7 @@ import torch
 from tests import laws_physics as laws
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.noise.base import NoNoise
-from unfold.physics.orthonormal import Coefficients, Cosine, Walsh
+from unfold.physics.sensing.bases import Coefficients, Cosine, Walsh
 from unfold.physics.sensing.blocks import BlockCompressedSensing, BlockMatrix
 from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
 from unfold.physics.sensing.cropping import ZeroPadding

@@ -1,19 +1,17 @@
 """Denoising: the image itself is measured."""
 
 from dataclasses import dataclass
-from functools import cached_property
-
-import torch
 
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import Isometry
 from unfold.physics.noise.base import Gaussian, Noise
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Identity(LinearOperator):
+class Identity(Isometry):
     """Ax = x.
 
     Args:
@@ -31,21 +29,6 @@ class Identity(LinearOperator):
         return x
 
     def adjoint(self, y: Measurement) -> Image:
-        return y
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γ)."""
-        return b / (1 + gamma)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        return torch.ones(1)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """The measurement itself."""
         return y
 
 

@@ -11,15 +11,16 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, inside, one_of, whole
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import DiagonalNormal, divide
 from unfold.physics.levels import Level, sample_level
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Mask(LinearOperator):
+class Mask(DiagonalNormal):
     """Ax = m · x, pixel by pixel.
 
     Args:
@@ -39,12 +40,8 @@ class Mask(LinearOperator):
     def image_shape(self) -> Shape:
         return tuple(self.mask.shape[1:])
 
-    @cached_property
-    def measurement_shape(self) -> Shape:
-        return tuple(self.mask.shape[1:])
-
     @Derived
-    def squared(self) -> Tensor:
+    def power(self) -> Tensor:
         """m²."""
         return self.mask**2
 
@@ -59,25 +56,9 @@ class Mask(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return self.mask * y
 
-    def normal(self, x: Image) -> Image:
-        """m² · x."""
-        return self.squared * x
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γm²)."""
-        return b / (1 + gamma * self.squared)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest m² of each sample."""
-        return self.squared.detach().flatten(1).amax(1)
-
     def pseudo_inverse(self, y: Measurement) -> Image:
         """y / m where m is not 0, and 0 elsewhere."""
-        seen = self.mask != 0
-        return torch.where(seen, y / torch.where(seen, self.mask, 1), 0)
+        return divide(y, self.mask)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared, bounded, one_of
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -41,7 +42,7 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(Declared, LinearOperator):
+class Padding(Declared, ClosedForm):
     """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
 
     A* folds the border back: every copy is added to its pixel.
@@ -90,9 +91,7 @@ class Padding(Declared, LinearOperator):
         """Copies · x."""
         return self._copies(x) * x
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b / (1 + γ copies)."""
         return b / (1 + gamma * self._copies(b))
 

@@ -10,14 +10,15 @@ from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling(Declared, LinearOperator):
+class Downsampling(Declared, ClosedForm):
     """Ax = (h * x)[::s, ::s], periodic boundaries.
 
     AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
@@ -73,9 +74,7 @@ class Downsampling(Declared, LinearOperator):
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
         inverse = 1 / (1 + gamma * self._coarse(b))
         return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, whole
+from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.fourier import back, transform
-from unfold.physics.orthonormal import PerPixel
 from unfold.physics.phase.base import Phaseless
 from unfold.pytree import Derived
 from unfold.random import Draws

@@ -12,7 +12,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, inside, whole
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import OrthonormalMatrix
+from unfold.physics.closed_forms import OrthonormalMatrix
 from unfold.physics.sensing.cropping import ZeroPadding
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape

@@ -11,7 +11,7 @@ import torch
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, inside, one_of
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import Basis, Coefficients, Cosine, Walsh
+from unfold.physics.sensing.bases import Basis, Coefficients, Cosine, Walsh
 from unfold.physics.sensing.blocks import PER_PIXEL
 from unfold.random import Draws, generator
 from unfold.typing import Shape

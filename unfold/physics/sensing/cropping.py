@@ -1,15 +1,13 @@
 """Cropping an image, and padding it with zeros."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import torch
 from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import LinearOperator, Operator
-from unfold.physics.orthonormal import OrthonormalRows
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.physics.closed_forms import Isometry, OrthonormalRows
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,7 @@ class Cropped(OrthonormalRows):
 
 
 @dataclass(frozen=True, eq=False)
-class ZeroPadding(LinearOperator):
+class ZeroPadding(Isometry):
     """Ax = x, and zeros below and to the right of it: A*A = I.
 
     Args:
@@ -87,22 +85,3 @@ class ZeroPadding(LinearOperator):
 
     def adjoint(self, y: Measurement) -> Image:
         return y[..., : self.image_shape[1], : self.image_shape[2]]
-
-    def normal(self, x: Image) -> Image:
-        """The image itself."""
-        return x
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γ)."""
-        return b / (1 + gamma)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        return torch.ones(1)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
-        return self.adjoint(y)

@@ -10,8 +10,8 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import OrthonormalMatrix
 from unfold.physics.custom.linear import Dense
-from unfold.physics.orthonormal import OrthonormalMatrix
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 

@@ -10,15 +10,15 @@ from torch.nn.functional import pad
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import ClosedForm, divide
 from unfold.physics.levels import Level, sample_level
-from unfold.physics.operator import LinearOperator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(Declared, LinearOperator):
+class CodedAperture(Declared, ClosedForm):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
     AA* is diagonal, the sum of the shifted m². Hence the closed forms.
@@ -64,9 +64,7 @@ class CodedAperture(Declared, LinearOperator):
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
         return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
 
@@ -77,8 +75,7 @@ class CodedAperture(Declared, LinearOperator):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*(y / AA*) where AA* is not 0."""
-        seen = self.power != 0
-        return self.adjoint(torch.where(seen, y / torch.where(seen, self.power, 1), 0))
+        return self.adjoint(divide(y, self.power))
 
     def _disperse(self, bands: Tensor) -> Tensor:
         """The sum of the bands, each moved to its place."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, finite
 from unfold.physics.base import Physics
-from unfold.physics.operator import LinearOperator
+from unfold.physics.closed_forms import ClosedForm
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -18,7 +18,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedChannels(LinearOperator):
+class WeightedChannels(ClosedForm):
     """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
 
     Args:
@@ -51,9 +51,7 @@ class WeightedChannels(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γ/(1 + γ|w|²) A*Ab."""
         return b - gamma / (1 + gamma * self.squared) * self.normal(b)
 

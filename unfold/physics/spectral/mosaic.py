@@ -9,7 +9,7 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import Bound, bounded, check_value, one_of
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import OrthonormalRows
+from unfold.physics.closed_forms import OrthonormalRows
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 

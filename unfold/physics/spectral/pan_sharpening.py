@@ -12,14 +12,14 @@ from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, finite, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.operator import LinearOperator
+from unfold.physics.closed_forms import ClosedForm
 from unfold.physics.spectral.colour import WeightedChannels, expect_weights
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CoarseAndGrey(LinearOperator):
+class CoarseAndGrey(ClosedForm):
     """Ax = (Dx, Σ_c w_c x_c): D blurs and samples every band alike.
 
     A*A = D*D + ww*. The two act on different axes: along w/|w| it is D*D + |w|², across it D*D,
@@ -62,14 +62,12 @@ class CoarseAndGrey(LinearOperator):
         """D*Dx + w w*x."""
         return self.coarse.normal(x) + self.grey.normal(x)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """Along w/|w| (1 + γ|w|² + γD*D)⁻¹b, across it (1 + γD*D)⁻¹b."""
         along = self._along(b)
         weight = 1 + gamma * self.grey.squared
-        own = self.coarse.solve_normal(along, (gamma / weight).expand(len(b), 1, 1, 1)) / weight
-        return own + self.coarse.solve_normal(b - along, gamma)
+        own = self.coarse.solve(along, (gamma / weight).expand(len(b), 1, 1, 1)) / weight
+        return own + self.coarse.solve(b - along, gamma)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -79,7 +77,7 @@ class CoarseAndGrey(LinearOperator):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """Along w/|w| (|w|² + D*D)⁻¹A*y, across it D⁺ of the coarse image."""
         along, squared = self._along(self.adjoint(y)), self.grey.squared
-        own = self.coarse.solve_normal(along, (1 / squared).expand(len(y), 1, 1, 1)) / squared
+        own = self.coarse.solve(along, (1 / squared).expand(len(y), 1, 1, 1)) / squared
         coarse, _ = self.split(y)
         return own + self.coarse.pseudo_inverse(coarse - self._along(coarse))
 
