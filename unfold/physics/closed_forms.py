@@ -135,8 +135,6 @@ class DiagonalNormal(ClosedForm, ABC):
 class PerPixel(DiagonalNormal):
     """A with A*A = diag(w), w (B or 1, 1 or C, H, W): each pixel is weighted independently."""
 
-    real_normal = True
-
     @cached_property
     def norm_squared(self) -> PerImage:
         """The largest w of each sample, and no less where the transforms round up."""
@@ -145,7 +143,11 @@ class PerPixel(DiagonalNormal):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y / w, and 0 where w = 0."""
-        return divide(self.adjoint(y), self.power)
+        return self.normal_pseudo_inverse(self.adjoint(y))
+
+    def normal_pseudo_inverse(self, x: Image) -> Image:
+        """(A*A)⁺x = x / w, and 0 where w = 0."""
+        return divide(x, self.power)
 
 
 def divide(v: Tensor, w: Tensor) -> Tensor:

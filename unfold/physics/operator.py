@@ -47,9 +47,6 @@ class Operator(LinearMap, ABC):
     pickles: ClassVar[bool] = True
     """Whether it can be pickled; one that holds foreign objects may not be."""
 
-    real_normal: ClassVar[bool] = False
-    """Whether A*A maps real images to real ones, although measurements are complex."""
-
     if TYPE_CHECKING:  # at run time a property of the base would be the default of a field
 
         @property

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Unary
+from unfold.physics.closed_forms import PerPixel
 from unfold.physics.operator import ALGEBRA, LinearBaseline, Operator
 from unfold.pytree import per_image
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
@@ -159,8 +160,8 @@ class RealImages(Unary):
     """Ax = Bx for real x, so that A*y = Re B*y.
 
     A is linear over the real numbers only, ⟨u, v⟩ = Re Σ ū v being the inner product of complex
-    measurements. Its norm is at most that of B, and is found for real images. Where B*B maps real
-    images to real ones (`B.real_normal`), the closed forms of B are kept.
+    measurements. Its norm is at most that of B, and is found for real images. Where B*B is
+    a real weight of each pixel, the closed forms of B are kept.
 
     Args:
         operator: B, which acts on complex images.
@@ -187,8 +188,8 @@ class RealImages(Unary):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """That of B where B*B is real, else found for real images."""
-        if self.operator.real_normal:
+        """That of B where it weights pixels, else found for real images."""
+        if isinstance(self.operator, PerPixel):
             return self.operator.norm_squared
         found: PerImage = Unary.norm_squared.func(self)  # type: ignore[attr-defined]
         return found
@@ -213,19 +214,19 @@ class RealImages(Unary):
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """That of B where B*B is real."""
-        if self.operator.real_normal:
-            return self.operator.solve_normal(_complex(b), gamma, start, tol).real
+        """That of B where it weights pixels, else by conjugate gradients."""
+        if isinstance(self.operator, PerPixel):
+            return self.operator.solve(b, gamma)
         return super().solve_normal(b, gamma, start, tol)
 
     @property
     def closed_pseudo_inverse(self) -> bool:
-        return self.operator.real_normal and self.operator.closed_pseudo_inverse
+        return isinstance(self.operator, PerPixel)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """The real part of that of B where B*B is real."""
-        if self.operator.real_normal:
-            return self.operator.pseudo_inverse(y).real
+        """(B*B)⁺A*y where B weights pixels, else the least-squares image of least norm."""
+        if isinstance(self.operator, PerPixel):
+            return self.operator.normal_pseudo_inverse(self.adjoint(y))
         return super().pseudo_inverse(y)
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
