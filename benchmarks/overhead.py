@@ -69,7 +69,7 @@ def main() -> int:
     parts = build(checked)
     training = build_training(checked, parts)
     net = parts.reconstructor
-    optimizer = training.optimizer_recipe.build(p for p in net.parameters() if p.requires_grad)
+    optimizer = training.optimizer.build(p for p in net.parameters() if p.requires_grad)
     images = next(iter(parts.data.train_loader())).images
     batch = Batch(images, torch.arange(len(images)), 0)
     bare = seconds(bare_step(training, optimizer, batch), options.steps)

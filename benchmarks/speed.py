@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unfold.algorithms.pgd import PGD
 from unfold.cli.runtime import keep_freed_memory
-from unfold.data.module import EmbeddedData
+from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2

@@ -22,7 +22,7 @@ def no_training(monkeypatch, tmp_path):
         raise AssertionError("accepted: the training began")
 
     monkeypatch.setattr("unfold.training.fit.fit", begun)
-    monkeypatch.setattr("unfold.evaluation.pipeline.evaluate", begun)
+    monkeypatch.setattr("unfold.evaluation.base.evaluate", begun)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

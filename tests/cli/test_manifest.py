@@ -143,7 +143,7 @@ def test_a_secret_is_part_of_the_name_and_of_no_file(tokens, capsys, monkeypatch
     assert run(*tokens) == 0
     assert "hush" not in written() + capsys.readouterr().out
     config = yaml.safe_load(next(Path("runs").glob("*/*/config.yaml")).read_text())
-    assert config["loss"]["token"] == "<redacted>"
+    assert config["loss"]["token"] == "${oc.env:UNFOLD_TEST_TOKEN}"
     assert run(*tokens) == 0
     assert "nothing to compute" in capsys.readouterr().out
     monkeypatch.setenv("UNFOLD_TEST_TOKEN", "other")
@@ -162,43 +162,21 @@ def test_a_secret_that_is_typed_is_not_written_down(tokens, capsys, monkeypatch)
     assert "loss.token is secret and was not kept" in " ".join(capsys.readouterr().err.split())
 
 
-def test_hydra_shows_a_configuration_without_its_secrets(tokens, capsys):
-    for flag in (["--cfg", "job"], ["--info", "config"], ["--cfg", "job", "--resolve"]):
-        assert run(*tokens, "loss.token=swordfish", *flag) == 0
-        said = capsys.readouterr().out
-        assert "swordfish" not in said and "token: <redacted>" in said and "seed: 0" in said
-
-
 def test_a_secret_that_is_refused_is_not_shown(tokens, capsys):
     assert run(*tokens, "loss.token=bad") == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "loss: Secretive(token='<redacted>') refuses its values: it is too short" in said
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("algo.secret=swordfish", "--cfg", "job"), "algo.secret = <redacted>: unknown key."),
-        (("~loss.secret=swordfish", "--cfg", "job"), "~loss.secret=<redacted>: Could not delete"),
-        (("++a.token={b: swordfish", "--cfg", "job"), "cannot be read as key=value"),
-        (
-            ("loss.token=swordfish", "loss.token=swordfish"),
-            "given 2 times (<redacted>, <redacted>)",
-        ),
-        (("--token=swordfish",), "--token=<redacted>: unknown flag."),
-    ],
-)
-def test_a_mistake_beside_a_secret_is_told_without_it(tokens, capsys, words, told):
-    assert run(*tokens, *words) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "swordfish" not in said and told in said
-
-
-def test_a_command_about_runs_does_not_repeat_a_secret(capsys):
-    for words in (("list", "token=swordfish"), ("show", "a", "token:swordfish")):
-        assert guarded(dispatch, words) == 2
-        said = capsys.readouterr().err
-        assert "swordfish" not in said and "<redacted>" in said
+def test_a_path_from_the_environment_is_refused(calls, capsys, monkeypatch):
+    monkeypatch.setenv("UNFOLD_TEST_PATH", "somewhere")
+    for key in ("runs_dir", "name", "init_from", "prior.weights"):
+        assert run(f"{key}=${{oc.env:UNFOLD_TEST_PATH}}") == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{key} = ${{oc.env:UNFOLD_TEST_PATH}}: a path is stored with the run" in said
+    assert run("name=a${objective}", "objective=${oc.env:UNFOLD_TEST_PATH}") == 2
+    assert "name = a${oc.env:UNFOLD_TEST_PATH}: a path" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_an_evaluation_reads_the_secret_again(tokens, capsys, monkeypatch):

@@ -47,9 +47,9 @@ def test_runs_are_listed_shown_and_compared(two, capsys):
 
 def test_the_table_has_its_formats(two, capsys):
     assert dispatch(["table", "pgd*", "--rows", "algo", "--cols=physics", "--format=csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("pgd,motion_blur,30.0,12.7")
+    assert capsys.readouterr().out.splitlines()[1].startswith("pgd,motion_blur,30.0,1.4142")
     assert dispatch(["table"]) == 0
-    assert "30.00 ± 12.71 (2)" in capsys.readouterr().out
+    assert "30.00 ± 1.41 (2)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])
@@ -99,6 +99,18 @@ def test_other_weights_under_the_same_name_are_another_run(calls, capsys):
     assert "nothing to compute" in capsys.readouterr().out
 
 
+def test_the_same_command_does_not_take_up_an_older_run(calls, capsys):
+    assert guarded(train, []) == 0
+    (path,) = Path("runs").glob("*/*")
+    config = files.read_yaml(path / "config.yaml")
+    files.write_yaml(path / "config.yaml", config | {"schema_version": 2})
+    before = {f: f.stat().st_mtime_ns for f in path.rglob("*")}
+    for overrides in ([], ["rerun=true"]):
+        assert guarded(train, overrides) == 2
+        assert "/config.yaml: schema_version = 2" in capsys.readouterr().err
+    assert {f: f.stat().st_mtime_ns for f in path.rglob("*")} == before
+
+
 def test_only_finished_runs_are_reproduced(two, capsys):
     make_run(two, "pgd/g4", state="running")
     assert guarded(dispatch, ["reproduce", "g4"]) == 2
@@ -146,7 +158,7 @@ def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_pa
     run, folder = own
     started = []
 
-    def start(command, check, env):
+    def start(command, check):
         started.append(command[4:])
         return subprocess.CompletedProcess(command, 1)
 

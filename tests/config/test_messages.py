@@ -59,7 +59,7 @@ CASES = {
     "name": (["name=../../evil"], "name = ../../evil: must be 1 to 80 letters"),
     "dots": (["name=.."], "name = ..: must be 1 to 80 letters"),
     "objective": (["objective=validation/pnsr"], "objective = validation/pnsr: is not measured, did you mean 'validation/psnr'?"),
-    "schema": (["schema_version=0"], "schema_version = 0: this version of unfold reads 2"),
+    "schema": (["schema_version=0"], "schema_version = 0: this version of unfold reads 3"),
     "glob": (["trainable.learn=[algo.gamma]"], "'algo.gamma' matches nothing"),
     # words
     "empty": (["algo.stepsize="], "algo.stepsize = '': no value given. Write algo.stepsize=VALUE"),

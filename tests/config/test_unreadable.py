@@ -3,7 +3,7 @@
 import pytest
 
 from tests.config.folder import refusal
-from unfold.config.unreadable import why_unreadable
+from unfold.config.overrides import why_unreadable
 
 WORDS = {
     "algo.stepsize=[1,2": "the [ at column 15 is not closed",
@@ -34,9 +34,9 @@ def test_no_words_of_a_parser(word):
 
 def test_a_variable_that_is_not_set_is_named_with_what_to_do(monkeypatch):
     monkeypatch.delenv("NOT_THERE", raising=False)
-    assert refusal("name=${oc.env:NOT_THERE}") == (
-        "name = ${oc.env:NOT_THERE}: the environment variable NOT_THERE is not set. Set it, or "
-        "write ${oc.env:NOT_THERE,VALUE} for a value in its place."
+    assert refusal("objective=${oc.env:NOT_THERE}") == (
+        "objective = ${oc.env:NOT_THERE}: the environment variable NOT_THERE is not set. Set it, "
+        "or write ${oc.env:NOT_THERE,VALUE} for a default."
     )
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tests.data.test_folder import write
 from unfold.data.batches import TrainBatches
-from unfold.data.module import EmbeddedData, FolderData
+from unfold.data.image_data import EmbeddedData, FolderData
 from unfold.errors import ConfigError, DataError
-from unfold.training.datamodule import Images
+from unfold.training.data_module import DataModule
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 calls what PyTorch 2.13 deprecates; nobody here can change that.
@@ -109,7 +109,7 @@ def test_the_embedded_camera_is_an_average_over_areas_of_the_original():
 
 
 def test_colour_is_not_embedded():
-    with pytest.raises(ConfigError, match=r"channels = 3: .*grey.*data=folder"):
+    with pytest.raises(ConfigError, match=r"channels = 3: .*grey.*use a folder"):
         EmbeddedData(seed=0, channels=3)
 
 
@@ -121,17 +121,17 @@ def test_a_default_epoch_is_25_steps_of_8():
 
 @pytest.mark.parametrize("name", ["crop", "batch_size", "multiple_of", "crops_per_image"])
 def test_a_number_out_of_range_is_refused(name):
-    with pytest.raises(ConfigError, match=f"{name} = 0: must be 1 or above"):
+    with pytest.raises(ConfigError, match=f"{name} = 0: must be a whole number of at least 1"):
         EmbeddedData(**{"seed": 0, name: 0})
 
 
 def test_less_than_no_workers_are_refused():
-    with pytest.raises(ConfigError, match="workers = -1: must be 0 or above"):
+    with pytest.raises(ConfigError, match="workers = -1: must be a whole number of at least 0"):
         EmbeddedData(seed=0, workers=-1)
 
 
 def test_a_crop_larger_than_the_images_is_refused_up_front():
-    with pytest.raises(DataError, match=r"astronaut.png: 256x256 pixels, smaller than the 257x257"):
+    with pytest.raises(DataError, match=r"astronaut.png: 256x256 pixels, smaller than crop = 257"):
         EmbeddedData(seed=0, crop=257).check()
 
 
@@ -204,7 +204,7 @@ def test_workers_change_nothing_and_leave_the_generators_alone(folder):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lightning_tells_each_epoch(workers, tmp_path):
     data = EmbeddedData(seed=7, crop=8, crops_per_image=2, workers=workers)
-    recorder = train(tmp_path, Images(data), 6)
+    recorder = train(tmp_path, DataModule(data), 6)
     expected = [b for e in range(3) for b in TrainBatches(16, 8, 7).batches(e)]
     assert [(e, i) for e, i, _ in recorder.seen] == [(b[0][0], [k[1] for k in b]) for b in expected]
     assert recorder.validated == [(0, [0, 1])] * 3
@@ -215,8 +215,8 @@ def test_lightning_tells_each_epoch(workers, tmp_path):
 def test_a_resume_sees_what_an_uninterrupted_run_sees(stop, workers, tmp_path):
     """At the end of an epoch (step 4) and in the middle of one (step 5)."""
     data = {"seed": 7, "crop": 8, "crops_per_image": 4, "workers": workers}
-    whole = train(tmp_path, Images(EmbeddedData(**data)), 12, save_at=stop)
-    resumed = train(tmp_path, Images(EmbeddedData(**data)), 12, resume=tmp_path / "state.ckpt")
+    whole = train(tmp_path, DataModule(EmbeddedData(**data)), 12, save_at=stop)
+    resumed = train(tmp_path, DataModule(EmbeddedData(**data)), 12, resume=tmp_path / "state.ckpt")
     assert resumed.seen == whole.seen[stop:]
     assert torch.equal(resumed.weight, whole.weight)
 
@@ -225,7 +225,7 @@ def test_no_worker_outlives_a_training(tmp_path):
     """In the middle of an epoch, too, and where something still refers to the trainer."""
     before = multiprocessing.active_children()
     data = EmbeddedData(seed=0, crop=8, crops_per_image=4, workers=2)
-    recorder = train(tmp_path, Images(data), 3)
+    recorder = train(tmp_path, DataModule(data), 3)
     assert recorder.trainer is not None
     left = [one for one in multiprocessing.active_children() if one not in before]
     assert left == []
@@ -233,6 +233,6 @@ def test_no_worker_outlives_a_training(tmp_path):
 
 def test_after_a_fit_the_loader_starts_anew(tmp_path):
     data = EmbeddedData(seed=0, crop=8, crops_per_image=2)
-    images = Images(data)
+    images = DataModule(data)
     train(tmp_path, images, 2)
     assert len(list(images.train_dataloader())) == 2

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.data import formats
 from tests.data.formats import GOLDEN, eight, png, saved, sixteen, tiff, transparent_chunk
-from unfold.data.reading import decode, read_image
+from unfold.data.image_reader import decode, read_image
 from unfold.errors import DataError
 
 EXACT = 1e-7
@@ -106,14 +106,14 @@ REFUSED = {
     "rgba16.png": (png(sixteen(4), 6), "pixels are transparent"),
     "key16.png": (png(sixteen(1), 0, transparent_chunk(b"\0\0")), "16-bit grey with a transp"),
     "key48.png": (png(sixteen(3), 2, transparent_chunk(b"\0" * 6)), "16-bit colour with a transp"),
-    "large.png": (bomb(8193, 8192), r"8192x8193 pixels, more than the 67108864"),
+    "large.png": (bomb(8193, 8192), r"8192x8193 pixels, more than the limit of 67108864"),
     "bomb.png": (bomb(30000, 30000), "900000000 pixels"),
     "nan.tif": (floats(np.nan), "1 of 2 values are NaN or infinite"),
     "infinite.tif": (floats(np.inf), "1 of 2 values are NaN or infinite"),
     "bright.tif": (floats(255.0), r"values from 0.5 to 255, expected \[0, 1\]"),
     "dark.tif": (floats(-0.25), r"values from -0.25 to 0.5, expected \[0, 1\]"),
     "white0.tif": (tiff(sixteen(1), photometric=0), "white stored as 0"),
-    "planes.tif": (tiff(sixteen(3), planes=2), "16-bit colours on planes of their own"),
+    "planes.tif": (tiff(sixteen(3), planes=2), "16-bit colours on separate planes"),
     "cmyk16.tif": (DEEP_CMYK, "16-bit pixels of kind CMYK;16L"),
     "int32.tif": (tiff(eight(1).astype(np.int32)), "pixels of kind I"),
 }

@@ -4,7 +4,7 @@ import pytest
 
 from tests.data.test_reading import GOOD, JPEG, REFUSED
 from unfold.cli.check_data import check_data
-from unfold.data.module import FolderData
+from unfold.data.image_data import FolderData
 from unfold.errors import DataError
 
 
@@ -30,7 +30,7 @@ def planted(tmp_path):
 
 def test_every_bad_file_is_found_and_no_good_one(planted):
     looked = []
-    found = planted.survey(lambda: looked.append(1))
+    found = planted.check_files(lambda: looked.append(1))
     assert len(looked) == sum(one.files for one in found.values())
     for name in REFUSED:
         assert sum(name in fault for fault in found["train"].faults) == 1, name
@@ -51,6 +51,6 @@ def test_the_command_names_them_all_and_fails(planted, capsys):
 def test_images_too_small_for_the_crop_are_found(tmp_path):
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(GOOD + bytes(i))
-    faults = FolderData(0, root=str(tmp_path), crop=65).survey(lambda: None)["train"].faults
+    faults = FolderData(0, root=str(tmp_path), crop=65).check_files(lambda: None)["train"].faults
     assert faults
-    assert all("data.crop" in fault for fault in faults)
+    assert all("smaller than crop = 65" in fault for fault in faults)

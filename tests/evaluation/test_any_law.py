@@ -7,17 +7,17 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from tests.evaluation.test_pipeline import TV, Pictures, baselines, network
-from unfold.cli.dry_run import rehearse
+from tests.evaluation.test_pipeline import TV, Pictures, baselines, context, network
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
+from unfold.evaluation.across_operators import AcrossOperators
+from unfold.evaluation.base import evaluate
 from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import CoilErrors, MaskErrors, NoiseLevel
-from unfold.evaluation.pipeline import conditions, evaluate
-from unfold.evaluation.settings import AcrossOperators
-from unfold.evaluation.single import read_measurement, reconstruct
+from unfold.evaluation.single_image import read_measurement, reconstruct
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
@@ -32,13 +32,13 @@ from unfold.random import Draws
 
 def test_stronger_noise_keeps_the_gain_of_the_counts():
     law = Denoising(PoissonGaussian(100.0, 0.02))
-    worse = NoiseLevel((0.5,)).happened(law, 0.5)
+    worse = NoiseLevel((0.5,)).actual(law, 0.5)
     assert worse is not None and worse.noise == PoissonGaussian(100.0, 0.03)
 
 
 def test_only_noise_with_a_standard_deviation_takes_other_levels():
     laws = {"counts": Denoising(Poisson(50.0)), "both": Denoising(PoissonGaussian(100.0, 0.02))}
-    found = conditions(AcrossOperators(laws, (0.1, 0.2)), Denoising(Gaussian(0.1)), "here")
+    found = AcrossOperators(laws, (0.1, 0.2)).conditions(Denoising(Gaussian(0.1)), "here")
     assert [(c.name, c.noise, c.physics.noise) for c in found[1:]] == [
         ("counts", "its own", Poisson(50.0)),
         ("both", "0.1", PoissonGaussian(100.0, 0.1)),
@@ -70,7 +70,9 @@ def test_total_variation_is_tuned_on_images_that_the_law_takes(tmp_path):
     data = Pictures()
     images = data.images("validation"), data.images("test")
     crops = [
-        Baselines(replace(TV, crop=10), *images, "squares", 0, tmp_path, multiple)._judged(law)
+        Baselines(replace(TV, crop=10), *images, "squares", 0, tmp_path, multiple)._tuning_images(
+            law
+        )
         for law, multiple in ((Denoising(Gaussian(0.1)), 4), (WholeOnly(Gaussian(0.1)), 1))
     ]
     assert [crop[0][1].shape[-1] for crop in crops] == [8, 16]
@@ -81,31 +83,21 @@ def test_a_mismatch_inside_a_mixture_has_the_draws_of_its_images():
     families = {"holes": Inpainting(Gaussian(0.1), 0.5), "none": Inpainting(Gaussian(0.1), 0.9)}
     draws = Draws(1, range(6))
     operator = Mixture(PerFamilyNoise(), families).sample(draws, (1, 8, 8))
-    wrong = MaskErrors((0.2,)).told(operator, 0.2, draws)
+    wrong = MaskErrors((0.2,)).assumed(operator, 0.2, draws)
     x = torch.rand(6, 1, 8, 8)
     one = [
-        MaskErrors((0.2,)).told(operator.take(torch.tensor([i]), 6), 0.2, draws.take([i]))
+        MaskErrors((0.2,)).assumed(operator.take(torch.tensor([i]), 6), 0.2, draws.take([i]))
         for i in range(6)
     ]
     apart = torch.cat([own.A(x[i : i + 1]) for i, own in enumerate(one)])
     assert torch.equal(wrong.A(x), apart) and not torch.equal(wrong.A(x), operator.A(x))
-    assert CoilErrors((0.1,)).told(operator, 0.1, draws) is None
+    assert CoilErrors((0.1,)).assumed(operator, 0.1, draws) is None
 
 
 def test_a_run_without_psnr_is_judged_by_its_first_metric(tmp_path):
     evaluation = AcrossOperators({}, (), tv=TV, gallery=0)
     metrics = ImageMetrics(names=("nmse",))
-    figures = evaluate(
-        network(),
-        Pictures(),
-        evaluation,
-        tmp_path / "runs" / "slug" / "abc",
-        physics=Inpainting(Gaussian(0.1)),
-        trained_on="inpainting",
-        metrics=metrics,
-        seed=0,
-        progress=False,
-    )
+    figures = evaluate(evaluation, context(tmp_path / "runs" / "slug" / "abc", metrics=metrics))
     better = figures["test/tv nmse"] - figures["test/nmse"]
     assert figures["test/gain over tv"] == pytest.approx(better)
 
@@ -113,8 +105,8 @@ def test_a_run_without_psnr_is_judged_by_its_first_metric(tmp_path):
 def test_amplitudes_have_no_linear_baselines_and_say_so_before_training():
     words = ["physics=phase_retrieval", "fidelity=amplitude", "start=spectral", "algo=gd"]
     (checked,) = verify(compose([*words, "prior=red"]))
-    with pytest.raises(ConfigError, match=r"physics: .* measures amplitudes.*evaluation=none"):
-        rehearse(build(checked), 0)
+    with pytest.raises(ConfigError, match=r"PhaseRetrieval measures amplitudes.*Use NoEvaluation"):
+        dry_run(build(checked), 0)
 
 
 def test_what_is_measured_is_kept_also_where_it_is_no_picture(tmp_path):

@@ -38,16 +38,16 @@ def course(algorithm, model, prior=None):
 def test_an_unfolded_network_is_followed_from_its_start_to_its_end():
     seen, answer, truth = course(PGD(stepsize=0.3), Unfolded(4))
     assert [k for k, _ in seen.psnr] == [0, 1, 2, 3, 4]
-    assert [k for k, _ in seen.left] == [1, 2, 3, 4] and seen.measure == "relative change"
+    assert [k for k, _ in seen.residual] == [1, 2, 3, 4] and seen.measure == "relative change"
     error = float((answer.image - truth).square().mean())
     assert seen.psnr[-1][1] == pytest.approx(-10 * math.log10(error), rel=1e-5)
-    assert seen.left[-1][1] == pytest.approx(float(answer.residual), rel=1e-4)
+    assert seen.residual[-1][1] == pytest.approx(float(answer.residual), rel=1e-4)
 
 
 def test_an_equilibrium_comes_to_rest():
     seen, answer, _ = course(PGD(stepsize=0.3), DEQ(tol=1e-4, accuracy=1.0))
-    assert len(seen.psnr) == len(seen.left) + 1 > int(answer.iterations)
-    assert seen.left[-1][1] < 1e-3 < seen.left[0][1]
+    assert len(seen.psnr) == len(seen.residual) + 1 > int(answer.iterations)
+    assert seen.residual[-1][1] < 1e-3 < seen.residual[0][1]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_an_equilibrium_comes_to_rest():
 def test_of_a_classical_algorithm_its_certificate_is_kept_and_no_image(algorithm, prior, measure):
     seen, answer, _ = course(algorithm, Classical(tol=1e-3, max_iterations=900, every=5), prior)
     assert seen.psnr == [] and seen.measure == measure
-    steps, values = zip(*seen.left, strict=True)
+    steps, values = zip(*seen.residual, strict=True)
     assert steps[0] == 5 and steps[-1] == int(answer.iterations)
     assert values[-1] <= 1e-3 < values[0]
 
 
 def test_the_figures_are_written(tmp_path):
     found = [course(PGD(stepsize=0.3), Unfolded(3))[0]]
-    still = found[0]._replace(left=[(1, 0.0)], psnr=[])
+    still = found[0]._replace(residual=[(1, 0.0)], psnr=[])
     for name, seen in (("moving", found), ("still", [still])):
         convergence_figure(seen, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -8,12 +8,12 @@ from PIL import Image as PillowImage
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
-from unfold.evaluation.baselines import Baselines, batches, measure
+from unfold.evaluation.across_operators import AcrossOperators
+from unfold.evaluation.base import Context, NoEvaluation, batches, evaluate, measure
+from unfold.evaluation.baselines import Baselines, TunedTV
 from unfold.evaluation.metrics import ImageMetrics, psnr
-from unfold.evaluation.pipeline import evaluate
 from unfold.evaluation.records import read_rows
-from unfold.evaluation.settings import AcrossOperators, NoEvaluation, TunedTV
-from unfold.evaluation.single import read_measurement, reconstruct
+from unfold.evaluation.single_image import read_measurement, reconstruct
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
@@ -51,18 +51,21 @@ def network(**arguments):
     return Reconstructor(PGD(), PnP(DnCNN(1, 2, 4)), L2(), Unfolded(2), **arguments)
 
 
-def run(tmp_path, evaluation, net=None):
-    return evaluate(
+def context(directory, physics=None, metrics=None, net=None, trained_on="inpainting"):
+    return Context(
         net or network(),
         Pictures(),
-        evaluation,
-        tmp_path / "runs" / "slug" / "abc",
-        physics=Inpainting(Gaussian(0.1)),
-        trained_on="inpainting",
-        metrics=ImageMetrics(),
+        directory,
+        physics or Inpainting(Gaussian(0.1)),
+        trained_on,
+        metrics or ImageMetrics(),
         seed=0,
         progress=False,
     )
+
+
+def run(tmp_path, evaluation, net=None):
+    return evaluate(evaluation, context(tmp_path / "runs" / "slug" / "abc", net=net))
 
 
 def baselines(cache):

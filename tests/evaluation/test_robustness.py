@@ -6,17 +6,16 @@ import re
 import pytest
 import torch
 
-from tests.evaluation.test_pipeline import Pictures, network
+from tests.evaluation.test_pipeline import Pictures, context, network
 from tests.laws_physics import gap
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
+from unfold.evaluation.base import evaluate
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import CoilErrors, KernelWidth, MaskErrors, NoiseLevel
-from unfold.evaluation.pipeline import evaluate
-from unfold.evaluation.robustness import expect_mismatch
-from unfold.evaluation.settings import Robustness
+from unfold.evaluation.robustness import Robustness
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
@@ -39,27 +38,29 @@ def variance(h):
 def test_a_kernel_is_told_wider(strength):
     law = Blur(Gaussian(0.1), GaussianKernel(41, (3.0, 4.0)))
     right = law.sample(DRAWS, (1, 48, 48))
-    wrong = KernelWidth((strength,)).told(right, strength, DRAWS)
+    wrong = KernelWidth((strength,)).assumed(right, strength, DRAWS)
     assert gap(wrong.kernel.sum((-2, -1)), right.kernel.sum((-2, -1))) < 1e-12
     assert gap(variance(wrong.kernel), variance(right.kernel) * (1 + strength) ** 2) < 0.02
     inner = SuperResolution(Gaussian(0.1), GaussianKernel(5, 1.0), 2).sample(DRAWS, (1, 16, 16))
-    told = KernelWidth((strength,)).told(inner, strength, DRAWS)
+    told = KernelWidth((strength,)).assumed(inner, strength, DRAWS)
     assert type(told) is type(inner) and gap(told.kernel, inner.kernel) > 0.01
 
 
 def test_a_share_of_the_mask_is_told_wrong():
     right = Inpainting(Gaussian(0.1), 0.7).sample(DRAWS, (2, 32, 32))
-    wrong = MaskErrors((0.1,)).told(right, 0.1, DRAWS)
+    wrong = MaskErrors((0.1,)).assumed(right, 0.1, DRAWS)
     flipped = (wrong.mask != right.mask).double()
     assert torch.equal(flipped[:, 0], flipped[:, 1]) and 0.08 < flipped.mean() < 0.12
     assert set(wrong.mask.unique().tolist()) == {0.0, 1.0}
-    alone = MaskErrors((0.1,)).told(right.take(torch.tensor([2]), 4), 0.1, DRAWS.take([2]))
+    alone = MaskErrors((0.1,)).assumed(right.take(torch.tensor([2]), 4), 0.1, DRAWS.take([2]))
     assert torch.equal(alone.mask, wrong.mask[2:3])
 
 
 def test_coil_maps_are_told_with_their_relative_error():
     right = MultiCoilMRI(Gaussian(0.1), RandomColumns(), 8).complex_operator(DRAWS, (1, 32, 32))
-    one, two = (CoilErrors((0.1,)).told(right, s, DRAWS).maps / right.maps - 1 for s in (0.1, 0.2))
+    one, two = (
+        CoilErrors((0.1,)).assumed(right, s, DRAWS).maps / right.maps - 1 for s in (0.1, 0.2)
+    )
     assert gap(two, 2 * one) < 1e-12
     assert 0.05 < one.abs().square().mean().sqrt() < 0.15
     assert (one[..., 1:] - one[..., :-1]).abs().max() < 0.1
@@ -67,10 +68,10 @@ def test_coil_maps_are_told_with_their_relative_error():
 
 def test_noise_is_stronger_than_told():
     mismatch = NoiseLevel((0.5,))
-    assert mismatch.happened(Denoising(Gaussian(0.1)), 0.5).noise.sigma == pytest.approx(0.15)
-    ranged = mismatch.happened(Denoising(Gaussian((0.1, 0.2))), 0.5).noise
+    assert mismatch.actual(Denoising(Gaussian(0.1)), 0.5).noise.sigma == pytest.approx(0.15)
+    ranged = mismatch.actual(Denoising(Gaussian((0.1, 0.2))), 0.5).noise
     assert ranged.sigma == pytest.approx((0.15, 0.3))
-    assert mismatch.happened(Denoising(NoNoise()), 0.5) is None
+    assert mismatch.actual(Denoising(NoNoise()), 0.5) is None
 
 
 def test_strengths_are_checked():
@@ -82,8 +83,8 @@ def test_strengths_are_checked():
         Robustness({})
     law = Denoising(Poisson(0.1))
     with pytest.raises(ConfigError, match="Denoising has nothing that kernel could be wrong"):
-        expect_mismatch(
-            Robustness({"kernel": KernelWidth((0.1,))}), law, law.sample(DRAWS, (1, 8, 8))
+        Robustness({"kernel": KernelWidth((0.1,))}).check(
+            network(), law, law.sample(DRAWS, (1, 8, 8))
         )
 
 
@@ -97,17 +98,8 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
         }
     )
     net = network()
-    scores = evaluate(
-        net,
-        Pictures(),
-        settings,
-        tmp_path / "run",
-        physics=law,
-        trained_on="blur",
-        metrics=ImageMetrics(("psnr",)),
-        seed=0,
-        progress=False,
-    )
+    metrics = ImageMetrics(("psnr",))
+    scores = evaluate(settings, context(tmp_path / "run", law, metrics, net, "blur"))
     with (tmp_path / "run/evaluation/robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     measured = {(r["mismatch"], r["strength"]) for r in rows}
@@ -133,4 +125,4 @@ def test_mismatches_that_have_nothing_to_act_on_are_refused_before_training():
     words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
     checked = verify(compose(words))[0]
     with pytest.raises(ConfigError, match=r"Denoising has nothing that .*noise_level"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from tests.evaluation.test_pipeline import context
 from unfold.disk import DiskFullError
 from unfold.errors import ConfigError
 from unfold.evaluation.figures import save
 from unfold.evaluation.records import Row, write_rows
 from unfold.evaluation.report import write_report
-from unfold.evaluation.robustness import Shift, write_sweep
-from unfold.evaluation.single import (
+from unfold.evaluation.robustness import MismatchRow, write_sweep
+from unfold.evaluation.single_image import (
     expect_kind,
     read_measurement,
     write_image,
@@ -92,13 +93,13 @@ def test_a_fault_in_the_middle_leaves_the_file_of_before(tmp_path, monkeypatch, 
 
 
 def report(folder):
-    write_report(folder, rows(30.0), [], {"algo.stepsize": torch.ones(3)}, 0)
+    write_report(context(folder), rows(30.0), [], 0)
 
 
 def robustness(folder):
     shifts = [
-        Shift("matched", 0.0, "", "a.png", "psnr", 30.0),
-        Shift("kernel", 1.0, "", "a.png", "psnr", 3.0),
+        MismatchRow("matched", 0.0, "", "a.png", "psnr", 30.0),
+        MismatchRow("kernel", 1.0, "", "a.png", "psnr", 3.0),
     ]
     write_sweep(folder, shifts, "run", "blur")
 
@@ -106,7 +107,7 @@ def robustness(folder):
 @pytest.mark.parametrize("write", [report, robustness])
 def test_every_file_of_an_evaluation_may_be_the_one_that_fails(tmp_path, monkeypatch, write):
     write(tmp_path / "whole")
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").rglob("*.*")}
     flush, left = os.fsync, [0]
 
     def soon_full(descriptor):
@@ -119,7 +120,7 @@ def test_every_file_of_an_evaluation_may_be_the_one_that_fails(tmp_path, monkeyp
         folder = tmp_path / str(number)
         with pytest.raises(DiskFullError):
             write(folder)
-        written = {path.name: path.read_bytes() for path in folder.glob("*")}
+        written = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
         assert len(written) == number and written.items() <= whole.items()
 
 

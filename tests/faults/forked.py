@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import unfold.cli.job
-import unfold.evaluation.pipeline
+import unfold.evaluation.across_operators
 import unfold.training.fit  # noqa: F401 (imported here so that no training has to)
 from tests.faults.training import ROOT
 from unfold.cli.console import guarded

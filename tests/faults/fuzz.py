@@ -104,7 +104,7 @@ def try_them(folder: Path, seed: int, count: int) -> None:
     make_folder(configs)
     for module in (unfold.config.compose, unfold.cli.help, unfold.config.options):
         module.configs_folder = lambda: configs
-    unfold.training.fit.fit = unfold.evaluation.pipeline.evaluate = begin
+    unfold.training.fit.fit = unfold.evaluation.base.evaluate = begin
     came: list[tuple[list[str], str]] = []
 
     @hypothesis.seed(seed)

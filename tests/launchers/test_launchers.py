@@ -115,7 +115,7 @@ def test_what_no_launcher_can_mean_is_refused(words, message):
 @pytest.mark.parametrize(("package", "launcher"), WITHOUT.items())
 def test_a_missing_package_is_told_before_anything_is_made(monkeypatch, package, launcher):
     monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: None)
-    text = rf"needs the package {package}\. Write pip install 'unfold\[{launcher.extra}\]'"
+    text = rf"needs the package {package}\. Write pip install -e '.\[{launcher.extra}\]'"
     with pytest.raises(ConfigError, match=text):
         launcher.require()
     Parallel().require()
@@ -135,13 +135,13 @@ def test_what_is_asked_of_slurm():
         "partition": "gpu",
         "time": 30,
         "nodes": 3,
-        "ntasks_per_node": 1,
-        "cpus_per_task": 4,
+        "ntasks_per_node": 2,
+        "cpus_per_task": 2,
         "gpus_per_node": 2,
         "mem": "1536MB",
         "signal_delay_s": 120,
         "setup": ["module load cuda"],
-        "additional_parameters": {"requeue": True, "ntasks": 3},
+        "additional_parameters": {"requeue": True, "ntasks": 6},
     }
 
 
@@ -230,14 +230,14 @@ def test_slurm_jobs_run_fail_and_go_on_after_their_time_limit(program, tmp_path,
 
 @needs("submitit")
 def test_a_slurm_job_of_two_machines_has_a_task_on_each(program, tmp_path, monkeypatch):
-    """The first one tells the outcome; both know which machine they are on, and no tasks."""
+    """Rank zero reports the outcome; both know their task, from which Lightning reads its rank."""
     monkeypatch.setenv("PATH", make_cluster(tmp_path / "cluster"))
     monkeypatch.setattr(Slurm, "poll", 0.2)
     found = ends(program, Slurm(nodes=2), ["machine"])
     assert found == {"machine": (0, None, 30.0)}
     notes = program.read_text()
     assert notes.count("begins") == 2
-    assert notes.count("False") == 1, "a task of its own, and none of SLURM's"
+    assert notes.count("True") == 1, "the variables of srun, which Lightning reads"
     assert notes.count("silent on 1") == 1
 
 

@@ -181,7 +181,7 @@ def test_a_step_beyond_its_range_is_not_called_converged():
 
 
 def test_a_network_without_a_contractive_form_is_refused():
-    with pytest.raises(ConfigError, match=r"no firmly nonexpansive form.*prior=dncnn"):
+    with pytest.raises(ConfigError, match=r"no firmly nonexpansive form.*use DnCNN"):
         reconstructor(PGD(), DEQ(), PnP(ConditionalDnCNN(1)))
 
 

@@ -10,7 +10,7 @@ from tests import laws_physics as laws
 from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.algebra import Composed, Stacked, Sum
+from unfold.physics.algebra import Composed, OperatorSum, Stacked
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.blur.super_resolution import Downsampling
@@ -58,7 +58,7 @@ OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     ),
     "diffraction": (CodedDiffraction(CODES, (1, 4, 5)), (COMPLEX,)),
     "real diffraction": (RealImages(CodedDiffraction(CODES, (1, 4, 5))), (REAL,)),
-    "sum": (Sum((M, BLUR)), (REAL, COMPLEX)),
+    "sum": (OperatorSum((M, BLUR)), (REAL, COMPLEX)),
     "sum, complex": (RealFourier(KEPT.mask, KEPT.image_shape) + M, (REAL,)),
     "product, written": (0.5 * M @ BLUR, (REAL, COMPLEX)),
     "adjoint": (COARSE.H, (REAL, COMPLEX)),
@@ -212,7 +212,7 @@ def test_a_bad_matrix_is_refused(tmp_path):
         (lambda: Composed(M, Mask(mask(2, 2, 4, 6))), ShapeError, r"have \[2, 3\] samples"),
         (lambda: Stacked((M, Identity((1, 4, 6)))), ShapeError, r"Stacked: the operators take im"),
         (lambda: Stacked(()), ShapeError, r"there must be at least one operator"),
-        (lambda: M + COARSE, ShapeError, r"Sum: operators of images and measurements of"),
+        (lambda: M + COARSE, ShapeError, r"OperatorSum: operators of images and measurements of"),
         (lambda: 0 * M, ConfigError, r"0 \* Mask: must be real, finite and not 0"),
         (lambda: NonlinearFunction(abs, (1, 1, 1), (1,)).H, ConfigError, r"H: it is not linear"),
         (lambda: Scaled(M, torch.ones(2)), ShapeError, r"2 numbers for an operator of 3 samples"),

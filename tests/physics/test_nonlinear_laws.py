@@ -5,7 +5,7 @@ import torch
 
 from tests import laws_physics as laws
 from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -86,7 +86,7 @@ class Blind(torch.autograd.Function):
 def test_an_algorithm_that_needs_more_is_refused_before_training(words: list[str], said: str):
     (checked,) = verify(compose([*words, "algo=hqs"]))
     with pytest.raises(ConfigError, match=rf"HQS needs a linear operator, and {said}"):
-        rehearse(build(checked), 0)
+        dry_run(build(checked), 0)
 
 
 @pytest.mark.parametrize(

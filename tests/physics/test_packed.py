@@ -14,16 +14,16 @@ from tests.physics.instances import kernel, law, mask
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.huber import Huber
-from unfold.fidelities.l1 import L1
+from unfold.fidelities.l1 import L1Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
-from unfold.fidelities.poisson import Poisson as KullbackLeibler
+from unfold.fidelities.poisson import PoissonFidelity as KullbackLeibler
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.blur import Blur, ValidBlur
 from unfold.physics.blur.convolution import CircularConvolution
@@ -189,7 +189,7 @@ def test_probes_are_real_where_real_numbers_were_measured():
 
 FIDELITIES: list[Fidelity] = [
     L2(),
-    L1(),
+    L1Fidelity(),
     Huber(0.1),
     KullbackLeibler(),
     L2Ball(0.2),
@@ -304,7 +304,7 @@ def test_families_of_any_shape_are_added_on_the_command_line():
     words = ["physics=mixture", *(f"+physics@physics.families.{name}={name}" for name in added)]
     (checked,) = verify(compose(words))
     parts = build(checked)
-    rehearse(parts, 0)
+    dry_run(parts, 0)
     net, draws = parts.reconstructor, Draws(0, range(8))
     x = draws.uniform("images", (1, 24, 24))
     y, operator = parts.physics.measure(x, draws)

@@ -1,6 +1,7 @@
 """Finished runs that nothing was computed for."""
 
 from unfold.runs import files, status
+from unfold.runs.version import KEY, SCHEMA_VERSION
 
 
 def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0, **config):
@@ -8,7 +9,8 @@ def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0,
     path = root / name
     now = status.start()
     status.write(path, now.now(state))
-    files.write_yaml(path / "config.yaml", {"seed": seed, "objective": "validation/psnr", **config})
+    basic = {"seed": seed, "objective": "validation/psnr", KEY: SCHEMA_VERSION}
+    files.write_yaml(path / "config.yaml", basic | config)
     files.write_yaml(path / "overrides.yaml", [f"seed={seed}"])
     origin = {
         "version": "0.1",

@@ -3,31 +3,29 @@ import os
 import pytest
 
 from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
-from unfold.runs import files, status
-from unfold.runs.directory import Wish, claim, move_to_attempts
-from unfold.runs.lock import RANK_VARIABLE, Lock
+from unfold.runs import directory, files, status
+from unfold.runs.directory import Request, claim, move_to_attempts
 from unfold.runs.provenance import differing, source_hashes
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 
 
-def compute(directory, *, rerun=False, accept_code=False, asked=None, content=None):
+def compute(path, *, rerun=False, accept_code=False, expected=None, content=None):
     """A run that writes what a run writes; returns what it was asked to do."""
-    wish = Wish(rerun, accept_code, asked)
-    with claim(directory, wish) as run:
+    with claim(path, Request(expected, rerun, accept_code)) as run:
         if run.plan != "finished":
-            files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
-            files.write_json(directory / "results.json", {"psnr": 30.0})
-            files.write_text(directory / "content", content or "first")
+            files.write_json(path / "provenance.json", {"sources": dict(source_hashes())})
+            files.write_json(path / "results.json", {"psnr": 30.0})
+            files.write_text(path / "content", content or "first")
     return run
 
 
-def interrupt(directory, *, with_checkpoint):
+def interrupt(path, *, with_checkpoint):
     """A run whose process died: its status says running."""
-    files.write_json(directory / "provenance.json", {"sources": dict(source_hashes())})
-    status.write(directory, status.start())
+    files.write_json(path / "provenance.json", {"sources": dict(source_hashes())})
+    status.write(path, status.start())
     if with_checkpoint:
-        (directory / "checkpoints").mkdir()
-        (directory / "checkpoints/last.ckpt").write_bytes(seal(b"weights\0\0"))
+        (path / "checkpoints").mkdir()
+        (path / "checkpoints/last.ckpt").write_bytes(with_checksum(b"weights\0\0"))
 
 
 def test_a_new_run_is_finished_once(tmp_path):
@@ -78,7 +76,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     folder = tmp_path / "run/checkpoints"
     (folder / "last.ckpt").replace(folder / "previous.ckpt")
-    (folder / "last.ckpt").write_bytes(seal(b"weights\0\0")[:-1])
+    (folder / "last.ckpt").write_bytes(with_checksum(b"weights\0\0")[:-1])
     run = compute(tmp_path / "run")
     assert (run.plan, run.checkpoint) == ("resume", folder / "previous.ckpt")
     (note,) = run.notes
@@ -107,7 +105,7 @@ def test_a_failure_is_recorded_with_its_reason_and_raised(tmp_path):
         raise NonFiniteError("the loss is nan at step 3.")
     state = status.read(tmp_path / "run")
     assert (state.state, state.reason) == ("failed", "NonFiniteError: the loss is nan at step 3.")
-    assert RANK_VARIABLE not in os.environ
+    assert "UNFOLD_LAUNCH" not in os.environ
     assert compute(tmp_path / "run").plan == "new", "a failed run can be repeated as it stands"
 
 
@@ -155,15 +153,23 @@ def test_two_starts_of_one_configuration_do_not_meet(tmp_path):
     assert status.read(tmp_path / "run").state == "finished"
 
 
-def test_a_rank_neither_locks_nor_writes(tmp_path, monkeypatch):
-    lock = Lock(tmp_path / ".lock")
-    lock.acquire()
-    monkeypatch.setenv(RANK_VARIABLE, str(tmp_path))
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with claim(tmp_path, Wish(rerun=True)) as run:
-        assert run.is_rank
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    lock.release()
+def test_a_rank_neither_locks_nor_writes(tmp_path):
+    with claim(tmp_path):
+        before = sorted(path.name for path in tmp_path.iterdir())
+        with claim(tmp_path, Request(rerun=True, rank=1)) as run:
+            assert run.is_rank and run.plan == "new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_rank_waits_for_rank_zero_of_its_own_launch(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "PATIENCE", 0.5)
+    interrupt(tmp_path, with_checkpoint=True)
+    message = "rank 3: rank zero has not claimed .* Start the same command, with the same images"
+    with pytest.raises(RunError, match=message), claim(tmp_path, Request(rank=3)):
+        pass
+    assert compute(tmp_path).plan == "resume"
+    with claim(tmp_path, Request(rank=3)) as run:
+        assert (run.plan, run.is_rank) == ("finished", True)
 
 
 def test_a_damaged_status_is_said(tmp_path):

@@ -37,7 +37,7 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "c.yaml").write_text("!!python/object/apply:os.system [id]")
     with pytest.raises(RunError, match=r"a\.json cannot be read"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(RunError, match=r"b\.json does not hold a JSON object"):
+    with pytest.raises(RunError, match=r"b\.json is damaged: it does not hold a JSON object"):
         read_json(tmp_path / "b.json")
     with pytest.raises(RunError, match=r"c\.yaml cannot be read"):
         read_yaml(tmp_path / "c.yaml")

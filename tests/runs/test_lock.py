@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from unfold.errors import RunError
-from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent, is_held, rank
+from unfold.errors import ConfigError, RunError
+from unfold.runs.lock import Lock, is_held
+from unfold.runs.ranks import LAUNCHES, RANKS, check_launch, launch, launched, rank
 
 HOLD = """
 import sys
@@ -59,26 +60,44 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
         Lock(tmp_path / "runs/.lock").acquire()
 
 
-def test_ranks_write_under_the_lock_of_their_parent(tmp_path, monkeypatch):
-    monkeypatch.setenv(RANK_VARIABLE, str(tmp_path))
-    assert not belongs_to_parent(tmp_path), "the first process holds the lock itself"
+def test_ranks_and_launches_are_read_from_the_environment(monkeypatch):
+    for name in (*RANKS, *(name for names in LAUNCHES for name in names)):
+        monkeypatch.delenv(name, raising=False)
+    assert (rank(), launch()) == (0, "")
+    with launched():
+        own = launch()
+        assert own
+        with launched():
+            assert launch() == own, "a rank has the launch of the process that started it"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert launch() == "7 - -"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert launch() == "none - - -"
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert belongs_to_parent(tmp_path)
-    assert not belongs_to_parent(tmp_path / "other")
     assert rank() == 1
+
+
+def test_several_machines_need_a_launcher(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    check_launch(1)
+    with pytest.raises(ConfigError, match=r"nodes = 2: several machines start through torchrun"):
+        check_launch(2)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    check_launch(2)
 
 
 def test_a_forked_process_does_not_hold_the_lock_of_a_run_that_is_over(tmp_path):
     """Loader workers notice some seconds after a kill that nobody waits for them."""
-    lock, (told, tells) = Lock(tmp_path / ".lock"), os.pipe()
+    lock, (reads, writes) = Lock(tmp_path / ".lock"), os.pipe()
     lock.acquire()
     worker = os.fork()
     if worker == 0:
-        os.write(tells, b".")
+        os.write(writes, b".")
         signal.pause()
         os._exit(0)
     try:
-        os.read(told, 1)
+        os.read(reads, 1)
         assert is_held(tmp_path / ".lock")
         lock.release()
         assert not is_held(tmp_path / ".lock")

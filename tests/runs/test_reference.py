@@ -3,6 +3,7 @@ import pytest
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files, status
 from unfold.runs.reference import find_runs, read_reference
+from unfold.runs.version import KEY, SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -10,7 +11,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("pgd-dncnn/11111111", "admm-tv/22222222"):
         directory = tmp_path / "runs" / name
-        files.write_yaml(directory / "config.yaml", {"seed": 1})
+        files.write_yaml(directory / "config.yaml", {"seed": 1, KEY: SCHEMA_VERSION})
         files.write_yaml(directory / "overrides.yaml", ["seed=1"])
         files.write_json(directory / "provenance.json", {"choices": {"algo": "pgd"}})
         status.write(directory, status.start())
@@ -21,7 +22,7 @@ def runs(tmp_path, monkeypatch):
 def test_a_run_has_several_names(runs, text):
     reference = read_reference(text)
     assert reference.path == runs / "pgd-dncnn/11111111"
-    assert reference.config == {"seed": 1, "schema_version": 2}
+    assert reference.config == {"seed": 1, KEY: SCHEMA_VERSION}
     assert reference.overrides == ("seed=1",)
     assert reference.choices == {"algo": "pgd"}
 

@@ -1,4 +1,4 @@
-"""Faults of operators and laws that show in one precision, one size, one kind of image or one law.
+"""Faults of operators and physics that show in one precision, size, kind of image or property.
 
 Each is found by one part of the kit alone.
 """

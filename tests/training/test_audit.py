@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unfold.errors import ConfigError
-from unfold.training.guard.failures import DeadParameterWarning, audit
+from unfold.training.parameter_groups import DeadParameterWarning, check_first_gradient
 
 
 class Two(nn.Module):
@@ -15,15 +15,15 @@ class Two(nn.Module):
         self.raw_idle = nn.Parameter(torch.ones(()))
 
 
-def test_a_parameter_without_gradient_is_an_error_with_its_config_name():
+def test_a_parameter_without_gradient_is_an_error_with_its_public_name():
     module = nn.ModuleDict({"algo": Two()})
     module["algo"].raw_used.square().backward()
     with pytest.raises(ConfigError, match=r"no gradient reaches algo\.idle"):
-        audit(module)
+        check_first_gradient(module)
 
 
 def test_a_gradient_of_exactly_zero_is_a_warning():
     module = nn.ModuleDict({"algo": Two()})
     (module["algo"].raw_used.square() + 0 * module["algo"].raw_idle).backward()
     with pytest.warns(DeadParameterWarning, match=r"algo\.idle is exactly zero"):
-        audit(module)
+        check_first_gradient(module)

@@ -10,7 +10,7 @@ from torch import nn
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import CheckpointError
-from unfold.training.checkpoints.states import AtomicCheckpointIO
+from unfold.training.checkpoints.callback import AtomicCheckpointIO
 from unfold.training.checkpoints.weights import (
     embedded_weights,
     load_matching,

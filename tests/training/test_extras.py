@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.small import run, run_with_kills, small_training
+from tests.training.small import run, run_with_kills, small_data, small_training
 from tests.training.test_resume import newest, same
 from unfold.errors import ConfigError
-from unfold.training.checkpoints.weights import read_checkpoint, read_weights
+from unfold.training.checkpoints.weights import load_checkpoint, read_checkpoint, read_weights
 from unfold.training.optim import SGD
 from unfold.training.settings import TrainerSettings
 from unfold.training.shards import Shards
@@ -46,10 +46,8 @@ def test_the_average_is_that_of_the_iterates(tmp_path):
     iterates = []
     training = watched(iterates)
     run(tmp_path, steps=3, training=training, ema=0.75)
-    last = {
-        name.removeprefix("reconstructor."): value
-        for name, value in read_checkpoint(newest(tmp_path))["state_dict"].items()
-    }
+    saved = read_checkpoint(newest(tmp_path))["current_model_state"].items()
+    last = {name.removeprefix("reconstructor."): value for name, value in saved}
     iterates.append({name: last[name] for name in iterates[0]})
     expected = {name: value.double() for name, value in iterates[0].items()}
     for weights in iterates[2:]:
@@ -64,13 +62,24 @@ def test_the_average_is_that_of_the_iterates(tmp_path):
 def test_validation_sees_the_average_and_training_does_not(tmp_path):
     run(tmp_path / "plain", steps=6)
     run(tmp_path / "averaged", steps=6, ema=0.999)
-    states = [
-        read_checkpoint(newest(tmp_path / name))["state_dict"] for name in ("plain", "averaged")
-    ]
+    plain, averaged = (read_checkpoint(newest(tmp_path / name)) for name in ("plain", "averaged"))
+    states = [plain["state_dict"], averaged["current_model_state"]]
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), "averaging changes no step"
     rows = [scores(tmp_path / name) for name in ("plain", "averaged")]
     assert rows[0] != rows[1]
+
+
+def test_the_best_weights_of_the_average_give_the_validated_score(tmp_path):
+    found = run(tmp_path, steps=12, ema=0.8)[1]
+    training = small_training()
+    load_checkpoint(training.reconstructor, tmp_path / "checkpoints/best.ckpt")
+    (batch,) = small_data().evaluation_loader("validation")
+    with torch.no_grad():
+        image = training.compare(batch, "validation")[0].image
+    psnr = float(training.metrics(image, batch.images)["psnr"].mean())
+    assert psnr == pytest.approx(max(scores(tmp_path)), abs=1e-5)
+    assert run(tmp_path, steps=12, ema=0.8, resume_from=newest(tmp_path))[1] == found
 
 
 def scores(directory):
@@ -121,7 +130,7 @@ def test_pictures_show_truth_reconstruction_and_difference(tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"ema": 1.0}, r"ema = 1\.0: must be in \(0, 1\)"), ({"early_stopping": 0}, "must be 1")],
+    [({"ema": 1.0}, r"ema = 1\.0: must be in \(0, 1\)"), ({"early_stopping": 0}, "of at least 1")],
 )
 def test_values_out_of_range_are_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
@@ -130,7 +139,9 @@ def test_values_out_of_range_are_refused(setting, message):
 
 def test_shards_divide_the_batch():
     settings = TrainerSettings(shards=3)
-    with pytest.raises(ConfigError, match=r"trainer\.shards = 3: must be a divisor of .* = 8"):
+    with pytest.raises(
+        ConfigError, match=r"TrainerSettings\.shards = 3: must divide the batch size, 8"
+    ):
         settings.parts(8)
     with pytest.raises(ConfigError, match="must be their number, 2, or null"):
         TrainerSettings(shards=3, devices=2, strategy="ddp")
@@ -144,7 +155,7 @@ def test_shards_leave_the_training_as_it_is(tmp_path):
     ends = []
     for shards in (1, 2, 4):
         training = small_training()
-        training.shards, training.optimizer_recipe = Shards(shards), SGD(lr=1.0)
+        training.shards, training.optimizer = Shards(shards), SGD(lr=1.0)
         run(tmp_path / str(shards), steps=2, training=training, accumulate=2, gradient_clip=None)
         ends.append(learned(training))
     start = learned(small_training())

@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path):
 
     training = small_training(Broken(Gaussian(0.0)))
     with pytest.raises(
-        NonFiniteError, match=r"gradient of step 0 is not finite.*Lower optimizer.lr"
+        NonFiniteError, match=r"gradient of step 0 is not finite.*Lower the learning rate"
     ):
         run(tmp_path, training=training)
 

@@ -1,5 +1,7 @@
 """Learning rates of their own, what waits, and where numbers stop being finite."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,8 +13,8 @@ from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
-from unfold.training.guard.failures import where_not_finite
-from unfold.training.optim import by_learning_rate, learned, waiting
+from unfold.training.guard.failures import locate_nonfinite
+from unfold.training.parameter_groups import by_learning_rate, frozen, learned
 
 
 def network():
@@ -41,8 +43,8 @@ def test_every_parameter_is_in_one_group_with_its_rate():
             "did you mean 'algo.stepsize'",
         ),
         (lambda: by_learning_rate(network(), {"algo.*": 0.0}), r"trainable.lr.algo.\* = 0.0: must"),
-        (lambda: waiting(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
-        (lambda: waiting(network(), {"algo.lambda_reg": 1}), "which is not learned"),
+        (lambda: frozen(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
+        (lambda: frozen(network(), {"algo.lambda_reg": 1}), "which is not learned"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(make, words):
@@ -53,7 +55,7 @@ def test_names_that_mean_nothing_are_refused(make, words):
 def test_what_waits_does_not_move_and_then_does(tmp_path):
     def ends(freeze, steps):
         training = small_training()
-        training.waits = freeze
+        training.options = replace(training.options, freeze=freeze)
         before = {name: p.detach().clone() for name, p in learned(training.reconstructor).items()}
         run(tmp_path / f"{len(freeze)}-{steps}", steps=steps, training=training)
         after = learned(training.reconstructor)
@@ -68,16 +70,16 @@ def test_the_first_image_and_iteration_that_are_not_finite_are_named():
     A = blur(4, batch=2)
     y = measured(A, batch=2)
     net = Reconstructor(PGD(stepsize=0.9), Tikhonov(), L2(), Unfolded(3)).double()
-    said = where_not_finite(net, y, A, [7, 9])
+    said = locate_nonfinite(net, y, A, [7, 9])
     assert said.startswith(
         "every iterate is finite, so the loss or the derivative is not, with algo.stepsize"
     )
     y[1, 0, 0, 0] = torch.inf
-    assert where_not_finite(net, y, A, [7, 9]) == "the measurement of image 9 is not finite"
+    assert locate_nonfinite(net, y, A, [7, 9]) == "the measurement of image 9 is not finite"
     y = measured(A, batch=2)
     y[1] *= 1e285
     net = Reconstructor(PGD(stepsize=1e30), Tikhonov(), L2(), Unfolded(3)).double()
-    said = where_not_finite(net, y, A, [7, 9])
+    said = locate_nonfinite(net, y, A, [7, 9])
     assert "image 9 is not finite from iteration 1 on, with algo.stepsize = 1e+30" in said
 
 

@@ -12,10 +12,10 @@ from unfold.disk import DiskFullError
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.training.checkpoints import weights as checkpoint
+from unfold.training.checkpoints.callback import BEST
 from unfold.training.checkpoints.checksum import LAST
-from unfold.training.checkpoints.resources import OutOfMemoryError
-from unfold.training.checkpoints.states import BEST
 from unfold.training.checkpoints.weights import read_checkpoint
+from unfold.training.resource_errors import OutOfMemoryError
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def whole(tmp_path_factory):
 
 def test_a_disk_that_is_full_for_a_while_changes_no_bit(tmp_path, whole, full):
     full |= {(LAST, 3), (LAST, 4), (LAST, 6), (BEST, 1)}
-    with pytest.warns(UserWarning, match=r"No space left.*The training goes on, and tries again"):
+    with pytest.warns(UserWarning, match=r"No space left.*The training continues, and tries again"):
         run(tmp_path, steps=STEPS, checkpoint_every=1)
     assert same(whole, tmp_path)
     best = [(folder / "checkpoints" / BEST).read_bytes() for folder in (whole, tmp_path)]
     assert best[0] == best[1]
 
 
-@pytest.mark.filterwarnings("ignore:.*The training goes on")
+@pytest.mark.filterwarnings("ignore:.*The training continues")
 def test_three_refusals_in_a_row_end_it_and_the_state_before_is_kept(tmp_path, whole, full):
     full |= {(LAST, n) for n in (3, 4, 5)}
     with pytest.raises(DiskFullError, match=r"last\.ckpt cannot be written.*is kept") as caught:
@@ -65,7 +65,7 @@ def test_three_refusals_in_a_row_end_it_and_the_state_before_is_kept(tmp_path, w
     assert same(whole, tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:.*The training goes on")
+@pytest.mark.filterwarnings("ignore:.*The training continues")
 def test_no_state_names_best_weights_that_found_no_room(tmp_path, full):
     full |= {(BEST, n) for n in range(1, 9)}
     with pytest.raises(DiskFullError, match=r"best\.ckpt cannot be written"):
@@ -99,8 +99,8 @@ def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error
         run(tmp_path, training=raising(error))
     said = str(caught.value)
     assert caught.value.exit_code == 6
-    assert "data.batch_size = 4, data.crop = 16, model.iterations = 2; the peak was " in said
-    assert "Take model/backward=checkpoint" in said and "or model=deq" in said
+    assert "batch_size = 4, crop = 16, iterations = 2; the peak was " in said
+    assert "Use the Checkpoint backward pass" in said and "or a DEQ" in said
     assert str(error) in said
     assert "GB in this process" in said or "GB on the device" in said
 
@@ -108,8 +108,8 @@ def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error
 @pytest.mark.parametrize(
     ("model", "left_out"),
     [
-        (Unfolded(2, Checkpoint()), "model/backward=checkpoint"),
-        (DEQ(max_iterations=7), "model=deq"),
+        (Unfolded(2, Checkpoint()), "Checkpoint"),
+        (DEQ(max_iterations=7), "a DEQ"),
     ],
 )
 def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
@@ -118,7 +118,7 @@ def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
     with pytest.raises(OutOfMemoryError, match="iterations = ") as caught:
         run(tmp_path, training=training)
     assert left_out not in str(caught.value)
-    assert "a smaller data.batch_size or data.crop" in str(caught.value)
+    assert "a smaller batch_size or crop" in str(caught.value)
 
 
 def test_a_full_disk_that_no_other_message_covers_is_explained(tmp_path):

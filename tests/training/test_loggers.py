@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.training.small import KilledError, killed_at, small_data, small_settings, small_training
 from unfold.errors import ConfigError
 from unfold.training.callbacks import save_picture
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
 from unfold.training.loggers.local import Events
 from unfold.training.loggers.mlflow import MLflow
@@ -36,7 +36,7 @@ def train(directory, log, kill=None, every=2):
     """Train, and die in step `kill`; a state is saved `every` so many steps."""
     directory.mkdir(parents=True, exist_ok=True)
     training = small_training() if kill is None else killed_at(kill)
-    found = newest_state(directory / "checkpoints").path
+    found = newest_checkpoint(directory / "checkpoints").path
     settings = small_settings(STEPS, checkpoint_every=every, images_every=1)
     given = {"objective": "validation/psnr", "resume_from": found}
     if kill is None:
@@ -179,7 +179,7 @@ def test_settings_are_sent_by_their_full_keys(tmp_path):
 def test_a_missing_package_is_told_at_once(log, monkeypatch):
     monkeypatch.setattr("unfold.training.loggers.tracked.find_spec", lambda name: None)
     name = log.__name__.lower()
-    with pytest.raises(ConfigError, match=rf"package {name}\. Write pip install 'unfold\[{name}\]"):
+    with pytest.raises(ConfigError, match=rf"package {name}\. Run pip install -e '.\[{name}\]"):
         log()
 
 
@@ -211,7 +211,7 @@ def test_wandb_writes_offline_files_of_one_run(tmp_path):
 def test_a_password_is_not_written_into_runs(monkeypatch):
     monkeypatch.setattr("unfold.training.loggers.tracked.require", lambda package: None)
     with pytest.raises(
-        ConfigError, match=r"logger\.uri holds a password.*MLFLOW_TRACKING_PASSW"
+        ConfigError, match=r"MLflow\.uri contains a password.*MLFLOW_TRACKING_PASSW"
     ) as e:
         MLflow("https://me:s3cret@server")
     assert "s3cret" not in str(e.value)

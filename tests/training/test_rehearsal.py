@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
@@ -23,21 +23,21 @@ def parts(*words):
 @pytest.mark.parametrize("loss", ["mse", "splitting", "sure", "equivariant", "robust_equivariant"])
 @pytest.mark.parametrize("physics", ["mixed_shapes", "mri"])
 def test_what_fits_is_let_through(loss, physics):
-    rehearse(parts(f"physics={physics}", f"loss={loss}"), 0)
+    dry_run(parts(f"physics={physics}", f"loss={loss}"), 0)
 
 
 def test_a_loss_that_cannot_reconstruct_is_named():
     """Splitting leaves out a part of the scan, and filtered back-projection needs it whole."""
-    rehearse(parts(*FILTERED, "loss=sure", "evaluation=none"), 0)
-    words = r"loss Splitting: FilteredBackProjection needs all projections.*take start=regularised"
+    dry_run(parts(*FILTERED, "loss=sure", "evaluation=none"), 0)
+    words = r"loss Splitting: FilteredBackProjection needs all projections.*start from Regularised"
     with pytest.raises(ConfigError, match=words):
-        rehearse(parts(*FILTERED, "loss=splitting", "evaluation=none"), 0)
+        dry_run(parts(*FILTERED, "loss=splitting", "evaluation=none"), 0)
 
 
 def test_a_loss_that_is_not_used_is_not_tried():
     words = ("model=classical", "algo=pgd", "prior=tv", "loss=splitting", "evaluation=none")
     (checked,) = verify(compose([*FILTERED, *words]))
-    rehearse(build(checked), 0)
+    dry_run(build(checked), 0)
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,26 @@ def test_the_value_of_a_loss_is_tried_too():
     own = parts("physics=denoising")
     own = own._replace(groups={**own.groups, "loss": Misshapen()})
     with pytest.raises(ShapeError, match="loss Misshapen: images of 3 and of 4 pixels"):
-        rehearse(own, 0)
+        dry_run(own, 0)
 
 
 def test_every_family_of_a_mixture_is_started_from():
     """A single image meets but one of them."""
     words = r"physics.families.\w+: FilteredBackProjection needs projections along rays"
     with pytest.raises(ConfigError, match=words):
-        rehearse(parts("physics=mixed_shapes", FILTERED[1], "evaluation=none"), 0)
+        dry_run(parts("physics=mixed_shapes", FILTERED[1], "evaluation=none"), 0)
 
 
 def test_what_is_evaluated_is_started_from_before_training():
     words = r"evaluation.operators.\w+: FilteredBackProjection needs.* Or set evaluation=none"
     with pytest.raises(ConfigError, match=words):
-        rehearse(parts(*FILTERED), 0)
+        dry_run(parts(*FILTERED), 0)
 
 
 def test_the_weights_are_left_as_they_were():
     own = parts("physics=denoising", "loss=sure")
     before = {name: value.clone() for name, value in own.reconstructor.state_dict().items()}
-    rehearse(own, 0)
+    dry_run(own, 0)
     after = own.reconstructor.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert all(p.grad is None for p in own.reconstructor.parameters())

@@ -9,7 +9,7 @@ import torch
 from tests.training.small import KilledError, killed_at, run, run_with_kills, small_training
 from unfold.errors import InterruptedRunError, PreemptedError
 from unfold.training.checkpoints import signals as stopping
-from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_checkpoint
 from unfold.training.checkpoints.signals import (
     ERRORS,
     HungUpError,
@@ -103,7 +103,7 @@ def test_a_training_that_is_over_is_not_repeated(tmp_path, whole):
 
 
 def newest(directory):
-    return newest_state(directory / "checkpoints").path
+    return newest_checkpoint(directory / "checkpoints").path
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from unfold.physics.noise.signal_dependent import PoissonGaussian
 from unfold.random import Draws
 from unfold.training.losses.base import MSE, Trial
 from unfold.training.losses.consistency import SURE, Consistency
-from unfold.training.losses.equivariant import Equivariant, Shifts, Turns
-from unfold.training.losses.splitting import Rows, Splitting
+from unfold.training.losses.equivariant import Equivariant, RotationsAndFlips, Shifts
+from unfold.training.losses.splitting import MaskedMeasurement, Splitting
 
 SIDE = 6
 LOSSES = {
@@ -32,7 +32,7 @@ LOSSES = {
     "sure": SURE(),
     "splitting": Splitting(0.6),
     "equivariant": Equivariant(),
-    "turns": Equivariant(motion=Turns()),
+    "turns": Equivariant(transform=RotationsAndFlips()),
     "robust": Equivariant(consistency=SURE()),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -103,7 +103,7 @@ def test_sure_is_what_the_clean_measurement_would_tell(law, light):
 
     Where nothing but what is read out is seen, half of y is below 0, and so is its variance.
     """
-    SURE().expect(law)
+    SURE().check(law)
     differences, naive = [], []
     for k in range(40):
         case = trial(law, 50, images=range(50 * k, 50 * k + 50), x=light * same_image(50))
@@ -240,27 +240,27 @@ def test_rows_are_a_linear_operator():
         Draws(0, range(3), dtype=torch.float64), (1, 5, 7)
     )
     kept = (torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.5).double()
-    rows = Rows(A, kept)
+    rows = MaskedMeasurement(A, kept)
     assert rows.batch == 3 and rows.take(torch.tensor([2, 0]), 3).batch == 2
     laws.assert_adjoint(rows)
     laws.assert_linear(rows)
     laws.assert_batch_invariant(rows)
 
 
-@pytest.mark.parametrize("motion", [Shifts(), Turns()])
-def test_motions_move_pixels_and_lose_none(motion):
+@pytest.mark.parametrize("transform", [Shifts(), RotationsAndFlips()])
+def test_transforms_permute_pixels(transform):
     draws = Draws(0, range(64))
     x = torch.arange(64.0 * 36).reshape(64, 1, 6, 6)
-    moved = motion.move(x, draws)
+    moved = transform.apply(x, draws)
     assert torch.equal(moved.flatten(1).sort(1).values, x.flatten(1))
-    assert torch.equal(motion.move(x[5:7], draws.take([5, 6])), moved[5:7])
+    assert torch.equal(transform.apply(x[5:7], draws.take([5, 6])), moved[5:7])
     kinds = {tuple((moved[i] - x[i, 0, 0, 0]).flatten().tolist()) for i in range(64)}
-    assert len(kinds) == 8 if isinstance(motion, Turns) else len(kinds) > 24
+    assert len(kinds) == 8 if isinstance(transform, RotationsAndFlips) else len(kinds) > 24
 
 
 def test_what_is_not_square_is_turned_by_half():
     x = torch.arange(30.0).expand(64, 1, 30).reshape(64, 1, 5, 6)
-    moved = Turns().move(x, Draws(0, range(64)))
+    moved = RotationsAndFlips().apply(x, Draws(0, range(64)))
     assert moved.shape == x.shape and len({tuple(m.flatten().tolist()) for m in moved}) == 4
 
 
@@ -282,12 +282,10 @@ def loss_free(case):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"loss SURE needs noise that is Gaussian.*Laplace.*splitting"
-    ):
-        Equivariant(consistency=SURE()).expect(Denoising(Laplace(0.1)))
+    with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*Splitting"):
+        Equivariant(consistency=SURE()).check(Denoising(Laplace(0.1)))
     with pytest.raises(ConfigError, match=r"Mixture has PerFamilyNoise"):
-        SURE().expect(Mixture(PerFamilyNoise(), {"one": Denoising(Laplace(0.1))}))
+        SURE().check(Mixture(PerFamilyNoise(), {"one": Denoising(Laplace(0.1))}))
     with pytest.raises(ConfigError, match=r"SURE.step = 0.0: must be positive"):
         SURE(0.0)
     with pytest.raises(ConfigError, match=r"Splitting.keep = 1.0: must be in \(0, 1\)"):

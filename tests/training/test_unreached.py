@@ -1,4 +1,4 @@
-"""An equilibrium or its gradient that is not reached: counted, skipped, gone back from, the end."""
+"""An equilibrium or its gradient that is not reached: counted, skipped, or an error."""
 
 from types import SimpleNamespace
 
@@ -15,9 +15,9 @@ from unfold.errors import ConfigError, ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
 from unfold.solvers.fixed_point import Picard
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.guard.guard import Guard
-from unfold.training.guard.policies import Rollback, Skip, Stop, Warn, policy
+from unfold.training.guard.policies import Skip, Stop, Warn, policy
 from unfold.training.settings import TrainerSettings
 
 LOOSE = {"tol": 0.05, "accuracy": float("inf")}
@@ -29,24 +29,22 @@ HARD = DEQ(tol=1e-9, max_iterations=2, solver=Picard(), backward=JacobianFree())
 """One that never is."""
 
 
-def hard_in(steps, answer, rate=None, kill=None):
-    """A training with hard equilibria in some steps, where its learning rate is at least `rate`.
+def hard_in(steps, answer, kill=None):
+    """A training with hard equilibria in some steps, that dies in step `kill`.
 
-    It dies in step `kill`; its learning rates and its weights before every step are kept.
+    Its weights before every step are kept in `seen`.
     """
     training = small_training(model=EASY)
     training.guard = Guard(Stop(), answer)
-    training.rates, training.seen = [], []
+    training.seen = []
     whole = training.training_step
 
     def training_step(batch, batch_idx):
-        step, lr = training.global_step, training.optimizers().param_groups[0]["lr"]
-        training.rates.append((step, lr))
+        step = training.global_step
         training.seen.append([p.detach().clone() for p in training.reconstructor.parameters()])
         if step == kill:
             raise KilledError
-        hard = step in steps and (rate is None or lr >= rate)
-        training.reconstructor.model = HARD if hard else EASY
+        training.reconstructor.model = HARD if step in steps else EASY
         loss = whole(batch, batch_idx)
         training.reconstructor.model = EASY
         return loss
@@ -63,8 +61,8 @@ def test_by_default_such_steps_are_told_once_counted_and_taken(tmp_path):
     training = hard_in({1, 3}, Warn())
     words = (
         r"not reached in step 1: 4 of 4 images, image \d+ first, are at a residual of \d\.\de-\d\d "
-        r"after 2 iterations\. The training goes on .* counts such steps\. Raise "
-        r"model\.max_iterations .*contractive prior\."
+        r"after 2 iterations\. The training continues .* counts such steps\. Raise "
+        r"max_iterations of the model .*contractive prior\."
     )
     with pytest.warns(UserWarning, match=words) as told:
         run(tmp_path, steps=5, training=training)
@@ -88,7 +86,7 @@ def test_a_step_that_is_skipped_moves_nothing_and_is_counted(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:An equilibrium")
 def test_more_skips_in_a_row_than_allowed_stop_the_run(tmp_path):
-    words = r"step 4: 4 of 4.*The 2 steps before it .*or raise trainer\.unreached_limit\."
+    words = r"step 4: 4 of 4.*The 2 steps before it .*or raise unreached_limit\."
     with pytest.raises(ConvergenceError, match=words) as caught:
         run(tmp_path, steps=6, training=hard_in({0, 2, 3, 4}, Skip(2)))
     assert caught.value.exit_code == 4
@@ -100,40 +98,18 @@ def test_a_training_can_stop_at_the_first(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:An equilibrium")
-def test_going_back_restores_the_state_and_halves_the_rate(tmp_path):
-    training = hard_in({3}, Rollback(3), rate=0.01)
-    run(tmp_path, steps=5, training=training, checkpoint_every=2)
-    first = [(0, 0.01), (1, 0.01), (2, 0.01), (3, 0.01)]
-    assert training.rates == [*first, (2, 0.005), (3, 0.005), (4, 0.005)]
-    assert all(map(torch.equal, training.seen[2], training.seen[4]))
-    for name in ("train/unreached", "train/rollbacks"):
-        assert column(tmp_path, name)[:5] == [0, 0, 1, 1, 1]
-
-
-@pytest.mark.filterwarnings("ignore:An equilibrium")
-def test_going_back_is_bounded_and_can_go_to_the_start(tmp_path):
-    training = hard_in({1}, Rollback(2))
-    with pytest.raises(ConvergenceError, match=r"step 1: .*went back 2 times.*images of that step"):
-        run(tmp_path, steps=3, training=training, on_unreached="rollback")
-    assert [step for step, _ in training.rates] == [0, 1] * 3
-    for later in (2, 4):
-        assert all(map(torch.equal, training.seen[0], training.seen[later]))
-
-
-@pytest.mark.filterwarnings("ignore:An equilibrium")
-@pytest.mark.parametrize("name", ["warn", "skip", "rollback"])
+@pytest.mark.parametrize("name", ["warn", "skip"])
 def test_kills_change_no_bit(tmp_path, name):
     given = {"steps": 6, "checkpoint_every": 2}
-    answer = {"rate": 0.01} if name == "rollback" else {}
-    whole = hard_in({3}, policy(name, 3), **answer)
+    whole = hard_in({3}, policy(name, 3))
     scores = run(tmp_path / "whole", training=whole, **given)[1]
     for kill in (4, 5):
-        found = newest_state(tmp_path / "cut/checkpoints").path
-        training = hard_in({3}, policy(name, 3), kill=kill, **answer)
+        found = newest_checkpoint(tmp_path / "cut/checkpoints").path
+        training = hard_in({3}, policy(name, 3), kill=kill)
         with pytest.raises(KilledError):
             run(tmp_path / "cut", training=training, resume_from=found, **given)
-    found = newest_state(tmp_path / "cut/checkpoints").path
-    training = hard_in({3}, policy(name, 3), **answer)
+    found = newest_checkpoint(tmp_path / "cut/checkpoints").path
+    training = hard_in({3}, policy(name, 3))
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
     assert same(tmp_path / "whole", tmp_path / "cut")
 
@@ -176,10 +152,10 @@ def test_of_two_mishaps_the_graver_is_answered():
     guard = Guard(Skip(9), Skip(9))
     network = nn.Linear(1, 1)
     for nonfinite, unreached in ((1, 1), (2, 0), (0, 1)):
-        guard.watch(torch.tensor(0.0), [], [])
+        guard.observe(torch.tensor(0.0), [], [])
         sums = torch.tensor([float(nonfinite), float(unreached)])
         with pytest.warns(UserWarning, match="finite: x" if nonfinite else "another process"):
-            guard.judge(7, network, lambda: "x", lambda flags, sums=sums: sums)
+            guard.check(7, network, lambda: "x", lambda flags, sums=sums: sums)
     assert (guard.on_nonfinite.count, guard.on_unreached.count) == (2, 1)
     assert guard.counts() == {"train/skipped": 3}, "it has seen no model with equilibria"
 
@@ -193,20 +169,13 @@ def test_processes_add_their_flags_up():
 
     training._trainer = SimpleNamespace(world_size=1, strategy=SimpleNamespace(reduce=reduce))
     one = torch.tensor([0.0, 1.0])
-    assert training._over_all(one) is one
+    assert training._total(one) is one
     training._trainer.world_size = 2
-    assert training._over_all(one).tolist() == [0, 2] and asked == ["sum"]
-
-
-def test_a_state_of_an_earlier_version_has_no_such_count():
-    guard = Guard.usual()
-    guard.load({"on_nonfinite": {"count": 2, "row": 1}})
-    assert guard.state()["on_nonfinite"] == {"count": 2, "row": 1}
-    assert guard.state()["on_unreached"] == {"count": 0, "row": 0}
+    assert training._total(one).tolist() == [0, 2] and asked == ["sum"]
 
 
 def test_a_limit_that_cannot_be_meant_is_refused():
-    with pytest.raises(ConfigError, match=r"unreached_limit = 0: must be 1 or above"):
+    with pytest.raises(ConfigError, match=r"unreached_limit = 0: must be a whole number of at le"):
         TrainerSettings(unreached_limit=0)
 
 
@@ -215,8 +184,8 @@ def test_a_limit_that_cannot_be_meant_is_refused():
     [
         (["trainer.on_unreached=skip"], r"on_unreached = skip: only an equilibrium .* Unfolded"),
         (
-            ["model=deq", "trainer.on_unreached=rollback", "model.backward.on_divergence=error"],
-            r"on_unreached = rollback: .*on_divergence=error .* Write .*on_divergence=warn",
+            ["model=deq", "trainer.on_unreached=skip", "model.backward.on_divergence=error"],
+            r"trainer\.on_unreached = skip: .*on_divergence=error .* Set on_divergence=warn",
         ),
     ],
 )

@@ -12,9 +12,8 @@ from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import key_of, parse_arguments
 from unfold.errors import ConfigError, UnfoldError, listing, nearest
+from unfold.runs.redact import REDACTED, restored
 from unfold.runs.reference import Reference, read_reference
-from unfold.runs.secret_text import REDACTED
-from unfold.runs.secrets import redacted_word, restored
 from unfold.runs.weights import find_weights, names_weights
 
 
@@ -56,18 +55,6 @@ def existing_file(words: Words, key: str) -> Path | None:
     if not path.is_file():
         raise ConfigError(f"{key} = {path}: there is no such file.")
     return path
-
-
-def one_configuration(command: str, words: Sequence[str]) -> Checked:
-    """The one configuration that the words of a command compose.
-
-    Raises:
-        ConfigError: any mistake in it, or a sweep.
-    """
-    (checked, *more) = verify(compose(words))
-    if more:
-        raise ConfigError(f"unfold {command} takes one configuration, got {1 + len(more)}.")
-    return checked
 
 
 def named_run(words: Words, command: str) -> Reference:
@@ -193,8 +180,7 @@ class RunWords(NamedTuple):
         """
         for word in self.rest:
             if not word.startswith("runs_dir="):
-                shown = redacted_word(word)
-                raise ConfigError(f"{shown}: unfold {command} takes only runs_dir=DIR.")
+                raise ConfigError(f"{word}: unfold {command} takes only runs_dir=DIR.")
 
 
 def run_words(command: str, words: Sequence[str], flags: Sequence[str] = ()) -> RunWords:
@@ -238,5 +224,5 @@ def expect(command: str, names: Sequence[str], wanted: str, count: int) -> None:
         ConfigError: says what is wanted.
     """
     if len(names) != count:
-        given = " ".join(map(redacted_word, names)) or "nothing"
+        given = " ".join(names) or "nothing"
         raise ConfigError(f"unfold {command} needs {wanted}, got {given}.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say, table
 from unfold.config import options
-from unfold.config.build import build, build_groups, verify
-from unfold.config.check import Checked, inspect_job
+from unfold.config.build import build_group, components_of, configure
+from unfold.config.check import Checked, check_job
 from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.options import configs_folder
@@ -34,7 +34,7 @@ def check(words: Sequence[str]) -> int:
     where they do not apply.
 
     Raises:
-        LawError: a law is broken.
+        PropertyError: a law is broken.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
@@ -53,7 +53,7 @@ def check(words: Sequence[str]) -> int:
     reports = [found for group, name in chosen.items() for found in _each(group, name, words, only)]
     for name, found in reports:
         rows = [_row(one) for one in found.worst()]
-        rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
+        rows += [(f"{one.id} {one.name}", "-", "-", "not judged") for one in found.left_out()]
         if found.applies:
             table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
         else:
@@ -72,7 +72,7 @@ def check(words: Sequence[str]) -> int:
 def _row(one: Any) -> tuple[str, str, str, str]:
     shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
     verdict = "holds" if one.passed else "BROKEN"
-    return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
+    return f"{one.id} {one.name}", f"{one.value:.1e}", shown, verdict
 
 
 def _asked(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -127,9 +127,8 @@ def _component(group: str, words: Sequence[str]) -> Any:
     """The component of a group alone: it need not fit the other groups."""
     composed = compose(words)
     refuse(composed.problems)
-    checked, problems = inspect_job(composed.jobs[0], (group,))
-    refuse(problems)
-    return build_groups(checked, [group])[group]
+    checked, _ = check_job(composed.jobs[0], ())
+    return build_group(checked, group)
 
 
 def _physics(words: Sequence[str], only: Sequence[str] = ()) -> "Report":
@@ -171,8 +170,7 @@ def _algorithm(words: Sequence[str]) -> "Report":
 
 
 def _model(words: Sequence[str]) -> "Report":
-    (checked,) = verify(compose(words))
-    return _whole(checked)
+    return _whole(configure(words, "check"))
 
 
 def _whole(checked: Checked) -> "Report":
@@ -185,7 +183,7 @@ def _whole(checked: Checked) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.models import check_equilibrium, check_unfolded
 
-    parts = build(checked)
+    parts = components_of(checked)
     net = parts.reconstructor.double()
     one = isinstance(net.model, DEQ)
     draws = Draws(checked.settings.seed, range(1 if one else 2), dtype=torch.float64)

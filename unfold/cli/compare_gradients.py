@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from unfold.cli.arguments import Words, split
 from unfold.cli.console import say, table
-from unfold.config.build import Parts, build, verify
-from unfold.config.compose import compose
+from unfold.config.build import components_of, configure
+from unfold.config.components import Components
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError
 
@@ -32,15 +32,12 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     if chosen and chosen != ["model=deq"]:
         raise ConfigError(f"{chosen[0]}: compare-gradients runs every model itself; leave it out.")
     kept = [word for word in own.overrides if word not in chosen]
-    composed = compose([*kept, "model=deq"])
-    (checked, *more) = verify(composed)
-    if more:
-        raise ConfigError(f"compare-gradients takes one configuration, got {1 + len(more)}.")
+    checked = configure([*kept, "model=deq"], "compare-gradients")
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.evaluation.gradients import compare_gradients
 
     keep_freed_memory()
-    parts = build(checked)
+    parts = components_of(checked)
     set_threads(parts.trainer.threads)
     parts.data.check()
     case = _case(parts, checked.settings.seed, images, size)
@@ -67,7 +64,7 @@ def _count(words: Words, key: str, default: int) -> int:
     return int(text)
 
 
-def _case(parts: Parts, seed: int, count: int, size: int) -> "Case":
+def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
     """Crops of as many training images, measured."""
     import torch
 

@@ -8,32 +8,31 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from unfold.cli.pipes import CLOSED, enduring_pipes
 from unfold.errors import UnfoldError
 
 INTERRUPTED = 130
+
+CLOSED_PIPE = 141
+"""The exit code of a process that wrote into a closed pipe, as a shell gives it."""
 
 
 def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command; say its error without a traceback, and return the exit code.
 
-    A pipe that is closed ends nothing; the exit code then tells of it, as of other programs.
-
     UNFOLD_DEBUG=1 shows the traceback instead. Warnings are told without the line of code that
     made them, and once where only their figures differ.
     """
-    with enduring_pipes() as closed:
-        code = _guarded(command, words)
-    return code if code or not closed else CLOSED
-
-
-def _guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     told = Told()
     before, warnings.formatwarning = warnings.formatwarning, told
     try:
         return _ended(command, words, told)
     except UnfoldError as error:
         return _failed(str(error), error.exit_code, error)
+    except BrokenPipeError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)  # the interpreter flushes its streams at exit
+        os.dup2(null, 2)
+        return CLOSED_PIPE
     except KeyboardInterrupt as error:
         return _failed("interrupted.", INTERRUPTED, error)
     except Exception as error:

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from unfold.cli.arguments import one_configuration
 from unfold.cli.console import say, table
-from unfold.config.build import build, build_training
+from unfold.config.build import build_training, components_of, configure
 from unfold.errors import ConfigError, listing
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ def doctor(words: Sequence[str]) -> int:
         ConfigError: something that is learned gets no gradient, or nothing is learned.
         UnfoldError: the configuration or the data cannot be used.
     """
-    checked = one_configuration("doctor", words)
+    checked = configure(words, "doctor")
     from unfold.cli.runtime import set_threads
 
-    parts = build(checked)
+    parts = components_of(checked)
     set_threads(parts.trainer.threads)
     parts.data.check()
     net = parts.reconstructor

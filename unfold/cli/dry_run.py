@@ -11,9 +11,9 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
-from unfold.config.build import Parts
+from unfold.config.components import Components
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
-from unfold.evaluation.settings import AcrossOperators, Robustness
+from unfold.evaluation.base import Evaluation
 from unfold.fidelities.amplitude import Amplitude
 from unfold.models.model import Solution
 from unfold.physics.base import Measured, Physics
@@ -28,7 +28,7 @@ SIZES = 3
 """Sizes of whole images, the smallest, that are tried beside the crop."""
 
 
-def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
+def dry_run(parts: Components, seed: int, *, strict: bool = False) -> None:
     """Measure a crop and whole images under every operator, and take one step of the algorithm.
 
     Args:
@@ -46,7 +46,7 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
 
     _expect_amplitudes(parts)
     if parts.reconstructor.model.trains:
-        parts.groups["loss"].expect(parts.physics)
+        parts.groups["loss"].check(parts.physics)
     draws = Draws(seed, (0,), "validation")
     crop = parts.data.crop
     whole = _whole_images(parts)
@@ -54,22 +54,16 @@ def rehearse(parts: Parts, seed: int, *, strict: bool = False) -> None:
     evaluation = parts.evaluation
     tested_on = _tested_on(evaluation)
     others = tested_on | _families("physics", parts.physics)
-    if isinstance(evaluation, AcrossOperators):
-        for name, law in ({"physics": parts.physics} | tested_on).items():
-            _expect_linear(name, law)
     kind = type(parts.reconstructor.algo.recipe)
     with torch.no_grad():
         for image in images:
+            y, operator = _measure(parts.physics, image, draws)
+            evaluation.check(parts.reconstructor, parts.physics, operator)
             for name, law in others.items():
                 measured = _measure(law, image, draws)
                 check_linear(kind, measured.operator, f" of {name}")
                 if image is images[0]:
                     _begin(parts.reconstructor, measured, name)
-            y, operator = _measure(parts.physics, image, draws)
-            if isinstance(evaluation, Robustness):
-                from unfold.evaluation.robustness import expect_mismatch  # imports Matplotlib
-
-                expect_mismatch(evaluation, parts.physics, operator)
             algorithm, _ = _one_step(parts.reconstructor, y, operator)
             if image is images[0]:
                 guarantee = parts.reconstructor.guarantee(y, operator)
@@ -85,7 +79,7 @@ def _begin(reconstructor: Reconstructor, measured: Measured, name: str) -> None:
         reconstructor.steps(measured.y, measured.operator)
 
 
-def _judge(parts: Parts, image: Image, measured: Measured, draws: Draws) -> None:
+def _judge(parts: Components, image: Image, measured: Measured, draws: Draws) -> None:
     """Let the loss reconstruct what it trains on, by one step, and judge it."""
     loss, (y, operator) = parts.groups["loss"], measured
 
@@ -117,11 +111,10 @@ def _named(owner: str, instead: str = "") -> Iterator[None]:
         raise type(error)(f"{owner}: {error}{instead}") from error
 
 
-def _tested_on(evaluation: object) -> dict[str, Physics]:
-    """The laws that the evaluation goes through, by their keys."""
-    if not isinstance(evaluation, AcrossOperators):
-        return {}
-    return {f"evaluation.operators.{name}": law for name, law in evaluation.operators.items()}
+def _tested_on(evaluation: Evaluation) -> dict[str, Physics]:
+    """The forward models that the evaluation tests on, by their keys."""
+    tested = evaluation.forward_models().items()
+    return {f"evaluation.operators.{name}": physics for name, physics in tested}
 
 
 def _families(key: str, law: Physics) -> dict[str, Physics]:
@@ -132,7 +125,7 @@ def _families(key: str, law: Physics) -> dict[str, Physics]:
     return own | {k: v for name, family in own.items() for k, v in _families(name, family).items()}
 
 
-def _whole_images(parts: Parts) -> list[Image]:
+def _whole_images(parts: Components) -> list[Image]:
     """One validation or test image of each of the smallest sizes, the first one first."""
     named = [*parts.data.images("validation"), *parts.data.images("test")]
     by_size = {image.shape: image[None] for _, image in reversed(named)}
@@ -141,17 +134,7 @@ def _whole_images(parts: Parts) -> list[Image]:
     return [first, *(image for image in smallest if image.shape != first.shape)]
 
 
-def _expect_linear(name: str, law: Physics) -> None:
-    """The baselines of the evaluation solve for linear measurements."""
-    if type(law).observe is not Physics.observe:
-        raise ConfigError(
-            f"{name}: {type(law).__name__} measures amplitudes, and the baselines of "
-            "evaluation=across_operators (back-projection, pseudo-inverse, total variation) need a "
-            "linear measurement. Set evaluation=none."
-        )
-
-
-def _expect_amplitudes(parts: Parts) -> None:
+def _expect_amplitudes(parts: Components) -> None:
     """Amplitudes are not linear in the image: one fidelity is made for them."""
     if type(parts.physics).observe is Physics.observe:
         return

@@ -15,21 +15,21 @@ def evaluate_run(words: Sequence[str]) -> int:
     own = split(words, ("run",))
     reference = named_run(own, "evaluate")
     checked = configured(reference, own.overrides)
-    from unfold.cli.job import evaluate_parts
+    from unfold.cli.job import evaluate_components
     from unfold.cli.runtime import keep_freed_memory, set_threads
-    from unfold.config.build import build
+    from unfold.config.build import components_of
     from unfold.runs.lock import Lock
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = build(checked)
+    parts = components_of(checked)
     set_threads(parts.trainer.threads)
     parts.data.check()
     lock = Lock(reference.path / ".lock")
     lock.acquire()
     try:
         load_weights(parts.reconstructor, reference.path)
-        scores = evaluate_parts(checked, parts, reference.path, reference.choices["physics"])
+        scores = evaluate_components(checked, parts, reference.path, reference.choices["physics"])
     finally:
         lock.release()
     scores_table(scores)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.cli.arguments import one_configuration
 from unfold.cli.console import say
 from unfold.cli.describe import Described, describe, first_line
-from unfold.config.build import Parts, build
+from unfold.config.build import components_of, configure
+from unfold.config.components import Components
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +37,12 @@ def explain(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the configuration cannot be used.
     """
-    checked = one_configuration("explain", words)
+    checked = configure(words, "explain")
     import torch
 
     from unfold.random import Draws
 
-    parts = build(checked)
+    parts = components_of(checked)
     net = parts.reconstructor
     side = parts.data.crop
     draws = Draws(checked.settings.seed, (0,), "validation")
@@ -63,14 +63,14 @@ def explain(words: Sequence[str]) -> int:
 
 
 def _lines(
-    parts: Parts, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
+    parts: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
 ) -> Iterator[str]:
     net = parts.reconstructor
     told = describe(type(algorithm))
     yield f"minimises  {algorithm.solves}"
     for symbol, part in (("f = d(Ax, y)", net.fidelity), ("A", parts.physics), ("g", problem.g)):
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
-    yield f"update     {told.headline}"
+    yield f"update     {told.formula}"
     yield f"  in names        {in_names(told)}"
     if told.source:
         yield f"  source          {told.source}"
@@ -105,9 +105,9 @@ def in_names(told: Described) -> str:
         text[0]: name for name, text in told.arguments.items() if text[1:2] in (",", ";", " ")
     }
     pieces = []
-    for i, letter in enumerate(told.headline):
+    for i, letter in enumerate(told.formula):
         name = symbols.get(letter)
-        after = told.headline[i + 1 : i + 2]
+        after = told.formula[i + 1 : i + 2]
         joined = after.isalpha() or after in ("∇", "(")
         pieces.append(letter if name is None else f"{name}·" if joined else name)
     return "".join(pieces)

@@ -1,10 +1,8 @@
 """Hydra's own flags that show a configuration and run nothing: --cfg, --info, completion."""
 
-import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 
 FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
 
@@ -15,7 +13,7 @@ def asks_to_inspect(words: Sequence[str]) -> bool:
 
 
 def show(words: Sequence[str]) -> int:
-    """Let Hydra answer; what is secret is left out of it.
+    """Let Hydra answer.
 
     Raises:
         ConfigError: the configuration cannot be composed.
@@ -29,8 +27,6 @@ def show(words: Sequence[str]) -> int:
     from unfold.config.compose import compose
     from unfold.config.options import configs_folder, first_line
     from unfold.errors import ConfigError
-    from unfold.runs.secret_text import without_secrets
-    from unfold.runs.secrets import redacted_message
 
     def nothing(config: DictConfig) -> None:
         """Hydra wants a task; none of these flags runs it."""
@@ -38,18 +34,15 @@ def show(words: Sequence[str]) -> int:
     before = sys.argv
     sys.argv = [before[0], *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of printing and leaving
-    said = io.StringIO()
     try:
-        with redirect_stdout(said):
-            folder = str(configs_folder())
-            hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
+        folder = str(configs_folder())
+        hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        verify(compose(_settings(words)))  # says more, and without secrets
-        raise ConfigError(redacted_message(first_line(error), words)) from error
+        verify(compose(_settings(words)))  # says more
+        raise ConfigError(first_line(error)) from error
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
-        sys.stdout.write(without_secrets(said.getvalue()))
     return 0
 
 

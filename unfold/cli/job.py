@@ -1,181 +1,170 @@
-"""One job: build, claim its directory, fit, evaluate, write down."""
+"""One job: prepare, claim its directory, train, evaluate, write."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.console import say, scores_table, short
-from unfold.cli.dry_run import rehearse
+from unfold.cli.dry_run import dry_run
 from unfold.cli.runtime import set_threads
-from unfold.config.build import Parts, build, build_training
+from unfold.config.build import build_training, components_of
 from unfold.config.check import Checked
-from unfold.config.options import in_options
+from unfold.config.components import Components
+from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
-from unfold.config.weights import located, origins_of
-from unfold.errors import IncompatibleError
+from unfold.config.weights import located
 from unfold.runs import files
-from unfold.runs.directory import Run, Wish, claim
+from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.machines import machines_of
 from unfold.runs.outcome import Outcome, tell
 from unfold.runs.provenance import Made, provenance
-from unfold.runs.secrets import redacted, redacted_words
+from unfold.runs.ranks import check_launch, rank
+from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.verify import Computation
 from unfold.runs.weights import digests, sha256
 from unfold.training.checkpoints.signals import raising_signals
-from unfold.training.processes import check_machine
 
 
 def run_job(checked: Checked) -> Outcome:
-    """Run a checked configuration, go on with it, or say that it is done.
+    """Run a checked configuration, resume it, or report that it is finished.
 
     Raises:
         UnfoldError: the configuration, the data, the training or the directory fails.
     """
-    parts = build(checked)
-    check_machine(parts.trainer)
-    if checked.settings.init_from is not None:
-        _start_from(parts, checked.settings.init_from, checked.settings.runs_dir)
-    machines = machines_of(parts.trainer.nodes, os.environ)
-    os.environ.update({} if machines is None else machines.variables())
-    set_threads(parts.trainer.threads, _processes(parts))
-    parts.data.check()
-    try:
-        rehearse(parts, checked.settings.seed, strict=checked.settings.strict)
-    except IncompatibleError as error:
-        raise in_options(error, checked.job.choices, checked.job.folders) from error
-    _tell_what_cannot_act(parts, checked.job.overrides)
-    fingerprint = parts.data.fingerprint()
+    components = prepare(checked)
+    fingerprint = components.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
-    with (
-        raising_signals(),
-        claim(directory, _wish(checked, fingerprint), machines) as run,
-    ):
+    with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
         if run.plan == "finished":
             return _already_finished(run)
-        if not run.is_rank:
-            _announce(run)
-            for sentence in () if run.checkpoint else _starts(checked, parts):
-                say(sentence)
-            write_origin(run, checked, parts, fingerprint)
-            tell(Outcome(run.path, {}, repeated=False))
         if run.is_rank:
-            return Outcome(run.path, _compute(checked, parts, run), repeated=False)
+            return Outcome(run.path, train(checked, components, run), repeated=False)
+        announce(run, checked, components)
+        write_origin(run, checked, components, fingerprint)
         with recorded(run) as scores:
-            scores |= _compute(checked, parts, run)
+            scores |= train(checked, components, run)
+            scores |= evaluate_components(checked, components, run.path)
             files.write_json(run.path / "results.json", scores)
-        scores_table(scores)
-        say(f"finished {short(run.path)}")
+    scores_table(scores)
+    say(f"finished {short(run.path)}")
     return Outcome(run.path, scores, repeated=False)
 
 
-def _wish(checked: Checked, fingerprint: str) -> Wish:
-    asked = Computation(checked.job.config, fingerprint)
-    return Wish(checked.settings.rerun, checked.settings.accept_code, asked)
+def prepare(checked: Checked) -> Components:
+    """The components of a job, after everything that can fail before its directory is claimed.
 
+    Raises:
+        UnfoldError: this machine lacks devices, or weights, images or components do not fit.
+    """
+    components = components_of(checked)
+    trainer, settings = components.trainer, checked.settings
+    check_launch(trainer.nodes)
+    with option_names(checked):
+        trainer.check_devices()
+    if settings.init_from is not None:
+        from unfold.training.checkpoints.weights import load_weights
 
-def _tell_what_cannot_act(parts: Parts, overrides: Sequence[str]) -> None:
-    """A value that was set and changes nothing: in a sweep over priors that is no mistake."""
-    keys = {key_of(word) for word in overrides}
-    for name, reason in parts.reconstructor.dead.items():
-        if name in keys:
+        source = located("init_from", settings.init_from, settings.runs_dir)
+        load_weights(components.reconstructor, source)
+    set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
+    components.data.check()
+    with option_names(checked):
+        dry_run(components, settings.seed, strict=settings.strict)
+    overridden = {key_of(text) for text in checked.job.overrides}
+    for name, reason in components.reconstructor.dead.items():
+        if name in overridden:  # in a sweep over priors that is no mistake
             say(f"warning: {name} is set and cannot act: {reason}.")
+    return components
 
 
-def _start_from(parts: Parts, run: str, runs_dir: str) -> None:
-    from unfold.training.checkpoints.weights import load_weights
-
-    load_weights(parts.reconstructor, located("init_from", run, runs_dir))
-
-
-def _starts(checked: Checked, parts: Parts) -> list[str]:
-    """Where the weights start: those of another run take the place of all others."""
-    if checked.settings.init_from is not None:
-        return [f"every weight starts from {checked.settings.init_from}"]
-    return [origin.sentence for origin in origins_of(checked, parts.reconstructor)]
-
-
-def _processes(parts: Parts) -> int:
-    return parts.trainer.devices if parts.trainer.accelerator == "cpu" else 1
+def _request(checked: Checked, components: Components, fingerprint: str) -> Request:
+    expected = Computation(checked.job.stored, fingerprint)
+    own = rank() if components.trainer.processes > 1 else 0
+    return Request(expected, checked.settings.rerun, checked.settings.accept_code, own)
 
 
 def _already_finished(run: Run) -> Outcome:
     scores = run.results()
-    scores_table(scores)
-    say(f"{short(run.path)} is finished: nothing to compute. Add rerun=true to repeat it.")
+    if not run.is_rank:
+        scores_table(scores)
+        say(f"{short(run.path)} is finished: nothing to compute. Add rerun=true to repeat it.")
     return Outcome(run.path, scores, repeated=True)
 
 
-def _announce(run: Run) -> None:
+def announce(run: Run, checked: Checked, components: Components) -> None:
+    """Report the directory, and where the weights start; those of another run replace all."""
     for note in run.notes:
         say(f"note: {note}")
-    if run.checkpoint is None:
-        say(f"run {short(run.path)}")
-    else:
+    if run.checkpoint is not None:
         say(f"run {short(run.path)}, continued from {run.checkpoint.name}")
+    else:
+        start = checked.settings.init_from
+        origins = components.origins if start is None else [f"every weight starts from {start}"]
+        for line in (f"run {short(run.path)}", *origins):
+            say(line)
+    tell(Outcome(run.path, {}, repeated=False))
 
 
-def write_origin(run: Run, checked: Checked, parts: Parts, fingerprint: str) -> None:
+def write_origin(run: Run, checked: Checked, components: Components, fingerprint: str) -> None:
     """Write what the run is made of, before it computes anything."""
     job = checked.job
-    config = {key: value for key, value in job.config.items() if key != "trust"}
+    config = {key: value for key, value in job.stored.items() if key != "trust"}
     stored = run.path / "config.yaml"
     files.write_yaml(stored, redacted(config))
-    files.write_yaml(run.path / "overrides.yaml", redacted_words(job.overrides))
+    files.write_yaml(run.path / "overrides.yaml", redacted_overrides(job.overrides))
     made = Made(
         overrides=job.overrides,
         choices=job.choices,
         folders=job.folders[1:],
         seed=checked.settings.seed,
         fingerprint=fingerprint,
-        shapes=parts.data.shapes(),
+        shapes=components.data.shapes(),
         weights=digests(job.config),
     )
     begin(run, {"config": {"file": stored.name, "sha256": sha256(stored)}, **provenance(made)})
 
 
-def _compute(checked: Checked, parts: Parts, run: Run) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    if any(p.requires_grad for p in parts.reconstructor.parameters()):
-        from unfold.training.fit import fit
+def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
+    """Train what is learnable; no scores where nothing is."""
+    if not any(p.requires_grad for p in components.reconstructor.parameters()):
+        return {}
+    from unfold.training.lean_imports import import_torchmetrics
 
-        training = build_training(checked, parts)
-        scores |= fit(
-            training,
-            parts.data,
-            parts.trainer,
-            parts.log,
-            run.path,
-            objective=checked.settings.objective,
-            resume_from=run.checkpoint,
-        )
-    if run.is_rank:  # the first process evaluates alone
-        return scores
-    return scores | evaluate_parts(checked, parts, run.path, checked.job.choices["physics"])
+    import_torchmetrics()
+    from unfold.training.fit import fit
+
+    return fit(
+        build_training(checked, components),
+        components.data,
+        components.trainer,
+        components.log,
+        run.path,
+        objective=checked.settings.objective,
+        resume_from=run.checkpoint,
+    )
 
 
-def evaluate_parts(
-    checked: Checked, parts: Parts, directory: Path, trained_on: str
+def evaluate_components(
+    checked: Checked, components: Components, directory: Path, trained_on: str | None = None
 ) -> dict[str, float]:
     """Evaluate the weights that the reconstructor holds.
 
     Args:
         checked: the configuration.
-        parts: what is evaluated, and how.
+        components: what is evaluated, and how.
         directory: of the run.
-        trained_on: the name of the physics that the weights were trained on.
+        trained_on: the option of the physics that the weights were trained on; None for its own.
     """
-    from unfold.evaluation.pipeline import evaluate
+    from unfold.evaluation.base import Context, evaluate
 
-    return evaluate(
-        parts.reconstructor,
-        parts.data,
-        parts.evaluation,
+    context = Context(
+        components.reconstructor,
+        components.data,
         directory,
-        physics=parts.physics,
-        trained_on=trained_on,
-        metrics=parts.metrics,
-        seed=checked.settings.seed,
-        progress=parts.trainer.progress,
+        components.physics,
+        trained_on or checked.job.choices["physics"],
+        components.metrics,
+        checked.settings.seed,
+        components.trainer.progress,
     )
+    with option_names(checked):
+        return evaluate(components.evaluation, context)

@@ -83,13 +83,13 @@ def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
-    from unfold.config.check import inspect_component
+    from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
     from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
 
-    job = Composed({}, {}, (), folders=tuple(folders))
-    plan, problems = inspect_component(
+    job = Composed({}, {}, {}, (), folders=tuple(folders))
+    plan, problems = check_component(
         node, "unfold.launchers.launcher.Launcher", PREFIX.rstrip("."), job
     )
     refuse(problems)

@@ -34,12 +34,12 @@ def reconstruct_image(words: Sequence[str]) -> int:
     reference = named_run(own, "reconstruct")
     checked = configured(reference, own.overrides)
     from unfold.cli.runtime import keep_freed_memory, set_threads
-    from unfold.config.build import build
-    from unfold.evaluation.single import expect_kind, reconstruct
+    from unfold.config.build import components_of
+    from unfold.evaluation.single_image import expect_kind, reconstruct
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = build(checked)
+    parts = components_of(checked)
     if measurement is not None and not parts.physics.is_deterministic:
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(parts.physics).__name__} draws its "

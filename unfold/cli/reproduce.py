@@ -1,6 +1,5 @@
 """`unfold reproduce RUN`: run it again elsewhere, and compare what comes out."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.catalogue import read_entry
 from unfold.runs.compare import compare
-from unfold.runs.hidden_words import hidden
+from unfold.runs.redact import redacted_overrides
 from unfold.runs.reference import Reference, read_reference
 from unfold.runs.tolerance import DECIBELS, RATIO, platforms_apart, scores_apart
 
@@ -51,12 +50,10 @@ def reproduce(words: Sequence[str]) -> int:
 
 def _repeat(reference: Reference, folder: Path, given: Sequence[str]) -> Path:
     command = [*repeated_words(reference, given), *given]
-    shown = hidden(command, folder)
-    say(f"repeating {short(reference.path)}: {' '.join(shown.words)}")
+    say(f"repeating {short(reference.path)}: {' '.join(redacted_overrides(command))}")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "train", *shown.words, f"runs_dir={folder}"],
+        [sys.executable, "-c", PROGRAM, "train", *command, f"runs_dir={folder}"],
         check=False,
-        env=os.environ | shown.variables,
     )
     found = [path.parent for path in folder.glob("*/*/results.json")]
     if done.returncode != 0 or len(found) != 1:

@@ -14,7 +14,7 @@ FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
 
 
 def runs_table(words: Sequence[str]) -> int:
-    """Show one score of many runs: its mean and 95 % interval over the runs of each cell.
+    """Show one score of many runs: mean ± standard deviation over the runs of each cell.
 
     Raises:
         ConfigError: a flag or format that does not exist, or no run to show.

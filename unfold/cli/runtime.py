@@ -10,12 +10,9 @@ import math
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from unfold.runs.hidden_words import hidden
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
@@ -71,19 +68,15 @@ def as_single_job(command: Sequence[str]) -> Iterator[None]:
     """Make the process look like one that runs this job alone.
 
     Lightning starts the other ranks of a distributed training by repeating `sys.argv`; under a
-    sweep that would be the whole sweep. It also leaves its own variables behind. Trackers of
-    experiments keep `sys.argv` too: it has no secrets.
+    sweep that would be the whole sweep. It also leaves its own variables behind.
 
     Args:
         command: the words after the program's name that run this job.
     """
     argv, environment = sys.argv, dict(os.environ)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            shown = hidden(command, Path(folder))
-            sys.argv = [argv[0], *shown.words]
-            os.environ.update(shown.variables)
-            yield
+        sys.argv = [argv[0], *command]
+        yield
     finally:
         sys.argv = argv
         os.environ.clear()

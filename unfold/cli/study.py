@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from unfold.config.search import Choice, Space
 from unfold.errors import ConfigError
 from unfold.runs.lock import Lock, is_held
-from unfold.training.alone import alone
 
 REDOES = "redoes"
 """The attribute of a trial that takes up the one of a process that is gone; holds its number."""
@@ -103,7 +104,7 @@ class Study:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = self._folder / "turn"
         mode = objective_mode(objective, (objective.removeprefix("validation/"),))
-        with alone(self._turn):  # two processes would both make the tables
+        with FileLock(self._turn):  # two processes would both make the tables
             self._study: Any = optuna.create_study(
                 storage=optuna.storages.RDBStorage(
                     f"sqlite:///{root / name}.sqlite",
@@ -121,7 +122,7 @@ class Study:
 
         A trial that failed since this process began, in whichever process, takes the place of one.
         """
-        with alone(self._turn):
+        with FileLock(self._turn):
             self._take_up_lost()
             trials = self._study.get_trials(deepcopy=False)
             failed = self.failed - self._failed_before
@@ -182,7 +183,7 @@ class Study:
         """Write down how a trial ended; whether it counts, which one that failed does not."""
         failed = not pruned and (score is None or math.isnan(score))
         state = self._states.PRUNED if pruned else self._states.FAIL if failed else None
-        with alone(self._turn):  # a process that looks for lost trials sees both or neither
+        with FileLock(self._turn):  # a process that looks for lost trials sees both or neither
             self._study.tell(asked.trial, score if state is None else None, state=state)
             self._lock_of(asked.trial.number).unlink(missing_ok=True)
             asked.lock.release()

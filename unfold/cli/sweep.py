@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from unfold.cli.console import say, say_error, short, table
 from unfold.cli.launch import command_of, run_jobs
-from unfold.config.build import build_groups
+from unfold.config.build import build_group
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
 from unfold.launchers.launcher import Job, Launcher
 from unfold.runs.directory import results_of
 from unfold.runs.identity import directory_for
 from unfold.runs.outcome import Outcome
-from unfold.runs.secrets import redacted_word
+from unfold.runs.redact import redacted_override
 from unfold.runs.verify import Computation
 
 
@@ -101,9 +101,9 @@ def finished_before(
             continue
         try:
             if data not in prints:
-                prints[data] = build_groups(checked, ["data"])["data"].fingerprint()
+                prints[data] = build_group(checked, "data").fingerprint()
             run = directory_for(config, checked.job.choices, prints[data])
-            scores = results_of(run, Computation(config, prints[data]))
+            scores = results_of(run, Computation(checked.job.stored, prints[data]))
         except UnfoldError:
             continue
         if scores is not None:
@@ -147,7 +147,7 @@ def _run_one(checked: Checked, words: tuple[str, ...], run: Callable[[Checked], 
 def _telling(checked: Checked, jobs: Sequence[Checked]) -> tuple[str, ...]:
     """The overrides that are not the same in all jobs."""
     shared = set.intersection(*(set(job.job.overrides) for job in jobs))
-    return tuple(redacted_word(word) for word in checked.job.overrides if word not in shared)
+    return tuple(redacted_override(word) for word in checked.job.overrides if word not in shared)
 
 
 def _show(entries: Sequence[Entry], objective: str) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from unfold.cli.console import guarded, say
 from unfold.cli.inspect import asks_to_inspect, show
-from unfold.runs.hidden_words import revealed
 
 if TYPE_CHECKING:
     from unfold.config.check import Checked
@@ -32,7 +31,6 @@ def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
     Raises:
         UnfoldError: anything that is the user's to mend.
     """
-    words = revealed(words)
     if "--help" in words or "-h" in words:
         from unfold.cli.help import text
 

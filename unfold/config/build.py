@@ -1,126 +1,180 @@
-"""From a checked configuration to objects, one function for each part of a run."""
+"""From a checked configuration to objects: each is built once."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from unfold.config.check import Checked, inspect_job, touched
-from unfold.config.compose import Composed, Job
+from unfold.config.check import Checked, affected_groups, check_job
+from unfold.config.components import Components
+from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
-from unfold.config.options import in_options
+from unfold.config.naming import option_names
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, IncompatibleError, listing, nearest
-from unfold.training.processes import check_parts
+from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
-    from unfold.training.settings import Log, TrainerSettings
 
 
 SEEDED = ("algo", "prior", "model", "loss")
 """The groups that may hold networks."""
 
 
-class Parts(NamedTuple):
-    """Everything that a run is made of, built once.
-
-    groups: the object, or block of objects, of each group.
-    reconstructor: the algorithm, prior, fidelity and model together.
-    """
-
-    groups: Mapping[str, Any]
-    reconstructor: "Reconstructor"
-
-    @property
-    def physics(self) -> "Physics":
-        """The law of the operators trained on."""
-        physics: Physics = self.groups["physics"]
-        return physics
-
-    @property
-    def trainer(self) -> "TrainerSettings":
-        """How long and on what it is trained."""
-        trainer: TrainerSettings = self.groups["trainer"]
-        return trainer
-
-    @property
-    def log(self) -> "Log":
-        """Where the curves go."""
-        log: Log = self.groups["logger"]
-        return log
-
-    @property
-    def data(self) -> Any:
-        """The images."""
-        return self.groups["data"]
-
-    @property
-    def metrics(self) -> Any:
-        """What is measured of each image."""
-        return self.groups["metrics"]
-
-    @property
-    def evaluation(self) -> Any:
-        """What is measured at the end."""
-        return self.groups["evaluation"]
-
-
 def verify(composed: Composed) -> list[Checked]:
-    """Check and build every job once, so that no mistake is found after hours.
+    """Check every job and build its components, so that a mistake is found before any job starts.
 
-    The groups that the user's words touch come first: the others are as they were shipped, and
-    importing what they name takes seconds that a mistake need not wait for.
+    The groups that the overrides affect come first: the others are as shipped, and importing what
+    they name takes seconds that a typo need not wait for. A single job keeps what is built here;
+    the jobs of a sweep build their own components when they start.
 
     Raises:
         ConfigError: lists all mistakes of all jobs, each once.
     """
-    problems = list(composed.problems)
-    for job in composed.jobs:
-        problems += _examine(job, touched(job, whole=not composed.problems))[1]
-    refuse(problems)
-    found = [_examine(job, tuple(GROUPS)) for job in composed.jobs]
-    refuse([problem for _, mistakes in found for problem in mistakes])
-    if not found:
+    if not composed.jobs:
+        refuse(composed.problems)
         raise ConfigError("There is no job to run. Name one value in the sweep.")
-    return [checked for checked, _ in found]
+    built = [_Build(job) for job in composed.jobs]
+    problems = list(composed.problems)
+    for one in built:
+        one.examine(affected_groups(one.job, together=not problems))
+        if len(built) > 1:
+            one.objects.clear()
+    refuse([*problems, *(problem for one in built for problem in one.problems)])
+    jobs = []
+    for one in built:
+        one.examine(tuple(GROUPS))
+        if len(built) > 1:
+            one.objects.clear()
+            one.checked = one.checked._replace(components=None)
+        jobs.append(one.checked)
+    refuse([problem for one in built for problem in one.problems])
+    return jobs
 
 
-def _examine(job: Job, groups: Sequence[str]) -> tuple[Checked, list[Problem]]:
-    checked, problems = inspect_job(job, groups)
-    return checked, [*problems, *_refusals(checked)]
+def configure(arguments: Sequence[str], command: str = "build") -> Checked:
+    """The one configuration that the arguments of a command compose, with its components.
+
+    Raises:
+        ConfigError: any mistake in it, or a sweep.
+    """
+    (checked, *more) = verify(compose(arguments))
+    if more:
+        raise ConfigError(f"unfold {command} takes one configuration, got {1 + len(more)}.")
+    return checked
 
 
-def _refusals(checked: Checked) -> list[Problem]:
-    """What the constructors refuse, of the groups that are right so far."""
-    problems: list[Problem] = []
-    names = [name for name, plan in checked.groups.items() if plan is not None]
-    groups = {name: _build_group(checked, name, problems) for name in names}
-    if not problems and set(RECONSTRUCTOR) <= set(groups):
+def build(checked: Checked) -> Components:
+    """Build every group and the reconstructor anew.
+
+    Raises:
+        ConfigError: lists every value that a constructor refuses.
+        UnfoldError: an error outside the configuration, such as unreadable weights.
+    """
+    one = _Build(checked.job)
+    one.examine(tuple(GROUPS))
+    refuse(one.problems)
+    return one.components()
+
+
+def components_of(checked: Checked) -> Components:
+    """What `verify` built of a single job, or what is built now."""
+    return checked.components or build(checked)
+
+
+def build_group(checked: Checked, name: str) -> Any:
+    """Build one group, which need not fit the others.
+
+    Raises:
+        ConfigError: lists every value that a constructor refuses.
+    """
+    one = _Build(checked.job)
+    one.examine((name,))
+    refuse(one.problems)
+    return one.objects[name]
+
+
+def build_physics(checked: Checked) -> "Physics":
+    """The forward model that is trained on."""
+    physics: Physics = build_group(checked, "physics")
+    return physics
+
+
+class _Build:
+    """The objects of one job as they are built, and what is wrong with it so far.
+
+    Args:
+        job: the composed configuration.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.problems: list[Problem] = []
+        self.objects: dict[str, Any] = {}
+        self.checked: Checked
+
+    def examine(self, groups: Sequence[str]) -> None:
+        """Check some groups, and build those of them that are not built yet."""
+        checked, problems = check_job(self.job, groups)
+        self.checked, self.problems = checked, problems
+        for name in groups:
+            if checked.groups[name] is not None and name not in self.objects:
+                self._try(name, lambda name=name: self._group(name))
+        built = self.objects
+        if not problems and set(RECONSTRUCTOR) <= set(built) and "reconstructor" not in built:
+            self._try("reconstructor", self._reconstructor)
+        if {"trainer", "data"} <= set(built):
+            self._try("", lambda: built["trainer"].parts(built["data"].batch_size))
+        if {"trainer", "model"} <= set(built):
+            self._try("", lambda: built["trainer"].check_model(built["model"]))
+        if "metrics" in built:
+            problems += _objective(checked.settings.objective, built["metrics"].all_names)
+        if not problems and {*GROUPS, "reconstructor"} <= set(built):
+            self.checked = checked._replace(components=self.components())
+
+    def components(self) -> Components:
+        """All objects together."""
+        objects = dict(self.objects)
+        reconstructor, origins = objects.pop("reconstructor")
+        return Components(objects, reconstructor, origins)
+
+    def _try(self, name: str, make: Any) -> None:
         try:
-            build_reconstructor(checked, groups)
-        except IncompatibleError as error:
-            problems.append(as_problem(in_options(error, checked.job.choices, checked.job.folders)))
+            with option_names(self.checked):
+                found = make()
         except ConfigError as error:
-            problems.append(as_problem(error))
-    if groups.get("trainer") is not None and groups.get("data") is not None:
-        try:
-            groups["trainer"].parts(groups["data"].batch_size)
-        except ConfigError as error:
-            problems.append(as_problem(error))
-    if all(groups.get(name) is not None for name in ("trainer", "model", "prior")):
-        from unfold.training.guard.policies import check_unreached  # imports PyTorch
+            self.problems.append(as_problem(error))
+        else:
+            self.objects |= {name: found} if name else {}
 
-        try:
-            check_parts(groups["trainer"], groups["model"], groups["prior"])
-            check_unreached(groups["trainer"].on_unreached, groups["model"])
-        except ConfigError as error:
-            problems.append(as_problem(error))
-    if groups.get("metrics") is not None:
-        problems += _objective(checked.settings.objective, groups["metrics"].all_names)
-    return problems
+    def _group(self, name: str) -> Any:
+        if name in SEEDED:
+            seed_networks(self.checked.settings.seed, name)
+        return instantiate(self.checked.groups[name])
+
+    def _reconstructor(self) -> tuple["Reconstructor", tuple[str, ...]]:
+        """The algorithm, prior, fidelity and model, with what is learned of them."""
+        from unfold.reconstructor import Reconstructor
+
+        trainable = self.checked.trainable
+        seed_networks(self.checked.settings.seed, "reconstructor")
+        reconstructor = Reconstructor(
+            *(self.objects[name] for name in RECONSTRUCTOR),
+            learn=trainable.learn,
+            untied=trainable.untied,
+            constrain=trainable.constrain,
+            relative=trainable.relative,
+        )
+        reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
+        origins = start_networks(self.checked, reconstructor)
+        if trainable.lr or trainable.freeze:
+            from unfold.training.optim import by_learning_rate, waiting
+
+            by_learning_rate(reconstructor, trainable.lr)
+            waiting(reconstructor, trainable.freeze)
+        return reconstructor, origins
 
 
 def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
@@ -133,108 +187,33 @@ def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
     return [Problem("objective", objective, text)]
 
 
-def build(checked: Checked) -> Parts:
-    """Build every group and the reconstructor.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-        UnfoldError: an error that is no matter of configuration, such as unreadable weights.
-    """
-    groups = build_groups(checked, list(checked.groups))
-    return Parts(groups, build_reconstructor(checked, groups))
-
-
-def build_groups(checked: Checked, names: Sequence[str]) -> dict[str, Any]:
-    """Build some groups.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-    """
-    problems: list[Problem] = []
-    groups = {name: _build_group(checked, name, problems) for name in names}
-    refuse(problems)
-    return groups
-
-
-def _build_group(checked: Checked, name: str, problems: list[Problem]) -> Any:
-    if name in SEEDED:
-        seed_networks(checked.settings.seed, name)
-    try:
-        return instantiate(checked.groups[name])
-    except ConfigError as error:
-        problems.append(as_problem(error))
-        return None
-
-
-def build_physics(checked: Checked) -> "Physics":
-    """The law of the operators trained on."""
-    physics: Physics = build_groups(checked, ["physics"])["physics"]
-    return physics
-
-
-def build_data(checked: Checked) -> Any:
-    """The data module."""
-    return build_groups(checked, ["data"])["data"]
-
-
-def build_reconstructor(
-    checked: Checked, groups: Mapping[str, Any] | None = None
-) -> "Reconstructor":
-    """The algorithm, prior, fidelity and model, with what is learned of them.
-
-    Args:
-        checked: the configuration.
-        groups: objects that are built already; they are built here where it is None.
-
-    Raises:
-        ConfigError: the parts do not fit each other, or `trainable` names what does not exist.
-    """
-    from unfold.reconstructor import Reconstructor
-
-    built = build_groups(checked, RECONSTRUCTOR) if groups is None else groups
-    trainable = checked.trainable
-    seed_networks(checked.settings.seed, "reconstructor")
-    reconstructor = Reconstructor(
-        *(built[name] for name in RECONSTRUCTOR),
-        learn=trainable.learn,
-        untied=trainable.untied,
-        constrain=trainable.constrain,
-        relative=trainable.relative,
-    )
-    reconstructor.half_precision = checked.job.config["trainer"]["precision"] == "bf16"
-    start_networks(checked, reconstructor)
-    if trainable.lr or trainable.freeze:
-        from unfold.training.optim import by_learning_rate, waiting
-
-        by_learning_rate(reconstructor, trainable.lr)
-        waiting(reconstructor, trainable.freeze)
-    return reconstructor
-
-
-def build_training(checked: Checked, parts: Parts) -> Any:
+def build_training(checked: Checked, components: Components) -> Any:
     """The LightningModule that measures, reconstructs and compares."""
-    from unfold.training.module import Training
+    from unfold.training.module import Training, TrainingOptions
 
-    groups, settings = parts.groups, checked.settings
+    groups: Mapping[str, Any] = components.groups
+    settings = checked.settings
     return Training(
-        reconstructor=parts.reconstructor,
+        reconstructor=components.reconstructor,
         physics=groups["physics"],
         loss=groups["loss"],
         optimizer=groups["optimizer"],
         scheduler=groups["scheduler"],
         metrics=groups["metrics"],
-        seed=settings.seed,
-        strict=settings.strict,
-        log_every=groups["trainer"].log_every,
-        lr=checked.trainable.lr,
-        freeze=checked.trainable.freeze,
-        shards=groups["trainer"].parts(groups["data"].batch_size),
+        options=TrainingOptions(
+            settings.seed,
+            settings.strict,
+            groups["trainer"].log_every,
+            groups["trainer"].parts(groups["data"].batch_size),
+            checked.trainable.lr,
+            checked.trainable.freeze,
+        ),
         guard=groups["trainer"].guard(),
     )
 
 
 def seed_networks(seed: int, purpose: str) -> None:
-    """Seed what draws the initial weights: PyTorch's own generator, which layers cannot be told.
+    """Seed PyTorch's global generator, from which layers sample their initial weights.
 
     All bits of the seed count, though the generator keeps 32 of what it is given.
     """

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from unfold.config.components import Components
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.explain import unknown
@@ -28,15 +29,17 @@ class Checked(NamedTuple):
     settings: the scalars at the top.
     trainable: what is learned.
     groups: the plan of each group; None where it has a mistake.
+    components: what was built of it; None where it is built later.
     """
 
     job: Job
     settings: Settings
     trainable: Trainable
     groups: Mapping[str, Any]
+    components: Components | None = None
 
 
-def inspect_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
+def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
     """Check the keys, types and `_target_`s of a job, and return what was found.
 
     Args:
@@ -51,7 +54,7 @@ def inspect_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checke
     return Checked(job, settings, trainable, plans), reader.problems
 
 
-def inspect_component(
+def check_component(
     node: Mapping[str, Any], base: str, path: str, job: Job
 ) -> tuple[Any, list[Problem]]:
     """Check one node with a `_target_` that stands outside of the groups.
@@ -69,17 +72,17 @@ def inspect_component(
     return reader.value(node, resolve(base), path), reader.problems
 
 
-def touched(job: Job, *, whole: bool = True) -> list[str]:
-    """The groups that the command line reaches, directly or through files of the user.
+def affected_groups(job: Job, *, together: bool = True) -> list[str]:
+    """The groups that the command line changes, directly or through files of the user.
 
     Args:
         job: the composed configuration.
-        whole: whether to touch a part of the reconstructor is to touch all, as they must fit.
+        together: whether a change of one component of the reconstructor affects all of them.
     """
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
-    named = {re.split(r"[./@]", key_of(word))[0] for word in job.overrides}
-    if whole and named & {*RECONSTRUCTOR, "trainable"}:
+    named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
+    if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
 

@@ -5,6 +5,7 @@ before anything is checked and whose callbacks a configuration file can name.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,14 +17,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers.oc import env
 
 from unfold.config import options
 from unfold.config.errors import UNKNOWN, Problem, refuse
-from unfold.config.explain import explain
+from unfold.config.explain import explain, why_unresolved
 from unfold.config.options import configs_folder
 from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
-from unfold.config.unreadable import why_unresolved
+from unfold.runs.catalogue import flat
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Job:
 
     Args:
         config: the configuration, resolved, as plain dictionaries, lists and scalars.
+        stored: the same as a run stores it: references to environment variables as they are typed.
         choices: the option chosen in each group.
         overrides: the words of the command line that made it.
         trust: the packages that the command line trusts.
@@ -39,6 +42,7 @@ class Job:
     """
 
     config: Mapping[str, Any]
+    stored: Mapping[str, Any]
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     trust: tuple[str, ...] = ()
@@ -134,7 +138,8 @@ def compose_one(overrides: Sequence[str], arguments: Arguments) -> tuple[Job | N
     choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if "hydra/" not in k}
     plain = _plain(config, problems)
     folders = (configs_folder(), *arguments.config_dirs)
-    return Job(plain, choices, tuple(rest), trusted(rest), folders), problems
+    stored = _stored(config, plain, problems)
+    return Job(plain, stored, choices, tuple(rest), trusted(rest), folders), problems
 
 
 def _tolerant(
@@ -179,6 +184,40 @@ def _forced(word: str, folders: Sequence[Path]) -> str:
     if word.startswith("~") or placed or key.startswith("hydra"):
         return word
     return bare if options.names(key, folders) else f"++{bare}"
+
+
+PATHS = frozenset(
+    {"init_from", "kernel", "name", "path", "root", "runs_dir", "test_root", "validation_root"}
+    | {"weights"}
+)
+"""Keys whose value becomes a path, which a run must know by what is written down."""
+
+
+def _stored(
+    config: DictConfig, plain: dict[str, Any], problems: list[Problem]
+) -> Mapping[str, Any]:
+    """The configuration with environment variables by name; a path that has one is a problem."""
+    own = {key: node for key, node in config.items_ex(resolve=False) if key != "hydra"}
+    if "oc.env" not in str(own):
+        return plain
+    OmegaConf.register_new_resolver("oc.env", _by_name, replace=True)
+    try:
+        stored = OmegaConf.to_container(OmegaConf.masked_copy(config, list(plain)), resolve=True)
+    except OmegaConfBaseException:
+        return plain  # `_plain` reports it
+    finally:
+        OmegaConf.register_new_resolver("oc.env", env, replace=True)
+    for key, value in flat(stored).items():
+        if re.split(r"[.\[]", key)[-1] in PATHS and "${oc.env:" in str(value):
+            text = (
+                "a path is stored with the run, and an environment variable is not. Write the path."
+            )
+            problems.append(Problem(key, str(value), text))
+    return stored  # type: ignore[return-value]
+
+
+def _by_name(*arguments: str) -> str:
+    return f"${{oc.env:{','.join(map(str, arguments))}}}"
 
 
 def _plain(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:

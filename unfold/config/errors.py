@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from unfold.errors import ConfigError
-from unfold.runs.secret_text import without_secrets
 
 UNKNOWN = object()
 """Stands for a value that could not be found out, of which a problem tells already."""
@@ -24,7 +23,7 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         given = "" if self.value is None else f" = {self.value}"
-        return f"{without_secrets(self.key + given)}: {self.text}"
+        return f"{self.key}{given}: {self.text}"
 
 
 def shown(value: object) -> str:

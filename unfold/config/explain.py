@@ -1,5 +1,6 @@
-"""What Hydra's exceptions mean, in one sentence with the nearest name."""
+"""The exceptions of Hydra and OmegaConf in one sentence, with the nearest name."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,6 @@ from unfold.config import options
 from unfold.config.errors import Problem
 from unfold.config.overrides import key_of
 from unfold.errors import listing, nearest
-from unfold.runs.secrets import redacted_message
 
 
 class Explained(NamedTuple):
@@ -38,7 +38,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         allowed = options.names(key, folders)
         if allowed and value not in allowed and not word.startswith("~"):
             return Explained(_no_option(key, value, allowed), word)
-    text = redacted_message(options.first_line(error.__cause__ or error), overrides)
+    text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Explained(Problem(culprit or "configuration", None, text), culprit)
 
@@ -56,3 +56,24 @@ def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str
     if belongs and not near.startswith(f", did you mean '{rest[-1]}'"):
         near = f", '{rest[-1]}' belongs to {' and '.join(belongs[:3])}."
     return f"unknown key{near} Allowed: {listing(known)}."
+
+
+def why_unresolved(text: str) -> str:
+    """Why a reference such as ${oc.env:NAME} has no value, and what to do.
+
+    Args:
+        text: of OmegaConf's error.
+    """
+    if variable := re.search(r"Environment variable '(.*?)' not found", text):
+        name = variable[1]
+        return (
+            f"the environment variable {name} is not set. Set it, or write "
+            f"${{oc.env:{name},VALUE}} for a default."
+        )
+    if key := re.search(r"Interpolation key '(.*?)' not found", text):
+        return (
+            f"cannot be resolved: the configuration has no key {key[1]}. Name one in full, from "
+            "the top, as ${trainer.max_steps}."
+        )
+    reason = text.splitlines()[0] if text else "it has no value"
+    return f"cannot be resolved: {reason.removesuffix('.')}."

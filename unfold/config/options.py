@@ -9,7 +9,7 @@ import yaml
 
 import unfold
 from unfold.config.errors import Problem
-from unfold.errors import ConfigError, IncompatibleError, RunError
+from unfold.errors import ConfigError, RunError
 
 
 def package_folder() -> Path:
@@ -61,30 +61,6 @@ def _has(group: str, name: str, keys: Sequence[str], folders: Sequence[Path]) ->
             return False
         node = node[key]
     return True
-
-
-def in_options(
-    error: IncompatibleError, choices: Mapping[str, str], folders: Sequence[Path]
-) -> ConfigError:
-    """The error, told in options as one types them; a class that is none keeps its name.
-
-    Args:
-        error: told in classes.
-        choices: the option of each group, which stands for its class alone.
-        folders: of the options.
-    """
-    known: dict[str, list[str]] = {}
-    for path in (path for folder in folders for path in sorted(folder.glob("*/*.yaml"))):
-        node = read(path)
-        if isinstance(node, dict) and "_target_" in node:
-            known.setdefault(str(node["_target_"]), []).append(f"{path.parent.name}={path.stem}")
-    chosen = {f"{group}={choice}" for group, choice in choices.items()}
-
-    def name(part: type) -> str:
-        options = known.get(f"{part.__module__}.{part.__qualname__}", [part.__name__])
-        return ", ".join(chosen.intersection(options) or options)
-
-    return ConfigError(error.named(name))
 
 
 def read(path: Path) -> Any:

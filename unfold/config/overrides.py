@@ -1,5 +1,6 @@
-"""The words of the command line: flags, overrides, and the mistakes to see before composing."""
+"""The arguments of a command line: flags, overrides, and mistakes found before composing."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,7 @@ from hydra.errors import HydraException
 
 from unfold.config import options
 from unfold.config.errors import Problem
-from unfold.config.unreadable import why_unreadable
 from unfold.errors import ConfigError
-from unfold.runs.secrets import redacted_word
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 """The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
@@ -53,7 +52,7 @@ def parse_arguments(words: Sequence[str]) -> Arguments:
             folders.append(_folder(value or next(rest, "")))
         elif word.startswith("-"):
             raise ConfigError(
-                f"{redacted_word(word)}: unknown flag. Allowed: -m (sweep), --config-dir DIR, "
+                f"{word}: unknown flag. Allowed: -m (sweep), --config-dir DIR, "
                 "--help, --cfg job, --info defaults-tree. Settings are written key=value."
             )
         else:
@@ -124,7 +123,7 @@ def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
     for key, count in Counter(address_of(text) for text in overrides).items():
         if count > 1:
             given = [text for text in overrides if address_of(text) == key]
-            values = ", ".join(redacted_word(text).partition("=")[2] for text in given)
+            values = ", ".join(text.partition("=")[2] for text in given)
             yield Problem(key, None, f"given {count} times ({values}). Give it once.")
 
 
@@ -158,6 +157,36 @@ def _unreadable(text: str) -> Problem:
         text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket and "
         "quote, and put quotes around values with spaces, commas or '='."
     )  # fmt: skip
+
+
+CLOSES = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}
+"""What opens a group in an override, and what closes it."""
+
+
+def why_unreadable(text: str) -> str:
+    """What keeps an argument from being read as key=value, and at which column, from 1."""
+    open_ones: list[tuple[str, int]] = []
+    escaped = False
+    for column, sign in enumerate(text, 1):
+        last = open_ones[-1][0] if open_ones else ""
+        if last and sign == CLOSES[last] and not escaped:
+            open_ones.pop()
+        elif last in ("'", '"'):
+            pass
+        elif sign in ("]", "}", ")"):
+            return f"the {sign} at column {column} closes nothing"
+        elif sign in CLOSES and not escaped:
+            open_ones.append((sign, column))
+        escaped = sign == "\\" and not escaped
+    if open_ones:
+        return "the {} at column {} is not closed".format(*open_ones[-1])
+    if "=" not in text:
+        return "it has no ="
+    second = text.find("=", text.find("=") + 1)
+    if second > 0:
+        return f"there is another = at column {second + 1}"
+    odd = re.search(r"[^\w.,:@/+~=\[\]{}()'\"$?*|%\\-]", text)
+    return f"column {odd.start() + 1} has {odd[0]!r}" if odd else "it is not of that form"
 
 
 def trusted(overrides: Sequence[str]) -> tuple[str, ...]:

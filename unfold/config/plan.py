@@ -1,12 +1,12 @@
 """A checked configuration node: what to call with what, ready to be built."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from unfold.errors import ConfigError, UnfoldError
-from unfold.runs.secrets import redacted
+from unfold.runs.redact import redacted
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,16 @@ class Component:
     target: type
     arguments: Mapping[str, Any]
     partial: bool = False
+
+
+def components_of(plan: Any) -> Iterator[Component]:
+    """Every component of a plan, outer ones first."""
+    if isinstance(plan, Component):
+        yield plan
+        plan = plan.arguments
+    inner = plan.values() if isinstance(plan, Mapping) else plan
+    for value in inner if isinstance(inner, list | tuple) or isinstance(plan, Mapping) else ():
+        yield from components_of(value)
 
 
 def instantiate(plan: Any) -> Any:

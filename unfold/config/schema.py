@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unfold.errors import ConfigError
-from unfold.runs.versions import SCHEMA_VERSION
+from unfold.runs.version import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 """What a run may be called."""
@@ -24,7 +24,7 @@ GROUPS: Mapping[str, str] = {
     "trainer": "unfold.training.settings.TrainerSettings",
     "logger": "unfold.training.settings.Log",
     "metrics": "unfold.evaluation.metrics.ImageMetrics",
-    "evaluation": "unfold.evaluation.settings.Evaluation",
+    "evaluation": "unfold.evaluation.base.Evaluation",
 }
 """The groups that are built, and the class that every option of a group is of."""
 

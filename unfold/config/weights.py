@@ -1,12 +1,11 @@
 """Where the networks of a prior start: `prior.weights`."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unfold.config.check import Checked
-from unfold.config.plan import Component
+from unfold.config.plan import Component, components_of
 from unfold.errors import CheckpointError, ConfigError, UnfoldError
 from unfold.runs.weights import EMBEDDED, find_weights
 
@@ -21,7 +20,7 @@ class Origin(NamedTuple):
 
     networks: the denoiser, or those of all iterations.
     source: the file or the run; None for random weights.
-    sentence: what to say of it.
+    sentence: a report of it.
     """
 
     networks: "list[nn.Module]"
@@ -29,8 +28,11 @@ class Origin(NamedTuple):
     sentence: str
 
 
-def start_networks(checked: Checked, reconstructor: "Reconstructor") -> None:
-    """Put trained weights into the networks of the prior, in the form that the model gave them.
+def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[str, ...]:
+    """Load trained weights into the denoisers of the prior, those in the terms of a sum included.
+
+    Returns:
+        A sentence for each on where it starts.
 
     Raises:
         ConfigError: nothing would be learned, and there are no trained weights.
@@ -38,32 +40,12 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> None:
     """
     from unfold.training.checkpoints.weights import load_prior_weights
 
-    for networks, source, _ in origins_of(checked, reconstructor):
-        if source is None:
-            continue
-        for network in networks:
+    owners = (one for one in components_of(checked.groups["prior"]) if "denoiser" in one.arguments)
+    origins = [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
+    for networks, source, _ in origins:
+        for network in networks if source is not None else ():
             load_prior_weights(network, source)
-
-
-def origins_of(checked: Checked, reconstructor: "Reconstructor") -> list[Origin]:
-    """Where each denoiser of the prior starts, those in the terms of a sum included.
-
-    Raises:
-        ConfigError: nothing would be learned, and there are no trained weights.
-    """
-    owners = _owners(checked.groups["prior"])
-    return [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
-
-
-def _owners(plan: Any) -> Iterator[Component]:
-    """The components that have a denoiser."""
-    if isinstance(plan, Component):
-        if "denoiser" in plan.arguments:
-            yield plan
-        plan = list(plan.arguments.values())
-    if isinstance(plan, list | tuple):
-        for inner in plan:
-            yield from _owners(inner)
+    return tuple(origin.sentence for origin in origins)
 
 
 def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> Origin:

@@ -1,4 +1,4 @@
-"""Baselines that cost nothing: back-projection, pseudo-inverse, and tuned total variation."""
+"""The baseline that learned methods are compared with: tuned total variation, cached."""
 
 import hashlib
 import json
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
+from unfold.errors import ConfigError, ShapeError
+from unfold.evaluation.base import batches, measure
 from unfold.evaluation.metrics import psnr
-from unfold.evaluation.settings import TunedTV
 from unfold.evaluation.total_variation import total_variation
 from unfold.models.classical import Classical
-from unfold.physics.base import Measured, Physics
+from unfold.parameters.bounds import Declared, bounded, positive, whole
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Image
@@ -25,32 +26,41 @@ VERSION = 6
 """Part of every cache key: raise it where the baseline itself changes."""
 
 
-class Batch(NamedTuple):
-    """Images of one shape, with their names and their positions in the split."""
+@dataclass(frozen=True)
+class TunedTV(Declared):
+    """Classical total variation, its weight tuned per operator and noise on validation images.
 
-    names: tuple[str, ...]
-    positions: tuple[int, ...]
-    images: Image
+    Args:
+        low: the smallest weight tried.
+        high: the largest.
+        count: how many are tried, log-spaced.
+        images: at most so many validation images score a weight, spread over their order.
+        crop: side of their centre that is used, in pixels.
+        tol: relative duality gap at which a test image has converged.
+        max_iterations: of a test image.
+        search_tol: relative duality gap at which a weight is scored.
+        search_iterations: at most, of a weight that is scored.
+    """
 
+    low: float = bounded(1e-3, positive)
+    high: float = bounded(1e-1, positive)
+    count: int = bounded(12, whole(2), "in weights")
+    images: int = bounded(4, whole(1), "in images")
+    crop: int = bounded(128, whole(1), "in pixels")
+    tol: float = 1e-4
+    max_iterations: int = 3000
+    search_tol: float = 1e-3
+    search_iterations: int = 400
 
-def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[Batch]:
-    """Group consecutive images of one shape, at most `size` together."""
-    groups: list[list[int]] = []
-    for i, (_, image) in enumerate(images):
-        last = images[groups[-1][-1]][1] if groups else None
-        if last is not None and last.shape == image.shape and len(groups[-1]) < size:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return [
-        Batch(tuple(images[i][0] for i in g), tuple(g), torch.stack([images[i][1] for i in g]))
-        for g in groups
-    ]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.low < self.high:
+            raise ConfigError(f"low = {self.low}: must be below high = {self.high}.")
 
-
-def measure(physics: Physics, batch: Batch, seed: int, split: str) -> Measured:
-    """The measurements of a batch; its draws depend on the seed, the split and the image alone."""
-    return physics.measure(batch.images, Draws(seed, batch.positions, split))
+    @property
+    def weights(self) -> list[float]:
+        """The weights tried, in increasing order."""
+        return [float(w) for w in np.geomspace(self.low, self.high, self.count)]
 
 
 class Weighted(NamedTuple):
@@ -59,7 +69,7 @@ class Weighted(NamedTuple):
     weight: λ, the best on the validation images.
     tried: (λ, mean PSNR) of all that were tried.
     images: the reconstructions of the test images, in their order.
-    converged: whether each of them reached the gap.
+    converged: whether each of them reached the duality gap.
     """
 
     weight: float
@@ -70,7 +80,7 @@ class Weighted(NamedTuple):
 
 @dataclass(frozen=True)
 class Baselines:
-    """Computes total variation once for each operator, noise and data set.
+    """Total variation, computed once for each operator, noise and data set.
 
     Args:
         settings: how the weight is tuned.
@@ -79,7 +89,7 @@ class Baselines:
         fingerprint: of the data.
         seed: of the draws.
         cache: the folder of what was computed before.
-        multiple: of the sides of the images, which those to tune on keep.
+        multiple: the sides of the images to tune on are multiples of it, in pixels.
     """
 
     settings: TunedTV
@@ -112,7 +122,7 @@ class Baselines:
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
         scores = torch.zeros(self.settings.count, dtype=torch.float64)
-        judged = self._judged(physics)
+        judged = self._tuning_images(physics)
         for batch in batches(judged):
             y, operator = measure(physics, batch, self.seed, "validation")
             scores += self._try_all(y, operator, batch.images)
@@ -130,10 +140,10 @@ class Baselines:
         tried = tuple(zip(weights, scores.tolist(), strict=True))
         return Weighted(best, tried, tuple(images), tuple(converged))
 
-    def _judged(self, physics: Physics) -> list[tuple[str, Tensor]]:
+    def _tuning_images(self, physics: Physics) -> list[tuple[str, Tensor]]:
         """The centres of the validation images that the weight is tuned on.
 
-        Whole ones where the law takes no others, as that of a matrix does.
+        Full images where the forward model takes no others, as a matrix does.
         """
         side = self.settings.crop - self.settings.crop % self.multiple
         chosen = self.validation[:: -(-len(self.validation) // self.settings.images)]
@@ -159,7 +169,7 @@ class Baselines:
 
 
 def content(value: Any) -> Any:
-    """All that a law is made of, with the digests of its tensors and of the files it names."""
+    """The fields of a forward model, with digests of its tensors and of the files it names."""
     if is_dataclass(value) and not isinstance(value, type):
         items = {field.name: content(getattr(value, field.name)) for field in fields(value)}
         return type(value).__qualname__, items

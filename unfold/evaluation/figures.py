@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,28 +12,25 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from unfold.disk import write_bytes
-from unfold.evaluation.convergence import Course, Points
+from unfold.evaluation.base import Example
+from unfold.evaluation.convergence import Points, Trace
 from unfold.evaluation.records import Matrix
-
-if TYPE_CHECKING:
-    from unfold.evaluation.pipeline import Shown
-
 
 LOSS = "train/loss"
 VALIDATION = "validation/"
 
 
-def convergence_figure(courses: Sequence[Course], path: Path) -> None:
-    """The PSNR of every iterate, where they were kept, and how far each step still moved."""
-    panels = [("PSNR in dB", [c.psnr for c in courses])] if courses[0].psnr else []
-    panels.append((courses[0].measure, [c.left for c in courses]))
+def convergence_figure(traces: Sequence[Trace], path: Path) -> None:
+    """The PSNR of every iterate, where they were kept, and the residual of every step."""
+    panels = [("PSNR in dB", [t.psnr for t in traces])] if traces[0].psnr else []
+    panels.append((traces[0].measure, [t.residual for t in traces]))
     figure, axes = _panels(len(panels))
     for axis, (label, lines) in zip(axes, panels, strict=True):
-        for course, points in zip(courses, lines, strict=True):
-            _plot(axis, points, course.name)
+        for trace, points in zip(traces, lines, strict=True):
+            _plot(axis, points, trace.name)
         axis.set_ylabel(label, fontsize=8)
         axis.set_xlabel("iteration", fontsize=8)
-    if any(value > 0 for course in courses for _, value in course.left):
+    if any(value > 0 for trace in traces for _, value in trace.residual):
         axes[-1].set_yscale("log")
     axes[0].legend(fontsize=7)
     save(figure, path)
@@ -76,7 +73,7 @@ def _plot(axis: Any, points: Points, label: str) -> None:
 
 
 def _column(curves: Path, name: str) -> Points:
-    """What a column holds, in the order of the steps; rows without a value are passed over."""
+    """The values of a column, in the order of the steps; rows without a value are skipped."""
     if not curves.is_file():
         return []
     with curves.open(encoding="utf-8", newline="") as file:
@@ -87,24 +84,24 @@ def _column(curves: Path, name: str) -> Points:
 matplotlib.use("Agg")
 
 ERROR_SCALE = 0.2
-"""The error that is shown in full intensity, of an image in [0, 1]."""
+"""The error shown as white, of an image in [0, 1]."""
 
 
 def picture(image: Tensor) -> Any:
     """An image as an array that matplotlib shows: gray (H, W) or colour (H, W, 3), in [0, 1].
 
-    What is no real image of 1 or 3 channels, as a measurement may be, is shown as a sheet.
+    Anything else, such as a complex measurement, is shown as one log-scaled magnitude.
     """
     array = image.detach().cpu().numpy()
     proper = array.ndim == 3 and array.shape[0] in (1, 3) and not np.iscomplexobj(array)
-    if not proper or array.max(initial=0) > 2:  # noise hardly leads there; projections do
-        return _sheet(array)
+    if not proper or array.max(initial=0) > 2:  # projections, not noisy images
+        return _magnitude(array)
     array = array.clip(0, 1)
     return array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
 
 
-def _sheet(array: Any) -> Any:
-    """Any numbers as one gray picture: the logarithm of their size, several channels together."""
+def _magnitude(array: Any) -> Any:
+    """One gray picture of any array: the log of the magnitude, summed over channels."""
     size = np.abs(array)
     if size.ndim == 2:
         size = size[None]
@@ -122,12 +119,12 @@ def psnr_text(image: Tensor, truth: Tensor) -> str:
     return f"{-10 * np.log10(max(error, 1e-12)):.2f} dB"
 
 
-def gallery(shown: "Sequence[Shown]", path: Path) -> None:
+def gallery(examples: Sequence[Example], path: Path) -> None:
     """A row for each image: truth, measurement, total variation, ours, the error of ours."""
     heads = ("truth", "measurement", "total variation", "ours", f"error, white = {ERROR_SCALE}")
-    size = (2.1 * len(heads), 2.45 * len(shown) + 0.3)
-    figure, axes = plt.subplots(len(shown), len(heads), figsize=size, squeeze=False)
-    for line, one in zip(axes, shown, strict=True):
+    size = (2.1 * len(heads), 2.45 * len(examples) + 0.3)
+    figure, axes = plt.subplots(len(examples), len(heads), figsize=size, squeeze=False)
+    for line, one in zip(axes, examples, strict=True):
         error = (one.ours - one.truth).abs().mean(0, keepdim=True) / ERROR_SCALE
         images = (one.truth, one.measurement, one.baseline, one.ours, error)
         for axis, image in zip(line, images, strict=True):
@@ -180,7 +177,7 @@ def operators_figure(methods: Matrix, path: Path) -> None:
 def robustness_figure(
     curves: Mapping[str, Sequence[tuple[float, float]]], matched: float, metric: str, path: Path
 ) -> None:
-    """A metric against the strength of every mismatch, beside that of the right model."""
+    """A metric against the strength of every mismatch, with that of the matched model."""
     size = (2.8 * len(curves), 2.6)
     figure, axes = plt.subplots(1, len(curves), figsize=size, squeeze=False, sharey=True)
     for axis, (name, points) in zip(axes[0], curves.items(), strict=True):

@@ -1,9 +1,9 @@
-"""Wrong models of the measurement: what a reconstruction is told, against what happened."""
+"""Model mismatch: the measurement that is simulated and the one a reconstruction assumes differ."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,21 +12,30 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 from unfold.errors import ConfigError
 from unfold.physics.base import Physics
 from unfold.physics.batch import Grouped
-from unfold.physics.noise.base import with_sigma
+from unfold.physics.levels import Level
+from unfold.physics.noise.base import Noise, with_sigma
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 
 
+def sigma_of(noise: Noise) -> Level | None:
+    """The standard deviation that a noise is declared with; None where it has none."""
+    level: Level | None = vars(noise).get("sigma")
+    return level
+
+
 @dataclass(frozen=True)
 class Mismatch(ABC):
-    """One way in which the model of the measurement is wrong, at several strengths.
+    """One error of the forward model, at several strengths.
 
     Args:
-        strengths: 0 is no mismatch, and is always measured; each in the range of the mismatch.
+        strengths: 0 is no mismatch, and is always measured; each at most `largest`.
 
     Raises:
         ConfigError: a strength is out of its range, or there is none.
     """
+
+    largest: ClassVar[float] = float("inf")
 
     strengths: tuple[float, ...]
 
@@ -40,63 +49,54 @@ class Mismatch(ABC):
         if not self.strengths:
             raise ConfigError(f"{type(self).__name__}.strengths = []: name at least one.")
 
-    @property
-    def largest(self) -> float:
-        """The largest strength that means something."""
-        return float("inf")
-
-    def happened(self, physics: Physics, strength: float) -> Physics | None:
-        """The law that measures; None where there is nothing to be wrong about."""
+    def actual(self, physics: Physics, strength: float) -> Physics | None:
+        """The forward model that measures; None where the mismatch does not apply."""
         return physics
 
-    def told(self, operator: Operator, strength: float, draws: Draws) -> Operator | None:
-        """The operator that reconstructs; None where there is nothing to be wrong about."""
+    def assumed(self, operator: Operator, strength: float, draws: Draws) -> Operator | None:
+        """The operator used to reconstruct; None where the mismatch does not apply."""
         return operator
 
 
 @dataclass(frozen=True)
 class NoiseLevel(Mismatch):
-    """The noise is 1 + s times as strong as the one that the network was trained on."""
+    """The noise is 1 + s times as strong as in training."""
 
-    def happened(self, physics: Physics, strength: float) -> Physics | None:
-        level = getattr(physics.noise, "sigma", None)
+    def actual(self, physics: Physics, strength: float) -> Physics | None:
+        level = sigma_of(physics.noise)
         if level is None:
             return None
-        low, high = level if isinstance(level, tuple) else (level, level)
+        low, high = (level, level) if isinstance(level, float | int) else level
         worse = ((1 + strength) * low, (1 + strength) * high)
         noise = with_sigma(physics.noise, worse if low < high else worse[0])
         return physics.with_noise(noise)
 
 
 @dataclass(frozen=True)
-class Field(Mismatch):
-    """A tensor of the operator is told wrong."""
+class FieldMismatch(Mismatch):
+    """The reconstruction assumes a perturbed tensor of the operator."""
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The field of the operator, or of an operator inside it."""
+    field: ClassVar[str]
+    """The field of the operator, or of an operator inside it."""
 
     @abstractmethod
-    def wrong(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
-        """The tensor that the reconstruction is told."""
+    def perturbed(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
+        """The tensor that is assumed."""
 
-    def told(self, operator: Operator, strength: float, draws: Draws) -> Operator | None:
+    def assumed(self, operator: Operator, strength: float, draws: Draws) -> Operator | None:
         changed: Any = changed_field(
-            operator, self.name, lambda t, own: self.wrong(t, strength, own), draws
+            operator, self.field, lambda t, own: self.perturbed(t, strength, own), draws
         )
         return None if changed is operator else changed
 
 
 @dataclass(frozen=True)
-class KernelWidth(Field):
-    """The kernel is told 1 + s times as wide, inside its own support, with the same sum."""
+class KernelWidth(FieldMismatch):
+    """The kernel is assumed 1 + s times as wide, within its support, with the same sum."""
 
-    @property
-    def name(self) -> str:
-        return "kernel"
+    field = "kernel"
 
-    def wrong(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
+    def perturbed(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
         scale = 1 / (1 + strength)
         turn = t.new_tensor([[scale, 0, 0], [0, scale, 0]]).expand(len(t), 2, 3)
         grid = affine_grid(turn, list(t.shape), align_corners=True)
@@ -105,32 +105,25 @@ class KernelWidth(Field):
 
 
 @dataclass(frozen=True)
-class MaskErrors(Field):
-    """Every entry of the mask is told wrong, seen or missing, with probability s."""
+class MaskErrors(FieldMismatch):
+    """Every entry of the mask is flipped with probability s."""
 
-    @property
-    def name(self) -> str:
-        return "mask"
+    field = "mask"
+    largest = 1.0
 
-    @property
-    def largest(self) -> float:
-        return 1.0
-
-    def wrong(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
+    def perturbed(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
         shape = (1, *t.shape[2:])
         chance = draws.like(t).within("mask").uniform("entries", shape)
         return torch.where(chance < strength, 1 - t, t)
 
 
 @dataclass(frozen=True)
-class CoilErrors(Field):
+class CoilErrors(FieldMismatch):
     """S (1 + s e): e a smooth complex Gaussian field of variance 1, one for each coil."""
 
-    @property
-    def name(self) -> str:
-        return "maps"
+    field = "maps"
 
-    def wrong(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
+    def perturbed(self, t: Tensor, strength: float, draws: Draws) -> Tensor:
         own = draws.like(t.real).within("maps")
         coarse = (t.shape[1], 4, 4)
         parts = [own.normal(part, coarse) * 0.5**0.5 for part in ("real", "imaginary")]

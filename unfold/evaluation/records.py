@@ -14,7 +14,7 @@ from unfold.errors import DataError
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one image, and everything needed to know what it is.
+    """One metric of one image, with everything that identifies it.
 
     Args:
         run: the run directory's name.

@@ -1,14 +1,18 @@
-"""What an evaluation leaves behind: rows, tables, figures."""
+"""The files of an evaluation: rows, tables, figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from torch import Tensor
 
 from unfold.disk import write_text
-from unfold.evaluation.figures import gallery, operators_figure, parameters_figure
+from unfold.evaluation.base import Context, Example
+from unfold.evaluation.convergence import follow
+from unfold.evaluation.figures import (
+    convergence_figure,
+    gallery,
+    operators_figure,
+    parameters_figure,
+    training_figure,
+)
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import (
     Matrix,
@@ -21,9 +25,6 @@ from unfold.evaluation.records import (
     write_rows,
 )
 
-if TYPE_CHECKING:
-    from unfold.evaluation.pipeline import Shown
-
 
 def label(row: Row) -> str:
     """The name of a condition: the operator and its noise."""
@@ -31,37 +32,40 @@ def label(row: Row) -> str:
 
 
 def write_report(
-    directory: Path,
-    rows: Sequence[Row],
-    shown: "Sequence[Shown]",
-    parameters: Mapping[str, Tensor],
-    images: int,
+    context: Context, rows: Sequence[Row], examples: Sequence[Example], images: int
 ) -> dict[str, float]:
-    """Write everything, each file whole or not at all, and return the main figures.
+    """Write all files, each atomically, and return the main figures.
 
     Args:
-        directory: the folder, made if missing.
+        context: of the evaluation.
         rows: one per image, method and metric.
-        shown: images of every condition.
-        parameters: every scalar, () or (K,).
-        images: how many images the gallery of the trained operator shows.
+        examples: images of every condition.
+        images: how many images of the operator trained on the gallery shows.
     """
-    write_rows(directory / "rows.csv", rows)
+    folder, reconstructor = context.folder, context.reconstructor
+    write_rows(folder / "rows.csv", rows)
     methods = methods_table(rows)
-    write_text(directory / "methods.md", to_markdown(methods))
+    write_text(folder / "methods.md", to_markdown(methods))
     matrix = pivot(
         [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
     )
-    write_text(directory / "matrix.csv", to_csv(matrix))
-    write_text(directory / "matrix.md", to_markdown(matrix))
-    write_text(directory / "matrix.tex", to_latex(matrix))
-    parameters_figure(parameters, directory / "parameters.png")
-    operators_figure(methods, directory / "operators.png")
-    if images and shown:
-        first = shown[0].condition
-        gallery([s for s in shown if s.condition == first][:images], directory / "gallery.png")
-        one_each = {s.condition.name + s.condition.noise: s for s in reversed(shown)}
-        gallery(list(reversed(one_each.values())), directory / "gallery_operators.png")
+    write_text(folder / "matrix.csv", to_csv(matrix))
+    write_text(folder / "matrix.md", to_markdown(matrix))
+    write_text(folder / "matrix.tex", to_latex(matrix))
+    values = reconstructor.parameter_values().items()
+    used = {name: value for name, value in values if name not in reconstructor.dead}
+    parameters_figure(used, folder / "parameters.png")
+    operators_figure(methods, folder / "operators.png")
+    if images and examples:
+        first = examples[0].condition
+        gallery([e for e in examples if e.condition == first][:images], folder / "gallery.png")
+        one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
+        gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
+    training_figure(context.directory / "metrics.csv", headline(rows), folder / "training.png")
+    test = context.data.images("test")[:images]
+    traces = follow(reconstructor, context.physics, test, context.seed)
+    if traces:
+        convergence_figure(traces, folder / "convergence.png")
     return main_figures(rows)
 
 
@@ -73,7 +77,7 @@ def methods_table(rows: Sequence[Row]) -> Matrix:
 
 
 def main_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """The figures of the operator trained on, of ours and of the baseline, and their difference."""
+    """The means on the operator trained on, of ours and of the baseline, and their difference."""
     first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
     ours = [r for r in first if r.method == "ours"]
     figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
@@ -84,6 +88,6 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The metric that tables and figures show: psnr, or the first one where it was not measured."""
+    """The metric of tables and figures: psnr, or the first one where it was not measured."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
     return "psnr" if "psnr" in metrics else metrics[0]

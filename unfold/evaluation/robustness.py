@@ -1,6 +1,6 @@
-"""How a reconstruction fares that is told a wrong model of the measurement."""
+"""Robustness: reconstructions that assume a wrong forward model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -8,23 +8,20 @@ import torch
 
 from unfold.disk import write_text
 from unfold.errors import ConfigError, listing
-from unfold.evaluation.baselines import Batch
-from unfold.evaluation.figures import robustness_figure
-from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.base import Context, Evaluation, convergence_flags, measure
 from unfold.evaluation.mismatch import Mismatch
 from unfold.evaluation.records import Matrix, to_csv, to_markdown, write_table
-from unfold.evaluation.settings import Robustness
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 
 MATCHED = "matched"
-"""The name of the baseline: the model of the measurement is right."""
+"""The name of the baseline: the forward model is right."""
 
 
 @dataclass(frozen=True)
-class Shift:
+class MismatchRow:
     """One metric of one image under one mismatch.
 
     Args:
@@ -44,93 +41,89 @@ class Shift:
     value: float
 
 
-@torch.no_grad()
-def sweep(
-    reconstructor: Reconstructor,
-    test: Sequence[Batch],
-    evaluation: Robustness,
-    physics: Physics,
-    metrics: ImageMetrics,
-    seed: int,
-) -> list[Shift]:
-    """One row per image, mismatch, strength and metric; the matched ones first.
+@dataclass(frozen=True)
+class Robustness(Evaluation):
+    """The operator trained on, where the reconstruction assumes another one, or other noise.
 
-    The draws of the noise are those of the matched measurement, so that the mismatch alone differs.
-    A mismatch that has nothing to act on has no rows.
+    Args:
+        mismatches: by name; those that do not apply to the operator are left out, with no rows.
 
     Raises:
-        ConfigError: no mismatch has anything to act on.
+        ConfigError: there is none.
     """
-    wanted: list[tuple[str, float, Mismatch | None]] = [(MATCHED, 0.0, None)]
-    wanted += [(n, s, m) for n, m in evaluation.mismatches.items() for s in m.strengths]
-    first = test[0]
-    operator = physics.measure(first.images, Draws(seed, first.positions, "test")).operator
-    expect_mismatch(evaluation, physics, operator)
-    return [
-        row
-        for name, strength, mismatch in wanted
-        for row in _one(reconstructor, test, physics, metrics, seed, name, strength, mismatch)
-    ]
+
+    mismatches: Mapping[str, Mismatch]
+
+    def __post_init__(self) -> None:
+        if not self.mismatches:
+            raise ConfigError("mismatches = {}: name at least one, or use no evaluation.")
+
+    def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
+        draws = Draws(0, range(1))
+        for mismatch in self.mismatches.values():
+            strength = mismatch.strengths[0]
+            assumed = mismatch.assumed(operator, strength, draws)
+            if assumed is not None and mismatch.actual(physics, strength) is not None:
+                return
+        raise ConfigError(
+            f"Robustness.mismatches: {type(physics).__name__} has nothing that "
+            f"{listing(self.mismatches)} could be wrong about; choose others."
+        )
+
+    def run(self, context: Context) -> dict[str, float]:
+        rows = self.sweep(context)
+        return write_sweep(context.folder, rows, context.directory.name, context.trained_on)
+
+    @torch.no_grad()
+    def sweep(self, context: Context) -> list[MismatchRow]:
+        """One row per image, mismatch, strength and metric; the matched ones first.
+
+        The draws of the noise are those of the matched measurement, so that only the mismatch
+        differs. A mismatch that does not apply has no rows.
+
+        Raises:
+            ConfigError: no mismatch applies.
+        """
+        operator = measure(
+            context.physics, context.test_batches()[0], context.seed, "test"
+        ).operator
+        self.check(context.reconstructor, context.physics, operator)
+        rows = list(_rows(context, MATCHED, 0.0, None))
+        for name, mismatch in self.mismatches.items():
+            for strength in mismatch.strengths:
+                rows += _rows(context, name, strength, mismatch)
+        return rows
 
 
-def expect_mismatch(evaluation: Robustness, physics: Physics, operator: Operator) -> None:
-    """Refuse mismatches none of which has anything to act on.
-
-    Raises:
-        ConfigError: with their names.
-    """
-    draws = Draws(0, range(1))
-    for mismatch in evaluation.mismatches.values():
-        strength = mismatch.strengths[0]
-        told = mismatch.told(operator, strength, draws)
-        if told is not None and mismatch.happened(physics, strength) is not None:
-            return
-    raise ConfigError(
-        f"evaluation.mismatches: {type(physics).__name__} has nothing that "
-        f"{listing(evaluation.mismatches)} could be wrong about; choose others."
-    )
-
-
-def _one(
-    reconstructor: Reconstructor,
-    test: Sequence[Batch],
-    physics: Physics,
-    metrics: ImageMetrics,
-    seed: int,
-    name: str,
-    strength: float,
-    mismatch: Mismatch | None,
-) -> list[Shift]:
-    rows: list[Shift] = []
-    for batch in test:
-        draws = Draws(seed, batch.positions, "test")
-        law = physics if mismatch is None else mismatch.happened(physics, strength)
-        if law is None:
-            return []
-        y, operator = law.measure(batch.images, draws)
+def _rows(
+    context: Context, name: str, strength: float, mismatch: Mismatch | None
+) -> Iterator[MismatchRow]:
+    physics = context.physics if mismatch is None else mismatch.actual(context.physics, strength)
+    if physics is None:
+        return
+    for batch in context.test_batches():
+        y, operator = measure(physics, batch, context.seed, "test")
         if mismatch is not None:
-            told = mismatch.told(operator, strength, draws.within("mismatch"))
-            if told is None:
-                return []
-            operator = told
-        solution = reconstructor.solve(y, operator)
-        flags = [""] * len(batch.names)
-        if solution.converged is not None:
-            flags = [str(flag) for flag in solution.converged.tolist()]
-        for metric, values in metrics(solution.image, batch.images).items():
+            draws = Draws(context.seed, batch.positions, "test").within("mismatch")
+            assumed = mismatch.assumed(operator, strength, draws)
+            if assumed is None:
+                return
+            operator = assumed
+        solution = context.reconstructor.solve(y, operator)
+        flags = convergence_flags(solution) or [""] * len(batch.names)
+        for metric, values in context.metrics(solution.image, batch.images).items():
             for image, flag, value in zip(batch.names, flags, values.tolist(), strict=True):
-                rows.append(Shift(name, strength, flag, image, metric, value))
-    return rows
+                yield MismatchRow(name, strength, flag, image, metric, value)
 
 
-def mean(rows: Sequence[Shift], mismatch: str, strength: float, metric: str) -> float:
+def mean(rows: Sequence[MismatchRow], mismatch: str, strength: float, metric: str) -> float:
     """The mean over the images; NaN where this strength was not measured."""
     key = (mismatch, strength, metric)
     values = [r.value for r in rows if (r.mismatch, r.strength, r.metric) == key]
     return sum(values) / len(values) if values else float("nan")
 
 
-def table(rows: Sequence[Shift], metric: str) -> Matrix:
+def table(rows: Sequence[MismatchRow], metric: str) -> Matrix:
     """The mean of a metric by mismatch and strength, 0 being the matched baseline."""
     strengths = sorted({row.strength for row in rows})
     names = [n for n in dict.fromkeys(row.mismatch for row in rows) if n != MATCHED]
@@ -140,17 +133,19 @@ def table(rows: Sequence[Shift], metric: str) -> Matrix:
 
 
 def write_sweep(
-    directory: Path, rows: Sequence[Shift], run: str, trained_on: str
+    directory: Path, rows: Sequence[MismatchRow], run: str, trained_on: str
 ) -> dict[str, float]:
     """Write the rows, the tables and the figure, and return the main figures.
 
     Args:
         directory: the folder, made if missing.
-        rows: of `sweep`.
+        rows: of `Robustness.sweep`.
         run: the name of the run.
-        trained_on: the physics that the network was trained on.
+        trained_on: the name of the physics that the network was trained on.
     """
-    columns = ["run", "trained_on", *(f.name for f in fields(Shift))]
+    from unfold.evaluation.figures import robustness_figure  # imports Matplotlib
+
+    columns = ["run", "trained_on", *(f.name for f in fields(MismatchRow))]
     origin = {"run": run, "trained_on": trained_on}
     lines = (origin | asdict(row) | {"value": repr(row.value)} for row in rows)
     write_table(directory / "robustness.csv", columns, lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
-from unfold.runs.hidden_words import hidden
+from unfold.extras import install_command
 from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
@@ -85,8 +85,8 @@ class Launcher(ABC):
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
             raise ConfigError(
-                f"hydra/launcher = {name}: needs the package {self.package}. Write pip install "
-                f"'unfold[{self.extra}]', or take hydra/launcher=parallel."
+                f"hydra/launcher = {name}: needs the package {self.package}. Write "
+                f"{install_command(str(self.extra))}, or take hydra/launcher=parallel."
             )
 
     @abstractmethod
@@ -103,9 +103,8 @@ class Launcher(ABC):
 class Command(NamedTuple):
     """How a job is started.
 
-    line: the program and its words, with no secret among them.
-    variables: what its environment has beside that of the sweep: where it tells its outcome, and
-        where it finds what is secret.
+    line: the program and its arguments.
+    variables: what its environment has in addition to that of the sweep.
     """
 
     line: list[str]
@@ -120,7 +119,5 @@ def command(words: Sequence[str], folder: Path) -> Command:
         folder: its files.
     """
     asked = any(word.lstrip("+").startswith("trainer.progress=") for word in words)
-    shown = hidden(words, folder)
-    line = [sys.executable, sys.argv[0], *shown.words]
-    told = {OUTCOME_VARIABLE: str(folder / OUTCOME)}
-    return Command([*line, *([] if asked else ["trainer.progress=false"])], told | shown.variables)
+    line = [sys.executable, sys.argv[0], *words, *([] if asked else ["trainer.progress=false"])]
+    return Command(line, {OUTCOME_VARIABLE: str(folder / OUTCOME)})

@@ -25,14 +25,16 @@ class SlurmJob(Submitted):
 
 @dataclass(frozen=True)
 class Slurm(Launcher):
-    """One task of SLURM for each machine of a job; its ranks are started inside it.
+    """Jobs of one task on one machine, or of one task per device on several.
+
+    On one machine Lightning starts the ranks inside the task; on several SLURM does.
 
     Args:
         jobs: how many are submitted at a time; the others wait here.
         partition: the queue; null for the cluster's own choice.
         time: limit of a start in minutes; the job saves its state before it, and is queued again.
         nodes: machines of each job, which is `trainer.nodes`.
-        cpus: of each machine.
+        cpus: of each machine, shared by its tasks.
         gpus: of each machine, which is `trainer.devices`.
         mem: memory of each machine in GB; null for the cluster's own choice.
         account: who pays; null for the user's own.
@@ -85,13 +87,14 @@ class Slurm(Launcher):
 
     def parameters(self) -> dict[str, Any]:
         """The settings of a job, by the names that submitit's executor of SLURM gives them."""
+        tasks = max(1, self.gpus) if self.nodes > 1 else 1
         values = {
             "job_name": "unfold",
             "partition": self.partition,
             "time": self.time,
             "nodes": self.nodes,
-            "ntasks_per_node": 1,
-            "cpus_per_task": self.cpus,
+            "ntasks_per_node": tasks,
+            "cpus_per_task": max(1, self.cpus // tasks),
             "gpus_per_node": self.gpus or None,
             "mem": None if self.mem is None else f"{round(1024 * self.mem)}MB",
             "account": self.account,
@@ -100,7 +103,7 @@ class Slurm(Launcher):
             "signal_delay_s": self.save_within,
             "setup": list(self.setup) or None,
             # SLURM itself queues a job again that it preempts.
-            "additional_parameters": {"requeue": True, "ntasks": self.nodes},
+            "additional_parameters": {"requeue": True, "ntasks": self.nodes * tasks},
         }
         return {name: value for name, value in values.items() if value is not None}
 

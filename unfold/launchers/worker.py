@@ -17,8 +17,7 @@ SAVED = 143
 """The exit code of a run that was asked to end, and saved its state."""
 
 OF_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID")
-"""A task runs what its machine has of a job, and Lightning starts the ranks: from these it would
-expect a task each."""
+"""Lightning expects one task per rank from these; a job of a single task starts its own ranks."""
 
 
 class Worker:
@@ -28,7 +27,7 @@ class Worker:
     state. SLURM signals every process of a job by itself: there SIGTERM is not passed on, since a
     second one ends the command at once, and SIGUSR2 is kept from the command, which it would kill.
 
-    Where a job has several machines, each has a worker; that of the first one speaks for the job.
+    Every task of a job has a worker; that of rank zero reports for the job.
 
     Args:
         command: the program and its words.
@@ -84,7 +83,8 @@ class Worker:
         return code
 
     def _environment(self, *, speaks: bool) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if name not in OF_TASKS}
+        hidden = OF_TASKS if os.environ.get("SLURM_NTASKS", "1") == "1" else ()
+        own = {name: value for name, value in os.environ.items() if name not in hidden}
         return own | self.environment if speaks else own
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

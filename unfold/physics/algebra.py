@@ -249,7 +249,7 @@ class Stacked(Several):
 
 
 @dataclass(frozen=True, eq=False)
-class Sum(Several):
+class OperatorSum(Several):
     """Ax = A₁x + A₂x + …, so that A*y = Σ A_i*y.
 
     Args:
@@ -259,8 +259,10 @@ class Sum(Several):
     def __post_init__(self) -> None:
         shapes = {(A.image_shape, A.measurement_shape) for A in self.operators}
         if len(shapes) != 1:
-            raise ShapeError(f"Sum: operators of images and measurements of {sorted(shapes)}.")
-        same_samples("Sum", self.operators)
+            raise ShapeError(
+                f"OperatorSum: operators of images and measurements of {sorted(shapes)}."
+            )
+        same_samples("OperatorSum", self.operators)
 
     def forward(self, x: Image) -> Measurement:
         first, *others = (operator.forward(x) for operator in self.operators)
@@ -341,4 +343,4 @@ class Adjoint(Unary):
         return self.operator.forward(y)
 
 
-ALGEBRA.update(compose=Composed, add=Sum, adjoint=Adjoint)
+ALGEBRA.update(compose=Composed, add=OperatorSum, adjoint=Adjoint)

@@ -40,7 +40,7 @@ def is_number(level: Level) -> bool:
 
 def level_names(component: object) -> list[str]:
     """The fields of a component that are declared as levels."""
-    return [name for name, bound in bounds_of(component).items() if bound.level]
+    return [name for name, bound in bounds_of(type(component)).items() if bound.level]
 
 
 def all_numbers(component: object) -> bool:

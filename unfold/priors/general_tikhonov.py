@@ -12,7 +12,7 @@ from unfold.typing import Image, PerImage, Scalar
 
 @dataclass(frozen=True)
 class GeneralTikhonov(Prior):
-    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data say nothing.
+    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data give no information.
 
     Args:
         operator: L, a `LinearMap` such as `Differences`, or an operator of a physics.

@@ -11,7 +11,7 @@ from unfold.errors import ConfigError, RunError, nearest
 from unfold.runs import files, status
 from unfold.runs.lock import is_held
 from unfold.runs.reference import find_runs
-from unfold.runs.versions import migrate
+from unfold.runs.version import SCHEMA_VERSION, version_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Entry:
     Args:
         path: its directory.
         name: its path inside the folder of all runs.
-        state: finished, running, failed, preempted, or killed where its process is gone.
+        state: finished, running, failed, preempted, killed where its process is gone, or the schema
+            version of a run that this version cannot read.
         updated: when it last said so, in UTC.
         config: its configuration; empty where it ended before it wrote one.
         choices: the option of each group.
@@ -79,7 +80,6 @@ def read_entry(path: Path, name: str) -> Entry:
 
     Raises:
         RunError: a file of it is damaged.
-        ConfigError: it was written by a later unfold.
     """
     state = status.read(path)
     if state is None:
@@ -87,6 +87,8 @@ def read_entry(path: Path, name: str) -> Entry:
     gone = state.state == "running" and not is_held(path / ".lock")
     stored = path / "config.yaml"
     config = files.read_yaml(stored) if stored.exists() else {}
+    if config and version_of(config) != SCHEMA_VERSION:
+        return Entry(path, name, f"schema {version_of(config)}", state.updated, {}, {}, {})
     origin = _optional(path / "provenance.json")
     finished = state.state == "finished"
     return Entry(
@@ -94,7 +96,7 @@ def read_entry(path: Path, name: str) -> Entry:
         name=name,
         state="killed" if gone else state.state,
         updated=state.updated,
-        config=migrate(config, (), str(stored)).config,
+        config=config,
         choices=origin.get("choices", {}),
         scores=_optional(path / "results.json") if finished else {},
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from unfold.runs import files
 from unfold.runs.catalogue import flat
-from unfold.runs.versions import migrate
+from unfold.runs.version import stored_config
 
 ABSENT = "-"
 
@@ -29,8 +29,7 @@ def compare(one: Path, other: Path) -> dict[str, list[Difference]]:
         RunError: a file of one of them is missing or damaged.
     """
     origins = [files.read_json(path / "provenance.json") for path in (one, other)]
-    stored = [path / "config.yaml" for path in (one, other)]
-    configs = [migrate(files.read_yaml(path), (), str(path)).config for path in stored]
+    configs = [stored_config(path) for path in (one, other)]
     return {
         "configuration": differences(*(_without(config, PLACE) for config in configs)),
         "code": differences(*(_code(origin) for origin in origins)),

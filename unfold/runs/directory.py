@@ -1,32 +1,36 @@
-"""The directory of a run: claimed by one process, finished, resumed or repeated."""
+"""The directory of a run: claimed by rank zero, then finished, resumed or repeated."""
 
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from unfold.errors import ConfigError, PreemptedError, UnfoldError
+from unfold.errors import ConfigError, PreemptedError, RunError
 from unfold.runs import files, status
-from unfold.runs.lock import RANK_VARIABLE, Lock, belongs_to_parent
-from unfold.runs.machines import Machines, Meeting
+from unfold.runs.lock import Lock, is_held
 from unfold.runs.provenance import differing
+from unfold.runs.ranks import launch, launched
 from unfold.runs.verify import Computation, refuse_foreign
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.runs.version import stored_config
+from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
+
+PATIENCE = 300.0
+"""Seconds that ranks wait for rank zero, which reads the images first as they do."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory held by this process, or by the one of which it is a rank.
+    """A run directory held by this process, or by rank zero.
 
     Args:
         path: the directory.
-        plan: what there is to do: start, go on from `checkpoint`, or nothing.
-        checkpoint: where to go on from.
-        is_rank: whether another process holds the lock and writes the files.
+        plan: what there is to do: start, resume from `checkpoint`, or nothing.
+        checkpoint: where to resume.
+        is_rank: whether rank zero holds the lock and writes the files.
         notes: what the user should know of the files that were found.
     """
 
@@ -37,117 +41,103 @@ class Run:
     notes: tuple[str, ...] = ()
 
     def results(self) -> dict[str, Any]:
-        """The numbers of a finished run; empty where there are none."""
+        """The scores of a finished run; empty where there are none."""
         path = self.path / "results.json"
         return files.read_json(path) if path.exists() else {}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to become of a directory that holds a run already.
+class Request:
+    """What a job wants of its run directory.
 
     Args:
-        rerun: whether what is there moves to `attempts`.
-        accept_code: whether an interrupted run goes on though the code has changed.
-        asked: the run that the directory should hold; None to take what is there.
+        expected: the run that the directory should hold; None to accept any.
+        rerun: whether an existing run moves to `attempts`.
+        accept_code: whether an interrupted run resumes though the code has changed.
+        rank: of this process; rank zero claims the directory, the others follow.
     """
 
+    expected: Computation | None = None
     rerun: bool = False
     accept_code: bool = False
-    asked: Computation | None = None
+    rank: int = 0
 
 
-AS_IT_IS = Wish()
-"""A finished run stays, an interrupted one goes on under the code that it began with."""
-
-
-def results_of(directory: Path, asked: Computation | None = None) -> dict[str, Any] | None:
-    """The numbers of a run that is finished, and was made by this code; None otherwise.
+def results_of(directory: Path, expected: Computation | None = None) -> dict[str, Any] | None:
+    """The scores of a finished run made by this code; None otherwise.
 
     Raises:
-        ConfigError: the directory holds another run than the one that is asked for.
+        ConfigError: the directory holds another run than the expected one.
     """
     now = status.read(directory)
-    if now is None or now.state != "finished" or _made_by_other_code(directory):
+    if now is None or now.state != "finished" or _changed_code(directory):
         return None
-    if asked is not None:
-        refuse_foreign(directory, asked)
+    if expected is not None:
+        refuse_foreign(directory, expected)
     return Run(directory, "finished").results()
 
 
 @contextmanager
-def claim(
-    directory: Path, wish: Wish = AS_IT_IS, machines: Machines | None = None
-) -> Iterator[Run]:
-    """Hold a run directory while the body runs, and record how it ends.
-
-    Args:
-        directory: of the run.
-        wish: what is to become of a run that is there.
-        machines: that share the run: the first one holds the directory, the others follow.
+def claim(directory: Path, request: Request = Request()) -> Iterator[Run]:
+    """Hold a run directory while the body runs, and record how it terminates.
 
     Raises:
-        RunError: another process is writing it, or the machines do not find each other.
-        ConfigError: it was made by other code, so that it is neither repeated nor continued, or
-            is another run than its name says.
+        RunError: another process is writing it, or rank zero does not claim it.
+        ConfigError: it was made by other code, so that it is neither repeated nor continued, is of
+            another schema version, or is another run than its name says.
     """
-    if belongs_to_parent(directory):
-        checkpoint = newest_state(directory / "checkpoints").path
-        yield Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
-        return
-    meeting = None if machines is None else Meeting(machines)
-    if machines is not None and meeting is not None and machines.index > 0:
-        yield from _followed(directory, meeting)
+    stored_config(directory)  # refuses other schema versions before anything is touched
+    if request.rank > 0:
+        yield _followed(directory, request)
         return
     lock = Lock(directory / ".lock")
+    lock.acquire()
     try:
-        lock.acquire()
-        yield from _held(directory, wish, meeting)
-    except UnfoldError as error:
-        if meeting is not None:
-            meeting.refuse(error)
-        raise
+        with launched():
+            yield from _held(directory, request)
     finally:
         lock.release()
 
 
-def _followed(directory: Path, meeting: Meeting) -> Iterator[Run]:
-    """On another machine than the first: what that one does with the directory."""
-    said = meeting.hear(directory.name)
-    checkpoint = None if said["checkpoint"] is None else directory / said["checkpoint"]
-    with _of_this_run(directory):
-        yield Run(directory, said["plan"], checkpoint, is_rank=True)
-
-
-@contextmanager
-def _of_this_run(directory: Path) -> Iterator[None]:
-    """Let the ranks that this process starts know that they write under its lock."""
-    os.environ[RANK_VARIABLE] = str(directory)
-    try:
-        yield
-    finally:
-        del os.environ[RANK_VARIABLE]
-
-
-def _held(directory: Path, wish: Wish, meeting: Meeting | None) -> Iterator[Run]:
+def _followed(directory: Path, request: Request) -> Run:
+    """The run that rank zero of the same launch has claimed."""
     before = status.read(directory)
-    if wish.rerun and before is not None:
+    if before is not None and before.state == "finished" and not request.rerun:
+        return replace(_continued(directory, before, request), is_rank=True)
+    until = time.monotonic() + PATIENCE
+    while not _claimed(directory):
+        if time.monotonic() > until:
+            raise RunError(
+                f"rank {request.rank}: rank zero has not claimed {directory} in {PATIENCE:.0f} s. "
+                "Start the same command, with the same images, on every machine."
+            )
+        time.sleep(0.2)
+    checkpoint = newest_checkpoint(directory / "checkpoints").path
+    return Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
+
+
+def _claimed(directory: Path) -> bool:
+    now = status.read(directory)
+    running = now is not None and now.state == "running" and now.launch == launch()
+    return running and is_held(directory / ".lock")
+
+
+def _held(directory: Path, request: Request) -> Iterator[Run]:
+    before = status.read(directory)
+    if request.rerun and before is not None:
         move_to_attempts(directory)
         before = None
     if before is None:
         run, now = Run(directory, "new"), status.start()
     else:
-        run = _continued(directory, before, wish)
+        run = _continued(directory, before, request)
         now = before.now("running", resumed=1)
     if run.plan == "finished":
-        _tell(meeting, run)
         yield run
         return
     status.write(directory, now)
     try:
-        with _of_this_run(directory):
-            _tell(meeting, run)
-            yield run
+        yield run
     except PreemptedError as error:
         status.write(directory, now.now("preempted", str(error)))
         raise
@@ -159,17 +149,10 @@ def _held(directory: Path, wish: Wish, meeting: Meeting | None) -> Iterator[Run]
         status.write(directory, now.now("finished"))
 
 
-def _tell(meeting: Meeting | None, run: Run) -> None:
-    """Tell the other machines, where there are any."""
-    if meeting is not None:
-        state = None if run.checkpoint is None else str(run.checkpoint.relative_to(run.path))
-        meeting.tell(run.path.name, {"plan": run.plan, "checkpoint": state})
-
-
-def _continued(directory: Path, before: status.Status, wish: Wish) -> Run:
+def _continued(directory: Path, before: status.Status, request: Request) -> Run:
     """What to do with a directory that holds something already."""
-    if wish.asked is not None:
-        refuse_foreign(directory, wish.asked)
+    if request.expected is not None:
+        refuse_foreign(directory, request.expected)
     if before.state == "finished":
         _refuse_other_code(directory, "rerun=true to repeat it")
         return Run(directory, "finished")
@@ -177,7 +160,7 @@ def _continued(directory: Path, before: status.Status, wish: Wish) -> Run:
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
     if checkpoint is None:
         return Run(directory, "new", notes=notes)
-    if not wish.accept_code:
+    if not request.accept_code:
         _refuse_other_code(
             directory,
             "accept_code=true to continue it under this code, which its history records, or "
@@ -195,7 +178,7 @@ def _remove_halves(directory: Path) -> None:
 
 def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     """Rename the states that are damaged: the next one saved must not push out the whole one."""
-    found = newest_state(folder)
+    found = newest_checkpoint(folder)
     then = f"{found.path.name} is used" if found.path else "the training starts anew"
     notes = []
     for path, reason in found.damaged:
@@ -205,14 +188,14 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     return found.path, tuple(notes)
 
 
-def _made_by_other_code(directory: Path) -> list[str]:
+def _changed_code(directory: Path) -> list[str]:
     """The files of code that are not as they were when the run was made."""
     path = directory / "provenance.json"
     return differing(files.read_json(path)["sources"]) if path.exists() else []
 
 
 def _refuse_other_code(directory: Path, remedy: str) -> None:
-    changed = _made_by_other_code(directory)
+    changed = _changed_code(directory)
     if changed:
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(

@@ -36,8 +36,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} does not hold a JSON object.")
+        raise damaged(path, "does not hold a JSON object")
     return content
+
+
+def damaged(path: Path, reason: str) -> RunError:
+    """The error of a file whose content cannot be used."""
+    return RunError(f"{path} is damaged: it {reason}. Repeat the run with rerun=true.")
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -13,7 +13,7 @@ from unfold.errors import PreemptedError, RunError
 from unfold.runs import files
 from unfold.runs.directory import Run
 from unfold.runs.provenance import flags
-from unfold.runs.secrets import redacted_words
+from unfold.runs.redact import redacted_overrides
 from unfold.runs.weights import sha256
 
 SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
@@ -49,7 +49,7 @@ def _started(run: Run, origin: Mapping[str, Any], sources: Mapping[str, str]) ->
     now = origin["sources"]
     changed = sorted(name for name in {*sources, *now} if sources.get(name) != now.get(name))
     return {
-        "command": redacted_words(sys.argv),
+        "command": redacted_overrides(sys.argv),
         "overrides": origin["overrides"],
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unfold.runs import files
-from unfold.runs.lock import rank
+from unfold.runs.ranks import rank
 
 OUTCOME_VARIABLE = "UNFOLD_OUTCOME"
 """Names the file; set by the sweep for each of its jobs."""

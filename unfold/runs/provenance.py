@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import unfold
 from unfold.random import SCHEME
-from unfold.runs.secrets import redacted_word, redacted_words
+from unfold.runs.redact import redacted_override, redacted_overrides
 
 
 @cache
@@ -162,9 +162,9 @@ def provenance(made: Made) -> dict[str, Any]:
         "version": version("unfold"),
         "git": git_state(Path(unfold.__path__[0]).parent),
         "sources": dict(source_hashes()),
-        "command": redacted_words(sys.argv),
-        "overrides": redacted_words(made.overrides),
-        "given_by": {redacted_word(word): _giver(word) for word in made.overrides},
+        "command": redacted_overrides(sys.argv),
+        "overrides": redacted_overrides(made.overrides),
+        "given_by": {redacted_override(word): _giver(word) for word in made.overrides},
         "choices": dict(made.choices),
         "folders": {str(folder): _options(folder) for folder in made.folders},
         "seed": made.seed,
@@ -180,7 +180,7 @@ def provenance(made: Made) -> dict[str, Any]:
 
 
 def _giver(word: str) -> str:
-    return "command line" if redacted_word(word) in redacted_words(sys.argv) else "sweep"
+    return "command line" if redacted_override(word) in redacted_overrides(sys.argv) else "sweep"
 
 
 def _options(folder: Path) -> dict[str, str]:

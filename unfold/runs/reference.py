@@ -7,7 +7,7 @@ from typing import Any
 
 from unfold.errors import ConfigError, RunError, listing, nearest
 from unfold.runs import files, status
-from unfold.runs.versions import migrate
+from unfold.runs.version import stored_config
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Reference:
 
     Args:
         path: the directory.
-        config: the resolved configuration, brought to the present version.
+        config: the configuration as it was stored.
         choices: the option chosen in each group.
         overrides: the words that made it.
         status: how it ended.
@@ -42,7 +42,7 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
 
     Raises:
         ConfigError: there is no such run; names the nearest.
-            Or it was written by a later unfold.
+            Or it was written by another version of unfold.
         RunError: the directory is not a run, or a file of it is damaged.
     """
     path = _locate(text, Path(runs_dir))
@@ -51,15 +51,14 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
         raise RunError(
             f"{path} is no run directory: it has no status.json. Name a directory in it."
         )
-    config = files.read_yaml(path / "config.yaml")
+    config = stored_config(path)
     words = files.read_yaml(path / "overrides.yaml")
     origin = files.read_json(path / "provenance.json")
     choices = origin.get("choices", {})
     folders = tuple(map(Path, origin.get("folders", {})))
-    if not isinstance(config, dict) or not isinstance(words, list):
+    if not config or not isinstance(words, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
-    present = migrate(config, tuple(map(str, words)), str(path / "config.yaml"))
-    return Reference(path, present.config, choices, present.words, state, folders)
+    return Reference(path, config, choices, tuple(map(str, words)), state, folders)
 
 
 def _locate(text: str, runs_dir: Path) -> Path:

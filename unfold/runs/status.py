@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unfold.errors import RunError
 from unfold.runs.files import read_json, write_json
+from unfold.runs.ranks import launch
 
 State = Literal["running", "finished", "failed", "preempted"]
 
@@ -25,7 +26,8 @@ class Status:
         host: where that process ran.
         started: when the first attempt began, in UTC.
         updated: when this was written, in UTC.
-        resumed: how many times it went on after an interruption.
+        resumed: how many times it was resumed.
+        launch: identifies the launch that wrote it among several.
     """
 
     state: State
@@ -35,6 +37,7 @@ class Status:
     started: str
     updated: str
     resumed: int = 0
+    launch: str = ""
 
     def now(self, state: State, reason: str | None = None, *, resumed: int = 0) -> "Status":
         """The same run in another state, written by this process."""
@@ -50,7 +53,7 @@ class Status:
 def start() -> Status:
     """The status of a run that begins now."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Status("running", None, os.getpid(), socket.gethostname(), now, now)
+    return Status("running", None, os.getpid(), socket.gethostname(), now, now, launch=launch())
 
 
 def read(directory: Path) -> Status | None:

@@ -4,13 +4,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.records import read_rows
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
-from unfold.runs.spread import interval
 
 REPEATED = ("seed", "trainer.threads", *LEFT_OUT)
 """Keys in which the runs of one cell may differ: they are repetitions of one another."""
@@ -48,7 +47,7 @@ class Pivot:
     @property
     def title(self) -> str:
         """What the numbers are."""
-        return f"{self.value}: mean ± 95 % interval (runs)"
+        return f"{self.value}: mean ± standard deviation (runs)"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -149,12 +148,10 @@ def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]
 
 
 def text_of(values: Sequence[float]) -> str:
-    """Mean ± interval, and over how many runs; empty without a run."""
-    if not values:
-        return ""
-    half = interval(values)
-    mean = fmean(values)
-    return f"{mean:.2f}" if half is None else f"{mean:.2f} ± {half:.2f} ({len(values)})"
+    """Mean ± standard deviation, and of how many runs; empty without a run."""
+    if len(values) < 2:
+        return "".join(f"{value:.2f}" for value in values)
+    return f"{fmean(values):.2f} ± {stdev(values):.2f} ({len(values)})"
 
 
 def grid(table: Pivot) -> list[list[str]]:
@@ -203,12 +200,12 @@ def _escaped(cell: str) -> str:
 
 
 def csv_text(table: Pivot) -> str:
-    """One line for each cell: its mean, half its interval, and the number of runs, in full."""
+    """One line for each cell: its mean, its standard deviation, and the number of runs, in full."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([table.rows, table.columns, table.value, "interval", "runs"])
+    writer.writerow([table.rows, table.columns, table.value, "std", "runs"])
     for row, column in sorted(table.cells):
         values = table.values(row, column)
-        half = interval(values)
-        writer.writerow([row, column, fmean(values), "" if half is None else half, len(values)])
+        spread = stdev(values) if len(values) > 1 else ""
+        writer.writerow([row, column, fmean(values), spread, len(values)])
     return file.getvalue().rstrip("\n")

@@ -8,15 +8,15 @@ from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.compare import Difference, differences
 from unfold.runs.identity import that_counts
-from unfold.runs.secrets import restored
-from unfold.runs.versions import migrate
+from unfold.runs.redact import redacted
+from unfold.runs.version import stored_config
 from unfold.runs.weights import digests
 
 
 class Computation(NamedTuple):
     """What a run directory is asked for.
 
-    config: the resolved configuration.
+    config: the configuration as a run stores it.
     fingerprint: of the images.
     """
 
@@ -44,13 +44,12 @@ def _apart(directory: Path, asked: Computation) -> list[Difference]:
     path, origin_path = directory / "config.yaml", directory / "provenance.json"
     if not (path.exists() and origin_path.exists()):
         return []  # it ended before it wrote the last of them
-    content = files.read_yaml(path)
-    if not isinstance(content, dict):
-        return [Difference("config.yaml", "no configuration", "one")]
-    stored = restored(migrate(content, (), str(path)).config, asked.config)
+    stored = stored_config(directory)
     origin = files.read_json(origin_path)
     # Where its weights are gone since, what it wrote down of them counts.
     weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
     there = that_counts(stored, weights) | {"images": origin.get("data")}
-    here = that_counts(asked.config, digests(asked.config)) | {"images": asked.fingerprint}
+    here = that_counts(redacted(asked.config), digests(asked.config)) | {
+        "images": asked.fingerprint
+    }
     return differences(there, here)

@@ -1,4 +1,4 @@
-"""The operators of the package deepinv: `pip install 'unfold[deepinv]'`."""
+"""The operators of the package deepinv: `pip install -e '.[deepinv]'`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

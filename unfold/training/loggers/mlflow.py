@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MLflow(Log):
-    """`metrics.csv`, and a run of MLflow that a continued training goes on in.
+    """`metrics.csv`, and a run of MLflow that a resumed training continues.
 
     Args:
         uri: of the database or server; null for `mlflow.db` in the folder of all runs.
-        experiment: under which the runs stand.
+        experiment: of the runs.
 
     Raises:
-        ConfigError: MLflow is not installed, or the address holds a password.
+        ConfigError: MLflow is not installed, or the address contains a password.
     """
 
     uri: str | None = None
@@ -36,8 +36,8 @@ class MLflow(Log):
 
         if urlsplit(self.uri or "").password is not None:
             raise ConfigError(
-                "logger.uri holds a password, and every run would write it down: leave it out and "
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+                "MLflow.uri contains a password, which every run would store: leave it out and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             )
         require("mlflow")
 
@@ -46,11 +46,11 @@ class MLflow(Log):
 
 
 def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
+    from filelock import FileLock
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
     from PIL import Image as PillowImage
 
-    from unfold.training.alone import alone
     from unfold.training.loggers.tracked import Tracked
 
     class Database(Tracked):
@@ -61,10 +61,10 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
 
         def begin(self, run: str | None) -> str:
             if self.client is None:
-                # MLflow keeps plain files no more: a database is what it asks for.
+                # MLflow no longer stores plain files, but a database.
                 database = directory.parent.parent / "mlflow.db"
-                # MLflow fails where two jobs make the same tables.
-                with alone(database.with_name(".mlflow.lock")):
+                # MLflow fails where two jobs create the tables.
+                with FileLock(database.with_name(".mlflow.lock")):
                     self.client = MlflowClient(recipe.uri or f"sqlite:///{database}")
                     self.run = run or self._new()
             return self.run
@@ -72,17 +72,17 @@ def _tracked(recipe: MLflow, directory: Path) -> "Tracked":
         def _new(self) -> str:
             known = self.client.get_experiment_by_name(recipe.experiment)
             place = directory.parent.parent / "mlflow"
-            number = (
+            identifier = (
                 known.experiment_id
                 if known is not None
                 else self.client.create_experiment(recipe.experiment, str(place))
             )
             name = f"{directory.parent.name}/{directory.name}"
-            made: str = self.client.create_run(number, run_name=name).info.run_id
+            created: str = self.client.create_run(identifier, run_name=name).info.run_id
             pairs = [Param(key, value[:500]) for key, value in self.settings().items()]
-            for first in range(0, len(pairs), 100):  # as many as it takes at a time
-                self.client.log_batch(made, params=pairs[first : first + 100])
-            return made
+            for first in range(0, len(pairs), 100):  # the largest batch that it accepts
+                self.client.log_batch(created, params=pairs[first : first + 100])
+            return created
 
         def send(self, metrics: Mapping[str, float], step: int) -> None:
             now = int(1000 * time.time())

@@ -1,4 +1,4 @@
-"""Curves in Weights & Biases: offline files, for `wandb sync`, unless the network is asked for."""
+"""Curves in Weights & Biases: offline files for `wandb sync`, or online."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WandB(Log):
-    """`metrics.csv`, and files under `wandb`; a continued training adds files of the same run.
+    """`metrics.csv`, and files under `wandb`; a resumed training adds files to the same run.
 
     Args:
-        project: under which the runs stand.
-        mode: `online` sends values while they are made.
+        project: of the runs.
+        mode: `online` sends values during training.
     """
 
     project: str = "unfold"

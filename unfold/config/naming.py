@@ -1,0 +1,70 @@
+"""Option names in errors of components, which speak of classes and fields.
+
+`PGD.stepsize = -1` becomes `algo.stepsize = -1`, `Reconstructor.learn` becomes `trainable.learn`,
+and a class that does not fit becomes the option that builds it, `fidelity=l2`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unfold.config import options
+from unfold.config.plan import components_of
+from unfold.errors import ConfigError, IncompatibleError, UnfoldError
+
+if TYPE_CHECKING:
+    from unfold.config.check import Checked
+
+
+@contextmanager
+def option_names(checked: "Checked") -> Iterator[None]:
+    """Errors of the body name options instead of classes and their fields."""
+    try:
+        yield
+    except IncompatibleError as error:
+        text = with_options(error, checked.job.choices, checked.job.folders)
+        raise ConfigError(with_paths(text, checked.groups)) from error
+    except UnfoldError as error:
+        raise type(error)(with_paths(str(error), checked.groups)) from error
+
+
+def with_paths(text: str, groups: Mapping[str, Any]) -> str:
+    """The text with `Class.field` as the path of the option.
+
+    Args:
+        text: of an error.
+        groups: the plan of each group; a class that is used twice keeps its name.
+    """
+    paths: dict[str, set[str]] = {"Reconstructor": {"trainable"}}
+    for component in components_of(groups):
+        paths.setdefault(component.target.__name__, set()).add(component.path)
+    for name, found in paths.items():
+        if len(found) == 1:
+            text = re.sub(rf"\b{name}\.(?=[a-z])", f"{next(iter(found))}.", text)
+    return text
+
+
+def with_options(
+    error: IncompatibleError, choices: Mapping[str, str], folders: Sequence[Path]
+) -> str:
+    """The text of the error with options for its classes; a class that none builds keeps its name.
+
+    Args:
+        error: of components that do not fit.
+        choices: the option of each group, which is named alone for its class.
+        folders: of the options.
+    """
+    known: dict[str, list[str]] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*/*.yaml"))):
+        node = options.read(path)
+        if isinstance(node, dict) and "_target_" in node:
+            known.setdefault(str(node["_target_"]), []).append(f"{path.parent.name}={path.stem}")
+    chosen = {f"{group}={choice}" for group, choice in choices.items()}
+
+    def name(kind: type) -> str:
+        found = known.get(f"{kind.__module__}.{kind.__qualname__}", [kind.__name__])
+        return ", ".join(chosen.intersection(found) or found)
+
+    return error.named(name)

@@ -1,0 +1,154 @@
+"""What is measured at the end of a run: `evaluation`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unfold.evaluation.metrics import ImageMetrics
+from unfold.models.model import Solution
+from unfold.parameters.bounds import Declared
+from unfold.physics.base import Measured, Physics
+from unfold.physics.operator import Operator
+from unfold.random import Draws
+from unfold.reconstructor import Reconstructor
+from unfold.typing import Image
+
+
+class ImageBatch(NamedTuple):
+    """Images of one shape, with their names and their positions in the split."""
+
+    names: tuple[str, ...]
+    positions: tuple[int, ...]
+    images: Image
+
+
+def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[ImageBatch]:
+    """Group consecutive images of one shape, at most `size` together."""
+    groups: list[list[int]] = []
+    for i, (_, image) in enumerate(images):
+        last = images[groups[-1][-1]][1] if groups else None
+        if last is not None and last.shape == image.shape and len(groups[-1]) < size:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [
+        ImageBatch(tuple(images[i][0] for i in g), tuple(g), torch.stack([images[i][1] for i in g]))
+        for g in groups
+    ]
+
+
+def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Measured:
+    """The measurements of a batch: a function of the seed, the split and the images."""
+    return physics.measure(batch.images, Draws(seed, batch.positions, split))
+
+
+class Condition(NamedTuple):
+    """An operator and a noise level to test under.
+
+    name: of the operator.
+    noise: the level, as the tables print it.
+    physics: the forward model.
+    """
+
+    name: str
+    noise: str
+    physics: Physics
+
+
+class Example(NamedTuple):
+    """One image under one condition, for the gallery.
+
+    measurement: as an image; where it is none, the back-projection.
+    pictured: whether it is the measurement itself.
+    """
+
+    condition: Condition
+    name: str
+    truth: Tensor
+    measurement: Tensor
+    pictured: bool
+    baseline: Tensor
+    ours: Tensor
+
+
+def convergence_flags(solution: Solution) -> list[str]:
+    """`True` or `False` for each image; empty where the model has no tolerance."""
+    return [] if solution.converged is None else [str(f) for f in solution.converged.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A reconstructor, and what it is evaluated on.
+
+    Args:
+        reconstructor: with the weights to evaluate.
+        data: gives `images(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
+        directory: of the run; results go into its folder `evaluation`.
+        physics: the forward model that was trained on.
+        trained_on: its name.
+        metrics: of every image.
+        seed: of the draws; those of the test images never change.
+        progress: whether a progress bar is shown.
+    """
+
+    reconstructor: Reconstructor
+    data: Any
+    directory: Path
+    physics: Physics
+    trained_on: str
+    metrics: ImageMetrics
+    seed: int
+    progress: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        return self.directory / "evaluation"
+
+    def test_batches(self) -> list[ImageBatch]:
+        """The test images."""
+        return batches(self.data.images("test"), self.data.evaluation_batch_size)
+
+
+@dataclass(frozen=True)
+class Evaluation(Declared, ABC):
+    """What is measured at the end of a run."""
+
+    def forward_models(self) -> Mapping[str, Physics]:
+        """The forward models to test on besides the one trained on, by name."""
+        return {}
+
+    def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
+        """Refuse a run that cannot be evaluated; called before training.
+
+        Args:
+            reconstructor: before training.
+            physics: the forward model trained on.
+            operator: one sample of it.
+
+        Raises:
+            ConfigError: says what does not fit.
+        """
+
+    @abstractmethod
+    def run(self, context: Context) -> dict[str, float]:
+        """Write rows, tables and figures, and return the main figures."""
+
+
+@dataclass(frozen=True)
+class NoEvaluation(Evaluation):
+    """Nothing is measured."""
+
+    def run(self, context: Context) -> dict[str, float]:
+        return {}
+
+
+def evaluate(evaluation: Evaluation, context: Context) -> dict[str, float]:
+    """Run an evaluation with the reconstructor in evaluation mode."""
+    context.reconstructor.eval()
+    return evaluation.run(context)
