@@ -169,7 +169,7 @@ def test_one_image_is_measured_and_reconstructed(tmp_path):
 
 def test_a_real_measurement_needs_a_law_with_one_point(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
-    with pytest.raises(ConfigError, match="Inpainting is a random law"):
+    with pytest.raises(ConfigError, match="Inpainting is random"):
         single(tmp_path, Inpainting(Gaussian(0.02)), measurement=tmp_path / "y.npy")
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
     law = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))

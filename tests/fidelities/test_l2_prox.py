@@ -20,7 +20,7 @@ from unfold.solvers.conjugate_gradient import solve_normal
 
 DRAWS = Draws(3, range(2), dtype=torch.float64)
 SHAPE = (1, 7, 8)
-BLUR = ValidConvolution(GaussianKernel(3, (0.7, 1.0)).draw(DRAWS), SHAPE)
+BLUR = ValidConvolution(GaussianKernel(3, (0.7, 1.0)).sample(DRAWS), SHAPE)
 OPERATORS = {
     "blur": BLUR,
     "rays": Projector(Parallel((0.0, 30.0, 75.0, 120.0), 9), SHAPE, 0.4),

@@ -88,9 +88,12 @@ def _lines(
 
 
 def _solver(operator: "Operator") -> str:
+    from unfold.physics.closed_forms import ClosedForm
     from unfold.physics.operator import LinearOperator
 
     kind = type(operator)
+    if issubclass(kind, ClosedForm):
+        return f"{kind.__name__}: {first_line(kind.solve) or 'in closed form'}"
     if kind.solve_normal is LinearOperator.solve_normal:
         return f"{kind.__name__}: by conjugate gradients"
     return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
