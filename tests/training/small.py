@@ -67,14 +67,14 @@ class KilledError(BaseException):
 def killed_at(step, how=None):
     """A training that dies, or calls `how`, in the middle of a step."""
     training = small_training()
-    whole = training.training_step
+    original = training.training_step
 
     def training_step(batch, batch_idx):
         if training.global_step == step:
             if how is None:
                 raise KilledError
             how()
-        return whole(batch, batch_idx)
+        return original(batch, batch_idx)
 
     training.training_step = training_step
     return training

@@ -35,7 +35,13 @@ def reconstruct_image(words: Sequence[str]) -> int:
     checked = configured(reference, own.overrides)
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import components_of
-    from unfold.evaluation.single_image import expect_kind, reconstruct
+    from unfold.evaluation.single_image import (
+        check_output,
+        read_cropped,
+        read_measurement,
+        reconstruct_measured,
+        reconstruct_simulated,
+    )
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
@@ -51,18 +57,15 @@ def reconstruct_image(words: Sequence[str]) -> int:
     source = image or measurement
     assert source is not None
     output = Path(own.own.get("output", f"{source.stem}_reconstructed.png"))
-    expect_kind(output)
-    scores = reconstruct(
-        parts.reconstructor,
-        parts.physics,
-        image=image,
-        measurement=measurement,
-        channels=parts.data.channels,
-        multiple_of=parts.data.multiple_of,
-        output=output,
-        metrics=parts.metrics,
-        seed=checked.settings.seed,
-    )
+    check_output(output)
+    net, physics, data = parts.reconstructor, parts.physics, parts.data
+    if image is not None:
+        truth = read_cropped(image, data.channels, data.multiple_of)
+        seed = checked.settings.seed
+        scores = reconstruct_simulated(net, physics, truth, output, parts.metrics, seed)
+    else:
+        y = read_measurement(source, data.channels)
+        scores = reconstruct_measured(net, physics, y, output)
     scores_table(scores)
     say(f"wrote {output}")
     return 0
