@@ -19,7 +19,7 @@ CASES = {
     "nested": (["prior.denoiser.wdth=1"], "prior.denoiser.wdth = 1: unknown key, did you mean 'width'?"),
     "trainable": (["trainable.lern=[a]"], "trainable.lern = [a]: unknown key, did you mean 'learn'?"),
     "experiment": (["experiment=quik"], "experiment = quik: no such option, did you mean 'quick'?"),
-    "flag": (["--multi"], "--multi: unknown flag. Allowed: -m (sweep)"),
+    "flag": (["--multi"], "--multi: unknown flag, did you mean '--multirun'? Allowed: --config-dir,"),
     # types
     "int as word": (["seed=abc"], "seed = abc: a whole number is expected."),
     "int as float": (["trainer.max_steps=2.5"], "trainer.max_steps = 2.5: a whole number is expected."),

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from unfold.cli.launch import run_jobs, take_launcher
+from unfold.cli.launch import take_launcher
+from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError
 from unfold.launchers import shares
 from unfold.launchers.parallel import Parallel

@@ -1,4 +1,4 @@
-"""`unfold check`: the property kit on any configured component, with the figure of every law."""
+"""`unfold check`: the property kit on any configured component, with every measured figure."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say, table
 from unfold.config import options
+from unfold.config.arguments import Syntax
 from unfold.config.build import build_group, components_of, configure
 from unfold.config.check import Checked, check_job
 from unfold.config.compose import compose
@@ -17,83 +18,81 @@ from unfold.errors import ConfigError, listing, nearest
 if TYPE_CHECKING:
     from unfold.testing.report import Report
 
-COLUMNS = ("law", "measured", "allowed", "verdict")
+COLUMNS = ("property", "measured", "allowed", "verdict")
 
 EXTRAS = (
     *("astra_fan_beam_tomography", "astra_tomography"),
     *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )
-"""Options that need a package of their own: checked where they are named, not among all."""
+"""Options that need an optional package: checked where they are named, not among all."""
 
 
-def check(words: Sequence[str]) -> int:
-    """Measure every law of the components that the words name; `NAME` may be `all`.
+SYNTAX = Syntax(
+    "check",
+    "Measure every property of a component: physics=NAME, prior=, fidelity=, algo= or model=;\n"
+    "NAME may be all. Or read every image of data=folder data.root=DIR.",
+    flags={"--only": "rows of the kit, PH1,PH9"},
+)
 
-    `data=folder data.root=DIR` looks at every image; `--only PH1,PH9` asks for some rows, and says
+
+def check(arguments: Sequence[str]) -> int:
+    """Measure every property of the components that the arguments name; `NAME` may be `all`.
+
+    `data=folder data.root=DIR` reads every image; `--only PH1,PH9` measures some rows, and reports
     where they do not apply.
 
     Raises:
-        LawError: a law is broken.
+        LawError: a property does not hold.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
-    words, only = _asked(words)
-    chosen = {key_of(word): word.partition("=")[2] for word in words if key_of(word) in KITS}
+    given = SYNTAX.parse(arguments)
+    typed = [*given.folder_flags, *given.overrides]
+    rows = given.flags.get("--only", "")
+    if "=" in rows:
+        raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
+    only = tuple(row.strip() for row in rows.split(",") if row)
+    chosen = {
+        key_of(text): text.partition("=")[2] for text in given.overrides if key_of(text) in KITS
+    }
     _expect_rows(only, chosen)
-    if "data" in map(key_of, words):
+    if "data" in map(key_of, given.overrides):
         from unfold.cli.check_data import check_data
 
-        check_data(_component("data", words))
+        check_data(_component("data", typed))
         if not chosen:
             return 0
     if not chosen:
         known = listing(f"{group}=NAME" for group in (*KITS, "data"))
         raise ConfigError(f"unfold check needs something to check: {known}; NAME may be all.")
-    reports = [found for group, name in chosen.items() for found in _each(group, name, words, only)]
+    reports = [found for group, name in chosen.items() for found in _each(group, name, typed, only)]
     for name, found in reports:
-        rows = [_row(one) for one in found.worst()]
-        rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
-        if found.applies:
-            table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
-        else:
-            say(f"{name}: {', '.join(only)} {'do' if len(only) > 1 else 'does'} not apply.")
-        for one in found.left_out():
-            say(f"{name}: {one}.")
+        _show(name, found, only)
     for _, found in reports:
         found.raise_if_failed()
     measured = [found for _, found in reports if found.applies]
     count = sum(len(found.checks) for found in measured)
     if measured:
-        say(f"{len(measured)} components obey their laws ({count} measurements).")
+        say(f"{len(measured)} components have all their properties ({count} measurements).")
     return 0
+
+
+def _show(name: str, found: "Report", only: Sequence[str]) -> None:
+    rows = [_row(one) for one in found.worst()]
+    rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
+    if found.applies:
+        table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+    else:
+        say(f"{name}: {', '.join(only)} {'do' if len(only) > 1 else 'does'} not apply.")
+    for one in found.left_out():
+        say(f"{name}: {one}.")
 
 
 def _row(one: Any) -> tuple[str, str, str, str]:
     shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
     verdict = "holds" if one.passed else "BROKEN"
     return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
-
-
-def _asked(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The words without `--only`, and the rows that it asks for.
-
-    Raises:
-        ConfigError: it has no rows.
-    """
-    rows: list[str] = []
-    rest: list[str] = []
-    left = iter(words)
-    for word in left:
-        flag, equals, value = word.partition("=")
-        if flag != "--only":
-            rest.append(word)
-            continue
-        value = value if equals else next(left, "")
-        if not value or "=" in value:
-            raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
-        rows += [row.strip() for row in value.split(",")]
-    return rest, tuple(rows)
 
 
 def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
@@ -170,11 +169,11 @@ def _algorithm(words: Sequence[str]) -> "Report":
 
 
 def _model(words: Sequence[str]) -> "Report":
-    return _whole(configure(words, "check"))
+    return _reconstructor(configure(words, "check"))
 
 
-def _whole(checked: Checked) -> "Report":
-    """The laws of the whole reconstructor on tiny images, in float64."""
+def _reconstructor(checked: Checked) -> "Report":
+    """The properties of the reconstructor on tiny images, in float64."""
     import torch
 
     from unfold.models.deq import DEQ

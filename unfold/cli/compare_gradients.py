@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unfold.cli.arguments import Words, split
 from unfold.cli.console import say, table
+from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
 from unfold.config.overrides import key_of
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 COLUMNS = ("gradient", "time (ms)", "peak (MB)", "cosine", "error", "reached")
 
 
-def compare_gradients_of_batch(words: Sequence[str]) -> int:
+SYNTAX = Syntax(
+    "compare-gradients",
+    "The time, memory and error of every way to differentiate one batch, on identical weights.",
+    keys={
+        "images": "crops in the batch; 2 by default",
+        "size": "side of a crop in pixels; 32 by default",
+        "iterations": "steps that are unfolded; 10 by default",
+    },
+)
+
+
+def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
     """Differentiate one batch in every way, on identical weights, and print what each costs.
 
     `images` is how many crops the batch holds, `size` their side in pixels, `iterations` how many
@@ -25,14 +36,14 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the configuration or the data cannot be used.
     """
-    own = split(words, ("images", "size", "iterations"))
-    images, size = _count(own, "images", 2), _count(own, "size", 32)
-    iterations = _count(own, "iterations", 10)
-    chosen = [word for word in own.overrides if key_of(word) == "model"]
+    given = SYNTAX.parse(arguments)
+    images, size = _count(given, "images", 2), _count(given, "size", 32)
+    iterations = _count(given, "iterations", 10)
+    chosen = [text for text in given.overrides if key_of(text) == "model"]
     if chosen and chosen != ["model=deq"]:
         raise ConfigError(f"{chosen[0]}: compare-gradients runs every model itself; leave it out.")
-    kept = [word for word in own.overrides if word not in chosen]
-    checked = configure([*kept, "model=deq"], "compare-gradients")
+    kept = [text for text in given.overrides if text not in chosen]
+    checked = configure([*given.folder_flags, *kept, "model=deq"], "compare-gradients")
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.evaluation.gradients import compare_gradients
 
@@ -57,8 +68,8 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     return 0
 
 
-def _count(words: Words, key: str, default: int) -> int:
-    text = words.own.get(key, str(default))
+def _count(given: Arguments, key: str, default: int) -> int:
+    text = given.keys.get(key, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{key} = {text}: a whole number of at least 1 is expected.")
     return int(text)

@@ -28,6 +28,10 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
         return _ended(command, words, told)
     except UnfoldError as error:
         return _failed(str(error), error.exit_code, error)
+    except SystemExit as done:
+        if done.code not in (None, 0):
+            raise
+        return 0  # --help
     except BrokenPipeError:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)  # the interpreter flushes its streams at exit

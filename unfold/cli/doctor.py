@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from unfold.cli.console import say, table
+from unfold.config.arguments import Syntax
 from unfold.config.build import build_training, components_of, configure
 from unfold.errors import ConfigError, listing
 
@@ -33,14 +34,18 @@ class Learnable(NamedTuple):
     limits: str
 
 
-def doctor(words: Sequence[str]) -> int:
+SYNTAX = Syntax("doctor", "Differentiate the loss of one training batch, and list what is learned.")
+
+
+def doctor(arguments: Sequence[str]) -> int:
     """Differentiate the loss of one training batch, and list what is learned.
 
     Raises:
         ConfigError: something that is learned gets no gradient, or nothing is learned.
         UnfoldError: the configuration or the data cannot be used.
     """
-    checked = configure(words, "doctor")
+    SYNTAX.parse(arguments, known_only=True)
+    checked = configure(arguments, "doctor")
     from unfold.cli.runtime import set_threads
 
     parts = components_of(checked)

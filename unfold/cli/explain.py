@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say
 from unfold.cli.describe import Described, describe, first_line
+from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
 
@@ -31,13 +32,17 @@ OF_G = {
 }
 
 
-def explain(words: Sequence[str]) -> int:
+SYNTAX = Syntax("explain", "The update of a configuration with its values, and where it converges.")
+
+
+def explain(arguments: Sequence[str]) -> int:
     """Print what the words configure, as mathematics with its values in place.
 
     Raises:
         UnfoldError: the configuration cannot be used.
     """
-    checked = configure(words, "explain")
+    SYNTAX.parse(arguments, known_only=True)
+    checked = configure(arguments, "explain")
     import torch
 
     from unfold.random import Draws

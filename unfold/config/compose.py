@@ -20,10 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
 from unfold.config import options
+from unfold.config.arguments import TRAIN, Arguments
 from unfold.config.errors import UNKNOWN, Problem, refuse
 from unfold.config.explain import explain, why_unresolved
 from unfold.config.options import configs_folder
-from unfold.config.overrides import Arguments, key_of, parse_arguments, sift, trusted
+from unfold.config.overrides import key_of, sift, trusted
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.runs.catalogue import flat
 
@@ -75,7 +76,7 @@ def compose(words: Sequence[str]) -> Composed:
     Raises:
         ConfigError: a word that is neither a flag nor a setting, or an empty sweep.
     """
-    typed = parse_arguments(words)
+    typed = TRAIN.parse(words)
     folders = (configs_folder(), *typed.config_dirs)
     sound, found = sift(typed.overrides, multirun=typed.multirun, folders=folders)
     arguments = replace(typed, overrides=sound)
@@ -117,7 +118,7 @@ def preset_of_sweep(words: Sequence[str]) -> Preset:
     Raises:
         ConfigError: lists the mistakes in the words.
     """
-    typed = parse_arguments(words)
+    typed = TRAIN.parse(words)
     folders = (configs_folder(), *typed.config_dirs)
     sound, problems = sift(typed.overrides, multirun=True, folders=folders)
     with session():

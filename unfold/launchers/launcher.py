@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
-from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
+from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, read_outcome
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
 """The files of a job: what it came to, what it said, and its exit code once it ended."""
@@ -36,8 +36,8 @@ class Job(ABC):
 
     @property
     def outcome(self) -> Outcome | None:
-        """What it told so far."""
-        return told(self.folder / OUTCOME)
+        """What it has written so far."""
+        return read_outcome(self.folder / OUTCOME)
 
     @property
     def error(self) -> str:
