@@ -170,10 +170,10 @@ class _Build:
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
-            from unfold.training.optim import by_learning_rate, waiting
+            from unfold.training.optim import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
-            waiting(reconstructor, trainable.freeze)
+            frozen(reconstructor, trainable.freeze)
         return reconstructor, origins
 
 

@@ -11,8 +11,8 @@ UNUSED = ("matplotlib", "scipy")
 def import_torchmetrics() -> None:
     """Import torchmetrics as if the unused packages were missing; nothing else is affected."""
     installed, satisfied = imports.package_available, imports.RequirementCache.__bool__
-    imports.package_available = lambda name: name not in UNUSED and installed(name)
-    imports.RequirementCache.__bool__ = (  # type: ignore[method-assign]
+    imports.package_available = lambda name: name not in UNUSED and installed(name)  # type: ignore[assignment]
+    imports.RequirementCache.__bool__ = (  # type: ignore[assignment,method-assign]
         lambda cache: cache.requirement not in UNUSED and satisfied(cache)
     )
     try:
