@@ -80,7 +80,9 @@ def test_more_gpus_than_there_are_is_refused_at_once(machine, monkeypatch, name)
     machine(0)
     with pytest.raises(ConfigError, match=r"need 3 GPUs, and there are none\."):
         take_launcher([*words, "hydra.launcher.gpus=1"])
-    with pytest.raises(ConfigError, match=r"launcher\.gpus = -1: must be a whole number of at least 0"):
+    with pytest.raises(
+        ConfigError, match=r"launcher\.gpus = -1: must be a whole number of at least 0"
+    ):
         take_launcher([*words, "hydra.launcher.gpus=-1"])
 
 

@@ -44,15 +44,15 @@ def address_of(text: str) -> str:
     return f"{override.key_or_group}@{override.package}" if override.package else key_of(text)
 
 
-class Sifted(NamedTuple):
+class Separated(NamedTuple):
     """The overrides that can be composed, and what is wrong with the others."""
 
     sound: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
-def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Sifted:
-    """Set aside the words whose mistakes show by themselves.
+def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Separated:
+    """Separate overrides whose mistakes show without composing.
 
     Args:
         overrides: as typed.
@@ -67,7 +67,7 @@ def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -
             problems.append(problem)
         else:
             sound.setdefault(address_of(text), text)
-    return Sifted(tuple(sound.values()), tuple(problems))
+    return Separated(tuple(sound.values()), tuple(problems))
 
 
 def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:

@@ -87,7 +87,7 @@ class Space:
 
 
 def space_of(overrides: Sequence[str]) -> Space:
-    """Tell what is fixed from what is searched.
+    """Separate what is fixed from what is searched.
 
     Raises:
         ConfigError: nothing is searched, or an interval that cannot be meant.
@@ -120,7 +120,7 @@ def _domain(override: Override) -> Domain:
 
 
 def _integers(value: RangeSweep) -> Interval | None:
-    """A rising range of integers: numbers with an order, which no choice of words has."""
+    """A rising range of integers: numbers with an order, which a choice has not."""
     start, stop, step = value.start, value.stop, value.step
     if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)):
         return None
