@@ -110,11 +110,11 @@ def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
 
 
 def _each(
-    group: str, name: str, words: Sequence[str], only: Sequence[str]
+    group: str, name: str, arguments: Sequence[str], only: Sequence[str]
 ) -> "Iterator[tuple[str, Report]]":
     known = [one for one in options.names(group, [configs_folder()]) if one not in EXTRAS]
     names = known if name == "all" else [name]
-    others = [word for word in words if key_of(word) not in KITS or key_of(word) != group]
+    others = [text for text in arguments if key_of(text) not in KITS or key_of(text) != group]
     for one in names:
         kept = [w for w in others if w.partition("=")[2] != "all"]
         named = [*kept, f"{group}={one}"]
@@ -122,28 +122,28 @@ def _each(
         yield f"{group}={one}", found
 
 
-def _component(group: str, words: Sequence[str]) -> Any:
-    """The component of a group alone: it need not fit the other groups."""
-    composed = compose(words)
+def _component(group: str, arguments: Sequence[str]) -> Any:
+    """The component of one group, which need not fit the others."""
+    composed = compose(arguments)
     refuse(composed.problems)
     checked, _ = check_job(composed.jobs[0], ())
     return build_group(checked, group)
 
 
-def _physics(words: Sequence[str], only: Sequence[str] = ()) -> "Report":
+def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
     from unfold.solvers.report import ConvergenceWarning
     from unfold.testing.physics import check_physics
 
     with warnings.catch_warnings():
         # What did not converge is not judged, and the report says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return check_physics(_component("physics", words), only=only)
+        return check_physics(_component("physics", arguments), only=only)
 
 
-def _prior(words: Sequence[str]) -> "Report":
+def _prior(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_prior, in_double
 
-    prior = in_double(_component("prior", words))
+    prior = in_double(_component("prior", arguments))
     return check_prior(prior, gap=_inexactness(prior))
 
 
@@ -155,21 +155,21 @@ def _inexactness(recipe: Any) -> float:
     return max([getattr(recipe, "tol", 0.0), *inner])
 
 
-def _fidelity(words: Sequence[str]) -> "Report":
+def _fidelity(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_fidelity
 
-    return check_fidelity(_component("fidelity", words))
+    return check_fidelity(_component("fidelity", arguments))
 
 
-def _algorithm(words: Sequence[str]) -> "Report":
+def _algorithm(arguments: Sequence[str]) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.problems import problem_for
 
-    return check_algorithm(*problem_for(_component("algo", words)))
+    return check_algorithm(*problem_for(_component("algo", arguments)))
 
 
-def _model(words: Sequence[str]) -> "Report":
-    return _reconstructor(configure(words, "check"))
+def _model(arguments: Sequence[str]) -> "Report":
+    return _reconstructor(configure(arguments, "check"))
 
 
 def _reconstructor(checked: Checked) -> "Report":
@@ -182,12 +182,12 @@ def _reconstructor(checked: Checked) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.models import check_equilibrium, check_unfolded
 
-    parts = components_of(checked)
-    net = parts.reconstructor.double()
+    components = components_of(checked)
+    net = components.reconstructor.double()
     one = isinstance(net.model, DEQ)
     draws = Draws(checked.settings.seed, range(1 if one else 2), dtype=torch.float64)
-    x = draws.uniform("images", (parts.data.channels, 16, 16))
-    y, operator = parts.physics.measure(x, draws)
+    x = draws.uniform("images", (components.data.channels, 16, 16))
+    y, operator = components.physics.measure(x, draws)
     if one:
         return check_equilibrium(net, y, operator)
     if isinstance(net.model, Unfolded):

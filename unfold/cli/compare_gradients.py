@@ -48,12 +48,12 @@ def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
     from unfold.evaluation.gradients import compare_gradients
 
     keep_freed_memory()
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
-    case = _case(parts, checked.settings.seed, images, size)
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
+    case = _case(components, checked.settings.seed, images, size)
     rows = []
-    for row in compare_gradients(parts.reconstructor, case, iterations):
+    for row in compare_gradients(components.reconstructor, case, iterations):
         reached = "" if row.reached is None else "yes" if row.reached else "no"
         numbers = f"{1e3 * row.seconds:.0f}", f"{row.memory / 1e6:.1f}"
         rows.append(
@@ -75,7 +75,7 @@ def _count(given: Arguments, key: str, default: int) -> int:
     return int(text)
 
 
-def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
+def _case(components: Components, seed: int, count: int, size: int) -> "Case":
     """Crops of as many training images, measured."""
     import torch
 
@@ -83,13 +83,13 @@ def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
     from unfold.random import Draws
     from unfold.training.losses.base import Supervised
 
-    loss = parts.groups["loss"]
+    loss = components.groups["loss"]
     if not isinstance(loss, Supervised):
         raise ConfigError(
             f"loss {type(loss).__name__}: gradients are compared where the images are known; set "
             "loss=mse or loss=l1."
         )
-    held = parts.data.images("train")
+    held = components.data.images("train")
     if count > len(held):
         raise ConfigError(f"images = {count}: there are {len(held)} training images.")
     crops = [image[:, :size, :size] for _, image in held[:count]]
@@ -97,5 +97,5 @@ def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
     if smallest < size:
         raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
     x = torch.stack(crops)
-    y, operator = parts.physics.measure(x, Draws(seed, range(count), "train"))
+    y, operator = components.physics.measure(x, Draws(seed, range(count), "train"))
     return Case(x, y, operator, loss)

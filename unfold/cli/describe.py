@@ -1,4 +1,4 @@
-"""What a component's docstring says: its first paragraph, and a sentence for each argument."""
+"""The docstring of a component: its first paragraph, and a sentence for each argument."""
 
 import inspect
 import re
@@ -51,5 +51,5 @@ def _source(text: str) -> str:
 
 
 def first_line(function: object) -> str:
-    """The first line of a method's docstring; of the base's where it has none of its own."""
+    """The first line of a method's docstring; of its base's where it has none."""
     return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -48,17 +48,17 @@ def doctor(arguments: Sequence[str]) -> int:
     checked = configure(arguments, "doctor")
     from unfold.cli.runtime import set_threads
 
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
-    net = parts.reconstructor
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
+    net = components.reconstructor
     found = list(learnables(net))
     if not found:
         raise ConfigError(
             "nothing is learned: model=classical learns nothing, and trainable.learn names nothing "
             "that can act. Choose model=unfolded or model=deq, or add to trainable.learn."
         )
-    _backward(build_training(checked, parts), parts.data)
+    _backward(build_training(checked, components), components.data)
     rows, dead = _examine(found)
     table(None, COLUMNS, rows)
     for name, reason in net.dead.items():

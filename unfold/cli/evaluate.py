@@ -1,4 +1,4 @@
-"""`unfold evaluate run=DIR`: evaluate the best weights of a run again."""
+"""`unfold evaluate run=DIR`: re-evaluate the best weights of a run."""
 
 from collections.abc import Sequence
 
@@ -29,14 +29,16 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
     lock = Lock(reference.path / ".lock")
     lock.acquire()
     try:
-        load_weights(parts.reconstructor, reference.path)
-        scores = evaluate_components(checked, parts, reference.path, reference.choices["physics"])
+        load_weights(components.reconstructor, reference.path)
+        scores = evaluate_components(
+            checked, components, reference.path, reference.choices["physics"]
+        )
     finally:
         lock.release()
     scores_table(scores)

@@ -40,7 +40,7 @@ def run_pool(
 
     Args:
         following: the next job; None where there is none at the moment.
-        watch: the state of a job, asked again and again until it has ended.
+        watch: the state of a job, polled until it has ended.
         launcher: starts them.
         runs_dir: the folder of all runs, for files that several machines must see.
         poll: seconds between two checks, at least.

@@ -50,28 +50,28 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = components_of(checked)
-    if measurement is not None and not parts.physics.is_deterministic:
+    components = components_of(checked)
+    if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
-            f"measurement = {measurement}: the run's {type(parts.physics).__name__} draws its "
+            f"measurement = {measurement}: the run's {type(components.physics).__name__} draws its "
             "operator anew for every image, so the one that made this measurement must be named: "
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
-    set_threads(parts.trainer.threads)
-    load_weights(parts.reconstructor, reference.path)
+    set_threads(components.trainer.threads)
+    load_weights(components.reconstructor, reference.path)
     source = image or measurement
     assert source is not None
     output = Path(given.keys.get("output", f"{source.stem}_reconstructed.png"))
     expect_kind(output)
     scores = reconstruct(
-        parts.reconstructor,
-        parts.physics,
+        components.reconstructor,
+        components.physics,
         image=image,
         measurement=measurement,
-        channels=parts.data.channels,
-        multiple_of=parts.data.multiple_of,
+        channels=components.data.channels,
+        multiple_of=components.data.multiple_of,
         output=output,
-        metrics=parts.metrics,
+        metrics=components.metrics,
         seed=checked.settings.seed,
     )
     scores_table(scores)

@@ -57,7 +57,7 @@ def _syntax(arguments: Sequence[str]) -> Syntax:
 
 
 def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
-    """How long a search goes on.
+    """How many trials a search makes.
 
     Args:
         method: which search.
