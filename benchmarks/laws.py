@@ -60,7 +60,7 @@ def share(law: str, steps: int) -> tuple[float, float, int]:
     parts = build(checked)
     training = build_training(checked, parts)
     net = parts.reconstructor
-    optimizer = training.optimizer_recipe.build(p for p in net.parameters() if p.requires_grad)
+    optimizer = training.optimizer.build(p for p in net.parameters() if p.requires_grad)
     images = next(iter(parts.data.train_loader())).images
     batch = Batch(images, torch.arange(len(images)), 0)
     draws = training._draws(batch, "train")

@@ -1,11 +1,15 @@
 """The seed vocabulary runs as written, with its warning, and refuses unknown names."""
 
+import dataclasses
 import warnings
 
 import pytest
 import torch
 
 import unfold
+from unfold.algorithms.algorithm import Algorithm
+from unfold.builders import _algorithm
+from unfold.compatibility import concrete
 from unfold.errors import ConfigError
 
 
@@ -54,6 +58,45 @@ def test_an_equilibrium_of_every_iteration(iteration: str):
     image = model(physics(torch.rand(1, 1, 8, 8)), physics)
     image.square().sum().backward()
     assert model.algo.raw_stepsize.grad is not None
+
+
+def test_builders_return_base_classes_that_may_be_subclassed():
+    class Mine(unfold.BaseUnfold):
+        def forward(self, y, operator):
+            return super().forward(y, operator).clamp(0, 1)
+
+    prior, physics = unfold.Tikhonov(), unfold.Denoising()
+    mine = Mine("GD", prior=prior, max_iter=2)
+    assert isinstance(mine, unfold.Reconstructor) and mine.model.iterations == 2
+    assert mine(2 * torch.ones(1, 1, 4, 4), physics).max() == 1
+    assert isinstance(unfold.unfolded_builder(prior=prior), unfold.BaseUnfold)
+    assert isinstance(unfold.DEQ_builder("ADMM", prior=prior), unfold.BaseDEQ)
+
+
+def test_an_iterator_of_the_user_is_an_instance_or_a_class():
+    @dataclasses.dataclass(frozen=True)
+    class Halved(unfold.PGD):
+        """PGD with half of its step."""
+
+        def step(self, state, problem):
+            x = super().step(state, problem).x
+            return type(state)(state.x + (x - state.x) / 2)
+
+    prior, physics, y = unfold.Tikhonov(), unfold.Denoising(), torch.rand(1, 1, 4, 4)
+    by_class = unfold.unfolded_builder(Halved, prior=prior, params_algo={"stepsize": 0.5})
+    by_value = unfold.unfolded_builder(Halved(stepsize=0.5), prior=prior)
+    assert torch.equal(by_class(y, physics), by_value(y, physics))
+    assert not torch.equal(
+        by_class(y, physics), unfold.unfolded_builder("PGD", prior=prior)(y, physics)
+    )
+
+
+ALGORITHMS = [c.__name__ for c in concrete(Algorithm) if c.__module__.startswith("unfold.")]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_goes_by_its_name(name: str):
+    assert type(_algorithm(name)).__name__ == name
 
 
 def test_a_weight_that_drops_out_is_said_to():

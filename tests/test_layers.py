@@ -38,6 +38,7 @@ SIDEWAYS = {
     ("export", "reconstructor"),
     ("training", "data"),
     ("training", "evaluation"),
+    ("testing", "training"),
     ("evaluation", "data"),
     ("config", "runs"),
     ("launchers", "runs"),

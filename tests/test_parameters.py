@@ -96,12 +96,12 @@ def test_a_list_and_a_schedule_give_one_value_for_each_iteration():
             r"learn = .*'algo.stepsiz' matches nothing, did you mean 'alg"
             r"o.stepsize'\? Available: algo.lambda_reg, algo.stepsize",
         ),
-        ({"untied": ["prior.sigm*"]}, r"trainable.untied = .*'prior.sigm\*' matches nothing"),
-        ({"relative": ["algo.step"]}, r"trainable.relative = .* matches nothing"),
+        ({"untied": ["prior.sigm*"]}, r"Reconstructor.untied = .*'prior.sigm\*' matches nothing"),
+        ({"relative": ["algo.step"]}, r"Reconstructor.relative = .* matches nothing"),
         ({"relative": ["algo.lambda_reg"]}, r"names 'algo.lambda_reg', which has no unit of ‖A‖"),
         (
             {"constrain": {"algo.tau": [0.0, 1.0]}},
-            r"trainable.constrain = .*'algo.tau' matches nothing",
+            r"Reconstructor.constrain = .*'algo.tau' matches nothing",
         ),
         (
             {"constrain": {"algo.stepsize": [-1.0, 2.0]}},
@@ -140,7 +140,7 @@ def test_a_network_has_no_set_to_narrow():
 
 def test_what_repeats_one_step_needs_one_value():
     with pytest.raises(
-        ConfigError, match=r"untied = \['algo.\*'\].*one and the same step.*model=unf"
+        ConfigError, match=r"untied = \['algo.\*'\].*one and the same step.*unfolded model"
     ):
         build(DEQ(), untied=["algo.*"])
     for value in ([1.0, 2.0], Geometric(1.0, 0.5, 3)):

@@ -1,4 +1,4 @@
-"""The reconstructor: parts that fit, laws as operators, precision, per-image norms."""
+"""The reconstructor: components that fit, physics as operators, precision, per-image norms."""
 
 from typing import Any
 

@@ -1,37 +1,27 @@
-"""The seed vocabulary, for people who come from it: builders that make a Reconstructor."""
+"""The seed vocabulary: `BaseUnfold` and `BaseDEQ`, and the builders that return them."""
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unfold.algorithms.admm import ADMM
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.drs import DRS
-from unfold.algorithms.fista import FISTA
-from unfold.algorithms.gd import GD
-from unfold.algorithms.hqs import HQS
-from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.compatibility import concrete
 from unfold.errors import ConfigError, listing, nearest
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.declare import declarations
 from unfold.priors.prior import Prior
 from unfold.reconstructor import Reconstructor
 
-ITERATIONS: Mapping[str, type[Algorithm[Any]]] = {
-    "GD": GD,
-    "PGD": PGD,
-    "FISTA": FISTA,
-    "HQS": HQS,
-    "ADMM": ADMM,
-    "DRS": DRS,
-    "PDHG": PDHG,
-}
-# The names of the vocabulary beside ours. `stepsize` is absolute there, as it is here.
+Iteration = str | Algorithm[Any] | type[Algorithm[Any]]
+"""The class name of an algorithm, `"PGD"`, or an algorithm of the user: an instance or a class."""
+
+# Parameter names of the vocabulary; every declared scalar also goes by its own name. `stepsize` is
+# absolute there, as it is here.
 NAMES: Mapping[str, tuple[str, str]] = {
     "stepsize": ("algo", "stepsize"),
     "stepsize_dual": ("algo", "stepsize_dual"),
@@ -43,19 +33,32 @@ NAMES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def unfolded_builder(
-    iteration: str = "PGD",
-    *,
-    prior: Prior,
-    data_fidelity: Fidelity | None = None,
-    params_algo: Mapping[str, float | Sequence[float]] | None = None,
-    trainable_params: Sequence[str] = (),
-    max_iter: int = 5,
-) -> Reconstructor:
+class _Built(Reconstructor):
+    """A reconstructor from the arguments of the builders; step sizes are absolute."""
+
+    def __init__(
+        self,
+        iteration: Iteration,
+        prior: Prior,
+        data_fidelity: Fidelity | None,
+        model: Model,
+        params_algo: Mapping[str, Any],
+        trainable_params: Sequence[str],
+    ) -> None:
+        algorithm = _algorithm(iteration)
+        algorithm = _with(algorithm, _values(params_algo, "algo", algorithm), "params_algo")
+        prior = _with(prior, _values(params_algo, "prior", algorithm), "params_algo")
+        homes = [_home(name, "trainable_params", algorithm) for name in trainable_params]
+        learn = _that_act(["prior.*", *map(".".join, homes)], prior)
+        fidelity = data_fidelity or L2()
+        super().__init__(algorithm, prior, fidelity, model, learn=learn, relative=())
+
+
+class BaseUnfold(_Built):
     """An unfolded network of `max_iter` iterations.
 
     Args:
-        iteration: the name of the algorithm.
+        iteration: the class name of an algorithm, or an algorithm of the user.
         prior: g; `g_param` is its `sigma`.
         data_fidelity: d; least squares if not given.
         params_algo: values of `stepsize`, `lambda`, `g_param`, …; a list gives one per iteration.
@@ -65,24 +68,26 @@ def unfolded_builder(
     Raises:
         ConfigError: a name that the algorithm or the prior does not have.
     """
-    build = _assembled(iteration, prior, data_fidelity, params_algo or {}, trainable_params)
-    return build(Unfolded(max_iter))
+
+    def __init__(
+        self,
+        iteration: Iteration = "PGD",
+        *,
+        prior: Prior,
+        data_fidelity: Fidelity | None = None,
+        params_algo: Mapping[str, float | Sequence[float]] | None = None,
+        trainable_params: Sequence[str] = (),
+        max_iter: int = 5,
+    ) -> None:
+        model, values = Unfolded(max_iter), params_algo or {}
+        super().__init__(iteration, prior, data_fidelity, model, values, trainable_params)
 
 
-def DEQ_builder(
-    iteration: str = "PGD",
-    *,
-    prior: Prior,
-    data_fidelity: Fidelity | None = None,
-    params_algo: Mapping[str, float] | None = None,
-    trainable_params: Sequence[str] = (),
-    max_iter: int = 60,
-    tol: float = 1e-3,
-) -> Reconstructor:
-    """A deep-equilibrium network; the arguments are those of `unfolded_builder`.
+class BaseDEQ(_Built):
+    """A deep-equilibrium network; the arguments are those of `BaseUnfold`.
 
     Args:
-        iteration: the name of the algorithm.
+        iteration: the class name of an algorithm, or an algorithm of the user.
         prior: g; a network takes its firmly nonexpansive form.
         data_fidelity: d; least squares if not given.
         params_algo: values of `stepsize`, `lambda`, `g_param`, …
@@ -90,55 +95,67 @@ def DEQ_builder(
         max_iter: evaluations of the step at most.
         tol: relative residual at which an image has converged.
     """
-    build = _assembled(iteration, prior, data_fidelity, params_algo or {}, trainable_params)
-    return build(DEQ(tol=tol, max_iterations=max_iter))
+
+    def __init__(
+        self,
+        iteration: Iteration = "PGD",
+        *,
+        prior: Prior,
+        data_fidelity: Fidelity | None = None,
+        params_algo: Mapping[str, float] | None = None,
+        trainable_params: Sequence[str] = (),
+        max_iter: int = 60,
+        tol: float = 1e-3,
+    ) -> None:
+        model, values = DEQ(tol=tol, max_iterations=max_iter), params_algo or {}
+        super().__init__(iteration, prior, data_fidelity, model, values, trainable_params)
 
 
-def _assembled(
-    iteration: str,
-    prior: Prior,
-    fidelity: Fidelity | None,
-    values: Mapping[str, Any],
-    trainable: Sequence[str],
-) -> Callable[[Model], Reconstructor]:
-    if iteration not in ITERATIONS:
+unfolded_builder = BaseUnfold
+DEQ_builder = BaseDEQ
+
+
+def _algorithm(iteration: Iteration) -> Algorithm[Any]:
+    if isinstance(iteration, Algorithm):
+        return iteration
+    if isinstance(iteration, type) and issubclass(iteration, Algorithm):
+        return iteration()
+    own = [kind for kind in concrete(Algorithm) if kind.__module__.startswith("unfold.algorithms.")]
+    known = {kind.__name__: kind for kind in own}
+    if iteration not in known:
         raise ConfigError(
-            f"iteration = '{iteration}': unknown{nearest(iteration, ITERATIONS)} "
-            f"Available: {listing(ITERATIONS)}."
+            f"iteration = {iteration!r}: unknown{nearest(str(iteration), known)} "
+            f"Available: {listing(known)}, or an Algorithm."
         )
-    algorithm = _with(ITERATIONS[iteration](), _ours(values, "algo"), "params_algo")
-    prior = _with(prior, _ours(values, "prior"), "params_algo")
-    learn = ["prior.*", *(".".join(_home(name, "trainable_params")) for name in trainable)]
-    idle = _idle(prior)
-    for name in learn:
-        if name in idle:
-            warnings.warn(
-                f"trainable_params: {name} cannot act ({idle[name]}) and is left out.",
-                stacklevel=3,
-            )
-    learn = [name for name in learn if name not in idle]
-    fidelity = fidelity or L2()
-    return lambda model: Reconstructor(algorithm, prior, fidelity, model, learn=learn, relative=())
+    built: Algorithm[Any] = known[iteration]()
+    return built
 
 
-def _idle(prior: Prior) -> dict[str, str]:
-    idle = {f"prior.{name}": reason for name, reason in prior.cannot_act().items()}
+def _that_act(learn: Sequence[str], prior: Prior) -> list[str]:
+    """The names without those that cannot act, each with a warning."""
+    inactive = {f"prior.{name}": reason for name, reason in prior.cannot_act().items()}
     if not prior.uses_lambda:
-        idle["algo.lambda_reg"] = f"{type(prior).__name__} takes no weight"
-    return idle
-
-
-def _ours(values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    homes = {name: _home(name, "params_algo") for name in values}
-    return {home[1]: values[name] for name, home in homes.items() if home[0] == owner}
-
-
-def _home(name: str, key: str) -> tuple[str, str]:
-    if name not in NAMES:
-        raise ConfigError(
-            f"{key}: unknown parameter '{name}'{nearest(name, NAMES)} Available: {listing(NAMES)}."
+        inactive["algo.lambda_reg"] = f"{type(prior).__name__} takes no weight"
+    for name in filter(inactive.__contains__, learn):
+        warnings.warn(
+            f"trainable_params: {name} cannot act ({inactive[name]}) and is left out.", stacklevel=5
         )
-    return NAMES[name]
+    return [name for name in learn if name not in inactive]
+
+
+def _values(given: Mapping[str, Any], owner: str, algorithm: Algorithm[Any]) -> dict[str, Any]:
+    homes = {name: _home(name, "params_algo", algorithm) for name in given}
+    return {home[1]: given[name] for name, home in homes.items() if home[0] == owner}
+
+
+def _home(name: str, key: str, algorithm: Algorithm[Any]) -> tuple[str, str]:
+    own = {name: ("algo", name) for name in declarations(algorithm)}
+    known = {**own, **NAMES}
+    if name not in known:
+        raise ConfigError(
+            f"{key}: unknown parameter '{name}'{nearest(name, known)} Available: {listing(known)}."
+        )
+    return known[name]
 
 
 def _with(recipe: Any, values: Mapping[str, Any], key: str) -> Any:

@@ -46,7 +46,7 @@ def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> 
         "gradient of f, such as PGD with a prior that has a proximal operator, or GD with one that "
         "has a gradient. Available: {takers}.",
         algorithm=algorithm,
-        takers=[c for c in _concrete(Algorithm) if c.takes_nonlinear],
+        takers=[c for c in concrete(Algorithm) if c.takes_nonlinear],
     )
 
 
@@ -70,18 +70,18 @@ def _check(
 ) -> None:
     for what in sorted(getattr(algorithm, needs) - component.offers()):
         # An algorithm that asks for nothing ignores the component, which is no way to use it.
-        fitting = [c for c in _concrete(Algorithm) if frozenset() < getattr(c, needs)]
+        fitting = [c for c in concrete(Algorithm) if frozenset() < getattr(c, needs)]
         raise IncompatibleError(
             f"{{algorithm}} needs {DESCRIPTION[what]} of the {kind}, and {{component}} has none. "
             "With one: {others}. Algorithms that take {component}: {takers}.",
             algorithm=type(algorithm),
             component=type(component),
-            others=[c for c in _concrete(base) if what in c.provides],
+            others=[c for c in concrete(base) if what in c.provides],
             takers=[c for c in fitting if getattr(c, needs) <= component.offers()],
         )
 
 
-def _concrete(base: type) -> list[Any]:
+def concrete(base: type) -> list[Any]:
     """Every class of the base's package that can be built."""
     _import_beside(base)
     return [c for c in _subclasses(base) if not inspect.isabstract(c)]

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: to a temporary neighbour, flushed, then renamed."""
+"""Atomic file writes: to a temporary sibling, flushed, then renamed."""
 
 import errno
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 from unfold.errors import RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system says where there is no room."""
+"""Error numbers of a full disk."""
 
 SPARE = 64 * 1024
-"""Bytes left free beside a large file, for the status and the curves that follow it."""
+"""Bytes left free next to a large file, for the status and the curves that follow it."""
 
 
 class DiskFullError(RunError):

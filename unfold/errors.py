@@ -1,4 +1,4 @@
-"""The errors unfold raises: each says what was expected, what came, and what to do.
+"""The errors unfold raises: each states what was expected, what was given, and what to do.
 
 The exit code of the command line follows from the class:
 
@@ -12,10 +12,10 @@ code  meaning
 5     checkpoint
 6     disk, lock, memory, environment
 7     some jobs of a sweep failed
-129   its terminal went away (SIGHUP)
+129   hang-up of the terminal (SIGHUP)
 130   interrupted from the keyboard
-138   warned by a scheduler (SIGUSR1, on Linux)
-143   asked to end by the system
+138   warning of a scheduler (SIGUSR1, on Linux)
+143   termination requested by the system (SIGTERM)
 ====  ==========================================
 """
 

@@ -1,18 +1,27 @@
-"""Packages that only some components need: each is imported when such a component is built."""
+"""Optional packages, imported when a component that needs them is built."""
 
 import importlib
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from unfold.errors import ConfigError
+
+DISTRIBUTION = "unfold-imaging"
+"""The name to install by; `unfold` on the public index is another project."""
+
+PUBLISHED = False
+"""Whether the distribution is on the public index; else extras come from a checkout."""
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 _declared: list[Any] = []
+
+
+def install_command(extra: str) -> str:
+    """How to install an extra of this package."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'" if PUBLISHED else f"pip install -e '.[{extra}]'"
 
 
 def deepinv() -> ModuleType:
@@ -35,7 +44,7 @@ def optional(package: str, extra: str) -> ModuleType:
 
     Args:
         package: its name.
-        extra: of unfold, `pip install 'unfold[extra]'`.
+        extra: of this distribution.
 
     Raises:
         ConfigError: it is not installed, or something that it needs is not.
@@ -43,19 +52,23 @@ def optional(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
+        import torch
+
         version = torch.__version__.split("+")[0]
         raise ConfigError(
             f"needs the package '{error.name}', which is not installed: "
-            f"pip install 'unfold[{extra}]' torch=={version}"
+            f"{install_command(extra)} torch=={version}"
         ) from error
 
 
 def _declare_torchvision() -> None:
-    """Name the two compiled operators of torchvision that its import looks for.
+    """Declare the two compiled operators that the import of torchvision requires.
 
-    Its binaries from the package index do not load beside a torch that is built for the CPU alone;
+    Its binaries from the package index do not load with a CPU-only build of torch;
     nothing that unfold uses calls them.
     """
+    import torch
+
     if not _declared:
         library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:

@@ -1,4 +1,4 @@
-"""Where an iteration starts: an image made from the measurement alone."""
+"""Initial images, computed from the measurement."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import torch
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
+from unfold.parameters.bounds import Declared, at_least, bounded, positive
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.ct.projector import Projector
 from unfold.physics.operator import Operator
@@ -16,7 +17,8 @@ from unfold.random import generator
 from unfold.typing import Image, Measurement
 
 
-class Start(ABC):
+@dataclass(frozen=True)
+class Start(Declared, ABC):
     """The image that every algorithm's initial state is made of."""
 
     @abstractmethod
@@ -52,22 +54,18 @@ class Regularised(Start):
         weight: ε relative to ‖A‖², positive; about the noise's power over the image's.
     """
 
-    weight: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ConfigError(f"Regularised.weight = {self.weight}: must be positive.")
+    weight: float = bounded(0.05, positive)
 
     def image(self, f: DataTerm) -> Image:
         A = f.operator.tangent(f.At_y)
         squared = per_image(A.norm_bound.to(f.At_y.device, f.At_y.dtype.to_real()), f.At_y)
         gamma = 1 / (self.weight * squared)
-        return gamma * A.solve_normal(f.At_y, gamma)
+        return gamma * A.solve_normal(f.At_y, gamma, tol=f.solve_tol)
 
 
 @dataclass(frozen=True)
 class FilteredBackProjection(Start):
-    """x₀ = filtered back-projection of y: for tomography along parallel rays or a whole fan.
+    """x₀ = filtered back-projection of y: for tomography along parallel rays or a full fan.
 
     In a mixture of scans each has its own. It needs all rays: those that are missing would count
     as empty ones, and the filter makes streaks of them.
@@ -80,7 +78,7 @@ class FilteredBackProjection(Start):
 
 
 def _filtered(A: Operator, y: Measurement) -> Image:
-    """Filtered back-projection of whole scans, also where a mixture puts them in one batch."""
+    """Filtered back-projection of complete scans, also inside a mixture."""
     if isinstance(A, Grouped):
         return A.each(y, lambda own, part, _: _filtered(own, part))
     if isinstance(A, Packed):
@@ -90,11 +88,11 @@ def _filtered(A: Operator, y: Measurement) -> Image:
     if isinstance(A, Wrapped):
         raise ConfigError(
             f"FilteredBackProjection needs all projections as they were measured, and "
-            f"{type(A).__name__} leaves some out or changes them; take start=regularised."
+            f"{type(A).__name__} leaves some out or changes them; start from Regularised instead."
         )
     raise ConfigError(
         f"FilteredBackProjection needs projections along rays, and {type(A).__name__} makes none; "
-        "take physics=tomography, or start=regularised."
+        "use it with Tomography, or start from Regularised."
     )
 
 
@@ -102,8 +100,9 @@ def _filtered(A: Operator, y: Measurement) -> Image:
 class Spectral(Start):
     """x₀ ∥ the leading eigenvector of A* diag(y²) A, with ‖Ax₀‖ = ‖y‖: for amplitudes y = |Ax|.
 
-    Without phases A*y says little; this image is near the truth up to one global phase, where
-    measurements are many. It is found by power iterations from the same random image every time.
+    Without phases A*y carries little information; with many measurements this image is near the
+    truth up to one global phase. It is found by power iterations from the same random image every
+    time.
 
     Args:
         iterations: of the power method, at least 1.
@@ -112,11 +111,7 @@ class Spectral(Start):
     Theory 61 (2015), algorithm 1, which weighs by intensities as it is done here.
     """
 
-    iterations: int = 50
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"Spectral.iterations = {self.iterations}: must be at least 1.")
+    iterations: int = bounded(50, at_least(1))
 
     def image(self, f: DataTerm) -> Image:
         A, A_adjoint, weights = f.operator.A, f.operator.A_adjoint, f.y.abs() ** 2

@@ -59,8 +59,13 @@ class Problem:
 
 
 def make_problem(
-    fidelity: Fidelity, operator: Operator, y: Measurement, g: Prior, start: Start | None = None
+    fidelity: Fidelity,
+    operator: Operator,
+    y: Measurement,
+    g: Prior,
+    start: Start | None = None,
+    solve_tol: float | None = None,
 ) -> Problem:
     """The problem of a measurement; A*y and the start, `BackProjection` if not given, are here."""
-    f = data_term(fidelity, operator, y)
+    f = data_term(fidelity, operator, y, solve_tol)
     return Problem(f, g, (start or BackProjection()).image(f))

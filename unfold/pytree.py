@@ -10,7 +10,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 Own = Callable[[object], Any]
-"""From a node of a tree to what stands for it, None to go on inside."""
+"""From a node of a tree to its replacement; None to descend into it."""
 
 
 def tensors(tree: object) -> list[Tensor]:
@@ -31,7 +31,7 @@ def _leaves(tree: object) -> Iterator[Tensor]:
 
 @runtime_checkable
 class Takes(Protocol):
-    """What keeps more of its samples than tensors, and so takes some of them by itself."""
+    """Something that stores more per sample than tensors, and so selects samples itself."""
 
     def taken(self, positions: Tensor, batch: int) -> Any:
         """The same with the samples at `positions` of `batch`."""
@@ -43,11 +43,11 @@ def map_tensors(f: Callable[[Tensor], Tensor], tree: T, own: Own | None = None) 
     Args:
         f: applied to tensors.
         tree: of tensors.
-        own: gives what stands for a node as a whole, or None to go on inside it.
+        own: gives the replacement of a node, or None to descend into it.
     """
     result: Any = tree
-    if own is not None and (whole := own(tree)) is not None:
-        result = whole
+    if own is not None and (replaced := own(tree)) is not None:
+        result = replaced
     elif isinstance(tree, Tensor):
         result = f(tree)
     elif isinstance(tree, tuple):
@@ -154,7 +154,7 @@ class Derived:
 
 
 def _transformed(t: Tensor) -> bool:
-    """Whether a tensor belongs to a transform of torch.func: it then has no memory of its own."""
+    """Whether a tensor belongs to a transform of torch.func: it then has no storage."""
     try:
         t.untyped_storage()
     except NotImplementedError:

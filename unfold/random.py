@@ -62,7 +62,7 @@ class Draws:
         return replace(self, dtype=x.dtype.to_real(), device=x.device)
 
     def take(self, positions: Sequence[int]) -> "Draws":
-        """The draws of some samples of the batch; each keeps its own numbers."""
+        """The draws of some samples of the batch; each with its own numbers."""
         return replace(self, images=tuple(self.images[p] for p in positions))
 
     def each(self, name: str, draw: Callable[[np.random.Generator, int], np.ndarray]) -> Tensor:

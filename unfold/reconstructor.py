@@ -25,7 +25,7 @@ from unfold.typing import Image, Measurement
 
 
 class Reconstructor(nn.Module):
-    """x̂ from (y, A): min_x f(x) + λ g(x), iterated as the model says.
+    """x̂ from (y, A): min_x f(x) + λ g(x), iterated by the model.
 
     Args:
         algorithm: the iteration, with the values its scalars start from.
@@ -34,7 +34,7 @@ class Reconstructor(nn.Module):
         model: how the step is repeated and differentiated.
         start: the image to start from; `BackProjection` if not given.
         learn: globs of what is learned, `algo.stepsize`, `prior.*`.
-        untied: globs of what each iteration has of its own.
+        untied: globs of what is independent in each iteration.
         constrain: narrower intervals, name → (low, high).
         relative: globs of what is given relative to ‖A‖.
 
@@ -70,7 +70,7 @@ class Reconstructor(nn.Module):
         self.half_precision = False
 
     def forward(self, y: Measurement, operator: Operator | Physics) -> Image:
-        """The image behind y; a law with one point may stand where an operator is expected."""
+        """The image behind y; a deterministic `Physics` is accepted as an operator."""
         return self.solve(y, operator).image
 
     def solve(
@@ -86,7 +86,7 @@ class Reconstructor(nn.Module):
 
         Args:
             y: the measurement.
-            operator: A, or a law with one point.
+            operator: A, or a deterministic `Physics`.
             keep_iterates: whether the solution holds the first image and that after every step.
             start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
@@ -101,7 +101,7 @@ class Reconstructor(nn.Module):
         check_linear(type(self.algo.recipe), operator)
         scales = _scales(operator, y)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
-        data = replace(data, f=replace(data.f, operator=self.model.solving(operator, y)))
+        data = replace(data, f=replace(data.f, solve_tol=self.model.solve_tolerance(y)))
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g

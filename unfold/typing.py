@@ -11,7 +11,7 @@ from jaxtyping import Bool, Inexact
 from torch import Tensor
 
 Image = Inexact[Tensor, "batch channel height width"]
-"""(B, C, H, W); intensities in [0, 1] unless said otherwise."""
+"""(B, C, H, W); intensities in [0, 1] by default."""
 
 Measurement = Inexact[Tensor, "batch *measurement"]
 """(B, ...): what an operator makes of an image; its shape belongs to the operator."""
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Scalar = float | Tensor
 else:
     # A recipe may hold a schedule or a list, one value per iteration; `Parameters.at` replaces it
-    # by a number, so that what a step sees is always a float or a tensor.
+    # by a number, so that a step always receives a float or a tensor.
     from unfold.parameters.schedules import Schedule
 
     Scalar = float | int | Tensor | Schedule | Sequence[Any]

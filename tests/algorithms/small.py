@@ -10,7 +10,7 @@ from tests.engine import DOUBLE, normal, uniform
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.initialization import Start
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.priors.prior import Prior
 from unfold.problem import Problem, make_problem
 
@@ -19,7 +19,7 @@ SIZE = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(Operator):
+class Dense(LinearOperator):
     """Ax by a matrix, (1 or B, m, n), on images of n pixels."""
 
     matrix: Tensor
@@ -40,7 +40,7 @@ class Dense(Operator):
         column = y.to(self.matrix.dtype)[..., None]
         return (self.matrix.mH @ column).reshape(-1, *self.shape)
 
-    def solve_normal(self, b, gamma, start=None):
+    def solve_normal(self, b, gamma, start=None, tol=None):
         normal = self.matrix.mH @ self.matrix
         scale = gamma.reshape(-1, 1, 1) if isinstance(gamma, Tensor) else gamma
         eye = torch.eye(normal.shape[-1], dtype=normal.dtype)

@@ -25,7 +25,7 @@ from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.huber import Huber
-from unfold.fidelities.l1 import L1
+from unfold.fidelities.l1 import L1Fidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
 from unfold.priors.tikhonov import Tikhonov
@@ -107,7 +107,7 @@ def test_the_gap_is_never_below_the_true_suboptimality(algorithm: Any, noise: fl
 
 def test_the_gap_closes_for_every_smooth_convex_fidelity_and_for_no_other():
     at = problem(blur(6, batch=2), TV(), batch=2, noise=0.05)
-    for fidelity, closes in ((Huber(0.05), True), (Amplitude(), False), (L1(), False)):
+    for fidelity, closes in ((Huber(0.05), True), (Amplitude(), False), (L1Fidelity(), False)):
         own = make_problem(fidelity, at.f.operator, at.y.abs(), TV())
         algorithm = CondatVu(lambda_reg=0.02)
         state = run(CondatVu(lambda_reg=0.02), at, 1)

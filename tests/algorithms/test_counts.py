@@ -19,7 +19,7 @@ from unfold.algorithms.potentials import (
 )
 from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.priors.l1 import L1
 from unfold.priors.tikhonov import Tikhonov
 
@@ -51,12 +51,16 @@ def likelihood(lam: float, power: int) -> np.ndarray:
 
 
 def test_counts_are_fitted_as_scipy_fits_them():
-    mlem = iterate(RichardsonLucy(0.0), dense_problem(Tikhonov(), Poisson(B), y=COUNTS), 500)
+    mlem = iterate(
+        RichardsonLucy(0.0), dense_problem(Tikhonov(), PoissonFidelity(B), y=COUNTS), 500
+    )
     assert difference(mlem, image(likelihood(0.0, 1))) < 1e-6
-    late = iterate(RichardsonLucy(0.2), dense_problem(Tikhonov(), Poisson(B), y=COUNTS), 250)
+    late = iterate(
+        RichardsonLucy(0.2), dense_problem(Tikhonov(), PoissonFidelity(B), y=COUNTS), 250
+    )
     assert difference(late, image(likelihood(0.2, 2))) < 1e-6
     for prior, power, steps, close in ((Tikhonov(), 2, 500, 1e-5), (L1(), 1, 700, 1e-3)):
-        at = dense_problem(prior, Poisson(B), y=COUNTS)
+        at = dense_problem(prior, PoissonFidelity(B), y=COUNTS)
         found = iterate(ProximalMirrorDescent(BurgEntropy(), 1.0, 0.2), at, steps)
         assert difference(found, image(likelihood(0.2, power))) < close, prior
 
@@ -88,7 +92,7 @@ def test_kullback_leibler_over_the_simplex_is_the_fit_of_a_mixture():
     # With columns that sum to 1, EM's proportions are the maximiser over the simplex.
     P = M / M.sum(0)
     goal = COUNTS / COUNTS.sum()
-    at = dense_problem(Tikhonov(), Poisson(0.0), y=goal, matrix=torch.from_numpy(P)[None])
+    at = dense_problem(Tikhonov(), PoissonFidelity(0.0), y=goal, matrix=torch.from_numpy(P)[None])
     x = np.full(SIZE, 1 / SIZE)
     for _ in range(1500):
         x = x * (P.T @ (goal[0].numpy() / (P @ x)))

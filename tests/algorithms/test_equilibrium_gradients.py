@@ -38,7 +38,7 @@ from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.deq import DEQ, Implicit
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
@@ -102,7 +102,7 @@ def richardson_lucy(rho: float) -> Case:
     # For A = I and y = 1: x⁺ = 1/(1 + λx), whose slope at x = 1 − ρ is −ρ for λ = ρ/(1 − ρ)².
     y = torch.ones(1, 1, 2, 2, dtype=DOUBLE)
     lam = rho / (1 - rho) ** 2
-    return Case(RichardsonLucy(lam), ALL_SEEN, ROUND, Poisson(), y)
+    return Case(RichardsonLucy(lam), ALL_SEEN, ROUND, PoissonFidelity(), y)
 
 
 def entropy(rho: float) -> Case:
@@ -117,7 +117,7 @@ def burg(rho: float) -> Case:
     y = 0.5 + uniform(1, 1, 2, 2)
     step = (1 - rho) * float(y.sum()) / float(y.min())
     algorithm = ProximalMirrorDescent(BurgEntropy(), step, 1e-3)
-    return Case(algorithm, ALL_SEEN, ROUND, Poisson(), y)
+    return Case(algorithm, ALL_SEEN, ROUND, PoissonFidelity(), y)
 
 
 CASES: dict[str, Callable[[float], Case]] = {

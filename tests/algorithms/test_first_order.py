@@ -178,7 +178,9 @@ def test_a_schedule_is_followed_by_those_that_are_not_done():
 
 
 def test_an_equilibrium_needs_a_number_and_names_one():
-    with pytest.raises(ConfigError, match=r"algo.momentum = Chamb.*set algo.momentum=0.5, or mod"):
+    with pytest.raises(
+        ConfigError, match=r"algo.momentum = Chamb.*such as 0.5, or use an unfolded mod"
+    ):
         reconstructor(FISTA(), DEQ(), L1())
     reconstructor(FISTA(momentum=0.5), DEQ(), L1())
     with pytest.raises(ConfigError, match=r"algo.stepsize = \[1.0, 0.5\]: this model repeats one"):

@@ -31,7 +31,7 @@ from unfold.errors import ConfigError
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
@@ -52,7 +52,7 @@ SENSOR = Saturated(blur(8), 1.4, 6.0)
 X = uniform(1, 1, 8, 8, seed=5)
 Y = SENSOR.A(X) + 0.02 * normal(1, 1, 8, 8, seed=6)
 PRIORS: tuple[Prior, ...] = (Tikhonov(), TV(), Sum((L1(), Box(-1.0, 2.0))), L1())
-FIDELITIES: tuple[Fidelity, ...] = (L2(), Poisson(0.1))
+FIDELITIES: tuple[Fidelity, ...] = (L2(), PoissonFidelity(0.1))
 EXACT = DEQ(tol=1e-13, max_iterations=400, backward=Implicit(tol=1e-12, max_iterations=300))
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_proven():
         assert not algorithm.guarantee(at).holds and not proven(algorithm, at).holds
         linear = make_problem(L2(), SENSOR.operator, Y, Tikhonov())
         assert proven(algorithm, linear) == algorithm.guarantee(linear)
-    counts = make_problem(Poisson(0.1), SENSOR, Y.abs(), Tikhonov())
+    counts = make_problem(PoissonFidelity(0.1), SENSOR, Y.abs(), Tikhonov())
     assert not MirrorDescent(BurgEntropy(), 0.1, 0.0).guarantee(counts).holds
     television = make_problem(L2(), SENSOR, Y, TV())
     condat = CondatVu(0.1, 0.1, 0.01)

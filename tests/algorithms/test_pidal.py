@@ -25,7 +25,7 @@ from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.pidal import PIDAL, Agreement
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
@@ -107,7 +107,7 @@ def test_total_variation_a_box_and_counts_at_once():
 
     want = scipy_minimum(value, lambda x: M.T @ (1 - counts / (M @ x + b)), lam, high)
     assert (want > high - 1e-6).any() and (want < high - 1e-2).any()  # the box is met
-    at = dense_problem(TV(), Poisson(b), y=COUNTS, shape=LINE)
+    at = dense_problem(TV(), PoissonFidelity(b), y=COUNTS, shape=LINE)
     found = iterate(PIDAL(5.0, 5.0, lam, 0.0, high), at, 90)
     assert difference(found, image(want, LINE)) < 1e-6
 

@@ -32,7 +32,7 @@ from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.prior import Prior
@@ -106,20 +106,20 @@ def burg_and_ridge(k: int) -> np.ndarray:
 
 BY_HAND: dict[str, tuple[Algorithm[Any], Prior, Fidelity, Callable[[int], np.ndarray]]] = {
     "sirt": (SIRT(0.7), Tikhonov(), L2(), sirt),
-    "richardson_lucy": (RichardsonLucy(LAM), Tikhonov(), Poisson(B), richardson_lucy),
-    "osem": (OSEM(3), Tikhonov(), Poisson(B), osem),
+    "richardson_lucy": (RichardsonLucy(LAM), Tikhonov(), PoissonFidelity(B), richardson_lucy),
+    "osem": (OSEM(3), Tikhonov(), PoissonFidelity(B), osem),
     "exponentiated": (
         MirrorDescent(NegativeEntropy(), 0.3, LAM),
         Tikhonov(),
         L2(),
         exponentiated,
     ),
-    "burg": (MirrorDescent(BurgEntropy(), 0.9, LAM), Tikhonov(), Poisson(B), burg),
+    "burg": (MirrorDescent(BurgEntropy(), 0.9, LAM), Tikhonov(), PoissonFidelity(B), burg),
     "simplex": (MirrorDescent(SimplexEntropy(), 0.9, LAM), Tikhonov(), L2(), simplex),
     "burg_and_ridge": (
         ProximalMirrorDescent(BurgEntropy(), 0.9, LAM),
         Tikhonov(),
-        Poisson(B),
+        PoissonFidelity(B),
         burg_and_ridge,
     ),
 }
@@ -144,7 +144,7 @@ def test_the_first_iterates_are_those_of_the_formulas_for_each_image_by_itself(n
 
 
 def test_every_iterate_accounts_for_all_counts_and_stays_positive():
-    at = dense_problem(Tikhonov(), Poisson(), y=COUNTS)
+    at = dense_problem(Tikhonov(), PoissonFidelity(), y=COUNTS)
     state = RichardsonLucy(0.0).init(at)
     for _ in range(5):
         state = RichardsonLucy(0.0).step(state, at)
@@ -159,8 +159,8 @@ def test_a_pixel_that_is_not_seen_and_a_dark_start_do_no_harm():
     blind[0, 3] = 0
     for algorithm, fidelity in (
         (SIRT(), L2()),
-        (RichardsonLucy(0.0), Poisson(B)),
-        (OSEM(2), Poisson(B)),
+        (RichardsonLucy(0.0), PoissonFidelity(B)),
+        (OSEM(2), PoissonFidelity(B)),
     ):
         at = dense_problem(Tikhonov(), fidelity, y=COUNTS, matrix=blind)
         first, last = iterate(algorithm, at, 0), iterate(algorithm, at, 4)
@@ -172,7 +172,7 @@ def test_a_pixel_that_is_not_seen_and_a_dark_start_do_no_harm():
 def test_ordered_subsets_are_fast_and_then_cycle():
     tall = torch.cat([positive_matrix(8, seed) for seed in range(3)], dim=1)
     counts = torch.cat((COUNTS, 0.95 * COUNTS, 1.05 * COUNTS), dim=1)
-    at = dense_problem(Tikhonov(), Poisson(B), y=counts, matrix=tall)
+    at = dense_problem(Tikhonov(), PoissonFidelity(B), y=counts, matrix=tall)
     want = iterate(RichardsonLucy(0.0), at, 300)
     slow = difference(iterate(RichardsonLucy(0.0), at, 2), want)
     assert difference(iterate(OSEM(3), at, 2), want) < 0.6 * slow
@@ -196,8 +196,8 @@ def test_an_operator_with_negative_entries_is_refused():
     signal = 1 + normal(1, 1, 8, 8).square()
     for algorithm, fidelity in (
         (SIRT(), L2()),
-        (RichardsonLucy(), Poisson()),
-        (OSEM(), Poisson()),
+        (RichardsonLucy(), PoissonFidelity()),
+        (OSEM(), PoissonFidelity()),
     ):
         net = Reconstructor(algorithm, Tikhonov(), fidelity, Unfolded(2)).double()
         with pytest.raises(ConfigError, match=r"without negative entries, and CircularConvolution"):
@@ -216,7 +216,7 @@ def test_dark_regions_stay_in_the_domain_in_single_precision(algorithm: Any):
     x[..., 8:12, 8:12] = 1.0
     weight = torch.tensor(0.0, requires_grad=True)
     moved = replace(algorithm, lambda_reg=weight) if hasattr(algorithm, "lambda_reg") else algorithm
-    at = make_problem(Poisson(), A, (50 * A.A(x)).round() / 50, Tikhonov())
+    at = make_problem(PoissonFidelity(), A, (50 * A.A(x)).round() / 50, Tikhonov())
     found = iterate(moved, at, 30)
     assert found.isfinite().all() and (found > 0).all() and found[..., 20:, 20:].max() < 1e-4
     if moved is not algorithm:

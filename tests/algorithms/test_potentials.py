@@ -25,7 +25,7 @@ from unfold.algorithms.proximal_mirror_descent import CLOSED_FORMS, ProximalMirr
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
@@ -78,7 +78,10 @@ def test_a_pair_without_a_closed_form_is_refused_with_those_that_have_one():
 
 
 def test_the_ranges_of_mirror_descent():
-    smooth, counts = dense_problem(Tikhonov()), dense_problem(Tikhonov(), Poisson(B), y=COUNTS)
+    smooth, counts = (
+        dense_problem(Tikhonov()),
+        dense_problem(Tikhonov(), PoissonFidelity(B), y=COUNTS),
+    )
     for algorithm, at, holds in (
         (MirrorDescent(Euclidean(), 0.9, 0.0), smooth, True),
         (MirrorDescent(Euclidean(), 1.1, 0.0), smooth, False),
@@ -100,7 +103,7 @@ def test_the_ranges_of_mirror_descent():
 
 
 def test_within_its_range_burg_descends_at_every_step_and_beyond_its_domain_it_is_not_finite():
-    at = dense_problem(Tikhonov(), Poisson(B), y=COUNTS)
+    at = dense_problem(Tikhonov(), PoissonFidelity(B), y=COUNTS)
     sound = MirrorDescent(BurgEntropy(), 1.0, 0.0)
     state, before = sound.init(at), float("inf")
     for _ in range(50):
@@ -111,7 +114,7 @@ def test_within_its_range_burg_descends_at_every_step_and_beyond_its_domain_it_i
     net = Reconstructor(
         MirrorDescent(BurgEntropy(), 60.0, 0.0),
         Tikhonov(),
-        Poisson(B),
+        PoissonFidelity(B),
         Classical(every=1, max_iterations=20),
     ).double()
     assert not net.solve(COUNTS, Dense(MATRIX)).converged.any()
@@ -120,9 +123,9 @@ def test_within_its_range_burg_descends_at_every_step_and_beyond_its_domain_it_i
 def test_converged_means_a_small_kkt_residual_for_counts():
     for algorithm in (RichardsonLucy(0.0), MirrorDescent(BurgEntropy(), 1.0, 0.0)):
         model = Classical(tol=1e-5, max_iterations=1500, every=5)
-        net = Reconstructor(algorithm, Tikhonov(), Poisson(B), model).double()
+        net = Reconstructor(algorithm, Tikhonov(), PoissonFidelity(B), model).double()
         solution = net.solve(COUNTS, Dense(MATRIX))
         assert solution.converged.all()
         x = solution.image
-        slope = dense_problem(Tikhonov(), Poisson(B), y=COUNTS).f.grad(x)
+        slope = dense_problem(Tikhonov(), PoissonFidelity(B), y=COUNTS).f.grad(x)
         assert float((x * slope).abs().max()) < 1e-4 * TOTAL and (x > 0.1).all()

@@ -151,5 +151,5 @@ def test_63_metrics_at_their_ends():
 
 @pytest.mark.usefixtures("as_users_call")
 def test_a_network_that_is_no_denoiser_is_named():
-    with pytest.raises(ConfigError, match=r"PnP\.denoiser: Conv2d is no denoiser of unfold"):
+    with pytest.raises(ConfigError, match=r"PnP\.denoiser: Conv2d is not a denoiser of unfold"):
         PnP(torch.nn.Conv2d(1, 1, 3))

@@ -1,5 +1,6 @@
 import sys
 import types
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -7,11 +8,12 @@ import torch
 from tests.config.folder import make_folder
 from unfold.data.image_data import ImageData
 from unfold.errors import DataError
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 
 FAKE = "unfold.data.stand_in"
 
 
+@dataclass(frozen=True, eq=False)
 class Images(ImageData):
     """One image, or none that can be read.
 
@@ -19,9 +21,9 @@ class Images(ImageData):
         fault: what is wrong with the images.
     """
 
-    def __init__(self, fault: str = "") -> None:
-        super().__init__(0, 1, 8, 1, 1, 1, 1, 0)
-        self.fault = fault
+    seed: int = 0
+    crop: int = 8
+    fault: str = ""
 
     def files(self):
         return {}
@@ -65,7 +67,7 @@ def calls(monkeypatch, configs, tmp_path):
         log.append(("fit", directory.name, resume_from, list(sys.argv[1:])))
         if log.fail is not None:
             (directory / "checkpoints").mkdir(exist_ok=True)
-            (directory / "checkpoints/last.ckpt").write_bytes(seal(b"half\0\0"))
+            (directory / "checkpoints/last.ckpt").write_bytes(with_checksum(b"half\0\0"))
             raise log.fail
         return {"best validation/psnr": 30.0}
 
@@ -85,7 +87,8 @@ def calls(monkeypatch, configs, tmp_path):
         "training.module.Training": Training,
         "training.checkpoints.weights.load_weights": load_weights,
         "evaluation.base.evaluate": evaluate,
-        "evaluation.single_image.reconstruct": lambda *parts, **more: {},
+        "evaluation.single_image.read_cropped": lambda *parts: None,
+        "evaluation.single_image.reconstruct_simulated": lambda *parts: {},
     }
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(f"unfold.{name}", stand_in)

@@ -36,11 +36,11 @@ def test_check_takes_a_component_of_any_group(capsys, words):
     assert code == 0 and "holds" in said
 
 
-def test_check_fails_where_a_law_is_broken(capsys, monkeypatch):
+def test_check_fails_where_a_property_is_violated(capsys, monkeypatch):
     monkeypatch.setattr(Tikhonov, "grad", lambda self, x: 2 * x)
     code, said = run(capsys, "check", "prior=tikhonov")
     assert code == 1
-    assert "BROKEN" in said and "Tikhonov breaks a law:" in said
+    assert "BROKEN" in said and "Tikhonov violates a property:" in said
 
 
 def test_check_needs_something_to_check(capsys):

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from unfold.data.batches import EvaluationBatches, Sample, TrainBatches, collate, epoch_order
-from unfold.data.crops import TrainCrops, WholeImages, Window, cut, cut_to_multiple, draw_window
+from unfold.data.crops import (
+    CropWindow,
+    FullImages,
+    TrainCrops,
+    cut,
+    cut_to_multiple,
+    random_window,
+)
 from unfold.errors import ConfigError, ShapeError
 
 
@@ -26,7 +33,7 @@ def test_epochs_and_seeds_differ_and_large_seeds_keep_their_bits():
     assert len(orders) == 6
 
 
-def test_an_epoch_does_not_depend_on_what_was_asked_before():
+def test_an_epoch_does_not_depend_on_previous_calls():
     batches = TrainBatches(20, 4, seed=3)
     batches.set_epoch(5)
     first = list(batches)
@@ -36,7 +43,7 @@ def test_an_epoch_does_not_depend_on_what_was_asked_before():
     assert list(batches) == first == TrainBatches(20, 4, seed=3).batches(5)
 
 
-def test_global_generators_are_left_alone():
+def test_global_generators_are_not_used():
     torch.manual_seed(0)
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     key = next(iter(TrainBatches(20, 4, seed=0)))[0]
@@ -52,13 +59,13 @@ def test_the_parts_of_all_ranks_are_the_batch_of_one_process(ranks):
     assert [list(chain(*together)) for together in zip(*parts, strict=True)] == whole
 
 
-def test_what_fills_no_batch_is_dropped():
+def test_an_incomplete_batch_is_dropped():
     batches = TrainBatches(11, 4, seed=0)
     assert [len(batch) for batch in batches] == [4, 4]
     assert len(batches) == 2
 
 
-def test_a_resume_goes_on_where_it_stopped():
+def test_a_resumed_epoch_continues_after_its_last_batch():
     whole = TrainBatches(40, 4, seed=0)
     resumed = TrainBatches(40, 4, seed=0, done=lambda: 7)
     assert list(resumed) == list(whole)[7:]
@@ -101,19 +108,19 @@ def test_images_of_several_sizes_are_refused_with_their_sizes():
 
 def test_a_crop_is_the_window_by_hand():
     image = picture(6, 7)
-    part = cut(image, Window(1, 2, mirrored=True, turns=1), 4)
+    part = cut(image, CropWindow(1, 2, flipped=True, turns=1), 4)
     expected = np.rot90(np.fliplr(image[0].numpy()[1:5, 2:6]), 1)
     np.testing.assert_array_equal(part[0], expected)
 
 
 def test_windows_reach_every_corner_and_orientation():
-    windows = [draw_window(0, (0, i), 10, 9, 8) for i in range(400)]
+    windows = [random_window(0, (0, i), 10, 9, 8) for i in range(400)]
     seen = {tuple(window) for window in windows}
     assert len(seen) == 3 * 2 * 2 * 4
 
 
 def test_windows_are_uniform():
-    tops = [draw_window(0, (e, i), 11, 11, 8).top for e in range(20) for i in range(100)]
+    tops = [random_window(0, (e, i), 11, 11, 8).top for e in range(20) for i in range(100)]
     counts = np.bincount(tops, minlength=4)
     assert ((counts - 500) ** 2 / 500).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
 
@@ -126,7 +133,7 @@ def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
     assert torch.equal(varied[1, 0].image, varied[1, 0].image)
 
 
-def test_whole_images_lose_the_bottom_and_the_right():
+def test_full_images_are_cropped_at_the_bottom_and_right():
     image = picture(10, 13)
     torch.testing.assert_close(cut_to_multiple(image, 4), image[:, :8, :12])
-    assert WholeImages([image], 5)[0, 0].image.shape == (1, 10, 10)
+    assert FullImages([image], 5)[0, 0].image.shape == (1, 10, 10)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unfold.data import store
+from unfold.data import image_cache
 from unfold.data.files import folder_files, hold_out, list_images
-from unfold.data.store import ImageFile, load
+from unfold.data.image_cache import ImageFile, load
 from unfold.errors import DataError
 
 
@@ -30,7 +30,7 @@ def test_images_at_any_depth_are_listed_by_name(tmp_path):
     (tmp_path / ".hidden").mkdir()
     write(tmp_path / ".hidden" / "x.png")
     (tmp_path / "._b.png").write_bytes(b"")
-    assert [f.name for f in list_images(tmp_path, "data.root")] == [
+    assert [f.name for f in list_images(tmp_path, "FolderData.root")] == [
         "a/b/d.tiff",
         "a/c.JPG",
         "b.png",
@@ -39,19 +39,19 @@ def test_images_at_any_depth_are_listed_by_name(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"data.root = .*gone: missing; expected a folder"):
-        list_images(tmp_path / "gone", "data.root")
+    with pytest.raises(DataError, match=r"FolderData.root = .*gone: missing; expected a folder"):
+        list_images(tmp_path / "gone", "FolderData.root")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="a file; expected a folder"):
-        list_images(write(tmp_path / "x.png"), "data.root")
+        list_images(write(tmp_path / "x.png"), "FolderData.root")
 
 
-def test_an_empty_folder_tells_what_was_tried(tmp_path):
+def test_an_empty_folder_lists_what_was_tried(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff on 1 entries"):
-        list_images(tmp_path, "data.test_root")
+        list_images(tmp_path, "FolderData.test_root")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_naming_a_validation_folder_keeps_the_test_images():
     assert both["test"] == alone["test"]
 
 
-def test_the_division_follows_the_names_alone():
+def test_splits_depend_on_names_only():
     files = named(50)
     assert hold_out(files, ("validation",)) == hold_out(files[::-1], ("validation",))
     validation = {file.name for file in hold_out(files, ("validation",))["validation"]}
@@ -88,11 +88,11 @@ def test_the_division_follows_the_names_alone():
 
 
 def test_too_few_images_to_divide_are_refused():
-    with pytest.raises(DataError, match=r"2 images: too few.*data.validation_root, data.test_root"):
+    with pytest.raises(DataError, match=r"2 images: too few.*validation_root, test_root"):
         hold_out(named(2), ("validation", "test"))
 
 
-def test_folders_of_their_own_are_taken_whole(tmp_path):
+def test_separate_folders_are_used_completely(tmp_path):
     for i in range(3):
         for part in ("train", "validation", "test"):
             write(tmp_path / part / f"{part}{i}.png")
@@ -101,29 +101,29 @@ def test_folders_of_their_own_are_taken_whole(tmp_path):
     assert all([f.name[:-5] for f in files] == [part] * 3 for part, files in splits.items())
 
 
-def test_all_mistakes_come_in_one_message(tmp_path):
+def test_all_faults_are_in_one_message(tmp_path):
     write(tmp_path / "fine.png")
     write(tmp_path / "small.png", 16, 7)
     (tmp_path / "broken.png").write_bytes(b"?")
     with pytest.raises(DataError) as error:
-        load(list_images(tmp_path, "data.root"), 1, 0, 8, "data.crop")
+        load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "crop")
     message = str(error.value)
     assert "2 images cannot be used" in message
-    assert "small.png: 16x7 pixels, smaller than the 8x8 that data.crop needs" in message
+    assert "small.png: 16x7 pixels, smaller than crop = 8" in message
     assert "broken.png: not an image" in message
 
 
-def test_a_long_list_of_mistakes_is_cut(tmp_path):
+def test_a_long_list_of_faults_is_shortened(tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(DataError, match="and 3 more"):
-        load(list_images(tmp_path, "data.root"), 1, 0, 8, "data.crop")
+        load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "crop")
 
 
 def test_images_beyond_the_memory_are_read_again(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.png", seed=i)
-    files = list_images(tmp_path, "data.root")
+    files = list_images(tmp_path, "FolderData.root")
     kept, read = load(files, 1, 2**20, 8, "x"), load(files, 1, 2 * 16 * 16 * 4, 8, "x")
     assert [e.picture is not None for e in read.entries] == [True, True, False]
     assert (read.bytes_kept, kept.bytes_kept) == (2048, 3072)
@@ -133,7 +133,7 @@ def test_images_beyond_the_memory_are_read_again(tmp_path):
 
 def test_a_file_that_vanishes_after_the_check_is_named(tmp_path):
     path = write(tmp_path / "x.png")
-    images = load(list_images(tmp_path, "data.root"), 1, 0, 8, "x")
+    images = load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "x")
     path.unlink()
     with pytest.raises(DataError, match=r"x.png: cannot be read"):
         images[0]
@@ -146,4 +146,4 @@ def test_an_image_in_two_splits_is_refused_under_any_name(tmp_path):
     parts = ("train", "validation", "test")
     files = folder_files(*(str(tmp_path / part) for part in parts))
     with pytest.raises(DataError, match=r"b.png: for test, and the same file as .*a.png"):
-        store.load_splits(files, 1, lambda split: (8, "x"))
+        image_cache.load_splits(files, 1, lambda split: (8, "x"))

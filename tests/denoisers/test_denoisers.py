@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from tests.engine import DOUBLE, difference, normal, uniform
-from tests.laws_prox import assert_firmly_nonexpansive
+from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet, lipschitz_bound

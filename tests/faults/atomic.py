@@ -12,7 +12,7 @@ import torch
 from tests.faults.training import Verdict, say
 from unfold.errors import CheckpointError
 from unfold.runs.directory import claim
-from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_checkpoint
 from unfold.training.checkpoints.weights import read_checkpoint, write_checkpoint
 
 KILLS = 100
@@ -53,7 +53,7 @@ def kill_writer(run: Path, draw: random.Random) -> None:
 
 def state_of(run: Path, least: int) -> int | None:
     """The step of the newest state; None where a file is damaged, mixed, or older than `least`."""
-    found = newest_state(run / "checkpoints")
+    found = newest_checkpoint(run / "checkpoints")
     if found.path is None or found.damaged:
         return None
     try:

@@ -9,7 +9,7 @@ import torch
 from tests.faults.training import Verdict
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import CheckpointError
-from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_state
+from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_checkpoint
 from unfold.training.checkpoints.weights import (
     read_checkpoint,
     read_weights,
@@ -31,7 +31,7 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 def is_skipped(folder: Path) -> bool:
     """Whether the newest state is refused by name, and the one before it is taken."""
-    newest, found = folder / LAST, newest_state(folder)
+    newest, found = folder / LAST, newest_checkpoint(folder)
     if found.path != folder / PREVIOUS or [path for path, _ in found.damaged] != [newest]:
         return False
     try:
@@ -56,7 +56,7 @@ def trial(folder: Path, seed: int) -> Verdict:
     for step in range(2):
         state = {"global_step": step, "weights": torch.randn(20_000)}
         write_checkpoint(state, newest, keep=folder / PREVIOUS)
-    assert newest_state(folder).path == newest
+    assert newest_checkpoint(folder).path == newest
     weights = save_weights(DnCNN(1, 3, 8), folder)
     assert not is_refused(weights)
     found = damages(newest, draw, lambda _: is_skipped(folder))

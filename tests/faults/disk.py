@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.faults.forked import Forked
 from tests.faults.training import ROOT, WORDS, Verdict, differences, directory, finish, say
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 
 DISKS = 20
 FULL = 6
@@ -18,7 +18,7 @@ FULL = 6
 
 ROOM = "64m"
 ALONE = ["unshare", "--map-root-user", "--mount"]
-GOES_ON = "The training goes on"
+GOES_ON = "The training continues"
 """What a run says of a state that found no room."""
 
 
@@ -102,7 +102,7 @@ def _faults(code: int, said: str, runs: Path) -> list[str]:
     if any(runs.glob("*/*/results.json")):
         faults.append("looks finished")
     for run in (path.parent for path in runs.glob("*/*/status.json")):
-        faults += [f"damaged: {path}" for path, _ in newest_state(run / "checkpoints").damaged]
+        faults += [f"damaged: {path}" for path, _ in newest_checkpoint(run / "checkpoints").damaged]
     return faults
 
 

@@ -12,7 +12,7 @@ from tests.faults.damage import damaged
 from tests.faults.forked import Forked
 from tests.faults.training import STEPS, WORDS, Verdict, differences, directory, finish, say
 from tests.faults.ways import History, Start
-from unfold.training.checkpoints.checksum import LAST, newest_state
+from unfold.training.checkpoints.checksum import LAST, newest_checkpoint
 from unfold.training.checkpoints.weights import read_checkpoint
 
 KILLS = 3
@@ -60,7 +60,7 @@ class Chain(NamedTuple):
 def saved_step(runs: Path) -> int | None:
     """The step of the newest state that is whole; None before there is one."""
     for path in runs.glob("*/*/checkpoints"):
-        found = newest_state(path).path
+        found = newest_checkpoint(path).path
         return None if found is None else int(read_checkpoint(found)["global_step"])
     return None
 

@@ -10,7 +10,7 @@ from scipy.stats import poisson
 from tests.engine import DOUBLE, difference, normal, uniform
 from unfold.errors import ConfigError
 from unfold.fidelities.amplitude import Amplitude
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 
 either_kind = pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
 
@@ -25,14 +25,14 @@ def test_poisson_is_the_likelihood_of_scipy_up_to_a_constant():
     def minus_log(rate: torch.Tensor) -> float:
         return -float(np.sum(poisson.logpmf(counts.numpy(), rate.numpy() + 0.5)))
 
-    d, other = Poisson(0.5), uniform(1, 6, seed=4)
+    d, other = PoissonFidelity(0.5), uniform(1, 6, seed=4)
     got = float(d.value(rate, counts)) - float(d.value(other, counts))
     assert got == pytest.approx(minus_log(rate) - minus_log(other))
     assert float(d.value(counts - 0.5, counts)) == pytest.approx(0.0, abs=1e-14)
 
 
 def test_poisson_at_the_edge_of_its_domain():
-    d = Poisson()
+    d = PoissonFidelity()
     assert d.value(row(0.0, 0.3), row(0.0, 0.0)).item() == pytest.approx(0.3)
     assert d.value(row(0.0), row(1.0)).item() == math.inf
     assert d.value(row(-0.1), row(0.0)).item() == math.inf
@@ -45,7 +45,7 @@ def test_poisson_at_the_edge_of_its_domain():
 
 def test_poisson_proxes_are_accurate_where_terms_cancel():
     # r² − sr − p = 0 for s = ∓1e8 and p = 1: the small root is 1e-8, the large one 1e8
-    d, y = Poisson(), row(1.0)
+    d, y = PoissonFidelity(), row(1.0)
     assert d.prox(row(1.0 - 1e8), y, 1.0).item() == pytest.approx(1e-8, rel=1e-12)
     assert 1 - d.prox_conj(row(1.0 + 1e8), y, 1.0).item() == pytest.approx(1e-8, rel=1e-6)
     assert d.prox(row(0.0, -5.0), row(0.0, 0.0), 0.0).tolist() == [[0.0, 0.0]] or (

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, normal, uniform
-from tests.laws_prox import (
+from tests.proximal_properties import (
     assert_firmly_nonexpansive,
     assert_minimises,
     assert_moreau,
@@ -19,13 +19,13 @@ from tests.shipped import build, files
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2_ball import Discrepancy, L2Ball
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.pytree import batched_norm
 
 ALL: dict[str, Fidelity] = {
     name: build(path, sigma=0.5) for name, path in files("fidelity").items()
 }
-ALL |= {"poisson_background": Poisson(0.3), "ball": L2Ball(0.7)}
+ALL |= {"poisson_background": PoissonFidelity(0.3), "ball": L2Ball(0.7)}
 CONVEX = sorted(set(ALL) - {"amplitude"})
 COUNTS = {"poisson", "poisson_background"}
 DIFFERENTIABLE = sorted(name for name in ALL if "grad" in ALL[name].offers())
@@ -183,9 +183,9 @@ def test_the_prox_is_what_scipy_finds_in_one_dimension(name: str, gamma: float):
 def test_what_has_no_prox_through_an_operator_names_what_needs_none(name: str):
     A = blur(3)
     f = data_term(ALL[name], A, uniform(1, 1, 3, 3))
-    with pytest.raises(ConfigError, match=r"no prox through an operator; fidelity=l2") as caught:
+    with pytest.raises(ConfigError, match=r"no prox through an operator; L2") as caught:
         f.prox(uniform(1, 1, 3, 3), 1.0)
-    assert ("algo=pdhg and algo=pidal" in str(caught.value)) == (name in CONVEX)
+    assert ("PDHG and PIDAL" in str(caught.value)) == (name in CONVEX)
 
 
 def test_the_ball_is_as_large_as_the_noise():
@@ -204,7 +204,10 @@ def test_values_without_meaning_are_refused():
     for make, words in (
         (lambda: Discrepancy(sigma=0.0), r"Discrepancy.sigma = 0.0: must be positive"),
         (lambda: L2Ball(-1.0), r"L2Ball.radius = -1.0: must be zero or positive"),
-        (lambda: Poisson(-0.1), r"Poisson.background = -0.1: must be zero or positive"),
+        (
+            lambda: PoissonFidelity(-0.1),
+            r"PoissonFidelity.background = -0.1: must be zero or positive",
+        ),
         (lambda: build(files("fidelity")["huber"], delta=0.0), r"Huber.delta = 0.0: must be"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, measured, normal
-from tests.laws_prox import assert_minimises
+from tests.proximal_properties import assert_minimises
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
@@ -47,9 +47,9 @@ def test_what_a_fidelity_lacks_it_names():
             return batched_norm(v - y)
 
     x, f = normal(1, 1, 3, 3), data_term(Bare(), blur(3), normal(1, 1, 3, 3))
-    with pytest.raises(ConfigError, match="Bare has no gradient; fidelity=l2"):
+    with pytest.raises(ConfigError, match="Bare has no gradient; L2"):
         f.grad(x)
     with pytest.raises(ConfigError, match="Bare has no prox through an operator"):
         f.prox(x, 1.0)
-    with pytest.raises(ConfigError, match="Bare has no prox; fidelity=l2"):
+    with pytest.raises(ConfigError, match="Bare has no prox; L2"):
         f.prox_conj(x, 1.0)

@@ -122,7 +122,7 @@ def test_what_no_launcher_can_mean_is_refused(words, message):
 @pytest.mark.parametrize(("package", "launcher"), WITHOUT.items())
 def test_a_missing_package_is_told_before_anything_is_made(monkeypatch, package, launcher):
     monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: None)
-    text = rf"needs the package {package}\. Write pip install 'unfold\[{launcher.extra}\]'"
+    text = rf"needs the package {package}\. Write pip install -e '.\[{launcher.extra}\]'"
     with pytest.raises(ConfigError, match=text):
         launcher.require()
     Parallel().require()

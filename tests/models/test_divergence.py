@@ -111,7 +111,7 @@ def test_an_equilibrium_too_far_for_its_gradient_is_told():
     loose = DEQ(tol=1e-3, accuracy=1.0, max_iterations=99, backward=backward)
     for model, words in (
         (loose, r"that was differentiated has an estimated error of .*, .* 8.0e-03 is expected"),
-        (replace(loose, backward=replace(backward, on_divergence="error")), "Lower model.tol"),
+        (replace(loose, backward=replace(backward, on_divergence="error")), "Lower DEQ.tol"),
     ):
         net = reconstructor(PGD(lambda_reg=0.005), model)
         image = net(measured(A), A)

@@ -114,7 +114,7 @@ class CountedBlur(CircularConvolution):
 @pytest.mark.parametrize("name", ["pgd", "admm"])
 def test_the_adjoint_of_the_measurement_is_computed_once(name: str):
     A, calls = blur(8), Counter()
-    counted = CountedBlur(A.kernel, A.shape, A.rcond, calls)
+    counted = CountedBlur(A.kernel, A.image_shape, A.rcond, calls)
     from unfold.models.unfolded import Unfolded
 
     for model in (DEQ(), Unfolded(5)):
@@ -181,7 +181,7 @@ def test_a_step_beyond_its_range_is_not_called_converged():
 
 
 def test_a_network_without_a_contractive_form_is_refused():
-    with pytest.raises(ConfigError, match=r"no firmly nonexpansive form.*prior=dncnn"):
+    with pytest.raises(ConfigError, match=r"no firmly nonexpansive form.*use DnCNN"):
         reconstructor(PGD(), DEQ(), PnP(ConditionalDnCNN(1)))
 
 

@@ -57,7 +57,7 @@ def test_a_start_of_another_kind_is_refused():
     A, y = blur(6), measured(blur(6))
     other = reconstructor(ADMM(), Unfolded(2)).solve(y, A).state
     with pytest.raises(
-        ShapeError, match=r"start is ADMMState\(.*PGD needs PGDState\(\(1, 1, 6, 6\)"
+        ShapeError, match=r"start is ADMMState\(.*PGD needs ImageState\(\(1, 1, 6, 6\)"
     ):
         reconstructor(PGD(), DEQ()).solve(y, A, start=other)
     small = reconstructor(PGD(), DEQ()).solve(measured(blur(4)), blur(4)).state

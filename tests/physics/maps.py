@@ -10,7 +10,6 @@ from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
-from unfold.physics.loose import Loose
 from unfold.physics.mri.fourier import Fourier
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
@@ -73,7 +72,6 @@ OPERATORS: dict[str, tuple[Operator, torch.dtype]] = {
         REAL,
     ),
     "scaled": (Scaled(SMALL, SCALES), REAL),
-    "loose": (Loose(Composed(SQUARES, SMALL), 1e-3), REAL),
     "packed": (Packed(SMALL, 23, True), REAL),
     "of real images": (RealImages(Intensity()), REAL),
     "of complex measurements": (Composed(Intensity(), FOURIER), REAL),

@@ -10,12 +10,13 @@ from tests import laws_physics as laws
 from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.algebra import Composed, Stacked
+from unfold.physics.algebra import Composed, Stacked, Sum
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.blur.super_resolution import Downsampling
 from unfold.physics.custom.linear import Dense, Functions
 from unfold.physics.custom.matrix import MatrixPhysics
+from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
 from unfold.physics.mri.fourier import Fourier, RealFourier
@@ -41,14 +42,14 @@ REAL, COMPLEX = torch.float64, torch.complex128
 GROUPS = (
     Mask(mask(2, 2, 4, 6)),
     Identity((2, 4, 6)),
-    CircularConvolution(BLUR.kernel[:1], BLUR.shape),
+    CircularConvolution(BLUR.kernel[:1], BLUR.image_shape),
 )
 OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     "composed": (Composed(M, BLUR), (REAL, COMPLEX)),
     "composed, shared": (Composed(Cropped((2, 4, 6), 1, 2, 3, 3), BLUR), (REAL, COMPLEX)),
     "composed, complex": (Composed(KEPT, M), (COMPLEX,)),
     "stacked": (Stacked((COARSE, M, BLUR)), (REAL, COMPLEX)),
-    "stacked, complex": (Stacked((RealFourier(KEPT.mask, KEPT.shape),) * 2), (REAL,)),
+    "stacked, complex": (Stacked((RealFourier(KEPT.mask, KEPT.image_shape),) * 2), (REAL,)),
     "scaled": (Scaled(BLUR, torch.tensor([0.5, -2.0, 3.0]).double()), (REAL, COMPLEX)),
     "scaled, shared": (Scaled(M, torch.tensor([0.7]).double()), (REAL, COMPLEX)),
     "cropped": (Cropped((2, 4, 6), 1, 2, 3, 3), (REAL, COMPLEX)),
@@ -58,6 +59,11 @@ OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     "two functions": (Functions(differences, (2, 3, 4), (3, 3), adjoint_differences), (REAL,)),
     "diffraction": (CodedDiffraction(CODES, (1, 4, 5)), (COMPLEX,)),
     "real diffraction": (RealCodedDiffraction(CODES, (1, 4, 5)), (REAL,)),
+    "sum": (Sum((M, BLUR)), (REAL, COMPLEX)),
+    "sum, complex": (RealFourier(KEPT.mask, KEPT.image_shape) + M, (REAL,)),
+    "product, written": (0.5 * M @ BLUR, (REAL, COMPLEX)),
+    "adjoint": (COARSE.H, (REAL, COMPLEX)),
+    "adjoint, complex": (KEPT.H, (COMPLEX,)),
     "grouped": (Grouped(GROUPS, (2, 0, 1, 0)), (REAL, COMPLEX)),
     "grouped, one each": (Grouped((M.take(torch.tensor([1]), 3), GROUPS[2]), (1, 0)), (REAL,)),
 }
@@ -96,6 +102,33 @@ def test_products_and_stacks_are_those_of_matrices():
     x = DRAWS.uniform("x", (2, 3, 4))
     assert laws.gap(Dense(TABLE, (2, 3, 4)).A(x), x.flatten(1) @ TABLE[0].T) < 1e-14
     assert torch.equal(Cropped((2, 3, 4), 1, 0, 2, 3).A(x), x[..., 1:3, 0:3])
+
+
+def test_the_algebra_is_that_of_matrices():
+    m, h, d = (laws.dense(operator) for operator in (M, BLUR, COARSE))
+    for operator, matrix in (
+        (M @ BLUR, m @ h),
+        (M + BLUR + M, 2 * m + h),
+        (-2.0 * BLUR, -2 * h),
+        (COARSE.H, d.mH),
+        ((M @ BLUR).H @ M + 3.0 * BLUR, (m @ h).mH @ m + 3 * h),
+    ):
+        assert laws.gap(laws.dense(operator), matrix) < 1e-14
+    k = laws.dense(KEPT, dtype=COMPLEX)
+    assert laws.gap(laws.dense(KEPT.H, dtype=COMPLEX), k.mH) < 1e-14
+    assert laws.gap(laws.dense(KEPT + KEPT @ M, dtype=COMPLEX), k + k @ m.to(COMPLEX)) < 1e-14
+    assert BLUR.H.H is BLUR and torch.equal(COARSE.H.norm_squared, COARSE.norm_squared)
+
+
+def test_a_nonlinear_operator_takes_part_in_the_algebra():
+    x = DRAWS.uniform("x", (2, 4, 6))
+    curved = NonlinearFunction(torch.square, (2, 4, 6), (2, 4, 6))
+    made = M @ curved + 2.0 * BLUR
+    assert not made.linear
+    assert laws.gap(made.A(x), M.A(x**2) + 2 * BLUR.A(x)) < 1e-14
+    assert laws.gap(made.linearize(x).A(x), M.A(2 * x**2) + 2 * BLUR.A(x)) < 1e-14
+    want = made.tangent(x).A_adjoint(made.A(x) + 0.25 * M.A(torch.ones_like(x)))
+    assert laws.gap(made.back_project(made.A(x)), want) < 1e-14
 
 
 def test_each_sample_goes_through_its_own_operator():
@@ -177,9 +210,12 @@ def test_a_bad_matrix_is_refused(tmp_path):
     ("make", "error", "words"),
     [
         (lambda: Composed(BLUR, COARSE), ShapeError, r"Downsampling makes \(2, 2, 3\) and Circula"),
-        (lambda: Composed(M, Mask(mask(2, 2, 4, 6))), ShapeError, r"belong to \[2, 3\] samples"),
+        (lambda: Composed(M, Mask(mask(2, 2, 4, 6))), ShapeError, r"have \[2, 3\] samples"),
         (lambda: Stacked((M, Identity((1, 4, 6)))), ShapeError, r"Stacked: the operators take im"),
         (lambda: Stacked(()), ShapeError, r"there must be at least one operator"),
+        (lambda: M + COARSE, ShapeError, r"Sum: operators of images and measurements of"),
+        (lambda: 0 * M, ConfigError, r"0 \* Mask: must be real, finite and not 0"),
+        (lambda: NonlinearFunction(abs, (1, 1, 1), (1,)).H, ConfigError, r"H: it is not linear"),
         (lambda: Scaled(M, torch.ones(2)), ShapeError, r"2 numbers for an operator of 3 samples"),
         (lambda: Cropped((1, 4, 4), 2, 0, 3, 4), ShapeError, r"not inside an image of 4 x 4"),
         (lambda: Dense(TABLE, (1, 3, 4)), ShapeError, r"must be \(batch or 1, m, 12\)"),

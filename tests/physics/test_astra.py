@@ -135,6 +135,6 @@ def test_bad_scans_say_what_is_wrong(make, words):
 @lacking
 @pytest.mark.parametrize("name", ["astra_tomography", "astra_fan_beam_tomography"])
 def test_without_the_package_a_configuration_says_what_to_install(name: str):
-    assert "needs the package 'astra', which is not installed: pip install 'unfold[astra]'" in (
+    assert "needs the package 'astra', which is not installed: pip install -e '.[astra]'" in (
         refusal(f"physics={name}")
     )

@@ -36,7 +36,7 @@ def motion():
 def test_what_is_missing_is_said_with_the_remedy():
     text = refusal("physics=deepinv", "prior=deepinv")
     assert text.count("needs the package 'deepinv', which is not installed: pip install") == 2
-    with pytest.raises(ConfigError, match=r"pip install 'unfold\[deepinv\]' torch=="):
+    with pytest.raises(ConfigError, match=r"pip install -e '.\[deepinv\]' torch=="):
         DeepinvPhysics(Gaussian(0.02), dict)
 
 

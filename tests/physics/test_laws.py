@@ -308,8 +308,8 @@ def test_bad_laws_say_what_is_wrong(make, error, words):
             torch.zeros(1, 1, 7, 8, dtype=torch.int32),
             r"floating-point .* got torch.int32",
         ),
-        ("mask", torch.zeros(2, 2, 5, 7), r"belongs to 3 samples and the batch holds 2"),
-        ("mask", torch.zeros(1, 2, 5, 7), r"belongs to 3 samples and the batch holds 1"),
+        ("mask", torch.zeros(2, 2, 5, 7), r"has 3 samples and the batch holds 2"),
+        ("mask", torch.zeros(1, 2, 5, 7), r"has 3 samples and the batch holds 1"),
     ],
 )
 def test_bad_images_are_refused(name: str, x: Tensor, words: str):

@@ -188,6 +188,6 @@ def test_points_and_maps_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("name", ["radial_mri", "spiral_mri", "multicoil_radial_mri"])
 def test_what_is_missing_is_said_with_the_remedy(name: str):
     assert (
-        "needs the package 'finufft', which is not installed: pip install 'unfold[nufft]' torch=="
+        "needs the package 'finufft', which is not installed: pip install -e '.[nufft]' torch=="
         in refusal(f"physics={name}")
     )

@@ -26,7 +26,7 @@ from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.huber import Huber
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.initialization import Regularised
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
@@ -85,7 +85,7 @@ def test_the_gradient_of_f_is_that_of_its_value(name: str, fidelity: Fidelity):
 
 def test_the_gradient_of_counts_is_that_of_their_value():
     x, y = DRAWS.uniform("x", SHAPE).requires_grad_(), SMALL.A(X)
-    f = data_term(Poisson(0.1), SMALL, y)
+    f = data_term(PoissonFidelity(0.1), SMALL, y)
     (want,) = torch.autograd.grad(f.value(x).sum(), x)
     assert laws.gap(f.grad(x), want) < 1e-10
 
@@ -189,8 +189,8 @@ def test_a_dark_image_is_the_steepest_of_a_sensor():
 def test_what_needs_a_linear_operator_is_refused(method: str):
     words = (
         rf"NonlinearFunction.{method}: NonlinearFunction, from images of \(1, 4, 5\) to "
-        r"measurements of \(2, 4, 5\), is not linear.*algo=pgd, algo=gd or algo=fista.*"
-        r"start=regularised"
+        r"measurements of \(2, 4, 5\), is not linear.*PGD, GD or FISTA.*"
+        r"Regularised or BackProjection"
     )
     given = X if method == "normal" else squares(X)
     with pytest.raises(ConfigError, match=words):

@@ -17,6 +17,10 @@ from unfold.solvers.power import positive_bound
 DRAWS = Draws(seed=3, images=range(2), dtype=torch.float64)
 
 
+def ones(operator):
+    return torch.ones_like(operator.start_image)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_near_the_norm_of_every_shipped_law(name):
     try:
@@ -45,13 +49,14 @@ def test_it_is_a_bound_after_any_number_of_steps(steps):
     matrix = torch.rand(1, 12, 20, dtype=torch.float64) * (torch.rand(1, 12, 20) < 0.2)
     operator = Dense(matrix, (1, 4, 5))
     truth = torch.linalg.matrix_norm(matrix[0], 2) ** 2
-    assert positive_bound(operator, steps) >= truth
+    assert positive_bound(operator, ones(operator), steps) >= truth
 
 
 def test_it_comes_near():
     matrix = torch.rand(1, 12, 20, dtype=torch.float64)
+    operator = Dense(matrix, (1, 4, 5))
     truth = torch.linalg.matrix_norm(matrix[0], 2) ** 2
-    assert positive_bound(Dense(matrix, (1, 4, 5)), 30) <= truth * (1 + 1e-4)
+    assert positive_bound(operator, ones(operator), 30) <= truth * (1 + 1e-4)
 
 
 def test_negative_entries_are_not_left_out():
@@ -77,7 +82,9 @@ def test_it_is_that_of_a_sample_alone():
     torch.manual_seed(0)
     matrix = torch.rand(2, 12, 20, dtype=torch.float64)
     matrix[1] *= 1e3
-    whole = positive_bound(Dense(matrix, (1, 4, 5)))
+    operator = Dense(matrix, (1, 4, 5))
+    whole = positive_bound(operator, ones(operator))
     for i in range(2):
-        alone = positive_bound(Dense(matrix[[i]], (1, 4, 5)))
+        single = Dense(matrix[[i]], (1, 4, 5))
+        alone = positive_bound(single, ones(single))
         assert torch.allclose(whole[i], alone, rtol=1e-12)

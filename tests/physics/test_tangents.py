@@ -15,7 +15,6 @@ from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
-from unfold.physics.loose import Loose
 from unfold.physics.operator import Operator
 from unfold.physics.real_images import RealImages
 from unfold.physics.wrapped import Scaled
@@ -37,7 +36,6 @@ GROUP = Grouped((SENSOR, Identity(SHAPE)), (0, 1, 0))
         Composed(Identity(SHAPE), SENSOR),
         Composed(SENSOR, Identity(SHAPE)),
         Composed(Identity(SHAPE), Composed(SENSOR, Identity(SHAPE))),
-        Loose(Composed(Identity(SHAPE), SENSOR), 1e-3),
     ],
 )
 def test_a_chain_stands_at_the_dark_image_of_its_sensor(chain: Operator):
@@ -88,13 +86,12 @@ def all_rows(A: Operator) -> Rows:
     "wrap",
     [
         all_rows,
-        lambda A: Loose(A, 1e-3),
         lambda A: Scaled(A, torch.ones(3, dtype=X.dtype)),
         lambda A: Packed(A, 70, False),
         lambda A: Packed(A, 65, True),
-        lambda A: Packed(all_rows(Loose(A, 1e-3)), 41, False),
+        lambda A: Packed(all_rows(A), 41, False),
     ],
-    ids=("rows", "loose", "scaled", "packed", "packed among complex", "all"),
+    ids=("rows", "scaled", "packed", "packed among complex", "all"),
 )
 def test_a_wrapped_map_back_projects_as_the_map_does(inner: Operator, wrap):
     outer = wrap(inner)
@@ -124,7 +121,7 @@ def test_back_projection_starts_where_a_sensor_has_slope(gain: float):
 def test_the_start_of_linear_samples_is_back_projection_whatever_their_mates():
     curved = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
     group = Grouped((curved, Scaled(Identity(SHAPE), SCALES[:1])), (0, 1, 0))
-    for operator in (group, all_rows(group), Loose(group, 1e-3), Composed(Identity(SHAPE), group)):
+    for operator in (group, all_rows(group), Composed(Identity(SHAPE), group)):
         assert operator.linear_samples == (False, True, False)
         start = BackProjection().image(data_term(L2(), operator, operator.A(X)))
         assert laws.gap(start[::2], X[::2]) < 1e-4 and laws.gap(start[1], X[1] / 4) < 1e-14

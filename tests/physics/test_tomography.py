@@ -18,7 +18,7 @@ from unfold.physics.mixture import Mixture, OwnNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.training.losses.splitting import Rows
+from unfold.training.losses.splitting import MaskedMeasurement
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
 SIDE = 65
@@ -194,8 +194,9 @@ def test_in_a_mixture_of_scans_the_start_is_the_filtered_back_projection_of_each
 
 def test_a_scan_of_which_parts_are_missing_is_not_back_projected():
     y, operator = Tomography(NoNoise(), 9).measure(torch.ones(1, 1, 8, 8), DRAWS.take([0]))
-    kept = Rows(operator, torch.ones_like(y))
-    with pytest.raises(ConfigError, match=r"needs all projections .*Rows leaves some.*regularised"):
+    kept = MaskedMeasurement(operator, torch.ones_like(y))
+    words = r"needs all projections .*MaskedMeasurement leaves some.*Regularised"
+    with pytest.raises(ConfigError, match=words):
         FilteredBackProjection().image(data_term(L2(), kept, y))
 
 

@@ -16,8 +16,8 @@ from tests.engine import (
     normal,
     reconstructor,
 )
-from tests.laws_prox import assert_firmly_nonexpansive
 from tests.priors.instances import ALL
+from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN

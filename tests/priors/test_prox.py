@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, difference, normal
-from tests.laws_prox import (
+from tests.priors.instances import ALL, GAP, NONCONVEX, convex, facts, having, inexact
+from tests.proximal_properties import (
     assert_firmly_nonexpansive,
     assert_minimises,
     assert_no_image_sees_its_batch,
 )
-from tests.priors.instances import ALL, GAP, NONCONVEX, convex, facts, having, inexact
 from unfold.errors import ConfigError
 from unfold.priors.prior import Prior
 

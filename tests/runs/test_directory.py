@@ -6,7 +6,7 @@ from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
 from unfold.runs import directory, files, status
 from unfold.runs.directory import Request, claim, move_to_attempts
 from unfold.runs.provenance import differing, source_hashes
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 
 
 def compute(path, *, rerun=False, accept_code=False, expected=None, content=None):
@@ -25,7 +25,7 @@ def interrupt(path, *, with_checkpoint):
     status.write(path, status.start())
     if with_checkpoint:
         (path / "checkpoints").mkdir()
-        (path / "checkpoints/last.ckpt").write_bytes(seal(b"weights\0\0"))
+        (path / "checkpoints/last.ckpt").write_bytes(with_checksum(b"weights\0\0"))
 
 
 def test_a_new_run_is_finished_once(tmp_path):
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     folder = tmp_path / "run/checkpoints"
     (folder / "last.ckpt").replace(folder / "previous.ckpt")
-    (folder / "last.ckpt").write_bytes(seal(b"weights\0\0")[:-1])
+    (folder / "last.ckpt").write_bytes(with_checksum(b"weights\0\0")[:-1])
     run = compute(tmp_path / "run")
     assert (run.plan, run.checkpoint) == ("resume", folder / "previous.ckpt")
     (note,) = run.notes

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.config.folder import refusal
-from unfold.data.reading import read_image
+from unfold.data.image_reader import read_image
 from unfold.errors import CheckpointError, ConfigError, DataError, UnfoldError
 from unfold.evaluation.single_image import read_measurement
 from unfold.physics.blur.kernel_files import read_kernels
@@ -21,7 +21,7 @@ from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.noise.base import NoNoise
 from unfold.runs.identity import slug
 from unfold.runs.reference import read_reference
-from unfold.training.checkpoints.checksum import seal
+from unfold.training.checkpoints.checksum import with_checksum
 from unfold.training.checkpoints.weights import read_checkpoint, read_weights
 
 
@@ -59,7 +59,7 @@ STATES = {
     "a pickle of protocol 4": pickle.dumps({"state_dict": Attack()}, protocol=4),
     "torch's format": saved({"state_dict": Attack()}),
     "torch's old format": old_format({"state_dict": Attack()}),
-    "under a good seal": seal(saved({"state_dict": {"w": Attack()}})),
+    "under a good seal": with_checksum(saved({"state_dict": {"w": Attack()}})),
     "a zip": packed(archive__data_pkl=PICKLE, archive__version="3"),
     "a zip of data.pkl": packed(**{"archive__data.pkl": PICKLE, "archive__version": "3"}),
     "settings of Lightning": saved(

@@ -15,7 +15,7 @@ from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.inpainting import Mask
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import tensors, with_tensors
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.lsqr import least_norm
@@ -26,7 +26,7 @@ BLUR = ValidConvolution(kernel(2, 1, 3, 3), (1, 6, 5))
 
 
 @dataclass(frozen=True, eq=False)
-class Counted(Operator):
+class Counted(LinearOperator):
     """Another operator that counts the calls of `normal`."""
 
     inner: Operator
@@ -117,7 +117,7 @@ def test_least_norm_of_a_deficient_operator():
 
 
 @dataclass(frozen=True, eq=False)
-class Plain(Operator):
+class Plain(LinearOperator):
     """Another operator without its closed forms."""
 
     inner: Operator

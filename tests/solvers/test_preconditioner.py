@@ -5,8 +5,8 @@ import torch
 
 from tests.laws_physics import dense
 from unfold.physics.ct.projector import Fan, Parallel, Projector
-from unfold.physics.operator import Operator
 from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.solvers.interface import LinearMap
 
 DOUBLE = torch.float64
 ANGLES = tuple(12.0 * i for i in range(15))
@@ -27,7 +27,7 @@ class Plain(Counted):
     """Without what it knows of itself."""
 
     def precondition(self, r, gamma):
-        return Operator.precondition(self, r, gamma)
+        return LinearMap.precondition(self, r, gamma)
 
 
 def image(*shape):

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from tests.engine import blur, measured, network_prior, reconstructor
 from unfold.algorithms.admm import ADMM, ADMMState
+from unfold.algorithms.algorithm import ImageState
 from unfold.algorithms.drs import DRS
 from unfold.algorithms.gd import GD
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD, PGDState
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, JacobianFree, Neumann
 from unfold.models.model import Steps
@@ -79,7 +80,7 @@ class Affine(Mask):
 
 
 class SquaredGamma(Mask):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return super().solve_normal(b, gamma**2)
 
 
@@ -106,8 +107,8 @@ class InPlace(Mask):
 
 
 class DetachedSolve(CircularConvolution):
-    def solve_normal(self, b: Tensor, gamma: Tensor | float, start: Tensor | None = None) -> Tensor:
-        return CircularConvolution(self.kernel.detach(), self.shape).solve_normal(b, gamma)
+    def solve_normal(self, b, gamma, start=None, tol=None):
+        return CircularConvolution(self.kernel.detach(), self.image_shape).solve_normal(b, gamma)
 
 
 class AdjointForInverse(Mask):
@@ -134,7 +135,7 @@ def kernel() -> Tensor:
 
 
 def broken(kind: type[Operator]) -> Report:
-    """The laws of an operator of this class."""
+    """The properties of an operator of this class."""
     if issubclass(kind, CircularConvolution):
         return report(kind.__name__, check_operator(kind(kernel(), (1, 5, 4))))
     m = torch.rand(2, 1, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -142,7 +143,7 @@ def broken(kind: type[Operator]) -> Report:
     return report(kind.__name__, check_operator(kind(m)))
 
 
-# ---- laws of operators, and noise ----------------------------------------------------------------
+# ---- physics and noise ---------------------------------------------------------------------------
 
 SMALL = ((1, 4, 4),)
 
@@ -270,7 +271,7 @@ class L2ConjugateSign(L2):
         return (u + sigma * y) / (1 + sigma)
 
 
-class PoissonWithoutBackground(Poisson):
+class PoissonWithoutBackground(PoissonFidelity):
     def grad(self, v, y):
         return 1 - y / v
 
@@ -286,26 +287,26 @@ class L2ForgetsAdjoint(L2):
 class PGDWithBareLambda(PGD):
     def step(self, state, problem):
         x = state.x - self.stepsize * problem.f.grad(state.x)
-        return PGDState(problem.g.prox(x, self.lambda_reg))
+        return ImageState(problem.g.prox(x, self.lambda_reg))
 
 
 class PGDInPlace(PGD):
     def step(self, state, problem):
         state.x.sub_(self.stepsize * problem.f.grad(state.x))
-        return PGDState(problem.g.prox(state.x, self.stepsize * self.lambda_reg))
+        return ImageState(problem.g.prox(state.x, self.stepsize * self.lambda_reg))
 
 
 class PGDWithMemory(PGD):
     def step(self, state, problem):
         calls = getattr(self, "calls", 0)
         object.__setattr__(self, "calls", calls + 1)
-        return super().step(PGDState(state.x + 1e-9 * calls), problem)
+        return super().step(ImageState(state.x + 1e-9 * calls), problem)
 
 
 class PGDOfTheBatchMean(PGD):
     def step(self, state, problem):
         x = super().step(state, problem).x
-        return PGDState(x + 1e-6 * (x.mean(0, keepdim=True) - x))
+        return ImageState(x + 1e-6 * (x.mean(0, keepdim=True) - x))
 
 
 class ADMMWithoutDual(ADMM):
@@ -340,7 +341,7 @@ class GDWithoutLambda(GD):
 
 
 def algorithm(kind: type[Any], **fields: float) -> Report:
-    """The laws of an algorithm on deblurring two images."""
+    """The properties of an algorithm that deblurs two images."""
     A = blur(5, batch=2)
     settings = {"stepsize": 0.9, "lambda_reg": 0.3} | fields
     problem = make_problem(L2(), A, measured(A, batch=2), Tikhonov())
@@ -386,14 +387,14 @@ class QuietImplicit(Implicit):
 
 
 def unfolded(model: Any) -> Report:
-    """The laws of three unfolded steps."""
+    """The properties of three unfolded steps."""
     A = blur(5, batch=2)
     net = reconstructor(PGD(stepsize=0.9), model, network_prior())
     return check_unfolded(net, measured(A, batch=2), A)
 
 
 def equilibrium(model: Any, radius: float = 0.9) -> Report:
-    """The laws of an equilibrium that contracts by about `radius`."""
+    """The properties of an equilibrium that contracts by about `radius`."""
     # Weights of many sizes: a spectrum that no solver exhausts in a few products.
     A = Mask(torch.linspace(0, 1, 16, dtype=torch.float64).reshape(1, 1, 4, 4))
     net = reconstructor(PGD(stepsize=0.9, lambda_reg=(1 / radius - 1) / 0.9), model)
@@ -486,7 +487,7 @@ FAULTS: dict[str, Callable[[], Report]] = {
     "always converged": lambda: equilibrium(AlwaysConverged(max_iterations=3), 0.99),
     "quiet backward": lambda: equilibrium(DEQ(backward=QuietImplicit()), 0.97),
 }
-"""What is wrong, by name, and the laws that must notice."""
+"""What is wrong, by name, and the properties that must detect it."""
 
 SOUND: dict[str, Callable[[], Report]] = {
     "mask": lambda: broken(Mask),
@@ -499,7 +500,7 @@ SOUND: dict[str, Callable[[], Report]] = {
     "tv": lambda: check_prior(TV(tol=1e-7, max_iterations=2000), gap=1e-7),
     "network": lambda: check_prior(PnP(NonexpansiveResNet(1, 2, 4).double())),
     "l2": lambda: check_fidelity(L2()),
-    "poisson": lambda: check_fidelity(Poisson(0.5)),
+    "poisson": lambda: check_fidelity(PoissonFidelity(0.5)),
     **{kind.__name__: (lambda kind=kind: algorithm(kind)) for kind in (PGD, ADMM, DRS, PDHG, GD)},
     "unfolded": lambda: unfolded(Unfolded(3, Full())),
     "equilibrium": lambda: equilibrium(DEQ()),
@@ -540,7 +541,7 @@ SEEDED: dict[str, Callable[[int], Report]] = {
     "tikhonov": lambda seed: check_prior(Tikhonov(), seed=1000 * seed),
     "network": _network,
     "l2": lambda seed: check_fidelity(L2(), seed=1000 * seed),
-    "poisson": lambda seed: check_fidelity(Poisson(0.5), seed=1000 * seed),
+    "poisson": lambda seed: check_fidelity(PoissonFidelity(0.5), seed=1000 * seed),
     "equilibrium": _equilibrium,
 }
 """Sound components whose tensors and probes follow a seed."""

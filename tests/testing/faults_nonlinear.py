@@ -1,4 +1,4 @@
-"""Faults of maps that are not linear; each is found by a law of its derivative."""
+"""Faults of maps that are not linear; each is found by a property of its derivative."""
 
 import warnings
 from collections.abc import Callable
@@ -127,11 +127,11 @@ def of(kind: type[Saturated]) -> Callable[[], Report]:
     return lambda: check_physics(Sensors(NoNoise(), kind=kind), SMALL)
 
 
-def quietly(law: NonlinearFunctionPhysics) -> Report:
+def quietly(physics: NonlinearFunctionPhysics) -> Report:
     """Without the warning that its derivative is wrong, which the kit is to find by itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return check_physics(law, SMALL)
+        return check_physics(physics, SMALL)
 
 
 FAULTS: dict[str, Callable[[], Report]] = {

@@ -1,4 +1,4 @@
-"""Faults of operators and laws that show in one precision, one size, one kind of image or one law.
+"""Faults of operators and physics that show in one precision, size, kind of image or property.
 
 Each is found by one part of the kit alone.
 """
@@ -49,7 +49,7 @@ def single(t: Tensor) -> bool:
 
 
 class SingleSolveOff(Mask):
-    def solve_normal(self, b, gamma, start=None):
+    def solve_normal(self, b, gamma, start=None, tol=None):
         return super().solve_normal(b, gamma) * (0.95 if single(b) else 1)
 
 

@@ -11,10 +11,10 @@ from tests.testing.every import FAULTS, SOUND
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import Gaussian
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.testing import operators, solves
 from unfold.testing.physics import check_operator, check_physics
-from unfold.testing.report import Check, LawError, NotJudged, Report, holds, report
+from unfold.testing.report import Check, NotJudged, PropertyError, Report, holds, report
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -36,14 +36,15 @@ def test_a_report_names_every_broken_law():
     found = Report("it", checks)
     assert not found.passed and found.worst() == (checks[1], checks[2])
     with pytest.raises(
-        LawError, match=r"it breaks a law:\n  AL1 one: 2.00e\+00 > 1e\+00, in 1 of 2 measurements$"
+        PropertyError,
+        match=r"it violates a property:\n  AL1 one: 2.00e\+00 > 1e\+00, in 1 of 2 measurements$",
     ):
         found.raise_if_failed()
     Report("it", checks[:1]).raise_if_failed()
 
 
 def test_nothing_measured_and_not_a_number_are_failures():
-    with pytest.raises(LawError, match="no law could be measured"):
+    with pytest.raises(PropertyError, match="no property could be measured"):
         Report("it", ()).raise_if_failed()
     assert not Check("AL1", "nan", float("nan"), 1.0).passed
 
@@ -64,15 +65,15 @@ def test_rows_that_do_not_apply_are_no_failure():
         Report("it", (held,), (linear, diverged)).only(["PH7"]),
         Report("it", (), (linear,)).only(["PH1"]),
     ):
-        with pytest.raises(LawError, match=r"it: no law could be measured\.$"):
+        with pytest.raises(PropertyError, match=r"it: no property could be measured\.$"):
             failed.raise_if_failed()
-    words = r"it: no law could be measured\. PH15 legal: 1\.00e\+00 > 0e\+00\."
-    with pytest.raises(LawError, match=words):
+    words = r"it: no property could be measured\. PH15 legal: 1\.00e\+00 > 0e\+00\."
+    with pytest.raises(PropertyError, match=words):
         Report("it", (held, broken)).only(["PH13"]).raise_if_failed()
 
 
 class Iterated(Mask):
-    pseudo_inverse = Operator.pseudo_inverse
+    pseudo_inverse = LinearOperator.pseudo_inverse
 
 
 @pytest.mark.parametrize(("decades", "judged"), [(1, True), (9, False)])
@@ -82,8 +83,8 @@ def test_a_pseudo_inverse_that_did_not_converge_is_not_judged_and_said_so(decade
         warnings.simplefilter("ignore")
         found = report("mask", check_operator(Iterated(values)))
     found.raise_if_failed()
-    laws = {one.law for one in found.checks}
-    assert ("A⁺ = dense pinv" in laws) == judged
+    names = {one.name for one in found.checks}
+    assert ("A⁺ = dense pinv" in names) == judged
     told = [str(one) for one in found.left_out()]
     assert len(told) == (0 if judged else 3)
     assert all("not judged, it did not converge: least_norm: " in one for one in told)
@@ -157,10 +158,10 @@ def test_laws_without_a_row_that_is_asked_for_are_not_measured():
 
 @pytest.mark.parametrize("row", [*(f"PH{i}" for i in range(1, 16))])
 def test_a_row_asked_for_alone_is_the_same_as_among_all(row: str):
-    law, shapes = Inpainting(Gaussian(0.1), 0.5), ((1, 5, 4), (1, 18, 18))
-    alone, every = check_physics(law, shapes, (row,)), every_row()
-    assert alone.checks == tuple(one for one in every.checks if one.id == row)
-    assert alone.unjudged == tuple(one for one in every.unjudged if one.id == row)
+    physics, shapes = Inpainting(Gaussian(0.1), 0.5), ((1, 5, 4), (1, 18, 18))
+    single, every = check_physics(physics, shapes, (row,)), every_row()
+    assert single.checks == tuple(one for one in every.checks if one.id == row)
+    assert single.unjudged == tuple(one for one in every.unjudged if one.id == row)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import pytest
 
 from unfold.algorithms.pgd import PGD
-from unfold.data.module import EmbeddedData
+from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.l2 import L2
@@ -12,10 +12,10 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
 from unfold.priors.pnp import PnP
 from unfold.reconstructor import Reconstructor
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
 from unfold.training.losses.base import MSE
-from unfold.training.module import Training
+from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 from unfold.training.settings import CSV, TrainerSettings
 
@@ -37,9 +37,7 @@ def small_training(physics=None, model=None, algorithm=None, shards=1):
         Adam(lr=1e-2),
         Constant(),
         ImageMetrics(),
-        seed=0,
-        log_every=1,
-        shards=shards,
+        TrainingOptions(seed=0, log_every=1, shards=shards),
     )
 
 
@@ -69,14 +67,14 @@ class KilledError(BaseException):
 def killed_at(step, how=None):
     """A training that dies, or calls `how`, in the middle of a step."""
     training = small_training()
-    whole = training.training_step
+    original = training.training_step
 
     def training_step(batch, batch_idx):
         if training.global_step == step:
             if how is None:
                 raise KilledError
             how()
-        return whole(batch, batch_idx)
+        return original(batch, batch_idx)
 
     training.training_step = training_step
     return training
@@ -85,7 +83,7 @@ def killed_at(step, how=None):
 def run_with_kills(directory, kills, *, steps, **settings):
     """A training killed in these steps, and started again each time; returns it and its scores."""
     for kill in (*kills, None):
-        found = newest_state(directory / "checkpoints")
+        found = newest_checkpoint(directory / "checkpoints")
         training = small_training() if kill is None else killed_at(kill)
         given = {"steps": steps, "training": training, "resume_from": found.path, **settings}
         if kill is None:

@@ -13,7 +13,7 @@ from unfold.models.deq import DEQ
 from unfold.models.jacobian import JacobianPenalty
 from unfold.physics.denoising import Denoising
 from unfold.training.losses.base import MSE
-from unfold.training.module import Training
+from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 
 
@@ -21,7 +21,7 @@ def module(monkeypatch: pytest.MonkeyPatch, model: DEQ) -> tuple[Training, dict[
     """A module whose log is a dictionary."""
     net = reconstructor(PGD(stepsize=0.5), model, network_prior()).float()
     training = Training(
-        net, Denoising(), MSE(), Adam(), Constant(), ImageMetrics(), seed=0, log_every=1
+        net, Denoising(), MSE(), Adam(), Constant(), ImageMetrics(), TrainingOptions(0, log_every=1)
     )
     log: dict[str, Any] = {}
     monkeypatch.setattr(training, "log", lambda name, value, **_: log.update({name: value}))

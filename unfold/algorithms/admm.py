@@ -22,7 +22,9 @@ class ADMMState(NamedTuple):
 
 @dataclass(frozen=True)
 class ADMM(Algorithm[ADMMState]):
-    """x⁺ = prox_{γf}(z − u);  x̂ = βx⁺ + (1 − β)z;  z⁺ = prox_{γλg}(x̂ + u);  u⁺ = u + x̂ − z⁺.
+    """Alternating direction method of multipliers for min_x f(x) + λ g(x), split as x = z.
+
+    x⁺ = prox_{γf}(z − u);  x̂ = βx⁺ + (1 − β)z;  z⁺ = prox_{γλg}(x̂ + u);  u⁺ = u + x̂ − z⁺.
 
     Args:
         stepsize: γ, any positive number.

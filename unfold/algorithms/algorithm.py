@@ -14,6 +14,12 @@ from unfold.typing import Image, PerImage
 S = TypeVar("S")
 
 
+class ImageState(NamedTuple):
+    """The current image: the state of an algorithm that keeps nothing else."""
+
+    x: Image
+
+
 class Guarantee(NamedTuple):
     """For which values convergence is known.
 
@@ -41,7 +47,7 @@ class Algorithm(Recipe, ABC, Generic[S]):
     """What it asks of the prior: `prox`, `grad`, `analysis`, `split`."""
 
     takes_nonlinear: ClassVar[bool] = False
-    """Whether the operator reaches it through ∇f alone, so that A need not be linear."""
+    """Whether the operator reaches it only through ∇f, so that A need not be linear."""
 
     uses_g: ClassVar[bool] = True
     """Whether a prior reaches the result."""
@@ -57,9 +63,10 @@ class Algorithm(Recipe, ABC, Generic[S]):
     def step(self, state: S, problem: Problem) -> S:
         """The next state."""
 
-    @abstractmethod
     def image(self, state: S) -> Image:
-        """The image in the state; costs nothing."""
+        """The image in the state, its field `x` by default; costs nothing."""
+        x: Image = state.x  # type: ignore[attr-defined]
+        return x
 
     @abstractmethod
     def guarantee(self, problem: Problem) -> Guarantee:

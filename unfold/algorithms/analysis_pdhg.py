@@ -7,7 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
 from unfold.algorithms.duality import relative_box_gap
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -25,11 +25,13 @@ class AnalysisPDHGState(NamedTuple):
 
 @dataclass(frozen=True)
 class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
-    """x̂ = prox_{τf}(x − τ(K*u + q));  x̄ = 2x̂ − x;
+    """Primal–dual hybrid gradient for min_x f(x) + λ h(Kx) over images in [low, high], g = h∘K.
+
+    x̂ = prox_{τf}(x − τ(K*u + q));  x̄ = 2x̂ − x;
     û = prox_{σ(λh)*}(u + σKx̄);  q̂ = q + σx̄ − σ clip(q/σ + x̄);
     (x, u, q)⁺ = (x, u, q) + β((x̂, û, q̂) − (x, u, q)), for g = h∘K.
 
-    Minimises f + λh(K·) over the images in [low, high]. The prox of f makes it fast where A is
+    The prox of f makes it fast where A is
     badly conditioned; τ = ratio/λ and τσ(‖K‖² + 1) = 1 make it fast for every λ.
 
     Args:
@@ -42,7 +44,7 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
     Source: Condat, A primal–dual splitting method for convex optimization involving Lipschitzian,
     proximable and linear composite terms, JOTA 158 (2013), algorithm 3.1 with F = 0, the prox of f
     in place of that of G, and the operator (K, I).
-    """  # noqa: D205
+    """
 
     needs_f = frozenset({"prox"})
     needs_g = frozenset({"analysis"})
@@ -56,8 +58,7 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"AnalysisPDHG needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
         """Start from x₀ and no dual force."""

@@ -7,7 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.algorithms.duality import relative_box_gap
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -24,9 +24,9 @@ class CondatVuState(NamedTuple):
 
 @dataclass(frozen=True)
 class CondatVu(Algorithm[CondatVuState]):
-    """x⁺ = clip(x − τ∇f(x) − τK*u);  u⁺ = prox_{σ(λh)*}(u + σK(2x⁺ − x)), for g = h∘K.
+    """Condat–Vũ splitting for min_x f(x) + λ h(Kx) over images in [low, high], g = h∘K.
 
-    Minimises f + λh(K·) over the images in [low, high].
+    x⁺ = clip(x − τ∇f(x) − τK*u);  u⁺ = prox_{σ(λh)*}(u + σK(2x⁺ − x)), for g = h∘K.
 
     Args:
         stepsize: τ; converges for 1/τ − σ‖K‖² ≥ ‖A‖²/2.
@@ -52,8 +52,7 @@ class CondatVu(Algorithm[CondatVuState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"CondatVu needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> CondatVuState:
         """Start from x₀, clipped, and no dual force."""
@@ -68,9 +67,6 @@ class CondatVu(Algorithm[CondatVuState]):
         x = x.clamp(self.low, self.high)
         u = g.project(state.u + per_field(sigma, state.u) * g.analyse(2 * x - state.x), lam)
         return CondatVuState(x, u)
-
-    def image(self, state: CondatVuState) -> Image:
-        return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
         norm = problem.g.analysis_norm_squared

@@ -21,9 +21,11 @@ class DavisYinState(NamedTuple):
 
 @dataclass(frozen=True)
 class DavisYin(Algorithm[DavisYinState]):
-    """x = prox_{γλg₁}(z);  v⁺ = prox_{γλg₂}(2x − z − γ∇f(x));  z⁺ = z + β(v⁺ − x), g = g₁ + g₂.
+    """Davis–Yin three-operator splitting for min_x f(x) + λ g₁(x) + λ g₂(x).
 
-    It minimises f + λg₁ + λg₂ with the prox of each term by itself. What is read out is v, so that
+    x = prox_{γλg₁}(z);  v⁺ = prox_{γλg₂}(2x − z − γ∇f(x));  z⁺ = z + β(v⁺ − x), g = g₁ + g₂.
+
+    What is read out is v, so that
     a constraint belongs to the second term.
 
     Args:
@@ -74,8 +76,8 @@ def _check(terms: tuple[Prior, ...]) -> None:
     names = [type(term).__name__ for term in terms]
     if len(terms) != 2:
         raise ConfigError(
-            f"DavisYin needs a prior of two terms, got {names}; write prior.terms with two of "
-            "them, or take algo=pidal, which takes any number."
+            f"DavisYin needs a prior of two terms, got {names}; pass Sum with two terms, "
+            "or use PIDAL, which takes any number."
         )
     for name, term in zip(names, terms, strict=True):
         if "prox" not in term.offers():

@@ -19,7 +19,9 @@ class DRSState(NamedTuple):
 
 @dataclass(frozen=True)
 class DRS(Algorithm[DRSState]):
-    """x = prox_{γf}(z);  v⁺ = prox_{γλg}(2x − z);  z⁺ = z + β(v⁺ − x).
+    """Douglas–Rachford splitting for min_x f(x) + λ g(x).
+
+    x = prox_{γf}(z);  v⁺ = prox_{γλg}(2x − z);  z⁺ = z + β(v⁺ − x).
 
     Args:
         stepsize: γ, any positive number.

@@ -23,7 +23,9 @@ class FISTAState(NamedTuple):
 
 @dataclass(frozen=True)
 class FISTA(Algorithm[FISTAState]):
-    """x⁺ = prox_{τλg}(z − τ∇f(z));  z⁺ = x⁺ + μ_k(x⁺ − x).
+    """Accelerated proximal gradient descent for min_x f(x) + λ g(x).
+
+    x⁺ = prox_{τλg}(z − τ∇f(z));  z⁺ = x⁺ + μ_k(x⁺ − x).
 
     What depends on k is a parameter and not state: μ_k is a schedule. An equilibrium has no k and
     takes a number in its place.
@@ -53,14 +55,11 @@ class FISTA(Algorithm[FISTAState]):
         return FISTAState(x=problem.start, z=problem.start)
 
     def step(self, state: FISTAState, problem: Problem) -> FISTAState:
-        """Descend along f from the extrapolation, apply the prior, extrapolate again."""
+        """Descend along f from the extrapolation, apply the prior, extrapolate."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.z - tau * f.grad(state.z), tau * lam)
         z = x + self.momentum * (x - state.x)
         return FISTAState(x, z)
-
-    def image(self, state: FISTAState) -> Image:
-        return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
         holds = bool((flat(self.stepsize) * problem.lipschitz <= 1 + ROUNDING).all())

@@ -1,24 +1,19 @@
 """Gradient descent."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, curvature, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, curvature, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.typing import Image, Scalar
-
-
-class GDState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class GD(Algorithm[GDState]):
-    """x⁺ = x − τ(∇f(x) + λ∇g(x)).
+class GD(Algorithm[ImageState]):
+    """Gradient descent for min_x f(x) + λ g(x).
+
+    x⁺ = x − τ(∇f(x) + λ∇g(x)).
 
     Args:
         stepsize: τ; converges for τ < 2/(L_f + λL_g), the Lipschitz constants of ∇f and ∇g.
@@ -34,18 +29,15 @@ class GD(Algorithm[GDState]):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.05, positive)
 
-    def init(self, problem: Problem) -> GDState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀."""
-        return GDState(x=problem.start)
+        return ImageState(x=problem.start)
 
-    def step(self, state: GDState, problem: Problem) -> GDState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f and the prior together."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
-        return GDState(x)
-
-    def image(self, state: GDState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         holds = bool((flat(self.stepsize) * curvature(problem, self.lambda_reg) < 2).all())

@@ -19,7 +19,9 @@ class HeavyBallState(NamedTuple):
 
 @dataclass(frozen=True)
 class HeavyBall(Algorithm[HeavyBallState]):
-    """x⁺ = x − τ(∇f(x) + λ∇g(x)) + μ(x − x₋), x₋ the image before x.
+    """Gradient descent with momentum for min_x f(x) + λ g(x).
+
+    x⁺ = x − τ(∇f(x) + λ∇g(x)) + μ(x − x₋), x₋ the image before x.
 
     Args:
         stepsize: τ; converges for τ < 2(1 − μ)/(L_f + λL_g), and on a quadratic objective for
@@ -51,9 +53,6 @@ class HeavyBall(Algorithm[HeavyBallState]):
         descent = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
         x = descent + self.momentum * (state.x - state.x_before)
         return HeavyBallState(x, state.x)
-
-    def image(self, state: HeavyBallState) -> Image:
-        return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
         mu = flat(self.momentum)

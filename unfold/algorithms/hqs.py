@@ -1,24 +1,19 @@
 """Half-quadratic splitting."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, smallest
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.typing import Image, Scalar
-
-
-class HQSState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class HQS(Algorithm[HQSState]):
-    """x⁺ = prox_{γλg}(prox_{γf}(x)).
+class HQS(Algorithm[ImageState]):
+    """Half-quadratic splitting for min_{x,u} λ g(x) + f(u) + ‖x − u‖²/(2γ).
+
+    x⁺ = prox_{γλg}(prox_{γf}(x)).
 
     For a fixed γ it minimises λg(x) + min_u f(u) + ‖x − u‖²/(2γ), in which the Moreau envelope of f
     stands for f: not f + λg. A schedule that lowers γ leads towards f + λg.
@@ -39,19 +34,16 @@ class HQS(Algorithm[HQSState]):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
 
-    def init(self, problem: Problem) -> HQSState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀."""
-        return HQSState(x=problem.start)
+        return ImageState(x=problem.start)
 
-    def step(self, state: HQSState, problem: Problem) -> HQSState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Fit the data, then apply the prior."""
         f, g, gamma, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         u = f.prox(state.x, gamma)
         x = g.prox(u, gamma * lam)
-        return HQSState(x)
-
-    def image(self, state: HQSState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0, the same in all iterations, for λg + the Moreau envelope of f"

@@ -1,24 +1,19 @@
 """Landweber's iteration."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.typing import Image, Scalar
-
-
-class LandweberState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class Landweber(Algorithm[LandweberState]):
-    """x⁺ = x − τ∇f(x), which is x + τA*(y − Ax) for least squares.
+class Landweber(Algorithm[ImageState]):
+    """Landweber's iteration for min_x f(x), regularised by early stopping.
+
+    x⁺ = x − τ∇f(x), which is x + τA*(y − Ax) for least squares.
 
     There is no place for a prior: regularisation is to stop early, so that the number of iterations
     matters. Learned parts of a prior cannot act.
@@ -37,17 +32,14 @@ class Landweber(Algorithm[LandweberState]):
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
 
-    def init(self, problem: Problem) -> LandweberState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀."""
-        return LandweberState(x=problem.start)
+        return ImageState(x=problem.start)
 
-    def step(self, state: LandweberState, problem: Problem) -> LandweberState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f."""
         x = state.x - self.stepsize * problem.f.grad(state.x)
-        return LandweberState(x)
-
-    def image(self, state: LandweberState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())

@@ -75,11 +75,13 @@ class LearnedPrimalDualState(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
-    """u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
+    """Learned primal–dual reconstruction: networks replace both proximal operators.
+
+    u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
 
     The networks stand for all that f and g would do: there is no place for a fidelity or a prior,
-    and learned parts of a prior cannot act. `trainable=untied` gives each iteration networks of its
-    own, as the paper does; tied, one pair is used again and again.
+    and learned parts of a prior cannot act. With `untied=["algo.*"]` each iteration has
+    its own networks, as in the paper; tied, one pair serves all iterations.
 
     Args:
         primal: P, or the P_k where `algo.primal` is untied.

@@ -1,26 +1,21 @@
 """Mirror descent."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
 from unfold.algorithms.potentials import Euclidean, Potential
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
 from unfold.pytree import per_image
-from unfold.typing import Image, Scalar
-
-
-class MirrorDescentState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class MirrorDescent(Algorithm[MirrorDescentState]):
-    """x⁺ = ∇φ*(∇φ(x) − t(∇f(x) + λ∇g(x))), t = τ times the unit of φ.
+class MirrorDescent(Algorithm[ImageState]):
+    """Mirror descent with potential φ for min_x f(x) + λ g(x).
+
+    x⁺ = ∇φ*(∇φ(x) − t(∇f(x) + λ∇g(x))), t = τ times the unit of φ.
 
     Args:
         potential: φ. Its unit is 1/‖A‖², and 1/Σy for `BurgEntropy`.
@@ -40,20 +35,17 @@ class MirrorDescent(Algorithm[MirrorDescentState]):
     stepsize: Scalar = param(0.9, positive)
     lambda_reg: Scalar = param(0.05, nonnegative)
 
-    def init(self, problem: Problem) -> MirrorDescentState:
+    def init(self, problem: Problem) -> ImageState:
         """Start near x₀, inside the domain of φ."""
-        return MirrorDescentState(x=self.potential.start(problem.start))
+        return ImageState(x=self.potential.start(problem.start))
 
-    def step(self, state: MirrorDescentState, problem: Problem) -> MirrorDescentState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend in the dual space of φ."""
         f, g, phi, lam = problem.f, problem.g, self.potential, self.lambda_reg
         t = self.stepsize * per_image(phi.unit(problem), state.x)
         p = phi.forward(state.x) - t * (f.grad(state.x) + lam * g.grad(state.x))
         x = phi.back(p)
-        return MirrorDescentState(x)
-
-    def image(self, state: MirrorDescentState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         phi = self.potential

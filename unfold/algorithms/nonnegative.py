@@ -30,21 +30,21 @@ def expect_nonnegative(owner: object, problem: Problem) -> None:
     if bool((image.amin(1) < -1e-5 * image.abs().amax(1)).any()):
         raise ConfigError(
             f"{name} needs an operator without negative entries, and {kind} makes a negative "
-            "measurement of a positive image. Take algo=pgd or algo=pdhg, which do not need it."
+            "measurement of a positive image. Use PGD or PDHG, which do not need that."
         )
 
 
 def inverse(sums: Field) -> Field:
     """1/s, and 0 where s is 0."""
-    return torch.where(seen(sums), 1 / filled(sums), 0)
+    return torch.where(covered(sums), 1 / filled(sums), 0)
 
 
 def filled(sums: Field) -> Field:
     """s, and its largest value of the image where it is 0: then every number would do."""
     largest = per_image(sums.flatten(1).amax(1), sums)
-    return torch.where(seen(sums), sums, largest)
+    return torch.where(covered(sums), sums, largest)
 
 
-def seen(sums: Field) -> Tensor:
-    """Where s is not 0: a pixel that measurements see, a measurement that sees pixels."""
+def covered(sums: Field) -> Tensor:
+    """Where s is not 0: a pixel that measurements cover, a measurement that covers pixels."""
     return sums > 1e-6 * per_image(sums.flatten(1).amax(1), sums)

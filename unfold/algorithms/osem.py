@@ -2,27 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState
 from unfold.algorithms.nonnegative import expect_nonnegative
 from unfold.algorithms.richardson_lucy import bounded_below, positive_start, update
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded
 from unfold.problem import Problem
-from unfold.typing import Image, Measurement
-
-
-class OSEMState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Measurement
 
 
 @dataclass(frozen=True)
-class OSEM(Algorithm[OSEMState]):
-    """For each subset s in turn: x ← x ⊙ A*(m_s ⊙ y/(Ax + b)) / A*m_s.
+class OSEM(Algorithm[ImageState]):
+    """Ordered-subsets expectation maximisation for the Poisson likelihood min_x f(x).
+
+    For each subset s in turn: x ← x ⊙ A*(m_s ⊙ y/(Ax + b)) / A*m_s.
 
     One step is one pass over all subsets; m_s selects the entries s, s + n, s + 2n, … of the
     measurement. There is no place for a prior, and learned parts of a prior cannot act.
@@ -44,19 +39,14 @@ class OSEM(Algorithm[OSEMState]):
     uses_g = False
     solves = "f, nearly: it ends in a cycle"
 
-    subsets: int = 4
+    subsets: int = bounded(4, at_least(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.subsets < 1:
-            raise ConfigError(f"OSEM.subsets = {self.subsets}: must be at least 1.")
-
-    def init(self, problem: Problem) -> OSEMState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀, made positive."""
         expect_nonnegative(self, problem)
-        return OSEMState(x=positive_start(problem))
+        return ImageState(x=positive_start(problem))
 
-    def step(self, state: OSEMState, problem: Problem) -> OSEMState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """One pass over the subsets."""
         d, y, A, A_adjoint = problem.f.fidelity, problem.y, problem.A, problem.A_adjoint
         x = state.x
@@ -64,10 +54,7 @@ class OSEM(Algorithm[OSEMState]):
             sums = A_adjoint(m)
             above = A_adjoint(m * (1 - d.grad(A(x), y)))
             x = bounded_below(x * update(above, sums, sums))
-        return OSEMState(x)
-
-    def image(self, state: OSEMState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         return Guarantee("subsets = 1", self.subsets == 1)

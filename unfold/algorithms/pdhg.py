@@ -23,7 +23,9 @@ class PDHGState(NamedTuple):
 
 @dataclass(frozen=True)
 class PDHG(Algorithm[PDHGState]):
-    """ũ = prox_{σd*}(u + σAx̄);  u⁺ = u + β(ũ − u);  x̃ = prox_{τλg}(x − τA*u⁺);
+    """Primal–dual hybrid gradient (Chambolle–Pock) for min_x d(Ax, y) + λ g(x), split on A.
+
+    ũ = prox_{σd*}(u + σAx̄);  u⁺ = u + β(ũ − u);  x̃ = prox_{τλg}(x − τA*u⁺);
     x̄⁺ = x̃ + θ(x̃ − x);  x⁺ = x + β(x̃ − x).
 
     Args:
@@ -37,7 +39,7 @@ class PDHG(Algorithm[PDHGState]):
     Imaging Vis. 40 (2011), algorithm 1, with the dual step first and K = A; Chambolle and Pock, On
     the ergodic convergence rates of a first-order primal–dual algorithm, Math. Program. 159 (2016),
     section 4.1, for β, which relaxes x and the u that is made of it.
-    """  # noqa: D205
+    """
 
     needs_f = frozenset({"prox_conj"})
     needs_g = frozenset({"prox"})
@@ -62,9 +64,6 @@ class PDHG(Algorithm[PDHGState]):
         x_bar = x + self.theta * (x - state.x)
         x = relaxed(state.x, x, beta)
         return PDHGState(x, x_bar, u)
-
-    def image(self, state: PDHGState) -> Image:
-        return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
         product = flat(self.stepsize) * flat(self.stepsize_dual) * problem.norm_squared

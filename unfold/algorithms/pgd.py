@@ -1,24 +1,19 @@
 """Proximal gradient descent."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.typing import Image, Scalar
-
-
-class PGDState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class PGD(Algorithm[PGDState]):
-    """x⁺ = prox_{τλg}(x − τ∇f(x)).
+class PGD(Algorithm[ImageState]):
+    """Proximal gradient descent for min_x f(x) + λ g(x).
+
+    x⁺ = prox_{τλg}(x − τ∇f(x)).
 
     Args:
         stepsize: τ; converges for τ < 2/L_f, which is 2/‖A‖² for least squares.
@@ -35,18 +30,15 @@ class PGD(Algorithm[PGDState]):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
 
-    def init(self, problem: Problem) -> PGDState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀."""
-        return PGDState(x=problem.start)
+        return ImageState(x=problem.start)
 
-    def step(self, state: PGDState, problem: Problem) -> PGDState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f, then apply the prior."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.x - tau * f.grad(state.x), tau * lam)
-        return PGDState(x)
-
-    def image(self, state: PGDState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())

@@ -7,6 +7,7 @@ import torch
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.physics.operator import Operator
@@ -35,7 +36,9 @@ class PIDALState(NamedTuple):
 
 @dataclass(frozen=True)
 class PIDAL(Algorithm[PIDALState]):
-    """x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
+    """ADMM with one split for each term, for min_x d(Ax, y) + λ Σ gᵢ(x) over images in [low, high].
+
+    x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
     v_j⁺ = prox_{γ_j h_j}(H_j x⁺ + u_j);  u_j⁺ = u_j + H_j x⁺ − v_j⁺.
 
     Minimises d(Ax, y) + λ Σ g_i(x) over the images in [low, high], with a split for each: H = A for
@@ -57,7 +60,7 @@ class PIDAL(Algorithm[PIDALState]):
     Source: Figueiredo and Bioucas-Dias, Restoration of Poissonian images using alternating
     direction optimization, TIP 19 (2010), algorithm PIDAL; for least squares it is C-SALSA without
     its constraint, Afonso, Bioucas-Dias and Figueiredo, TIP 20 (2011).
-    """  # noqa: D205
+    """
 
     needs_f = frozenset({"prox_conj"})
     solves = "f + λg over the images in [low, high]"
@@ -70,8 +73,7 @@ class PIDAL(Algorithm[PIDALState]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"PIDAL needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def init(self, problem: Problem) -> PIDALState:
         """Start from x₀ in every split, and no dual force."""
@@ -159,5 +161,5 @@ def _check(terms: tuple[Prior, ...]) -> None:
         if not term.offers() & {"analysis", "prox"}:
             raise ConfigError(
                 f"PIDAL needs a prox or an analysis operator of each term of the prior, and "
-                f"{type(term).__name__} has neither; algo=gd takes a gradient."
+                f"{type(term).__name__} has neither; GD needs only a gradient."
             )

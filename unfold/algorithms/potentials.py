@@ -28,7 +28,7 @@ class Potential(ABC):
         """∇φ*(p), the image whose ∇φ is p."""
 
     def unit(self, problem: Problem) -> PerImage:
-        """The step that 1 stands for: 1/‖A‖² unless the potential has a scale of its own."""
+        """The step that 1 stands for: 1/‖A‖² unless the potential defines another scale."""
         return 1 / problem.norm_squared
 
     def smoothness(self, problem: Problem, lam: object) -> float | PerImage:
@@ -89,7 +89,7 @@ class SimplexEntropy(Potential):
         return x / x.sum((1, 2, 3), keepdim=True)
 
     def forward(self, x: Image) -> Image:
-        """∇φ(x) = log x, up to a constant that ∇φ* does not see."""
+        """∇φ(x) = log x, up to a constant that ∇φ* ignores."""
         return x.clamp(min=torch.finfo(x.dtype).tiny).log()
 
     def back(self, p: Image) -> Image:
@@ -126,6 +126,6 @@ class BurgEntropy(Potential):
     def smoothness(self, problem: Problem, lam: object) -> float | PerImage:
         """Σy for counts and λ = 0."""
         counts = "counts" in problem.f.fidelity.offers()
-        alone = bool((torch.as_tensor(lam) == 0).all())
-        known = counts and alone and problem.f.operator.linear
+        without_prior = bool((torch.as_tensor(lam) == 0).all())
+        known = counts and without_prior and problem.f.operator.linear
         return problem.y.flatten(1).sum(1) if known else math.inf

@@ -25,7 +25,9 @@ class PreconditionedPDHGState(NamedTuple):
 
 @dataclass(frozen=True)
 class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
-    """ũ = prox_{Σd*}(u + ΣAx̄);  u⁺ = u + β(ũ − u);  x̃ = prox_{tλg}(x − tA*u⁺);
+    """Diagonally preconditioned primal–dual method for min_x d(Ax, y) + λ g(x).
+
+    ũ = prox_{Σd*}(u + ΣAx̄);  u⁺ = u + β(ũ − u);  x̃ = prox_{tλg}(x − tA*u⁺);
     x̄⁺ = 2x̃ − x;  x⁺ = x + β(x̃ − x), with Σ = σ diag(1/A1) and t = τ / max(A*1).
 
     The steps follow from the sums of the rows and columns of A, without its norm, and each
@@ -43,7 +45,7 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
     Source: Pock and Chambolle, Diagonal preconditioning for first order primal-dual algorithms in
     convex optimization, ICCV 2011, lemma 2 with α = 1; the primal steps are their smallest, because
     the prox of g takes one number.
-    """  # noqa: D205
+    """
 
     needs_f = frozenset({"prox_conj"})
     needs_g = frozenset({"prox"})
@@ -70,9 +72,6 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
         x_bar = 2 * x - state.x
         x = relaxed(state.x, x, beta)
         return PreconditionedPDHGState(x, x_bar, u)
-
-    def image(self, state: PreconditionedPDHGState) -> Image:
-        return state.x
 
     def guarantee(self, problem: Problem) -> Guarantee:
         beta = flat(self.beta)

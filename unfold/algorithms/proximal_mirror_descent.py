@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
 from unfold.algorithms.potentials import BurgEntropy, Euclidean, NegativeEntropy, Potential
 from unfold.errors import ConfigError, listing
 from unfold.parameters.constraints import positive
@@ -20,15 +19,11 @@ from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 
-class ProximalMirrorDescentState(NamedTuple):
-    """The current image."""
-
-    x: Image
-
-
 @dataclass(frozen=True)
-class ProximalMirrorDescent(Algorithm[ProximalMirrorDescentState]):
-    """x⁺ = argmin_u tλg(u) + φ(u) − ⟨∇φ(x) − t∇f(x), u⟩, t = τ times the unit of φ.
+class ProximalMirrorDescent(Algorithm[ImageState]):
+    """Bregman proximal gradient descent with potential φ for min_x f(x) + λ g(x).
+
+    x⁺ = argmin_u tλg(u) + φ(u) − ⟨∇φ(x) − t∇f(x), u⟩, t = τ times the unit of φ.
 
     This is the prox of tλg in the Bregman distance of φ, after a step of mirror descent. It has a
     closed form for the pairs of a potential and a prior in `CLOSED_FORMS`, and for `Euclidean` with
@@ -54,23 +49,18 @@ class ProximalMirrorDescent(Algorithm[ProximalMirrorDescentState]):
     stepsize: Scalar = param(0.9, positive)
     lambda_reg: Scalar = param(0.05, positive)
 
-    def init(self, problem: Problem) -> ProximalMirrorDescentState:
+    def init(self, problem: Problem) -> ImageState:
         """Start near x₀, inside the domain of φ."""
         closed_form(self.potential, problem.g)
-        return ProximalMirrorDescentState(x=self.potential.start(problem.start))
+        return ImageState(x=self.potential.start(problem.start))
 
-    def step(
-        self, state: ProximalMirrorDescentState, problem: Problem
-    ) -> ProximalMirrorDescentState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f in the dual space of φ, then apply the prior there."""
         f, g, phi, lam = problem.f, problem.g, self.potential, self.lambda_reg
         t = self.stepsize * per_image(phi.unit(problem), state.x)
         p = phi.forward(state.x) - t * f.grad(state.x)
         x = closed_form(phi, g)(g, p, t * lam)
-        return ProximalMirrorDescentState(x)
-
-    def image(self, state: ProximalMirrorDescentState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         t = flat(self.stepsize) * self.potential.unit(problem)
@@ -137,6 +127,6 @@ def closed_form(phi: Potential, g: Prior) -> Form:
         raise ConfigError(
             f"ProximalMirrorDescent has no closed form for {type(phi).__name__} with the prior "
             f"{type(g).__name__}. With one: {listing([*pairs, 'Euclidean with any prox'])}. "
-            "algo=mirror_descent takes every prior with a gradient."
+            "MirrorDescent takes every prior with a gradient."
         )
     return found

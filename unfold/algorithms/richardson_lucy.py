@@ -1,12 +1,11 @@
 """Richardson and Lucy's iteration, which is MLEM, with a prior one step late."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
-from unfold.algorithms.nonnegative import expect_nonnegative, seen
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, largest
+from unfold.algorithms.nonnegative import covered, expect_nonnegative
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -14,19 +13,15 @@ from unfold.pytree import per_image
 from unfold.typing import Image, Scalar
 
 
-class RichardsonLucyState(NamedTuple):
-    """The current image."""
-
-    x: Image
-
-
 @dataclass(frozen=True)
-class RichardsonLucy(Algorithm[RichardsonLucyState]):
-    """x⁺ = x ⊙ (A*1 − ∇f(x)) / (A*1 + λ∇g(x)), where A*1 − ∇f(x) = A*(y/(Ax + b)).
+class RichardsonLucy(Algorithm[ImageState]):
+    """Richardson–Lucy (MLEM, one step late) for the Poisson likelihood min_x f(x) + λ g(x).
+
+    x⁺ = x ⊙ (A*1 − ∇f(x)) / (A*1 + λ∇g(x)), where A*1 − ∇f(x) = A*(y/(Ax + b)).
 
     Intensities stay positive, above the rounding of the brightest one. Without a prior and a
     background every iterate accounts for all counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement
-    sees stays as it is.
+    covers is unchanged.
 
     Args:
         lambda_reg: λ, how much the prior counts. At 0 it converges to the image of maximal
@@ -47,21 +42,18 @@ class RichardsonLucy(Algorithm[RichardsonLucyState]):
 
     lambda_reg: Scalar = param(0.0, nonnegative)
 
-    def init(self, problem: Problem) -> RichardsonLucyState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀, made positive."""
         expect_nonnegative(self, problem)
-        return RichardsonLucyState(x=positive_start(problem))
+        return ImageState(x=positive_start(problem))
 
-    def step(self, state: RichardsonLucyState, problem: Problem) -> RichardsonLucyState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Multiply by what was measured over what the image explains."""
         f, g, lam = problem.f, problem.g, self.lambda_reg
         above = f.column_sums - f.grad(state.x)
         below = f.column_sums + lam * g.grad(state.x)
         x = bounded_below(state.x * update(above, below, f.column_sums))
-        return RichardsonLucyState(x)
-
-    def image(self, state: RichardsonLucyState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         return Guarantee("lambda_reg = 0", largest(self.lambda_reg) == 0)
@@ -84,7 +76,7 @@ def bounded_below(x: Image) -> Image:
 
 def update(above: Image, below: Image, sums: Image) -> Image:
     """`above` / `below`, never negative; 1 at a pixel whose column sums up to 0."""
-    some = seen(sums)
+    some = covered(sums)
     safe = torch.where(some, below, torch.ones_like(below))
     # A difference that is 0 in exact arithmetic may come out below it.
     return torch.where(some, above.clamp(min=0) / safe, torch.ones_like(above))

@@ -1,29 +1,24 @@
 """The simultaneous iterative reconstruction technique."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
 from unfold.algorithms.nonnegative import expect_nonnegative, inverse
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
-from unfold.typing import Image, Scalar
-
-
-class SIRTState(NamedTuple):
-    """The current image."""
-
-    x: Image
+from unfold.typing import Scalar
 
 
 @dataclass(frozen=True)
-class SIRT(Algorithm[SIRTState]):
-    """x⁺ = x + τ C A*R(y − Ax), C = diag(1/A*1), R = diag(1/A1).
+class SIRT(Algorithm[ImageState]):
+    """Simultaneous iterative reconstruction for weighted least squares min_x ½‖Ax − y‖²_R.
+
+    x⁺ = x + τ C A*R(y − Ax), C = diag(1/A*1), R = diag(1/A1).
 
     Minimises ½‖Ax − y‖² with the weights R. There is no place for a prior: regularisation is to
     stop early, and learned parts of a prior cannot act. With another fidelity, −∇d(Ax, y) stands
-    for y − Ax. A pixel that no measurement sees stays as it is.
+    for y − Ax. A pixel that no measurement covers is unchanged.
 
     Args:
         stepsize: τ; converges for τ in (0, 2), whatever the operator's norm.
@@ -41,21 +36,18 @@ class SIRT(Algorithm[SIRTState]):
 
     stepsize: Scalar = param(1.0, positive)
 
-    def init(self, problem: Problem) -> SIRTState:
+    def init(self, problem: Problem) -> ImageState:
         """Start from x₀."""
         expect_nonnegative(self, problem)
-        return SIRTState(x=problem.start)
+        return ImageState(x=problem.start)
 
-    def step(self, state: SIRTState, problem: Problem) -> SIRTState:
+    def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Project the weighted residual back."""
         f, tau = problem.f, self.stepsize
         C, R = inverse(f.column_sums), inverse(f.row_sums)
         slope = f.fidelity.grad(problem.A(state.x), problem.y)
         x = state.x - tau * C * problem.A_adjoint(R * slope)
-        return SIRTState(x)
-
-    def image(self, state: SIRTState) -> Image:
-        return state.x
+        return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         constant = flat(problem.f.fidelity.lipschitz(problem.y))

@@ -43,7 +43,7 @@ def check(arguments: Sequence[str]) -> int:
     where they do not apply.
 
     Raises:
-        LawError: a property does not hold.
+        PropertyError: a property does not hold.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
@@ -80,7 +80,7 @@ def check(arguments: Sequence[str]) -> int:
 
 def _show(name: str, found: "Report", only: Sequence[str]) -> None:
     rows = [_row(one) for one in found.worst()]
-    rows += [(f"{one.id} {one.law}", "-", "-", "not judged") for one in found.left_out()]
+    rows += [(f"{one.id} {one.name}", "-", "-", "not judged") for one in found.left_out()]
     if found.applies:
         table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
     else:
@@ -92,7 +92,7 @@ def _show(name: str, found: "Report", only: Sequence[str]) -> None:
 def _row(one: Any) -> tuple[str, str, str, str]:
     shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
     verdict = "holds" if one.passed else "BROKEN"
-    return f"{one.id} {one.law}", f"{one.value:.1e}", shown, verdict
+    return f"{one.id} {one.name}", f"{one.value:.1e}", shown, verdict
 
 
 def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:

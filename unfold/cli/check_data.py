@@ -23,7 +23,7 @@ def check_data(data: Any) -> None:
     begin = time.perf_counter()
     with Progress(transient=True) as bar:
         task = bar.add_task("images", total=total)
-        found = data.survey(lambda: bar.advance(task))
+        found = data.check_files(lambda: bar.advance(task))
     rate = total / (time.perf_counter() - begin)
     rows = [(split, str(s.files), str(s.usable), _sizes(s.sizes)) for split, s in found.items()]
     table(f"{total} images, {rate:.0f} a second", ("split", "files", "usable", "sizes"), rows)

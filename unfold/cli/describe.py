@@ -1,4 +1,4 @@
-"""The docstring of a component: its first paragraph, and a sentence for each argument."""
+"""The docstring of a component: its first paragraphs, and a sentence for each argument."""
 
 import inspect
 import re
@@ -12,12 +12,14 @@ ENTRY = re.compile(r"^    (\w+): (.*)$")
 class Described(NamedTuple):
     """A docstring, read.
 
-    headline: its first paragraph, on one line; formulas of several lines keep their order.
+    headline: its first paragraph, on one line.
+    formula: its second paragraph, on one line: the update of an algorithm.
     arguments: by name, in the order of the docstring.
     source: the paper; empty where none is named.
     """
 
     headline: str
+    formula: str
     arguments: Mapping[str, str]
     source: str
 
@@ -25,8 +27,9 @@ class Described(NamedTuple):
 def describe(kind: type) -> Described:
     """Read the docstring of a class."""
     text = inspect.getdoc(kind) or ""
-    headline = " ".join(SECTION.split(text)[0].split("\n\n")[0].split())
-    return Described(headline, _arguments(text), _source(text))
+    paragraphs = [" ".join(p.split()) for p in SECTION.split(text)[0].split("\n\n")]
+    headline, formula = (*paragraphs, "")[:2]
+    return Described(headline, formula, _arguments(text), _source(text))
 
 
 def _arguments(text: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
     physics, net, evaluation = components.physics, components.reconstructor, components.evaluation
     _expect_amplitudes(components)
     if net.model.trains:
-        components.loss.expect(physics)
+        components.loss.check(physics)
     draws = Draws(seed, (0,), "validation")
     first, *others = _images(components.data)
     side = components.data.crop

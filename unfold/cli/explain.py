@@ -79,7 +79,7 @@ def _lines(
         ("g", problem.g),
     ):
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
-    yield f"update     {described.headline}"
+    yield f"update     {described.formula}"
     yield f"  in names        {in_names(described)}"
     if described.source:
         yield f"  source          {described.source}"
@@ -97,10 +97,10 @@ def _lines(
 
 
 def _solver(operator: "Operator") -> str:
-    from unfold.physics.operator import Operator
+    from unfold.physics.operator import LinearOperator
 
     kind = type(operator)
-    if kind.solve_normal is Operator.solve_normal:
+    if kind.solve_normal is LinearOperator.solve_normal:
         return f"{kind.__name__}: by conjugate gradients"
     return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
 
@@ -111,9 +111,9 @@ def in_names(described: Described) -> str:
         text[0]: name for name, text in described.arguments.items() if text[1:2] in (",", ";", " ")
     }
     pieces = []
-    for i, letter in enumerate(described.headline):
+    for i, letter in enumerate(described.formula):
         name = symbols.get(letter)
-        after = described.headline[i + 1 : i + 2]
+        after = described.formula[i + 1 : i + 2]
         joined = after.isalpha() or after in ("∇", "(")
         pieces.append(letter if name is None else f"{name}·" if joined else name)
     return "".join(pieces)

@@ -46,7 +46,13 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     checked = configured(reference, [*given.folder_flags, *given.overrides])
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import components_of
-    from unfold.evaluation.single_image import expect_kind, reconstruct
+    from unfold.evaluation.single_image import (
+        check_output,
+        read_cropped,
+        read_measurement,
+        reconstruct_measured,
+        reconstruct_simulated,
+    )
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
@@ -62,18 +68,15 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     source = image or measurement
     assert source is not None
     output = Path(given.keys.get("output", f"{source.stem}_reconstructed.png"))
-    expect_kind(output)
-    scores = reconstruct(
-        components.reconstructor,
-        components.physics,
-        image=image,
-        measurement=measurement,
-        channels=components.data.channels,
-        multiple_of=components.data.multiple_of,
-        output=output,
-        metrics=components.metrics,
-        seed=checked.settings.seed,
-    )
+    check_output(output)
+    net, physics, data = components.reconstructor, components.physics, components.data
+    if image is not None:
+        truth = read_cropped(image, data.channels, data.multiple_of)
+        seed = checked.settings.seed
+        scores = reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
+    else:
+        y = read_measurement(source, data.channels)
+        scores = reconstruct_measured(net, physics, y, output)
     scores_table(scores)
     say(f"wrote {output}")
     return 0

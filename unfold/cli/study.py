@@ -88,7 +88,7 @@ class Study:
         except ImportError as error:
             text = "sweep=optuna needs the package optuna: pip install optuna, or sweep=random."
             raise ConfigError(text) from error
-        from unfold.training.fit import objective_mode
+        from unfold.evaluation.metrics import objective_mode
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna: Any = optuna

@@ -37,7 +37,8 @@ def with_paths(text: str, groups: Mapping[str, Any]) -> str:
         text: of an error.
         groups: the plan of each group; a class that is used twice keeps its name.
     """
-    paths: dict[str, set[str]] = {"Reconstructor": {"trainable"}}
+    trainable = ("Reconstructor", "TrainingOptions")
+    paths: dict[str, set[str]] = {name: {"trainable"} for name in trainable}
     for component in components_of(groups):
         paths.setdefault(component.target.__name__, set()).add(component.path)
     for name, found in paths.items():

@@ -1,4 +1,1 @@
-"""Images: reading them, splitting them, and handing them out in batches.
-
-Nothing here measures or adds noise; that is done by the physics, in the step of the trainer.
-"""
+"""Images: reading, splitting, batching. Measuring them is the task of the physics."""

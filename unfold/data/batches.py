@@ -1,7 +1,7 @@
 """Batches of images, and which images each batch holds.
 
-Which sample goes where is a function of (seed, epoch, position) alone. There is no state to save:
-workers, ranks and a resume in the middle of an epoch cannot change what is seen.
+The order of samples is a function of (seed, epoch, position). There is no state to save: workers,
+ranks and a resume in the middle of an epoch do not change it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,15 +75,15 @@ def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
 
 
 def nothing_done() -> int:
-    """0: an epoch that begins at its first batch."""
+    """0: the epoch starts at its first batch."""
     return 0
 
 
 class TrainBatches(Sampler[list[Key]]):
     """The batches of a training epoch, as lists of (epoch, virtual index).
 
-    An epoch is a permutation of all virtual samples, cut into global batches; what is left at the
-    end is dropped. Of each global batch a rank takes its contiguous slice, so that the slices of
+    An epoch is a permutation of all virtual samples, cut into global batches; an incomplete last
+    batch is dropped. A rank takes a contiguous slice of each global batch, so that the slices of
     all ranks together are the batch of a single process.
 
     Args:
@@ -92,7 +92,7 @@ class TrainBatches(Sampler[list[Key]]):
         seed: of the order.
         rank: of this process, from 0.
         ranks: how many processes share a batch.
-        done: tells, when an epoch starts, how many of its batches were seen before a resume.
+        done: returns, at the start of an epoch, how many of its batches precede a resume.
 
     Raises:
         ConfigError: the batch cannot be shared among the ranks, or an epoch fills no batch.
@@ -110,12 +110,12 @@ class TrainBatches(Sampler[list[Key]]):
         if batch_size % ranks:
             raise ConfigError(
                 f"batch_size = {batch_size}: it is the global batch, and must be a multiple of the "
-                f"{ranks} processes that share it. Change data.batch_size or trainer.devices."
+                f"{ranks} processes that share it. Change batch_size or the number of processes."
             )
         if samples < batch_size:
             raise ConfigError(
                 f"batch_size = {batch_size}: an epoch has only {samples} samples, fewer than one "
-                "batch. Lower data.batch_size, or raise data.crops_per_image."
+                "batch. Lower batch_size, or raise crops_per_image."
             )
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
         self.rank, self.ranks, self.done = rank, ranks, done
@@ -126,7 +126,7 @@ class TrainBatches(Sampler[list[Key]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, whatever was seen before a resume."""
+        """Batches of a full epoch, also after a resume."""
         return self.samples // self.batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -140,10 +140,22 @@ class TrainBatches(Sampler[list[Key]]):
         return [[(epoch, i) for i in order[start : start + share]] for start in starts]
 
 
+def consecutive(shapes: Sequence[tuple[int, ...]], size: int) -> list[list[int]]:
+    """The positions of consecutive images of one shape, at most `size` together."""
+    groups: list[list[int]] = []
+    for i, shape in enumerate(shapes):
+        fits = i > 0 and shape == shapes[i - 1] and len(groups[-1]) < size
+        if fits:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
 class EvaluationBatches(Sampler[list[Key]]):
     """The images of a split in order; consecutive ones of equal shape share a batch.
 
-    Every rank sees all images: averages over ranks are then exact, and no rank stays idle.
+    Every rank gets all images: averages over ranks are then exact, and no rank is idle.
 
     Args:
         shapes: of each image.
@@ -151,12 +163,7 @@ class EvaluationBatches(Sampler[list[Key]]):
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
-        self._batches: list[list[Key]] = []
-        for i, shape in enumerate(shapes):
-            fits = i > 0 and shape == shapes[i - 1] and len(self._batches[-1]) < batch_size
-            if not fits:
-                self._batches.append([])
-            self._batches[-1].append((0, i))
+        self._batches = [[(0, i) for i in group] for group in consecutive(shapes, batch_size)]
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -1,4 +1,4 @@
-"""The two kinds of data set: random crops to train on, whole images to evaluate on."""
+"""The two data sets: random crops to train on, full images to evaluate on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,34 +11,34 @@ from unfold.data.batches import Key, Picture, Sample
 from unfold.random import generator
 
 
-class Window(NamedTuple):
-    """Where a crop lies and how it is turned: its corner in pixels, quarter turns, mirroring."""
+class CropWindow(NamedTuple):
+    """A crop: its corner in pixels, whether it is flipped, and its rotation in units of 90°."""
 
     top: int
     left: int
-    mirrored: bool
+    flipped: bool
     turns: int
 
 
-def draw_window(seed: int, key: Key, height: int, width: int, crop: int) -> Window:
-    """The window of one virtual sample: a function of (seed, epoch, index) and the sizes alone."""
+def random_window(seed: int, key: Key, height: int, width: int, crop: int) -> CropWindow:
+    """The window of one virtual sample: a function of (seed, epoch, index) and the sizes."""
     epoch, index = key
     draw = generator(seed, "train", epoch, index, "crop")
     top, left = (int(draw.integers(0, size - crop, endpoint=True)) for size in (height, width))
-    return Window(top, left, mirrored=bool(draw.integers(2)), turns=int(draw.integers(4)))
+    return CropWindow(top, left, flipped=bool(draw.integers(2)), turns=int(draw.integers(4)))
 
 
-def cut(image: Picture, window: Window, crop: int) -> Picture:
-    """(C, crop, crop): the window of an image, mirrored left to right, then turned."""
+def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
+    """(C, crop, crop): the window of an image, flipped left to right, then rotated."""
     rows = slice(window.top, window.top + crop)
     columns = slice(window.left, window.left + crop)
     part = image[:, rows, columns]
-    part = part.flip(-1) if window.mirrored else part
+    part = part.flip(-1) if window.flipped else part
     return torch.rot90(part, window.turns, (-2, -1)).contiguous()
 
 
 def cut_to_multiple(image: Picture, multiple: int) -> Picture:
-    """The image without what exceeds a multiple of `multiple` pixels at the bottom and right."""
+    """The image, cropped at the bottom and right to sides that are multiples of `multiple`."""
     height, width = ((size // multiple) * multiple for size in image.shape[-2:])
     return image[:, :height, :width].contiguous()
 
@@ -60,13 +60,13 @@ class TrainCrops(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         image = self.images[key[1] % len(self.images)]
         height, width = image.shape[-2:]
-        window = draw_window(self.seed, key, height, width, self.crop)
+        window = random_window(self.seed, key, height, width, self.crop)
         return Sample(cut(image, window, self.crop), key)
 
 
 @dataclass(frozen=True, eq=False)
-class WholeImages(Dataset[Sample]):
-    """Whole images, but for what exceeds a multiple of `multiple_of` pixels.
+class FullImages(Dataset[Sample]):
+    """Full images, cropped to sides that are multiples of `multiple_of` pixels.
 
     Args:
         images: at least `multiple_of` pixels high and wide.

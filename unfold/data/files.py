@@ -1,11 +1,11 @@
-"""Twelve photographs that come with unfold; `images/LICENSES.md` tells where they are from."""
+"""The files of each split: the embedded photographs, or those of folders."""
 
 import hashlib
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from unfold.data.store import ImageFile
+from unfold.data.image_cache import ImageFile
 from unfold.errors import DataError
 
 SPLITS = {
@@ -13,11 +13,11 @@ SPLITS = {
     "validation": ("clock", "coins"),
     "test": ("camera", "chelsea"),
 }
-"""256x256 pixels to train on, 128x128 elsewhere; grey, 8 bits."""
+"""256x256 pixels to train on, 128x128 elsewhere; grey, 8 bits. See `images/LICENSES.md`."""
 
 
 def embedded_files() -> dict[str, tuple[ImageFile, ...]]:
-    """The files of each split, which `importlib.resources` finds wherever unfold is installed."""
+    """The files of the embedded photographs, by split."""
     folder = files("unfold.data") / "images"
     return {
         split: tuple(ImageFile(f"{name}.png", folder / f"{name}.png") for name in names)
@@ -26,10 +26,10 @@ def embedded_files() -> dict[str, tuple[ImageFile, ...]]:
 
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""The endings of a file name, in small or capital letters, that make it an image."""
+"""Suffixes of image files, in any case."""
 
 SHARE = 26
-"""An image is held out where the first byte of its hash is below this: one in ten."""
+"""An image is held out if the first byte of its hash is below this: one in ten."""
 
 MOST_HELD_OUT = 20
 
@@ -41,7 +41,7 @@ def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
 
     Args:
         root: a folder.
-        key: of the configuration that named it, for messages.
+        key: the argument that names it, for messages.
 
     Raises:
         DataError: there is no such folder, or no image in it.
@@ -70,15 +70,15 @@ def hold_out(
 ) -> dict[str, tuple[ImageFile, ...]]:
     """Divide images into `train` and `parts` by a hash of their names.
 
-    Each part has about a tenth of the images, at least 1, at most a fifth and 20. Every image is
-    judged by its own name, so that adding images moves no other, but for those bounds.
+    Each part has about a tenth of the images, at least 1, at most a fifth and 20. The split of an
+    image depends on its name, so that adding images moves no other, except for those bounds.
 
     Raises:
         DataError: no image would remain to train on.
     """
     rest = list(files)
     splits: dict[str, tuple[ImageFile, ...]] = {}
-    for part in sorted(parts):  # always in one order, so that a part does not depend on the other
+    for part in sorted(parts):  # a fixed order, so that a part does not depend on the other
         ranked = sorted(rest, key=partial(_digest, part))
         chosen = sum(_digest(part, file)[0] < SHARE for file in rest)
         held = ranked[: min(max(chosen, 1), max(len(files) // 5, 1), MOST_HELD_OUT)]
@@ -88,7 +88,7 @@ def hold_out(
         raise DataError(
             f"{len(files)} images: too few to train on some and keep others for "
             f"{' and '.join(parts)}. Add images, or name folders for the others "
-            f"({', '.join(f'data.{part}_root' for part in parts)})."
+            f"({', '.join(f'{part}_root' for part in parts)})."
         )
     return splits | {"train": tuple(sorted(rest))}
 
@@ -100,15 +100,15 @@ def _digest(part: str, file: ImageFile) -> bytes:
 def folder_files(
     root: str, validation_root: str | None, test_root: str | None
 ) -> dict[str, tuple[ImageFile, ...]]:
-    """The files of each split; those without a folder of their own are held out of `root`.
+    """The files of each split; those without their own folder are held out of `root`.
 
     Raises:
         DataError: a folder is missing, empty, or has too few images.
     """
     own = {"validation": validation_root, "test": test_root}
     without = tuple(split for split, folder in own.items() if folder is None)
-    splits = hold_out(list_images(Path(root).expanduser(), "data.root"), without)
+    splits = hold_out(list_images(Path(root).expanduser(), "FolderData.root"), without)
     for split, folder in own.items():
         if folder is not None:
-            splits[split] = list_images(Path(folder).expanduser(), f"data.{split}_root")
+            splits[split] = list_images(Path(folder).expanduser(), f"FolderData.{split}_root")
     return {split: splits[split] for split in ("train", "validation", "test")}

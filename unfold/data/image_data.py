@@ -1,58 +1,53 @@
-"""The images of a run, wherever they come from, and the batches that they make."""
+"""Where the images of a run come from, and the batches that they make: `data`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from unfold.data.batches import EvaluationBatches, Picture, TrainBatches, nothing_done
-from unfold.data.crops import TrainCrops, WholeImages, cut_to_multiple
+from unfold.data.crops import FullImages, TrainCrops, cut_to_multiple
+from unfold.data.data_check import SplitReport, check_files
+from unfold.data.files import embedded_files, folder_files
+from unfold.data.image_cache import ImageFile, Images, fingerprint, load_splits
 from unfold.data.loader import Loader
-from unfold.data.store import ImageFile, Images, fingerprint, load_splits
-from unfold.data.survey import Surveyed, survey
 from unfold.errors import ConfigError, listing, nearest
+from unfold.parameters.bounds import Declared, Range, bounded, whole
 
 SPLITS = ("train", "validation", "test")
-"""The parts that images are divided into; no image is in two."""
+"""The splits; no image is in two."""
 
-POSITIVE = ("crop", "batch_size", "evaluation_batch_size", "crops_per_image", "multiple_of")
+CHANNELS = Range("1 or 3", lambda v: v in (1, 3))
 
 
-class ImageData(ABC):
-    """Images to train on, to validate on and to test on; leaves say where they come from.
+@dataclass(frozen=True, eq=False)
+class ImageData(Declared, ABC):
+    """Images for training, validation and test; subclasses say where they come from.
 
-    An epoch is `crops_per_image` crops of every training image. Crops are square, mirrored and
-    turned at random; validation and test images are whole, but for what exceeds a multiple of
-    `multiple_of` pixels at the bottom and right.
+    An epoch is `crops_per_image` crops of every training image. Crops are square, flipped and
+    rotated at random; validation and test images are full, cropped at the bottom and right to
+    multiples of `multiple_of` pixels.
 
-    The arguments are explained at the leaves.
-
-    Raises:
-        ConfigError: a number is out of its range.
+    Args:
+        seed: of the order and the crops.
+        channels: 1 for grey, 3 for red, green and blue.
+        crop: side of a training image, in pixels.
+        batch_size: training images per step, of all devices together.
+        evaluation_batch_size: the most validation or test images at a time.
+        crops_per_image: crops of each image in an epoch.
+        multiple_of: of the sides of validation and test images, in pixels.
+        workers: processes that prepare batches; 0 for none.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        channels: Literal[1, 3],
-        crop: int,
-        batch_size: int,
-        evaluation_batch_size: int,
-        crops_per_image: int,
-        multiple_of: int,
-        workers: int,
-    ) -> None:
-        self.seed, self.channels, self.crop = seed, channels, crop
-        self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
-        self.crops_per_image, self.multiple_of = crops_per_image, multiple_of
-        self.workers = workers
-        if channels not in (1, 3):
-            raise ConfigError(f"channels = {channels}: must be 1 or 3.")
-        for name in POSITIVE:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be 1 or above.")
-        if workers < 0:
-            raise ConfigError(f"workers = {workers}: must be 0 or above.")
+    seed: int
+    channels: Literal[1, 3] = bounded(1, CHANNELS)
+    crop: int = bounded(64, whole(1), "in pixels")
+    batch_size: int = bounded(8, whole(1), "in images")
+    evaluation_batch_size: int = bounded(8, whole(1), "in images")
+    crops_per_image: int = bounded(25, whole(1), "in crops")
+    multiple_of: int = bounded(8, whole(1), "in pixels")
+    workers: int = bounded(0, whole(0), "in processes")
 
     @abstractmethod
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
@@ -67,9 +62,7 @@ class ImageData(ABC):
         return load_splits(self.files(), self.channels, self._smallest)
 
     def _smallest(self, split: str) -> tuple[int, str]:
-        if split == "train":
-            return self.crop, "data.crop"
-        return self.multiple_of, "data.multiple_of"
+        return (self.crop, "crop") if split == "train" else (self.multiple_of, "multiple_of")
 
     def check(self) -> None:
         """Decode every image once, and keep what fits in 1 GiB.
@@ -80,18 +73,18 @@ class ImageData(ABC):
         """
         TrainBatches(self._samples, self.batch_size, self.seed)
 
-    def survey(self, looked: Callable[[], None]) -> dict[str, Surveyed]:
-        """Every fault of every image; `looked` is called after each.
+    def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
+        """Every fault of every image; `progress` is called after each.
 
         Raises:
             DataError: a folder is missing or empty.
         """
-        return survey(self.files(), self.channels, self._smallest, looked)
+        return check_files(self.files(), self.channels, self._smallest, progress)
 
     def fingerprint(self) -> str:
-        """Sha256, in hexadecimal, of the names, sizes and bytes of the images of each split.
+        """SHA-256, in hexadecimal, of the names, sizes and bytes of the images of each split.
 
-        It is the same wherever the images lie, and whatever the files' dates.
+        It does not depend on the location or the dates of the files.
 
         Raises:
             DataError: as `check`.
@@ -110,7 +103,7 @@ class ImageData(ABC):
     def images(self, split: str) -> list[tuple[str, Picture]]:
         """The name and the (C, H, W) image in [0, 1] of each image of a split, in order.
 
-        Training images are whole; others are cut to a multiple of `multiple_of`.
+        Training images are full; others are cropped to a multiple of `multiple_of`.
 
         Raises:
             ConfigError: no such split.
@@ -137,7 +130,7 @@ class ImageData(ABC):
         Args:
             rank: of the process.
             processes: that share each batch.
-            done: how many batches of the current epoch were seen before a resume.
+            done: the number of batches of the current epoch before a resume.
         """
         images = self._loaded["train"]
         batches = TrainBatches(
@@ -146,8 +139,50 @@ class ImageData(ABC):
         return Loader(TrainCrops(images, self.seed, self.crop), batches, self.workers)
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
-        """Whole images; those of one shape share a batch."""
+        """Full images; those of one shape share a batch."""
         images, multiple = self._loaded[split], self.multiple_of
         sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
         batches = EvaluationBatches(sizes, self.evaluation_batch_size)
-        return Loader(WholeImages(images, multiple), batches, self.workers)
+        return Loader(FullImages(images, multiple), batches, self.workers)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedData(ImageData):
+    """The twelve grey photographs that come with unfold: nothing is downloaded.
+
+    Eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on. They
+    are enough to compare methods, not to publish numbers. 25 crops per image make an epoch of 200
+    crops, 25 steps of 8.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels != 1:
+            raise ConfigError(
+                f"channels = {self.channels}: the embedded photographs are grey, so it must be 1. "
+                "For colour, use a folder of images."
+            )
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return embedded_files()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FolderData(ImageData):
+    """Images of a folder, with optional folders for validation and test.
+
+    Without them, a tenth of `root`, at least 1 and at most 20 images, is held out for each, chosen
+    by a hash of the file names.
+
+    Args:
+        root: a folder of PNG, JPEG, TIFF or BMP files, at any depth.
+        validation_root: a folder of images to validate on; None to take them from `root`.
+        test_root: a folder of images to test on; None to take them from `root`.
+    """
+
+    root: str
+    validation_root: str | None = None
+    test_root: str | None = None
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return folder_files(self.root, self.validation_root, self.test_root)

@@ -1,7 +1,7 @@
-"""What the trainer iterates over: a PyTorch loader that starts only when it is asked for a batch.
+"""A PyTorch loader that starts when the first batch is requested.
 
-Lightning makes its iterator before it restores a checkpoint and before it tells the epoch. A
-loader with workers would fetch the first batches of the wrong epoch by then; this one waits.
+Lightning makes the iterator before it restores a checkpoint and sets the epoch. A loader with
+workers would already fetch batches of the wrong epoch; this one waits.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ class Loader:
 
     Args:
         dataset: of samples.
-        batches: which samples each batch holds; `sampler` to Lightning, which tells it the epoch.
-        workers: processes that prepare batches; 0 for none beside the trainer's own.
+        batches: which samples each batch holds; Lightning calls it `sampler`, and sets its epoch.
+        workers: processes that prepare batches; 0 for none besides the trainer's.
     """
 
     def __init__(
         self, dataset: Dataset[Sample], batches: TrainBatches | EvaluationBatches, workers: int
     ) -> None:
         self.sampler = batches
-        self.batch_sampler = None  # Lightning reads it wherever there is a sampler
+        self.batch_sampler = None  # read by Lightning wherever there is a sampler
         self._dataset, self._workers = dataset, workers
         self._loader: DataLoader[Sample] | None = None
 
@@ -40,22 +40,22 @@ class Loader:
                 num_workers=self._workers,
                 collate_fn=collate,
                 persistent_workers=self._workers > 0,
-                generator=torch.Generator(),  # or it takes a number from the global generator
+                generator=torch.Generator(),  # or it draws from the global generator
             )
         yield from self._loader
 
     def close(self) -> None:
-        """End the workers, which wait for another epoch.
+        """End the workers.
 
-        Those that are left to the garbage collector are waited for in vain, five seconds each: the
-        queue that would tell them is gone by then.
+        Left to the garbage collector, each would block for five seconds: their queue is gone by
+        then.
         """
         self._loader = None
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing: the position in an epoch follows from the trainer's progress.
+        """Empty: the position in an epoch follows from the trainer's progress.
 
-        Lightning asks whether a loader has this method to know that it can be resumed.
+        Lightning resumes only loaders with this method.
         """
         return {}
 

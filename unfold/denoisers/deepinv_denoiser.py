@@ -1,4 +1,4 @@
-"""Denoisers of the package deepinv: `pip install 'unfold[deepinv]'`."""
+"""Denoisers of the package deepinv: `pip install -e '.[deepinv]'`."""
 
 import inspect
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SIDE = 32
 class DeepinvDenoiser(Denoiser):
     """D(v, σ) = a denoiser of deepinv, trained further like any other network.
 
-    Whether σ acts is found out with two levels on one image: some networks are told and ignore it.
+    Whether σ acts is tested with two levels on one image: some networks accept and ignore it.
 
     Args:
         network: makes the denoiser: a class with its arguments, `_partial_: true` in a yaml.
@@ -66,7 +66,7 @@ class DeepinvDenoiser(Denoiser):
 
 
 def _pretrained(make: Callable[..., Any]) -> bool:
-    """Whether the weights come with the network: deepinv downloads them unless told otherwise."""
+    """Whether the weights come with the network: deepinv downloads them by default."""
     given = make.keywords if isinstance(make, partial) else {}
     asked = inspect.signature(make).parameters
     default = asked["pretrained"].default if "pretrained" in asked else None

@@ -36,14 +36,15 @@ class Denoiser(Network, ABC):
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""
         if v.shape[1] != self.channels:
+            name = type(self).__name__
             raise ShapeError(
-                f"{type(self).__name__} expects {self.channels} channels, got {tuple(v.shape)}; "
-                f"set prior.denoiser.channels={v.shape[1]} or choose data of {self.channels}."
+                f"{name} expects {self.channels} channels, got {tuple(v.shape)}; set "
+                f"{name}.channels={v.shape[1]}, or use images of {self.channels}."
             )
 
 
 class InHalfPrecision(Denoiser):
-    """The same network computed in bfloat16; what goes in and comes out keeps its precision.
+    """The same network computed in bfloat16; inputs and outputs keep their precision.
 
     It refers to the network without owning its parameters: it lives for one reconstruction.
 

@@ -89,5 +89,5 @@ class ConditionalDnCNN(Denoiser):
         """Refused: the nonexpansive form takes no level."""
         raise ConfigError(
             "ConditionalDnCNN has no firmly nonexpansive form, which an equilibrium needs; "
-            "use prior=dncnn with model=deq."
+            "use DnCNN in an equilibrium."
         )

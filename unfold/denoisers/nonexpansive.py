@@ -34,7 +34,7 @@ def lipschitz_bound(weight: Tensor, squarings: int = 7) -> Tensor:
         transfer = transfer.mH
     with torch.no_grad():
         largest = _log_bounds(transfer, squarings).argmax(0, keepdim=True)
-    # The derivative is that of the largest alone: only its products are recorded.
+    # The derivative is that of the largest only: only its products are recorded.
     bound = _log_bounds(transfer[largest], squarings).squeeze(0).exp()
     return bound / math.cos(math.pi / GRID) ** 2
 

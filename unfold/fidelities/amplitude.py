@@ -47,7 +47,7 @@ class Amplitude(Fidelity):
         """Refused: Moreau's identity holds for a convex d only."""
         raise ConfigError(
             "Amplitude is not convex, so that the prox of its conjugate does not lead to its "
-            "minimum. Take algo=gd, which needs its gradient."
+            "minimum. Use GD, which needs its gradient."
         )
 
 

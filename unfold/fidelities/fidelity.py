@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.physics.operator import Operator
 from unfold.pytree import per_field
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class Fidelity(ABC):
+class Fidelity(Declared, ABC):
     """d(v, y), how far the clean measurement v is from the measured y.
 
     A subclass writes the formulas of d; those of f = d(A·, y) follow where they exist.
@@ -46,11 +47,11 @@ class Fidelity(ABC):
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:
         """∇d(·, y) at v."""
-        raise ConfigError(f"{type(self).__name__} has no gradient; fidelity=l2 has one.")
+        raise ConfigError(f"{type(self).__name__} has no gradient; L2 has one.")
 
     def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
         """argmin_u γ d(u, y) + ½‖u − v‖²."""
-        raise ConfigError(f"{type(self).__name__} has no prox; fidelity=l2 has one.")
+        raise ConfigError(f"{type(self).__name__} has no prox; L2 has one.")
 
     def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
         """The prox of σd*, by Moreau's identity: u − σ prox_{d/σ}(u/σ)."""
@@ -68,9 +69,9 @@ class Fidelity(ABC):
         self, data: "DataTerm", z: Image, gamma: Scalar, start: Image | None = None
     ) -> Image:
         """prox_{γf}(z), iterations from `start`, an image near the answer, or else from z."""
-        others = " algo=pdhg and algo=pidal need only the prox of d itself."
+        others = " PDHG and PIDAL need only the prox of d itself."
         raise ConfigError(
-            f"{type(self).__name__} has no prox through an operator; fidelity=l2 has one."
+            f"{type(self).__name__} has no prox through an operator; L2 has one."
             f"{others if 'prox_conj' in self.offers() else ''}"
         )
 
@@ -84,12 +85,14 @@ class DataTerm:
         operator: A.
         y: the measurement.
         At_y: A*y; `data_term` computes it under the caller's gradient mode.
+        solve_tol: at which iterative solves with A*A stop; the solver's own where it is None.
     """
 
     fidelity: Fidelity
     operator: Operator
     y: Measurement
     At_y: Image
+    solve_tol: float | None = None
 
     def value(self, x: Image) -> PerImage:
         """f(x) of each image."""
@@ -105,12 +108,12 @@ class DataTerm:
 
     @cached_property
     def column_sums(self) -> Image:
-        """A*1: how much all measurements see of each pixel; computed once."""
+        """A*1: the sensitivity of all measurements to each pixel; computed once."""
         return self.operator.A_adjoint(torch.ones_like(self.y))
 
     @cached_property
     def row_sums(self) -> Measurement:
-        """A1: how much each measurement sees of all pixels; computed once."""
+        """A1: the sensitivity of each measurement to all pixels; computed once."""
         return self.operator.A(torch.ones_like(self.At_y))
 
     def prox_conj(self, u: Measurement, sigma: Scalar) -> Measurement:
@@ -118,14 +121,16 @@ class DataTerm:
         return self.fidelity.prox_conj(u, self.y, per_field(sigma, u))
 
 
-def data_term(fidelity: Fidelity, operator: Operator, y: Measurement) -> DataTerm:
+def data_term(
+    fidelity: Fidelity, operator: Operator, y: Measurement, solve_tol: float | None = None
+) -> DataTerm:
     """f = d(A·, y); A*y is computed here, once."""
     own = fidelity.fitted(operator, y)
-    return DataTerm(own, operator, y, own.back_projected(operator, y))
+    return DataTerm(own, operator, y, own.back_projected(operator, y), solve_tol)
 
 
 def expect_step(owner: Fidelity, gamma: Scalar) -> None:
-    """Refuse a step that is a negative number or NaN; a tensor is not looked into, for speed."""
+    """Refuse a negative number or NaN as a step; checking tensors would synchronize."""
     if not isinstance(gamma, Tensor) and not gamma >= 0:
         raise ConfigError(
             f"{type(owner).__name__}.prox: gamma = {gamma}: must be zero or positive."

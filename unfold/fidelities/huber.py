@@ -1,10 +1,9 @@
 """Huber's loss: quadratic for small residuals, linear for large ones."""
 
-import math
 from dataclasses import dataclass
 
-from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.parameters.bounds import bounded, positive
 from unfold.typing import Measurement, PerImage, Scalar
 
 
@@ -23,11 +22,7 @@ class Huber(Fidelity):
 
     provides = frozenset({"grad", "prox_conj"})
 
-    delta: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not (self.delta > 0 and math.isfinite(self.delta)):
-            raise ConfigError(f"Huber.delta = {self.delta}: must be positive and finite.")
+    delta: float = bounded(0.1, positive)
 
     def lipschitz(self, y: Measurement) -> float | PerImage:
         return 1.0

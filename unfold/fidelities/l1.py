@@ -8,7 +8,7 @@ from unfold.typing import Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class L1(Fidelity):
+class L1Fidelity(Fidelity):
     """d(v, y) = ‖v − y‖₁: the negative log-likelihood of Laplacian noise, robust to outliers.
 
     Source: Nikolova, A variational approach to remove outliers and impulse noise, J. Math. Imaging

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_norm, per_image
 from unfold.typing import Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class Discrepancy:
+class Discrepancy(Declared):
     """ε = factor · σ√m, the size of Gaussian noise over the m entries of a measurement.
 
     Args:
@@ -25,14 +25,8 @@ class Discrepancy:
     Soviet Math. Dokl. 7 (1966).
     """
 
-    sigma: float
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "factor"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"Discrepancy.{name} = {value}: must be positive and finite.")
+    sigma: float = bounded(accepted=positive)
+    factor: float = bounded(1.0, positive)
 
     def over(self, entries: int) -> float:
         """ε of a measurement with so many entries."""
@@ -59,15 +53,7 @@ class L2Ball(Fidelity):
 
     provides = frozenset({"prox_conj"})
 
-    radius: float | Discrepancy | Tensor
-
-    def __post_init__(self) -> None:
-        if isinstance(self.radius, Discrepancy | Tensor):
-            return
-        if not (self.radius >= 0 and math.isfinite(self.radius)):
-            raise ConfigError(
-                f"L2Ball.radius = {self.radius}: must be zero or positive, and finite."
-            )
+    radius: float | Discrepancy | Tensor = bounded(accepted=nonnegative)
 
     def fitted(self, operator: Operator, y: Measurement) -> "L2Ball":
         """With the ε that the noise has over what the operator measures of each image."""

@@ -28,7 +28,8 @@ class NormalEquations(L2Prox):
 
     def point(self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None) -> Image:
         b = z + gamma * data.At_y
-        return data.operator.solve_normal(b, gamma, z if start is None else start)
+        near = z if start is None else start
+        return data.operator.solve_normal(b, gamma, near, data.solve_tol)
 
 
 @dataclass(frozen=True)

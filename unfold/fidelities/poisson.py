@@ -1,6 +1,5 @@
 """The Kullback–Leibler divergence, for photon counts."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +7,12 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, expect_step
+from unfold.parameters.bounds import bounded, nonnegative
 from unfold.typing import Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True)
-class Poisson(Fidelity):
+class PoissonFidelity(Fidelity):
     """d(v, y) = Σ v + b − y + y log(y / (v + b)): the negative log-likelihood of Poisson counts.
 
     It is the Kullback–Leibler divergence of v + b from y, 0 where they agree. Its domain is y ≥ 0
@@ -32,18 +32,12 @@ class Poisson(Fidelity):
 
     provides = frozenset({"grad", "prox_conj", "counts"})
 
-    background: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.background >= 0 and math.isfinite(self.background)):
-            raise ConfigError(
-                f"Poisson.background = {self.background}: must be zero or positive, and finite."
-            )
+    background: float = bounded(0.0, nonnegative)
 
     def value(self, v: Measurement, y: Measurement) -> PerImage:
         rate = self._rate(v)
-        seen = torch.where(y == 0, torch.ones_like(rate), rate.clamp(min=0))
-        terms = rate - y + torch.xlogy(y, y) - torch.xlogy(y, seen)
+        safe = torch.where(y == 0, torch.ones_like(rate), rate.clamp(min=0))
+        terms = rate - y + torch.xlogy(y, y) - torch.xlogy(y, safe)
         return terms.masked_fill(rate < 0, torch.inf).flatten(1).sum(1)
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
+from unfold.extras import install_command
 from unfold.parameters.bounds import Declared
 from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, read_outcome
 
@@ -80,8 +81,8 @@ class Launcher(Declared, ABC):
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
             raise ConfigError(
-                f"hydra/launcher = {name}: needs the package {self.package}. Write pip install "
-                f"'unfold[{self.extra}]', or take hydra/launcher=parallel."
+                f"hydra/launcher = {name}: needs the package {self.package}. Write "
+                f"{install_command(str(self.extra))}, or take hydra/launcher=parallel."
             )
 
     @abstractmethod

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.errors import ConfigError
-from unfold.models.model import Look, Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
+from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
 from unfold.random import Draws
@@ -25,21 +25,14 @@ class Classical(Model):
     Args:
         tol: the tolerance.
         max_iterations: steps at most.
-        every: steps between two looks at the gap.
+        every: steps between two convergence checks.
     """
 
     trains: ClassVar[bool] = False
 
-    tol: float = 1e-4
-    max_iterations: int = 1000
-    every: int = 20
-
-    def __post_init__(self) -> None:
-        if not self.tol > 0:
-            raise ConfigError(f"Classical.tol = {self.tol}: must be positive.")
-        for name in ("max_iterations", "every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"Classical.{name} = {getattr(self, name)}: must be at least 1.")
+    tol: float = bounded(1e-4, tolerance)
+    max_iterations: int = bounded(1000, at_least(1))
+    every: int = bounded(20, at_least(1))
 
     @property
     def horizon(self) -> int | None:
@@ -58,8 +51,8 @@ class Classical(Model):
         state = begin(algorithm, problem, start)
         batch = algorithm.image(state).shape[0]
         end = _Progress.start(state, batch)
-        images, history = [algorithm.image(state)], list[Look]()
-        whole = steps.at(0)
+        images, history = [algorithm.image(state)], list[ConvergenceCheck]()
+        first = steps.at(0)
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
             if steps.later is not None:
@@ -69,9 +62,9 @@ class Classical(Model):
                 images.append(algorithm.image(end.put(active, state).state))
             if k % self.every and k < self.max_iterations:
                 continue
-            end = end.look(active, before, state, k, algorithm, problem, self.tol)
-            value = _objective(*whole, images[-1]) if keep_iterates else None
-            history.append(Look(k, end.residual, end.gap, value))
+            end = end.check(active, before, state, k, algorithm, problem, self.tol)
+            value = _objective(*first, images[-1]) if keep_iterates else None
+            history.append(ConvergenceCheck(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
             if len(left) == 0:
                 break
@@ -81,7 +74,7 @@ class Classical(Model):
                 algorithm, problem, state = take(parts, left, len(active))
                 active = active[left]
         kept = tuple(images) if keep_iterates else ()
-        return end.solution(whole[0], kept)._replace(history=tuple(history))
+        return end.solution(first[0], kept)._replace(history=tuple(history))
 
 
 def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor | None:
@@ -100,7 +93,7 @@ def _of(pair: Pair, active: Tensor, batch: int) -> Pair:
 
 
 class _Progress(NamedTuple):
-    """The whole batch: what is done is final, what is not is the newest look."""
+    """State of the whole batch: final for finished samples, newest for the others."""
 
     state: Any
     residual: Tensor
@@ -117,12 +110,12 @@ class _Progress(NamedTuple):
         return _Progress(state, infinite, infinite, torch.zeros_like(no, dtype=torch.long), no, no)
 
     def put(self, active: Tensor, state: Any) -> "_Progress":
-        """The newest state of the active images beside the final one of the others."""
+        """The newest state of the active images and the final one of the others."""
         pairs = zip(tensors(self.state), tensors(state), strict=True)
         values = [old.index_copy(0, active, new) for old, new in pairs]
         return self._replace(state=with_tensors(self.state, values))
 
-    def look(
+    def check(
         self,
         active: Tensor,
         before: Any,

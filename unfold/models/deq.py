@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
-from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map, check_limits
+from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map
 from unfold.models.jacobian import JacobianPenalty, contraction
 from unfold.models.model import Model, Solution, Steps, begin
+from unfold.parameters.bounds import at_least, bounded, nonnegative, tolerance
 from unfold.random import Draws
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
@@ -37,20 +37,13 @@ class DEQ(Model):
 
     needs_contraction: ClassVar[bool] = True
 
-    tol: float = 5e-4
-    accuracy: float = 1e-3
-    max_iterations: int = 60
+    tol: float = bounded(5e-4, tolerance)
+    accuracy: float = bounded(1e-3, tolerance)
+    max_iterations: int = bounded(60, at_least(1))
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
     penalty: JacobianPenalty = field(default_factory=JacobianPenalty)
-    power_iterations: int = 0
-
-    def __post_init__(self) -> None:
-        check_limits("DEQ", self.tol, self.accuracy, self.max_iterations)
-        if self.power_iterations < 0:
-            raise ConfigError(
-                f"DEQ.power_iterations = {self.power_iterations}: must be zero or positive."
-            )
+    power_iterations: int = bounded(0, nonnegative)
 
     @property
     def refuses_inexact_gradients(self) -> bool:

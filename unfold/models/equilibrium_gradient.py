@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ConvergenceError
+from unfold.errors import ConvergenceError
+from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative, tolerance
 from unfold.pytree import map_tensors, tensors, with_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
@@ -20,7 +21,8 @@ from unfold.solvers.report import ConvergenceWarning
 Map = Callable[[Any], Any]
 
 
-class EquilibriumBackward(ABC):
+@dataclass(frozen=True)
+class EquilibriumBackward(Declared, ABC):
     """How a gradient reaches the parameters through the fixed point."""
 
     @property
@@ -45,19 +47,16 @@ class Implicit(EquilibriumBackward):
         solver: gmres, anderson, broyden or picard.
         on_divergence: what to do when an image does not get there: `warn` and take the best w,
             `error`, or `phantom`: warn, and take for that image the gradient of damped steps.
-            Where the equilibrium itself turns out to be too far, it is told in the same way.
+            An equilibrium that turns out to be too inexact is reported in the same way.
 
     Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
     """
 
-    tol: float = 1e-3
-    accuracy: float = 4e-3
-    max_iterations: int = 50
+    tol: float = bounded(1e-3, tolerance)
+    accuracy: float = bounded(4e-3, tolerance)
+    max_iterations: int = bounded(50, at_least(1))
     solver: AffineSolver = field(default_factory=GMRES)
     on_divergence: Literal["warn", "error", "phantom"] = "warn"
-
-    def __post_init__(self) -> None:
-        check_limits("Implicit", self.tol, self.accuracy, self.max_iterations)
 
     @property
     def refuses(self) -> bool:
@@ -86,12 +85,12 @@ class Implicit(EquilibriumBackward):
     def _missed(
         self, end: FixedPoint, transposed: Callable[[Tensor], Tensor], v: Tensor
     ) -> FixedPoint:
-        self._tell(
+        self._report(
             f"The gradient of the equilibrium was not reached for {int((~end.converged).sum())} of "
             f"{len(end.converged)} images: residual {float(end.residual.max()):.1e} after "
             f"{int(end.iterations.max())} products, {self.tol:.1e} expected; estimated error "
             f"{float(end.error.max()):.1e}, {self.accuracy:.1e} expected. Raise "
-            "model.backward.max_iterations, or use a more contractive prior."
+            "Implicit.max_iterations, or use a more contractive prior."
         )
         if self.on_divergence != "phantom":
             return end
@@ -102,13 +101,13 @@ class Implicit(EquilibriumBackward):
         """The backward solve knows better than the forward one how far the equilibrium is."""
         worst = float(error.max())
         if worst > 2 * self.accuracy:
-            self._tell(
+            self._report(
                 f"The equilibrium that was differentiated has an estimated error of {worst:.1e}, "
                 f"and its gradient one as large; {2 * self.accuracy:.1e} is expected. Lower "
-                "model.tol, or use a more contractive prior."
+                "DEQ.tol, or use a more contractive prior."
             )
 
-    def _tell(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         if self.on_divergence == "error":
             raise ConvergenceError(message)
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
@@ -136,14 +135,8 @@ class Phantom(EquilibriumBackward):
     Source: Geng et al., On training implicit models, NeurIPS 2021, equation (8).
     """
 
-    steps: int = 5
-    damping: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"Phantom.steps = {self.steps}: must be at least 1.")
-        if not 0 < self.damping <= 1:
-            raise ConfigError(f"Phantom.damping = {self.damping}: must be in (0, 1].")
+    steps: int = bounded(5, at_least(1))
+    damping: float = bounded(0.5, inside("(0, 1]"))
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
         values: list[Tensor] = []
@@ -173,11 +166,7 @@ class Neumann(EquilibriumBackward):
         terms: k, the vector–Jacobian products spent; 0 is the Jacobian-free gradient.
     """
 
-    terms: int = 5
-
-    def __post_init__(self) -> None:
-        if self.terms < 0:
-            raise ConfigError(f"Neumann.terms = {self.terms}: must be zero or positive.")
+    terms: int = bounded(5, nonnegative)
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
         report.aims_at_tolerance = False
@@ -192,12 +181,3 @@ class Neumann(EquilibriumBackward):
         no = torch.zeros(len(v), dtype=torch.bool, device=v.device)
         unknown = torch.full_like(residual, torch.inf)
         return FixedPoint(before, w, residual, unknown, count, no, no)
-
-
-def check_limits(owner: str, tol: float, accuracy: float, max_iterations: int) -> None:
-    """Refuse limits that no solve can meet."""
-    for name, value in (("tol", tol), ("accuracy", accuracy)):
-        if not value > 0:
-            raise ConfigError(f"{owner}.{name} = {value}: must be positive.")
-    if max_iterations < 1:
-        raise ConfigError(f"{owner}.max_iterations = {max_iterations}: must be at least 1.")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative
 from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.fixed_point import pack
@@ -17,7 +17,7 @@ from unfold.typing import PerImage
 
 
 @dataclass(frozen=True)
-class JacobianPenalty:
+class JacobianPenalty(Declared):
     """weight · E‖Jᵀε‖² / N = weight · ‖J‖²_F / N, ε Gaussian, J the Jacobian at the equilibrium.
 
     N is the size of the state, so that the penalty does not depend on the size of the images.
@@ -30,14 +30,8 @@ class JacobianPenalty:
     2021, equations (4) and (5).
     """
 
-    weight: float = 0.0
-    probes: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ConfigError(f"JacobianPenalty.weight = {self.weight}: must be zero or positive.")
-        if self.probes < 1:
-            raise ConfigError(f"JacobianPenalty.probes = {self.probes}: must be at least 1.")
+    weight: float = bounded(0.0, nonnegative)
+    probes: int = bounded(1, at_least(1))
 
     def value(self, T: Callable[[Any], Any], state: Any, draws: Draws) -> Float[Tensor, ""]:
         """The penalty of a batch, with a gradient in what T depends on; `state` is held fixed.

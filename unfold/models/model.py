@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.parameters.bounds import Declared
 from unfold.problem import Problem
 from unfold.pytree import batched_norm, map_tensors, tensors
 from unfold.random import Draws
@@ -18,8 +18,8 @@ from unfold.solvers.implicit import BackwardReport
 from unfold.typing import Field, Image, Measurement, PerImage
 
 
-class Look(NamedTuple):
-    """What a classical algorithm saw of all images, those that were done included.
+class ConvergenceCheck(NamedTuple):
+    """Convergence record of the whole batch at one iteration, including converged samples.
 
     iteration: steps taken.
     residual: ‖T(s) − s‖ / ‖T(s)‖, (B,).
@@ -38,17 +38,17 @@ class Solution(NamedTuple):
 
     image: read out of the state.
     state: the last state.
-    residual: ‖T(s) − s‖ / ‖T(s)‖ of the last step, (B,); of the image alone when unfolded.
+    residual: ‖T(s) − s‖ / ‖T(s)‖ of the last step, (B,); of the image only when unfolded.
     iterations: steps taken, (B,).
     converged: whether the tolerance was reached, (B,); None where none is asked for.
     gap: duality gap relative to the objective, (B,); None where the algorithm does not know it.
     iterates: the image before the first step and after every one, where asked for.
     backward: how the backward solve ended, once the gradient was taken.
-    diverged: whether the iterates left the finite numbers, (B,); None where none is looked for.
+    diverged: whether the iterates left the finite numbers, (B,); None where it is not tested.
     error: the estimated relative error of the state, (B,); None where it is not estimated.
     penalty: what the model adds to the loss; None where nothing.
     contraction: the estimated spectral radius of the step's Jacobian, (B,); None if not asked for.
-    history: what a classical algorithm saw at every look.
+    history: the convergence checks of a classical algorithm.
     """
 
     image: Image
@@ -63,7 +63,7 @@ class Solution(NamedTuple):
     error: Tensor | None = None
     penalty: Tensor | None = None
     contraction: Tensor | None = None
-    history: tuple[Look, ...] = ()
+    history: tuple[ConvergenceCheck, ...] = ()
 
 
 Pair = tuple[Algorithm[Any], Problem]
@@ -93,7 +93,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Model(ABC):
+class Model(Declared, ABC):
     """How a step is repeated; three of them exist, and no algorithm knows which."""
 
     trains: ClassVar[bool] = True
@@ -104,7 +104,7 @@ class Model(ABC):
 
     @property
     def refuses_inexact_gradients(self) -> bool:
-        """Whether a gradient that was not reached is an error of its own."""
+        """Whether a gradient that was not reached raises its own error."""
         return False
 
     @property
@@ -117,9 +117,9 @@ class Model(ABC):
         """For how many iterations a schedule is read; None where it cannot be followed."""
         return self.count
 
-    def solving(self, operator: Operator, y: Measurement) -> Operator:
-        """A, with linear solves as exact as this model needs them for a measurement."""
-        return operator
+    def solve_tolerance(self, y: Measurement) -> float | None:
+        """Relative residual that this model needs of linear solves; None for the solver's own."""
+        return None
 
     @abstractmethod
     def run(

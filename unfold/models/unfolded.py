@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from unfold.errors import ConfigError
 from unfold.models.model import Model, Solution, Steps, begin, change
-from unfold.physics.loose import loosened
-from unfold.physics.operator import Operator
+from unfold.parameters.bounds import Declared, at_least, bounded, inside
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.typing import Measurement
 
 
-class UnfoldedBackward(ABC):
+@dataclass(frozen=True)
+class UnfoldedBackward(Declared, ABC):
     """What is kept of the steps for the backward pass."""
 
     @abstractmethod
@@ -36,7 +35,7 @@ class Full(UnfoldedBackward):
 
 @dataclass(frozen=True)
 class Checkpoint(UnfoldedBackward):
-    """The iterates only; each step is computed again in the backward pass. The same gradient.
+    """The iterates only; each step is recomputed in the backward pass. The same gradient.
 
     Source: Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost, 2016.
     """
@@ -62,11 +61,7 @@ class Truncated(UnfoldedBackward):
         steps: how many of the last steps are differentiated.
     """
 
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"Truncated.steps = {self.steps}: must be at least 1.")
+    steps: int = bounded(1, at_least(1))
 
     def step(self, step: Callable[[Any], Any], state: Any, remaining: int) -> Any:
         if remaining > self.steps:
@@ -83,24 +78,17 @@ class Unfolded(Model):
         iterations: K, at least 1.
         backward: full, checkpoint or truncated.
         solve_tol: relative residual of the linear solves inside a step, in single precision, where
-            operators have no closed form; double precision keeps its own. K steps never see more:
+            operators have no closed form; double precision keeps its own. K steps do not need more:
             1e-6 takes half more operator calls to move images and gradients by 2e-4.
     """
 
-    iterations: int = 5
+    iterations: int = bounded(5, at_least(1))
     backward: UnfoldedBackward = field(default_factory=Full)
-    solve_tol: float = 5e-5
+    solve_tol: float = bounded(5e-5, inside("(0, 1)"))
 
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ConfigError(f"Unfolded.iterations = {self.iterations}: must be at least 1.")
-        if not 0 < self.solve_tol < 1:
-            raise ConfigError(f"Unfolded.solve_tol = {self.solve_tol}: must be in (0, 1).")
-
-    def solving(self, operator: Operator, y: Measurement) -> Operator:
-        """A, whose solves by conjugate gradients stop at `solve_tol` in single precision."""
-        exact = y.dtype.to_real() == torch.float64
-        return operator if exact else loosened(operator, self.solve_tol)
+    def solve_tolerance(self, y: Measurement) -> float | None:
+        """`solve_tol` in single precision."""
+        return None if y.dtype.to_real() == torch.float64 else self.solve_tol
 
     @property
     def count(self) -> int | None:

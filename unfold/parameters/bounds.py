@@ -1,4 +1,4 @@
-"""What a component accepts, declared once beside each field.
+"""What a component accepts, declared once with each field.
 
     factor: int = bounded(2, at_least(1), "pixels")
     sigma: Level = bounded(0.03, nonnegative, "in units of an image in [0, 1]", level=True)
@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from unfold.errors import ConfigError, nearest
@@ -22,7 +23,7 @@ KEY = "unfold.bound"
 
 
 class Range(NamedTuple):
-    """A set of values, and how a message writes it after "must be"."""
+    """A set of values, and its text after "must be"."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -47,15 +48,16 @@ class Bound(NamedTuple):
 
 positive = Range("positive", lambda v: 0 < v < math.inf)
 nonnegative = Range("zero or positive", lambda v: 0 <= v < math.inf)
+tolerance = Range("positive", lambda v: v > 0)  # infinite where it is not asked for
 finite = Range("finite", math.isfinite)
 
 
-def at_least(low: float) -> Range:
+def at_least(low: float | int) -> Range:
     """[low, ∞)."""
     return Range(f"at least {low:g}", lambda v: low <= v < math.inf)
 
 
-def above(low: float) -> Range:
+def above(low: float | int) -> Range:
     """(low, ∞)."""
     return Range(f"above {low:g}", lambda v: low < v < math.inf)
 
@@ -66,7 +68,7 @@ def inside(interval: str) -> Range:
     assert found is not None, interval
     low, high = float(found[2]), float(found[3])
 
-    def holds(v: float) -> bool:
+    def holds(v: float | int) -> bool:
         return (low <= v if found[1] == "[" else low < v) and (
             v <= high if found[4] == "]" else v < high
         )
@@ -86,7 +88,7 @@ def whole(low: int, high: int | None = None) -> Range:
 
 
 def one_of(*names: str) -> Range:
-    """Some words."""
+    """A set of names."""
     return Range(f"one of {sorted(names)}", lambda v: v in names, names)
 
 
@@ -107,11 +109,12 @@ def bounded(
     return dataclasses.field(default=default, metadata={KEY: Bound(accepted, note, level)})
 
 
-def bounds_of(component: object) -> dict[str, Bound]:
-    """The bounds that a component, or its class, declares, by field."""
-    if not dataclasses.is_dataclass(component):
+@cache
+def bounds_of(kind: type) -> dict[str, Bound]:
+    """The bounds that a class declares, by field."""
+    if not dataclasses.is_dataclass(kind):
         return {}
-    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(component)}
+    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(kind)}
     return {name: bound for name, bound in found.items() if bound is not None}
 
 
@@ -119,23 +122,26 @@ def check_bounds(component: object) -> None:
     """Refuse a value outside its declared bound; sequences become tuples.
 
     Raises:
-        ConfigError: `Class.field = value: must be …`, with the nearest name of a set of words.
+        ConfigError: `Class.field = value: must be …`, with the nearest name of a set of names.
     """
-    owner = type(component).__name__
-    for name, bound in bounds_of(component).items():
+    kind = type(component)
+    for name, bound in bounds_of(kind).items():
         value = getattr(component, name)
-        optional = "None" in str(type(component).__dataclass_fields__[name].type)  # type: ignore[attr-defined]
-        if (value is None and optional) or _is_tensor(value):
+        if value is None and _optional(kind, name):
             continue
-        if dataclasses.is_dataclass(value):  # a component that says itself what it accepts
-            continue
-        accepted = check_value(f"{owner}.{name}", value, bound)
+        if _is_tensor(value) or dataclasses.is_dataclass(value):
+            continue  # tensors would synchronize; components have their own bounds
+        accepted = check_value(f"{kind.__name__}.{name}", value, bound)
         if accepted is not value:
             object.__setattr__(component, name, accepted)
 
 
+def _optional(kind: type, name: str) -> bool:
+    return "None" in str(kind.__dataclass_fields__[name].type)  # type: ignore[attr-defined]
+
+
 def check_value(name: str, value: Any, bound: Bound) -> Any:
-    """The value as its component keeps it: a level as a float or a pair, a sequence as a tuple.
+    """The value as its component stores it: a level as a float or a pair, a sequence as a tuple.
 
     Raises:
         ConfigError: it is outside the bound, or a range out of order.
@@ -156,6 +162,17 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
         )
     low, high = map(float, entries)
     return low if low == high else (low, high)
+
+
+def check_order(component: Any) -> None:
+    """Refuse `low` ≥ `high`.
+
+    Raises:
+        ConfigError: with both.
+    """
+    low, high = component.low, component.high
+    if not low < high:
+        raise ConfigError(f"{type(component).__name__} needs low < high, got [{low}, {high}].")
 
 
 def _is_tensor(value: object) -> bool:

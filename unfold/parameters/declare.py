@@ -8,12 +8,14 @@ hands out the recipe of iteration k with numbers in place.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.schedules import Schedule
 
@@ -21,7 +23,7 @@ Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
 
 
 MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
-"""Of a network: what is beyond them is a slip of the keyboard that would fill a machine."""
+"""Upper limits of a network; larger values are almost certainly typos."""
 
 
 def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
@@ -50,7 +52,7 @@ def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int])
 
 
 class Declaration(NamedTuple):
-    """What a field says of itself.
+    """Declaration of a field.
 
     constraint: the set of its values.
     unit: what a value may be relative to, so that it transfers between operators.
@@ -72,9 +74,14 @@ def param(
 
 def declarations(recipe: object) -> dict[str, Declaration]:
     """The declared scalar fields of a recipe (or of its class), by name."""
-    if not dataclasses.is_dataclass(recipe):
+    return _declarations(recipe if isinstance(recipe, type) else type(recipe))
+
+
+@cache
+def _declarations(kind: type) -> dict[str, Declaration]:
+    if not dataclasses.is_dataclass(kind):
         return {}
-    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(recipe)}
+    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(kind)}
     return {name: declaration for name, declaration in found.items() if declaration is not None}
 
 
@@ -86,24 +93,25 @@ def values_of(value: object) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Declared):
     """Base of algorithms and priors; refuses values outside their sets."""
 
     dead: ClassVar[Mapping[str, str]] = {}
     """Fields that can never act in this class, and why."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, declaration in declarations(self).items():
             value = getattr(self, name)
             # Tensors come from `Parameters`, whose reparametrisation keeps them inside the set;
-            # looking at them here would synchronise with the device in every iteration.
+            # checking them here would synchronize with the device in every iteration.
             if isinstance(value, Tensor | Schedule):
                 continue
             _refuse_outside(type(self).__name__, name, value, declaration)
 
     def entries(self, name: str) -> int:
         """How many entries the declared vector `name` has in this very recipe."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how long {name} is.")
+        raise NotImplementedError(f"{type(self).__name__} does not define the length of {name}.")
 
     def cannot_act(self) -> Mapping[str, str]:
         """The declared fields that cannot change the result of this very recipe, and why."""
@@ -114,7 +122,7 @@ class Network(nn.Module):
     """Base of the networks that a recipe may hold."""
 
     def prepared(self) -> "Network":
-        """The same map with what depends on the weights alone computed once, for many calls."""
+        """The same map with all that depends only on the weights precomputed, for many calls."""
         return self
 
 

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether each iteration has a value of its own."""
+        """Whether values are per iteration."""
         return self.values.ndim > self.vector
 
 
@@ -63,7 +63,7 @@ def initial_values(
         if horizon is None:
             raise ConfigError(
                 f"{name} = {value}: this model repeats one and the same step and needs a number; "
-                f"set {name}={value.at(4):.2g}, or model=unfolded."
+                f"pass a number such as {value.at(4):.2g}, or use an unfolded model."
             )
         return torch.tensor(value.values(horizon), dtype=torch.float64)
     if isinstance(value, list | tuple):

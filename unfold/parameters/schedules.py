@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, above, at_least, bounded, positive
 
 
-class Schedule(ABC):
+@dataclass(frozen=True)
+class Schedule(Declared, ABC):
     """A number for every iteration, counted from k = 0."""
 
     @abstractmethod
@@ -28,16 +29,9 @@ class Geometric(Schedule):
         iterations: how many iterations it takes, at least 2.
     """
 
-    start: float
-    stop: float
-    iterations: int
-
-    def __post_init__(self) -> None:
-        if self.start <= 0 or self.stop <= 0 or self.iterations < 2:
-            raise ConfigError(
-                "Geometric needs start > 0, stop > 0 and iterations >= 2, got "
-                f"start={self.start}, stop={self.stop}, iterations={self.iterations}."
-            )
+    start: float = bounded(accepted=positive)
+    stop: float = bounded(accepted=positive)
+    iterations: int = bounded(accepted=at_least(2))
 
     def at(self, k: int) -> float:
         fraction = min(k / (self.iterations - 1), 1.0)
@@ -56,11 +50,7 @@ class Linear(Schedule):
 
     start: float
     stop: float
-    iterations: int
-
-    def __post_init__(self) -> None:
-        if self.iterations < 2:
-            raise ConfigError(f"Linear needs iterations >= 2, got {self.iterations}.")
+    iterations: int = bounded(accepted=at_least(2))
 
     def at(self, k: int) -> float:
         fraction = min(k / (self.iterations - 1), 1.0)
@@ -78,11 +68,7 @@ class ChambolleDossal(Schedule):
     shrinkage/thresholding algorithm, JOTA 166 (2015), with t_k = (k + a − 1)/a.
     """
 
-    a: float = 3.0
-
-    def __post_init__(self) -> None:
-        if not self.a > 2:
-            raise ConfigError(f"ChambolleDossal.a = {self.a}: must be above 2.")
+    a: float = bounded(3.0, above(2))
 
     def at(self, k: int) -> float:
         return k / (k + 1 + self.a)

@@ -24,7 +24,7 @@ class Choice:
 
     Args:
         learn: what is learned.
-        untied: what has a value, or a network, of its own in each iteration.
+        untied: what has an independent value, or network, in each iteration.
         constrain: narrower sets, name → (low, high).
         relative: what is given relative to ‖A‖, where its declaration has such a unit.
     """
@@ -83,7 +83,7 @@ class Selection:
         """The names meant by `patterns`; without the dead ones if `alive`.
 
         Args:
-            key: of the config, for messages.
+            key: the argument of `Reconstructor`, for messages.
             patterns: the globs.
             alive: leave out, or refuse where named, what cannot act.
             optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
@@ -96,13 +96,13 @@ class Selection:
             hits = {n for n, value in self.known.items() if matches(pattern, n, value)}
             if not hits and pattern not in optional:
                 raise ConfigError(
-                    f"trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
+                    f"Reconstructor.{key} = {list(patterns)}: '{pattern}' matches nothing"
                     f"{nearest(pattern, self.known)} Available: {listing(self.known)}."
                 )
             if alive and pattern in self.dead:
                 raise ConfigError(
-                    f"trainable.{key} names '{pattern}', which cannot act: {self.dead[pattern]}. "
-                    "Leave it out, or use a glob, which skips it."
+                    f"Reconstructor.{key} names '{pattern}', which cannot act: "
+                    f"{self.dead[pattern]}. Leave it out, or use a glob, which skips it."
                 )
             chosen |= {n for n in hits if not (alive and n in self.dead)}
         return chosen
@@ -125,20 +125,21 @@ def make_groups(
         dead: further names that cannot act here, with the reason.
 
     Raises:
-        ConfigError: a name or a value that cannot be meant; says which could.
+        ConfigError: an invalid name or value; names valid ones.
     """
     known: dict[str, Any] = {}
     for path, recipe in recipes.items():
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
     select = Selection(known, dead)
-    whole = frozenset(f"{path}.*" for path in recipes)
-    learned = select("learn", choice.learn, optional=whole)
+    groups_as_a_whole = frozenset(f"{path}.*" for path in recipes)
+    learned = select("learn", choice.learn, optional=groups_as_a_whole)
     untied = select("untied", choice.untied)
     if iterations is None and untied:
         raise ConfigError(
-            f"trainable.untied = {list(choice.untied)}: this model repeats one and the same step, "
-            "so nothing can differ between iterations; set trainable.untied=[] or model=unfolded."
+            f"Reconstructor.untied = {list(choice.untied)}: this model repeats one and the same "
+            "step, so nothing can differ between iterations; set "
+            "Reconstructor.untied=[], or use an unfolded model."
         )
     plans = _plans(recipes, (iterations, horizon), learned, untied, select, choice)
     groups = {
@@ -170,7 +171,7 @@ def _plans(
         unit: Unit = declaration.unit if name in relative else "1"
         if declaration.unit == "1" and name in choice.relative:
             raise ConfigError(
-                f"trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
+                f"Reconstructor.relative names '{name}', which has no unit of ‖A‖; leave it out."
             )
         plans[name] = Plan(values, constraint, unit, name in learned, declaration.vector)
     return plans
@@ -184,21 +185,21 @@ def _limits(
     for pattern, bounds in choice.constrain.items():
         if len(bounds) != 2:
             raise ConfigError(
-                f"trainable.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
+                f"Reconstructor.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
                 "[low, high]."
             )
         interval = Interval(float(bounds[0]), float(bounds[1]))
         for name in select("constrain", [pattern]):
             if name not in scalars:
                 raise ConfigError(
-                    f"trainable.constrain names '{name}', a network: only scalars have a set. "
+                    f"Reconstructor.constrain names '{name}', a network: only scalars have a set. "
                     f"Available: {listing(scalars)}."
                 )
             declared = scalars[name][1].constraint
             if not declared.spans(interval.low, interval.high):
                 raise ConfigError(
-                    f"trainable.constrain.{pattern} = {list(bounds)}: must lie inside the set of "
-                    f"{name}, which is {declared}; it may only be narrowed."
+                    f"Reconstructor.constrain.{pattern} = {list(bounds)}: must lie inside the "
+                    f"set of {name}, which is {declared}; it may only be narrowed."
                 )
             limits[name] = interval
     return limits
@@ -222,7 +223,7 @@ def _freeze(
     learned: set[str],
     choice: Choice,
 ) -> None:
-    """Only what a glob of `learn` means keeps its gradient inside the networks."""
+    """Only what a glob of `learn` matches keeps its gradient inside the networks."""
     for name, value in known.items():
         if not isinstance(value, nn.Module):
             continue

@@ -1,6 +1,6 @@
-"""Operators made of operators: products and stacks."""
+"""Operators made of operators: products, sums, stacks and adjoints."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -8,9 +8,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
-from unfold.typing import Image, Measurement, Shape
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.operator import ALGEBRA, LinearOperator, Operator
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 def linear_together(operators: tuple[Operator, ...]) -> tuple[bool, ...]:
@@ -20,21 +20,78 @@ def linear_together(operators: tuple[Operator, ...]) -> tuple[bool, ...]:
 
 
 def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:
-    """Refuse operators of different numbers of samples.
-
-    Raises:
-        ShapeError: with the numbers.
-    """
+    """Raise a `ShapeError` where operators have different numbers of samples."""
     batches = {operator.batch for operator in operators} - {1}
     if len(batches) > 1:
         raise ShapeError(
-            f"{owner}: the operators belong to {sorted(batches)} samples; pass operators of one "
+            f"{owner}: the operators have {sorted(batches)} samples; pass operators of one "
             "batch, or that are the same for all."
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Composed(Operator):
+class Composite(LinearOperator, ABC):
+    """Made of other operators, by default on images of one shape; linear where all of them are."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Operator, ...]:
+        """The operators that it is made of."""
+
+    @abstractmethod
+    def with_parts(self, parts: tuple[Operator, ...]) -> Operator:
+        """The same of other operators."""
+
+    @cached_property
+    def linear(self) -> bool:
+        return all(part.linear for part in self.parts)
+
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        return linear_together(self.parts)
+
+    def linearize(self, x: Image) -> Operator:
+        if self.linear:
+            return self
+        return self.with_parts(tuple(part.linearize(x) for part in self.parts))
+
+    def tangent(self, like: Tensor) -> Operator:
+        """Made of their tangents, each at its own reference."""
+        if self.linear:
+            return self
+        return self.with_parts(tuple(part.tangent(like) for part in self.parts))
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.parts[0].image_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.parts[0].measurement_shape
+
+    @property
+    def complex_images(self) -> bool:
+        return any(part.complex_images for part in self.parts)
+
+    @property
+    def complex_measurements(self) -> bool:
+        return any(part.complex_measurements for part in self.parts)
+
+    @property
+    def batch(self) -> int:
+        """The largest of theirs."""
+        return max(part.batch for part in self.parts)
+
+    @property
+    def abs_operator(self) -> Operator | None:
+        """The same of theirs, where all are known."""
+        found = [part.abs_operator for part in self.parts]
+        known = tuple(operator for operator in found if operator is not None)
+        return self.with_parts(known) if len(known) == len(found) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Composed(Composite):
     """Ax = B(Cx), so that A* = C*B*, and J(x) = J_B(Cx) J_C(x) where they are not linear.
 
     Args:
@@ -42,8 +99,8 @@ class Composed(Operator):
         inner: C, whose measurements are the images of B.
 
     Raises:
-        ShapeError: they are not, C and B belong to different numbers of samples, or one of them is
-            not linear and B takes images of another kind than C makes.
+        ShapeError: they are not, C and B have different numbers of samples, or one of them is not
+            linear and B takes images of another kind than C makes.
     """
 
     outer: Operator
@@ -55,26 +112,23 @@ class Composed(Operator):
                 f"Composed: {type(self.inner).__name__} makes {self.inner.measurement_shape} and "
                 f"{type(self.outer).__name__} takes {self.outer.image_shape}."
             )
-        same_samples("Composed", (self.outer, self.inner))
+        same_samples("Composed", self.parts)
         taken, made = self.outer.complex_images, self.inner.complex_measurements
         either = self.outer.linear and not taken  # a real linear map takes both kinds
         if not self.linear and not either and taken != made:
-            words = ("real", "complex")
+            kinds = ("real", "complex")
             raise ShapeError(
-                f"Composed: {type(self.inner).__name__} makes {words[made]} measurements and "
-                f"{type(self.outer).__name__} takes {words[taken]} images; where one of them is "
+                f"Composed: {type(self.inner).__name__} makes {kinds[made]} measurements and "
+                f"{type(self.outer).__name__} takes {kinds[taken]} images; where one of them is "
                 "not linear they must agree."
             )
 
-    @cached_property
-    def linear(self) -> bool:
-        """Whether both are."""
-        return self.outer.linear and self.inner.linear
-
     @property
-    def linear_samples(self) -> tuple[bool, ...]:
-        """Those of which both are."""
-        return linear_together((self.outer, self.inner))
+    def parts(self) -> tuple[Operator, ...]:
+        return self.outer, self.inner
+
+    def with_parts(self, parts: tuple[Operator, ...]) -> Operator:
+        return Composed(*parts)
 
     def linearize(self, x: Image) -> Operator:
         """By the chain rule."""
@@ -86,10 +140,6 @@ class Composed(Operator):
     def reference(self, like: Tensor) -> Image:
         """That of C."""
         return self.inner.reference(like)
-
-    def tangent(self, like: Tensor) -> Operator:
-        """The product of theirs, each at its own reference."""
-        return self if self.linear else Composed(self.outer.tangent(like), self.inner.tangent(like))
 
     def linearized_data(self, y: Measurement) -> Measurement:
         """y − b_B − J_B b_C, where B(v) ≈ b_B + J_B v and C(x) ≈ b_C + J_C x."""
@@ -115,26 +165,11 @@ class Composed(Operator):
     def image_shape(self) -> Shape:
         return self.inner.image_shape
 
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.outer.measurement_shape
-
     def forward(self, x: Image) -> Measurement:
         return self.outer.forward(self.inner.forward(x))
 
     def adjoint(self, y: Measurement) -> Image:
         return self.inner.adjoint(self.outer.adjoint(y))
-
-    @property
-    def batch(self) -> int:
-        """That of B and C."""
-        return max(self.outer.batch, self.inner.batch)
-
-    @property
-    def abs_operator(self) -> Operator | None:
-        """The product of theirs."""
-        outer, inner = self.outer.abs_operator, self.inner.abs_operator
-        return None if outer is None or inner is None else Composed(outer, inner)
 
     def normal(self, x: Image) -> Image:
         """C*(B*B)Cx."""
@@ -142,7 +177,7 @@ class Composed(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class Several(Operator, ABC):
+class Several(Composite, ABC):
     """Made of operators on images of one shape.
 
     Args:
@@ -151,38 +186,18 @@ class Several(Operator, ABC):
 
     operators: tuple[Operator, ...]
 
-    @cached_property
-    def linear(self) -> bool:
-        """Whether all are."""
-        return all(operator.linear for operator in self.operators)
-
     @property
-    def linear_samples(self) -> tuple[bool, ...]:
-        """Those of which all are."""
-        return linear_together(self.operators)
+    def parts(self) -> tuple[Operator, ...]:
+        return self.operators
 
-    def tangent(self, like: Tensor) -> Operator:
-        """Made of theirs, each at its own reference."""
-        if self.linear:
-            return self
-        return replace(self, operators=tuple(A.tangent(like) for A in self.operators))
+    def with_parts(self, parts: tuple[Operator, ...]) -> Operator:
+        return replace(self, operators=parts)
 
-    @property
-    def complex_images(self) -> bool:
-        return any(operator.complex_images for operator in self.operators)
-
-    @property
-    def complex_measurements(self) -> bool:
-        return any(operator.complex_measurements for operator in self.operators)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.operators[0].image_shape
-
-    @property
-    def batch(self) -> int:
-        """The largest of theirs."""
-        return max(operator.batch for operator in self.operators)
+    def of_kind(self, operator: Operator, y: Tensor) -> Tensor:
+        """y as `operator` measures it: of real images, real among complex measurements."""
+        mixed = self.complex_measurements and not self.complex_images
+        real = mixed and y.is_complex() and not operator.complex_measurements
+        return y.real if real else y
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,46 +232,126 @@ class Stacked(Several):
         return torch.cat([operator.forward(x).flatten(1) for operator in self.operators], 1)
 
     def adjoint(self, y: Measurement) -> Image:
+        """Σ A_i*y_i; Re(A_i*y_i) of real images."""
         pairs = zip(self.operators, self.split(y), strict=True)
-        return torch.stack([self._adjoint(operator, part) for operator, part in pairs]).sum(0)
-
-    def linearize(self, x: Image) -> Operator:
-        """The stack of theirs."""
-        if self.linear:
-            return self
-        return Stacked(tuple(operator.linearize(x) for operator in self.operators))
-
-    def linearized_data(self, y: Measurement) -> Measurement:
-        """What each of them has, by its own reference."""
-        if self.linear:
-            return y
-        self._expect("linearized_data", y, self.measurement_shape)
-        pairs = zip(self.operators, self.split(y), strict=True)
-        parts = [operator.linearized_data(self._own(operator, part)) for operator, part in pairs]
-        return torch.cat([part.flatten(1) for part in parts], 1)
-
-    def _adjoint(self, operator: Operator, part: Tensor) -> Image:
-        """Of real images, Re(A_i*y_i)."""
-        return operator.adjoint(self._own(operator, part))
-
-    def _own(self, operator: Operator, part: Tensor) -> Tensor:
-        """What is real stands as complex beside complex laws."""
-        mixed = self.complex_measurements and not self.complex_images
-        real = mixed and part.is_complex() and not operator.complex_measurements
-        return part.real if real else part
-
-    @property
-    def abs_operator(self) -> Operator | None:
-        """The stack of theirs."""
-        found = [operator.abs_operator for operator in self.operators]
-        known = tuple(operator for operator in found if operator is not None)
-        return Stacked(known) if len(known) == len(found) else None
+        return torch.stack([A.adjoint(self.of_kind(A, part)) for A, part in pairs]).sum(0)
 
     def normal(self, x: Image) -> Image:
         """Σ A_i*A_i x."""
         return torch.stack([operator.normal(x) for operator in self.operators]).sum(0)
 
+    def linearized_data(self, y: Measurement) -> Measurement:
+        """Those of each of them, by its own reference."""
+        if self.linear:
+            return y
+        self._expect("linearized_data", y, self.measurement_shape)
+        pairs = zip(self.operators, self.split(y), strict=True)
+        parts = [A.linearized_data(self.of_kind(A, part)) for A, part in pairs]
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
     def split(self, y: Measurement) -> list[Tensor]:
         """What each operator measured, in its own shape."""
         pairs = zip(self.operators, torch.split(y, self._sizes, 1), strict=True)
         return [part.reshape(-1, *operator.measurement_shape) for operator, part in pairs]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Several):
+    """Ax = A₁x + A₂x + …, so that A*y = Σ A_i*y.
+
+    Args:
+        operators: A_i, at least one, all of the same shapes.
+
+    Raises:
+        ShapeError: they differ in their shapes or numbers of samples.
+    """
+
+    def __post_init__(self) -> None:
+        shapes = {(A.image_shape, A.measurement_shape) for A in self.operators}
+        if len(shapes) != 1:
+            raise ShapeError(f"Sum: operators of images and measurements of {sorted(shapes)}.")
+        same_samples("Sum", self.operators)
+
+    def forward(self, x: Image) -> Measurement:
+        first, *others = (operator.forward(x) for operator in self.operators)
+        return sum(others, start=first)
+
+    def adjoint(self, y: Measurement) -> Image:
+        first, *others = (A.adjoint(self.of_kind(A, y)) for A in self.operators)
+        return sum(others, start=first)
+
+    def linearized_data(self, y: Measurement) -> Measurement:
+        """y − Σ b_i, where A_i(x) ≈ b_i + J_i x."""
+        for operator in self.operators:
+            y = y if operator.linear else y - operator.offset(y)
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Unary(Composite, ABC):
+    """Made of one operator."""
+
+    operator: Operator
+
+    @property
+    def parts(self) -> tuple[Operator, ...]:
+        return (self.operator,)
+
+    def with_parts(self, parts: tuple[Operator, ...]) -> Operator:
+        return replace(self, operator=parts[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Adjoint(Unary):
+    """Ax = B*x, the adjoint of a linear operator.
+
+    Args:
+        operator: B.
+
+    Raises:
+        ConfigError: B is not linear.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.operator.linear:
+            raise ConfigError(f"{type(self.operator).__name__}.H: it is not linear.")
+
+    @property
+    def H(self) -> Operator:
+        """B."""
+        return self.operator
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.operator.measurement_shape
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.operator.image_shape
+
+    @property
+    def complex_images(self) -> bool:
+        return self.operator.complex_measurements
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.operator.complex_images
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """That of B."""
+        return self.operator.norm_squared
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B."""
+        return self.operator.norm_bound
+
+    def forward(self, x: Image) -> Measurement:
+        return self.operator.adjoint(x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.operator.forward(y)
+
+
+ALGEBRA.update(compose=Composed, add=Sum, adjoint=Adjoint)

@@ -46,10 +46,6 @@ class Grouped(Several):
         return len(self.family)
 
     @property
-    def measurement_shape(self) -> Shape:
-        return self.operators[0].measurement_shape
-
-    @property
     def entries(self) -> tuple[int, ...]:
         """Those of the operator of each sample."""
         own = [cycle(operator.entries) for operator in self.operators]
@@ -93,7 +89,9 @@ class Grouped(Several):
         """A*Ax, by the formula of each operator."""
         return self.each(x, lambda operator, part, _: operator.normal(part))
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """(I + γA*A)⁻¹b, by the formula of each operator."""
 
         def own(places: Tensor) -> Scalar:
@@ -101,7 +99,8 @@ class Grouped(Several):
             return gamma[places] if several else gamma  # type: ignore[index]
 
         def solve(operator: Operator, part: Image, at: Tensor) -> Image:
-            return operator.solve_normal(part, own(at), None if start is None else start[at])
+            near = None if start is None else start[at]
+            return operator.solve_normal(part, own(at), near, tol)
 
         return self.each(b, solve)
 

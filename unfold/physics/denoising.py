@@ -7,28 +7,20 @@ import torch
 
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import Gaussian, Noise
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Identity(Operator):
+class Identity(LinearOperator):
     """Ax = x.
 
     Args:
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
     """
 
-    shape: Shape
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
+    image_shape: Shape
 
     @property
     def abs_operator(self) -> Operator:
@@ -41,7 +33,9 @@ class Identity(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return y
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γ)."""
         return b / (1 + gamma)
 

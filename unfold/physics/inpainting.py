@@ -11,14 +11,14 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import Level, checked, sample_level
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Mask(Operator):
+class Mask(LinearOperator):
     """Ax = m · x, pixel by pixel.
 
     Args:
@@ -65,7 +65,9 @@ class Mask(Operator):
         """m² · x."""
         return self.squared * x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γm²)."""
         return b / (1 + gamma * self.squared)
 

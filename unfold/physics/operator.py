@@ -1,47 +1,76 @@
-"""Linear operators: frozen dataclasses of tensors, with algebra and without randomness."""
+"""Operators: frozen dataclasses of tensors, with algebra and without randomness."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import take, tensors, to_like
+from unfold.random import generator
 from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.solvers.interface import LinearMap
 from unfold.solvers.lsqr import least_norm
 from unfold.solvers.power import norm_squared, positive_bound
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
+O = TypeVar("O", bound="Operator")  # noqa: E741
+
+ALGEBRA: dict[str, Callable[..., "Operator"]] = {}
+"""What `A @ B`, `A + B`, `s * A` and `A.H` make; `algebra` registers its classes here."""
+
+BASELINE_TOL = 1e-4
+"""Of an iterative pseudo-inverse used for comparison: far below the noise, and soon reached."""
+
+
+class LinearBaseline(NamedTuple):
+    """The image that one linear map makes of a measurement, and its name in tables."""
+
+    method: str
+    image: Image
+
 
 @dataclass(frozen=True, eq=False)
-class Map(ABC):
+class Operator(LinearMap, ABC):
     """A from images (B, C, H, W) to measurements (B, …), real or complex, with its derivative J.
 
-    A linear map is its own derivative. One that is not is linearized at an image.
+    A `LinearOperator` is its own derivative; a `NonlinearOperator` is linearized at an image, and
+    refuses what needs A*. Tensors of a sample (kernel, mask) carry the batch dimension, or 1 for
+    all samples. A shape or a flag is a field, a class attribute or a property.
     """
 
-    @property
-    @abstractmethod
-    def image_shape(self) -> Shape:
-        """(C, H, W) of one image."""
+    pickles: ClassVar[bool] = True
+    """Whether it can be pickled; one that holds foreign objects may not be."""
+
+    if TYPE_CHECKING:  # at run time a property of the base would be the default of a field
+
+        @property
+        def image_shape(self) -> Shape:
+            """(C, H, W) of one image."""
 
     @property
-    @abstractmethod
     def measurement_shape(self) -> Shape:
-        """The shape of one measurement."""
+        """The shape of one measurement; that of the image by default."""
+        return self.image_shape
 
     @property
     @abstractmethod
     def linear(self) -> bool:
-        """Whether A is linear; where it is not, there is J(x)* and no A*."""
+        """Whether A is linear; otherwise J(x)* replaces A*."""
+
+    @property
+    def linear_samples(self) -> tuple[bool, ...]:
+        """Whether A is linear: of each sample, or one for all."""
+        return (self.linear,)
 
     @cached_property
     def complex_images(self) -> bool:
-        """Whether its images are complex by nature; a real operator takes images of both kinds."""
+        """Whether images are complex; a real operator takes images of both kinds."""
         return any(t.is_complex() for t in tensors(self))
 
     @cached_property
@@ -50,22 +79,31 @@ class Map(ABC):
         return self.complex_images
 
     @property
+    def entries(self) -> tuple[int, ...]:
+        """How many numbers a measurement has: of each sample, or one for all."""
+        return (prod(self.measurement_shape),)
+
+    @cached_property
+    def batch(self) -> int:
+        """How many samples the operator has; 1 where it is the same for all."""
+        return max((t.shape[0] for t in tensors(self) if t.ndim), default=1)
+
+    @property
     def anchor(self) -> Tensor:
-        """A tensor in the precision and on the device of A; a default one where A holds none."""
+        """A tensor with the precision and the device of A; a default one where A holds none."""
         held = [t for t in tensors(self) if t.is_floating_point() or t.is_complex()]
         return held[0] if held else torch.empty(())
 
-    @abstractmethod
-    def forward(self, x: Image) -> Measurement:
-        """Ax, shapes already checked."""
+    def to_like(self: O, x: Tensor) -> O:
+        """The same operator on the device and in the precision of `x`."""
+        return to_like(self, x)
+
+    def take(self: O, positions: Tensor, batch: int) -> O:
+        """The operator of some samples of a batch."""
+        return take(self, positions, batch)
 
     def A(self, x: Image) -> Measurement:
-        """Ax.
-
-        Raises:
-            ShapeError: the image does not have `image_shape`, the batch is another, or it is real
-                where the operator's are complex, or the other way round.
-        """
+        """Ax; a `ShapeError` where the shape, the batch or the kind of `x` does not fit."""
         self._expect("A", x, self.image_shape)
         differs = x.is_complex() != self.complex_images
         if differs and (self.complex_measurements or not self.linear):
@@ -73,9 +111,55 @@ class Map(ABC):
             raise ShapeError(
                 f"{type(self).__name__}.A expects {kind} images, got {x.dtype} of "
                 f"{tuple(x.shape)}; a real image as a complex one is x + 0j, and "
-                "`Physics.complex_operator` draws operators of complex images."
+                "`Physics.complex_operator` samples operators of complex images."
             )
         return self.forward(x)
+
+    def A_adjoint(self, y: Measurement) -> Image:
+        """A*y; refused where A is not linear."""
+        self._refuse("A_adjoint")
+
+    def adjoint(self, y: Measurement) -> Image:
+        """A*y, shapes already checked; refused where A is not linear."""
+        self._refuse("adjoint")
+
+    def normal(self, x: Image) -> Image:
+        """A*Ax; refused where A is not linear."""
+        self._refuse("normal")
+
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
+        """(I + γA*A)⁻¹b; refused where A is not linear.
+
+        Args:
+            b: the right-hand side.
+            gamma: γ > 0; a number, or (B, 1, 1, 1).
+            start: an image near the solution, for iterations; a closed form needs none.
+            tol: ‖b − (I + γA*A)x‖ / ‖b‖ at which iterations stop; a closed form needs none.
+        """
+        self._refuse("solve_normal")
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A⁺y; refused where A is not linear."""
+        self._refuse("pseudo_inverse")
+
+    @property
+    def H(self) -> "Operator":
+        """A* as an operator; `A.H.H` is A."""
+        return ALGEBRA["adjoint"](self)
+
+    def __matmul__(self, inner: "Operator") -> "Operator":
+        """A @ B: x ↦ A(Bx)."""
+        return ALGEBRA["compose"](self, inner)
+
+    def __add__(self, other: "Operator") -> "Operator":
+        """A + B, of equal shapes."""
+        return ALGEBRA["add"]((self, other))
+
+    def __rmul__(self, scale: float | int) -> "Operator":
+        """s A, s real and not 0."""
+        return ALGEBRA["scale"](self, scale)
 
     @abstractmethod
     def linearize(self, x: Image) -> "Operator":
@@ -85,18 +169,22 @@ class Map(ABC):
         """J(x)*u, the vector–Jacobian product: A*u whatever x, where A is linear."""
         return self.linearize(x).adjoint(u)
 
+    def least_squares_gradient(self, x: Image, y: Measurement, At_y: Image) -> Image:
+        """The gradient of ½‖A(x) − y‖²: A*Ax − A*y with A*y known, or J(x)*(A(x) − y)."""
+        return self.normal(x) - At_y if self.linear else self.vjp(x, self.A(x) - y)
+
     def reference(self, like: Tensor) -> Image:
-        """x̄, one for each sample: where a non-linear A is linearized before an image is known.
+        """x̄, one per sample: where a nonlinear A is linearized before an image is known.
 
         It is ½ in every pixel, as images are in [0, 1]; on the device and in the precision of
-        `like`. What is made of several maps is linearized by each at its own.
+        `like`. A composite linearizes each component at the reference of that component.
         """
         kind = like.dtype.to_complex() if self.complex_images else like.dtype.to_real()
         return torch.full((self.batch, *self.image_shape), 0.5, dtype=kind, device=like.device)
 
     def tangent(self, like: Tensor) -> "Operator":
-        """J(x̄), the linear operator that stands for A before an image is known: A where linear."""
-        return self.linearize(self.reference(like))
+        """J(x̄), the linear operator that replaces A before an image is known: A where linear."""
+        return self if self.linear else self.linearize(self.reference(like))
 
     def linearized_data(self, y: Measurement) -> Measurement:
         """y − A(x̄) + J(x̄)x̄: what J(x̄) would have measured of the image; y where A is linear."""
@@ -116,132 +204,15 @@ class Map(ABC):
         """A*y; where A is not linear, that of its tangent: J(x̄)*(y − A(x̄) + J(x̄)x̄)."""
         return self.tangent(y).A_adjoint(self.linearized_data(y))
 
-    @cached_property
-    def batch(self) -> int:
-        """How many samples the operator belongs to; 1 where it is the same for all."""
-        return max((t.shape[0] for t in tensors(self) if t.ndim), default=1)
-
-    @cached_property
-    def _single(self) -> torch.dtype | None:
-        """The kind of a tensor of the operator that is not in double precision, if there is one."""
-        kinds = (t.dtype for t in tensors(self) if t.is_floating_point() or t.is_complex())
-        return next((kind for kind in kinds if kind.to_real() != torch.float64), None)
-
-    def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
-        got = t.shape  # asked for once: small operators take no longer than these questions
-        if got[1:] != shape:
-            want = ", ".join(map(str, ("batch", *shape)))
-            raise ShapeError(f"{type(self).__name__}.{method} expects ({want}), got {tuple(got)}.")
-        if (count := got[0]) != self.batch != 1 or count == 0:
-            raise ShapeError(
-                f"{type(self).__name__}.{method}: the operator belongs to {self.batch} samples and "
-                f"the batch holds {count}; pass one operator for each, or one for all."
-            )
-        if not (t.is_floating_point() or t.is_complex()):
-            raise ShapeError(
-                f"{type(self).__name__}.{method} expects a floating-point or complex tensor, "
-                f"got {t.dtype}; convert it with .float()."
-            )
-        if self._single is not None and t.dtype in (torch.float64, torch.complex128):
-            raise ShapeError(
-                f"{type(self).__name__}.{method}: {t.dtype} through an operator of {self._single} "
-                "would keep the digits of the operator alone; take operator.to_like(x) instead."
-            )
-
-
-O = TypeVar("O", bound="Operator")  # noqa: E741
-
-BASELINE_TOL = 1e-4
-"""Of a pseudo-inverse by iterations to compare with: far below the noise, and soon reached."""
-
-
-class LinearBaseline(NamedTuple):
-    """What one linear map makes of a measurement.
-
-    method: the name of the map, as it stands in tables.
-    image: the image.
-    """
-
-    method: str
-    image: Image
-
-
-@dataclass(frozen=True, eq=False)
-class Operator(Map, ABC):
-    """A linear map y = Ax from images (B, C, H, W) to measurements (B, …), real or complex.
-
-    What belongs to a sample (kernel, mask) carries the batch dimension, or 1 for all of them.
-    Subclasses write `forward`, `adjoint` and the two shapes, and override what they know in closed
-    form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`. A map that is not linear is a
-    `NonlinearOperator`; whatever is made of one says so, and has derivatives in the place of A*.
-    """
-
-    pickles: ClassVar[bool] = True
-    """Whether it can be pickled; one that holds foreign objects may not be."""
-
     @property
-    def entries(self) -> tuple[int, ...]:
-        """How many numbers a measurement has: of each sample, or one for all."""
-        return (prod(self.measurement_shape),)
-
-    @property
-    def linear(self) -> bool:
-        return True
-
-    @property
-    def linear_samples(self) -> tuple[bool, ...]:
-        """Whether A is linear: of each sample, or one for all."""
-        return (self.linear,)
-
-    @abstractmethod
-    def adjoint(self, y: Measurement) -> Image:
-        """A*y, shapes already checked."""
-
-    def A_adjoint(self, y: Measurement) -> Image:
-        """A*y.
-
-        Raises:
-            ShapeError: the measurement does not have `measurement_shape`, the batch is another, or
-                it is real where the operator's are complex.
-        """
-        self._expect("A_adjoint", y, self.measurement_shape)
-        if self.complex_measurements and not y.is_complex():
-            raise ShapeError(
-                f"{type(self).__name__}.A_adjoint expects complex measurements, got {y.dtype}; "
-                "real and imaginary parts are one complex number, not two channels: "
-                "torch.complex(re, im)."
-            )
-        return self.adjoint(y)
-
-    def linearize(self, x: Image) -> "Operator":
-        if self.linear:
-            return self
-        raise ConfigError(f"{type(self).__name__} is not linear, and does not write `linearize`.")
-
-    def tangent(self, like: Tensor) -> "Operator":
-        return self if self.linear else super().tangent(like)
-
-    def least_squares_gradient(self, x: Image, y: Measurement, At_y: Image) -> Image:
-        """The gradient of ½‖A(x) − y‖²: A*Ax − A*y with A*y known, or J(x)*(A(x) − y)."""
-        return self.normal(x) - At_y if self.linear else self.vjp(x, self.A(x) - y)
-
-    def normal(self, x: Image) -> Image:
-        """A*Ax."""
-        return self.adjoint(self.forward(x))
-
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
-        """(I + γA*A)⁻¹b, by conjugate gradients unless the subclass knows better.
-
-        Args:
-            b: the right-hand side.
-            gamma: γ > 0; a number, or (B, 1, 1, 1).
-            start: an image near the answer, from which iterations begin; a closed form needs none.
-        """
-        return solve_normal(self, b, gamma, start=start)
-
-    def precondition(self, r: Image, gamma: Scalar) -> Image:
-        """Near (I + γA*A)⁻¹r by a Hermitian positive definite map, for iterative solves; or r."""
-        return r
+    def start_image(self) -> Image:
+        """The same Gaussian image for every sample, of norm 1, from which norms are iterated."""
+        kind = self.anchor.dtype.to_real()
+        kind = kind.to_complex() if self.complex_images else kind
+        numbers = generator("norm_squared").standard_normal((1, *self.image_shape))
+        q = torch.from_numpy(numbers).to(dtype=kind, device=self.anchor.device)
+        start: Tensor = q / torch.linalg.vector_norm(q)
+        return start.expand(self.batch, *self.image_shape)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -250,7 +221,7 @@ class Operator(Map, ABC):
         Where A is not linear it is ‖J(x̄)‖²: a scale for steps, and no bound.
         """
         if self.linear:
-            return norm_squared(self)
+            return norm_squared(self, self.start_image)
         found = self.tangent(self.anchor).norm_squared.detach()
         if not bool((found > 0).all()):
             raise ConfigError(
@@ -261,41 +232,113 @@ class Operator(Map, ABC):
 
     @property
     def abs_operator(self) -> "Operator | None":
-        """An operator that bounds |A| entry by entry, where one of the same cost is at hand."""
+        """An operator that bounds |A| entry by entry, where one of the same cost exists."""
         return None
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """(B,) or (1,): never below ‖A‖², and soon found: what steps are relative to.
+        """(B,) or (1,): never below ‖A‖², and cheap: what steps are relative to.
 
         It is `norm_squared` where that is in closed form. Where it takes a long iteration, a few
-        steps of one for the abs_operator bound it as surely.
+        steps of one for `abs_operator` give a bound.
         """
         above = self.abs_operator
         if above is None or type(self).norm_squared is not Operator.norm_squared:
             return self.norm_squared
-        return positive_bound(above)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A⁺y, the least-squares image of least norm."""
-        return least_norm(self, y)
+        return positive_bound(above, torch.ones_like(above.start_image))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """What methods are compared with: A⁺y, or what practice takes where A⁺ ruins by noise.
+        """What methods are compared with: A⁺y, or what practice takes where A⁺ amplifies noise.
 
         Where A is not linear, that of its tangent.
         """
         if not self.linear:
             found = self.tangent(y).linear_baseline(self.linearized_data(y))
             return found._replace(method=f"linearized_{found.method}")
-        if type(self).pseudo_inverse is Operator.pseudo_inverse:
+        if type(self).pseudo_inverse is LinearOperator.pseudo_inverse:
             return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=BASELINE_TOL))
         return LinearBaseline("pseudo_inverse", self.pseudo_inverse(y))
 
-    def to_like(self: O, x: Tensor) -> O:
-        """The same operator on the device and in the precision of `x`."""
-        return to_like(self, x)
+    @cached_property
+    def _single(self) -> torch.dtype | None:
+        """The kind of a tensor of the operator that is not in double precision, if there is one."""
+        kinds = (t.dtype for t in tensors(self) if t.is_floating_point() or t.is_complex())
+        return next((kind for kind in kinds if kind.to_real() != torch.float64), None)
 
-    def take(self: O, positions: Tensor, batch: int) -> O:
-        """The operator of some samples of a batch."""
-        return take(self, positions, batch)
+    def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
+        got, name = t.shape, f"{type(self).__name__}.{method}"
+        if got[1:] != shape:
+            want = ", ".join(map(str, ("batch", *shape)))
+            raise ShapeError(f"{name} expects ({want}), got {tuple(got)}.")
+        if (count := got[0]) != self.batch != 1 or count == 0:
+            raise ShapeError(
+                f"{name}: the operator has {self.batch} samples and the batch holds {count}; pass "
+                "one operator for each, or one for all."
+            )
+        if not (t.is_floating_point() or t.is_complex()):
+            raise ShapeError(
+                f"{name} expects a floating-point or complex tensor, got {t.dtype}; convert it "
+                "with .float()."
+            )
+        if self._single is not None and t.dtype in (torch.float64, torch.complex128):
+            raise ShapeError(
+                f"{name}: {t.dtype} through an operator of {self._single} would keep only the "
+                "digits of the operator; take operator.to_like(x) instead."
+            )
+
+    def _refuse(self, method: str) -> NoReturn:
+        name = type(self).__name__
+        raise ConfigError(
+            f"{name}.{method}: {name}, from images of {self.image_shape} to measurements of "
+            f"{self.measurement_shape}, is not linear, and has a vector–Jacobian product instead "
+            "of an adjoint. Take an algorithm that needs only the gradient of f, such as PGD, GD "
+            "or FISTA, and start from Regularised or BackProjection; `linearize(x)` is linear."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOperator(Operator, ABC):
+    """A linear map y = Ax.
+
+    Subclasses write `forward`, `adjoint` and the shapes, and override what they know in closed
+    form: `normal`, `solve_normal`, `norm_squared`, `pseudo_inverse`. A composite of operators that
+    are not all linear says so by `linear`; its methods are then refused by its components.
+    """
+
+    @property
+    def linear(self) -> bool:
+        return True
+
+    def linearize(self, x: Image) -> Operator:
+        if self.linear:
+            return self
+        raise ConfigError(f"{type(self).__name__} is not linear, and does not write `linearize`.")
+
+    @abstractmethod
+    def adjoint(self, y: Measurement) -> Image:
+        """A*y, shapes already checked."""
+
+    def A_adjoint(self, y: Measurement) -> Image:
+        """A*y; a `ShapeError` where the shape, the batch or the kind of `y` does not fit."""
+        self._expect("A_adjoint", y, self.measurement_shape)
+        if self.complex_measurements and not y.is_complex():
+            raise ShapeError(
+                f"{type(self).__name__}.A_adjoint expects complex measurements, got {y.dtype}; "
+                "real and imaginary parts are one complex number, not two channels: "
+                "torch.complex(re, im)."
+            )
+        return self.adjoint(y)
+
+    def normal(self, x: Image) -> Image:
+        """A*Ax."""
+        return self.adjoint(self.forward(x))
+
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
+        """(I + γA*A)⁻¹b, by conjugate gradients."""
+        return solve_normal(self, b, gamma, start=start, tol=tol)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A⁺y, the least-squares image of least norm."""
+        return least_norm(self, y)

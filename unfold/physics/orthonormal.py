@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.pytree import tensors
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -88,10 +88,12 @@ def _tensor(basis: Basis, size: int, dtype: torch.dtype, device: torch.device) -
 
 
 @dataclass(frozen=True, eq=False)
-class OrthonormalRows(Operator, ABC):
+class OrthonormalRows(LinearOperator, ABC):
     """A map whose measurements are coefficients of the image in part of an orthonormal basis."""
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ) A*Ab."""
         return b - gamma / (1 + gamma) * self.normal(b)
 
@@ -116,25 +118,27 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
 
     matrix: Tensor
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
-        return own.solve_normal(self, b, gamma, start)
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
+        return own.solve_normal(self, b, gamma, start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
         """1, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
         found: PerImage = own.norm_squared.func(self)  # type: ignore[attr-defined]
         return found
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*y, where ΦΦᵀ = I is certain."""
-        own = Operator if self.matrix.requires_grad else OrthonormalRows
+        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
         return own.pseudo_inverse(self, y)
 
 
-class PerPixel(Operator):
+class PerPixel(LinearOperator):
     """A with A*A = diag(w): each pixel is seen with a power of its own, and by itself."""
 
     @property
@@ -146,7 +150,9 @@ class PerPixel(Operator):
         """w · x."""
         return self.power * x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γw)."""
         return b / (1 + gamma * self.power)
 
@@ -171,7 +177,7 @@ class Coefficients(OrthonormalRows):
             coefficients.
         kept: the places of the m entries kept, row by row, each once, (B or 1, m).
         basis: Q.
-        shape: of one image, (C, H, W); one measurement is (C, m).
+        image_shape: of one image, (C, H, W); one measurement is (C, m).
 
     Raises:
         ShapeError: the signs do not fit the image, or a place is outside it.
@@ -180,10 +186,10 @@ class Coefficients(OrthonormalRows):
     signs: Tensor
     kept: Tensor
     basis: Basis
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        height, width = self.shape[1:]
+        height, width = self.image_shape[1:]
         if tuple(self.signs.shape[1:]) != (1, height, width) or self.signs.is_floating_point():
             raise ShapeError(
                 f"Coefficients.signs must be whole numbers, (batch or 1, 1, {height}, {width}), "
@@ -196,12 +202,8 @@ class Coefficients(OrthonormalRows):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.kept.shape[1]
+        return self.image_shape[0], self.kept.shape[1]
 
     def forward(self, x: Image) -> Measurement:
         left, right = self._matrices(x)
@@ -210,13 +212,13 @@ class Coefficients(OrthonormalRows):
 
     def adjoint(self, y: Measurement) -> Image:
         left, right = self._matrices(y)
-        empty = y.new_zeros(len(y), self.shape[0], self.shape[1] * self.shape[2])
-        spectrum = empty.scatter(2, self._places(y), y).reshape(-1, *self.shape)
+        empty = y.new_zeros(len(y), self.image_shape[0], self.image_shape[1] * self.image_shape[2])
+        spectrum = empty.scatter(2, self._places(y), y).reshape(-1, *self.image_shape)
         return self.signs * (left.mT @ spectrum @ right)
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        _, height, width = self.shape
+        _, height, width = self.image_shape
         return self.basis.matrix(height, like), self.basis.matrix(width, like)
 
     def _places(self, like: Tensor) -> Tensor:
-        return self.kept[:, None].expand(len(like), self.shape[0], -1)
+        return self.kept[:, None].expand(len(like), self.image_shape[0], -1)

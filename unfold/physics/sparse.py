@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -103,31 +103,27 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Operator):
+class Sparse(LinearOperator):
     """Ax = Mx, M real and sparse, the pixels row by row and channel by channel.
 
     Args:
         table: M, m rows and C · H · W columns.
-        shape: of one image, (C, H, W); one measurement is (m,).
+        image_shape: of one image, (C, H, W); one measurement is (m,).
 
     Raises:
         ShapeError: the matrix does not have as many columns as the image has pixels.
     """
 
     table: Table
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        pixels = torch.Size(self.shape).numel()
+        pixels = torch.Size(self.image_shape).numel()
         if self.table.shape[1] != pixels:
             raise ShapeError(
                 f"Sparse: a matrix of {self.table.shape[1]} columns does not act on images of "
-                f"{self.shape}, which have {pixels} pixels."
+                f"{self.image_shape}, which have {pixels} pixels."
             )
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
 
     @property
     def measurement_shape(self) -> Shape:
@@ -137,4 +133,4 @@ class Sparse(Operator):
         return multiply(self.table.matrix(x), x.flatten(1))
 
     def adjoint(self, y: Measurement) -> Image:
-        return multiply(self.table.matrix(y).swapped, y).reshape(-1, *self.shape)
+        return multiply(self.table.matrix(y).swapped, y).reshape(-1, *self.image_shape)

@@ -1,29 +1,31 @@
-"""Operators that see what another one sees, in another way."""
+"""Operators that post-process the output of another operator."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
-from unfold.physics.operator import LinearBaseline, Operator
+from unfold.errors import ConfigError, ShapeError
+from unfold.physics.algebra import Unary
+from unfold.physics.operator import ALGEBRA, LinearBaseline, Operator
 from unfold.pytree import per_image
-from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
 
 @dataclass(frozen=True, eq=False)
-class Wrapped(Operator, ABC):
-    """Ax = L(Bx), with the images of B and, unless a subclass says other ones, its measurements.
+class Wrapped(Unary, ABC):
+    """Ax = L(Bx), with the images of B and, unless a subclass overrides them, its measurements.
 
-    Subclasses write L, `seen`, which is linear: a derivative is that of B, wrapped; and L*,
-    `unseen`, so that A*y = B*(L*y).
+    Subclasses write L, `post`, which is linear: a derivative is that of B, wrapped; and L*,
+    `post_adjoint`, so that A*y = B*(L*y).
 
     Args:
         operator: B.
     """
 
-    operator: Operator
+    abs_operator = None
 
     @abstractmethod
     def post(self, v: Field) -> Measurement:
@@ -43,23 +45,8 @@ class Wrapped(Operator, ABC):
     def anchor(self) -> Tensor:
         return self.operator.anchor
 
-    @property
-    def linear(self) -> bool:
-        return self.operator.linear
-
-    @property
-    def linear_samples(self) -> tuple[bool, ...]:
-        """Those of B."""
-        return self.operator.linear_samples
-
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
-
-    def linearize(self, x: Image) -> Operator:
-        return self if self.linear else replace(self, operator=self.operator.linearize(x))
-
-    def tangent(self, like: Tensor) -> Operator:
-        return self if self.linear else replace(self, operator=self.operator.tangent(like))
 
     def linearized_data(self, y: Measurement) -> Measurement:
         """y − L(b), where B(x) ≈ b + Jx."""
@@ -69,29 +56,9 @@ class Wrapped(Operator, ABC):
         return y - self.post(self.operator.offset(y))
 
     @property
-    def image_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.measurement_shape
-
-    @property
     def entries(self) -> tuple[int, ...]:
         """Those of B."""
         return self.operator.entries
-
-    @property
-    def batch(self) -> int:
-        return self.operator.batch
-
-    @property
-    def complex_images(self) -> bool:
-        return self.operator.complex_images
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.operator.complex_measurements
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +69,11 @@ class Isometric(Wrapped, ABC):
         """That of B."""
         return self.operator.normal(x)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """That of B."""
-        return self.operator.solve_normal(b, gamma, start)
+        return self.operator.solve_normal(b, gamma, start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -166,10 +135,12 @@ class Scaled(Wrapped):
         """s² B*Bx."""
         return per_image(self.scale**2, x) * self.operator.normal(x)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """(I + γs² B*B)⁻¹b."""
         own = gamma * per_image(self.scale**2, b)
-        return self.operator.solve_normal(b, own.expand(len(b), *own.shape[1:]), start)
+        return self.operator.solve_normal(b, own.expand(len(b), *own.shape[1:]), start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -184,3 +155,18 @@ class Scaled(Wrapped):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """B⁺y / s."""
         return self.operator.pseudo_inverse(y / per_image(self.scale, y))
+
+
+def scaled(operator: Operator, scale: float | int) -> Scaled:
+    """s A of a number s, real and not 0.
+
+    Raises:
+        ConfigError: the number is another.
+    """
+    if not 0 < abs(scale) < float("inf"):
+        raise ConfigError(f"{scale} * {type(operator).__name__}: must be real, finite and not 0.")
+    like = operator.anchor
+    return Scaled(operator, torch.full((1,), scale, dtype=like.dtype.to_real(), device=like.device))
+
+
+ALGEBRA.update(scale=scaled)

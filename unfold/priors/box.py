@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import check_order
 from unfold.priors.prior import Prior, expect_weight
 from unfold.typing import Image, PerImage, Scalar
 
@@ -31,8 +32,7 @@ class Box(Prior):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.low < self.high:
-            raise ConfigError(f"Box needs low < high, got [{self.low}, {self.high}].")
+        check_order(self)
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """The projection min(max(v, low), high), whatever the weight."""

@@ -1,4 +1,4 @@
-"""What priors made of a denoiser have in common."""
+"""Base class of priors defined by a denoiser."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +28,9 @@ class DenoiserPrior(Prior):
     def __post_init__(self) -> None:
         if not isinstance(self.denoiser, Denoiser):
             raise ConfigError(
-                f"{type(self).__name__}.denoiser: {type(self.denoiser).__name__} is no denoiser of "
-                "unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with `channels` "
-                "and forward(v, sigma)."
+                f"{type(self).__name__}.denoiser: {type(self.denoiser).__name__} is not a denoiser "
+                "of unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with "
+                "`channels` and forward(v, sigma)."
             )
         super().__post_init__()
 

@@ -1,26 +1,10 @@
 """Linear maps from images to fields, for quadratic priors."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from unfold.priors.tv import gradient, gradient_adjoint
+from unfold.solvers.interface import LinearMap
 from unfold.typing import Field, Image
-
-
-class LinearMap(ABC):
-    """L, of images of any size."""
-
-    @abstractmethod
-    def forward(self, x: Image) -> Field:
-        """Lx."""
-
-    @abstractmethod
-    def adjoint(self, u: Field) -> Image:
-        """L*u."""
-
-    def normal(self, x: Image) -> Image:
-        """L*Lx."""
-        return self.adjoint(self.forward(x))
 
 
 @dataclass(frozen=True)

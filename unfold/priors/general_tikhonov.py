@@ -1,19 +1,18 @@
 """Tikhonov regularisation with a linear operator."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from unfold.physics.operator import Operator
-from unfold.priors.differences import LinearMap
 from unfold.priors.prior import Prior, expect_weight
 from unfold.pytree import batched_inner
 from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.solvers.interface import LinearMap
 from unfold.typing import Image, PerImage, Scalar
 
 
 @dataclass(frozen=True)
 class GeneralTikhonov(Prior):
-    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data say nothing.
+    """g(x) = ½‖Lx‖²; with differences for L, images are smooth where the data give no information.
 
     Args:
         operator: L, a `LinearMap` such as `Differences`, or an operator of a physics.
@@ -23,15 +22,14 @@ class GeneralTikhonov(Prior):
 
     provides = frozenset({"prox", "grad", "value"})
 
-    operator: LinearMap | Operator
+    operator: LinearMap
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """(I + wL*L)⁻¹v: in closed form where the operator has one, else by conjugate gradients."""
         expect_weight(self, weight)
         if isinstance(self.operator, Operator):
             return self.operator.solve_normal(v, weight)
-        # The solver asks for `normal` alone.
-        return solve_normal(cast(Operator, self.operator), v, weight)
+        return solve_normal(self.operator, v, weight)
 
     def grad(self, x: Image) -> Image:
         """∇g(x) = L*Lx."""

@@ -15,7 +15,7 @@ class GradientStep(DenoiserPrior):
     """g(x) = ½‖x − N(x, σ)‖² with N a smooth network; D = I − ∇g is the denoiser it is trained as.
 
     g is not convex. Its prox is replaced by the gradient step v − w∇g(v), D itself at w = 1. The
-    gradient is that of the value, by automatic differentiation, and can be differentiated again.
+    gradient is that of the value, by automatic differentiation, and is differentiable.
 
     Args:
         denoiser: N, a network; a smooth one, so that ∇g is continuous.

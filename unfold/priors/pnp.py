@@ -1,4 +1,4 @@
-"""Plug and play: a denoiser where the prox would be."""
+"""Plug-and-play priors: a denoiser replaces the proximal operator."""
 
 from dataclasses import dataclass
 

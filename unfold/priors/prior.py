@@ -16,10 +16,10 @@ from unfold.typing import Field, Image, PerImage, Scalar
 
 @dataclass(frozen=True)
 class Prior(Recipe, ABC):
-    """g, or what stands in its place.
+    """g, or what replaces it.
 
-    A subclass says what it provides and writes those methods. An analysis prior g = h∘K also gives
-    K, its adjoint and the projection that is the prox of (wh)*.
+    A subclass declares what it provides and implements those methods. An analysis prior g = h∘K
+    also gives K, its adjoint and the projection that is the prox of (wh)*.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -114,7 +114,7 @@ def lacks(owner: object, what: str) -> str:
 
 
 def expect_weight(owner: Prior, weight: Scalar) -> None:
-    """Refuse a weight that is a negative number or NaN; a tensor is not looked into, for speed."""
+    """Refuse a negative number or NaN as a weight; checking tensors would synchronize."""
     if not isinstance(weight, Tensor) and not weight >= 0:
         raise ConfigError(
             f"{type(owner).__name__}.prox: weight = {weight}: must be zero or positive."

@@ -8,7 +8,7 @@ from unfold.typing import Image
 
 @dataclass(frozen=True)
 class RED(DenoiserPrior):
-    """∇g(x) = x − D(x, σ): images are pulled to where the denoiser leaves them alone.
+    """∇g(x) = x − D(x, σ): images are pulled towards fixed points of the denoiser.
 
     There is a g with this gradient only where the Jacobian of D is symmetric, which a network does
     not promise, so that no value is claimed.

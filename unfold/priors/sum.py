@@ -16,11 +16,11 @@ class Sum(Prior):
     """g(x) = Σ gᵢ(x).
 
     It has a value, and a gradient, where all its terms have one. It has a prox where that is exact:
-    at most one term is not a box, and that term is a sum over pixels. All else takes an algorithm
-    that splits it, such as algo=davis_yin.
+    at most one term is not a box, and that term is a sum over pixels. Otherwise use an
+    algorithm that splits it, such as `DavisYin`.
 
     Args:
-        terms: the gᵢ; `Weighted` gives one a weight of its own.
+        terms: the gᵢ; `Weighted` gives one its own weight.
 
     Raises:
         ConfigError: there is no term.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded, positive
 from unfold.priors.prior import Prior, expect_weight
 from unfold.pytree import batched_norm, per_field, per_image
 from unfold.solvers.anderson import Anderson
@@ -64,18 +64,8 @@ class TotalVariation(Prior):
     provides = frozenset({"prox", "value", "analysis"})
     analysis_norm_squared = 8.0
 
-    tol: float = 1e-4
-    max_iterations: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        owner = type(self).__name__
-        if not self.tol > 0:
-            raise ConfigError(f"{owner}.tol = {self.tol}: must be positive.")
-        if self.max_iterations < 1:
-            raise ConfigError(
-                f"{owner}.max_iterations = {self.max_iterations}: must be at least 1."
-            )
+    tol: float = bounded(1e-4, positive)
+    max_iterations: int = bounded(200, at_least(1))
 
     @abstractmethod
     def lengths(self, u: Field) -> Tensor:
@@ -119,7 +109,7 @@ class TotalVariation(Prior):
                 done = done | (self._gap(v, p, weight) <= self.tol)
                 if bool(done.all()):
                     return p
-        self._warn("its prox", f"prior.max_iterations={self.max_iterations}", done)
+        self._warn("its prox", f"{self.max_iterations} iterations", done)
         return p
 
     def _adjoint_solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
@@ -130,10 +120,12 @@ class TotalVariation(Prior):
         return end
 
     def _warn(self, what: str, limit: str, done: Tensor) -> None:
+        name = type(self).__name__
         warnings.warn(
-            f"{type(self).__name__}: {what} did not reach its tolerance for "
+            f"{name}: {what} did not reach its tolerance for "
             f"{int((~done).sum())} of {len(done)} images within {limit}. Raise "
-            "prior.max_iterations or prior.tol, or take algo=analysis_pdhg, which needs no prox.",
+            f"{name}.max_iterations or {name}.tol, or use AnalysisPDHG, which "
+            "needs no prox.",
             ConvergenceWarning,
             stacklevel=2,
         )

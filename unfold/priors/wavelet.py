@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import at_least, bounded, one_of
 from unfold.priors.prior import Prior, expect_weight
 from unfold.thresholds import soft
 from unfold.typing import Image, PerImage, Scalar
@@ -51,7 +52,7 @@ def _merge(low: Tensor, high: Tensor, filters: Tensor, dim: int) -> Tensor:
 class WaveletSparsity(Prior):
     """g(x) = Σ c_b ‖(Wx)_b‖₁ over the detail bands b of an orthonormal, periodic wavelet transform.
 
-    A subclass says what the bands weigh.
+    A subclass defines the weights of the bands.
 
     Args:
         family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
@@ -63,18 +64,8 @@ class WaveletSparsity(Prior):
 
     provides = frozenset({"prox", "value"})
 
-    family: Literal["haar", "db2"] = "db2"
-    levels: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        owner = type(self).__name__
-        if self.family not in LOW_PASS:
-            raise ConfigError(
-                f"{owner}.family = {self.family!r}: must be one of {sorted(LOW_PASS)}."
-            )
-        if self.levels < 1:
-            raise ConfigError(f"{owner}.levels = {self.levels}: must be at least 1.")
+    family: Literal["haar", "db2"] = bounded("db2", one_of(*LOW_PASS))
+    levels: int = bounded(3, at_least(1))
 
     @abstractmethod
     def band_weights(self) -> Sequence[Scalar]:
@@ -126,8 +117,9 @@ class WaveletSparsity(Prior):
             most = (sides & -sides).bit_length() - 1
             raise ShapeError(
                 f"{type(self).__name__} with levels={self.levels} expects sides divisible by "
-                f"{step}, got {tuple(x.shape)}; set prior.levels to at most {most}, or "
-                f"data.multiple_of={step}."
+                f"{step}, got {tuple(x.shape)}; set "
+                f"{type(self).__name__}.levels to at most {most}, or crop the "
+                f"images to multiples of {step}."
             )
 
 

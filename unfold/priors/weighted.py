@@ -1,4 +1,4 @@
-"""A prior with a weight of its own."""
+"""A prior with its own weight."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -14,7 +14,7 @@ from unfold.runs.provenance import differing
 from unfold.runs.ranks import launch, launched
 from unfold.runs.verify import Computation, refuse_foreign
 from unfold.runs.version import stored_config
-from unfold.training.checkpoints.checksum import newest_state
+from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
 
@@ -112,7 +112,7 @@ def _followed(directory: Path, request: Request) -> Run:
                 "Start the same command, with the same images, on every machine."
             )
         time.sleep(0.2)
-    checkpoint = newest_state(directory / "checkpoints").path
+    checkpoint = newest_checkpoint(directory / "checkpoints").path
     return Run(directory, "resume" if checkpoint else "new", checkpoint, is_rank=True)
 
 
@@ -178,7 +178,7 @@ def _remove_halves(directory: Path) -> None:
 
 def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     """Rename the states that are damaged: the next one saved must not push out the whole one."""
-    found = newest_state(folder)
+    found = newest_checkpoint(folder)
     then = f"{found.path.name} is used" if found.path else "the training starts anew"
     notes = []
     for path, reason in found.damaged:

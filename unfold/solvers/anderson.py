@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded, inside, nonnegative
 from unfold.solvers.fixed_point import Flat, Memory, Solver
 
 
@@ -67,17 +67,9 @@ class Anderson(Solver):
     Source: Walker and Ni, Anderson acceleration for fixed-point iterations, SINUM 49 (2011).
     """
 
-    memory: int = 5
-    mixing: float = 1.0
-    ridge: float = 1e-10
-
-    def __post_init__(self) -> None:
-        if self.memory < 1:
-            raise ConfigError(f"Anderson.memory = {self.memory}: must be at least 1.")
-        if not 0 < self.mixing <= 1:
-            raise ConfigError(f"Anderson.mixing = {self.mixing}: must be in (0, 1].")
-        if self.ridge < 0:
-            raise ConfigError(f"Anderson.ridge = {self.ridge}: must be zero or positive.")
+    memory: int = bounded(5, at_least(1))
+    mixing: float = bounded(1.0, inside("(0, 1]"))
+    ridge: float = bounded(1e-10, nonnegative)
 
     def memory_for(self, z: Flat) -> Memory:
         return _History(z, self.memory, self.mixing, self.ridge)

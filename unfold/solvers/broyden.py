@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded
 from unfold.pytree import batched_inner, batched_norm
 from unfold.solvers.fixed_point import Flat, Memory, Solver
 
@@ -65,11 +65,7 @@ class Broyden(Solver):
     models, NeurIPS 2019, section 3.1.3.
     """
 
-    memory: int = 10
-
-    def __post_init__(self) -> None:
-        if self.memory < 1:
-            raise ConfigError(f"Broyden.memory = {self.memory}: must be at least 1.")
+    memory: int = bounded(10, at_least(1))
 
     def memory_for(self, z: Flat) -> Memory:
         return _Updates(z, self.memory)

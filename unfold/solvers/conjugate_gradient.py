@@ -8,20 +8,16 @@ preconditioner.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
+from unfold.solvers.interface import LinearMap
 from unfold.solvers.report import report
 from unfold.typing import Flags, Image, PerImage, Scalar
-
-if TYPE_CHECKING:
-    from unfold.physics.operator import Operator
-else:
-    Operator = Any
 
 T = TypeVar("T")
 
@@ -50,7 +46,7 @@ class NormalSystem(System):
         gamma: γ ≥ 0; a number, a 0-d tensor or (B, 1, 1, 1).
     """
 
-    operator: Operator
+    operator: LinearMap
     gamma: Scalar
 
     def apply(self, x: Tensor) -> Tensor:
@@ -59,9 +55,8 @@ class NormalSystem(System):
         return result
 
     def precondition(self, r: Tensor) -> Tensor:
-        """What the operator knows to be near M⁻¹r, where it is one."""
-        known = getattr(self.operator, "precondition", None)
-        return r if known is None else known(r, self.gamma)
+        """What the operator knows to be near M⁻¹r."""
+        return self.operator.precondition(r, self.gamma)
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def default_tol(dtype: torch.dtype) -> float:
 
 
 def solve_normal(
-    operator: Operator,
+    operator: LinearMap,
     b: Image,
     gamma: Scalar,
     *,
@@ -88,11 +83,11 @@ def solve_normal(
 ) -> Image:
     """(I + γA*A)⁻¹b by conjugate gradients; its gradient is one more solve, at any order.
 
-    Each sample stops by itself and is left alone from there, so that its answer does not depend on
-    its batch mates. There is no absolute tolerance: scaling `b` scales the answer.
+    Each sample stops independently, so that its solution does not depend on the rest of the batch.
+    There is no absolute tolerance: scaling `b` scales the solution.
 
     Args:
-        operator: anything with `normal(x)`; its tensors may require gradients.
+        operator: A; its tensors may require gradients.
         b: (B, C, H, W), real or complex.
         gamma: γ ≥ 0; a number, a 0-d tensor or (B, 1, 1, 1).
         tol: ‖b − Mx‖ / ‖b‖ at which a sample is done; 1e-6, and 1e-12 in double precision, if None.
@@ -100,7 +95,7 @@ def solve_normal(
         start: where to begin, for the samples that it brings nearer than 0; carries no gradient.
 
     Raises:
-        ConfigError: γ is a negative number; a tensor is not looked into, which would wait for it.
+        ConfigError: γ is a negative number; a tensor is not tested, which would synchronize.
         ShapeError: γ is a tensor that would be multiplied along another axis than the batch.
 
     Warns:
@@ -227,7 +222,7 @@ def _norm(r: Tensor, z: Tensor, inner: PerImage) -> PerImage:
 
 
 def tested(k: int, like: Tensor) -> bool:
-    """Whether iteration k looks for samples to solve: always on a CPU, where looking is free."""
+    """Whether iteration k tests for convergence: always on a CPU, else rarely (synchronization)."""
     return like.device.type == "cpu" or k % SYNC_EVERY == 0
 
 
@@ -238,5 +233,5 @@ def largest_modulus(b: Tensor) -> PerImage:
 
 
 def ratio(above: Tensor, below: Tensor, active: Flags) -> PerImage:
-    """`above` / `below` where a sample is active, 0 where it rests."""
+    """`above` / `below` where a sample is active, 0 where it has stopped."""
     return torch.where(active, above / torch.where(active, below, 1), 0)

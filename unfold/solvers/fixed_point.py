@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, bounded, inside
 from unfold.pytree import tensors, with_tensors
 from unfold.solvers.result import Amplification, judge, undecided
 from unfold.solvers.result import FixedPoint as FixedPoint
@@ -60,7 +60,7 @@ class Memory(ABC):
 
 
 @dataclass(frozen=True)
-class AffineSolver(ABC):
+class AffineSolver(Declared, ABC):
     """Finds the fixed point of an affine map, batched, each sample stopped on its own."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class AffineSolver(ABC):
             tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
             max_iterations: evaluations of T at most.
             accuracy: on the estimated ‖z − z*‖ / ‖T(z)‖, per sample, besides `tol`.
-            every: how often the host looks whether all have stopped; a look synchronises.
+            every: iterations between two tests whether all have stopped; a test synchronizes.
         """
 
 
@@ -113,11 +113,13 @@ class Solver(AffineSolver):
         memory = self.memory_for(z)
         best = undecided(z)
         anchor = _Anchor(z, z, best.residual, plain=torch.ones_like(best.converged))
-        seen: Amplification | None = None
+        amplification: Amplification | None = None
         for k in range(max_iterations):
             Tz = T(z)
-            seen = seen.after(z, Tz - z) if seen else Amplification.start(z, Tz - z)
-            best, residual = judge(best, z, Tz, seen.kappa, k + 1, tol, accuracy)
+            amplification = (
+                amplification.after(z, Tz - z) if amplification else Amplification.start(z, Tz - z)
+            )
+            best, residual = judge(best, z, Tz, amplification.kappa, k + 1, tol, accuracy)
             stopped = best.converged | best.diverged
             if k + 1 == max_iterations:
                 break
@@ -139,17 +141,17 @@ class _Anchor(NamedTuple):
     plain: Tensor
 
     def judge(self, z: Flat, Tz: Flat, residual: Tensor) -> tuple[Flat, Flat, "_Anchor"]:
-        """The pair to go on from: the new one, or that of the anchor where it went astray."""
-        astray = ~self.plain & ~(residual <= 2 * self.residual)
+        """The pair to continue from: the new one, or that of the anchor where it diverged."""
+        diverged = ~self.plain & ~(residual <= 2 * self.residual)
         taken = self.plain | (residual < self.residual)
         moved = _Anchor(
             z=torch.where(taken[:, None], z, self.z),
             image=torch.where(taken[:, None], Tz, self.image),
             residual=torch.where(taken, residual, self.residual),
-            plain=astray,
+            plain=diverged,
         )
-        source = torch.where(astray[:, None], self.z, z)
-        target = torch.where(astray[:, None], self.image, Tz)
+        source = torch.where(diverged[:, None], self.z, z)
+        target = torch.where(diverged[:, None], self.image, Tz)
         return source, target, moved
 
 
@@ -174,11 +176,7 @@ class Picard(Solver):
         damping: β in (0, 1]; 1 is the plain iteration.
     """
 
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.damping <= 1:
-            raise ConfigError(f"Picard.damping = {self.damping}: must be in (0, 1].")
+    damping: float = bounded(1.0, inside("(0, 1]"))
 
     def memory_for(self, z: Flat) -> Memory:
         return _NoMemory(self.damping)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import at_least, bounded
 from unfold.pytree import batched_norm
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint, Flat
 from unfold.solvers.result import judge, undecided
@@ -85,11 +85,7 @@ class GMRES(AffineSolver):
     twice and a singular value decomposition instead of rotations, which also gives the error.
     """
 
-    restart: int = 30
-
-    def __post_init__(self) -> None:
-        if self.restart < 1:
-            raise ConfigError(f"GMRES.restart = {self.restart}: must be at least 1.")
+    restart: int = bounded(30, at_least(1))
 
     def solve(
         self,

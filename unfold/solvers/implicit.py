@@ -26,7 +26,7 @@ class BackwardReport:
 
     The one mutable record here: PyTorch runs the backward pass later and elsewhere. Only `forward`
     is known before: the residual of the equilibrium that is differentiated, and whether its solve
-    `aims_at_tolerance`: a truncated series does not, so that its `converged` says nothing.
+    `aims_at_tolerance`: a truncated series does not, so that its `converged` has no meaning.
     """
 
     forward: Tensor | None = None
@@ -49,7 +49,8 @@ def implicit(T: Callable[[S], S], state: S, solve: Adjoint, report: BackwardRepo
     """T(state), whose gradient is that of the fixed point, at any order.
 
     A gradient that is itself recorded evaluates T once more, at the fixed point as a function of
-    what T depends on, and finds w as the fixed point of w ↦ v + Jᵀw, again through this function.
+    what T depends on, and finds w as the fixed point of w ↦ v + Jᵀw, recursively through this
+    function.
 
     Args:
         T: the map; its step at `state` is recorded once and used in the backward solve.
@@ -90,14 +91,14 @@ def _behind(outputs: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
     known = {id(t) for t in leaves}
     found: list[Tensor] = []
     queue: list[Any] = [t.grad_fn for t in outputs if t.grad_fn is not None]
-    seen = set(queue)
+    visited = set(queue)
     for node in queue:
         variable = getattr(node, "variable", None)  # of the node where a gradient accumulates
         if variable is not None and id(variable) not in known:
             known.add(id(variable))
             found.append(variable)
-        new = {n for n, _ in node.next_functions if n is not None} - seen
-        seen |= new
+        new = {n for n, _ in node.next_functions if n is not None} - visited
+        visited |= new
         queue += new
     return found
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,34 +18,26 @@ from unfold.solvers.conjugate_gradient import (
     ratio,
     tested,
 )
+from unfold.solvers.interface import LinearMap
 from unfold.solvers.report import report
-from unfold.typing import Image, Measurement, Scalar
-
-if TYPE_CHECKING:
-    from unfold.physics.operator import Operator
-else:
-    Operator = Any
+from unfold.typing import Image, Measurement, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
-    """A or, where `swapped`, A*."""
+class _Adjoint(LinearMap):
+    """A* of A."""
 
-    operator: Operator
-    swapped: bool = False
+    operator: LinearMap
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.operator.adjoint(x) if self.swapped else self.operator.forward(x)
+        return self.operator.adjoint(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self.operator.forward(y) if self.swapped else self.operator.adjoint(y)
-
-    def swap(self) -> "Map":
-        return Map(self.operator, not self.swapped)
+        return self.operator.forward(y)
 
 
 def least_norm(
-    operator: Operator,
+    operator: LinearMap,
     y: Measurement,
     *,
     tol: float | None = None,
@@ -54,8 +46,8 @@ def least_norm(
     """A⁺y, by LSQR: βu⁺ = Av − αu; αv⁺ = A*u⁺ − βv; the bidiagonal least squares by rotations.
 
     Conjugate gradients on A*Ax = A*y take as many iterations and up to half the time; but where y
-    is far from the range of A, or the answer has been found, they go on from their rounding errors
-    without bound. LSQR stays.
+    is far from the range of A, or after convergence, their rounding errors grow without bound;
+    those of LSQR do not.
 
     The gradient, of any order, is by more of such solves; with respect to the operator's tensors it
     is right where the rank of A does not change.
@@ -77,18 +69,18 @@ def least_norm(
     equation 4.12, for the gradient.
     """
     budget = Budget(default_tol(y.dtype) if tol is None else tol, max_iterations)
-    return _solve(Map(operator), budget, y)
+    return _solve(operator, budget, y)
 
 
-def _solve(A: Map, budget: Budget, y: Tensor) -> Tensor:
+def _solve(A: LinearMap, budget: Budget, y: Tensor) -> Tensor:
     solution: Tensor = _LeastNorm.apply(A, budget, y, *tensors(A))  # type: ignore[no-untyped-call]
     return solution
 
 
-def _iterated(A: Map, budget: Budget, y: Tensor) -> Tensor:
+def _iterated(A: LinearMap, budget: Budget, y: Tensor) -> Tensor:
     """A⁺y, every sample to ‖A*(y − Ax)‖ ≤ tol ‖A*y‖, from 0 and so inside the range of A*.
 
-    The residual is that of the rotations, which goes on to fall where rounding holds the true one.
+    The residual is that of the rotations, which keeps falling where rounding limits the true one.
     """
     scale = largest_modulus(y)
     u, beta = _unit(y / per_image(scale, y))
@@ -130,7 +122,7 @@ class _LeastNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, A: Map, budget: Budget, y: Tensor, *theta: Tensor) -> Tensor:
+    def forward(ctx: Any, A: LinearMap, budget: Budget, y: Tensor, *theta: Tensor) -> Tensor:
         x = _iterated(A, budget, y)
         ctx.A, ctx.budget = A, budget
         ctx.save_for_backward(x, y, *theta)
@@ -139,9 +131,9 @@ class _LeastNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         x, y, *theta = ctx.saved_tensors
-        A: Map = ctx.A
+        A: LinearMap = ctx.A
         there = partial(_solve, A, ctx.budget)
-        back = partial(_solve, A.swap(), ctx.budget)
+        back = partial(_solve, _Adjoint(A), ctx.budget)
         u = back(v)
         own: list[Tensor | None] = [None] * len(theta)
         if any(ctx.needs_input_grad[3:]):
@@ -157,7 +149,7 @@ class _LeastNorm(torch.autograd.Function):
 
 
 def damped_least_squares(
-    operator: Operator,
+    operator: LinearMap,
     y: Measurement,
     gamma: Scalar,
     centre: Image,
@@ -171,7 +163,7 @@ def damped_least_squares(
     single precision the answer keeps its digits.
 
     Args:
-        operator: A, through `forward`, `adjoint` and its shapes.
+        operator: A, through `forward` and `adjoint`.
         y: (B, …), real or complex.
         gamma: γ ≥ 0, a number, a 0-d tensor or (B, 1, 1, 1); it may be learned, if positive.
         centre: c, (B, C, H, W).
@@ -185,16 +177,17 @@ def damped_least_squares(
     squares, ACM Trans. Mathematical Software 8 (1982), section 1, for the taller operator.
     """
     root = gamma.sqrt() if isinstance(gamma, Tensor) else gamma**0.5
-    taller: Any = _Damped(operator, root)
+    taller = _Damped(operator, root, tuple(y.shape[1:]))
     return least_norm(taller, taller.rows(y, centre), tol=tol, max_iterations=max_iterations)
 
 
 @dataclass(frozen=True, eq=False)
-class _Damped:
+class _Damped(LinearMap):
     """x ↦ (√γ Ax, x), flat."""
 
-    operator: Operator
+    operator: LinearMap
     root: Scalar
+    shape: Shape
 
     def rows(self, y: Measurement, x: Image) -> Tensor:
         """(√γ y, x)."""
@@ -205,8 +198,8 @@ class _Damped:
         return self.rows(self.operator.forward(x), x)
 
     def adjoint(self, z: Tensor) -> Image:
-        shape = self.operator.measurement_shape
-        rows = z[:, : math.prod(shape)].reshape(-1, *shape)
+        count = math.prod(self.shape)
+        rows = z[:, :count].reshape(-1, *self.shape)
         back = self.operator.adjoint(per_field(self.root, rows) * rows)
-        own = z[:, math.prod(shape) :].reshape(back.shape)
+        own = z[:, count:].reshape(back.shape)
         return back + (own if back.is_complex() else own.real)

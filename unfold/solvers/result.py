@@ -1,4 +1,4 @@
-"""How far a fixed point is, from what an iteration has seen of its map."""
+"""Result of a fixed-point iteration: residual, estimated error, convergence flags."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ FORGETTING = 0.9
 
 
 class Amplification(NamedTuple):
-    """‖z − z*‖ ≈ κ‖T(z) − z‖, with κ the largest ‖Δz‖ / ‖ΔT(z) − Δz‖ seen lately.
+    """‖z − z*‖ ≈ κ‖T(z) − z‖, with κ the largest ‖Δz‖ / ‖ΔT(z) − Δz‖ observed recently.
 
     For an affine map κ is a lower bound of ‖(I − J)⁻¹‖; the slow directions, which make the error,
     are those that late steps move along.
@@ -50,7 +50,7 @@ class FixedPoint(NamedTuple):
     z: the iterate of smallest residual; (B, N).
     image: T(z), already evaluated; (B, N).
     residual: ‖T(z) − z‖ / ‖T(z)‖; infinite where no iterate was finite; (B,).
-    error: ‖z − z*‖ / ‖T(z)‖ as estimated from the slopes of T that were seen; (B,).
+    error: ‖z − z*‖ / ‖T(z)‖ as estimated from observed slopes of T; (B,).
     iterations: evaluations of T until the sample stopped; (B,).
     converged: whether the residual, and the error where asked, reached the tolerance; (B,).
     diverged: whether the iterates left the finite numbers; (B,).

@@ -1,4 +1,4 @@
-"""The laws of an algorithm: a pure step, an honest flag, and the minimiser it promises."""
+"""Properties of an algorithm: a pure step, an honest flag, and the minimiser it claims."""
 
 import copy
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from unfold.testing.report import Check, Report, holds, report
 def check_algorithm(
     algorithm: Algorithm[Any], problem: Problem, *, tol: float = 1e-9, max_iterations: int = 20_000
 ) -> Report:
-    """AL2, AL6 and AL7, the purity of the step, and, where it is promised, the minimiser.
+    """AL2, AL6 and AL7, the purity of the step, and, where it is claimed, the minimiser.
 
     Args:
         algorithm: with absolute steps inside its proven range.
@@ -27,26 +27,32 @@ def check_algorithm(
         tol: relative residual at which it counts as converged.
         max_iterations: steps at most.
     """
-    return report(type(algorithm).__name__, _laws(algorithm, problem, tol, max_iterations))
+    subject = (
+        f"{type(algorithm).__name__} with {type(problem.f.fidelity).__name__} and "
+        f"{type(problem.g).__name__}"
+    )
+    return report(subject, _properties(algorithm, problem, tol, max_iterations))
 
 
 @torch.no_grad()
-def _laws(algorithm: Algorithm[Any], problem: Problem, tol: float, most: int) -> Iterator[Check]:
+def _properties(
+    algorithm: Algorithm[Any], problem: Problem, tol: float, most: int
+) -> Iterator[Check]:
     yield from pure(algorithm, problem)
-    promised = algorithm.guarantee(problem).holds
-    model = Classical(tol=tol, max_iterations=most if promised else min(most, 200))
+    claimed = algorithm.guarantee(problem).holds
+    model = Classical(tol=tol, max_iterations=most if claimed else min(most, 200))
     solution = model.run(Steps((algorithm, problem)))
     yield from honest(algorithm, problem, solution, tol)
-    yield from alone(algorithm, problem, solution, model)
+    yield from batch_invariant(algorithm, problem, solution, model)
     reached = solution.converged is not None and bool(solution.converged.all())
-    if promised:
+    if claimed:
         yield holds("AL7", "it converges inside its proven range", reached)
         if algorithm.solves == Algorithm.solves and "value" in problem.g.offers() and reached:
             yield from optimal(algorithm, problem, solution)
 
 
 def pure(algorithm: Algorithm[Any], problem: Problem) -> Iterator[Check]:
-    """The same state gives the same bits, and nothing that it was handed is changed."""
+    """A step is deterministic bit by bit and modifies none of its inputs."""
     state = algorithm.step(algorithm.init(problem), problem)
     held = [t.clone() for t in (*tensors(state), problem.y, problem.start)]
     fields = copy.deepcopy(vars(algorithm))
@@ -64,23 +70,23 @@ def pure(algorithm: Algorithm[Any], problem: Problem) -> Iterator[Check]:
 def honest(
     algorithm: Algorithm[Any], problem: Problem, solution: Solution, tol: float
 ) -> Iterator[Check]:
-    """Where `converged` is said, ten more steps hardly move the image."""
+    """Where `converged` is set, ten more steps hardly change the image."""
     assert solution.converged is not None
     state = solution.state
     for _ in range(10):
         state = algorithm.step(state, problem)
     image = algorithm.image(state)
     moved = batched_norm(image - solution.image) / batched_norm(image)
-    lied = torch.where(solution.converged, moved, torch.zeros_like(moved))
-    yield Check("AL2", "converged means converged", float(lied.max()), 1e3 * tol)
+    false_claims = torch.where(solution.converged, moved, torch.zeros_like(moved))
+    yield Check("AL2", "converged means converged", float(false_claims.max()), 1e3 * tol)
     finite = bool(image[solution.converged].isfinite().all())
     yield holds("AL2", "what converged is finite", finite)
 
 
-def alone(
+def batch_invariant(
     algorithm: Algorithm[Any], problem: Problem, together: Solution, model: Classical
 ) -> Iterator[Check]:
-    """An image alone takes as many steps to the same answer as in a batch."""
+    """A single image takes the same number of steps to the same result as in a batch."""
     batch = problem.start.shape[0]
     for i in range(batch):
         position = torch.tensor([i])
@@ -88,7 +94,7 @@ def alone(
         solution = model.run(Steps((take(algorithm, position, batch), one)))
         size = float(solution.image.abs().max()) or 1.0
         error = float((solution.image - together.image[i]).abs().max()) / size
-        yield Check("AL6", "no image sees its batch", error, 1e-9)
+        yield Check("AL6", "independent of the batch", error, 1e-9)
 
 
 def optimal(algorithm: Algorithm[Any], problem: Problem, solution: Solution) -> Iterator[Check]:
@@ -112,7 +118,7 @@ def optimal(algorithm: Algorithm[Any], problem: Problem, solution: Solution) -> 
 
 
 def _equal(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether the fields are as they were; networks are not looked into."""
+    """Whether the fields are as they were; networks are not compared."""
     for name, value in before.items():
         new = after[name]
         if isinstance(value, Tensor):

@@ -1,7 +1,7 @@
-"""The laws of an operator that is not linear: what it has in the place of an adjoint.
+"""Properties of a nonlinear operator, whose derivative replaces the adjoint.
 
-Images are inside (0, 1), where such an operator must be defined. Every law measures J(x)v and
-J(x)*u beside another way to them: the other mode of differentiation, or differences in float64.
+Images are inside (0, 1), where such an operator must be defined. Every property compares J(x)v and
+J(x)*u with another computation: the other mode of differentiation, or differences in float64.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, with_tensors
-from unfold.testing import operators as laws
+from unfold.testing import operators
 from unfold.testing.dense import DOUBLE, gap, measured, probe
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import bars, largest, single, tiny
+from unfold.testing.tolerances import largest, single, tiny, tolerances
 
 LINEAR_ONLY = (
     ("PH1", "A* = Aᴴ"),
@@ -25,29 +25,29 @@ LINEAR_ONLY = (
     ("PH7", "A⁺ obeys Penrose's equations"),
     ("PH8", "solve_normal = dense solve"),
 )
-"""Laws that only a linear operator can keep."""
+"""Properties that only a linear operator can have."""
 
 
 def check_nonlinear(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Finding]:
-    """Every law of an operator that says it is not linear, and the names of those left out.
+    """Check every property of a nonlinear operator, and list those that do not apply.
 
     Args:
         operator: its tensors in the precision of `dtype`.
         dtype: of the images.
     """
-    for id, words in LINEAR_ONLY:
-        yield NotJudged(id, words, f"{type(operator).__name__} says that it is not linear")
-    for law in (
+    for id, name in LINEAR_ONLY:
+        yield NotJudged(id, name, f"{type(operator).__name__} declares that it is not linear")
+    for check in (
         _both_modes,
         _differences,
         _parameters,
         _steps,
         _batch_invariance,
         _kind,
-        laws.copies,
+        operators.copies,
         _refused,
     ):
-        yield from law(operator, dtype=dtype)
+        yield from check(operator, dtype=dtype)
 
 
 def image(operator: Operator, seed: int, *, dtype: torch.dtype = DOUBLE) -> Tensor:
@@ -65,7 +65,7 @@ def _at(operator: Operator, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tens
     return image(operator, seed, dtype=dtype), v, probe(operator, seed + 2, dtype=dtype, dual=True)
 
 
-def _apart(a: Tensor, b: Tensor, size: Tensor) -> float:
+def _relative(a: Tensor, b: Tensor, size: Tensor) -> float:
     """The largest |a − b| / size over the samples."""
     return largest((a - b).abs() / size.clamp(min=tiny(size.dtype)))
 
@@ -77,13 +77,17 @@ def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
         J = operator.linearize(x)
         Jv, Jtu = J.A(v), operator.vjp(x, u)
         size = batched_norm(Jv) * batched_norm(u)
-        error = _apart(batched_inner(Jv, u), batched_inner(v, Jtu), size)
-        yield Check("PH14", "⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩", error, bars(dtype).adjoint)
+        error = _relative(batched_inner(Jv, u), batched_inner(v, Jtu), size)
+        yield Check("PH14", "⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩", error, tolerances(dtype).adjoint)
         at = x.clone().requires_grad_()
         with torch.enable_grad():
             (pulled,) = torch.autograd.grad(operator.A(at), at, u)
-        yield Check("PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), bars(dtype).product)
-        yield Check("PH14", "linearize(x)* = vjp", gap(J.A_adjoint(u), Jtu), bars(dtype).product)
+        yield Check(
+            "PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), tolerances(dtype).product
+        )
+        yield Check(
+            "PH14", "linearize(x)* = vjp", gap(J.A_adjoint(u), Jtu), tolerances(dtype).product
+        )
 
 
 def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
@@ -98,8 +102,8 @@ def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
 
     Jv = slope(operator.A)
     size = batched_norm(Jv) * batched_norm(u)
-    error = _apart(batched_inner(Jv, u), batched_inner(v, operator.vjp(x, u)), size)
-    yield Check("PH14", "J(x)*u = differences of A", error, bars(dtype).parameter)
+    error = _relative(batched_inner(Jv, u), batched_inner(v, operator.vjp(x, u)), size)
+    yield Check("PH14", "J(x)*u = differences of A", error, tolerances(dtype).parameter)
     want = slope(lambda at: operator.vjp(at, u))
     at = x.clone().requires_grad_()
     w = probe(operator, 73, dtype=dtype)
@@ -109,12 +113,14 @@ def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
         if value.requires_grad:
             (found,) = torch.autograd.grad(value, at)
     scale = batched_norm(want) * batched_norm(w) + h * batched_norm(operator.vjp(x, u))
-    error = _apart(batched_inner(w, want), batched_inner(v, found), scale)
-    yield Check("PH14", "the derivative of J(x)*u = differences", error, 10 * bars(dtype).parameter)
+    error = _relative(batched_inner(w, want), batched_inner(v, found), scale)
+    yield Check(
+        "PH14", "the derivative of J(x)*u = differences", error, 10 * tolerances(dtype).parameter
+    )
 
 
 def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
-    """The derivatives of A(x) and J(x)*u in the operator's own tensors are those of differences."""
+    """The derivatives of A(x) and J(x)*u in the operator's tensors are those of differences."""
     own = [t.detach() for t in tensors(operator)]
     free = [i for i, t in enumerate(own) if t.is_floating_point() or t.is_complex()]
     if single(dtype) or not free:
@@ -143,8 +149,8 @@ def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
                 (found,) = torch.autograd.grad(there, at)
         want = (value(step) - value(-step)) / (2 * step)
         error = (found - want).abs() / (want.abs() + step * there.abs())
-        words = f"derivative of {name} in its parameters"
-        yield Check("PH13", words, largest(error), 10 * bars(dtype).parameter)
+        name = f"derivative of {name} in its parameters"
+        yield Check("PH13", name, largest(error), 10 * tolerances(dtype).parameter)
 
 
 def _steps(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
@@ -171,10 +177,10 @@ def _batch_invariance(operator: Operator, *, dtype: torch.dtype) -> Iterator[Che
         }
         for name, value in alone.items():
             error = gap(value, whole[name][part])
-            yield Check("PH9", f"batch invariance of {name}", error, 10 * bars(dtype).batch)
+            yield Check("PH9", f"batch invariance of {name}", error, 10 * tolerances(dtype).batch)
         shared = operator.norm_squared[min(i, operator.batch - 1)]
         error = largest((one.norm_squared / shared - 1).abs())
-        yield Check("PH9", "batch invariance of the norm", error, 100 * bars(dtype).batch)
+        yield Check("PH9", "batch invariance of the norm", error, 100 * tolerances(dtype).batch)
 
 
 def _kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:

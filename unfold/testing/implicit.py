@@ -17,9 +17,9 @@ from unfold.typing import Image, Measurement
 class Dense(NamedTuple):
     """Gradients by a dense solve.
 
-    gradients: in the order of what was asked for; zeros where nothing depends on it.
+    gradients: in the order of `at`; zeros for unused leaves.
     radius: the spectral radius of the Jacobian of the step at the fixed point.
-    defect: ‖T(s) − s‖∞ at the state that stands for the fixed point.
+    defect: ‖T(s) − s‖∞ at the computed fixed point.
     """
 
     gradients: list[Tensor]

@@ -1,4 +1,4 @@
-"""The laws of unfolded networks and of equilibria: what they compute and differentiate."""
+"""Properties of unfolded networks and of equilibria: values and gradients."""
 
 import copy
 import warnings
@@ -56,9 +56,9 @@ def _unfolded(
     found = _gradients(net, y, operator, list(parameters.values()))
     other = copy.deepcopy(net)
     other.model = replace(model, backward=Checkpoint())
-    own = [p for p in other.parameters() if p.requires_grad]
-    kept = _gradients(other, y, operator, own)
-    yield Check("UN3", "checkpointed gradients are the full ones", _apart(kept, found), 1e-12)
+    learned = [p for p in other.parameters() if p.requires_grad]
+    kept = _gradients(other, y, operator, learned)
+    yield Check("UN3", "checkpointed gradients are the full ones", _error(kept, found), 1e-12)
     for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
         yield holds("UN4", "what is learned has a gradient", bool(gradient.any()))
         error = _slope_error(net, y, operator, parameter, gradient)
@@ -89,27 +89,27 @@ def _equilibrium(
     yield Check("DQ0", "the step contracts there", dense.radius, 1.0)
     for scale in (1e-6, 1.0, 1e6):
         found = _gradients(tight, at[0], operator, at[1:], scale)
-        error = _apart([g / scale for g in found], dense.gradients)
+        error = _error([g / scale for g in found], dense.gradients)
         yield Check("DQ1", "the gradient is the implicit one, at any scale", error, 1e-6)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        own = [p for p in net.parameters() if p.requires_grad]
-        found = _gradients(net, at[0], operator, own)
-    error = 0.0 if said else _apart(found, dense.gradients)
-    yield Check("DQ2", "as configured, it is near or says that it is not", error, 1e-2)
+        learned = [p for p in net.parameters() if p.requires_grad]
+        found = _gradients(net, at[0], operator, learned)
+    error = 0.0 if caught else _error(found, dense.gradients)
+    yield Check("DQ2", "as configured, it is accurate or warns", error, 1e-2)
     yield from _honest(net, y, operator)
 
 
 def _honest(net: Reconstructor, y: Measurement, operator: Operator) -> Iterator[Check]:
-    """Where the equilibrium is said to be reached, one more step hardly moves the state."""
+    """Where `converged` is set, one more step hardly changes the state."""
     with torch.no_grad():
         solution = net.solve(y, operator)
         assert solution.converged is not None and isinstance(net.model, DEQ)
         state = pack(solution.state)
-        again = pack(net.steps(y, operator).step(0, solution.state))
-        moved = batched_norm(again - state) / batched_norm(again)
-        lied = torch.where(solution.converged, moved, torch.zeros_like(moved))
-    yield Check("DQ5", "reached means reached", float(lied.max()), 2 * net.model.tol)
+        following = pack(net.steps(y, operator).step(0, solution.state))
+        moved = batched_norm(following - state) / batched_norm(following)
+        false_claims = torch.where(solution.converged, moved, torch.zeros_like(moved))
+    yield Check("DQ5", "reached means reached", float(false_claims.max()), 2 * net.model.tol)
     finite = bool(solution.image[solution.converged].isfinite().all())
     yield holds("DQ5", "what is reached is finite", finite)
 
@@ -117,15 +117,15 @@ def _honest(net: Reconstructor, y: Measurement, operator: Operator) -> Iterator[
 def _gradients(
     net: Reconstructor, y: Tensor, operator: Operator, at: Sequence[Tensor], scale: float = 1.0
 ) -> list[Tensor]:
-    """Those in y, where it asks for one, and in `at`."""
+    """Gradients with respect to y, where it requires one, and to `at`."""
     leaves = [y, *at] if y.requires_grad else at
     with torch.enable_grad():
         grads = torch.autograd.grad(loss(net(y, operator), scale), leaves, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for g, t in zip(grads, leaves, strict=True)]
 
 
-def _apart(got: list[Tensor], want: list[Tensor]) -> float:
-    """The largest error of all gradients, against the largest entry of all."""
+def _error(got: list[Tensor], want: list[Tensor]) -> float:
+    """The largest error of all gradients, followingst the largest entry of all."""
     scale = max(float(w.abs().max()) for w in want)
     return max(float((g - w).abs().max()) for g, w in zip(got, want, strict=True)) / scale
 
@@ -133,7 +133,7 @@ def _apart(got: list[Tensor], want: list[Tensor]) -> float:
 def _slope_error(
     net: Reconstructor, y: Tensor, operator: Operator, parameter: Tensor, gradient: Tensor
 ) -> float:
-    """The gradient along itself against central differences, relative; the best of several.
+    """The gradient along itself followingst central differences, relative; the best of several.
 
     A long step crosses the kinks of a network, a short one is rounding: no length suits all.
     """

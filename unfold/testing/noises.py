@@ -1,4 +1,4 @@
-"""The laws of what is drawn and what is seen: draws of an image, noise, detectors."""
+"""Properties of random sampling, noise and detectors."""
 
 import math
 from collections.abc import Iterator
@@ -22,22 +22,22 @@ STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
 """Lengths of the steps whose remainders show the order of a derivative."""
 
 
-def own_draws(physics: Physics, shape: Shape) -> Iterator[Check]:
-    """What an image gets depends on the image alone: not on its batch, nor on the order."""
+def draws_per_image(physics: Physics, shape: Shape) -> Iterator[Check]:
+    """Samples depend only on the image: not on its batch, nor on the order."""
     draws = Draws(seed=5, images=range(4), dtype=DOUBLE)
     x = draws.uniform("images", shape)
     y, _ = physics.measure(x, draws)
-    again, _ = physics.measure(x, draws)
-    yield holds("PH11", "the same draws measure the same", torch.equal(again, y))
+    repeated, _ = physics.measure(x, draws)
+    yield holds("PH11", "the same draws measure the same", torch.equal(repeated, y))
     order = [2, 0, 3]
     some, _ = physics.measure(x[order], draws.take(order))
-    yield Check("PH12", "an image's draws are its own", gap(some, y[order]), 1e-12)
+    yield Check("PH12", "draws are independent of the batch", gap(some, y[order]), 1e-12)
 
 
 def noise(physics: Physics, shape: Shape) -> Iterator[Finding]:
-    """Without noise y = A(x) exactly; the noise of the law, and Gaussian noise, have their moments.
+    """Without noise y = A(x) exactly; the model's noise and Gaussian noise have the stated moments.
 
-    Mean and variance of what is left of y, over the standard deviation that the noise states, are
+    Mean and variance of the residual of y, normalized by the stated standard deviation, are
     within 5 standard errors of 0 and 1.
     """
     count = min(100, math.ceil(MEASURED / math.prod(shape)))
@@ -59,7 +59,7 @@ def _moments(name: str, physics: Physics, x: Tensor, draws: Draws) -> Iterator[F
         clean = physics.observe(operator.A(x))
         moments = physics.moments(clean, operator, draws)
         if moments is None:
-            reason = f"{type(physics.noise).__name__} states no mean and variance"
+            reason = f"{type(physics.noise).__name__} defines no mean and variance"
             yield NotJudged("PH12", f"mean and variance of {name}", reason)
             return
         mean, variance = (m.expand(y.shape) for m in moments)
@@ -68,7 +68,7 @@ def _moments(name: str, physics: Physics, x: Tensor, draws: Draws) -> Iterator[F
         if bool(certain.all()):
             break
         found.append(((y - mean) / variance.clamp(min=1e-300).sqrt())[~certain])
-    yield holds("PH12", f"{name} leaves alone what it cannot change", exact)
+    yield holds("PH12", f"{name} is zero where its variance is zero", exact)
     if not found:
         return
     sample = torch.cat(found)
@@ -85,11 +85,11 @@ def _errors(mean: Tensor, deviation: float, n: int) -> float:
 
 
 def observation(physics: Physics, shape: Shape) -> Iterator[Check]:
-    """Where a detector sees less than Ax: its derivative is one, and what it cannot see is lost.
+    """A detector that measures less than Ax: its derivative and its invariances.
 
     The remainder F(x + hv) − F(x) − h JF(x)v of F = observe ∘ A falls as h²: its slope is at
     least 1.9 between some of the steps, whose longest may leave the region where F is smooth and
-    whose shortest end in rounding. A detector of intensities does not see a phase.
+    whose shortest end in rounding. A detector of intensities is invariant to a phase.
     """
     if type(physics).observe is Physics.observe:
         return
@@ -97,14 +97,14 @@ def observation(physics: Physics, shape: Shape) -> Iterator[Check]:
     operator = physics.sample(draws, shape)
     x, v = draws.uniform("images", shape), draws.normal("direction", shape)
 
-    def seen(image: Tensor) -> Tensor:
+    def detected(image: Tensor) -> Tensor:
         return physics.observe(operator.A(image))
 
-    y, slope = torch.autograd.functional.jvp(seen, x, v)  # type: ignore[no-untyped-call]
-    left = [float((seen(x + h * v) - y - h * slope).norm()) for h in STEPS]
+    y, slope = torch.autograd.functional.jvp(detected, x, v)  # type: ignore[no-untyped-call]
+    left = [float((detected(x + h * v) - y - h * slope).norm()) for h in STEPS]
     slopes = [math.log10(max(a, 1e-300) / max(b, 1e-300)) for a, b in pairwise(left)]
     yield Check("PH14", "remainder of Taylor, 2 − slope", 2 - max(slopes), 0.1)
     values = operator.A(x)
     turned = values * torch.exp(torch.tensor(0.7j, dtype=torch.complex128))
     error = gap(physics.observe(turned), physics.observe(values))
-    yield Check("PH14", "a phase is not seen", error, 1e-10)
+    yield Check("PH14", "invariant to a phase", error, 1e-10)

@@ -1,7 +1,7 @@
-"""The laws of a linear operator.
+"""Properties of a linear operator.
 
-Each takes an operator and the kind of number to measure it with; the tensors of the operator should
-be in the same precision. In float64 and with 32 probes, adjointness to 1e-10 catches a scale wrong
+Each takes an operator and the dtype to measure it with; the tensors of the operator should have the
+same precision. In float64 and with 32 probes, adjointness to 1e-10 catches a scale wrong
 by 1e-6, one wrong row, a shift by one pixel or a hidden single precision.
 """
 
@@ -19,17 +19,17 @@ from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_te
 from unfold.solvers import power
 from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import IN_SINGLE, bars, largest, single, tiny
+from unfold.testing.tolerances import IN_SINGLE, largest, single, tiny, tolerances
 
 FEW = 600
-"""Entries of a measurement whose pseudo-inverse is soon found, also by iterations."""
+"""Entries of a measurement whose pseudo-inverse is cheap, also by iterations."""
 
 
 def adjoint(
     operator: Operator, *, tol: float | None = None, dtype: torch.dtype = DOUBLE, probes: int = 32
 ) -> Iterator[Check]:
     """‖A* − Aᴴ‖_F / ‖A‖_F, estimated by Gaussian x and y: E|⟨Ax, y⟩ − ⟨x, A*y⟩|² = ‖A − A*ᴴ‖_F²."""
-    apart: list[Tensor] = []
+    differences: list[Tensor] = []
     size: list[Tensor] = []
     for seed in range(probes):
         x = probe(operator, seed, dtype=dtype)
@@ -44,16 +44,18 @@ def adjoint(
             difference = difference + turned.double() ** 2
         elif y.is_complex():
             difference = 2 * difference  # each part of y has the variance ½
-        apart.append(difference)
+        differences.append(difference)
         size.append(batched_norm(Ax).double() ** 2)
-    error = torch.stack(apart).mean(0) / torch.stack(size).mean(0).clamp(min=tiny(DOUBLE))
-    yield Check("PH1", "A* = Aᴴ (Frobenius)", largest(error.sqrt()), tol or bars(dtype).adjoint)
+    error = torch.stack(differences).mean(0) / torch.stack(size).mean(0).clamp(min=tiny(DOUBLE))
+    yield Check(
+        "PH1", "A* = Aᴴ (Frobenius)", largest(error.sqrt()), tol or tolerances(dtype).adjoint
+    )
 
 
 def adjoint_entrywise(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """Entry by entry, the matrix of A* is the conjugate transpose of that of A."""
     error = gap(dense_adjoint(operator, dtype=dtype), dense(operator, dtype=dtype).mH)
-    yield Check("PH2", "A* = Aᴴ entrywise", error, bars(dtype).entrywise)
+    yield Check("PH2", "A* = Aᴴ entrywise", error, tolerances(dtype).entrywise)
 
 
 def linear(
@@ -63,7 +65,7 @@ def linear(
     x, z = probe(operator, 1, dtype=dtype), probe(operator, 2, dtype=dtype)
     a, b = (0.7 - 0.3j, -1.9j) if dtype.is_complex else (0.7, -1.9)
     error = gap(operator.A(a * x + b * z), a * operator.A(x) + b * operator.A(z))
-    yield Check("PH3", "A(ax + bz) = aAx + bAz", error, tol or bars(dtype).linear)
+    yield Check("PH3", "A(ax + bz) = aAx + bAz", error, tol or tolerances(dtype).linear)
     yield Check("PH4", "A0 = 0", largest(operator.A(torch.zeros_like(x)).abs()), 0.0)
 
 
@@ -73,16 +75,16 @@ def autograd(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Che
     y, z = probe(operator, 4, dtype=dtype, dual=True), probe(operator, 5, dtype=dtype)
     with torch.enable_grad():
         (pulled,) = torch.autograd.grad(operator.A(x), x, y)
-    yield Check("PH5", "vjp = A*", gap(pulled, operator.A_adjoint(y)), bars(dtype).product)
+    yield Check("PH5", "vjp = A*", gap(pulled, operator.A_adjoint(y)), tolerances(dtype).product)
     _, pushed = torch.autograd.functional.jvp(operator.A, x.detach(), z)  # type: ignore[no-untyped-call]
-    yield Check("PH5", "jvp = A", gap(pushed, operator.A(z)), bars(dtype).product)
+    yield Check("PH5", "jvp = A", gap(pushed, operator.A(z)), tolerances(dtype).product)
 
 
 def normal(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """`normal` is A*A."""
     x = probe(operator, 6, dtype=dtype)
     error = gap(operator.normal(x), operator.A_adjoint(operator.A(x)))
-    yield Check("PH5", "normal = A*A", error, bars(dtype).linear)
+    yield Check("PH5", "normal = A*A", error, tolerances(dtype).linear)
 
 
 def norm(
@@ -91,7 +93,9 @@ def norm(
     """‖A‖² ≤ norm_squared ≤ (1 + tol)‖A‖² for every sample, to rounding."""
     truth = torch.linalg.matrix_norm(dense(operator, dtype=dtype), ord=2) ** 2
     excess = operator.norm_squared.double() / truth - 1
-    yield Check("PH6", "norm_squared ≤ (1 + tol)‖A‖²", largest(excess), tol or bars(dtype).norm)
+    yield Check(
+        "PH6", "norm_squared ≤ (1 + tol)‖A‖²", largest(excess), tol or tolerances(dtype).norm
+    )
     yield Check("PH6", "norm_squared ≥ ‖A‖²", largest(-excess), 10 * torch.finfo(dtype).eps)
     below = largest(1 - operator.norm_bound.double() / truth)
     yield Check("PH6", "norm_bound ≥ ‖A‖²", below, 10 * torch.finfo(dtype).eps)
@@ -100,16 +104,16 @@ def norm(
 
 
 def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """As `norm`, where a dense matrix is too large: beside the Lanczos process."""
-    truth = power.norm_squared(operator).double()
+    """As `norm`, where a dense matrix is too large: against the Lanczos process."""
+    truth = power.norm_squared(operator, operator.start_image).double()
     error = largest((operator.norm_squared.double() / truth - 1).abs())
-    yield Check("PH6", "norm_squared = that of Lanczos", error, bars(dtype).norm)
+    yield Check("PH6", "norm_squared = that of Lanczos", error, tolerances(dtype).norm)
     below = largest(1 - operator.norm_bound.double() / truth)
-    yield Check("PH6", "norm_bound ≥ ‖A‖²", below, bars(dtype).norm)
+    yield Check("PH6", "norm_bound ≥ ‖A‖²", below, tolerances(dtype).norm)
 
 
 def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """The derivative of Ax in the operator's own tensors is that of differences in double.
+    """The derivative of Ax in the operator's tensors is that of finite differences in double.
 
     f'(0) = (8(f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h + O(h⁴): right to 1e-9 also where A turns
     fast, as the transform at points off the grid does.
@@ -140,12 +144,12 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
     scale = sum(float(batched_norm(m[None])) for m in moves.values())
     size = max(abs(float(want)), float(there.detach().abs()), 1e-3 * scale)
     error = abs(float(found) - float(want)) / size
-    yield Check("PH13", "derivative of A in its parameters", error, bars(dtype).parameter)
+    yield Check("PH13", "derivative of A in its parameters", error, tolerances(dtype).parameter)
 
 
 def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """A sample's answers do not depend on its batch mates."""
-    tol = bars(dtype).batch
+    tol = tolerances(dtype).batch
     x, y = probe(operator, 15, dtype=dtype), probe(operator, 16, dtype=dtype, dual=True)
     for i in range(len(x)):
         one = operator.take(torch.tensor([i]), len(x))
@@ -169,7 +173,7 @@ def _solved(operator: Operator, b: Tensor) -> Tensor:
 
 
 def kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
-    """An image of `dtype` comes back as `dtype`, and no input is modified."""
+    """The dtype is kept, and no input is modified."""
     x, y = probe(operator, 17, dtype=dtype), probe(operator, 18, dtype=dtype, dual=True)
     held = [t.clone() for t in (x, y, *tensors(operator))]
     # What may take many iterations is solved where it is small; 0 is solved at once.
@@ -194,12 +198,12 @@ def copies(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Findi
     others = {
         "two calls": operator,
         "a deep copy": copy.deepcopy(operator),
-        ".to() the same kind": operator.to_like(x),
+        ".to() the same dtype": operator.to_like(x),
     }
     if operator.pickles:
         others["a pickle"] = pickle.load(io.BytesIO(pickle.dumps(operator)))
     else:
-        reason = f"{type(operator).__name__} says that it cannot be pickled"
+        reason = f"{type(operator).__name__} declares that it cannot be pickled"
         yield NotJudged("PH11", "a pickle agrees bitwise", reason)
     for name, other in others.items():
         same = torch.equal(other.A(x), want) and torch.equal(other.norm_squared, size)

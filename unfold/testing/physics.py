@@ -1,4 +1,4 @@
-"""The laws of a law of operators: what it draws, and that the draws of an image are its own."""
+"""Properties every `Physics` must satisfy, and those of the operators that it samples."""
 
 import math
 import warnings
@@ -14,47 +14,46 @@ from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.solvers.report import ConvergenceWarning
-from unfold.testing import noises, solves
-from unfold.testing import operators as laws
+from unfold.testing import noises, operators, solves
 from unfold.testing.dense import DOUBLE
 from unfold.testing.derivatives import check_nonlinear
 from unfold.testing.report import Check, Finding, NotJudged, Report, holds, report
 from unfold.typing import Shape
 
 SHAPES = ((1, 1, 1), (1, 1, 7), (1, 8, 8), (1, 16, 16), (3, 17, 16), (2, 31, 37), (1, 64, 48))
-"""Images of which each breaks something: one pixel, one row, odd sides, several channels."""
+"""Edge cases: one pixel, one row, odd sides, several channels."""
 
 MORE_SHAPES = (
     *((3, 8, 8), (1, 9, 9), (3, 4, 6), (4, 8, 8), (1, 12, 16), (3, 16, 24), (1, 33, 33)),
     *((1, 32, 32), (3, 32, 32), (1, 66, 33), (2, 32, 32), (3, 12, 10), (1, 64, 64)),
 )
-"""For laws that refuse most of the others: blocks, powers of 2, colours, coarse grids."""
+"""For physics that refuse most of the others: blocks, powers of 2, colors, coarse grids."""
 
 ENOUGH = 6
-"""Legal shapes to judge a law by; it may have fewer, and then all of them are tried."""
+"""Legal shapes to test with; where there are fewer, all shapes are tried."""
 
 DENSE = 300
 """The most pixels at which an operator is compared with its matrix."""
 
 ROWS: tuple[tuple[tuple[str, ...], Callable[..., Iterator[Finding]]], ...] = (
-    (("PH1",), laws.adjoint),
-    (("PH3", "PH4"), laws.linear),
-    (("PH5",), laws.autograd),
-    (("PH5",), laws.normal),
-    (("PH13",), laws.parameters),
-    (("PH10", "PH11"), laws.kind),
-    (("PH11",), laws.copies),
-    (("PH9",), laws.batch_invariance),
+    (("PH1",), operators.adjoint),
+    (("PH3", "PH4"), operators.linear),
+    (("PH5",), operators.autograd),
+    (("PH5",), operators.normal),
+    (("PH13",), operators.parameters),
+    (("PH10", "PH11"), operators.kind),
+    (("PH11",), operators.copies),
+    (("PH9",), operators.batch_invariance),
     (("PH8",), solves.solve_weights),
 )
-"""The laws of an operator of any size, each with its rows in the kit."""
+"""Properties of an operator of any size, with their rows in the kit."""
 
 INVERSE: tuple[tuple[str, str, Callable[..., Iterator[Check]]], ...] = (
     ("PH9", "batch invariance of pseudo_inverse", solves.inverse_invariance),
     ("PH7", "A⁺ obeys Penrose's equations", solves.penrose),
     ("PH7", "A⁺ = dense pinv", solves.pseudo_inverse),
 )
-"""The laws of the pseudo-inverse, with their rows in the kit."""
+"""Properties of the pseudo-inverse, with their rows in the kit."""
 
 
 def check_operator(
@@ -64,38 +63,38 @@ def check_operator(
     gammas: Sequence[float] = (0.3, 3.0),
     only: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """Every law of one operator; those of matrices where it is small enough.
+    """Check every property of one operator; with dense matrices where it is small enough.
 
-    One that says it is not linear is held to the laws of its derivatives.
+    A nonlinear operator is checked for the properties of its derivatives.
 
-    Those of the pseudo-inverse are not judged where it warns: it is iterative where there is no
-    closed form, and says so of operators that are too ill-conditioned for its tolerance.
+    The pseudo-inverse is not judged where it warns: it is iterative where there is no closed form,
+    and warns for operators that are too ill-conditioned for its tolerance.
 
     Args:
         operator: its tensors in the precision of `dtype`.
         dtype: of the images.
         gammas: γ of the normal equations.
-        only: rows that are asked for, all if empty; laws that have none of them are not measured.
+        only: requested rows, all if empty; others are not measured.
     """
     if not operator.linear:
         yield from check_nonlinear(operator, dtype=dtype)
         return
     large = max(map(math.prod, (operator.image_shape, operator.measurement_shape))) > DENSE
-    norm = laws.large_norm if large else laws.norm
+    norm = operators.large_norm if large else operators.norm
     rows = [*ROWS, (("PH6",), norm)]
     if not large:
-        rows += [(("PH2",), laws.adjoint_entrywise)]
+        rows += [(("PH2",), operators.adjoint_entrywise)]
         rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in gammas]
         rows += [(("PH8",), partial(solves.solve_gradients, gamma=1.7))]
-    for ids, law in rows:
+    for ids, check in rows:
         if asked(only, ids):
-            yield from law(operator, dtype=dtype)
+            yield from check(operator, dtype=dtype)
     kit = [row for row in (INVERSE[:1] if large else INVERSE) if asked(only, row[:1])]
     yield from _inverse(operator, dtype, kit)
 
 
 def asked(only: Collection[str], ids: Iterable[str]) -> bool:
-    """Whether one of the rows is asked for: all are where none is named."""
+    """Whether one of the rows is requested: all are where none is named."""
     return not only or any(id in only for id in ids)
 
 
@@ -104,36 +103,38 @@ def _inverse(
     dtype: torch.dtype,
     kit: Sequence[tuple[str, str, Callable[..., Iterator[Check]]]],
 ) -> list[Finding]:
-    """The laws of the pseudo-inverse; not judged from where it warns that it did not converge."""
+    """Properties of the pseudo-inverse; not judged once it warns that it did not converge."""
     found: list[Finding] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        for i, (_, _, law) in enumerate(kit):
+        for i, (_, _, check) in enumerate(kit):
             try:
-                found += list(law(operator, dtype=dtype))
+                found += list(check(operator, dtype=dtype))
             except ConvergenceWarning as warning:
                 reason = f"it did not converge: {str(warning).partition('. ')[0]}"
-                return found + [NotJudged(id, words, reason, True) for id, words, _ in kit[i:]]
+                return found + [NotJudged(id, name, reason, True) for id, name, _ in kit[i:]]
     return found
 
 
 def check_physics(
     physics: Physics, shapes: Sequence[Shape] = SHAPES, only: Collection[str] = ()
 ) -> Report:
-    """The laws PH1 to PH15 of a law of operators, and of its noise.
+    """Check the properties PH1 to PH15 of a forward model and of its noise.
 
-    A shape that the law refuses with a `ShapeError` or a `ConfigError` is left out; that any other
-    error comes is itself a broken law. Where few of the usual shapes are legal, more are tried.
+    Shapes that are refused with a `ShapeError` or a `ConfigError` are skipped; any other exception
+    is a violation. Where few of the usual shapes are legal, more are tried.
 
     Args:
-        physics: the law.
+        physics: the forward model.
         shapes: (C, H, W) of the images to try.
-        only: rows that are asked for, all if empty.
+        only: requested rows, all if empty.
     """
-    return report(type(physics).__name__, _laws(physics, shapes, only)).only(only)
+    return report(type(physics).__name__, _properties(physics, shapes, only)).only(only)
 
 
-def _laws(physics: Physics, shapes: Sequence[Shape], only: Collection[str]) -> Iterator[Finding]:
+def _properties(
+    physics: Physics, shapes: Sequence[Shape], only: Collection[str]
+) -> Iterator[Finding]:
     legal: list[Shape] = []
     for shape in (*shapes, *(MORE_SHAPES if shapes is SHAPES else ())):
         if shape not in shapes and len(legal) >= ENOUGH:
@@ -142,9 +143,9 @@ def _laws(physics: Physics, shapes: Sequence[Shape], only: Collection[str]) -> I
             continue
         legal.append(shape)
         for count in (1, 3):
-            yield from _laws_at(physics, shape, count, only)
+            yield from _properties_at(physics, shape, count, only)
         if asked(only, ("PH11", "PH12")):
-            yield from noises.own_draws(physics, shape)
+            yield from noises.draws_per_image(physics, shape)
     yield holds("PH15", "some shape is legal", bool(legal))
     if legal:
         # The largest, so that few draws measure the noise.
@@ -156,14 +157,14 @@ def _laws(physics: Physics, shapes: Sequence[Shape], only: Collection[str]) -> I
 
 
 def _sampled(physics: Physics, shape: Shape, count: int, dtype: torch.dtype) -> Operator | None:
-    """The operators of some images; None where the law refuses the shape."""
+    """The operators of some images; None where the shape is refused."""
     try:
         return physics.sample(Draws(seed=count, images=range(count), dtype=dtype), shape)
     except (ShapeError, ConfigError):
         return None
 
 
-def _laws_at(
+def _properties_at(
     physics: Physics, shape: Shape, count: int, only: Collection[str]
 ) -> Iterator[Finding]:
     for dtype in (DOUBLE, torch.float32):
@@ -182,7 +183,7 @@ def _laws_at(
 def _complex(operator: Operator) -> Iterator[Check]:
     """A real operator acts on complex images as on their two parts, or refuses them.
 
-    One that is not linear refuses them.
+    A nonlinear operator refuses them.
     """
     dtype = torch.complex128
     x = torch.zeros(operator.batch, *operator.image_shape, dtype=dtype)
@@ -191,9 +192,9 @@ def _complex(operator: Operator) -> Iterator[Check]:
         return
     if _is_refused(operator.A, x):
         return
-    yield from laws.adjoint(operator, dtype=dtype)
-    yield from laws.linear(operator, dtype=dtype)
-    yield from laws.normal(operator, dtype=dtype)
+    yield from operators.adjoint(operator, dtype=dtype)
+    yield from operators.linear(operator, dtype=dtype)
+    yield from operators.normal(operator, dtype=dtype)
 
 
 def _fits(operator: Operator, shape: Shape) -> bool:
@@ -201,7 +202,7 @@ def _fits(operator: Operator, shape: Shape) -> bool:
 
 
 def _refuses(operator: Operator) -> Iterator[Check]:
-    """Images and measurements of another shape, or of whole numbers, are refused by name."""
+    """Images and measurements of another shape, or of integers, are refused by name."""
     calls: list[tuple[str, Callable[[Tensor], Tensor], Shape]] = [
         ("A", operator.A, operator.image_shape)
     ]
@@ -215,8 +216,8 @@ def _refuses(operator: Operator) -> Iterator[Check]:
         ):
             t = torch.zeros(operator.batch, *wrong, dtype=DOUBLE)
             yield holds("PH15", f"{name} refuses {what}", _is_refused(call, t))
-        whole = torch.zeros(operator.batch, *shape, dtype=torch.int64)
-        yield holds("PH15", f"{name} refuses whole numbers", _is_refused(call, whole))
+        integers = torch.zeros(operator.batch, *shape, dtype=torch.int64)
+        yield holds("PH15", f"{name} refuses integers", _is_refused(call, integers))
 
 
 def _is_refused(call: Callable[[Tensor], Tensor], wrong: Tensor) -> bool:

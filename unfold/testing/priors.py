@@ -1,4 +1,4 @@
-"""The laws of priors and of data terms: PR1 to PR10."""
+"""Properties of priors, denoisers and data terms: PR1 to PR10."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from unfold.physics.denoising import Identity
 from unfold.priors.denoiser_prior import DenoiserPrior
 from unfold.priors.prior import Prior
 from unfold.pytree import batched_inner, batched_norm, per_image
-from unfold.testing import proximal as laws
+from unfold.testing import proximal
 from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
 
@@ -22,7 +22,7 @@ SIDES = ((1, 1), (1, 5), (2, 3), (7, 8))
 def check_prior(
     prior: Prior, *, shape: tuple[int, int, int] | None = None, gap: float = 0.0, seed: int = 100
 ) -> Report:
-    """What a prior offers, held to its definition.
+    """Check what a prior offers against its definition.
 
     Args:
         prior: in float64 where it holds a network.
@@ -31,38 +31,42 @@ def check_prior(
         seed: of the images.
     """
     shape = shape or (_channels(prior), 8, 8)
-    return report(type(prior).__name__, _laws(prior, shape, gap, seed))
+    return report(type(prior).__name__, _properties(prior, shape, gap, seed))
 
 
-def _laws(prior: Prior, shape: tuple[int, int, int], gap: float, seed: int) -> Iterator[Check]:
+def _properties(
+    prior: Prior, shape: tuple[int, int, int], gap: float, seed: int
+) -> Iterator[Check]:
     offers = prior.offers()
     x = 0.5 + 0.3 * gaussian(2, *shape, seed=seed)
     network = isinstance(prior, DenoiserPrior)
     if "prox" in offers:
         yield from _prox(prior, x, gap, seed, convex="value" in offers and not network)
     if {"grad", "value"} <= offers:
-        yield from laws.gradient(prior.value, prior.grad, x)
+        yield from proximal.gradient(prior.value, prior.grad, x)
     if "grad" in offers:
-        yield from laws.differentiable(prior.grad, x)
+        yield from proximal.differentiable(prior.grad, x)
     if "analysis" in offers:
         yield from _analysis(prior, x, seed)
     if isinstance(prior, DenoiserPrior):
         yield from check_denoiser(prior.denoiser)
     for term in prior.terms if len(prior.terms) > 1 else ():
-        yield from _laws(term, shape, gap, seed)
+        yield from _properties(term, shape, gap, seed)
 
 
 def _prox(prior: Prior, x: Tensor, gap: float, seed: int, *, convex: bool) -> Iterator[Check]:
     weights = torch.tensor([0.2, 0.05], dtype=x.dtype)
     near = max(1e-12, 10 * gap**0.5)
     yield holds("PR10", "the prox keeps shapes", prior.prox(x, 0.1).shape == x.shape)
-    yield from laws.batch_invariance(prior.prox, x, per_image(weights, x), tol=near)
+    yield from proximal.batch_invariance(prior.prox, x, per_image(weights, x), tol=near)
     if not convex:
         return
-    yield from laws.minimises(prior.prox, prior.value, x, per_image(weights, x), gap=gap, seed=seed)
-    yield from laws.no_weight(prior.prox, x, prior.prox(x, 1.0))
+    yield from proximal.minimises(
+        prior.prox, prior.value, x, per_image(weights, x), gap=gap, seed=seed
+    )
+    yield from proximal.no_weight(prior.prox, x, prior.prox(x, 1.0))
     pairs = 1000 if gap == 0 else 50
-    yield from laws.firmly_nonexpansive(
+    yield from proximal.firmly_nonexpansive(
         lambda v: prior.prox(v, 0.2), *x.shape[1:], slack=near, pairs=pairs, seed=seed
     )
 
@@ -83,12 +87,12 @@ def _analysis(prior: Prior, x: Tensor, seed: int) -> Iterator[Check]:
     error = ((best - 0.7 * prior.value(x)).abs() / prior.value(x).clamp(min=1e-12)).max()
     yield Check("PR4", "g(x) = max ⟨Kx, p⟩ over the dual ball", float(error), 1e-7)
     inside = prior.project(u, 0.7)
-    again = prior.project(inside, 0.7)
-    yield Check("PR4", "project is a projection", float((again - inside).abs().max()), 1e-12)
+    twice = prior.project(inside, 0.7)
+    yield Check("PR4", "project is a projection", float((twice - inside).abs().max()), 1e-12)
 
 
 def check_denoiser(denoiser: Denoiser) -> Iterator[Check]:
-    """Every size is kept, every level gives numbers, and what is claimed of D holds."""
+    """Sizes are kept, every level gives finite values, and claimed properties hold."""
     p = next(denoiser.parameters(), torch.zeros((), dtype=torch.float64))
     with torch.no_grad():
         for height, width in SIDES:
@@ -99,16 +103,16 @@ def check_denoiser(denoiser: Denoiser) -> Iterator[Check]:
                 yield holds("PR10", "D keeps sizes and stays finite", fine)
     if denoiser.nonexpansive:
         v = 0.5 + 0.3 * gaussian(1, denoiser.channels, 8, 8, seed=10, dtype=p.dtype)
-        size = laws.jacobian_norm(lambda t: 2 * denoiser(t, 0.05) - t, v)
+        size = proximal.jacobian_norm(lambda t: 2 * denoiser(t, 0.05) - t, v)
         yield Check("PR9", "‖2J_D − I‖ ≤ 1 as claimed", max(size - 1, 0.0), 1e-6)
 
 
 def check_fidelity(fidelity: Fidelity, *, seed: int = 200) -> Report:
     """The gradient, the prox and the prox of the conjugate of d, and those of f = d(I·, y)."""
-    return report(type(fidelity).__name__, _fidelity_laws(fidelity, seed))
+    return report(type(fidelity).__name__, _fidelity_properties(fidelity, seed))
 
 
-def _fidelity_laws(fidelity: Fidelity, seed: int) -> Iterator[Check]:
+def _fidelity_properties(fidelity: Fidelity, seed: int) -> Iterator[Check]:
     shape = (2, 1, 4, 5)
     y = gaussian(*shape, seed=seed).abs() + 0.1
     v = gaussian(*shape, seed=seed + 1).abs() + 0.2
@@ -119,14 +123,14 @@ def _fidelity_laws(fidelity: Fidelity, seed: int) -> Iterator[Check]:
         return fidelity.value(z, y.repeat(len(z) // len(y), 1, 1, 1))
 
     if "grad" in provides:
-        yield from laws.gradient(value, lambda z: fidelity.grad(z, y), v)
+        yield from proximal.gradient(value, lambda z: fidelity.grad(z, y), v)
         f = data_term(fidelity, Identity(shape[1:]), y)
         error = float((f.grad(v) - fidelity.grad(v, y)).abs().max())
         yield Check("PR7", "∇f = A*∇d(Ax, y)", error, 1e-12)
     if "prox_conj" not in provides:
         return
-    yield from laws.minimises(lambda z, w: fidelity.prox(z, y, w), value, v, weights, seed=seed)
-    yield from laws.moreau(
+    yield from proximal.minimises(lambda z, w: fidelity.prox(z, y, w), value, v, weights, seed=seed)
+    yield from proximal.moreau(
         lambda z, w: fidelity.prox(z, y, w), lambda z, w: fidelity.prox_conj(z, y, w), v, weights
     )
 

@@ -1,4 +1,4 @@
-"""A small problem for any algorithm, with the parts that it asks for."""
+"""A small problem for any algorithm, with a prior and a fidelity that fit it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from unfold.compatibility import check_needs
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
-from unfold.fidelities.poisson import Poisson
+from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
@@ -22,16 +22,16 @@ from unfold.problem import Problem
 from unfold.reconstructor import Reconstructor
 from unfold.testing.proximal import gaussian
 
-FIDELITIES: tuple[Fidelity, ...] = (L2(), Poisson(0.1))
+FIDELITIES: tuple[Fidelity, ...] = (L2(), PoissonFidelity(0.1))
 
 PRIORS: tuple[Prior, ...] = (Tikhonov(), TV(), Sum((L1(), Box(-1.0, 2.0))), L1())
 
 
 def problem_for(algorithm: Algorithm[Any]) -> tuple[Algorithm[Any], Problem]:
-    """The algorithm with absolute steps, and two images of 8 × 8 to deblur with what it needs.
+    """The algorithm with absolute steps, and a deblurring problem of two 8 × 8 images.
 
     Raises:
-        ConfigError: none of the fidelities and priors at hand fits it.
+        ConfigError: none of `FIDELITIES` and `PRIORS` fits it.
     """
     g = torch.Generator().manual_seed(3)
     h = torch.rand(2, 1, 3, 3, generator=g, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The laws of a proximal operator, of a gradient, and of what a network claims."""
+"""Properties of a proximal operator, of a gradient, and of a network."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""What a law found: one figure beside its tolerance, and all of them in a report."""
+"""Results of property checks: one error with its tolerance, and all of them in a report."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -7,68 +7,68 @@ from typing import NamedTuple
 from unfold.errors import UnfoldError
 
 ENDED = "XX0"
-"""The row of a law that raised, which ends a report."""
+"""The row of a property that raised an exception, which ends a report."""
 
 
-class LawError(UnfoldError, AssertionError):
-    """A component breaks a law; the text has the worst figure of every law that is broken."""
+class PropertyError(UnfoldError, AssertionError):
+    """A component violates a property; lists the worst error of every violated one."""
 
 
 class Check(NamedTuple):
-    """One law, measured.
+    """One property, measured.
 
     id: its row in the kit, e.g. PH1.
-    law: in words or as a formula.
+    name: of the property, often a formula.
     value: the error that was measured.
     tol: the largest error allowed.
     """
 
     id: str
-    law: str
+    name: str
     value: float
     tol: float
 
     @property
     def passed(self) -> bool:
-        """Whether the law holds; never where the value is not a number."""
+        """Whether the property holds; never where the value is NaN."""
         return self.value <= self.tol
 
     def __str__(self) -> str:
         return (
-            f"{self.id} {self.law}: {self.value:.2e} {'≤' if self.passed else '>'} {self.tol:.0e}"
+            f"{self.id} {self.name}: {self.value:.2e} {'≤' if self.passed else '>'} {self.tol:.0e}"
         )
 
 
 class NotJudged(NamedTuple):
-    """A law that was not measured, and why; neither kept nor broken.
+    """A property that was not measured, and why; neither satisfied nor violated.
 
     id: its row in the kit, e.g. PH7.
-    law: in words or as a formula.
-    reason: what stood in the way, in one sentence.
-    tried: whether measuring failed; else the component says of itself that the law is none of its.
+    name: of the property, often a formula.
+    reason: why not, in one sentence.
+    tried: whether measuring failed; else the component declares that the property does not apply.
     """
 
     id: str
-    law: str
+    name: str
     reason: str
     tried: bool = False
 
     def __str__(self) -> str:
-        return f"{self.id} {self.law}: not judged, {self.reason}"
+        return f"{self.id} {self.name}: not judged, {self.reason}"
 
 
 Finding = Check | NotJudged
-"""What the kit has to say of one law."""
+"""The result of one property."""
 
 
-def holds(id: str, law: str, truth: bool) -> Check:
-    """A law that is exact: error 0 where it holds, 1 where not."""
-    return Check(id, law, 0.0 if truth else 1.0, 0.0)
+def holds(id: str, name: str, truth: bool) -> Check:
+    """An exact property: error 0 where it holds, 1 where not."""
+    return Check(id, name, 0.0 if truth else 1.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The laws of one component.
+    """The properties of one component.
 
     Args:
         subject: what was checked.
@@ -84,34 +84,34 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """What is broken."""
+        """The violated properties."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property
     def passed(self) -> bool:
-        """Whether every law holds, and there was one."""
+        """Whether every property holds, and there was one."""
         return bool(self.checks) and not self.failed
 
     @property
     def applies(self) -> bool:
-        """Whether rows that were asked for are laws of the component, or might be.
+        """Whether requested rows apply to the component, or might apply.
 
-        They are not where none was measured or tried, and whatever else was measured holds.
+        They do not where none was measured or tried, and whatever else was measured holds.
         """
         kept = bool(self.others) and all(check.passed for check in self.others)
         return bool(self.checks) or any(one.tried for one in self.unjudged) or not kept
 
     def worst(self) -> tuple[Check, ...]:
-        """Of every law, the measurement nearest to breaking it, in the order of the kit."""
+        """The worst measurement of every property, in the order of the kit."""
         found: dict[tuple[str, str], Check] = {}
         for check in self.checks:
-            key = (check.id, check.law)
+            key = (check.id, check.name)
             if key not in found or not _share(check) <= _share(found[key]):
                 found[key] = check
         return tuple(sorted(found.values(), key=lambda c: (c.id[:2], int(c.id[2:]))))
 
     def only(self, ids: Collection[str]) -> "Report":
-        """The rows with these ids, and what ended the report early; all rows for none."""
+        """The rows with these ids, and an exception that ended the report; all rows for none."""
         if not ids:
             return self
         wanted = {*ids, ENDED}
@@ -121,31 +121,33 @@ class Report:
         return Report(self.subject, checks, unjudged, others)
 
     def left_out(self) -> tuple[NotJudged, ...]:
-        """Of every law that could not be measured somewhere, the first reason."""
+        """The first reason for every property that could not be measured somewhere."""
         first: dict[tuple[str, str], NotJudged] = {}
         for one in self.unjudged:
-            first.setdefault((one.id, one.law), one)
+            first.setdefault((one.id, one.name), one)
         return tuple(first.values())
 
     def raise_if_failed(self) -> None:
-        """Raise with every broken law.
+        """Raise an error with every violated property.
 
         Raises:
-            LawError: a law does not hold, or nothing that applies was measured.
+            PropertyError: a property does not hold, or nothing that applies was measured.
         """
         if not self.applies:
             return
         if not self.checks:
             broken = [f" {one}." for one in self.others if not one.passed]
-            raise LawError(f"{self.subject}: no law could be measured.{''.join(broken[:1])}")
+            raise PropertyError(
+                f"{self.subject}: no property could be measured.{''.join(broken[:1])}"
+            )
         if self.failed:
-            broken = [self._told(check) for check in self.worst() if not check.passed]
-            count = "a law" if len(broken) == 1 else f"{len(broken)} laws"
-            raise LawError("\n  ".join([f"{self.subject} breaks {count}:", *broken]))
+            broken = [self._line(check) for check in self.worst() if not check.passed]
+            count = "a property" if len(broken) == 1 else f"{len(broken)} properties"
+            raise PropertyError("\n  ".join([f"{self.subject} violates {count}:", *broken]))
 
-    def _told(self, worst: Check) -> str:
-        """A broken law, and how often it was."""
-        measured = [one for one in self.checks if (one.id, one.law) == (worst.id, worst.law)]
+    def _line(self, worst: Check) -> str:
+        """A violated property, and in how many measurements."""
+        measured = [one for one in self.checks if (one.id, one.name) == (worst.id, worst.name)]
         bad = sum(not one.passed for one in measured)
         often = f", in {bad} of {len(measured)} measurements" if len(measured) > 1 else ""
         return f"{worst}{often}"
@@ -159,7 +161,7 @@ def _share(check: Check) -> float:
 
 
 def report(subject: str, findings: Iterable[Finding]) -> Report:
-    """Measure every law, in order; one that raises is broken and ends the report."""
+    """Measure every property, in order; an exception counts as a violation and ends the report."""
     found: list[Check] = []
     unjudged: list[NotJudged] = []
     try:
@@ -169,7 +171,7 @@ def report(subject: str, findings: Iterable[Finding]) -> Report:
             else:
                 found.append(one)
     except Exception as error:
-        last = f"after '{found[-1].law}' " if found else ""
+        last = f"after '{found[-1].name}' " if found else ""
         text = f"{last}raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         found.append(Check(ENDED, text, float("nan"), 0.0))
     return Report(subject, tuple(found), tuple(unjudged))

@@ -1,6 +1,6 @@
-"""The laws of what an operator solves: the normal equations, and the least-squares image.
+"""Properties of the solves of an operator: normal equations and least squares.
 
-Each takes an operator and the kind of number to measure it with, as those of `operators` do.
+Each takes an operator and the dtype to measure it with, as in `operators`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
 from unfold.testing.dense import DOUBLE, columns, dense, dense_solve, gap, probe
 from unfold.testing.report import Check
-from unfold.testing.tolerances import bars, largest, tiny
+from unfold.testing.tolerances import largest, tiny, tolerances
 
 
 def solve(
@@ -25,7 +25,7 @@ def solve(
     """`solve_normal` is the dense solution."""
     b = probe(operator, 12, dtype=dtype)
     error = gap(operator.solve_normal(b, gamma), dense_solve(operator, b, gamma))
-    yield Check("PH8", "solve_normal = dense solve", error, tol or bars(dtype).solve)
+    yield Check("PH8", "solve_normal = dense solve", error, tol or tolerances(dtype).solve)
 
 
 def solve_gradients(
@@ -47,7 +47,7 @@ def solve_gradients(
         found = gradients(lambda A, r, w: A.solve_normal(r, w))
         wanted = gradients(dense_solve)
     error = max(gap(got, want) for got, want in zip(found, wanted, strict=True))
-    bar = tol or bars(dtype).solve_gradient
+    bar = tol or tolerances(dtype).solve_gradient
     yield Check("PH8", "gradients of solve_normal = dense ones", error, bar)
 
 
@@ -61,10 +61,13 @@ def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterato
         "PH8",
         "γ per image = γ as a number",
         gap(got, torch.stack(numbers)),
-        100 * bars(dtype).batch,
+        100 * tolerances(dtype).batch,
     )
     yield Check(
-        "PH8", "γ = 0 is the identity", gap(operator.solve_normal(b, 0.0), b), bars(dtype).batch
+        "PH8",
+        "γ = 0 is the identity",
+        gap(operator.solve_normal(b, 0.0), b),
+        tolerances(dtype).batch,
     )
 
 
@@ -82,7 +85,7 @@ def pseudo_inverse(
     got = operator.pseudo_inverse(y).flatten(1)[..., None]
     scale = batched_norm(y).max() * torch.linalg.matrix_norm(dense_pinv, 2).max()
     error = largest((got - want).abs() / scale)
-    yield Check("PH7", "A⁺ = dense pinv", error, tol or bars(dtype).inverse)
+    yield Check("PH7", "A⁺ = dense pinv", error, tol or tolerances(dtype).inverse)
 
 
 def penrose(
@@ -94,10 +97,10 @@ def penrose(
 ) -> Iterator[Check]:
     """AA⁺A = A, A⁺AA⁺ = A⁺, and AA⁺ and A⁺A are self-adjoint.
 
-    An error of A⁺ is measured beside ‖A⁺‖, as in `pseudo_inverse`: here by what A⁺ makes of noise.
-    A⁺ leaves out what A makes smaller than `rcond`, so that AA⁺A is A to that.
+    An error of A⁺ is relative to ‖A⁺‖, as in `pseudo_inverse`: here estimated from A⁺ of noise.
+    A⁺ truncates singular values below `rcond`, so that AA⁺A is A to that accuracy.
     """
-    tol = tol or bars(dtype).inverse
+    tol = tol or tolerances(dtype).inverse
     A, pinv = operator.A, operator.pseudo_inverse
     x, z = probe(operator, 8, dtype=dtype), probe(operator, 9, dtype=dtype)
     y, u = probe(operator, 10, dtype=dtype, dual=True), probe(operator, 11, dtype=dtype, dual=True)
@@ -118,10 +121,10 @@ def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> It
     """
     y = probe(operator, 16, dtype=dtype, dual=True)
     ones = [operator.take(torch.tensor([i]), len(y)) for i in range(len(y))]
-    alone = [one.pseudo_inverse(y[i : i + 1]) for i, one in enumerate(ones)]
-    whole = operator.pseudo_inverse(y)
-    size = operator.norm_squared.to(y.dtype.to_real()) * batched_norm(whole)
+    single = [one.pseudo_inverse(y[i : i + 1]) for i, one in enumerate(ones)]
+    batched = operator.pseudo_inverse(y)
+    size = operator.norm_squared.to(y.dtype.to_real()) * batched_norm(batched)
     grown = size / batched_norm(operator.A_adjoint(y)).clamp(min=tiny(dtype))
-    for i, own in enumerate(alone):
-        error = gap(whole[i : i + 1], own) / max(1, float(grown[i]))
-        yield Check("PH9", "batch invariance of pseudo_inverse", error, bars(dtype).batch)
+    for i, own in enumerate(single):
+        error = gap(batched[i : i + 1], own) / max(1, float(grown[i]))
+        yield Check("PH9", "batch invariance of pseudo_inverse", error, tolerances(dtype).batch)

@@ -1,4 +1,4 @@
-"""The largest errors that the laws of an operator allow, in double and in single precision."""
+"""Tolerances of the properties of operators, in double and in single precision."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Bars(NamedTuple):
+class Tolerances(NamedTuple):
     """Relative errors.
 
     adjoint: of A* against Aᴴ, as matrices, in the norm of Frobenius.
@@ -14,11 +14,11 @@ class Bars(NamedTuple):
     linear: of A(ax + bz).
     product: of A*A, and of the derivatives of A.
     norm: of ‖A‖², from above.
-    inverse: of A⁺, beside ‖A⁺‖.
+    inverse: of A⁺, relative to ‖A⁺‖.
     solve: of (I + γA*A)⁻¹b.
     solve_gradient: of its derivatives.
     parameter: of the derivatives of A in the operator's own tensors.
-    batch: between a sample alone and in a batch.
+    batch: between a single sample and the same in a batch.
     """
 
     adjoint: float
@@ -33,16 +33,16 @@ class Bars(NamedTuple):
     batch: float
 
 
-IN_DOUBLE = Bars(1e-10, 1e-12, 1e-12, 1e-10, 1e-4, 1e-8, 1e-8, 1e-6, 1e-6, 1e-12)
-IN_SINGLE = Bars(1e-5, 1e-6, 1e-5, 1e-5, 1e-3, 1e-3, 1e-4, 1e-3, 1e-2, 1e-6)
+IN_DOUBLE = Tolerances(1e-10, 1e-12, 1e-12, 1e-10, 1e-4, 1e-8, 1e-8, 1e-6, 1e-6, 1e-12)
+IN_SINGLE = Tolerances(1e-5, 1e-6, 1e-5, 1e-5, 1e-3, 1e-3, 1e-4, 1e-3, 1e-2, 1e-6)
 
 
 def single(dtype: torch.dtype) -> bool:
-    """Whether numbers of this kind have 24 bits."""
+    """Whether the precision is single."""
     return torch.finfo(dtype).eps > 1e-10
 
 
-def bars(dtype: torch.dtype) -> Bars:
+def tolerances(dtype: torch.dtype) -> Tolerances:
     """The errors allowed in this precision."""
     return IN_SINGLE if single(dtype) else IN_DOUBLE
 
@@ -53,5 +53,5 @@ def largest(t: Tensor) -> float:
 
 
 def tiny(dtype: torch.dtype) -> float:
-    """The smallest normal number of this kind."""
+    """The smallest normal number of this dtype."""
     return float(torch.finfo(dtype).tiny)

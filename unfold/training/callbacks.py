@@ -1,4 +1,4 @@
-"""What a training shows on the way: the norm of its gradient, and pictures."""
+"""Callbacks: gradient norm, validation pictures, early stopping, averaged weights, progress bar."""
 
 import io
 from pathlib import Path
@@ -6,21 +6,22 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image as PillowImage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unfold.data.batches import Batch
 from unfold.disk import write_bytes
-from unfold.training.checkpoints.states import TrainingStates
 from unfold.training.loggers.tracked import Tracked
 from unfold.training.module import Training
 
 
 class GradientNorm(pl.Callback):
-    """Logs ‖∇L‖ over everything that is learned, before it is clipped.
+    """Logs ‖∇L‖ over all parameters, before it is clipped.
 
     Args:
         every: steps between two rows of the log.
@@ -32,16 +33,15 @@ class GradientNorm(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Log it with the row that this step writes."""
         if (trainer.global_step + 1) % self.every == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             pl_module.log("train/gradient_norm", get_total_norm(gradients))
 
 
-class Pictures(pl.Callback):
-    """Shows the first validation image beside its reconstruction, after some validations.
+class ValidationPictures(pl.Callback):
+    """Writes the first validation image and its reconstruction, after some validations.
 
-    Pictures are PNG files named by the step, and appear in the tracker of experiments too.
+    Pictures are PNG files named by the step, and are sent to the experiment tracker too.
 
     Args:
         every: epochs between two pictures.
@@ -93,114 +93,77 @@ def save_picture(picture: Tensor, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-class EarlyStopping(pl.Callback):
-    """Ends the training after some validations in a row that are no better than the best before.
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, after validations; a resumed training that had ended ends at once.
+
+    Values that are not finite count as no improvement: they are handled by the guard.
 
     Args:
-        patience: how many validations.
-        states: knows the objective, and what is better.
+        objective: the validation metric.
+        mode: `max` or `min`.
+        patience: validations without improvement that end the training.
     """
 
-    def __init__(self, patience: int, states: TrainingStates) -> None:
-        self.patience, self._states = patience, states
-        self._best: float | None = None
-        self._waited = 0
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count, and ask for the end where patience is over."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        score = float(trainer.callback_metrics[self._states.objective])
-        if self._states.improves(score, self._best) and score != self._best:
-            self._best, self._waited = score, 0
-        else:
-            self._waited += 1
-        self._ask(trainer)
+    def __init__(self, objective: str, mode: str, patience: int) -> None:
+        super().__init__(
+            objective,
+            patience=patience,
+            mode=mode,
+            check_finite=False,
+            check_on_train_epoch_end=False,
+        )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A training that had ended ends at once where it is continued."""
-        self._ask(trainer)
-
-    def _ask(self, trainer: pl.Trainer) -> None:
-        if self._waited >= self.patience:
+        if self.wait_count >= self.patience:
             trainer.should_stop = True
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "waited": self._waited}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best, self._waited = state_dict["best"], state_dict["waited"]
+class AveragedWeights(callbacks.WeightAveraging):
+    """w̄ ← d·w̄ + (1 − d)·w after every optimizer step, from w̄ = w at the start.
 
-
-class AveragedWeights(pl.Callback):
-    """w̄ ← d·w̄ + (1 − d)·w after every step of the optimiser, from w̄ = w at the start.
-
-    Only what is learned is averaged. A constraint that holds by reparametrisation holds for the
-    average too, since what is averaged is the free parameter behind it.
+    Lightning's, without buffers. The average is validated, and is in place until the best weights
+    are saved in `on_validation_end`. A constraint that holds by reparametrization holds for the
+    average too, since the free parameter is averaged.
 
     Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, SIAM J.
-    Control Optim. 30 (1992), with exponential in the place of equal weights.
+    Control Optim. 30 (1992), with exponential instead of equal weights.
 
     Args:
         decay: d, in (0, 1).
     """
 
     def __init__(self, decay: float) -> None:
-        self.decay = decay
-        self._average: dict[str, Tensor] = {}
-        self._steps = 0
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            assert self._average_model is not None
+            self._average_model.n_averaged.fill_(1)  # the start counts
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin with the weights as they are, unless a training state brought an average."""
-        own = dict(_learned(pl_module))
-        for name, weight in own.items():
-            brought = self._average.get(name, weight)
-            self._average[name] = brought.detach().to(weight.device, copy=True)
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Average once for each step, however many batches it takes."""
-        if trainer.global_step == self._steps:
-            return
-        self._steps = trainer.global_step
-        for name, weight in _learned(pl_module):
-            self._average[name].lerp_(weight.detach(), 1 - self.decay)
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validate the average."""
-        self._exchange(trainer, pl_module)
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The swap waits for `on_validation_end`, after the best weights are saved."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Train on from the weights."""
-        self._exchange(trainer, pl_module)
+        self._swap_models(pl_module)
 
-    @torch.no_grad()
-    def _exchange(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn != "fit":
-            return
-        for name, weight in _learned(pl_module):
-            held = weight.clone()
-            weight.copy_(self._average[name])
-            self._average[name].copy_(held)
-
-    @torch.no_grad()
     def keep(self, pl_module: pl.LightningModule) -> None:
-        """Put the average in the place of the weights, for good."""
-        for name, weight in _learned(pl_module):
-            weight.copy_(self._average[name])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"average": self._average, "steps": self._steps}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._average, self._steps = dict(state_dict["average"]), state_dict["steps"]
+        """Replace the weights by the average, also where no step was left to train."""
+        self._copy_average_to_current(pl_module)
 
 
-def _learned(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+class ProgressBar(callbacks.RichProgressBar):
+    """Lightning's, without the version and the number of epochs, which mean nothing here."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return items
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch}"

@@ -3,32 +3,33 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor
 from torch import nn
 
-from unfold.errors import ConfigError, listing, nearest
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.training.callbacks import AveragedWeights, EarlyStopping, GradientNorm, Pictures
-from unfold.training.checkpoints.resources import limits_explained
-from unfold.training.checkpoints.states import AtomicCheckpointIO, TrainingStates
+from unfold.data.image_data import ImageData
+from unfold.evaluation.metrics import objective_mode
+from unfold.training.callbacks import (
+    AveragedWeights,
+    EarlyStopping,
+    GradientNorm,
+    ProgressBar,
+    ValidationPictures,
+)
+from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
 from unfold.training.checkpoints.weights import load_checkpoint, save_weights
-from unfold.training.datamodule import Images
-
-if TYPE_CHECKING:
-    from unfold.data.image_data import ImageData
-    from unfold.training.module import Training
-    from unfold.training.settings import Log, TrainerSettings
+from unfold.training.data_module import DataModule
+from unfold.training.module import Training
+from unfold.training.resource_errors import limits_explained
+from unfold.training.settings import Log, TrainerSettings
 
 
 def keep_channels_last(network: nn.Module) -> None:
     """Lay the filters of every 2-D convolution out channels last; images follow their filters.
 
-    Only theirs: tensors that a network folds into filters itself, such as those of a firmly
-    nonexpansive one, have as many axes as it likes, and gain nothing.
+    Only `Conv2d`: filters that a network computes itself have any number of axes, and gain nothing.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -36,7 +37,7 @@ def keep_channels_last(network: nn.Module) -> None:
 
 
 def make_trainer(
-    settings: "TrainerSettings", directory: Path, log: "Log", callbacks: list[pl.Callback]
+    settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     """A trainer that writes into a run directory.
 
@@ -44,7 +45,7 @@ def make_trainer(
         settings: how long, on what, how precisely.
         directory: of the run.
         log: where the curves go.
-        callbacks: what happens beside the steps.
+        callbacks: of the trainer.
     """
     return pl.Trainer(
         accelerator=settings.accelerator,
@@ -69,23 +70,11 @@ def make_trainer(
     )
 
 
-class Bar(RichProgressBar):
-    """Lightning's bar without what a run directory makes meaningless: versions, epochs to come."""
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
-        items = super().get_metrics(trainer, pl_module)
-        items.pop("v_num", None)
-        return items
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"epoch {current_epoch}"
-
-
 def fit(
-    training: "Training",
-    data: "ImageData",
-    settings: "TrainerSettings",
-    log: "Log",
+    training: Training,
+    data: ImageData,
+    settings: TrainerSettings,
+    log: Log,
     directory: Path,
     *,
     objective: str,
@@ -99,83 +88,66 @@ def fit(
         settings: how long, and on what.
         log: where the curves go.
         directory: of the run.
-        objective: the validation metric that chooses the best weights, `validation/psnr`.
-        resume_from: a training state to go on from.
+        objective: the validation metric that selects the best weights, `validation/psnr`.
+        resume_from: a checkpoint.
 
     Returns:
-        The best value of the objective, and the step it was reached at.
+        The best value of the objective, and the number of steps.
 
     Raises:
-        UnfoldError: a signal, the machine or the numbers ended it; what was saved is kept.
+        UnfoldError: a signal, the machine or a failed step ended it; checkpoints are kept.
     """
     mode = objective_mode(objective, training.metrics.all_names)
-    states = TrainingStates(directory / "checkpoints", settings.checkpoint_every, objective, mode)
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         keep_channels_last(reconstructor)
     _quiet()
-    images = Images(data)
+    folder = directory / "checkpoints"
+    checkpointing = Checkpointing(folder, settings.checkpoint_every, objective, mode)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
+    callbacks = [checkpointing, *_callbacks(settings, objective, mode, directory)]
+    callbacks += [average] if average else []
+    if log.build(directory) is not None:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    images = DataModule(data)
     with limits_explained(reconstructor, data):
-        callbacks = _callbacks(settings, log, states, directory)
-        callbacks += [average] if average else []
         trainer = make_trainer(settings, directory, log, callbacks)
         trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
         if average is not None:
             average.keep(training)
-        score = _choose_weights(training, images, trainer, states)
+        score = _select_weights(training, images, trainer, checkpointing)
     reconstructor.float()
     if trainer.is_global_zero:
         save_weights(reconstructor, directory)
     return {f"best {objective}": score, "steps": float(trainer.global_step)}
 
 
-def _choose_weights(
-    training: "Training",
-    images: Images,
-    trainer: pl.Trainer,
-    states: TrainingStates,
+def _select_weights(
+    training: Training, images: DataModule, trainer: pl.Trainer, checkpointing: Checkpointing
 ) -> float:
-    """Put the last weights or the best saved ones into the reconstructor, as the objective prefers.
+    """Keep the last weights or load the best saved ones, whichever has the better objective.
 
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
-    last = float(trainer.validate(training, images, verbose=False)[0][states.objective])
-    if states.best is None or states.improves(last, states.best):
+    last = float(trainer.validate(training, images, verbose=False)[0][checkpointing.objective])
+    if checkpointing.best is None or checkpointing.improves(last, checkpointing.best):
         return last
-    load_checkpoint(training.reconstructor, states.best_path)
-    return states.best
-
-
-def objective_mode(objective: str, names: tuple[str, ...]) -> str:
-    """`max` or `min`, as the metric asks.
-
-    Raises:
-        ConfigError: no such metric is measured in validation.
-    """
-    allowed = [f"validation/{name}" for name in (*names, "loss")]
-    if objective not in allowed:
-        raise ConfigError(
-            f"objective = {objective}: not measured{nearest(objective, allowed)} "
-            f"Available: {listing(allowed)}."
-        )
-    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
+    load_checkpoint(training.reconstructor, checkpointing.best_path)
+    return checkpointing.best
 
 
 def _callbacks(
-    settings: "TrainerSettings", log: "Log", states: TrainingStates, directory: Path
+    settings: TrainerSettings, objective: str, mode: str, directory: Path
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = [states]
+    callbacks: list[pl.Callback] = []
     if settings.early_stopping is not None:
-        callbacks.append(EarlyStopping(settings.early_stopping, states))
+        callbacks.append(EarlyStopping(objective, mode, settings.early_stopping))
     if settings.log_gradient_norm:
         callbacks.append(GradientNorm(settings.log_every))
     if settings.images_every is not None:
-        callbacks.append(Pictures(settings.images_every, directory / "images"))
+        callbacks.append(ValidationPictures(settings.images_every, directory / "images"))
     if settings.progress:
-        callbacks.append(Bar(leave=True))
-    if log.build(directory) is not None:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
+        callbacks.append(ProgressBar(leave=True))
     return callbacks
 
 

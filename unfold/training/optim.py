@@ -1,9 +1,8 @@
 """Optimizers, learning-rate schedules and parameter groups: `optimizer`, `scheduler`."""
 
-import fnmatch
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,8 @@ from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from unfold.errors import ConfigError, listing, nearest
+from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
-from unfold.training.guard.failures import public_name
 
 Groups = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 """Parameters, or groups of them with their own learning rates."""
@@ -122,69 +120,3 @@ class Cosine(Scheduler):
             return (step + 1) / (self.warmup + 1)
         t = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * t))
-
-
-def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
-    """Everything that is learned, by its public name: `algo.stepsize`, not `algo.raw_stepsize`."""
-    named = reconstructor.named_parameters()
-    return {public_name(name): p for name, p in named if p.requires_grad}
-
-
-def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) -> dict[str, Any]:
-    """The value of each learned name that a glob matches; the last matching glob counts.
-
-    Args:
-        key: where the globs are given, for messages.
-        patterns: globs and their values.
-        reconstructor: whose parameters are meant.
-
-    Raises:
-        ConfigError: a glob matches nothing that is learned.
-    """
-    known = learned(reconstructor)
-    found: dict[str, Any] = {}
-    for pattern, value in patterns.items():
-        # `prior.denoiser` matches all of the network.
-        hits = [n for n in known if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
-        if not hits:
-            short = sorted({".".join(name.split(".")[:2]) for name in known})
-            raise ConfigError(
-                f"{key} names '{pattern}', which is not learned{nearest(pattern, short)} "
-                f"Learned: {listing(short)}."
-            )
-        found |= dict.fromkeys(hits, value)
-    return found
-
-
-def by_learning_rate(reconstructor: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Groups of parameters for an optimizer; those without their own learning rate come first.
-
-    Raises:
-        ConfigError: a glob matches nothing that is learned, or a rate is not positive.
-    """
-    for pattern, rate in rates.items():
-        if not rate > 0:
-            raise ConfigError(f"trainable.lr.{pattern} = {rate}: must be positive.")
-    own = matching("trainable.lr", rates, reconstructor)
-    groups: dict[float | None, list[nn.Parameter]] = {None: []}
-    for name, parameter in learned(reconstructor).items():
-        groups.setdefault(own.get(name), []).append(parameter)
-    made = [
-        {"params": members} | ({} if rate is None else {"lr": rate})
-        for rate, members in groups.items()
-    ]
-    return [group for group in made if group["params"]]
-
-
-def frozen(reconstructor: nn.Module, epochs: Mapping[str, int]) -> list[tuple[nn.Parameter, int]]:
-    """Each parameter that is frozen at first, and the first epoch in which it is trained.
-
-    Raises:
-        ConfigError: a glob matches nothing that is learned, or a number is below 1.
-    """
-    for pattern, count in epochs.items():
-        if count < 1:
-            raise ConfigError(f"trainable.freeze.{pattern} = {count}: must be 1 epoch or more.")
-    own = matching("trainable.freeze", epochs, reconstructor)
-    known = learned(reconstructor)
-    return [(known[name], count) for name, count in own.items()]

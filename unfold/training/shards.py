@@ -1,4 +1,4 @@
-"""The parts of a batch, computed side by side, each as a process of its own would compute it."""
+"""Parts of a batch, computed in parallel threads, each as a separate process would."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ class Part(NamedTuple):
 
     solution: of its images, with its certificate.
     loss: of its images, without a graph.
-    gradients: of its share of the loss with respect to every parameter; None where there is none.
+    gradients: of its share of the loss, for every parameter; None where there is none.
     """
 
     solution: Solution
@@ -26,15 +26,14 @@ class Part(NamedTuple):
 
 
 class Shards:
-    """Runs forward and backward of equal parts of a batch on threads of their own.
+    """Runs forward and backward passes of equal parts of a batch in separate threads.
 
-    PyTorch's threads are shared out among the parts, so that each sums in the order in which a
-    process with its share of the CPUs does: oneDNN splits some sums by threads. It is faster too,
-    as whole parts need less waiting for each other than the pieces of one convolution.
+    PyTorch's threads are divided among the parts, so that each sums in the same order as a process
+    with its share of the CPUs: oneDNN splits some sums by threads. It is also faster: parts
+    synchronize less often than the threads of one convolution.
 
-    The first batch is computed one part after another and watched: networks that draw from
-    PyTorch's generator, or change their buffers, stay with that, for their numbers would depend
-    on who comes first.
+    The first batch is computed sequentially: networks that draw from PyTorch's generator or change
+    their buffers remain sequential, since their results depend on the order of the parts.
 
     Args:
         count: how many parts.
@@ -52,7 +51,7 @@ class Shards:
         model: nn.Module,
         share: float,
     ) -> list[Part]:
-        """Every part of a batch, in their order.
+        """The parts of a batch, in order.
 
         Args:
             compute: the solution and the loss of some images.
@@ -69,14 +68,13 @@ class Shards:
             return Part(solution, loss.detach(), gradients)
 
         parts, pool = batch.split(self.count), self._threads()
-        if self._independent is None:
-            before = _state(model)
-            found = [pool.submit(both_ways, part).result() for part in parts]
-            self._independent = _state(model) == before
-            return found
         if self._independent:
             return [future.result() for future in [pool.submit(both_ways, p) for p in parts]]
-        return [pool.submit(both_ways, part).result() for part in parts]
+        before = _state(model)
+        found = [pool.submit(both_ways, part).result() for part in parts]
+        if self._independent is None:
+            self._independent = _state(model) == before
+        return found
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
@@ -95,7 +93,7 @@ class Shards:
 
 
 def add_gradients(model: nn.Module, parts: Sequence[Part]) -> None:
-    """Add the gradients of the parts up, in the order in which those of processes are."""
+    """Sum the gradients of the parts, in the order of processes."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     for part in parts:
         for parameter, gradient in zip(parameters, part.gradients, strict=True):
@@ -105,6 +103,6 @@ def add_gradients(model: nn.Module, parts: Sequence[Part]) -> None:
 
 
 def _state(model: nn.Module) -> tuple[bytes, list[tuple[int, int]]]:
-    """What a network that is a function of its input and its weights leaves as it was."""
+    """The state that a pure function of input and weights does not change."""
     generator = torch.get_rng_state().numpy().tobytes()
     return generator, [(id(buffer), buffer._version) for buffer in model.buffers()]

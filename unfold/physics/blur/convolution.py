@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.physics.blur.kernels import check_kernel
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -22,12 +22,12 @@ def centred_spectrum(kernel: Tensor, height: int, width: int, *, half: bool) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class CircularConvolution(Operator):
+class CircularConvolution(LinearOperator):
     """Ax = h * x with periodic boundaries, F⁻¹(ĥ · Fx); h is centred, and flipped as in scipy.
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
             for each sample.
 
@@ -36,29 +36,21 @@ class CircularConvolution(Operator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_kernel("CircularConvolution", self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
+        check_kernel("CircularConvolution", self.kernel, self.image_shape)
 
     @Derived
     def half_spectrum(self) -> Tensor:
         """ĥ for real images, (B or 1, C or 1, H, W // 2 + 1)."""
-        return centred_spectrum(self.kernel, *self.shape[1:], half=True)
+        return centred_spectrum(self.kernel, *self.image_shape[1:], half=True)
 
     @Derived
     def full_spectrum(self) -> Tensor:
         """ĥ for complex images, (B or 1, C or 1, H, W)."""
-        return centred_spectrum(self.kernel, *self.shape[1:], half=False)
+        return centred_spectrum(self.kernel, *self.image_shape[1:], half=False)
 
     @Derived
     def half_power(self) -> Tensor:
@@ -85,7 +77,9 @@ class CircularConvolution(Operator):
         """F⁻¹(|ĥ|² · Fx)."""
         return filtered(self._power(x), x)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
         return filtered(1 / (1 + gamma * self._power(b)), b)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -40,13 +40,13 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(Operator):
+class Padding(LinearOperator):
     """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
 
     A* folds the border back: every copy is added to its pixel.
 
     Args:
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         top: rows added above, and as many below.
         left: columns added before, and as many after.
         boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
@@ -57,7 +57,7 @@ class Padding(Operator):
         ShapeError: a number of rows or columns is negative.
     """
 
-    shape: Shape
+    image_shape: Shape
     top: int
     left: int
     boundary: str
@@ -70,12 +70,8 @@ class Padding(Operator):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return channels, height + 2 * self.top, width + 2 * self.left
 
     @property
@@ -89,7 +85,7 @@ class Padding(Operator):
 
     def adjoint(self, y: Measurement) -> Image:
         rows, columns = self._places(y)
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         narrow = y.new_zeros(*y.shape[:-1], width).index_add(-1, columns, y)
         return narrow.new_zeros(len(y), channels, height, width).index_add(-2, rows, narrow)
 
@@ -97,7 +93,9 @@ class Padding(Operator):
         """Copies · x."""
         return self._copies(x) * x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γ copies)."""
         return b / (1 + gamma * self._copies(b))
 
@@ -115,7 +113,7 @@ class Padding(Operator):
         """How often each pixel is shown, (1, 1, H, W), on the CPU."""
         down, across = (
             torch.bincount(place, minlength=size)
-            for place, size in zip(self.places, self.shape[1:], strict=True)
+            for place, size in zip(self.places, self.image_shape[1:], strict=True)
         )
         return (down[:, None] * across).double()[None, None]
 
@@ -123,7 +121,7 @@ class Padding(Operator):
     def places(self) -> tuple[Tensor, Tensor]:
         """The row behind every row of the result, and the column behind every column."""
         seen = BOUNDARIES[self.boundary]
-        pairs = zip((self.top, self.left), self.shape[1:], strict=True)
+        pairs = zip((self.top, self.left), self.image_shape[1:], strict=True)
         rows, columns = (
             torch.from_numpy(seen(np.arange(-added, size + added), size)) for added, size in pairs
         )

@@ -9,14 +9,14 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling(Operator):
+class Downsampling(LinearOperator):
     """Ax = (h * x)[::s, ::s], periodic boundaries.
 
     AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
@@ -24,7 +24,7 @@ class Downsampling(Operator):
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes; the anti-aliasing filter.
-        shape: of one image, (C, H, W), H and W divisible by s.
+        image_shape: of one image, (C, H, W), H and W divisible by s.
         factor: s, a whole number ≥ 1; pixel 0 of every block is kept.
         rcond: the pseudo-inverse leaves out coarse frequencies where the spectrum of AA* is at most
             rcond² times its largest value.
@@ -39,14 +39,14 @@ class Downsampling(Operator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
     factor: int
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
         check_factor("Downsampling", self.factor)
         _ = self.circular
-        height, width = self.shape[1:]
+        height, width = self.image_shape[1:]
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
@@ -57,15 +57,11 @@ class Downsampling(Operator):
     @cached_property
     def circular(self) -> CircularConvolution:
         """The blur before the sampling."""
-        return CircularConvolution(self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        return CircularConvolution(self.kernel, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return channels, height // self.factor, width // self.factor
 
     @property
@@ -77,11 +73,13 @@ class Downsampling(Operator):
         return self.circular.forward(x)[..., :: self.factor, :: self.factor]
 
     def adjoint(self, y: Measurement) -> Image:
-        fine = y.new_zeros(*y.shape[:-2], *self.shape[1:])
+        fine = y.new_zeros(*y.shape[:-2], *self.image_shape[1:])
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
         inverse = 1 / (1 + gamma * self._coarse(b))
         return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class ValidConvolution(Operator):
+class ValidConvolution(LinearOperator):
     """Ax = crop(h * x): the pixels of the convolution that need nothing from outside the image.
 
     Away from the border the periodic convolution is the plain one, so that both transforms of
@@ -23,7 +23,7 @@ class ValidConvolution(Operator):
 
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
-        shape: of one image, (C, H, W); one measurement is (C, H − kh + 1, W − kw + 1).
+        image_shape: of one image, (C, H, W); one measurement is (C, H − kh + 1, W − kw + 1).
 
     Raises:
         ShapeError: the kernel is larger than the image, or not of four dimensions.
@@ -31,7 +31,7 @@ class ValidConvolution(Operator):
     """
 
     kernel: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         _ = self.circular
@@ -39,15 +39,11 @@ class ValidConvolution(Operator):
     @cached_property
     def circular(self) -> CircularConvolution:
         """The same convolution with periodic boundaries."""
-        return CircularConvolution(self.kernel, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        return CircularConvolution(self.kernel, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        (channels, height, width), (kh, kw) = self.shape, self.kernel.shape[-2:]
+        (channels, height, width), (kh, kw) = self.image_shape, self.kernel.shape[-2:]
         return channels, height - kh + 1, width - kw + 1
 
     @property

@@ -11,14 +11,14 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import centred_spectrum
 from unfold.physics.blur.kernels import check_kernel
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class VaryingConvolution(Operator):
+class VaryingConvolution(LinearOperator):
     """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
 
     A point of light at v is seen as Σ_k w_k(v) h_k around v: kernels are interpolated where the
@@ -28,7 +28,7 @@ class VaryingConvolution(Operator):
     Args:
         kernels: h, real, (B or 1, K, kh, kw), odd sizes, shared by the channels.
         weights: w, real, (1, K, H, W).
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
 
     Raises:
         ShapeError: the weights are not one table for each kernel, or a kernel does not fit.
@@ -40,34 +40,26 @@ class VaryingConvolution(Operator):
 
     kernels: Tensor
     weights: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_kernel("VaryingConvolution", self.kernels[:, :1], self.shape)
-        want = (1, self.kernels.shape[1], *self.shape[1:])
+        check_kernel("VaryingConvolution", self.kernels[:, :1], self.image_shape)
+        want = (1, self.kernels.shape[1], *self.image_shape[1:])
         if tuple(self.weights.shape) != want or self.weights.is_complex():
             raise ShapeError(
                 f"VaryingConvolution.weights must be real, {want}, got "
                 f"{tuple(self.weights.shape)} of {self.weights.dtype}."
             )
 
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
-
     @Derived
     def half_spectrum(self) -> Tensor:
         """ĥ for real images, (B or 1, K, 1, H, W // 2 + 1)."""
-        return centred_spectrum(self.kernels, *self.shape[1:], half=True)[:, :, None]
+        return centred_spectrum(self.kernels, *self.image_shape[1:], half=True)[:, :, None]
 
     @Derived
     def full_spectrum(self) -> Tensor:
         """ĥ for complex images, (B or 1, K, 1, H, W)."""
-        return centred_spectrum(self.kernels, *self.shape[1:], half=False)[:, :, None]
+        return centred_spectrum(self.kernels, *self.image_shape[1:], half=False)[:, :, None]
 
     @property
     def abs_operator(self) -> Operator:
@@ -82,7 +74,7 @@ class VaryingConvolution(Operator):
             y = torch.fft.ifft2((self.full_spectrum * torch.fft.fft2(parts)).sum(1))
         else:
             spectrum = (self.half_spectrum * torch.fft.rfft2(parts)).sum(1)
-            y = torch.fft.irfft2(spectrum, s=self.shape[1:])
+            y = torch.fft.irfft2(spectrum, s=self.image_shape[1:])
         return y
 
     def adjoint(self, y: Measurement) -> Image:
@@ -92,7 +84,7 @@ class VaryingConvolution(Operator):
             parts = torch.fft.ifft2(self.full_spectrum.conj() * torch.fft.fft2(y)[:, None])
         else:
             spectrum = self.half_spectrum.conj() * torch.fft.rfft2(y)[:, None]
-            parts = torch.fft.irfft2(spectrum, s=self.shape[1:])
+            parts = torch.fft.irfft2(spectrum, s=self.image_shape[1:])
         return (self.weights[:, :, None] * parts).sum(1)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.ct.rays import Geometry, Lines, Seen
-from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
@@ -159,47 +159,43 @@ class Fan(Geometry):
 
 
 @dataclass(frozen=True, eq=False)
-class Projector(Operator):
+class Projector(LinearOperator):
     """(Ax)_{θ, j} = the integral of x along line j of angle θ.
 
     The matrix is computed once for a geometry and a size; A* is its transpose, entry by entry.
 
     Args:
         geometry: the lines.
-        shape: of one image, (C, H, W); one measurement is (C, angles, detectors).
+        image_shape: of one image, (C, H, W); one measurement is (C, angles, detectors).
         pixel: the side of a pixel, in the unit of length of the integrals.
     """
 
     geometry: Geometry
-    shape: Shape
+    image_shape: Shape
     pixel: float = 1.0
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], *self.geometry.size
+        return self.image_shape[0], *self.geometry.size
 
     @property
-    def abs_operator(self) -> Operator:
+    def abs_operator(self) -> LinearOperator:
         """Itself: lengths of rays."""
         return self
 
     def forward(self, x: Image) -> Measurement:
-        matrix = self.geometry.matrix(self.shape, x)
+        matrix = self.geometry.matrix(self.image_shape, x)
         y = self.pixel * multiply(matrix, x.reshape(-1, matrix.forward.shape[1]))
         return y.reshape(-1, *self.measurement_shape)
 
     def adjoint(self, y: Measurement) -> Image:
-        matrix = self.geometry.matrix(self.shape, y).swapped
+        matrix = self.geometry.matrix(self.image_shape, y).swapped
         x = self.pixel * multiply(matrix, y.reshape(-1, matrix.forward.shape[1]))
-        return x.reshape(-1, *self.shape)
+        return x.reshape(-1, *self.image_shape)
 
     def precondition(self, r: Image, gamma: Scalar) -> Image:
         """(I + γC)⁻¹r, C the periodic convolution that A*A nearly is."""
-        power = self.pixel**2 * self.geometry.spectrum(self.shape, r)
+        power = self.pixel**2 * self.geometry.spectrum(self.image_shape, r)
         solved: Tensor = torch.fft.ifft2(torch.fft.fft2(r) / (1 + gamma * power))
         return solved if r.is_complex() else solved.real
 
@@ -224,12 +220,12 @@ class Projector(Operator):
                 f"filtered back-projection needs {WHOLE[geometry.full_arc]}, got {turn:g} degrees; "
                 f"set physics.arc={geometry.full_arc:g}, or choose another start."
             )
-        matrix = geometry.back_matrix(self.shape, y)
+        matrix = geometry.back_matrix(self.image_shape, y)
         gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
         filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
         weight = geometry.full_arc / 180 * self._rounds
         scale = np.deg2rad(turn / len(geometry.angles)) / weight / self.pixel
-        return float(scale) * multiply(matrix, filtered).reshape(-1, *self.shape)
+        return float(scale) * multiply(matrix, filtered).reshape(-1, *self.image_shape)
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """Filtered back-projection; A⁺y where it does not apply."""

@@ -17,7 +17,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.custom.functions import REFUSALS, named
 from unfold.physics.nonlinear import NonlinearOperator
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -138,7 +138,7 @@ class Held(Operator, ABC):
 
     Args:
         physics: a `deepinv.physics.Physics`, which is never changed.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         parts: the shapes of the measurements of one image; of several in a list.
         complex_y: whether measurements are complex.
         complex_x: whether the physics takes complex images; it is given real ones as such.
@@ -149,16 +149,12 @@ class Held(Operator, ABC):
     pickles = False  # the modules of deepinv hold functions without a name
 
     physics: nn.Module
-    shape: Shape
+    image_shape: Shape
     parts: tuple[Shape, ...]
     complex_y: bool = False
     complex_x: bool = False
     names: tuple[str, ...] = ()
     held: tuple[Tensor, ...] = ()
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
 
     @property
     def measurement_shape(self) -> Shape:
@@ -212,7 +208,7 @@ class Held(Operator, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepinvOperator(Held):
+class DeepinvOperator(Held, LinearOperator):
     """A and A* of a `LinearPhysics`; its solves are by conjugate gradients."""
 
     def adjoint(self, y: Measurement) -> Image:

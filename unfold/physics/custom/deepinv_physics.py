@@ -1,4 +1,4 @@
-"""The operators of the package deepinv: `pip install 'unfold[deepinv]'`."""
+"""The operators of the package deepinv: `pip install -e '.[deepinv]'`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -86,7 +86,8 @@ class DeepinvPhysics(Foreign):
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
         is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
-        made = (DeepinvOperator if is_linear else DeepinvNonlinear)(
+        kind_of: type[Held] = DeepinvOperator if is_linear else DeepinvNonlinear
+        made = kind_of(
             physics,
             shape,
             tuple(tuple(part.shape[1:]) for part in parts),

@@ -12,7 +12,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.custom.linear import Functions
-from unfold.physics.nonlinear import pulled
+from unfold.physics.nonlinear import reverse_mode
 from unfold.physics.operator import Operator
 from unfold.random import Draws, generator
 from unfold.typing import Measurement, Shape
@@ -159,7 +159,7 @@ class OwnFunction(Foreign, ABC):
 def _apart(operator: Operator, x: Tensor) -> float:
     """‖J(x)*u − its reverse mode‖ / ‖its reverse mode‖ of one u; of what is 0 at x, 0 or 1."""
     u = _noise(operator.A(x))
-    found, want = operator.vjp(x, u), pulled(operator.forward, x, u)
+    found, want = operator.vjp(x, u), reverse_mode(operator.forward, x, u)
     if not bool(want.any()):
         return float(found.any())
     return float((found - want).norm() / want.norm())

@@ -7,37 +7,33 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.nonlinear import pulled
-from unfold.physics.operator import Operator
+from unfold.physics.nonlinear import reverse_mode
+from unfold.physics.operator import LinearOperator
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(Operator):
+class Dense(LinearOperator):
     """Ax = Mx, the pixels row by row and channel by channel.
 
     Args:
         matrix: M, real or complex, (B or 1, m, C · H · W).
-        shape: of one image, (C, H, W); one measurement is (m,).
+        image_shape: of one image, (C, H, W); one measurement is (m,).
 
     Raises:
         ShapeError: the matrix does not have as many columns as the image has pixels.
     """
 
     matrix: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        pixels = torch.Size(self.shape).numel()
+        pixels = torch.Size(self.image_shape).numel()
         if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
             raise ShapeError(
-                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.shape}, got "
-                f"{tuple(self.matrix.shape)}."
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, "
+                f"got {tuple(self.matrix.shape)}."
             )
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
 
     @property
     def measurement_shape(self) -> Shape:
@@ -52,19 +48,19 @@ class Dense(Operator):
     def adjoint(self, y: Measurement) -> Image:
         matrix = self._as(y).conj()
         x = y @ matrix[0] if len(matrix) == 1 else (y[:, None] @ matrix)[:, 0]
-        return x.reshape(-1, *self.shape)
+        return x.reshape(-1, *self.image_shape)
 
     def _as(self, like: Tensor) -> Tensor:
         return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))
 
 
 @dataclass(frozen=True, eq=False)
-class Functions(Operator):
+class Functions(LinearOperator):
     """A and A* as functions, of a linear map that the user has written.
 
     Args:
         function: x ↦ Ax, (B, C, H, W) to (B, …), linear, sample by sample, differentiable.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         measured: of one measurement.
         adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
         like: (1,), a number in the precision and on the device of images, as the tensors of the
@@ -72,14 +68,10 @@ class Functions(Operator):
     """
 
     function: Callable[[Tensor], Tensor]
-    shape: Shape
+    image_shape: Shape
     measured: Shape
     adjoint_function: Callable[[Tensor], Tensor] | None = None
     like: Tensor | None = None
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
 
     @property
     def measurement_shape(self) -> Shape:
@@ -91,5 +83,5 @@ class Functions(Operator):
     def adjoint(self, y: Measurement) -> Image:
         if self.adjoint_function is not None:
             return self.adjoint_function(y)
-        at = torch.zeros(len(y), *self.shape, dtype=y.dtype, device=y.device)
-        return pulled(self.function, at, y)
+        at = torch.zeros(len(y), *self.image_shape, dtype=y.dtype, device=y.device)
+        return reverse_mode(self.function, at, y)

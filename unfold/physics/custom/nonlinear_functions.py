@@ -18,7 +18,7 @@ class NonlinearFunction(NonlinearOperator):
 
     Args:
         function: x ↦ A(x), (B, C, H, W) to (B, …), sample by sample, differentiable.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         measured: of one measurement.
         complex_y: whether measurements are complex.
         vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
@@ -28,16 +28,12 @@ class NonlinearFunction(NonlinearOperator):
     """
 
     function: Callable[[Tensor], Tensor]
-    shape: Shape
+    image_shape: Shape
     measured: Shape
     complex_y: bool = False
     vjp_function: Callable[[Tensor, Tensor], Tensor] | None = None
     grey: float = 0.5
     like: Tensor | None = None
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
 
     @property
     def measurement_shape(self) -> Shape:

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.fourier import back, check_mask, transform
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Coils(Operator):
+class Coils(LinearOperator):
     """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
 
     Args:
         mask: m, real, (B or 1, 1, H or 1, W or 1); 1 where a frequency is sampled.
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
-        shape: of one image, (C, H, W); one measurement is (C, J, H, W).
+        image_shape: of one image, (C, H, W); one measurement is (C, J, H, W).
 
     Raises:
         ShapeError: the mask or the maps do not fit the image.
@@ -32,19 +32,15 @@ class Coils(Operator):
 
     mask: Tensor
     maps: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask("Coils", self.mask, self.shape)
-        check_maps("Coils", self.maps, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        check_mask("Coils", self.mask, self.image_shape)
+        check_maps("Coils", self.maps, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.maps.shape[1], *self.shape[1:]
+        return self.image_shape[0], self.maps.shape[1], *self.image_shape[1:]
 
     @cached_property
     def norm_bound(self) -> PerImage:

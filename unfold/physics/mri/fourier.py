@@ -7,41 +7,33 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.physics.real_images import RealPart
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Fourier(Operator):
+class Fourier(LinearOperator):
     """Ax = m · Fx of complex images, F the orthonormal transform; frequency 0 is at index (0, 0).
 
     Args:
         mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
             sampled.
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
 
     Raises:
         ShapeError: the mask does not fit the image.
     """
 
     mask: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask(type(self).__name__, self.mask, self.shape)
+        check_mask(type(self).__name__, self.mask, self.image_shape)
 
     @property
     def complex_images(self) -> bool:
         return True
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.shape
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * transform(x)
@@ -53,7 +45,9 @@ class Fourier(Operator):
         """F⁻¹(m² · Fx)."""
         return back(self.mask**2 * transform(x))
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """F⁻¹(Fb / (1 + γm²))."""
         return back(transform(b) / (1 + gamma * self.mask**2))
 
@@ -79,7 +73,9 @@ class RealFourier(RealPart, Fourier):
         """F⁻¹(s · Fx)."""
         return back(self.power * transform(x)).real
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """F⁻¹(Fb / (1 + γs))."""
         return back(transform(b) / (1 + gamma * self.power)).real
 

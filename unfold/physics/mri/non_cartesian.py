@@ -12,7 +12,7 @@ from unfold.physics.base import Physics
 from unfold.physics.mri.coils import check_coils, check_maps, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
-from unfold.physics.operator import LinearBaseline, Operator
+from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.real_images import RealImages
 from unfold.pytree import Derived
 from unfold.random import Draws
@@ -20,14 +20,14 @@ from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class NonCartesian(Operator):
+class NonCartesian(LinearOperator):
     """(Ax)_m = (HW)^-½ Σ_n x_n exp(−2πi k_m · n), n counted from the middle of the image.
 
     A*A is a convolution, cut off at the border: two transforms of twice the side, on the grid.
 
     Args:
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
-        shape: of one image, (C, H, W); one measurement is (C, M).
+        image_shape: of one image, (C, H, W); one measurement is (C, M).
 
     Raises:
         ShapeError: the points are not of three dimensions, or not pairs of real numbers.
@@ -38,7 +38,7 @@ class NonCartesian(Operator):
     """
 
     points: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         check_points("NonCartesian", self.points)
@@ -48,12 +48,8 @@ class NonCartesian(Operator):
         return True
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.points.shape[1]
+        return self.image_shape[0], self.points.shape[1]
 
     @Derived
     def power(self) -> Tensor:
@@ -61,7 +57,7 @@ class NonCartesian(Operator):
 
         Its real part: the rest is of the differences −H and −W, which no two pixels have.
         """
-        _, height, width = self.shape
+        _, height, width = self.image_shape
         ones = torch.ones_like(self.points[:, None, :, 0]).to(self.points.dtype.to_complex())
         kernel = to_grid(ones, self.points, (2 * height, 2 * width))
         kernel = kernel.roll((-height, -width), (-2, -1)) * (2 / math.sqrt(height * width))
@@ -72,11 +68,11 @@ class NonCartesian(Operator):
         return to_points(x, self.points)
 
     def adjoint(self, y: Measurement) -> Image:
-        return to_grid(y, self.points, (self.shape[1], self.shape[2]))
+        return to_grid(y, self.points, (self.image_shape[1], self.image_shape[2]))
 
     def normal(self, x: Image) -> Image:
         """The middle of F⁻¹(power · F(x, 0))."""
-        _, height, width = self.shape
+        _, height, width = self.image_shape
         spectrum = torch.fft.fft2(x, s=(2 * height, 2 * width))
         result: Tensor = torch.fft.ifft2(self.power * spectrum)[..., :height, :width]
         return result
@@ -96,18 +92,18 @@ class NonCartesian(Operator):
         weights = torch.where(inner.isinf(), 1, torch.maximum(radius, inner / 4))
         area = math.pi * radius.amax(1, keepdim=True) ** 2
         weights = weights * (area / weights.sum(1, keepdim=True))
-        image = math.prod(self.shape[1:]) * self.adjoint(weights[:, None] * y)
+        image = math.prod(self.image_shape[1:]) * self.adjoint(weights[:, None] * y)
         return LinearBaseline("gridding", image)
 
 
 @dataclass(frozen=True, eq=False)
-class NonCartesianCoils(Operator):
+class NonCartesianCoils(LinearOperator):
     """(Ax)_j = F(S_j · x), F the transform at the points of `NonCartesian`.
 
     Args:
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
-        shape: of one image, (C, H, W); one measurement is (C, J, M).
+        image_shape: of one image, (C, H, W); one measurement is (C, J, M).
 
     Raises:
         ShapeError: the points or the maps do not fit the image.
@@ -118,24 +114,20 @@ class NonCartesianCoils(Operator):
 
     points: Tensor
     maps: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         check_points("NonCartesianCoils", self.points)
-        check_maps("NonCartesianCoils", self.maps, self.shape)
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.shape
+        check_maps("NonCartesianCoils", self.maps, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.maps.shape[1], self.points.shape[1]
+        return self.image_shape[0], self.maps.shape[1], self.points.shape[1]
 
     @cached_property
     def single(self) -> NonCartesian:
         """F, for the images of all coils side by side."""
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return NonCartesian(self.points, (channels * self.maps.shape[1], height, width))
 
     def forward(self, x: Image) -> Measurement:
@@ -159,7 +151,7 @@ class NonCartesianCoils(Operator):
 
     def _joined(self, seen: Tensor) -> Image:
         """Σ_j S̄_j · x_j."""
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         apart = seen.reshape(-1, channels, self.maps.shape[1], height, width)
         return (self.maps.conj()[:, None] * apart).sum(2)
 

@@ -21,7 +21,7 @@ class CodedDiffraction(PerPixel):
 
     Args:
         codes: d, complex, (B or 1, L, H, W).
-        shape: of one image, (C, H, W); one measurement is (C, L, H, W).
+        image_shape: of one image, (C, H, W); one measurement is (C, L, H, W).
 
     Raises:
         ShapeError: the codes do not fit the image.
@@ -31,10 +31,10 @@ class CodedDiffraction(PerPixel):
     """
 
     codes: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        size = tuple(self.shape[1:])
+        size = tuple(self.image_shape[1:])
         codes = self.codes
         if codes.ndim != 4 or tuple(codes.shape[2:]) != size or not codes.is_complex():
             raise ShapeError(
@@ -43,12 +43,8 @@ class CodedDiffraction(PerPixel):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.codes.shape[1], *self.shape[1:]
+        return self.image_shape[0], self.codes.shape[1], *self.image_shape[1:]
 
     @Derived
     def power(self) -> Tensor:

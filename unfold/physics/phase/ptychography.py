@@ -24,8 +24,8 @@ class Scan(PerPixel):
     transform, so that the closed forms are those of pixel by pixel weights.
 
     Args:
-        probe: p, complex, (1, 1, n, n).
-        shape: of one image, (C, H, W), H − n and W − n divisible by the step; one measurement is
+        probe: p, complex, (1, 1, n, n). image_shape: of one image, (C, H, W), H − n and W − n
+        divisible by the step; one measurement is
             (C, places down, places across, n, n).
         step: pixels from one place to the next; it divides n.
 
@@ -37,7 +37,7 @@ class Scan(PerPixel):
     """
 
     probe: Tensor
-    shape: Shape
+    image_shape: Shape
     step: int
 
     def __post_init__(self) -> None:
@@ -47,12 +47,12 @@ class Scan(PerPixel):
                 f"Scan.probe must be complex, (1, 1, n, n), n a multiple of the step {self.step}, "
                 f"got {found} of {self.probe.dtype}."
             )
-        beyond = [size - side for size in self.shape[1:]]
+        beyond = [size - side for size in self.image_shape[1:]]
         if min(beyond) < 0 or any(size % self.step for size in beyond):
             raise ShapeError(
                 f"Scan: a probe of {side} x {side} pixels in steps of {self.step} does not scan "
-                f"an image of {self.shape[1]} x {self.shape[2]} from border to border; crop it to "
-                f"{side} + a multiple of {self.step} (data.crop, data.multiple_of={self.step})."
+                f"an image of {self.image_shape[1]} x {self.image_shape[2]} from border to border; "
+                f"crop it to {side} + a multiple of {self.step} (data.crop, data.multiple_of={self.step})."
             )
 
     @property
@@ -61,12 +61,8 @@ class Scan(PerPixel):
         return self.probe.shape[-1]
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        channels, *sizes = self.shape
+        channels, *sizes = self.image_shape
         down, across = ((size - self.side) // self.step + 1 for size in sizes)
         return channels, down, across, self.side, self.side
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.physics.phase.base import Phaseless
 from unfold.physics.real_images import RealImages
 from unfold.random import Draws, generator
@@ -20,22 +20,22 @@ MOST_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelMatrix(Operator):
+class ChannelMatrix(LinearOperator):
     """Ax = Mx for every channel, its pixels row by row.
 
     Args:
         matrix: M, complex, (1, m, H · W).
-        shape: of one image, (C, H, W); one measurement is (C, m).
+        image_shape: of one image, (C, H, W); one measurement is (C, m).
 
     Raises:
         ShapeError: the matrix does not fit the image.
     """
 
     matrix: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        pixels = self.shape[1] * self.shape[2]
+        pixels = self.image_shape[1] * self.image_shape[2]
         found = tuple(self.matrix.shape)
         if len(found) != 3 or found[0] != 1 or found[2] != pixels or not self.matrix.is_complex():
             raise ShapeError(
@@ -44,12 +44,8 @@ class ChannelMatrix(Operator):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.matrix.shape[1]
+        return self.image_shape[0], self.matrix.shape[1]
 
     def forward(self, x: Image) -> Measurement:
         return x.flatten(2) @ self.matrix[0].mT
@@ -57,7 +53,7 @@ class ChannelMatrix(Operator):
     def adjoint(self, y: Measurement) -> Image:
         # Amplitudes are real, and a product of a real table with a complex one is refused.
         columns = y.to(self.matrix.dtype) @ self.matrix[0].conj()
-        return columns.reshape(-1, *self.shape)
+        return columns.reshape(-1, *self.image_shape)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ class Blocks(OrthonormalMatrix):
 
     Args:
         matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
-        shape: of one image, (C, H, W), H and W divisible by n; one measurement is
+        image_shape: of one image, (C, H, W), H and W divisible by n; one measurement is
             (C, m, H / n, W / n).
 
     Raises:
         ShapeError: the matrix does not have such a shape, or n does not divide the image.
     """
 
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         side = self.side
@@ -39,7 +39,7 @@ class Blocks(OrthonormalMatrix):
                 f"Blocks.matrix must be (1, m, n²), got {tuple(self.matrix.shape)}; n is the side "
                 "of a block."
             )
-        height, width = self.shape[1:]
+        height, width = self.image_shape[1:]
         if height % side or width % side:
             raise ShapeError(
                 f"Blocks: an image of {height} x {width} pixels is not made of blocks of {side} x "
@@ -52,12 +52,8 @@ class Blocks(OrthonormalMatrix):
         return isqrt(self.matrix.shape[-1])
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return channels, self.matrix.shape[1], height // self.side, width // self.side
 
     def forward(self, x: Image) -> Measurement:
@@ -69,7 +65,7 @@ class Blocks(OrthonormalMatrix):
         n, (channels, _, down, across) = self.side, self.measurement_shape
         blocks = y.movedim(2, -1) @ self.matrix[0].to(y.dtype)
         image = blocks.reshape(-1, channels, down, across, n, n).transpose(3, 4)
-        return image.reshape(-1, *self.shape)
+        return image.reshape(-1, *self.image_shape)
 
 
 MOST_ENTRIES = 2**25
@@ -141,7 +137,7 @@ class BlockCompressedSensing(Physics):
         matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
         height, width = (-(-size // self.block) * self.block for size in shape[1:])
         blocks = Blocks(matrix, (shape[0], height, width))
-        if blocks.shape == shape:
+        if blocks.image_shape == shape:
             return blocks
         return Composed(blocks, Extended(shape, height, width))
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.physics.orthonormal import OrthonormalRows
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -17,7 +17,7 @@ class Cropped(OrthonormalRows):
     """Ax = the pixels of x from (top, left), height × width of them: AA* = I.
 
     Args:
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         top: rows left out above.
         left: columns left out before.
         height: rows kept.
@@ -27,7 +27,7 @@ class Cropped(OrthonormalRows):
         ShapeError: the crop is empty or reaches outside the image.
     """
 
-    shape: Shape
+    image_shape: Shape
     top: int
     left: int
     height: int
@@ -36,19 +36,15 @@ class Cropped(OrthonormalRows):
     def __post_init__(self) -> None:
         down, across = self.top + self.height, self.left + self.width
         inside = self.top >= 0 and self.left >= 0 and min(self.height, self.width) >= 1
-        if not inside or down > self.shape[1] or across > self.shape[2]:
+        if not inside or down > self.image_shape[1] or across > self.image_shape[2]:
             raise ShapeError(
                 f"Cropped: {self.height} x {self.width} pixels from ({self.top}, {self.left}) are "
-                f"not inside an image of {self.shape[1]} x {self.shape[2]}."
+                f"not inside an image of {self.image_shape[1]} x {self.image_shape[2]}."
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.height, self.width
+        return self.image_shape[0], self.height, self.width
 
     @property
     def abs_operator(self) -> Operator:
@@ -59,17 +55,17 @@ class Cropped(OrthonormalRows):
         return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
     def adjoint(self, y: Measurement) -> Image:
-        below = self.shape[1] - self.top - self.height
-        after = self.shape[2] - self.left - self.width
+        below = self.image_shape[1] - self.top - self.height
+        after = self.image_shape[2] - self.left - self.width
         return pad(y, (self.left, after, self.top, below))
 
 
 @dataclass(frozen=True, eq=False)
-class Extended(Operator):
+class Extended(LinearOperator):
     """Ax = x, and zeros below and to the right of it: A*A = I.
 
     Args:
-        shape: of one image, (C, H, W).
+        image_shape: of one image, (C, H, W).
         height: rows of the result, at least H.
         width: columns of the result, at least W.
 
@@ -77,36 +73,34 @@ class Extended(Operator):
         ShapeError: the result is smaller than the image.
     """
 
-    shape: Shape
+    image_shape: Shape
     height: int
     width: int
 
     def __post_init__(self) -> None:
-        if self.height < self.shape[1] or self.width < self.shape[2]:
+        if self.height < self.image_shape[1] or self.width < self.image_shape[2]:
             raise ShapeError(
                 f"Extended: {self.height} x {self.width} pixels do not hold an image of "
-                f"{self.shape[1]} x {self.shape[2]}."
+                f"{self.image_shape[1]} x {self.image_shape[2]}."
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return self.shape[0], self.height, self.width
+        return self.image_shape[0], self.height, self.width
 
     def forward(self, x: Image) -> Measurement:
-        return pad(x, (0, self.width - self.shape[2], 0, self.height - self.shape[1]))
+        return pad(x, (0, self.width - self.image_shape[2], 0, self.height - self.image_shape[1]))
 
     def adjoint(self, y: Measurement) -> Image:
-        return y[..., : self.shape[1], : self.shape[2]]
+        return y[..., : self.image_shape[1], : self.image_shape[2]]
 
     def normal(self, x: Image) -> Image:
         """The image itself."""
         return x
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b / (1 + γ)."""
         return b / (1 + gamma)
 

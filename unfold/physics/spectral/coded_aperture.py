@@ -10,21 +10,21 @@ from torch.nn.functional import pad
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import Level, checked, sample_level
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(Operator):
+class CodedAperture(LinearOperator):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
     AA* is diagonal, the sum of the shifted m². Hence the closed forms.
 
     Args:
         mask: m, real, (B or 1, 1, H, W), the aperture before the prism.
-        shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
+        image_shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
         shift: s, columns from one band to the next, at least 0.
 
     Raises:
@@ -37,12 +37,12 @@ class CodedAperture(Operator):
     """
 
     mask: Tensor
-    shape: Shape
+    image_shape: Shape
     shift: int
 
     def __post_init__(self) -> None:
         check_shift("CodedAperture", self.shift)
-        want = (1, *self.shape[1:])
+        want = (1, *self.image_shape[1:])
         if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
             raise ShapeError(
                 f"CodedAperture.mask must be real, (batch or 1, {', '.join(map(str, want))}), got "
@@ -50,28 +50,26 @@ class CodedAperture(Operator):
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        channels, height, width = self.shape
+        channels, height, width = self.image_shape
         return 1, height, width + self.shift * (channels - 1)
 
     @Derived
     def power(self) -> Tensor:
         """The diagonal of AA*, (B or 1, 1, H, W + s(C − 1))."""
-        return self._disperse((self.mask**2).expand(-1, self.shape[0], -1, -1))
+        return self._disperse((self.mask**2).expand(-1, self.image_shape[0], -1, -1))
 
     def forward(self, x: Image) -> Measurement:
         return self._disperse(self.mask * x)
 
     def adjoint(self, y: Measurement) -> Image:
-        channels, _, width = self.shape
+        channels, _, width = self.image_shape
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
         return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
 
@@ -87,10 +85,10 @@ class CodedAperture(Operator):
 
     def _disperse(self, bands: Tensor) -> Tensor:
         """The sum of the bands, each moved to its place."""
-        extent = self.measurement_shape[-1] - self.shape[-1]
+        extent = self.measurement_shape[-1] - self.image_shape[-1]
         moved = [
             pad(bands[:, c : c + 1], (c * self.shift, extent - c * self.shift))
-            for c in range(self.shape[0])
+            for c in range(self.image_shape[0])
         ]
         return torch.stack(moved).sum(0)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -17,34 +17,30 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedChannels(Operator):
+class WeightedChannels(LinearOperator):
     """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
 
     Args:
         weights: w, real, (B or 1, C, 1, 1), not all 0.
-        shape: of one image, (C, H, W); one measurement is (1, H, W).
+        image_shape: of one image, (C, H, W); one measurement is (1, H, W).
 
     Raises:
         ShapeError: there is not one weight for each channel.
     """
 
     weights: Tensor
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
-        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.shape[0], 1, 1):
+        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.image_shape[0], 1, 1):
             raise ShapeError(
-                f"WeightedChannels.weights must be (batch or 1, {self.shape[0]}, 1, 1), got "
+                f"WeightedChannels.weights must be (batch or 1, {self.image_shape[0]}, 1, 1), got "
                 f"{tuple(self.weights.shape)}."
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return 1, *self.shape[1:]
+        return 1, *self.image_shape[1:]
 
     @property
     def squared(self) -> Tensor:
@@ -57,7 +53,9 @@ class WeightedChannels(Operator):
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """b − γ/(1 + γ|w|²) A*Ab."""
         return b - gamma / (1 + gamma * self.squared) * self.normal(b)
 

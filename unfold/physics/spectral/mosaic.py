@@ -21,7 +21,7 @@ class Mosaic(OrthonormalRows):
 
     Args:
         pattern: of a block of 2 x 2 pixels, row by row, in letters of RGB.
-        shape: of one image, (3, H, W); one measurement is (1, H, W).
+        image_shape: of one image, (3, H, W); one measurement is (1, H, W).
 
     Raises:
         ConfigError: the pattern is not one of Bayer's.
@@ -31,27 +31,23 @@ class Mosaic(OrthonormalRows):
     """
 
     pattern: str
-    shape: Shape
+    image_shape: Shape
 
     def __post_init__(self) -> None:
         check_pattern("Mosaic", self.pattern)
-        if self.shape[0] != 3:
+        if self.image_shape[0] != 3:
             raise ShapeError(
-                f"Mosaic: an image of {self.shape[0]} channels has no colours; set data.channels=3."
+                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; 3 are needed."
             )
 
     @property
-    def image_shape(self) -> Shape:
-        return self.shape
-
-    @property
     def measurement_shape(self) -> Shape:
-        return 1, *self.shape[1:]
+        return 1, *self.image_shape[1:]
 
     @cached_property
     def channel(self) -> Tensor:
         """C(u), (1, 1, H, W), on the CPU."""
-        _, height, width = self.shape
+        _, height, width = self.image_shape
         block = torch.tensor(["RGB".index(letter) for letter in self.pattern]).reshape(2, 2)
         tiles = block.repeat((height + 1) // 2, (width + 1) // 2)
         return tiles[:height, :width][None, None]
@@ -60,7 +56,7 @@ class Mosaic(OrthonormalRows):
         return x.gather(1, self.channel.to(x.device).expand(len(x), -1, -1, -1))
 
     def adjoint(self, y: Measurement) -> Image:
-        empty = y.new_zeros(len(y), *self.shape)
+        empty = y.new_zeros(len(y), *self.image_shape)
         return empty.scatter(1, self.channel.to(y.device).expand(len(y), -1, -1, -1), y)
 
 

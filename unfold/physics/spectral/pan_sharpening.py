@@ -11,14 +11,14 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.super_resolution import Downsampling, check_factor
-from unfold.physics.operator import Operator
+from unfold.physics.operator import LinearOperator
 from unfold.physics.spectral.colour import WeightedChannels
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CoarseAndGrey(Operator):
+class CoarseAndGrey(LinearOperator):
     """Ax = (Dx, Σ_c w_c x_c): D blurs and samples every band alike.
 
     A*A = D*D + ww*. The two act on different axes: along w/|w| it is D*D + |w|², across it D*D,
@@ -37,10 +37,10 @@ class CoarseAndGrey(Operator):
     grey: WeightedChannels
 
     def __post_init__(self) -> None:
-        if self.coarse.kernel.shape[1] != 1 or self.coarse.shape != self.grey.shape:
+        if self.coarse.kernel.shape[1] != 1 or self.coarse.image_shape != self.grey.image_shape:
             raise ShapeError(
-                f"CoarseAndGrey: one kernel for all channels of {self.grey.shape} is needed, got "
-                f"{tuple(self.coarse.kernel.shape)} for {self.coarse.shape}."
+                f"CoarseAndGrey: one kernel for all channels of {self.grey.image_shape} is needed, "
+                f"got {tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
             )
 
     @property
@@ -64,7 +64,9 @@ class CoarseAndGrey(Operator):
         """D*Dx + w w*x."""
         return self.coarse.normal(x) + self.grey.normal(x)
 
-    def solve_normal(self, b: Image, gamma: Scalar, start: Image | None = None) -> Image:
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
         """Along w/|w| (1 + γ|w|² + γD*D)⁻¹b, across it (1 + γD*D)⁻¹b."""
         along = self._along(b)
         weight = 1 + gamma * self.grey.squared

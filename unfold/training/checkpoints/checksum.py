@@ -1,8 +1,8 @@
-"""A checksum inside a file: one that was cut or altered is never taken for whole.
+"""Checksums inside files: truncated or altered files are detected.
 
-A training state is a zip archive, with its checksum in the comment of the archive; weights are a
-safetensors file, with theirs in its metadata. So each stays one file, any reader of such files
-reads it, and one rename puts it in place.
+A checkpoint is a zip archive, with its checksum in the comment of the archive; weights are a
+safetensors file, with theirs in its metadata. Each stays one file, in its standard format, and is
+replaced by one rename.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-"""The newest training state of a run, and the one before it."""
+"""The newest checkpoint of a run, and the previous one."""
 
 MARK = b"sha256:"
 LENGTH = len(MARK) + 64
 
 
-def seal(archive: bytes) -> bytes:
+def with_checksum(archive: bytes) -> bytes:
     """The archive with its SHA-256 as its comment; it must have none."""
     assert archive.endswith(b"\0\0"), "an archive without a comment ends in its length, 0"
     digest = hashlib.sha256(archive).hexdigest()
@@ -26,7 +26,7 @@ def seal(archive: bytes) -> bytes:
 
 
 def damage(content: bytes) -> str | None:
-    """What is wrong with a sealed archive; None where it is as it was written."""
+    """What is wrong with an archive with a checksum; None where it is intact."""
     comment, size = content[-LENGTH:], content[-LENGTH - 2 : -LENGTH]
     if not comment.startswith(MARK) or size != struct.pack("<H", LENGTH):
         return "it is cut short, or was not written by unfold"
@@ -35,13 +35,13 @@ def damage(content: bytes) -> str | None:
 
 
 KEY, KIND = "unfold_checksum", "unfold-sha256:"
-"""What the checksum of weights is called, and how it begins: a flipped bit leaves one of them."""
+"""The name and the prefix of the checksum of weights: a flipped bit leaves one of them intact."""
 
 BLANK = {KEY: KIND + "0" * 64}
-"""The metadata to save weights with before they are sealed."""
+"""The metadata to save weights with before their checksum is known."""
 
 
-def seal_weights(content: bytes) -> bytes:
+def weights_with_checksum(content: bytes) -> bytes:
     """A safetensors file saved with `BLANK`, with the SHA-256 of all its bytes in the blank."""
     blank, digest = BLANK[KEY].encode(), hashlib.sha256(content).hexdigest()
     assert blank in content, "the file was saved without its blank"
@@ -49,7 +49,7 @@ def seal_weights(content: bytes) -> bytes:
 
 
 def damage_of_weights(content: bytes) -> str | None:
-    """What is wrong with a file of weights; None where it is whole, or was never sealed."""
+    """What is wrong with a weights file; None where it is intact, or has no checksum."""
     header = content[: 8 + int.from_bytes(content[:8], "little")]
     if KEY.encode() not in header and KIND.encode() not in header:
         return None
@@ -61,30 +61,25 @@ def damage_of_weights(content: bytes) -> str | None:
     return None if found[1] == digest.encode() else "its checksum differs"
 
 
-class Found(NamedTuple):
-    """Where a training can go on from.
+class NewestCheckpoint(NamedTuple):
+    """Where a training resumes from.
 
-    path: the newest state that is whole, or None.
-    damaged: the newer ones that are not, each with the reason.
+    path: the newest intact checkpoint, or None.
+    damaged: newer ones that are damaged, each with the reason.
     """
 
     path: Path | None
     damaged: tuple[tuple[Path, str], ...]
 
 
-def newest_state(folder: Path, names: tuple[str, ...] = (LAST, PREVIOUS)) -> Found:
-    """The newest training state in a folder that is as it was written.
-
-    Args:
-        folder: of the states.
-        names: of their files, the one that is preferred first.
-    """
+def newest_checkpoint(folder: Path) -> NewestCheckpoint:
+    """The newest intact checkpoint in a folder."""
     damaged: list[tuple[Path, str]] = []
-    for path in (folder / name for name in names):
+    for path in (folder / LAST, folder / PREVIOUS):
         if not path.is_file():
             continue
         reason = damage(path.read_bytes())
         if reason is None:
-            return Found(path, tuple(damaged))
+            return NewestCheckpoint(path, tuple(damaged))
         damaged.append((path, reason))
-    return Found(None, tuple(damaged))
+    return NewestCheckpoint(None, tuple(damaged))

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it may finish what it is doing, once."""
+"""Signals that ask a run to end: it finishes the current step, once."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from unfold.errors import InterruptedRunError, PreemptedError
 
 
 class HungUpError(PreemptedError):
-    """A run whose terminal went away, and that saved what it needs to continue."""
+    """A run whose terminal was closed, after saving a checkpoint."""
 
     exit_code = 128 + signal.SIGHUP
 
 
 class WarnedError(PreemptedError):
-    """A run that a scheduler warned of its time limit, and that saved what it needs to continue."""
+    """A run that was warned of its time limit by a scheduler, after saving a checkpoint."""
 
     exit_code = 128 + signal.SIGUSR1
 
@@ -29,13 +29,13 @@ ERRORS = {
     signal.SIGHUP: HungUpError,
     signal.SIGUSR1: WarnedError,
 }
-"""The signals that are answered, and the error, with its exit code, that each becomes."""
+"""The signals that are handled, and the error, with its exit code, that each becomes."""
 
 
-def _answered() -> list[signal.Signals]:
-    """All but what is ignored on purpose, as `nohup` does with SIGHUP.
+def _handled() -> list[signal.Signals]:
+    """All signals except those ignored on purpose, as `nohup` ignores SIGHUP.
 
-    SIGINT is answered always: shells ignore it for whatever they start in the background.
+    SIGINT is always handled: shells ignore it for all background processes.
     """
     ignored = [number for number in ERRORS if signal.getsignal(number) is signal.SIG_IGN]
     return [number for number in ERRORS if number is signal.SIGINT or number not in ignored]
@@ -48,61 +48,61 @@ def preempted(number: int, where: str) -> PreemptedError:
     return ERRORS[signal.Signals(number)](text)
 
 
-TOGETHER = 1.0
-"""Seconds within which the same signal twice is one: a group of processes gets what a sweep, one of
-them, passes on to its jobs."""
+SAME_REQUEST = 1.0
+"""Seconds within which a repeated signal counts once: a process group receives it directly, and
+again from the sweep, which forwards it to its jobs."""
 
 
-class Asks:
-    """The signals that came; the same one again, not together with the first, ends the process."""
+class Received:
+    """The signals that were received; repeating one later than `SAME_REQUEST` ends the process."""
 
     def __init__(self) -> None:
         self._at: dict[int, float] = {}
 
     def is_first(self, number: int) -> bool:
-        """Whether the signal had not come before."""
+        """Whether the signal was not received before."""
         if number not in self._at:
             self._at[number] = time.monotonic()
             return True
-        if time.monotonic() - self._at[number] > TOGETHER:
+        if time.monotonic() - self._at[number] > SAME_REQUEST:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         return False
 
 
 class StopRequest:
-    """Whether a signal has asked to end; the same one again ends the process at once."""
+    """Whether a signal has asked to end; repeating it ends the process at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._asks = Asks()
+        self._received = Received()
 
     def listen(self) -> None:
-        """Take notice of signals from now on; only the main thread can."""
+        """Register signals from now on; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            for number in _answered():
-                signal.signal(number, self._notice)
+            for number in _handled():
+                signal.signal(number, self._register)
 
-    def _notice(self, number: int, frame: FrameType | None) -> None:
-        # A sweep passes on SIGTERM to a job that the terminal has interrupted: that is no second.
-        if self._asks.is_first(number):
+    def _register(self, number: int, frame: FrameType | None) -> None:
+        # A sweep forwards SIGTERM to a job that the terminal has interrupted: not a second request.
+        if self._received.is_first(number):
             self.number = self.number or number
 
 
 @contextmanager
 def raising_signals() -> Iterator[None]:
-    """Turn the signals into errors, so that a run writes down how it ended."""
+    """Turn the signals into errors, so that a run records how it ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    asks = Asks()
+    received = Received()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if asks.is_first(number):
+        if received.is_first(number):
             raise preempted(number, "between two checkpoints")
 
-    before = {number: signal.signal(number, end) for number in _answered()}
+    before = {number: signal.signal(number, end) for number in _handled()}
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""Weights on disk: training states of Lightning, and the safetensors file that is shared.
+"""Weights on disk: Lightning checkpoints, and the safetensors file that is shared.
 
-A checkpoint is data: it is loaded with `weights_only`, and it never chooses what code runs.
+A checkpoint is data: it is loaded with `weights_only`, and never executes code.
 """
 
 import io
@@ -22,8 +22,8 @@ from unfold.training.checkpoints.checksum import (
     BLANK,
     damage,
     damage_of_weights,
-    seal,
-    seal_weights,
+    weights_with_checksum,
+    with_checksum,
 )
 
 WEIGHTS = "weights.safetensors"
@@ -33,37 +33,35 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
     NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
 }
-"""The denoisers that come with unfold, trained by `experiment=denoiser` and `=nonexpansive`."""
+"""The packaged denoisers, trained by `experiment=denoiser` and `=nonexpansive`."""
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
-    """Write a sealed state beside its target, flush it, and rename it into place.
+    """Write a state with its checksum atomically.
 
     Args:
         state: tensors and plain values.
         path: of the file.
-        keep: where the file that was there moves to; None to replace it.
+        keep: where an existing file is moved to; None to replace it.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written; what was there is kept.
+        RunError: the disk is full, or the folder cannot be written; the existing file is kept.
     """
     archive = io.BytesIO()
     torch.save(dict(state), archive)
-    advice = (
-        "The checkpoint before it is kept; free space, and the same command continues from there."
-    )
-    write_bytes(path, seal(archive.getvalue()), keep=keep, advice=advice)
+    advice = "The previous checkpoint is kept; free space, and the same command resumes from it."
+    write_bytes(path, with_checksum(archive.getvalue()), keep=keep, advice=advice)
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
-    """Write the weights of a reconstructor into a run directory, whole or not at all.
+    """Write the weights of a reconstructor into a run directory, atomically.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
-    write_bytes(path, seal_weights(save(state, BLANK)))
+    write_bytes(path, weights_with_checksum(save(state, BLANK)))
     return path
 
 
@@ -71,12 +69,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a run directory that holds one.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, or it is not as it was written.
+        CheckpointError: there is none, it cannot be read, or it is damaged.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(
-            f"{file}: no such file of weights. A run writes it when its training ends; name a "
+            f"{file}: no such weights file. A run writes it when its training ends; name a "
             "finished run, or a .safetensors file."
         )
     try:
@@ -93,13 +91,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(reconstructor: nn.Module, path: Path) -> None:
-    """Put the weights of a run into a reconstructor made from the same configuration.
+    """Load the weights of a run into a reconstructor of the same configuration.
 
     Raises:
         CheckpointError: they are missing, or belong to another architecture.
     """
     if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
-        return  # nothing was learned, so nothing was written
+        return  # nothing was learned, so there is no file
     load_matching(reconstructor, read_weights(path), str(path))
 
 
@@ -107,7 +105,7 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     """Load a state whose names and shapes are exactly those of the module.
 
     Raises:
-        CheckpointError: names what is missing, what is too much, and what has another shape.
+        CheckpointError: names missing and unknown tensors, and those of another shape.
     """
     own = module.state_dict()
     missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
@@ -131,7 +129,7 @@ def _some(names: Any) -> str:
 
 
 def embedded_weights(denoiser: nn.Module) -> Path | None:
-    """The file of a denoiser of this very architecture that comes with unfold, or None."""
+    """The packaged weights of a denoiser of this architecture, or None."""
     name = EMBEDDED.get(type(denoiser))
     if name is None:
         return None
@@ -141,24 +139,24 @@ def embedded_weights(denoiser: nn.Module) -> Path | None:
 
 
 def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
-    """Put trained weights into a denoiser, from a run or from a file of its own.
+    """Load trained weights into a denoiser, from a run or from a file.
 
     Raises:
-        CheckpointError: the file has no such network, one for each iteration, or another one.
+        CheckpointError: the file has no such network, one per iteration, or another architecture.
     """
     state = read_weights(path)
     prefix = "prior.denoiser."
     inside = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     if any(name.partition(".")[0].isdigit() for name in inside):
         raise CheckpointError(
-            f"{path}: this run has one network per iteration (trainable.untied), so there is no "
-            "single prior to take; train one with trainable.untied=[]."
+            f"{path}: this run has one network per iteration, so there is no single prior to load; "
+            "train one with a tied network."
         )
     load_matching(denoiser, inside or state, str(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A training state, without executing anything that it may contain.
+    """A checkpoint, loaded without executing code.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or holds more than tensors and plain
@@ -185,7 +183,7 @@ def best_state(reconstructor: nn.Module) -> dict[str, Any]:
 
 
 def load_checkpoint(reconstructor: nn.Module, path: Path) -> None:
-    """Put the weights of a training state into the reconstructor."""
+    """Load the weights of a checkpoint into the reconstructor."""
     state = read_checkpoint(path)["state_dict"]
     own = {n.removeprefix(PREFIX): t for n, t in state.items() if n.startswith(PREFIX)}
     load_matching(reconstructor, own, str(path))

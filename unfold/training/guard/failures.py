@@ -1,13 +1,12 @@
-"""What can go wrong in a step of a training: in words, with figures and the way out."""
+"""What can go wrong in a training step: figures, causes and remedies."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unfold.errors import ConfigError, ConvergenceError, NonFiniteError, UnfoldError, listing
+from unfold.errors import ConvergenceError, NonFiniteError, UnfoldError
 from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
@@ -15,13 +14,13 @@ from unfold.solvers.implicit import BackwardReport
 from unfold.typing import Measurement
 
 
-class Mishap(NamedTuple):
-    """Why a step is not to be trusted.
+class Failure(NamedTuple):
+    """Why the gradient of a step is invalid.
 
-    error: what it is where the training ends for it.
+    error: raised where the training ends for it.
     text: what happened, with figures; a sentence without its full stop.
     remedy: what to change; likewise.
-    limit: the key that bounds how often it may happen.
+    limit: the setting that bounds how often it may happen.
     """
 
     error: type[UnfoldError]
@@ -30,14 +29,14 @@ class Mishap(NamedTuple):
     limit: str
 
 
-class Ending(NamedTuple):
-    """How the iterations of some images ended, forward and, once it was run, backward.
+class Convergence(NamedTuple):
+    """How the iterations of some images ended, forward and backward.
 
     names: the index of every image.
     converged: whether its equilibrium was reached, (B,).
     residual: of the equilibrium, (B,).
     iterations: of the equilibrium, (B,).
-    backward: of its gradient.
+    backward: of its gradient; filled in by the backward pass.
     """
 
     names: tuple[int, ...]
@@ -48,44 +47,44 @@ class Ending(NamedTuple):
 
     @property
     def gradient_converged(self) -> Tensor | None:
-        """Whether the gradient was reached, (B,); None where no tolerance is asked of it."""
+        """Whether the gradient was reached, (B,); None where it has no tolerance."""
         report = self.backward
         return report.converged if report is not None and report.aims_at_tolerance else None
 
 
-def ending(names: Sequence[int], solution: Solution) -> Ending | None:
-    """What of a solution a step is judged by; None where its model promises no equilibrium."""
+def convergence_of(names: Sequence[int], solution: Solution) -> Convergence | None:
+    """The convergence of a solution; None where its model has no equilibrium."""
     if solution.converged is None:
         return None
     iterations, backward = solution.iterations, solution.backward
-    return Ending(tuple(names), solution.converged, solution.residual, iterations, backward)
+    return Convergence(tuple(names), solution.converged, solution.residual, iterations, backward)
 
 
-def not_finite(step: int, where: Callable[[], str]) -> Mishap:
-    """A loss or a gradient that is not finite, and where the numbers stopped being so."""
+def not_finite(step: int, where: Callable[[], str]) -> Failure:
+    """A loss or a gradient that is not finite, and where the first such number is."""
     text = f"The loss or a gradient of step {step} is not finite: {where()}"
-    remedy = "Lower optimizer.lr or algo.stepsize, or set trainer.gradient_clip"
-    return Mishap(NonFiniteError, text, remedy, "trainer.nonfinite_limit")
+    remedy = "Lower the learning rate or the step size, or clip the gradient"
+    return Failure(NonFiniteError, text, remedy, "nonfinite_limit")
 
 
-def not_reached(step: int, endings: Sequence[Ending]) -> Mishap:
+def not_reached(step: int, records: Sequence[Convergence]) -> Failure:
     """Equilibria, or gradients of them, that were not reached within their iterations."""
-    found = [*_forward(endings), *_backward(endings)] or ["it is one of another process"]
+    found = [*_forward(records), *_backward(records)] or ["it is one of another process"]
     text = f"An equilibrium or its gradient was not reached in step {step}: {'; '.join(found)}"
     remedy = (
-        "Raise model.max_iterations or model.backward.max_iterations, lower optimizer.lr, or take "
-        "a more contractive prior"
+        "Raise max_iterations of the model or of its backward pass, lower the learning rate, or "
+        "use a more contractive prior"
     )
-    return Mishap(ConvergenceError, text, remedy, "trainer.unreached_limit")
+    return Failure(ConvergenceError, text, remedy, "unreached_limit")
 
 
-def _forward(endings: Sequence[Ending]) -> list[str]:
-    names = [name for one in endings for name in one.names]
-    missed = torch.cat([~one.converged for one in endings]) if endings else torch.zeros(0).bool()
+def _forward(records: Sequence[Convergence]) -> list[str]:
+    names = [name for one in records for name in one.names]
+    missed = torch.cat([~one.converged for one in records]) if records else torch.zeros(0).bool()
     if not bool(missed.any()):
         return []
-    residual = torch.cat([one.residual for one in endings])[missed]
-    iterations = torch.cat([one.iterations for one in endings])[missed]
+    residual = torch.cat([one.residual for one in records])[missed]
+    iterations = torch.cat([one.iterations for one in records])[missed]
     first = names[int(missed.nonzero()[0])]
     return [
         f"{int(missed.sum())} of {len(missed)} images, image {first} first, are at a residual of "
@@ -93,8 +92,8 @@ def _forward(endings: Sequence[Ending]) -> list[str]:
     ]
 
 
-def _backward(endings: Sequence[Ending]) -> list[str]:
-    known = [(one.backward, one.gradient_converged) for one in endings]
+def _backward(records: Sequence[Convergence]) -> list[str]:
+    known = [(one.backward, one.gradient_converged) for one in records]
     reports = [(report, flags) for report, flags in known if report and flags is not None]
     missed = torch.cat([~flags for _, flags in reports]) if reports else torch.zeros(0).bool()
     if not bool(missed.any()):
@@ -108,10 +107,10 @@ def _backward(endings: Sequence[Ending]) -> list[str]:
 
 
 @torch.no_grad()
-def where_not_finite(
+def locate_nonfinite(
     reconstructor: Reconstructor, y: Measurement, operator: Operator, names: list[int]
 ) -> str:
-    """Which image, which iteration, and the values of the parameters, in one sentence.
+    """The first image and iteration that is not finite, and the parameters, in one sentence.
 
     Args:
         reconstructor: as it was when the loss or its gradient was not finite.
@@ -120,60 +119,21 @@ def where_not_finite(
         names: the index of every image of the batch.
     """
     if not bool(y.isfinite().all()):
-        bad = [names[i] for i in _bad(y)]
-        return f"the measurement of image {bad[0]} is not finite"
+        return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
     values = reconstructor.parameter_values()
-    settings = ", ".join(f"{name} = {_shown(value)}" for name, value in values.items())
+    settings = ", ".join(f"{name} = {_range(value)}" for name, value in values.items())
     solution = reconstructor.solve(y, operator, keep_iterates=True)
     for k, image in enumerate(solution.iterates):
-        bad = _bad(image)
+        bad = _nonfinite(image)
         if bad:
             return f"image {names[bad[0]]} is not finite from iteration {k} on, with {settings}"
     return f"every iterate is finite, so the loss or the derivative is not, with {settings}"
 
 
-def _bad(t: torch.Tensor) -> list[int]:
+def _nonfinite(t: Tensor) -> list[int]:
     return [i for i, one in enumerate(t.flatten(1)) if not bool(one.isfinite().all())]
 
 
-def _shown(value: torch.Tensor) -> str:
+def _range(value: Tensor) -> str:
     ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
     return " to ".join(ends)
-
-
-class DeadParameterWarning(UserWarning):
-    """A learned parameter whose first gradient is exactly zero."""
-
-
-def audit(reconstructor: nn.Module) -> None:
-    """Refuse learned parameters without a gradient; warn of those whose gradient is zero.
-
-    Raises:
-        ConfigError: names the parameters that no gradient reaches.
-    """
-    missing, zero = [], []
-    for name, parameter in reconstructor.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.grad is None:
-            missing.append(public_name(name))
-        elif not bool(parameter.grad.any()):
-            zero.append(public_name(name))
-    if missing:
-        raise ConfigError(
-            f"trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
-            "trainable.learn=[prior.*], or choose a model whose steps use them."
-        )
-    if zero:
-        warnings.warn(
-            f"The first gradient of {listing(zero)} is exactly zero: they do not change the loss "
-            "so far. Leave them out of trainable.learn if that is meant.",
-            DeadParameterWarning,
-            stacklevel=2,
-        )
-
-
-def public_name(name: str) -> str:
-    """`algo.raw_stepsize` as the config calls it, `algo.stepsize`."""
-    head, _, tail = name.rpartition(".")
-    return f"{head}.{tail.removeprefix('raw_')}"

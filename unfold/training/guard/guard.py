@@ -1,4 +1,4 @@
-"""The look at a step before the weights move: finite numbers, equilibria that were reached."""
+"""Checks of a step before the weights change: finite numbers, equilibria that were reached."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,33 +9,30 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from unfold.models.model import Solution
-from unfold.training.guard.failures import Ending, ending, not_finite, not_reached
+from unfold.training.guard.failures import Convergence, convergence_of, not_finite, not_reached
 from unfold.training.guard.policies import Policy, Stop, Warn
 
 
 class Guard:
-    """Judges every step, and leaves the answer to a policy for each kind of mishap.
+    """Checks every step, and calls one policy for each kind of failure.
 
     Args:
-        on_nonfinite: what to do where a loss or a gradient is not finite.
-        on_unreached: what to do where an equilibrium or its gradient was not reached.
+        on_nonfinite: for a loss or a gradient that is not finite; `Stop` by default.
+        on_unreached: for an equilibrium or its gradient that was not reached; `Warn` by default.
     """
 
-    def __init__(self, on_nonfinite: Policy, on_unreached: Policy) -> None:
-        self.on_nonfinite, self.on_unreached = on_nonfinite, on_unreached
+    def __init__(
+        self, on_nonfinite: Policy | None = None, on_unreached: Policy | None = None
+    ) -> None:
+        self.on_nonfinite, self.on_unreached = on_nonfinite or Stop(), on_unreached or Warn()
         self._losses: list[Float[Tensor, ""]] = []
-        self._endings: list[Ending] = []
-        self._sees_equilibria = False
+        self._records: list[Convergence] = []
+        self._has_equilibria = False
 
-    @classmethod
-    def usual(cls) -> "Guard":
-        """Numbers that are not finite end it; equilibria that are not reached are counted."""
-        return cls(Stop(), Warn())
-
-    def watch(
+    def observe(
         self, loss: Float[Tensor, ""], names: Sequence[int], solutions: Sequence[Solution]
     ) -> None:
-        """Keep what a batch is judged by; a step has one or several batches.
+        """Record a batch; a step has one or several.
 
         Args:
             loss: of the batch.
@@ -46,54 +43,54 @@ class Guard:
         start = 0
         for solution in solutions:
             end = start + len(solution.residual)
-            one = ending(names[start:end], solution)
-            if one is not None:
-                self._endings.append(one)
-                self._sees_equilibria = True
+            record = convergence_of(names[start:end], solution)
+            if record is not None:
+                self._records.append(record)
+                self._has_equilibria = True
             start = end
 
-    def judge(
+    def check(
         self,
         step: int,
         network: nn.Module,
         where: Callable[[], str],
-        together: Callable[[Tensor], Tensor],
+        total: Callable[[Tensor], Tensor],
     ) -> None:
-        """Answer what is wrong with a step; of two things, the graver one.
+        """Call the policy of the failure of a step; of two failures, `on_nonfinite` is called.
 
         Args:
             step: its number.
             network: whose gradients the step takes.
-            where: finds out where the numbers stopped being finite.
-            together: adds a tensor up over all processes, so that all do the same.
+            where: locates the first number that is not finite.
+            total: sums a tensor over all processes, so that all act alike.
 
         Raises:
-            UnfoldError: a policy ends the training, or its present attempt.
+            UnfoldError: a policy ends the training.
         """
-        losses, endings = self._losses, self._endings
-        self._losses, self._endings = [], []
-        # The one synchronisation of a step: two numbers, whatever the size of the network.
-        nonfinite, unreached = together(mishaps(network, losses, endings)).tolist()
+        losses, records = self._losses, self._records
+        self._losses, self._records = [], []
+        # The only synchronization of a step: two numbers, whatever the size of the network.
+        nonfinite, unreached = total(failures(network, losses, records)).tolist()
         if nonfinite:
-            self.on_nonfinite.answer(network, lambda: not_finite(step, where))
+            self.on_nonfinite.handle(network, lambda: not_finite(step, where))
             return
         self.on_nonfinite.passed()
         if unreached:
-            self.on_unreached.answer(network, lambda: not_reached(step, endings))
+            self.on_unreached.handle(network, lambda: not_reached(step, records))
         else:
             self.on_unreached.passed()
 
     def counts(self) -> dict[str, float]:
-        """What the log shows: a step that is left out counts as one, whatever the reason."""
+        """The counts for the log; skipped steps are summed over the reasons."""
         found: dict[str, float] = {}
         for policy in (self.on_nonfinite, self.on_unreached):
             if policy.metric is not None:
                 found[policy.metric] = found.get(policy.metric, 0.0) + policy.count
         unreached = {"train/unreached": float(self.on_unreached.count)}
-        return found | (unreached if self._sees_equilibria else {})
+        return found | (unreached if self._has_equilibria else {})
 
     def state(self) -> dict[str, dict[str, int]]:
-        """What a training state keeps of it."""
+        """The counts, for a checkpoint."""
         return {
             "on_nonfinite": self.on_nonfinite.state(),
             "on_unreached": self.on_unreached.state(),
@@ -105,13 +102,13 @@ class Guard:
         self.on_unreached.load(state["on_unreached"])
 
 
-def mishaps(
-    network: nn.Module, losses: Sequence[Tensor] = (), endings: Sequence[Ending] = ()
+def failures(
+    network: nn.Module, losses: Sequence[Tensor] = (), records: Sequence[Convergence] = ()
 ) -> Float[Tensor, "2"]:
-    """(1 where a number is not finite, 1 where an equilibrium was not reached), on their device."""
+    """(1 if a number is not finite, 1 if an equilibrium was not reached), on their device."""
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     finite = get_total_norm([*gradients, *losses]).isfinite()
-    flags = [f for one in endings for f in (one.converged, one.gradient_converged)]
+    flags = [f for one in records for f in (one.converged, one.gradient_converged)]
     known = [f for f in flags if f is not None]
     reached = torch.cat(known).all() if known else torch.ones_like(finite)
     return torch.stack([finite, reached]).logical_not().float()

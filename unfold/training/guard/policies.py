@@ -1,4 +1,4 @@
-"""What a training does at a step that is not to be trusted, whatever happened in it."""
+"""What a training does at a step whose gradient is invalid."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -8,74 +8,73 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from unfold.training.guard.failures import Mishap
+from unfold.training.guard.failures import Failure
 
 
 class Policy(ABC):
-    """Answers the steps in which one kind of thing went wrong, and counts them.
+    """Handles the steps with one kind of failure, and counts them.
 
-    What it knows is part of the training state, so that a run that is interrupted goes on as one
-    that is not.
+    The counts are part of the checkpoint, so that a resumed run behaves as an uninterrupted one.
     """
 
     metric: ClassVar[str | None] = None
     """The name of the count in the log; None where there is none."""
 
     def __init__(self) -> None:
-        self.count = self.row = 0
+        self.count = self.in_a_row = 0
 
     @abstractmethod
-    def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
-        """Deal with a step whose gradients are in the network.
+    def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
+        """Handle a step whose gradients are in the network.
 
         Args:
             network: what is trained.
-            why: what happened; finding it out takes time.
+            failure: finds out what happened, which takes time.
 
         Raises:
-            UnfoldError: the training cannot go on.
+            UnfoldError: the training ends.
         """
 
     def passed(self) -> None:
-        """A step in which nothing went wrong."""
-        self.row = 0
+        """Register a step without failure."""
+        self.in_a_row = 0
 
     def state(self) -> dict[str, int]:
-        """What a training state keeps of it."""
-        return {"count": self.count, "row": self.row}
+        """The counts, for a checkpoint."""
+        return {"count": self.count, "in_a_row": self.in_a_row}
 
     def load(self, state: Mapping[str, int]) -> None:
-        """Go on from a training state."""
-        self.count, self.row = state["count"], state["row"]
+        """Restore the counts of a checkpoint."""
+        self.count, self.in_a_row = state["count"], state["in_a_row"]
 
 
 class Warn(Policy):
-    """Goes on with the step as it is; the first one is told, and all are counted."""
+    """Takes the step anyway; warns once and counts."""
 
-    def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
+    def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
         self.count += 1
         if self.count == 1:
-            told = why()
+            found = failure()
             warnings.warn(
-                f"{told.text}. The training goes on with what it has, and counts such steps. "
-                f"{told.remedy}.",
+                f"{found.text}. The training continues with the last iterate, and counts such "
+                f"steps. {found.remedy}.",
                 stacklevel=2,
             )
 
 
 class Stop(Policy):
-    """Ends the training; its newest state and its best weights are kept."""
+    """Ends the training; its newest checkpoint and its best weights are kept."""
 
-    def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
-        told = why()
-        raise told.error(f"{told.text}. {told.remedy}.")
+    def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
+        found = failure()
+        raise found.error(f"{found.text}. {found.remedy}.")
 
 
 class Skip(Policy):
-    """Leaves the step out: neither the weights nor the means of the optimiser move.
+    """Skips the step: neither the weights nor the moments of the optimizer change.
 
     Args:
-        limit: how many steps in a row may be left out.
+        limit: how many steps in a row may be skipped.
     """
 
     metric = "train/skipped"
@@ -84,19 +83,21 @@ class Skip(Policy):
         super().__init__()
         self.limit = limit
 
-    def answer(self, network: nn.Module, why: Callable[[], Mishap]) -> None:
-        self.count, self.row = self.count + 1, self.row + 1
-        told = why()
-        if self.row > self.limit:
-            raise told.error(
-                f"{told.text}. The {self.limit} steps before it were left out for the same reason. "
-                f"{told.remedy}, or raise {told.limit}."
+    def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
+        self.count, self.in_a_row = self.count + 1, self.in_a_row + 1
+        found = failure()
+        if self.in_a_row > self.limit:
+            raise found.error(
+                f"{found.text}. The {self.limit} steps before it were skipped for the same reason. "
+                f"{found.remedy}, or raise {found.limit}."
             )
-        warnings.warn(f"{told.text}. The step is left out.", stacklevel=2)
+        warnings.warn(f"{found.text}. The step is skipped.", stacklevel=2)
         for parameter in network.parameters():
-            parameter.grad = None  # the optimiser passes over it
+            parameter.grad = None  # optimizers ignore parameters without a gradient
 
 
 def policy(name: Literal["warn", "stop", "skip"], limit: int) -> Policy:
     """The policy of a name in the settings; `limit` is how many steps in a row `skip` allows."""
-    return {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}[name]()
+    policies: dict[str, Callable[[], Policy]]
+    policies = {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}
+    return policies[name]()

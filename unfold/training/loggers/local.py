@@ -1,4 +1,4 @@
-"""The curves of a training as one table that interruptions neither cut nor repeat."""
+"""Local logs that stay complete and free of duplicates across interruptions: CSV, TensorBoard."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ STEP = "step"
 
 
 class Curves(Logger):
-    """`metrics.csv`: one row for each step at which something was measured.
+    """`metrics.csv`: one row for each step at which something was logged.
 
-    What is measured at one step stands in one row, whenever it came; so the newest row waits until
-    a later one begins. A column is added when its name is first measured.
+    All values of a step are in one row, so the newest row is written when a later one starts. A
+    column is added when its name is first logged.
 
     Args:
-        path: of the file; what it holds is kept.
+        path: of the file; existing rows are kept.
 
     Raises:
         RunError: the file cannot be read.
@@ -33,8 +33,8 @@ class Curves(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        # What is appended must not join onto a last row that was cut short.
-        self._columns, self._rows, self._anew = _read(path)
+        # Rows must not be appended to a truncated last row.
+        self._columns, self._rows, self._rewrite = _read(path)
         self._written = len(self._rows)
 
     @property
@@ -55,26 +55,26 @@ class Curves(Logger):
         assert step is not None
         new = [name for name in metrics if name not in self._columns]
         self._columns += new
-        # A column is new a few times in a training, and only the newest row is ever touched again.
-        self._anew |= bool(new) or (step in self._rows and self._written == len(self._rows))
+        # New columns are rare, and only the newest row is ever updated.
+        self._rewrite |= bool(new) or (step in self._rows and self._written == len(self._rows))
         row = self._rows.setdefault(step, {STEP: str(step)})
         row |= {name: str(value) for name, value in metrics.items()}
 
     @rank_zero_only
     def cut(self, step: int) -> None:
-        """Forget the rows of `step` and after, which are made again.
+        """Discard the rows of `step` and later, which are computed again.
 
         Raises:
             RunError: the file cannot be written.
         """
         kept = {at: row for at, row in self._rows.items() if at < step}
-        self._anew |= len(kept) < len(self._rows)
+        self._rewrite |= len(kept) < len(self._rows)
         self._rows = kept
         self.flush()
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that are complete; where there is no room, they wait for the next time."""
+        """Write complete rows; where the disk is full, they wait for the next call."""
         if len(self._rows) > self._written + 1:
             with suppress(DiskFullError):
                 self._write(len(self._rows) - 1)
@@ -91,21 +91,21 @@ class Curves(Logger):
         Raises:
             RunError: the file cannot be written.
         """
-        if self._anew or len(self._rows) > self._written:
+        if self._rewrite or len(self._rows) > self._written:
             self._write(len(self._rows))
 
     def _write(self, until: int) -> None:
-        rows = list(self._rows.values())[0 if self._anew else self._written : until]
+        rows = list(self._rows.values())[0 if self._rewrite else self._written : until]
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        if self._anew:
+        if self._rewrite:
             writer.writeheader()
         writer.writerows(rows)
-        if self._anew:
+        if self._rewrite:
             write_bytes(self.path, text.getvalue().encode())
         else:
             self._append(text.getvalue().encode())
-        self._written, self._anew = until, False
+        self._written, self._rewrite = until, False
 
     def _append(self, content: bytes) -> None:
         try:
@@ -114,23 +114,23 @@ class Curves(Logger):
                 with self.path.open("ab") as file:
                     file.write(content)
             except OSError:
-                os.truncate(self.path, size)  # the same rows are appended again
+                os.truncate(self.path, size)  # the rows are appended again later
                 raise
         except OSError as error:
             raise unwritable(self.path, error, "Free space.") from error
 
 
 def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:
-    """The columns, the whole rows, and whether a kill cut the last row short."""
+    """The columns, the complete rows, and whether the last row is truncated."""
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}. Repeat with rerun=true.") from error
-    whole = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(whole))
+    complete = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(complete))
     columns = list(reader.fieldnames or [STEP])
     rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
-    return columns, rows, whole != text
+    return columns, rows, complete != text
 
 
 class Events(TensorBoardLogger):
@@ -145,7 +145,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def cut(self, step: int) -> None:
-        """Make readers forget the values of `step` and after, which are made again."""
+        """Make readers discard the values of `step` and later, which are computed again."""
         if self._experiment is not None:
             self._experiment.close()
             self._experiment = None

@@ -1,4 +1,4 @@
-"""Curves that a tracker of experiments is sent as well, each value once."""
+"""Logs that are also sent to an experiment tracker, each value once."""
 
 import json
 from abc import abstractmethod
@@ -12,28 +12,27 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unfold.disk import write_text
 from unfold.errors import ConfigError
+from unfold.extras import install_command
 from unfold.training.loggers.local import Curves
 
 
 def require(package: str) -> None:
-    """Refuse a log whose package is missing; its extra has the name of the package.
+    """Refuse a log whose package is missing; the extra has the name of the package.
 
     Raises:
         ConfigError: says how to install it.
     """
     if find_spec(package) is None:
         raise ConfigError(
-            f"needs the package {package}. Write pip install 'unfold[{package}]', or take "
-            "logger=csv."
+            f"needs the package {package}. Run {install_command(package)}, or use CSV."
         )
 
 
 class Tracked(Curves):
-    """`metrics.csv`, and a tracker that is sent what was not sent before.
+    """`metrics.csv`, and a tracker that is sent new values only.
 
-    A tracker cannot forget. What a run that goes on measures again has the same bits as before, so
-    it is left out; a file in the run directory says how far the tracker is. Only where a training
-    is rolled back do the values differ: then the tracker has the first ones, the table the last.
+    A tracker cannot delete values. Those that a resumed run computes again are bit-identical, so
+    they are not sent again; a file in the run directory records what was sent.
 
     Args:
         directory: of the run.
@@ -43,22 +42,22 @@ class Tracked(Curves):
     def __init__(self, directory: Path, kind: str) -> None:
         super().__init__(directory / "metrics.csv")
         self.directory = directory
-        self._note = directory / f"{kind}.json"
+        self._file = directory / f"{kind}.json"
         self._sent: dict[str, Any] = {"run": None, "step": -1, "names": [], "picture": -1}
-        if self._note.exists():
-            self._sent |= json.loads(self._note.read_text(encoding="utf-8"))
+        if self._file.exists():
+            self._sent |= json.loads(self._file.read_text(encoding="utf-8"))
 
     @abstractmethod
     def begin(self, run: str | None) -> str:
-        """Open the run of the tracker, a new one where there is none; return its name."""
+        """Open a run of the tracker, or a new one; return its name."""
 
     @abstractmethod
     def send(self, metrics: Mapping[str, float], step: int) -> None:
-        """Give values to the tracker."""
+        """Send values to the tracker."""
 
     @abstractmethod
     def send_picture(self, path: Path, step: int) -> None:
-        """Give a picture of a validation to the tracker."""
+        """Send a picture of a validation to the tracker."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -71,8 +70,8 @@ class Tracked(Curves):
         new = {name: float(value) for name, value in metrics.items() if name not in known}
         if not new:
             return
-        # Noted first: of a kill between the two lines, a missing value is better than a double one.
-        self._note_down({"step": step, "names": [*known, *new]})
+        # Recorded first: after a kill in between, a missing value is better than a duplicate.
+        self._record({"step": step, "names": [*known, *new]})
         self.send(new, step)
 
     @rank_zero_only
@@ -81,16 +80,16 @@ class Tracked(Curves):
 
         Args:
             path: of the file.
-            step: of the row of the table that it goes with.
+            step: of the row of the table that it belongs to.
         """
         if step > self._sent["picture"]:
-            self._note_down({"picture": step})
+            self._record({"picture": step})
             self.send_picture(path, step)
 
-    def _note_down(self, sent: Mapping[str, Any]) -> None:
-        """Open the run of the tracker, and keep what it is sent."""
+    def _record(self, sent: Mapping[str, Any]) -> None:
+        """Open the run of the tracker, and record what is sent."""
         self._sent |= {"run": self.begin(self._sent["run"]), **sent}
-        write_text(self._note, json.dumps(self._sent))
+        write_text(self._file, json.dumps(self._sent))
 
     def settings(self) -> dict[str, str]:
         """The configuration of the run by full keys; empty before it is written."""

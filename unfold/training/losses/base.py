@@ -1,4 +1,4 @@
-"""What training makes small: `loss`."""
+"""What training minimizes: `loss`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.models.model import Solution
+from unfold.parameters.bounds import Declared
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -19,15 +20,15 @@ Loss0 = Float[Tensor, ""]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A batch to reconstruct, and what a loss may look at.
+    """A batch to reconstruct, and what a loss may use.
 
     Args:
         y: the measurement.
         operator: A.
-        truth: the images behind it; a self-supervised loss leaves them alone.
-        physics: the law that measured them.
-        draws: with which it did.
-        solve: reconstructs a measurement through an operator.
+        truth: the images that were measured; self-supervised losses do not use them.
+        physics: the forward model.
+        draws: of the measurement.
+        solve: reconstructs a measurement with an operator.
     """
 
     y: Measurement
@@ -38,15 +39,15 @@ class Trial:
     solve: Callable[[Measurement, Operator], Solution]
 
     def observed(self, x: Image) -> Measurement:
-        """Ax, as a detector sees it, without noise."""
+        """Ax as the detector measures it, without noise."""
         return self.physics.observe(self.operator.A(x))
 
     @property
     def weights(self) -> Tensor:
-        """n/nᵢ for the nᵢ numbers that image i is measured by, of the n of y, and 0 for the others.
+        """n/nᵢ for the nᵢ measured entries of image i, of the n of y, and 0 for the padding.
 
-        Where a mixture fills rows up with zeros, the mean of w · e over all of y is the mean over
-        images of the mean over what each was measured by. Elsewhere all weights are 1.
+        Where a mixture pads rows with zeros, the mean of w · e over all of y is the mean over
+        images of the mean over their measured entries. Elsewhere all weights are 1.
         """
         count, device = self.y[0].numel(), self.y.device
         measured = torch.tensor(self.operator.entries, device=device)[:, None]
@@ -56,22 +57,23 @@ class Trial:
 
     @property
     def own(self) -> Draws:
-        """The draws of the loss, in the precision of y and where it is."""
+        """The draws of the loss, in the precision and on the device of y."""
         return self.draws.within("loss").like(self.y)
 
 
-class Loss(ABC):
-    """A number that training makes small."""
+@dataclass(frozen=True)
+class Loss(Declared, ABC):
+    """A number that training minimizes."""
 
-    def expect(self, physics: Physics) -> None:  # noqa: B027
-        """Refuse a law that the loss is not made for.
+    def check(self, physics: Physics) -> None:
+        """Refuse a forward model that the loss does not support.
 
         Raises:
-            ConfigError: says which it is made for.
+            ConfigError: says what it supports.
         """
 
     def reconstruct(self, trial: Trial) -> Solution:
-        """The reconstruction that training judges: that of the whole measurement."""
+        """The reconstruction that is compared: that of the full measurement."""
         return trial.solve(trial.y, trial.operator)
 
     @abstractmethod
@@ -79,8 +81,9 @@ class Loss(ABC):
         """The loss of a batch."""
 
 
+@dataclass(frozen=True)
 class Supervised(Loss, ABC):
-    """Compares a reconstruction with the image behind it."""
+    """Compares a reconstruction with the true image."""
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         return self(solution.image, trial.truth)

@@ -1,20 +1,22 @@
-"""Losses in the space of measurements: no image is known."""
+"""Losses in measurement space, without true images."""
 
 from dataclasses import dataclass
 
 import torch
 
-from unfold.errors import ConfigError
+from unfold.errors import IncompatibleError
 from unfold.models.model import Solution
+from unfold.parameters.bounds import bounded, positive
 from unfold.physics.base import Physics
 from unfold.training.losses.base import Loss, Loss0, Trial
+from unfold.training.losses.splitting import Splitting
 
 
 @dataclass(frozen=True)
 class Consistency(Loss):
-    """mean |Ax̂ − y|², over the entries that an image is measured by, and over images.
+    """mean |Ax̂ − y|², over the measured entries of an image, and over images.
 
-    Alone it says nothing of what A does not see, and noise is fitted: take it inside of another.
+    It does not constrain the null space of A, and fits noise: use it within another loss.
     """
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
@@ -26,10 +28,10 @@ class Consistency(Loss):
 class SURE(Loss):
     """mean |h(y) − y|² − v + 2v Re b̄ (h(y + τb) − h(y))/τ, with h(y) = Ax̂(y).
 
-    It is unbiased for mean |h(y) − Ax|², so that noise is not fitted although no image is known: v
-    is the variance of every entry of y, that of its noise; b is normal with E|b|² = 1, drawn
-    anew for every image and epoch. The derivative by a difference costs a second reconstruction.
-    For counts v is estimated from y, and the formula holds to first order in 1/gain.
+    It is unbiased for mean |h(y) − Ax|², so that noise is not fitted: v is the variance of every
+    entry of y, that of its noise; b is normal with E|b|² = 1, drawn anew for every image and
+    epoch. The finite difference costs a second reconstruction. For counts v is estimated from y,
+    and the formula holds to first order in 1/gain.
 
     Args:
         step: τ > 0, in units of an image in [0, 1].
@@ -44,24 +46,22 @@ class SURE(Loss):
     IEEE Trans. Image Processing 23 (2014), for counts.
     """
 
-    step: float = 1e-2
+    step: float = bounded(1e-2, positive, "in units of an image in [0, 1]")
 
-    def __post_init__(self) -> None:
-        if not 0 < self.step < float("inf"):
-            raise ConfigError(f"SURE.step = {self.step}: must be positive.")
-
-    def expect(self, physics: Physics) -> None:
+    def check(self, physics: Physics) -> None:
         if not physics.supports_sure:
-            raise ConfigError(
-                "loss SURE needs noise that is Gaussian, Poisson or both, and "
-                f"{type(physics).__name__} has {type(physics.noise).__name__}: set "
-                "physics/noise=gaussian, or take loss=splitting."
+            raise IncompatibleError(
+                "{loss} needs noise that is Gaussian, Poisson or both, and {physics} has "
+                f"{type(physics.noise).__name__}: use Gaussian noise, or {{instead}}.",
+                loss=SURE,
+                physics=type(physics),
+                instead=Splitting,
             )
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         y, h = trial.y, trial.observed(solution.image)
         moments = trial.physics.moments(y.detach(), trial.operator, trial.draws)
-        assert moments is not None  # `expect` has seen to it
+        assert moments is not None  # see `check`
         b = trial.physics.probe(y.detach(), trial.operator, trial.own)
         moved = trial.observed(trial.solve(y + self.step * b, trial.operator).image)
         slope = (b.conj() * (moved - h)).real / self.step

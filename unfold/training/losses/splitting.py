@@ -1,31 +1,31 @@
-"""Learning from measurements alone: one part is predicted from the other."""
+"""Measurement splitting: some entries are predicted from the others."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
-from unfold.errors import ConfigError
 from unfold.models.model import Solution
+from unfold.parameters.bounds import bounded, inside
 from unfold.physics.wrapped import Wrapped
 from unfold.training.losses.base import Loss, Loss0, Trial
 from unfold.typing import Field, Measurement, PerImage
 
 
 @dataclass(frozen=True, eq=False)
-class Rows(Wrapped):
-    """Ax = m · Bx: B, of which only some entries of the measurement are known.
+class MaskedMeasurement(Wrapped):
+    """Ax = m · Bx: B with a mask on its measurement.
 
     Args:
         operator: B.
-        kept: m, 1 where an entry is known and 0 where not, (B, …) as a measurement.
+        kept: m, 1 where an entry is used and 0 elsewhere, (B, …) as a measurement.
     """
 
     kept: Tensor
 
     @property
     def anchor(self) -> Tensor:
-        """m, which is of the measurement where B holds nothing."""
+        """m, for the device and dtype where B has no tensors."""
         return self.kept
 
     @property
@@ -34,7 +34,7 @@ class Rows(Wrapped):
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of B, as ‖mB‖ ≤ ‖B‖: m is new in every batch, and B's is soon found or kept."""
+        """That of B, as ‖mB‖ ≤ ‖B‖; m changes with every batch, and the bound of B is cached."""
         return self.operator.norm_bound.to(self.kept.device).expand(self.batch)
 
     def post(self, v: Field) -> Measurement:
@@ -48,10 +48,10 @@ class Rows(Wrapped):
 class Splitting(Loss):
     """mean of |Ax̂(m · y) − y|² where m = 0, m keeping every entry of y with some probability.
 
-    x̂(m · y) is reconstructed from the entries that are kept, through m · A; what was left out is
-    predicted, whose noise is independent of it. In validation the whole measurement is used. In a
-    mixture of different measurements the zeros that fill rows up count for nothing, and an entry
-    weighs inversely to how many its image is measured by.
+    x̂(m · y) is reconstructed from the entries that are kept, with m · A; it predicts the others,
+    whose noise is independent. Validation uses the full measurement. In a mixture of different
+    measurements padding has no weight, and an entry weighs inversely to the number of measured
+    entries of its image.
 
     Args:
         keep: the probability, in (0, 1).
@@ -64,18 +64,11 @@ class Splitting(Loss):
     which the mask is drawn uniformly here.
     """
 
-    keep: float = 0.8
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep < 1:
-            raise ConfigError(
-                f"Splitting.keep = {self.keep}: must be in (0, 1), the share of the measurement "
-                "that the reconstruction sees."
-            )
+    keep: float = bounded(0.8, inside("(0, 1)"), "the share of the measurement that is used")
 
     def reconstruct(self, trial: Trial) -> Solution:
         kept = self._kept(trial)
-        return trial.solve(kept * trial.y, Rows(trial.operator, kept))
+        return trial.solve(kept * trial.y, MaskedMeasurement(trial.operator, kept))
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         left = trial.weights * (1 - self._kept(trial))

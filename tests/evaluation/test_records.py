@@ -1,0 +1,51 @@
+"""Rows say what they are, survive the disk, and make tables."""
+
+import pytest
+
+from unfold.errors import DataError
+from unfold.evaluation.records import (
+    Row,
+    mean,
+    pivot,
+    read_rows,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_rows,
+)
+
+
+def row(tested_on="blur", value=1 / 3, method="ours", image="a", metric="psnr"):
+    return Row("run", "motion_blur", tested_on, "0.02", method, 5, "True", image, metric, value)
+
+
+def test_rows_keep_every_digit_on_disk(tmp_path):
+    rows = [row(), row("mask", 2e-17)]
+    write_rows(tmp_path / "rows.csv", rows)
+    assert read_rows(tmp_path / "rows.csv") == rows
+
+
+def test_another_table_is_refused(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"rows\.csv: expected the columns run, trained_on"):
+        read_rows(tmp_path / "rows.csv")
+
+
+def test_a_cell_is_the_mean_over_images():
+    rows = [
+        row(value=1.0),
+        row(value=2.0, image="b"),
+        row(metric="ssim", value=9.0),
+        row("mask", 4.0),
+    ]
+    matrix = pivot(rows, lambda r: r.trained_on, lambda r: r.tested_on, "psnr")
+    assert matrix.columns == ("blur", "mask")
+    assert matrix.cells == ((1.5, 4.0),)
+    assert mean([], "psnr") != mean([], "psnr")  # NaN where there is nothing
+
+
+def test_tables_in_three_formats():
+    matrix = pivot([row(value=1.25)], lambda r: r.trained_on, lambda r: r.tested_on, "psnr")
+    assert "| motion_blur | 1.25 |" in to_markdown(matrix)
+    assert r"motion\_blur & 1.25 \\" in to_latex(matrix)
+    assert "motion_blur,1.25" in to_csv(matrix)

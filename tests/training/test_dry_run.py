@@ -1,0 +1,78 @@
+"""The dry run: losses and forward models are tried before a run begins."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from unfold.cli.dry_run import dry_run
+from unfold.config.build import build, verify
+from unfold.config.compose import compose
+from unfold.errors import ConfigError, ShapeError
+from unfold.training.losses.base import Loss
+
+SMALL = ("model=unfolded", "model.iterations=2")
+FILTERED = ("physics=tomography", "start=filtered_back_projection")
+
+
+def parts(*words):
+    (checked,) = verify(compose([*SMALL, *words]))
+    return build(checked)
+
+
+@pytest.mark.parametrize("loss", ["mse", "splitting", "sure", "equivariant", "robust_equivariant"])
+@pytest.mark.parametrize("physics", ["mixed_shapes", "mri"])
+def test_compatible_components_are_accepted(loss, physics):
+    dry_run(parts(f"physics={physics}", f"loss={loss}"), 0)
+
+
+def test_a_loss_that_cannot_reconstruct_is_named():
+    """Splitting leaves out a part of the scan, and filtered back-projection needs all of it."""
+    dry_run(parts(*FILTERED, "loss=sure", "evaluation=none"), 0)
+    words = r"loss Splitting: FilteredBackProjection needs all projections.*start from Regularised"
+    with pytest.raises(ConfigError, match=words):
+        dry_run(parts(*FILTERED, "loss=splitting", "evaluation=none"), 0)
+
+
+def test_an_unused_loss_is_not_checked():
+    words = ("model=classical", "algo=pgd", "prior=tv", "loss=splitting", "evaluation=none")
+    (checked,) = verify(compose([*FILTERED, *words]))
+    dry_run(build(checked), 0)
+
+
+@dataclass(frozen=True)
+class Misshapen(Loss):
+    """Compares images of different sizes."""
+
+    def value(self, solution, trial):
+        assert solution.image.shape == trial.truth.shape and not solution.image.requires_grad
+        raise ShapeError("images of 3 and of 4 pixels")
+
+
+def test_the_value_of_a_loss_is_computed():
+    own = parts("physics=denoising")
+    own = own._replace(groups={**own.groups, "loss": Misshapen()})
+    with pytest.raises(ShapeError, match="loss Misshapen: images of 3 and of 4 pixels"):
+        dry_run(own, 0)
+
+
+def test_every_family_of_a_mixture_is_checked():
+    """A single image meets but one of them."""
+    words = r"physics.families.\w+: FilteredBackProjection needs projections along rays"
+    with pytest.raises(ConfigError, match=words):
+        dry_run(parts("physics=mixed_shapes", FILTERED[1], "evaluation=none"), 0)
+
+
+def test_operators_of_the_evaluation_are_checked_before_training():
+    words = r"evaluation.operators.\w+: FilteredBackProjection needs.* Or set evaluation=none"
+    with pytest.raises(ConfigError, match=words):
+        dry_run(parts(*FILTERED), 0)
+
+
+def test_the_weights_do_not_change():
+    own = parts("physics=denoising", "loss=sure")
+    before = {name: value.clone() for name, value in own.reconstructor.state_dict().items()}
+    dry_run(own, 0)
+    after = own.reconstructor.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(p.grad is None for p in own.reconstructor.parameters())
