@@ -28,7 +28,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 
 TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=40)
