@@ -24,6 +24,7 @@ PACKAGES = (
 )
 FUNCTIONS = {
     "builders": ["DEQ_builder", "unfolded_builder"],
+    "config.experiment": ["Experiment", "build"],
     "physics.mri.coils": ["estimate_maps"],
     "problem": ["Problem"],
     "random": ["Draws"],

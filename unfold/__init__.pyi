@@ -68,6 +68,7 @@ from .algorithms.learned_primal_dual import DualBlock as DualBlock
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses.equivariant import Equivariant as Equivariant
+from .config.experiment import Experiment as Experiment
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -238,6 +239,7 @@ from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .physics.wrapped import Wrapped as Wrapped
 from .physics.sensing.cropping import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded
+from .config.experiment import build as build
 from .physics.mri.coils import estimate_maps as estimate_maps
 from .parameters.declare import param as param
 from .builders import unfolded_builder as unfolded_builder
