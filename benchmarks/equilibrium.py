@@ -19,9 +19,10 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
+from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.anderson import Anderson
@@ -122,7 +123,9 @@ def wrongly_converged() -> int:
         model = replace(DEQ(), solver=(Picard(), Anderson(), Broyden())[i % 3])
         if i % 3:
             algorithm = replace(algorithm, stepsize=1e20 * (i + 1))  # overflows in one step
-        net = Reconstructor(algorithm, Tikhonov(), L2(), model, learn=[], relative=[])
+        net = Reconstructor(
+            algorithm, Tikhonov(), L2(), model, trainable=Trainable((), relative=())
+        )
         with torch.no_grad():
             count += int(net.solve(1e20 * y, A).converged.sum())  # type: ignore[union-attr]
     return count

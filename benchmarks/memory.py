@@ -25,7 +25,7 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Checkpoint, Full, Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.report import ConvergenceWarning
 

@@ -16,7 +16,7 @@ from unfold.physics.ct.tomography import Tomography
 from unfold.physics.custom.linear import Dense
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mri.cartesian import MultiCoilMRI
-from unfold.physics.mri.coils import Coils
+from unfold.physics.mri.coils import MultiCoilFourier
 from unfold.physics.mri.fourier import Fourier
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian
@@ -70,7 +70,7 @@ def pairs(dtype: torch.dtype = torch.float32) -> Iterator[Pair]:
     draws = Draws(0, range(BATCH), dtype=dtype)
     x = draws.uniform("images", SHAPE)
     colour = draws.uniform("colours", (3, *SHAPE[1:]))
-    kernel = GaussianKernel(13, 1.6).draw(draws)
+    kernel = GaussianKernel(13, 1.6).sample(draws)
     mask = Inpainting(NOISE, 0.5).sample(draws, SHAPE)
     yield Pair("inpainting", mask, physics.Inpainting(SHAPE, mask=mask.mask.contiguous()), x)
     blur = physics.BlurFFT(SHAPE, filter=kernel)
@@ -101,7 +101,7 @@ def _magnetic(physics: Any, draws: Draws) -> Iterator[Pair]:
     """Complex images; deepinv keeps frequency 0 in the middle."""
     x = torch.complex(draws.uniform("real", SHAPE), draws.uniform("imaginary", SHAPE))
     operator = MultiCoilMRI(NOISE, RandomColumns()).complex_operator(draws, SHAPE)
-    assert isinstance(operator, Coils)
+    assert isinstance(operator, MultiCoilFourier)
     centred = torch.fft.fftshift(operator.mask, dim=-1).expand(-1, 1, *SHAPE[1:]).contiguous()
     one = physics.MRI(mask=centred, img_size=SHAPE[1:])
     yield Pair("mri", Fourier(operator.mask, SHAPE), one, x, two_channels)

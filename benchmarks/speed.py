@@ -27,7 +27,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.weights import embedded_weights, load_prior_weights

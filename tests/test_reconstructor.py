@@ -21,7 +21,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import NoNoise
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
@@ -61,7 +61,7 @@ def test_a_fixed_law_may_stand_where_an_operator_is_expected():
 
 def test_a_random_law_may_not():
     net = reconstructor(PGD(), Unfolded(2))
-    with pytest.raises(ConfigError, match="Inpainting is a random law: pass the operator"):
+    with pytest.raises(ConfigError, match="Inpainting is random: pass the operator"):
         net(torch.rand(1, 1, 4, 4, dtype=torch.float64), Inpainting(NoNoise()))
 
 

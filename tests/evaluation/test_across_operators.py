@@ -28,7 +28,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 
 TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=40)
@@ -163,7 +163,7 @@ def test_one_image_is_measured_and_reconstructed(tmp_path):
 def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
     y = read_measurement(tmp_path / "y.npy", 1)
-    with pytest.raises(ConfigError, match="Inpainting is a random"):
+    with pytest.raises(ConfigError, match="Inpainting is random"):
         reconstruct_measured(network(), Inpainting(Gaussian(0.02)), y, tmp_path / "out.png")
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
     physics = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))

@@ -22,7 +22,7 @@ from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, Poisson
@@ -85,7 +85,7 @@ def test_total_variation_is_tuned_on_images_that_the_operator_accepts(tmp_path):
 def test_a_mismatch_inside_a_mixture_has_the_draws_of_its_images():
     families = {"holes": Inpainting(Gaussian(0.1), 0.5), "none": Inpainting(Gaussian(0.1), 0.9)}
     draws = Draws(1, range(6))
-    operator = Mixture(OwnNoise(), families).sample(draws, (1, 8, 8))
+    operator = Mixture(PerFamilyNoise(), families).sample(draws, (1, 8, 8))
     wrong = MaskErrors((0.2,)).assumed(operator, 0.2, draws)
     x = torch.rand(6, 1, 8, 8)
     one = [

@@ -6,8 +6,7 @@ import torch
 from tests.laws_physics import dense, gap
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
-from unfold.fidelities.l2 import L2
-from unfold.fidelities.l2_prox import LeastSquares, NormalEquations
+from unfold.fidelities.l2 import L2, LeastSquares, NormalEquations
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.ct.projector import Parallel, Projector
@@ -20,7 +19,7 @@ from unfold.solvers.conjugate_gradient import solve_normal
 
 DRAWS = Draws(3, range(2), dtype=torch.float64)
 SHAPE = (1, 7, 8)
-BLUR = ValidConvolution(GaussianKernel(3, (0.7, 1.0)).draw(DRAWS), SHAPE)
+BLUR = ValidConvolution(GaussianKernel(3, (0.7, 1.0)).sample(DRAWS), SHAPE)
 OPERATORS = {
     "blur": BLUR,
     "rays": Projector(Parallel((0.0, 30.0, 75.0, 120.0), 9), SHAPE, 0.4),

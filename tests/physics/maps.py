@@ -13,8 +13,7 @@ from unfold.physics.inpainting import Mask
 from unfold.physics.mri.fourier import Fourier
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
-from unfold.physics.real_images import RealImages
-from unfold.physics.wrapped import Scaled
+from unfold.physics.wrapped import RealImages, Scaled
 from unfold.random import Draws
 
 REAL, COMPLEX = torch.float64, torch.complex128

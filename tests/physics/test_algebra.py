@@ -10,11 +10,11 @@ from tests import laws_physics as laws
 from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.algebra import Composed, Stacked, Sum
+from unfold.physics.algebra import Composed, OperatorSum, Stacked
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.custom.linear import Dense, Functions
+from unfold.physics.custom.linear import Dense, FunctionOperator
 from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
@@ -22,13 +22,9 @@ from unfold.physics.inpainting import Mask
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.physics.phase.coded_diffraction import (
-    CodedDiffraction,
-    PhaseRetrieval,
-    RealCodedDiffraction,
-)
+from unfold.physics.phase.coded_diffraction import CodedDiffraction, PhaseRetrieval
 from unfold.physics.sensing.cropping import Cropped
-from unfold.physics.wrapped import Scaled
+from unfold.physics.wrapped import RealImages, Scaled
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
@@ -55,11 +51,14 @@ OPERATORS: dict[str, tuple[Operator, tuple[torch.dtype, ...]]] = {
     "cropped": (Cropped((2, 4, 6), 1, 2, 3, 3), (REAL, COMPLEX)),
     "dense": (Dense(TABLE, (2, 3, 4)), (REAL, COMPLEX)),
     "dense, complex": (Dense(TABLE + 1j * TABLE.flip(2), (2, 3, 4)), (COMPLEX,)),
-    "functions": (Functions(differences, (2, 3, 4), (3, 3)), (REAL, COMPLEX)),
-    "two functions": (Functions(differences, (2, 3, 4), (3, 3), adjoint_differences), (REAL,)),
+    "functions": (FunctionOperator(differences, (2, 3, 4), (3, 3)), (REAL, COMPLEX)),
+    "two functions": (
+        FunctionOperator(differences, (2, 3, 4), (3, 3), adjoint_differences),
+        (REAL,),
+    ),
     "diffraction": (CodedDiffraction(CODES, (1, 4, 5)), (COMPLEX,)),
-    "real diffraction": (RealCodedDiffraction(CODES, (1, 4, 5)), (REAL,)),
-    "sum": (Sum((M, BLUR)), (REAL, COMPLEX)),
+    "real diffraction": (RealImages(CodedDiffraction(CODES, (1, 4, 5))), (REAL,)),
+    "sum": (OperatorSum((M, BLUR)), (REAL, COMPLEX)),
     "sum, complex": (RealFourier(KEPT.mask, KEPT.image_shape) + M, (REAL,)),
     "product, written": (0.5 * M @ BLUR, (REAL, COMPLEX)),
     "adjoint": (COARSE.H, (REAL, COMPLEX)),
@@ -157,12 +156,12 @@ def test_diffraction_is_numpys_transform_and_only_its_modulus_is_seen():
     want = np.fft.fft2(CODES.numpy() * x.numpy(), norm="ortho") / 3**0.5
     assert laws.gap(operator.A(x + 0j)[:, 0], torch.from_numpy(want)) < 1e-14
     physics = PhaseRetrieval(QUIET, 4)
-    y, drawn = physics.measure(x, DRAWS.take([0, 1]))
-    assert torch.equal(y, drawn.A(x).abs()) and physics.image_shape(y.shape[1:]) == (1, 4, 5)
+    y, sampled = physics.measure(x, DRAWS.take([0, 1]))
+    assert torch.equal(y, sampled.A(x).abs()) and physics.image_shape(y.shape[1:]) == (1, 4, 5)
     assert laws.gap(physics.measure(-x, DRAWS.take([0, 1])).y, y) < 1e-14
-    assert laws.gap(drawn.normal(x), x) < 1e-14
+    assert laws.gap(sampled.normal(x), x) < 1e-14
     same = physics.complex_operator(DRAWS.take([0, 1]).within("operator"), (1, 4, 5))
-    assert torch.equal(same.codes, drawn.codes)
+    assert torch.equal(same.codes, sampled.operator.codes)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", "sparse.npz", ".safetensors"])
@@ -213,7 +212,7 @@ def test_a_bad_matrix_is_refused(tmp_path):
         (lambda: Composed(M, Mask(mask(2, 2, 4, 6))), ShapeError, r"have \[2, 3\] samples"),
         (lambda: Stacked((M, Identity((1, 4, 6)))), ShapeError, r"Stacked: the operators take im"),
         (lambda: Stacked(()), ShapeError, r"there must be at least one operator"),
-        (lambda: M + COARSE, ShapeError, r"Sum: operators of images and measurements of"),
+        (lambda: M + COARSE, ShapeError, r"OperatorSum: operators of images and measurements of"),
         (lambda: 0 * M, ConfigError, r"0 \* Mask: must be real, finite and not 0"),
         (lambda: NonlinearFunction(abs, (1, 1, 1), (1,)).H, ConfigError, r"H: it is not linear"),
         (lambda: Scaled(M, torch.ones(2)), ShapeError, r"2 numbers for an operator of 3 samples"),

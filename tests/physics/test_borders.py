@@ -104,7 +104,7 @@ def test_weights_sum_to_one(count: int, size: int):
         (
             lambda: PaddedBlur(QUIET, GaussianKernel(3, 1.0), "replicat"),
             ConfigError,
-            r"PaddedBlur.boundary = 'replicat': unknown, did you mean 'replicate'",
+            r"PaddedBlur.boundary = 'replicat': must be.*, did you mean 'replicate'",
         ),
         (
             lambda: PaddedBlur(QUIET, GaussianKernel(9, 1.0)).sample(DRAWS, (1, 8, 12)),
@@ -120,7 +120,7 @@ def test_weights_sum_to_one(count: int, size: int):
         (
             lambda: VaryingBlur(QUIET, GaussianKernel(3, 1.0)),
             ConfigError,
-            r"VaryingBlur.kernel: the law has a single kernel.*physics=gaussian_blur",
+            r"VaryingBlur.kernel: the distribution has a single kernel.*or take Blur",
         ),
         (
             lambda: VaryingConvolution(kernel(1, 2, 3, 3), torch.ones(1, 1, 4, 4), (1, 4, 4)),

@@ -134,7 +134,7 @@ def test_the_spectrum_keeps_the_gradient_whoever_asks_first():
         (
             lambda: Downsampling(H, (2, 9, 6), 2),
             ShapeError,
-            r"9 x 6 .* factor 2; set data.multiple_of=2",
+            r"9 x 6 .* factor 2; crop the images to multiples of 2",
         ),
         (lambda: Downsampling(H, (2, 9, 6), 0), ConfigError, "Downsampling.factor = 0"),
     ],

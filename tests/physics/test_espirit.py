@@ -5,7 +5,7 @@ import torch
 
 from tests.physics.instances import law
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.mri.coils import Coils, estimate_maps
+from unfold.physics.mri.coils import MultiCoilFourier, estimate_maps
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(2), dtype=torch.float64)
@@ -14,7 +14,7 @@ DRAWS = Draws(0, range(2), dtype=torch.float64)
 def measured(sigma=0.0):
     """Two images through maps of their own, all frequencies acquired."""
     maps = law("multicoil_mri").complex_operator(DRAWS, (1, 48, 40)).maps
-    operator = Coils(torch.ones(1, 1, 1, 1, dtype=torch.float64), maps, (1, 48, 40))
+    operator = MultiCoilFourier(torch.ones(1, 1, 1, 1, dtype=torch.float64), maps, (1, 48, 40))
     x = torch.zeros(2, 1, 48, 40, dtype=torch.complex128)
     x[..., 6:42, 6:34] = DRAWS.uniform("images", (1, 36, 28), 0.2, 1.0)
     y = operator.A(x)[:, 0]
@@ -35,7 +35,9 @@ def test_they_are_those_that_measured_up_to_a_phase(sigma, tol):
 
 def test_an_image_is_found_again_with_them():
     _, x, y = measured()
-    operator = Coils(torch.ones(1, 1, 1, 1, dtype=torch.float64), estimate_maps(y), (1, 48, 40))
+    operator = MultiCoilFourier(
+        torch.ones(1, 1, 1, 1, dtype=torch.float64), estimate_maps(y), (1, 48, 40)
+    )
     found = operator.pseudo_inverse(y[:, None]).abs()
     assert float((found - x.abs()).norm() / x.abs().norm()) < 0.02
 

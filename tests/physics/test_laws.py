@@ -17,7 +17,7 @@ from unfold.physics.blur.kernels import GaussianKernel, MotionKernel
 from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.denoising import Denoising, Identity
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.mixture import OwnNoise
+from unfold.physics.mixture import PerFamilyNoise
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.pytree import tensors
 from unfold.random import Draws
@@ -129,7 +129,7 @@ def test_draws_are_the_same_bits_in_every_batch(name: str):
     physics, shape, own = law(name), shapes(name)[0], draws(5)
     whole = physics.sample(own, shape)
     clean = physics.observe(whole.A(images(5, shape)))
-    noise = NoNoise() if isinstance(physics.noise, OwnNoise) else physics.noise
+    noise = NoNoise() if isinstance(physics.noise, PerFamilyNoise) else physics.noise
     noisy = noise.apply(clean, own)
     for i in range(5):
         alone = physics.sample(own.take([i]), shape)
@@ -156,7 +156,7 @@ def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
         assert operator.image_shape == shape
         assert operator.A(x).shape == y.shape
     else:
-        with pytest.raises(ConfigError, match="is a random law: pass the operator that measured y"):
+        with pytest.raises(ConfigError, match="is random: pass the operator that measured y"):
             physics.operator_for(physics(x))
 
 
@@ -274,7 +274,7 @@ def test_the_image_behind_a_measurement():
                 draws(), (1, 9, 8)
             ),
             ShapeError,
-            r"9 x 8 pixels is not divisible by the factor 2; set data.multiple_of=2",
+            r"9 x 8 pixels is not divisible by the factor 2; crop the images to multiples of 2",
         ),
         (
             lambda: Blur(NoNoise(), GaussianKernel(9, 1.0)).sample(draws(), (1, 12, 8)),

@@ -11,7 +11,7 @@ from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.mixture import Curriculum, Mixture, OwnNoise
+from unfold.physics.mixture import Curriculum, Mixture, PerFamilyNoise
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.phase.coded_diffraction import PhaseRetrieval
 from unfold.random import Draws
@@ -22,7 +22,7 @@ FAMILIES = {
     "holes": Inpainting(QUIET, 0.5),
     "noise": Denoising(Gaussian(0.3)),
 }
-MIXTURE = Mixture(OwnNoise(), FAMILIES, {"blur": 1.0, "holes": 2.0, "noise": 1.0})
+MIXTURE = Mixture(PerFamilyNoise(), FAMILIES, {"blur": 1.0, "holes": 2.0, "noise": 1.0})
 DRAWS = Draws(seed=0, images=range(12), dtype=torch.float64)
 X = DRAWS.uniform("images", (1, 8, 8))
 
@@ -74,7 +74,7 @@ def test_families_are_drawn_by_their_weights():
 
 
 CURRICULUM = Curriculum(
-    OwnNoise(),
+    PerFamilyNoise(),
     FAMILIES,
     {"blur": 1.0, "holes": 0.0, "noise": 3.0},
     later={"blur": 0.0, "holes": 2.0, "noise": 0.0},
@@ -115,7 +115,7 @@ def test_one_noise_for_all():
 
 
 def test_a_single_fixed_family_is_that_family():
-    alone = Mixture(OwnNoise(), {"noise": Denoising(QUIET)})
+    alone = Mixture(PerFamilyNoise(), {"noise": Denoising(QUIET)})
     assert alone.is_deterministic and torch.equal(alone(X), X)
     assert torch.equal(alone.operator_for(X).A(X), X)
 
@@ -123,47 +123,59 @@ def test_a_single_fixed_family_is_that_family():
 def test_the_file_mixes_three_families_and_takes_more():
     mixture = law("mixture", "+physics@physics.families.denoising=denoising")
     assert set(mixture.families) == {"motion_blur", "gaussian_blur", "inpainting", "denoising"}
-    assert isinstance(mixture.noise, OwnNoise)
+    assert isinstance(mixture.noise, PerFamilyNoise)
 
 
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: Mixture(OwnNoise(), {}), ConfigError, r"families = {}: at least one law"),
         (
-            lambda: Mixture(OwnNoise(), FAMILIES, {"blur": 1.0}),
+            lambda: Mixture(PerFamilyNoise(), {}),
+            ConfigError,
+            r"families = {}: at least one physics",
+        ),
+        (
+            lambda: Mixture(PerFamilyNoise(), FAMILIES, {"blur": 1.0}),
             ConfigError,
             r"weights is given for blur; the families are blur, holes, noise",
         ),
         (
-            lambda: Curriculum(OwnNoise(), FAMILIES, later={"blur": 1.0}, epochs=2),
+            lambda: Curriculum(PerFamilyNoise(), FAMILIES, later={"blur": 1.0}, epochs=2),
             ConfigError,
             r"Curriculum.later is given for blur; the families are blur, holes, noise",
         ),
         (
             lambda: Curriculum(
-                OwnNoise(), {"a": Denoising()}, {"a": -1.0}, later={"a": 1.0}, epochs=2
+                PerFamilyNoise(), {"a": Denoising()}, {"a": -1.0}, later={"a": 1.0}, epochs=2
             ),
             ConfigError,
             r"Curriculum.weights = {'a': -1.0}: must be zero or positive, and not all 0",
         ),
         (
-            lambda: Curriculum(OwnNoise(), {"a": Denoising()}, later={"a": 1.0}, epochs=0),
+            lambda: Curriculum(PerFamilyNoise(), {"a": Denoising()}, later={"a": 1.0}, epochs=0),
             ConfigError,
-            r"Curriculum.epochs = 0: must be at least 1",
+            r"Curriculum.epochs = 0: must be a whole number of at least 1",
         ),
         (
-            lambda: Mixture(OwnNoise(), {"a": Denoising()}, {"a": 0.0}),
+            lambda: Mixture(PerFamilyNoise(), {"a": Denoising()}, {"a": 0.0}),
             ConfigError,
             r"Mixture.weights.a = 0.0: must be positive",
         ),
         (
-            lambda: Mixture(OwnNoise(), {"a": PhaseRetrieval(QUIET)}),
+            lambda: Mixture(PerFamilyNoise(), {"a": PhaseRetrieval(QUIET)}),
             ConfigError,
             r"Mixture.families.a: PhaseRetrieval observes less than Ax",
         ),
-        (lambda: OwnNoise().apply(X, DRAWS), ConfigError, r"OwnNoise belongs to a mixture"),
-        (lambda: OwnNoise().with_level(0.1), ConfigError, r"OwnNoise has no level to set to 0.1"),
+        (
+            lambda: PerFamilyNoise().apply(X, DRAWS),
+            ConfigError,
+            r"PerFamilyNoise is for a mixture",
+        ),
+        (
+            lambda: PerFamilyNoise().with_level(0.1),
+            ConfigError,
+            r"PerFamilyNoise has no level to set to 0.1",
+        ),
     ],
 )
 def test_bad_mixtures_say_what_is_wrong(make, error, words):

@@ -7,7 +7,7 @@ import torch
 from tests import laws_physics as laws
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
-from unfold.physics.mri.coils import Coils
+from unfold.physics.mri.coils import MultiCoilFourier
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.poisson_disc import PoissonDisc
 from unfold.physics.mri.sampling import (
@@ -17,7 +17,7 @@ from unfold.physics.mri.sampling import (
     VariableDensityColumns,
 )
 from unfold.physics.noise.base import Gaussian, NoNoise
-from unfold.physics.real_images import RealImages
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
@@ -77,7 +77,7 @@ def test_several_coils_are_numpys_transforms():
             seen = inner.maps[i, j].numpy() * x[i, 0].numpy()
             want = inner.mask[i, 0].numpy() * np.fft.fft2(seen, norm="ortho")
             assert np.abs(y[i, 0, j].numpy() - want).max() < 1e-13
-    assert isinstance(physics.complex_operator(DRAWS, (1, 6, 9)), Coils)
+    assert isinstance(physics.complex_operator(DRAWS, (1, 6, 9)), MultiCoilFourier)
 
 
 def test_the_sensitivities_are_normalised_smooth_and_differ():
@@ -104,7 +104,7 @@ def test_everything_acquired_is_unitary():
 @pytest.mark.parametrize("acceleration", [1.0, 2.0, 4.0, 8.0])
 def test_the_count_and_the_centre_of_the_columns(columns: type, acceleration: float):
     width, centre = 96, 0.08
-    mask = columns(acceleration, centre).draw(DRAWS, 8, width)[:, 0, 0]
+    mask = columns(acceleration, centre).sample(DRAWS, 8, width)[:, 0, 0]
     assert torch.equal(mask.sum(1), torch.full_like(mask[:, 0], round(width / acceleration)))
     inner = round(centre * width)
     nearest = np.argsort(np.abs(np.fft.fftfreq(width)), kind="stable")[:inner]
@@ -113,7 +113,7 @@ def test_the_count_and_the_centre_of_the_columns(columns: type, acceleration: fl
 
 
 def test_equispaced_columns_are_evenly_spaced():
-    mask = EquispacedColumns(4.0, 0.02).draw(DRAWS, 8, 200)[:, 0, 0]
+    mask = EquispacedColumns(4.0, 0.02).sample(DRAWS, 8, 200)[:, 0, 0]
     for row in mask.numpy():
         gaps = np.diff(np.flatnonzero(np.fft.fftshift(row)))
         assert sorted(gaps)[5] >= 4 and max(gaps) <= 8
@@ -122,7 +122,7 @@ def test_equispaced_columns_are_evenly_spaced():
 @pytest.mark.parametrize(("acceleration", "distance"), [(2.5, 2), (4.0, 3), (8.0, 6)])
 def test_columns_that_keep_their_distance(acceleration: float, distance: int):
     """73, 43 or 18 of 193 outer columns: at most 2, 4 or 11 apart."""
-    mask = PoissonDiscColumns(acceleration, 0.035).draw(DRAWS, 8, 200)[:, 0, 0]
+    mask = PoissonDiscColumns(acceleration, 0.035).sample(DRAWS, 8, 200)[:, 0, 0]
     outer = np.sort(np.argsort(np.abs(np.fft.fftfreq(200)), kind="stable")[7:])
     for row in mask.numpy():
         gaps = np.diff(np.flatnonzero(row[outer]))
@@ -134,7 +134,7 @@ def test_columns_that_keep_their_distance(acceleration: float, distance: int):
 def test_points_that_keep_their_distance(shape: tuple[int, int]):
     """None is nearer than the r of the nearer one of its two ends, r being what r₀ came to."""
     law = PoissonDisc(5.0, 0.1, 2.0)
-    mask = law.draw(DRAWS, *shape)
+    mask = law.sample(DRAWS, *shape)
     assert mask.shape == (3, 1, *shape)
     assert torch.equal(mask.sum((1, 2, 3)), torch.full((3,), max(1, round(np.prod(shape) / 5))))
     assert bool((mask[..., 0, 0] == 1).all())
@@ -153,7 +153,7 @@ def test_points_that_keep_their_distance(shape: tuple[int, int]):
 
 
 def test_no_two_points_are_neighbours_while_that_can_be():
-    mask = PoissonDisc(9.0, 0.05, 0.0).draw(DRAWS, 30, 30)[:, 0]
+    mask = PoissonDisc(9.0, 0.05, 0.0).sample(DRAWS, 30, 30)[:, 0]
     for one in np.fft.fftshift(mask.numpy(), axes=(1, 2)):
         one[14:17, 14:17] = 0
         assert (one * np.roll(one, 1, 0))[1:].sum() == (one * np.roll(one, 1, 1))[:, 1:].sum() == 0
@@ -162,7 +162,7 @@ def test_no_two_points_are_neighbours_while_that_can_be():
 def test_points_are_dense_near_the_centre():
     far = np.hypot(*np.meshgrid(*[np.fft.fftfreq(32)] * 2)) > 0.35
     means = [
-        float(PoissonDisc(6.0, 0.05, slope).draw(DRAWS, 32, 32)[:, 0, far].mean())
+        float(PoissonDisc(6.0, 0.05, slope).sample(DRAWS, 32, 32)[:, 0, far].mean())
         for slope in (0.0, 3.0)
     ]
     assert abs(means[0] - 1 / 6) < 0.03 and means[1] < 0.7 * means[0]
@@ -172,7 +172,7 @@ def test_dense_columns_lie_near_the_centre():
     far = np.abs(np.fft.fftfreq(200)) > 0.25
     many = Draws(seed=0, images=range(40))
     outer = [
-        float(columns.draw(many, 8, 200)[:, 0, 0][:, far].mean())
+        float(columns.sample(many, 8, 200)[:, 0, 0][:, far].mean())
         for columns in (VariableDensityColumns(4.0, 0.04, 4.0), RandomColumns(4.0, 0.04))
     ]
     assert outer[0] < 0.5 * outer[1]
@@ -180,7 +180,7 @@ def test_dense_columns_lie_near_the_centre():
 
 
 def test_an_acceleration_may_be_drawn():
-    mask = RandomColumns((2.0, 8.0)).draw(Draws(seed=0, images=range(50)), 8, 200)
+    mask = RandomColumns((2.0, 8.0)).sample(Draws(seed=0, images=range(50)), 8, 200)
     counts = mask.sum((1, 2, 3))
     assert 25 <= float(counts.min()) < 35 and 70 < float(counts.max()) <= 100
 
@@ -218,9 +218,11 @@ def test_the_noise_is_complex():
             r"Fourier.mask must be real, \(batch or 1, 1, 8 or 1, 8 or 1\), got \(1, 1, 1, 7\)",
         ),
         (
-            lambda: Coils(torch.ones(1, 1, 1, 8), torch.ones(1, 2, 8, 7) + 0j, (1, 8, 8)),
+            lambda: MultiCoilFourier(
+                torch.ones(1, 1, 1, 8), torch.ones(1, 2, 8, 7) + 0j, (1, 8, 8)
+            ),
             ShapeError,
-            r"Coils.maps must be complex, \(batch or 1, coils, 8, 8\), got \(1, 2, 8, 7\)",
+            r"MultiCoilFourier.maps must be complex, \(batch or 1, coils, 8, 8\), got \(1, 2, 8, 7",
         ),
     ],
 )

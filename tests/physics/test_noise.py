@@ -98,11 +98,11 @@ def test_another_level():
         ),
         (lambda: Gaussian(float("nan")), r"^Gaussian.sigma = nan: must be zero or positive"),
         (lambda: Gaussian(float("inf")), r"^Gaussian.sigma = inf: "),
-        (lambda: Gaussian((0.2, 0.1)), r"^Gaussian.sigma = \(0.2, 0.1\): a range is two numbers"),
+        (lambda: Gaussian((0.2, 0.1)), r"^Gaussian.sigma = \[0.2, 0.1\]: a range is two numbers"),
         (lambda: Gaussian([0.1, 0.2, 0.3]), r"^Gaussian.sigma = \[0.1, 0.2, 0.3\]: a range is two"),
         (lambda: Gaussian([]), r"^Gaussian.sigma = \[\]: a range is two"),
         (lambda: Poisson(0), r"^Poisson.gain = 0: must be positive, in photons"),
-        (lambda: Poisson((-1, 2)), r"^Poisson.gain = \(-1, 2\): must be positive"),
+        (lambda: Poisson((-1, 2)), r"^Poisson.gain = \[-1, 2\]: must be positive"),
         (
             lambda: Poisson(1).apply(CLEAN.to(torch.complex64), DRAWS),
             "photons are not counted in complex",

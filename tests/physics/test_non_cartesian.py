@@ -13,16 +13,16 @@ from tests.config.folder import refusal
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.cartesian import MultiCoilMRI
 from unfold.physics.mri.non_cartesian import (
+    MultiCoilNonCartesian,
     MultiCoilNonCartesianMRI,
     NonCartesian,
-    NonCartesianCoils,
     NonCartesianMRI,
-    RealNonCartesian,
 )
 from unfold.physics.mri.nufft import to_grid, to_points
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.mri.trajectories import GoldenAngleSpokes, Spiral, UniformSpokes
 from unfold.physics.noise.base import NoNoise
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 
 HERE = importlib.util.find_spec("finufft") is not None
@@ -47,8 +47,8 @@ def maps(coils: int, *shape: int) -> Tensor:
 OPERATORS = {
     "complex": (NonCartesian(points(20), (1, 3, 4)), torch.complex128),
     "shared points, channels": (NonCartesian(points(12, 1), (2, 3, 2)), torch.complex128),
-    "coils": (NonCartesianCoils(points(9), maps(2, 1, 3, 4), (1, 3, 4)), torch.complex128),
-    "real": (RealNonCartesian(NonCartesian(points(9), (1, 3, 4))), torch.float64),
+    "coils": (MultiCoilNonCartesian(points(9), maps(2, 1, 3, 4), (1, 3, 4)), torch.complex128),
+    "real": (RealImages(NonCartesian(points(9), (1, 3, 4))), torch.float64),
 }
 
 
@@ -144,17 +144,17 @@ def turned(step: Tensor, by: float) -> float:
 
 
 def test_spokes_turn_by_the_golden_angle_or_evenly():
-    golden = GoldenAngleSpokes(5, 1.0).draw(DRAWS, 4, 3)
+    golden = GoldenAngleSpokes(5, 1.0).sample(DRAWS, 4, 3)
     assert golden.shape == (2, 20, 2) and float(golden.norm(dim=-1).max()) <= 0.5 + 1e-12
     assert turned(directions(golden).diff(), math.radians(111.246117975)) < 1e-9
-    even = UniformSpokes(6, 1.0).draw(DRAWS, 4, 3)
+    even = UniformSpokes(6, 1.0).sample(DRAWS, 4, 3)
     assert turned(directions(even).diff(), math.radians(30)) < 1e-9
     assert torch.allclose(even[0, :4].norm(dim=-1), torch.tensor([0.5, 0.25, 0.0, 0.25]).double())
     assert turned(directions(even[:1]) - directions(even[1:]), 0.0) > 1e-3
 
 
 def test_a_spiral_winds_outwards():
-    k = Spiral(3, 0.25, 1.0).draw(DRAWS, 5, 5)
+    k = Spiral(3, 0.25, 1.0).sample(DRAWS, 5, 5)
     assert k.shape == (2, 12, 2)  # round(π · 0.25 · 5) points of an arm
     t = torch.arange(4, dtype=torch.float64) / 4
     assert torch.allclose(k[0, :4].norm(dim=-1), t / 2)
@@ -180,8 +180,8 @@ def test_what_cannot_be_meant_is_refused(make, words: str):
 def test_points_and_maps_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match=r"NonCartesian.points must be real, \(batch or 1, points"):
         NonCartesian(torch.zeros(4, 2), (1, 5, 5))
-    with pytest.raises(ShapeError, match=r"NonCartesianCoils.maps must be complex"):
-        NonCartesianCoils(points(4), torch.zeros(2, 3, 5, 5), (1, 5, 5))
+    with pytest.raises(ShapeError, match=r"MultiCoilNonCartesian.maps must be complex"):
+        MultiCoilNonCartesian(points(4), torch.zeros(2, 3, 5, 5), (1, 5, 5))
 
 
 @lacking

@@ -14,7 +14,7 @@ from unfold.physics.blur.saturation import SaturatedBlur
 from unfold.physics.chain import Chain, Stack
 from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
 from unfold.physics.denoising import Denoising
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.random import Draws
 
@@ -48,7 +48,7 @@ def test_laws_are_made_of_laws_that_are_not_linear():
     y, operator = both.measure(X, DRAWS)
     assert laws.gap(y[:, 20:], X.flatten(1)) == 0 and not operator.linear
     laws.assert_nonlinear(operator)
-    mixed = Mixture(OwnNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
+    mixed = Mixture(PerFamilyNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
     many = Draws(0, range(6), dtype=REAL)
     x = many.uniform("x", SHAPE)
     y, operator = mixed.measure(x, many)
@@ -95,12 +95,12 @@ def test_an_algorithm_that_needs_more_is_refused_before_training(words: list[str
         (
             lambda: SaturatedBlur(NoNoise(), GaussianKernel(3, 1.0), gain=0.0),
             ConfigError,
-            r"SaturatedBlur.gain = 0.0: must be positive and finite",
+            r"SaturatedBlur.gain = 0.0: must be positive",
         ),
         (
             lambda: SaturatedBlur(NoNoise(), GaussianKernel(3, 1.0), sharpness=float("inf")),
             ConfigError,
-            r"SaturatedBlur.sharpness = inf: must be positive and finite",
+            r"SaturatedBlur.sharpness = inf: must be positive",
         ),
         (
             lambda: NonlinearFunctionPhysics(NoNoise(), squares, grey=1.5),

@@ -31,7 +31,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import Downsampling, SuperResolution
 from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising, Identity
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import RandomColumns
@@ -69,7 +69,7 @@ FAMILIES = {
     "fourier": MRI(NOISY, RandomColumns()),
 }
 COUNTED = {name: FAMILIES[name].with_noise(Poisson(50.0)) for name in ("blur", "rays")}
-MIXED, REAL = Mixture(OwnNoise(), FAMILIES), Mixture(OwnNoise(), COUNTED)
+MIXED, REAL = Mixture(PerFamilyNoise(), FAMILIES), Mixture(PerFamilyNoise(), COUNTED)
 DRAWS = Draws(seed=3, images=range(12), dtype=torch.float64)
 X = DRAWS.uniform("images", (1, 8, 8))
 ONE = torch.ones((), dtype=torch.float64)
@@ -138,8 +138,8 @@ def test_each_image_has_the_bits_that_its_family_measures(mixture: Mixture):
 
 def test_a_family_measures_as_beside_families_of_its_own_shape():
     """What the others measure decides on the form of a measurement, and on none of its bits."""
-    alike = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "other": Denoising(NOISY)})
-    apart = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "other": FAMILIES["fourier"]})
+    alike = Mixture(PerFamilyNoise(), {"blur": FAMILIES["blur"], "other": Denoising(NOISY)})
+    apart = Mixture(PerFamilyNoise(), {"blur": FAMILIES["blur"], "other": FAMILIES["fourier"]})
     at = places(alike)["blur"]
     assert at == places(apart)["blur"]
     plain, packed = alike.measure(X, DRAWS).y, apart.measure(X, DRAWS).y
@@ -222,7 +222,10 @@ def test_a_fidelity_is_that_of_each_family(fidelity: Fidelity, mixture: Mixture)
 
 def test_a_family_that_is_not_linear_keeps_its_derivative():
     families = {"bright": law("saturated_blur"), "coarse": FAMILIES["coarse"]}
-    mixture, x = Mixture(OwnNoise(), families), Draws(1, range(6)).like(X).uniform("x", (1, 16, 16))
+    mixture, x = (
+        Mixture(PerFamilyNoise(), families),
+        Draws(1, range(6)).like(X).uniform("x", (1, 16, 16)),
+    )
     y, operator = mixture.measure(x, Draws(1, range(6)))
     assert isinstance(operator.operators[0], Packed) and not operator.linear
     f = data_term(Huber(0.1), operator, y)
@@ -272,7 +275,7 @@ def test_its_iterative_solves_can_stop_early():
 
 
 def test_a_mixture_of_one_shape_packs_nothing():
-    mixture = Mixture(OwnNoise(), {"blur": FAMILIES["blur"], "noise": Denoising(NOISY)})
+    mixture = Mixture(PerFamilyNoise(), {"blur": FAMILIES["blur"], "noise": Denoising(NOISY)})
     y, operator = mixture.measure(X, DRAWS)
     assert y.shape == X.shape and mixture.image_shape((1, 8, 8)) == (1, 8, 8)
     assert not any(isinstance(one, Packed) for one in operator.operators)
@@ -289,7 +292,7 @@ def test_what_cannot_be_mixed_says_why():
     both = {"a": Denoising(QUIET), "b": OfComplexImages(QUIET, RandomColumns())}
     words = "a: (1, 8, 8) real; b: (1, 8, 8) complex. Mix families of the same images"
     with pytest.raises(ShapeError, match=re.escape(words)):
-        Mixture(OwnNoise(), both).sample(DRAWS, (1, 8, 8))
+        Mixture(PerFamilyNoise(), both).sample(DRAWS, (1, 8, 8))
     with pytest.raises(ConfigError, match="a row of 64 numbers does not tell the shape of the"):
         MIXED.image_shape((64,))
     with pytest.raises(ShapeError, match=r"Grouped\.A expects real images, got torch.complex128"):
@@ -314,5 +317,5 @@ def test_families_of_any_shape_are_added_on_the_command_line():
 def test_the_file_mixes_blur_coarse_pixels_fourier_and_rays():
     mixture = law("mixed_shapes")
     assert set(mixture.families) == {"motion_blur", "super_resolution", "mri", "tomography"}
-    other = Mixture(OwnNoise(), {"a": ValidBlur(QUIET, WIDTH), "b": Denoising(QUIET)})
+    other = Mixture(PerFamilyNoise(), {"a": ValidBlur(QUIET, WIDTH), "b": Denoising(QUIET)})
     assert other.measure(X, DRAWS).y.shape == (12, 64)

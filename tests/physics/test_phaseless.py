@@ -10,10 +10,11 @@ from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
 from unfold.initialization import Spectral
 from unfold.physics.base import Physics
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
-from unfold.physics.phase.ptychography import Ptychography, RealScan, Scan
-from unfold.physics.phase.random_matrix import ChannelMatrix, RandomPhaseRetrieval
+from unfold.physics.phase.ptychography import ProbeScan, Ptychography
+from unfold.physics.phase.random_matrix import ChannelwiseMatrix, RandomPhaseRetrieval
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 
 QUIET = NoNoise()
@@ -41,7 +42,7 @@ def test_the_scan_window_by_window():
     x = DRAWS.uniform("images", (2, 10, 8))
     y = operator.A(x)
     assert y.shape == (2, 2, 3, 2, 6, 6)
-    probe = operator.probe[0, 0].numpy()
+    probe = operator.operator.probe[0, 0].numpy()
     for i in range(3):
         for j in range(2):
             window = x[1, 1, 2 * i : 2 * i + 6, 2 * j : 2 * j + 6].numpy()
@@ -105,13 +106,17 @@ def test_the_spectral_start_finds_the_image_behind_a_random_matrix():
             r"7 measurements belong to no square image",
         ),
         (
-            lambda: ChannelMatrix(torch.ones(1, 3, 8) + 0j, (1, 3, 3)),
+            lambda: ChannelwiseMatrix(torch.ones(1, 3, 8) + 0j, (1, 3, 3)),
             ShapeError,
             r"matrix must be complex, \(1, m, 9\), got \(1, 3, 8\)",
         ),
         (lambda: Ptychography(QUIET, 1), ConfigError, r"Ptychography.side = 1: must be a whole"),
         (lambda: Ptychography(QUIET, 8, 3), ConfigError, r"step = 3: .* divide side = 8"),
-        (lambda: Ptychography(QUIET, 8, 0), ConfigError, r"step = 0: must be at least 1"),
+        (
+            lambda: Ptychography(QUIET, 8, 0),
+            ConfigError,
+            r"step = 0: must be a whole number of at least 1",
+        ),
         (
             lambda: Ptychography(QUIET, 8, 4, float("nan")),
             ConfigError,
@@ -120,15 +125,15 @@ def test_the_spectral_start_finds_the_image_behind_a_random_matrix():
         (
             lambda: Ptychography(QUIET).sample(DRAWS, (1, 15, 17)),
             ShapeError,
-            r"a probe of 16 x 16 pixels in steps of 8 does not scan .* 15 x 17 .*multiple_of=8",
+            r"a probe of 16 x 16 pixels in steps of 8 does not scan .* 15 x 17 .*a multiple of 8",
         ),
         (
-            lambda: Scan(torch.ones(1, 1, 4, 4), (1, 8, 8), 2),
+            lambda: ProbeScan(torch.ones(1, 1, 4, 4), (1, 8, 8), 2),
             ShapeError,
             r"probe must be complex, \(1, 1, n, n\)",
         ),
         (
-            lambda: Mixture(OwnNoise(), {"a": SMALL}),
+            lambda: Mixture(PerFamilyNoise(), {"a": SMALL}),
             ConfigError,
             r"Mixture.families.a: Ptychography observes less than Ax",
         ),
@@ -141,5 +146,5 @@ def test_bad_input_says_what_is_wrong(make, error, words):
 
 def test_a_real_scan_holds_real_images():
     operator = SMALL.sample(DRAWS, (1, 6, 4))
-    assert isinstance(operator, RealScan)
+    assert isinstance(operator, RealImages) and isinstance(operator.operator, ProbeScan)
     assert not operator.complex_images and operator.complex_measurements

@@ -107,12 +107,12 @@ def test_the_coarse_bands_and_the_fine_sum():
                 DRAWS, (3, 4, 4)
             ),
             ShapeError,
-            r"images of 3 channels and 2 weights; set data.channels=2",
+            r"images of 3 channels and 2 weights; give one weight for each channel",
         ),
         (
             lambda: PanSharpening(QUIET, GaussianKernel(3, 1.0), 3).sample(DRAWS, (1, 8, 8)),
             ShapeError,
-            r"8 x 8 pixels is not divisible by the factor 3; set data.multiple_of=3",
+            r"8 x 8 pixels is not divisible by the factor 3; crop the images to multiples of 3",
         ),
         (
             lambda: CoarseAndGrey(

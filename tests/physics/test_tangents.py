@@ -16,9 +16,8 @@ from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.operator import Operator
-from unfold.physics.real_images import RealImages
-from unfold.physics.wrapped import Scaled
-from unfold.training.losses.splitting import Rows
+from unfold.physics.wrapped import RealImages, Scaled
+from unfold.training.losses.splitting import MaskedMeasurement
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)
 """At half a grey it is past its knee; the slope of a dark image is 2.5/(1 + exp(-4))."""
@@ -77,8 +76,8 @@ def test_a_group_has_the_reference_of_each_sample():
     assert torch.equal(Grouped((SENSOR,), (0,)).reference(X), dark[None])
 
 
-def all_rows(A: Operator) -> Rows:
-    return Rows(A, torch.ones(3, *A.measurement_shape, dtype=X.dtype))
+def all_rows(A: Operator) -> MaskedMeasurement:
+    return MaskedMeasurement(A, torch.ones(3, *A.measurement_shape, dtype=X.dtype))
 
 
 @pytest.mark.parametrize("inner", [STACK, GROUP, Stacked((SENSOR, GROUP))])
@@ -101,7 +100,7 @@ def test_a_wrapped_map_back_projects_as_the_map_does(inner: Operator, wrap):
 
 def test_rows_of_a_stack_are_recentred_where_they_are_kept():
     kept = (DRAWS.uniform("kept", (40,)) < 0.5).to(X.dtype)
-    rows = Rows(STACK, kept)
+    rows = MaskedMeasurement(STACK, kept)
     y = rows.A(X)
     dark = torch.tensor([DARK] * 20 + [0.0] * 20, dtype=y.dtype)
     assert laws.gap(rows.linearized_data(y), kept * (STACK.A(X) - dark)) < 1e-14

@@ -14,7 +14,7 @@ from unfold.initialization import FilteredBackProjection
 from unfold.physics.ct.projector import Fan, Parallel, Projector
 from unfold.physics.ct.tomography import FanBeamTomography, Tomography
 from unfold.physics.denoising import Identity
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -184,7 +184,7 @@ def test_in_a_mixture_of_scans_the_start_is_the_filtered_back_projection_of_each
     scans = {"few": Tomography(NoNoise(), 9), "many": Tomography(NoNoise(), 20)}
     draws = Draws(seed=4, images=range(6), dtype=torch.float64)
     x = draws.uniform("images", (1, 8, 8))
-    y, operator = Mixture(OwnNoise(), scans).measure(x, draws)
+    y, operator = Mixture(PerFamilyNoise(), scans).measure(x, draws)
     image = FilteredBackProjection().image(data_term(L2(), operator, y))
     assert y.ndim == 2 and {A.operator.geometry.size[0] for A in operator.operators} == {9, 20}
     for i, k in enumerate(operator.family):
@@ -205,12 +205,15 @@ def test_a_scan_of_which_parts_are_missing_is_not_back_projected():
     [
         (lambda: Tomography(NoNoise(), 0), r"Tomography.angles = 0: must be a whole number"),
         (lambda: Tomography(NoNoise(), 9, 200.0), r"Tomography.arc = 200.0: must be in \(0, 180\]"),
-        (lambda: Tomography(NoNoise(), 9, first=float("nan")), r"at least one is needed, in degre"),
+        (
+            lambda: Tomography(NoNoise(), 9, first=float("nan")),
+            r"first = nan: must be finite, in degrees",
+        ),
         (lambda: Parallel((), 4), r"Parallel.angles = \[\]: at least one"),
         (lambda: Parallel((0.0,), 0), r"Parallel.detectors = 0: must be a whole number"),
         (lambda: Fan((0.0,), 3, 0.0, 1.0, 1.0), r"Fan.spacing = 0.0: must be positive"),
         (lambda: FanBeamTomography(NoNoise(), source=0.5), r"source = 0.5: must be above 0.707"),
-        (lambda: Tomography(NoNoise()).image_shape((1, 60, 4)), r"4 detectors belong to no square"),
+        (lambda: Tomography(NoNoise()).image_shape((1, 60, 4)), r"no square image has 4 detectors"),
     ],
 )
 def test_bad_input_says_what_is_wrong(make, words):

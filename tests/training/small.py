@@ -10,7 +10,7 @@ from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit

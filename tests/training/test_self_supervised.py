@@ -14,7 +14,7 @@ from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.mixture import Mixture, OwnNoise
+from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.additive import Laplace
@@ -89,7 +89,7 @@ MEASURED = {
     "complex": (MRI(Gaussian(0.3), RandomColumns(2.0)), BRIGHT),
     "mixture": (
         Mixture(
-            OwnNoise(),
+            PerFamilyNoise(),
             {"low": Denoising(Gaussian(0.1)), "holes": Inpainting(Gaussian(0.4), 0.5)},
         ),
         BRIGHT,
@@ -284,8 +284,8 @@ def loss_free(case):
 def test_invalid_losses_are_refused():
     with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*Splitting"):
         Equivariant(consistency=SURE()).check(Denoising(Laplace(0.1)))
-    with pytest.raises(ConfigError, match=r"Mixture has OwnNoise"):
-        SURE().check(Mixture(OwnNoise(), {"one": Denoising(Laplace(0.1))}))
+    with pytest.raises(ConfigError, match=r"Mixture has PerFamilyNoise"):
+        SURE().check(Mixture(PerFamilyNoise(), {"one": Denoising(Laplace(0.1))}))
     with pytest.raises(ConfigError, match=r"SURE.step = 0.0: must be positive"):
         SURE(0.0)
     with pytest.raises(ConfigError, match=r"Splitting.keep = 1.0: must be in \(0, 1\)"):

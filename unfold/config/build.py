@@ -159,16 +159,16 @@ class _Build:
 
     def _reconstructor(self) -> tuple["Reconstructor", tuple[str, ...]]:
         """The algorithm, prior, fidelity and model, with what is learned of them."""
+        from unfold.parameters.select import Trainable
         from unfold.reconstructor import Reconstructor
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         reconstructor = Reconstructor(
             *(self.objects[name] for name in RECONSTRUCTOR),
-            learn=trainable.learn,
-            untied=trainable.untied,
-            constrain=trainable.constrain,
-            relative=trainable.relative,
+            trainable=Trainable(
+                trainable.learn, trainable.untied, trainable.constrain, trainable.relative
+            ),
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)

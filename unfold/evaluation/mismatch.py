@@ -12,7 +12,8 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 from unfold.errors import ConfigError
 from unfold.physics.base import Physics
 from unfold.physics.batch import Grouped
-from unfold.physics.noise.base import Level, Noise, with_sigma
+from unfold.physics.levels import Level
+from unfold.physics.noise.base import Noise, with_sigma
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 

@@ -97,10 +97,6 @@ class Composed(Composite):
     Args:
         outer: B.
         inner: C, whose measurements are the images of B.
-
-    Raises:
-        ShapeError: they are not, C and B have different numbers of samples, or one of them is not
-            linear and B takes images of another kind than C makes.
     """
 
     outer: Operator
@@ -206,9 +202,6 @@ class Stacked(Several):
 
     Args:
         operators: A_i, at least one, all of images of the same shape.
-
-    Raises:
-        ShapeError: there is none, or they differ in their images or numbers of samples.
     """
 
     def __post_init__(self) -> None:
@@ -256,21 +249,20 @@ class Stacked(Several):
 
 
 @dataclass(frozen=True, eq=False)
-class Sum(Several):
+class OperatorSum(Several):
     """Ax = A₁x + A₂x + …, so that A*y = Σ A_i*y.
 
     Args:
         operators: A_i, at least one, all of the same shapes.
-
-    Raises:
-        ShapeError: they differ in their shapes or numbers of samples.
     """
 
     def __post_init__(self) -> None:
         shapes = {(A.image_shape, A.measurement_shape) for A in self.operators}
         if len(shapes) != 1:
-            raise ShapeError(f"Sum: operators of images and measurements of {sorted(shapes)}.")
-        same_samples("Sum", self.operators)
+            raise ShapeError(
+                f"OperatorSum: operators of images and measurements of {sorted(shapes)}."
+            )
+        same_samples("OperatorSum", self.operators)
 
     def forward(self, x: Image) -> Measurement:
         first, *others = (operator.forward(x) for operator in self.operators)
@@ -307,9 +299,6 @@ class Adjoint(Unary):
 
     Args:
         operator: B.
-
-    Raises:
-        ConfigError: B is not linear.
     """
 
     def __post_init__(self) -> None:
@@ -354,4 +343,4 @@ class Adjoint(Unary):
         return self.operator.forward(y)
 
 
-ALGEBRA.update(compose=Composed, add=Sum, adjoint=Adjoint)
+ALGEBRA.update(compose=Composed, add=OperatorSum, adjoint=Adjoint)

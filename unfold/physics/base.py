@@ -1,10 +1,11 @@
-"""Physics: the law that draws an operator and its noise: all the randomness, no algebra."""
+"""Physics: the forward model that samples an operator and its noise; all randomness is here."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -14,41 +15,43 @@ P = TypeVar("P", bound="Physics")
 
 
 class Measured(NamedTuple):
-    """What was measured, and through what."""
+    """A measurement, and the operator that made it."""
 
     y: Measurement
     operator: Operator
 
 
 @dataclass(frozen=True)
-class Physics(ABC):
-    """A law over operators, y = A x with noise; a fixed operator is a law with one point.
+class Physics(Declared, ABC):
+    """A forward model y = Ax with noise, possibly random.
+
+    A deterministic one always samples the same operator.
 
     Args:
-        noise: what is added to, or drawn from, the clean measurement.
+        noise: applied to the clean measurement.
     """
 
     noise: Noise
 
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """Draw an operator for images of `shape` (C, H, W), one per image of `draws`.
+        """An operator for images of `shape` (C, H, W), one per image of `draws`.
 
         Raises:
             ShapeError: the operator cannot act on such images.
         """
 
     @property
-    @abstractmethod
     def is_deterministic(self) -> bool:
-        """Whether the law has one point: every draw gives the same operator."""
+        """Whether every sample is the same operator; False unless a subclass says so."""
+        return False
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """The shape of the image behind a measurement of this shape."""
         return measurement_shape
 
     def measure(self, x: Image, draws: Draws) -> Measured:
-        """Draw the operators and measure the images through them.
+        """Sample the operators and measure the images through them.
 
         Args:
             x: (B, C, H, W) in [0, 1].
@@ -63,19 +66,19 @@ class Physics(ABC):
         """Mean and variance of y given v = Ax; None where the noise states none.
 
         Args:
-            clean: v, as a detector sees it.
-            operator: A, drawn by `draws`.
-            draws: those that measure.
+            clean: v, as a detector observes it.
+            operator: A, sampled from `draws`.
+            draws: those of the measurement.
         """
         return self.noise.moments(clean, draws.within("noise"))
 
     @property
     def supports_sure(self) -> bool:
-        """Whether the noise is, as Stein's unbiased risk estimate needs it."""
+        """Whether the noise does: Stein's unbiased risk estimate is defined."""
         return self.noise.supports_sure
 
     def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
-        """Normal numbers b with E|b|² = 1, of the kind in which each number of y is measured.
+        """Normal numbers b with E|b|² = 1, real or complex as each entry of y.
 
         Args:
             y: the measurement, whose shape b has.
@@ -85,7 +88,7 @@ class Physics(ABC):
         return replace(draws.like(y), dtype=y.dtype).normal("probe", y.shape[1:])
 
     def observe(self, v: Measurement) -> Measurement:
-        """What a detector sees of v = Ax before the noise: v itself, unless the law says less."""
+        """What a detector observes of v = Ax before the noise: v, unless a subclass overrides."""
         return v
 
     def __call__(self, x: Image) -> Measurement:
@@ -93,14 +96,14 @@ class Physics(ABC):
         return self.measure(x, Draws(seed=0, images=range(x.shape[0]))).y
 
     def operator_for(self, y: Measurement) -> Operator:
-        """The operator behind a measurement, where the law has one point.
+        """The operator behind a measurement, of a deterministic physics.
 
         Raises:
-            ConfigError: the law is random, so that the measurement does not tell the operator.
+            ConfigError: the physics is random, so that the measurement does not give the operator.
         """
         if not self.is_deterministic:
             raise ConfigError(
-                f"{type(self).__name__} is a random law: pass the operator that measured y, "
+                f"{type(self).__name__} is random: pass the operator that measured y, "
                 "`y, operator = physics.measure(x, draws)`."
             )
         draws = Draws(seed=0, images=range(1)).like(y)
@@ -109,3 +112,16 @@ class Physics(ABC):
     def with_noise(self: P, noise: Noise) -> P:
         """The same operators under another noise."""
         return replace(self, noise=noise)
+
+
+def expect_linear_observation(option: str, physics: Physics) -> None:
+    """Refuse a physics that observes less than Ax.
+
+    Raises:
+        ConfigError: names the option and the class.
+    """
+    if type(physics).observe is not Physics.observe:
+        raise ConfigError(
+            f"{option}: {type(physics).__name__} observes less than Ax, so that its measurements "
+            "are not linear in the image and need their own fidelity; leave it out."
+        )

@@ -24,9 +24,6 @@ class Grouped(Several):
     Args:
         operators: A_k, of the same shapes; each belongs to its samples, in their order, or to all.
         family: k(i) of each sample.
-
-    Raises:
-        ShapeError: the shapes differ, or an operator belongs to another number of samples.
     """
 
     family: tuple[int, ...]
@@ -220,9 +217,6 @@ class Packed(Isometric):
         operator: B.
         length: of the row, at least the numbers that B measures.
         among_complex: whether the row is complex; it must be where B's measurements are.
-
-    Raises:
-        ShapeError: the row is too short, or real where B is complex.
     """
 
     length: int

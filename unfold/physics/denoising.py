@@ -1,19 +1,17 @@
 """Denoising: the image itself is measured."""
 
 from dataclasses import dataclass
-from functools import cached_property
-
-import torch
 
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import Isometry
 from unfold.physics.noise.base import Gaussian, Noise
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Identity(LinearOperator):
+class Identity(Isometry):
     """Ax = x.
 
     Args:
@@ -33,21 +31,6 @@ class Identity(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return y
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γ)."""
-        return b / (1 + gamma)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        return torch.ones(1)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """The measurement itself."""
-        return y
-
 
 @dataclass(frozen=True)
 class Denoising(Physics):
@@ -59,9 +42,7 @@ class Denoising(Physics):
 
     noise: Noise = Gaussian(0.05)
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def sample(self, draws: Draws, shape: Shape) -> Identity:
         return Identity(shape)

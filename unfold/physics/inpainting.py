@@ -9,23 +9,22 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, inside, one_of, whole
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import Level, checked, sample_level
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.closed_forms import DiagonalNormal, divide
+from unfold.physics.levels import Level, sample_level
+from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Mask(LinearOperator):
+class Mask(DiagonalNormal):
     """Ax = m · x, pixel by pixel.
 
     Args:
-        mask: m, real, (B or 1, C, H, W); 1 where a pixel is seen, 0 where it is missing.
-
-    Raises:
-        ShapeError: the mask does not have four dimensions; nothing is broadcast silently.
+        mask: m, real, (B or 1, C, H, W); 1 where a pixel is known, 0 where it is missing.
     """
 
     mask: Tensor
@@ -41,12 +40,8 @@ class Mask(LinearOperator):
     def image_shape(self) -> Shape:
         return tuple(self.mask.shape[1:])
 
-    @cached_property
-    def measurement_shape(self) -> Shape:
-        return tuple(self.mask.shape[1:])
-
     @Derived
-    def squared(self) -> Tensor:
+    def power(self) -> Tensor:
         """m²."""
         return self.mask**2
 
@@ -61,25 +56,9 @@ class Mask(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return self.mask * y
 
-    def normal(self, x: Image) -> Image:
-        """m² · x."""
-        return self.squared * x
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γm²)."""
-        return b / (1 + gamma * self.squared)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest m² of each sample."""
-        return self.squared.detach().flatten(1).amax(1)
-
     def pseudo_inverse(self, y: Measurement) -> Image:
         """y / m where m is not 0, and 0 elsewhere."""
-        seen = self.mask != 0
-        return torch.where(seen, y / torch.where(seen, self.mask, 1), 0)
+        return divide(y, self.mask)
 
 
 @dataclass(frozen=True)
@@ -87,20 +66,12 @@ class Inpainting(Physics):
     """m(u) ~ Bernoulli(keep), independently for every pixel u and image, shared by the channels.
 
     Args:
-        noise: added to the seen pixels, and to the zeros of the missing ones.
-        keep: probability that a pixel is seen, in (0, 1]; a number, or a range of which every image
-            draws its own value. At least one pixel is always seen.
-
-    Raises:
-        ConfigError: keep is not in (0, 1].
+        noise: added to the known pixels, and to the zeros of the missing ones.
+        keep: probability that a pixel is known, in (0, 1]; a number, or a range to sample from per
+            image. At least one pixel is always known.
     """
 
-    keep: Level = 0.5
-
-    def __post_init__(self) -> None:
-        words = "must be in (0, 1], the fraction of pixels that are seen"
-        keep = checked("Inpainting.keep", self.keep, lambda k: 0 < k <= 1, words)
-        object.__setattr__(self, "keep", keep)
+    keep: Level = bounded(0.5, inside("(0, 1]"), "the fraction of known pixels", level=True)
 
     @property
     def is_deterministic(self) -> bool:
@@ -129,35 +100,19 @@ class BoxInpainting(Physics):
     """m = 0 in one box at a random place inside the image, 1 elsewhere, shared by the channels.
 
     Args:
-        noise: added to the seen pixels, and to the zeros of the missing ones.
+        noise: added to the known pixels, and to the zeros of the missing ones.
         side: height and width of the box over those of the image, in (0, 1); a number, or a range
-            of which every image draws its own value. At least one pixel is missing, and one row or
-            column is seen.
-
-    Raises:
-        ConfigError: side is not in (0, 1).
+            to sample from per image. At least one pixel is missing, and one row or column is known.
     """
 
-    side: Level = 0.4
-
-    def __post_init__(self) -> None:
-        words = "must be in (0, 1), the side of the box over that of the image"
-        side = checked("BoxInpainting.side", self.side, lambda s: 0 < s < 1, words)
-        object.__setattr__(self, "side", side)
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Never: the place is drawn."""
-        return False
+    side: Level = bounded(
+        0.4, inside("(0, 1)"), "the side of the box over that of the image", level=True
+    )
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one.
-
-        Raises:
-            ShapeError: the image is a single pixel.
-        """
+        """(B, C, H, W), the channels being views of one."""
         if shape[1:] == (1, 1):
-            raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing beside a box.")
+            raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing outside a box.")
         side, chance = sample_level(self.side, draws, "side"), draws.uniform("place", (2,))
         down, across = (
             _inside(side, chance[:, axis], length) for axis, length in enumerate(shape[1:])
@@ -178,29 +133,17 @@ def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LineInpainting(Physics):
-    """m of whole rows, or whole columns: each is seen with probability `keep`, by all channels.
+    """m of whole rows, or whole columns: each is known with probability `keep`, in all channels.
 
     Args:
-        noise: added to the seen pixels, and to the zeros of the missing ones.
-        keep: probability that a line is seen, in (0, 1]; a number, or a range of which every image
-            draws its own value. At least one line is always seen.
+        noise: added to the known pixels, and to the zeros of the missing ones.
+        keep: probability that a line is known, in (0, 1]; a number, or a range to sample from per
+            image. At least one line is always known.
         lines: `rows` or `columns`.
-
-    Raises:
-        ConfigError: keep is not in (0, 1].
     """
 
-    keep: Level = 0.5
-    lines: Literal["rows", "columns"] = "rows"
-
-    def __post_init__(self) -> None:
-        if self.lines not in ("rows", "columns"):
-            raise ConfigError(
-                f"LineInpainting.lines = {self.lines!r}: must be one of ['columns', 'rows']."
-            )
-        words = "must be in (0, 1], the fraction of lines that are seen"
-        keep = checked("LineInpainting.keep", self.keep, lambda k: 0 < k <= 1, words)
-        object.__setattr__(self, "keep", keep)
+    keep: Level = bounded(0.5, inside("(0, 1]"), "the fraction of known lines", level=True)
+    lines: Literal["rows", "columns"] = bounded("rows", one_of("rows", "columns"))
 
     @property
     def is_deterministic(self) -> bool:
@@ -218,29 +161,22 @@ class LineInpainting(Physics):
 
 @dataclass(frozen=True)
 class GridInpainting(Physics):
-    """m = 1 at every s-th row and column, s drawn for every image: an image sampled coarsely.
+    """m = 1 at every s-th row and column, s sampled for every image: an image sampled coarsely.
 
-    Behind a blur, in physics=chain, it is super-resolution whose factor differs between images; y
+    After a blur, in a `Chain`, it is super-resolution whose factor differs between images; y
     keeps the size of the image, with zeros between the samples.
 
     Args:
-        noise: added to the seen pixels, and to the zeros of the missing ones.
+        noise: added to the known pixels, and to the zeros of the missing ones.
         factors: s, whole numbers of at least 1, each as likely; at most the sides of the image.
-
-    Raises:
-        ConfigError: there is no factor, or one is no such number.
     """
 
-    factors: Sequence[int] = (2, 3, 4)
+    factors: Sequence[int] = bounded((2, 3, 4), whole(1), "such as [2, 3, 4]")
 
     def __post_init__(self) -> None:
-        for factor in self.factors or [0]:
-            if isinstance(factor, bool) or int(factor) != factor or factor < 1:
-                raise ConfigError(
-                    f"GridInpainting.factors = {list(self.factors)}: must be whole numbers of at "
-                    "least 1, such as [2, 3, 4]."
-                )
-        object.__setattr__(self, "factors", tuple(map(int, self.factors)))
+        super().__post_init__()
+        if not self.factors:
+            raise ConfigError("GridInpainting.factors = []: at least one factor is needed.")
 
     @property
     def is_deterministic(self) -> bool:
@@ -248,15 +184,11 @@ class GridInpainting(Physics):
         return len(set(self.factors)) == 1
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one.
-
-        Raises:
-            ShapeError: a factor is larger than a side.
-        """
+        """(B, C, H, W), the channels being views of one."""
         if max(self.factors) > min(shape[1:]):
             raise ShapeError(
                 f"GridInpainting: an image of {shape[1]} x {shape[2]} pixels is smaller than the "
-                f"factor {max(self.factors)}; choose smaller physics.factors."
+                f"factor {max(self.factors)}; choose smaller factors."
             )
         own = draws.take([0]) if self.is_deterministic else draws
         chance = own.uniform("factor", ())

@@ -1,4 +1,4 @@
-"""A mixture of laws: every image is measured through one of several families."""
+"""A mixture: every image is measured through one of several families."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,55 +8,50 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, listing
-from unfold.physics.base import Measured, Physics
+from unfold.parameters.bounds import bounded, whole
+from unfold.physics.base import Measured, Physics, expect_linear_observation
 from unfold.physics.batch import Grouped, packed, packing, unpacked
-from unfold.physics.noise.base import Level, Moments, Noise
+from unfold.physics.levels import Level
+from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True)
-class OwnNoise(Noise):
+class PerFamilyNoise(Noise):
     """The noise of a mixture whose families keep their own."""
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        raise ConfigError("OwnNoise belongs to a mixture, whose families have noises of their own.")
+        raise ConfigError("PerFamilyNoise is for a mixture, whose families have noises.")
 
-    def with_level(self, level: Level) -> "OwnNoise":
-        raise ConfigError(f"OwnNoise has no level to set to {level}: each family has its own.")
+    def with_level(self, level: Level) -> "PerFamilyNoise":
+        raise ConfigError(f"PerFamilyNoise has no level to set to {level}: each family has one.")
 
 
 @dataclass(frozen=True)
 class Mixture(Physics):
-    """k(i) ~ weights, then image i is measured through a draw of family k(i).
+    """k(i) ~ weights, then image i is measured through an operator sampled from family k(i).
 
-    The family of an image depends on the image, the epoch and the seed alone. All measurements of a
+    The family of an image depends only on the image, the epoch and the seed. All measurements of a
     batch are one tensor: where families differ in its shape, or some are complex, every measurement
-    is a row of numbers, filled up with zeros to the length of the longest.
+    is a row of numbers, padded with zeros to the length of the longest.
 
     Args:
-        noise: of all families, in place of their own; `OwnNoise` leaves each its own.
-        families: the laws by name, at least one.
-        weights: how often each is drawn, by the same names; positive, of any sum. Equal if None.
-
-    Raises:
-        ConfigError: there is no family, a weight is missing or not positive, or a family observes
-            less than Ax.
+        noise: of all families, instead of theirs; `PerFamilyNoise` keeps that of each family.
+        families: the forward models by name, at least one.
+        weights: how often each is chosen, by the same names; positive, of any sum. Equal if None.
     """
 
     families: Mapping[str, Physics]
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.families:
-            raise ConfigError("Mixture.families = {}: at least one law is needed.")
-        for name, law in self.families.items():
-            if type(law).observe is not Physics.observe:
-                raise ConfigError(
-                    f"Mixture.families.{name}: {type(law).__name__} observes less than Ax, so that "
-                    "its measurements need a fidelity of their own; leave it out."
-                )
+            raise ConfigError("Mixture.families = {}: at least one physics is needed.")
+        for name, physics in self.families.items():
+            expect_linear_observation(f"Mixture.families.{name}", physics)
         if self.weights is not None:
             self._check_weights()
 
@@ -71,11 +66,7 @@ class Mixture(Physics):
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of any family.
-
-        Raises:
-            ConfigError: the measurements are rows of numbers, as those of different families are.
-        """
+        """That of any family."""
         if len(self.families) > 1 and len(measurement_shape) == 1:
             raise ConfigError(
                 f"Mixture: a row of {measurement_shape[0]} numbers does not tell the shape of the "
@@ -84,16 +75,12 @@ class Mixture(Physics):
         return next(iter(self.families.values())).image_shape(measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The operators of the families, each of its images.
-
-        Raises:
-            ShapeError: the families expect images of different shapes or kinds.
-        """
+        """The operators of the families, each for its images."""
         if self.is_deterministic:
             return next(iter(self.families.values())).sample(draws, shape)
         one, groups = draws.take([0]), self._groups(draws)
         # Of all families: the length of a row must not depend on those that this batch has.
-        pack = packing({name: law.sample(one, shape) for name, law in self.families.items()})
+        pack = packing({name: family.sample(one, shape) for name, family in self.families.items()})
         operators = tuple(
             pack(self.families[name].sample(draws.take(places).within(name), shape))
             for name, places in groups.items()
@@ -102,7 +89,7 @@ class Mixture(Physics):
         return Grouped(operators, tuple(family[i] for i in range(len(draws))))
 
     def measure(self, x: Image, draws: Draws) -> Measured:
-        """Draw the operators and measure the images, each with the noise of its family."""
+        """Sample the operators and measure the images, each with the noise of its family."""
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         clean, parts = operator.A(x), []
@@ -114,8 +101,8 @@ class Mixture(Physics):
     @property
     def supports_sure(self) -> bool:
         """Whether every noise is."""
-        if isinstance(self.noise, OwnNoise):
-            return all(law.supports_sure for law in self.families.values())
+        if isinstance(self.noise, PerFamilyNoise):
+            return all(family.supports_sure for family in self.families.values())
         return self.noise.supports_sure
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
@@ -150,7 +137,9 @@ class Mixture(Physics):
         groups = self._groups(draws.within("operator"))
         family = operator.operators if isinstance(operator, Grouped) else (operator,)
         for (name, places), through in zip(groups.items(), family, strict=True):
-            noise = self.families[name].noise if isinstance(self.noise, OwnNoise) else self.noise
+            noise = (
+                self.families[name].noise if isinstance(self.noise, PerFamilyNoise) else self.noise
+            )
             yield through, noise, places, draws.take(places).within("noise").within(name)
 
     def chances(self, draws: Draws) -> np.ndarray:
@@ -158,7 +147,7 @@ class Mixture(Physics):
         return shares(self.weights, self.families)
 
     def _groups(self, draws: Draws) -> dict[str, list[int]]:
-        """The places of the images of each family; families without images are left out."""
+        """The places of the images of each family; families without images are omitted."""
         names = list(self.families)
         edges = np.cumsum(self.chances(draws))
         chance: Tensor = replace(draws, dtype=torch.float64, device="cpu").uniform("family", ())
@@ -170,8 +159,8 @@ class Mixture(Physics):
 def in_place(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
     """The batch of the parts, each with the places of its samples."""
     order = torch.tensor([i for places, _ in parts for i in places]).argsort()
-    whole = torch.cat([part for _, part in parts])
-    return whole[order.to(whole.device)]
+    batch = torch.cat([part for _, part in parts])
+    return batch[order.to(batch.device)]
 
 
 def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:
@@ -200,31 +189,25 @@ def expect_names(
 class Curriculum(Mixture):
     """k(i) ~ (1 − t) weights + t later, t = min(1, epoch / epochs), both of sum 1.
 
-    The family of an image is a function of the image, the epoch and the seed alone, so that a run
-    that is resumed sees what it would have seen. Validation and test take `later` from the start,
-    so that their figures can be compared.
+    The family of an image depends only on the image, the epoch and the seed, so that a resumed run
+    repeats the measurements of an uninterrupted one. Validation and test take `later` from the
+    start, so that their scores can be compared.
 
     Args:
-        noise: of all families, in place of their own; `OwnNoise` leaves each its own.
-        families: the laws by name, at least one.
-        weights: how often each is drawn in the first epoch, by the same names; zero or positive, of
-            any sum. Equal if None.
-        later: how often each is drawn in the end.
+        noise: of all families, instead of theirs; `PerFamilyNoise` keeps that of each family.
+        families: the forward models by name, at least one.
+        weights: how often each is chosen in the first epoch, by the same names; zero or positive,
+            of any sum. Equal if None.
+        later: how often each is chosen in the end.
         epochs: passes over the data until then, at least 1.
-
-    Raises:
-        ConfigError: a weight is missing or negative, all are 0, or there is no epoch; and as for
-            `Mixture`.
     """
 
     later: Mapping[str, float]
-    epochs: int
+    epochs: int = bounded(accepted=whole(1))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_end("later", self.later)
-        if isinstance(self.epochs, bool) or self.epochs < 1:
-            raise ConfigError(f"Curriculum.epochs = {self.epochs}: must be at least 1.")
 
     def _check_weights(self) -> None:
         self._check_end("weights", self.weights)

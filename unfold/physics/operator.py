@@ -255,9 +255,14 @@ class Operator(LinearMap, ABC):
         if not self.linear:
             found = self.tangent(y).linear_baseline(self.linearized_data(y))
             return found._replace(method=f"linearized_{found.method}")
-        if type(self).pseudo_inverse is LinearOperator.pseudo_inverse:
+        if not self.closed_pseudo_inverse:
             return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=BASELINE_TOL))
         return LinearBaseline("pseudo_inverse", self.pseudo_inverse(y))
+
+    @property
+    def closed_pseudo_inverse(self) -> bool:
+        """Whether A⁺ has a closed form."""
+        return type(self).pseudo_inverse is not LinearOperator.pseudo_inverse
 
     @cached_property
     def _single(self) -> torch.dtype | None:

@@ -109,9 +109,6 @@ class Sparse(LinearOperator):
     Args:
         table: M, m rows and C · H · W columns.
         image_shape: of one image, (C, H, W); one measurement is (m,).
-
-    Raises:
-        ShapeError: the matrix does not have as many columns as the image has pixels.
     """
 
     table: Table

@@ -1,4 +1,4 @@
-"""Operators that post-process the output of another operator."""
+"""Operators made of one operator: of post-processed outputs, and of real images only."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Unary
+from unfold.physics.closed_forms import PerPixel
 from unfold.physics.operator import ALGEBRA, LinearBaseline, Operator
 from unfold.pytree import per_image
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
@@ -101,9 +102,6 @@ class Scaled(Wrapped):
     Args:
         operator: B.
         scale: s, real, not 0, (B or 1,): one number for each sample, or for all.
-
-    Raises:
-        ShapeError: the scale is not a vector, or of another number of samples.
     """
 
     scale: Tensor
@@ -155,6 +153,92 @@ class Scaled(Wrapped):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """B⁺y / s."""
         return self.operator.pseudo_inverse(y / per_image(self.scale, y))
+
+
+@dataclass(frozen=True, eq=False)
+class RealImages(Unary):
+    """Ax = Bx for real x, so that A*y = Re B*y.
+
+    A is linear over the real numbers only, ⟨u, v⟩ = Re Σ ū v being the inner product of complex
+    measurements. Its norm is at most that of B, and is found for real images. Where B*B is
+    a real weight of each pixel, the closed forms of B are kept.
+
+    Args:
+        operator: B, which acts on complex images.
+    """
+
+    complex_images = False
+
+    def linearize(self, x: Image) -> Operator:
+        """Of real images through that of B."""
+        return super().linearize(_complex(x))
+
+    def reference(self, like: Tensor) -> Image:
+        """The real part of that of B."""
+        return self.operator.reference(like).real
+
+    def linearized_data(self, y: Measurement) -> Measurement:
+        """Those of B."""
+        return self.operator.linearized_data(y)
+
+    @property
+    def complex_measurements(self) -> bool:
+        """Those of complex images, unless B makes real ones of them."""
+        return self.operator.complex_measurements or not self.operator.complex_images
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """That of B where it weights pixels, else found for real images."""
+        if isinstance(self.operator, PerPixel):
+            return self.operator.norm_squared
+        found: PerImage = Unary.norm_squared.func(self)  # type: ignore[attr-defined]
+        return found
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B where it overrides it; else ‖A‖², which is smaller."""
+        if type(self.operator).norm_bound is Operator.norm_bound:
+            return self.norm_squared
+        return self.operator.norm_bound
+
+    def forward(self, x: Image) -> Measurement:
+        return self.operator.forward(_complex(x))
+
+    def adjoint(self, y: Measurement) -> Image:
+        return self.operator.adjoint(y).real
+
+    def normal(self, x: Image) -> Image:
+        """Re B*Bx."""
+        return self.operator.normal(_complex(x)).real
+
+    def solve_normal(
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+    ) -> Image:
+        """That of B where it weights pixels, else by conjugate gradients."""
+        if isinstance(self.operator, PerPixel):
+            return self.operator.solve(b, gamma)
+        return super().solve_normal(b, gamma, start, tol)
+
+    @property
+    def closed_pseudo_inverse(self) -> bool:
+        return isinstance(self.operator, PerPixel)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """(B*B)⁺A*y where B weights pixels, else the least-squares image of least norm."""
+        if isinstance(self.operator, PerPixel):
+            return self.operator.normal_pseudo_inverse(self.adjoint(y))
+        return super().pseudo_inverse(y)
+
+    def linear_baseline(self, y: Measurement) -> LinearBaseline:
+        """The real part of that of B where B overrides it."""
+        if type(self.operator).linear_baseline is Operator.linear_baseline:
+            return super().linear_baseline(y)
+        found = self.operator.linear_baseline(y)
+        return found._replace(image=found.image.real)
+
+
+def _complex(x: Tensor) -> Tensor:
+    return x.to(x.dtype.to_complex())
 
 
 def scaled(operator: Operator, scale: float | int) -> Scaled:

@@ -1,15 +1,16 @@
-"""Blur: the image convolved with a kernel that is fixed or drawn for every image."""
+"""Blur: the image convolved with a kernel that is fixed or sampled for every image."""
 
 from abc import ABC
 from dataclasses import dataclass
 from functools import cached_property
 
+from unfold.parameters.bounds import bounded, one_of
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
-from unfold.physics.blur.padding import Padding, check_boundary
+from unfold.physics.blur.padding import BOUNDARIES, Padding
 from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.random import Draws
 from unfold.typing import Shape
@@ -17,21 +18,22 @@ from unfold.typing import Shape
 
 @dataclass(frozen=True)
 class KernelPhysics(Physics, ABC):
-    """A law whose operators blur with a kernel h.
+    """A physics whose operators blur with a kernel h.
 
     Args:
         noise: of the measurement.
-        kernel: the law of h, or the file of one kernel.
+        kernel: the distribution of h, or the file of one kernel.
     """
 
     kernel: Kernel | str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.kernels  # noqa: B018 - a file is read here, so that a bad one is found at once
 
     @cached_property
     def kernels(self) -> Kernel:
-        """The law of h; that of the file if one is named."""
+        """The distribution of h; that of the file if one is named."""
         return KernelFile(self.kernel) if isinstance(self.kernel, str) else self.kernel
 
     @property
@@ -45,16 +47,12 @@ class Blur(KernelPhysics):
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h, or the file of one kernel.
+        kernel: the distribution of h, or the file of one kernel.
     """
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
-        return CircularConvolution(self.kernels.draw(draws.within("kernel")), shape)
+        """One kernel per image, shared by its channels."""
+        return CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class ValidBlur(KernelPhysics):
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h, or the file of one kernel.
+        kernel: the distribution of h, or the file of one kernel.
     """
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -72,12 +70,8 @@ class ValidBlur(KernelPhysics):
         return channels, height + kh - 1, width + kw - 1
 
     def sample(self, draws: Draws, shape: Shape) -> ValidConvolution:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
-        return ValidConvolution(self.kernels.draw(draws.within("kernel")), shape)
+        """One kernel per image, shared by its channels."""
+        return ValidConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
 @dataclass(frozen=True)
@@ -89,27 +83,16 @@ class PaddedBlur(KernelPhysics):
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h, or the file of one kernel.
+        kernel: the distribution of h, or the file of one kernel.
         boundary: `reflect`, `replicate` or `symmetric`; `mirror`, `nearest` and `reflect` of
             `scipy.ndimage`.
-
-    Raises:
-        ConfigError: the boundary is another.
     """
 
-    boundary: str = "reflect"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_boundary("PaddedBlur", self.boundary)
+    boundary: str = bounded("reflect", one_of(*BOUNDARIES))
 
     def sample(self, draws: Draws, shape: Shape) -> Composed:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
-        kernel = self.kernels.draw(draws.within("kernel"))
+        """One kernel per image, shared by its channels."""
+        kernel = self.kernels.sample(draws.within("kernel"))
         check_kernel("PaddedBlur", kernel, shape)
         top, left = (size // 2 for size in kernel.shape[-2:])
         pad = Padding(shape, top, left, self.boundary)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from unfold.physics.blur.kernels import check_kernel
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -22,7 +23,7 @@ def centred_spectrum(kernel: Tensor, height: int, width: int, *, half: bool) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class CircularConvolution(LinearOperator):
+class CircularConvolution(ClosedForm):
     """Ax = h * x with periodic boundaries, F⁻¹(ĥ · Fx); h is centred, and flipped as in scipy.
 
     Args:
@@ -30,9 +31,6 @@ class CircularConvolution(LinearOperator):
         image_shape: of one image, (C, H, W).
         rcond: the pseudo-inverse leaves out frequencies with |ĥ| ≤ rcond · max|ĥ|,
             for each sample.
-
-    Raises:
-        ShapeError: the kernel is larger than the image, of even size, or not of four dimensions.
     """
 
     kernel: Tensor
@@ -77,9 +75,7 @@ class CircularConvolution(LinearOperator):
         """F⁻¹(|ĥ|² · Fx)."""
         return filtered(self._power(x), x)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
         return filtered(1 / (1 + gamma * self._power(b)), b)
 

@@ -1,4 +1,4 @@
-"""The arrays in a file of kernels, as they are."""
+"""Kernels from values or from a file."""
 
 import importlib
 from collections.abc import Iterable, Iterator
@@ -109,27 +109,20 @@ class FixedKernel(Kernel):
 
     Args:
         values: (kh, kw), finite, non-negative, odd sizes, not all 0.
-
-    Raises:
-        ConfigError: the values are not such a kernel.
     """
 
     values: Tensor
 
     def __post_init__(self) -> None:
-        fault = what_is_wrong(self.values.detach().cpu().numpy())
-        if fault:
+        super().__post_init__()
+        if fault := defect(self.values.detach().cpu().numpy()):
             raise ConfigError(f"FixedKernel.values: {fault}")
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
-
-    def draw(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         """(1, 1, kh, kw); the gradient reaches `values`."""
         h = self.values.to(device=draws.device, dtype=draws.dtype)
         return (h / h.sum())[None, None]
@@ -137,26 +130,23 @@ class FixedKernel(Kernel):
 
 @dataclass(frozen=True)
 class KernelFile(Kernel):
-    """h = the values of a file / their sum; where it has several kernels, each image draws one.
+    """h = the values of a file / their sum; of several kernels, one is sampled for each image.
 
-    Smaller kernels are set in the middle of the largest. The file is read once, when the law is
+    Smaller kernels are set in the middle of the largest. The file is read once, when this is
     made, so that a bad one is found before any computation.
 
     Args:
         path: an array in .npy, of one kernel or (K, height, width), several in .npz (pickled
             objects are refused), arrays or a cell array in .mat, or a .png or .tif of one channel.
-        index: the kernel to take alone, from 0; None draws one of all, each as often.
-
-    Raises:
-        DataError: names the file, and what is wrong with it.
-        ConfigError: there is no kernel of that index.
+        index: the only kernel to take, from 0; None samples one of all uniformly.
     """
 
     path: str
     index: int | None = None
 
     def __post_init__(self) -> None:
-        for fault in map(what_is_wrong, self._all):
+        super().__post_init__()
+        for fault in map(defect, self._all):
             if fault:
                 raise DataError(f"{self.path}: {fault}")
         count = len(self._all)
@@ -185,13 +175,13 @@ class KernelFile(Kernel):
     def is_deterministic(self) -> bool:
         return len(self._values) == 1
 
-    def draw(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         """(1, 1, kh, kw) where there is one kernel."""
         own = draws.take([0]) if self.is_deterministic else draws
         return own.each("kernel", lambda g, _: self._values[g.integers(len(self._values))])[:, None]
 
 
-def what_is_wrong(values: np.ndarray) -> str:
+def defect(values: np.ndarray) -> str:
     """Why these values are no blur kernel, with the remedy; empty if they are one."""
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
         return (

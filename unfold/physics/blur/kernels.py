@@ -1,4 +1,4 @@
-"""Laws over blur kernels: non-negative, of odd size, of sum 1."""
+"""Distributions of blur kernels: non-negative, of odd size, of sum 1."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.noise.base import Level, checked, is_number, sample_level
+from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
+from unfold.physics.levels import Level, all_numbers, level_column
 from unfold.random import Draws
 from unfold.typing import Shape
 
@@ -35,16 +36,12 @@ def check_kernel(owner: str, kernel: Tensor, shape: Shape) -> None:
     if kh > height or kw > width:
         raise ShapeError(
             f"{owner}: a kernel of {kh} x {kw} pixels is larger than the image of "
-            f"{height} x {width}; lower physics.kernel.size, or raise data.crop."
+            f"{height} x {width}; take a smaller kernel, or larger images."
         )
 
 
 def check_odd(owner: str, *sizes: int) -> None:
-    """Refuse an even size, which has no central pixel.
-
-    Raises:
-        ConfigError: names the size and the odd ones beside it.
-    """
+    """Raise a `ConfigError` for an even size, which has no central pixel."""
     for size in sizes:
         if size < 1 or size % 2 == 0:
             raise ConfigError(
@@ -54,8 +51,8 @@ def check_odd(owner: str, *sizes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Kernel(ABC):
-    """A law over kernels; a fixed kernel is a law with one point."""
+class Kernel(Declared, ABC):
+    """A distribution of kernels; a deterministic one always gives the same kernel."""
 
     @property
     @abstractmethod
@@ -63,91 +60,81 @@ class Kernel(ABC):
         """(height, width) in pixels, both odd."""
 
     @property
-    @abstractmethod
     def is_deterministic(self) -> bool:
-        """Whether every draw gives the same kernel."""
+        """Whether every sample is the same kernel: by default, where no level is a range."""
+        return all_numbers(self)
 
     @abstractmethod
-    def draw(self, draws: Draws) -> Tensor:
-        """(B, 1, kh, kw), or (1, 1, kh, kw) where the law is fixed: non-negative, of sum 1."""
+    def sample(self, draws: Draws) -> Tensor:
+        """(B, 1, kh, kw), or (1, 1, kh, kw) if deterministic: non-negative, of sum 1."""
 
 
 @dataclass(frozen=True)
-class GaussianKernel(Kernel):
-    """h(u, v) ∝ exp(−(u² + v²) / 2σ²), at the centres of the pixels.
-
-    Args:
-        size: height and width in pixels, odd; 6σ + 1 holds all but 0.3 % of the mass.
-        sigma: σ > 0 in pixels; a number, or a range of which every image draws its own value.
-
-    Raises:
-        ConfigError: the size is even, or σ is not positive and finite.
-    """
+class SquareKernel(Kernel, ABC):
+    """A kernel of `size` x `size` pixels, `size` odd."""
 
     size: int
-    sigma: Level
 
     def __post_init__(self) -> None:
-        check_odd("GaussianKernel.size", self.size)
-        words = "must be positive, in pixels"
-        sigma = checked("GaussianKernel.sigma", self.sigma, lambda s: s > 0, words)
-        object.__setattr__(self, "sigma", sigma)
+        super().__post_init__()
+        check_odd(f"{type(self).__name__}.size", self.size)
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.size, self.size
 
-    @property
-    def is_deterministic(self) -> bool:
-        return is_number(self.sigma)
+    def expect_at_most(self, name: str, most: float | int, formula: str) -> None:
+        """Raise a `ConfigError` for a level above what fits into the kernel, in pixels."""
+        level = getattr(self, name)
+        if max(np.atleast_1d(level)) > most:
+            raise ConfigError(
+                f"{type(self).__name__}.{name} = {level}: must be at most {formula} = {most} "
+                "pixels."
+            )
 
-    def draw(self, draws: Draws) -> Tensor:
+
+@dataclass(frozen=True)
+class GaussianKernel(SquareKernel):
+    """h(u, v) ∝ exp(−(u² + v²) / 2σ²), at the centres of the pixels.
+
+    Args:
+        size: height and width in pixels, odd; 6σ + 1 holds all but 0.3 % of the mass.
+        sigma: σ > 0 in pixels; a number, or a range to sample from per image.
+    """
+
+    sigma: Level = bounded(accepted=positive, note="in pixels", level=True)
+
+    def sample(self, draws: Draws) -> Tensor:
         u = _offsets(self.size, draws)
-        sigma = _column(self.sigma, draws, "sigma")
+        sigma = level_column(self.sigma, draws, "sigma")
         h = torch.exp(-(u[:, None] ** 2 + u**2) / (2 * sigma**2))
         return h / h.sum((-2, -1), keepdim=True)
 
 
 @dataclass(frozen=True)
-class DiskKernel(Kernel):
+class DiskKernel(SquareKernel):
     """h(u, v) ∝ min(1, max(0, r + ½ − √(u² + v²))): out of focus, with a soft edge of one pixel.
 
     Args:
         size: height and width in pixels, odd.
-        radius: r in pixels, 0 ≤ r ≤ (size − 1) / 2; a number, or a range of which every image draws
-            its own value.
-
-    Raises:
-        ConfigError: the size is even, or the disk does not fit into it.
+        radius: r in pixels, 0 ≤ r ≤ (size − 1) / 2; a number, or a range to sample from per image.
     """
 
-    size: int
-    radius: Level
+    radius: Level = bounded(accepted=nonnegative, note="in pixels", level=True)
 
     def __post_init__(self) -> None:
-        check_odd("DiskKernel.size", self.size)
-        largest = (self.size - 1) / 2
-        words = f"must be zero or positive, and at most (size - 1) / 2 = {largest} pixels"
-        radius = checked("DiskKernel.radius", self.radius, lambda r: 0 <= r <= largest, words)
-        object.__setattr__(self, "radius", radius)
+        super().__post_init__()
+        self.expect_at_most("radius", (self.size - 1) / 2, "(size - 1) / 2")
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.size, self.size
-
-    @property
-    def is_deterministic(self) -> bool:
-        return is_number(self.radius)
-
-    def draw(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         u = _offsets(self.size, draws)
-        radius = _column(self.radius, draws, "radius")
+        radius = level_column(self.radius, draws, "radius")
         h = (radius + 0.5 - (u[:, None] ** 2 + u**2).sqrt()).clamp(0, 1)
         return h / h.sum((-2, -1), keepdim=True)
 
 
 @dataclass(frozen=True)
-class MotionKernel(Kernel):
+class MotionKernel(SquareKernel):
     """p(t) = ∫₀ᵗ L (cos φ, sin φ) ds, φ(s) = φ₀ + bend · W(s): the path of a shaken camera.
 
     W is a Brownian motion on [0, 1] and φ₀ is uniform, so the path is smooth, of length L, and
@@ -156,42 +143,25 @@ class MotionKernel(Kernel):
 
     Args:
         size: height and width in pixels, odd.
-        length: L in pixels, 0 < L ≤ size − 1; a number, or a range of which every image draws its
-            own value.
+        length: L in pixels, 0 < L ≤ size − 1; a number, or a range to sample from per image.
         bend: standard deviation of the angle turned from end to end, in radians; 0 is a straight
             line.
 
-    Raises:
-        ConfigError: the size is even, the path may leave the kernel, or the bend is negative.
-
     Source: Boracchi and Foi, Modeling the performance of image restoration from motion blur, TIP 21
     (2012), section III-A; with a constant speed and no impulsive shakes, so that three numbers with
-    units describe the law.
+    units describe the distribution.
     """
 
-    size: int
-    length: Level
-    bend: float | int = 2.0
+    length: Level = bounded(accepted=positive, note="in pixels", level=True)
+    bend: float | int = bounded(2.0, nonnegative, "in radians")
+
+    is_deterministic = False
 
     def __post_init__(self) -> None:
-        check_odd("MotionKernel.size", self.size)
-        words = f"must be positive, and at most size - 1 = {self.size - 1} pixels"
-        length = checked(
-            "MotionKernel.length", self.length, lambda v: 0 < v <= self.size - 1, words
-        )
-        object.__setattr__(self, "length", length)
-        words = "must be zero or positive, in radians"
-        checked("MotionKernel.bend", self.bend, lambda v: v >= 0, words)
+        super().__post_init__()
+        self.expect_at_most("length", self.size - 1, "size - 1")
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.size, self.size
-
-    @property
-    def is_deterministic(self) -> bool:
-        return False
-
-    def draw(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         return draws.each("path", lambda g, _: self._one(g)[None])
 
     def _one(self, g: np.random.Generator) -> np.ndarray:
@@ -221,11 +191,3 @@ def splat(path: np.ndarray, size: int) -> np.ndarray:
 def _offsets(size: int, draws: Draws) -> Tensor:
     """−(size − 1)/2 … (size − 1)/2: the pixels, from the centre."""
     return torch.arange(size, dtype=draws.dtype, device=draws.device) - (size - 1) / 2
-
-
-def _column(level: Level, draws: Draws, name: str) -> Tensor:
-    """(B, 1, 1, 1), or (1, 1, 1, 1) where the level is a number."""
-    value = sample_level(level, draws, name)
-    if isinstance(value, Tensor):
-        return value.reshape(-1, 1, 1, 1)
-    return torch.full((1, 1, 1, 1), value, dtype=draws.dtype, device=draws.device)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.physics.blur.kernels import Kernel, check_odd
-from unfold.physics.noise.base import Level, checked, is_number, sample_level
+from unfold.parameters.bounds import bounded, inside, positive
+from unfold.physics.blur.kernels import SquareKernel
+from unfold.physics.levels import Level, level_per_image
 from unfold.random import Draws
 
 FIRST_ZERO = 3.8317059702075125
@@ -17,7 +18,7 @@ FIRST_ZERO = 3.8317059702075125
 
 
 @dataclass(frozen=True)
-class LensKernel(Kernel):
+class LensKernel(SquareKernel):
     """h(u) ∝ |∫₀¹ exp(2πiWρ²) J₀(vρ) ρ dρ|², v = 3.83 |u| / r: a round lens, W waves out of focus.
 
     At W = 0 it is the pattern of Airy, (2 J₁(v) / v)², dark for the first time at |u| = r, which is
@@ -26,45 +27,25 @@ class LensKernel(Kernel):
 
     Args:
         size: height and width in pixels, odd.
-        radius: r in pixels, positive, at most size; a number, or a range of which every image draws
-            its own value.
+        radius: r in pixels, positive, at most size; a number, or a range to sample from per image.
         defocus: W ≥ 0 in wavelengths at the edge of the lens, at most 5; a number or a range.
-
-    Raises:
-        ConfigError: the size is even, or a value is out of its range.
 
     Source: Born and Wolf, Principles of Optics, 7th edition (1999), section 8.8.1, equation 9.
     """
 
-    size: int
-    radius: Level
-    defocus: Level = 0.0
+    radius: Level = bounded(accepted=positive, note="in pixels", level=True)
+    defocus: Level = bounded(0.0, inside("[0, 5]"), "in wavelengths", level=True)
 
     def __post_init__(self) -> None:
-        check_odd("LensKernel.size", self.size)
-        words = f"must be positive, and at most size = {self.size} pixels"
-        radius = checked("LensKernel.radius", self.radius, lambda r: 0 < r <= self.size, words)
-        object.__setattr__(self, "radius", radius)
-        words = "must be zero or positive, and at most 5 wavelengths"
-        defocus = checked("LensKernel.defocus", self.defocus, lambda w: 0 <= w <= 5, words)
-        object.__setattr__(self, "defocus", defocus)
+        super().__post_init__()
+        self.expect_at_most("radius", self.size, "size")
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.size, self.size
-
-    @property
-    def is_deterministic(self) -> bool:
-        return is_number(self.radius) and is_number(self.defocus)
-
-    def draw(self, draws: Draws) -> Tensor:
+    def sample(self, draws: Draws) -> Tensor:
         """In double precision until the end: the integrand turns many times."""
         own = replace(draws, dtype=torch.float64, device="cpu")
         own = own.take([0]) if self.is_deterministic else own
-        radius, defocus = (
-            np.broadcast_to(np.asarray(sample_level(level, own, name)), len(own))
-            for level, name in ((self.radius, "radius"), (self.defocus, "defocus"))
-        )
+        radius = level_per_image(self.radius, own, "radius")
+        defocus = level_per_image(self.defocus, own, "defocus")
         tables = [lens(self.size, r, w) for r, w in zip(radius, defocus, strict=True)]
         return torch.stack(tables)[:, None].to(device=draws.device, dtype=draws.dtype)
 

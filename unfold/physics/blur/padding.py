@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Declared, bounded, one_of
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -40,7 +42,7 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(LinearOperator):
+class Padding(Declared, ClosedForm):
     """(Ax)(u) = x(c(u)), c(u) the pixel that the boundary shows at u; A*A counts its copies.
 
     A* folds the border back: every copy is added to its pixel.
@@ -51,19 +53,15 @@ class Padding(LinearOperator):
         left: columns added before, and as many after.
         boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
             `edge`.
-
-    Raises:
-        ConfigError: the boundary is another.
-        ShapeError: a number of rows or columns is negative.
     """
 
     image_shape: Shape
     top: int
     left: int
-    boundary: str
+    boundary: str = bounded(accepted=one_of(*BOUNDARIES))
 
     def __post_init__(self) -> None:
-        check_boundary("Padding", self.boundary)
+        super().__post_init__()
         if min(self.top, self.left) < 0:
             raise ShapeError(
                 f"Padding: {self.top} rows and {self.left} columns cannot be added; use Cropped."
@@ -93,9 +91,7 @@ class Padding(LinearOperator):
         """Copies · x."""
         return self._copies(x) * x
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b / (1 + γ copies)."""
         return b / (1 + gamma * self._copies(b))
 
@@ -133,17 +129,3 @@ class Padding(LinearOperator):
 
     def _copies(self, like: Tensor) -> Tensor:
         return self.copies.to(like.device, like.dtype.to_real())
-
-
-def check_boundary(owner: str, boundary: str) -> None:
-    """Refuse a boundary that is not known.
-
-    Raises:
-        ConfigError: with the boundary and those there are.
-    """
-    if boundary not in BOUNDARIES:
-        raise ConfigError(
-            f"{owner}.boundary = '{boundary}': unknown{nearest(boundary, BOUNDARIES)} Available: "
-            f"{listing(BOUNDARIES)}; physics=gaussian_blur is periodic, and physics=valid_blur "
-            "assumes nothing."
-        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, positive
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.nonlinear import NonlinearOperator
@@ -21,7 +21,7 @@ class Saturated(NonlinearOperator):
     """A(x) = R(g Bx) with R(v) = v − log(1 + exp(a(v − 1)))/a, so that J(x)* = g B* diag R'(g Bx).
 
     R is near v below 1 and near 1 above, and its slope R'(v) = 1/(1 + exp(a(v − 1))) falls from 1
-    to 0 over a few 1/a: what saturates is lost. Before an image is known B stands for A, by the
+    to 0 over a few 1/a: what saturates is lost. Before an image is known B replaces A, with the
     slope of a dark image, which is the largest of all images whose Bx has no negative entry.
 
     Args:
@@ -83,33 +83,19 @@ class SaturatedBlur(KernelPhysics):
 
     Args:
         noise: added to what the sensor makes.
-        kernel: the law of h, or the file of one kernel.
+        kernel: the distribution of h, or the file of one kernel.
         gain: g > 0, the exposure; of an image in [0, 1], what is above 1/g saturates.
         sharpness: a > 0; the sensor leaves its linear range over a few 1/a.
-
-    Raises:
-        ConfigError: the gain or the sharpness is not positive and finite.
 
     Source: Whyte, Sivic and Zisserman, Deblurring shaken and partially saturated images, IJCV 110
     (2014), the forward model with saturation and its smooth R. The gain is ours: it stands for the
     exposure, as images are in [0, 1] here.
     """
 
-    gain: float = 1.5
-    sharpness: float = 50.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("gain", "sharpness"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"SaturatedBlur.{name} = {value}: must be positive and finite.")
+    gain: float = bounded(1.5, positive)
+    sharpness: float = bounded(50.0, positive)
 
     def sample(self, draws: Draws, shape: Shape) -> Saturated:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the kernel is larger than the image.
-        """
-        blur = CircularConvolution(self.kernels.draw(draws.within("kernel")), shape)
+        """One kernel per image, shared by its channels."""
+        blur = CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
         return Saturated(blur, self.gain, self.sharpness)

@@ -6,17 +6,19 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import CircularConvolution, filtered, invert
-from unfold.physics.operator import LinearOperator, Operator
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.operator import Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Downsampling(LinearOperator):
+class Downsampling(Declared, ClosedForm):
     """Ax = (h * x)[::s, ::s], periodic boundaries.
 
     AA* is a convolution on the coarse grid: its spectrum at k is the mean of |ĥ|² over the s²
@@ -29,10 +31,6 @@ class Downsampling(LinearOperator):
         rcond: the pseudo-inverse leaves out coarse frequencies where the spectrum of AA* is at most
             rcond² times its largest value.
 
-    Raises:
-        ConfigError: the factor is below 1, or the size of the kernel is even.
-        ShapeError: the factor does not divide the image, or the kernel does not fit.
-
     Source: Zhao et al., Fast single image super-resolution using a new analytical solution for
     ℓ2–ℓ2 problems, TIP 25 (2016), theorem 1; used in Zhang, Van Gool and Timofte, Deep unfolding
     network for image super-resolution, CVPR 2020, equation 7.
@@ -40,18 +38,17 @@ class Downsampling(LinearOperator):
 
     kernel: Tensor
     image_shape: Shape
-    factor: int
+    factor: int = bounded(accepted=whole(1))
     rcond: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_factor("Downsampling", self.factor)
+        super().__post_init__()
         _ = self.circular
         height, width = self.image_shape[1:]
         if height % self.factor or width % self.factor:
             raise ShapeError(
                 f"Downsampling: an image of {height} x {width} pixels is not divisible by the "
-                f"factor {self.factor}; set data.multiple_of={self.factor} and a data.crop "
-                "that it divides."
+                f"factor {self.factor}; crop the images to multiples of {self.factor}."
             )
 
     @cached_property
@@ -77,9 +74,7 @@ class Downsampling(LinearOperator):
         fine[..., :: self.factor, :: self.factor] = y
         return self.circular.adjoint(fine)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γA*(I + γAA*)⁻¹Ab, the identity of Woodbury."""
         inverse = 1 / (1 + gamma * self._coarse(b))
         return b - gamma * self.adjoint(filtered(inverse, self.forward(b)))
@@ -104,19 +99,9 @@ class Downsampling(LinearOperator):
         return power.reshape(*power.shape[:2], s, height, s, width).mean((2, 4))
 
     def _coarse(self, like: Tensor) -> Tensor:
-        """The spectrum of AA*, whole for complex tensors and half for real ones."""
+        """The spectrum of AA*, full for complex tensors and half for real ones."""
         folded = self.folded
         return folded if like.is_complex() else folded[..., : folded.shape[-1] // 2 + 1]
-
-
-def check_factor(owner: str, factor: int) -> None:
-    """Refuse a factor that is not a whole number of at least 1.
-
-    Raises:
-        ConfigError: with the factor.
-    """
-    if isinstance(factor, bool) or int(factor) != factor or factor < 1:
-        raise ConfigError(f"{owner}.factor = {factor}: must be a whole number of at least 1.")
 
 
 @dataclass(frozen=True)
@@ -125,18 +110,11 @@ class SuperResolution(KernelPhysics):
 
     Args:
         noise: added to the coarse image.
-        kernel: the law of h, the anti-aliasing filter, or the file of one kernel.
+        kernel: the distribution of h, the anti-aliasing filter, or the file of one kernel.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
-
-    Raises:
-        ConfigError: the factor is not a whole number of at least 1.
     """
 
-    factor: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_factor("SuperResolution", self.factor)
+    factor: int = bounded(2, whole(1))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, s · h, s · w)."""
@@ -144,9 +122,5 @@ class SuperResolution(KernelPhysics):
         return channels, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> Downsampling:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the factor does not divide the image, or the kernel is larger than it.
-        """
-        return Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)
+        """One kernel per image, shared by its channels."""
+        return Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)

@@ -24,10 +24,6 @@ class ValidConvolution(LinearOperator):
     Args:
         kernel: h, real, (B or 1, C or 1, kh, kw), odd sizes.
         image_shape: of one image, (C, H, W); one measurement is (C, H − kh + 1, W − kw + 1).
-
-    Raises:
-        ShapeError: the kernel is larger than the image, or not of four dimensions.
-        ConfigError: its size is even.
     """
 
     kernel: Tensor

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import centred_spectrum
 from unfold.physics.blur.kernels import check_kernel
@@ -29,9 +30,6 @@ class VaryingConvolution(LinearOperator):
         kernels: h, real, (B or 1, K, kh, kw), odd sizes, shared by the channels.
         weights: w, real, (1, K, H, W).
         image_shape: of one image, (C, H, W).
-
-    Raises:
-        ShapeError: the weights are not one table for each kernel, or a kernel does not fit.
 
     Source: Denis, Thiébaut, Soulez, Becker and Mourya, Fast approximations of shift-variant blur,
     IJCV 115 (2015), section 3.4; Nagy and O'Leary, Restoring images degraded by spatially variant
@@ -93,42 +91,33 @@ class VaryingBlur(KernelPhysics):
     """y = Σ_k h_k * (w_k · x) with noise, periodic boundaries: h_k at the places of a grid.
 
     The places lie on a grid from border to border, and w_k falls linearly from 1 at its place to 0
-    at the neighbours: Σ_k w_k = 1. All kernels are drawn from one law, apart from each other.
+    at the neighbours: Σ_k w_k = 1. The kernels are independent samples of one distribution.
 
     Args:
         noise: added to the blurred image.
-        kernel: the law of h_k, or the file of several kernels.
+        kernel: the distribution of h_k, or the file of several kernels.
         grid: places down and across, each at least 1, and two or more in all.
-
-    Raises:
-        ConfigError: the grid is no such pair, or the law has one kernel only.
     """
 
-    grid: Sequence[int] = (3, 3)
+    grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        grid = tuple(self.grid)
-        if len(grid) != 2 or any(int(n) != n or n < 1 for n in grid) or grid == (1, 1):
+        if len(self.grid) != 2 or tuple(self.grid) == (1, 1):
             raise ConfigError(
-                f"VaryingBlur.grid = {list(grid)}: must be [down, across], whole numbers of at "
-                "least 1 of which one is above 1."
+                f"VaryingBlur.grid = {list(self.grid)}: must be [down, across], of which one is "
+                "above 1."
             )
         if self.kernels.is_deterministic:
             raise ConfigError(
-                "VaryingBlur.kernel: the law has a single kernel, so that nothing would vary; give "
-                "a range such as sigma=[0.5,2.0], or take physics=gaussian_blur."
+                "VaryingBlur.kernel: the distribution has a single kernel, so that nothing would "
+                "vary; give a range such as sigma = (0.5, 2.0), or take Blur."
             )
-        object.__setattr__(self, "grid", grid)
 
     def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
-        """Its own kernels for every image, shared by the channels.
-
-        Raises:
-            ShapeError: the kernels are larger than the image.
-        """
+        """Its own kernels for every image, shared by the channels."""
         places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
-        kernels = torch.cat([self.kernels.draw(draws.within(place)) for place in places], 1)
+        kernels = torch.cat([self.kernels.sample(draws.within(place)) for place in places], 1)
         down, across = map(hats, self.grid, shape[1:])
         tables = down[:, None, :, None] * across[None, :, None, :]
         weights = torch.from_numpy(tables.reshape(1, -1, *shape[1:]))

@@ -1,10 +1,10 @@
 """Tomography by the projectors of the ASTRA toolbox; it needs the extra `astra`.
 
-ASTRA weighs the pixels of every line once, on the CPU; the products are those of `Projector`, so
+ASTRA computes the weights of pixels once, on the CPU; the products are those of `Projector`, so
 that they run where the images are, in their precision and with the exact transpose. Measured for
-180 angles of 256 x 256 pixels on one core: 2 s to weigh by interpolation and 60 ms a product, where
-ASTRA itself, in single precision alone, takes 67 ms. The weights have 24 bits, as ASTRA stores
-them. The matrix and its transpose take 24 bytes for each weight, 1 GB there.
+180 angles of 256 x 256 pixels on one core: 2 s for the weights and 60 ms a product, where ASTRA
+itself, only in single precision, takes 67 ms. The weights have 24 bits, as ASTRA stores them. The
+matrix and its transpose take 24 bytes for each weight, 1 GB there.
 
 Source: van Aarle et al., Fast and flexible X-ray tomography using the ASTRA toolbox, Optics Express
 24 (2016).
@@ -15,10 +15,10 @@ from types import ModuleType
 
 import numpy as np
 
-from unfold.errors import ConfigError, listing, nearest
 from unfold.extras import optional
+from unfold.parameters.bounds import bounded, one_of
 from unfold.physics.ct.projector import Fan
-from unfold.physics.ct.rays import Geometry, Lines, Seen
+from unfold.physics.ct.rays import Geometry, PixelRays, Rays
 from unfold.physics.ct.tomography import FanScan, ParallelScan
 
 PARALLEL = ("strip", "linear", "line")
@@ -27,12 +27,12 @@ FAN = ("strip", "line")
 
 @dataclass(frozen=True)
 class AstraRays(Geometry):
-    """The lines of a scan, along which ASTRA weighs the pixels.
+    """The rays of a scan, with ASTRA's weights of the pixels.
 
     Args:
         angles: those of the scan.
         scan: the lines.
-        projector: ASTRA's name of how it weighs.
+        projector: ASTRA's name of the weights.
         kind: ASTRA's name of such a scan.
         spacing: from one detector to the next, in pixels.
         distances: of source and screen from the centre, for a fan, in pixels.
@@ -52,11 +52,11 @@ class AstraRays(Geometry):
     def full_arc(self) -> float:
         return self.scan.full_arc
 
-    def lines(self) -> Lines:
+    def lines(self) -> Rays:
         return self.scan.lines()
 
-    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
-        return self.scan.seen(column, row)
+    def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
+        return self.scan.pixel_rays(column, row)
 
     def gains(self) -> np.ndarray:
         return self.scan.gains()
@@ -77,7 +77,7 @@ class AstraRays(Geometry):
 
 @dataclass(frozen=True)
 class AstraTomography(ParallelScan):
-    """y = line integrals along parallel rays with noise, weighed by ASTRA.
+    """y = line integrals along parallel rays with noise, with the weights of ASTRA.
 
     Angles, detectors and lengths are those of `Tomography`.
 
@@ -89,25 +89,21 @@ class AstraTomography(ParallelScan):
         projector: `strip`, a ray as wide as a detector, by the area it shares with a pixel;
             `linear`, a thin ray, by interpolation, as `Tomography` does; `line`, a thin ray, by its
             length in a pixel.
-
-    Raises:
-        ConfigError: as for `Tomography`; there is no such projector; ASTRA is not installed.
     """
 
-    projector: str = "strip"
+    projector: str = bounded("strip", one_of(*PARALLEL))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_projector("AstraTomography", self.projector, PARALLEL)
         toolbox()
 
-    def weighed(self, rays: Geometry) -> AstraRays:
+    def weighted(self, rays: Geometry) -> AstraRays:
         return AstraRays(rays.angles, rays, self.projector, "parallel")
 
 
 @dataclass(frozen=True)
 class AstraFanBeamTomography(FanScan):
-    """y = line integrals from a point source that turns about the image, weighed by ASTRA.
+    """y = line integrals from a point source that turns about the image, by ASTRA.
 
     Angles, detectors and lengths are those of `FanBeamTomography`.
 
@@ -119,41 +115,24 @@ class AstraFanBeamTomography(FanScan):
         screen: distance from the centre to the detectors, positive.
         projector: `strip`, a beam onto a whole detector; `line`, a thin ray, by its length in a
             pixel.
-
-    Raises:
-        ConfigError: as for `FanBeamTomography`; there is no such projector; ASTRA is not installed.
     """
 
-    projector: str = "strip"
+    projector: str = bounded("strip", one_of(*FAN))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect_projector("AstraFanBeamTomography", self.projector, FAN)
         toolbox()
 
-    def weighed(self, rays: Geometry) -> AstraRays:
+    def weighted(self, rays: Geometry) -> AstraRays:
         assert isinstance(rays, Fan)
         name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
         return AstraRays(rays.angles, rays, name, "fanflat", rays.spacing, distances)
 
 
 def toolbox() -> ModuleType:
-    """The package that weighs.
+    """The package `astra`.
 
     Raises:
         ConfigError: it is not installed.
     """
     return optional("astra", "astra")
-
-
-def expect_projector(owner: str, name: str, known: tuple[str, ...]) -> None:
-    """Refuse a projector that ASTRA does not have for such rays.
-
-    Raises:
-        ConfigError: with the name and the known ones.
-    """
-    if name not in known:
-        raise ConfigError(
-            f"{owner}.projector = {name}: unknown{nearest(name, known)} Available: "
-            f"{listing(known)}."
-        )

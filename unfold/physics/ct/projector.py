@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.ct.rays import Geometry, Lines, Seen
+from unfold.parameters.bounds import bounded, positive, whole
+from unfold.physics.ct.rays import Geometry, PixelRays, Rays
 from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
-WHOLE = {
+COMPLETE = {
     180.0: "parallel rays over at most half a turn, or over whole half turns",
     360.0: "a fan whose source makes a whole turn",
 }
-"""The scans that can be filtered, by the degrees after which lines repeat."""
+"""The scans that can be filtered, by the degrees after which rays repeat."""
 
 
 def ramp_filtered(y: Tensor) -> Tensor:
@@ -64,38 +65,30 @@ class Parallel(Geometry):
     Args:
         angles: θ in degrees.
         detectors: D, one pixel apart.
-
-    Raises:
-        ConfigError: there is no angle, or no detector.
     """
 
-    detectors: int
+    detectors: int = bounded(accepted=whole(1))
 
-    def __post_init__(self) -> None:
-        check_scan("Parallel", self.angles, self.detectors)
+    full_arc = 180.0
 
     @property
     def size(self) -> tuple[int, int]:
         return len(self.angles), self.detectors
 
-    @property
-    def full_arc(self) -> float:
-        return 180.0
-
-    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+    def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
         place = column * np.cos(theta) - row * np.sin(theta) + (self.detectors - 1) / 2
-        return Seen(place, np.ones_like(place))
+        return PixelRays(place, np.ones_like(place))
 
     def gains(self) -> np.ndarray:
         return np.ones(self.detectors)
 
-    def lines(self) -> Lines:
+    def lines(self) -> Rays:
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
         offset = (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
         point = np.stack([offset * np.cos(theta), -offset * np.sin(theta)], -1)
         direction = np.stack([-np.sin(theta), -np.cos(theta)], -1) + 0 * point
-        return Lines(point.reshape(-1, 2), direction.reshape(-1, 2))
+        return Rays(point.reshape(-1, 2), direction.reshape(-1, 2))
 
 
 @dataclass(frozen=True)
@@ -108,39 +101,28 @@ class Fan(Geometry):
         spacing: from one detector to the next, in pixels.
         source: distance from the source to the centre, in pixels.
         screen: distance from the centre to the detectors, in pixels.
-
-    Raises:
-        ConfigError: there is no angle or detector, or a length is not positive.
     """
 
-    detectors: int
-    spacing: float
-    source: float
-    screen: float
+    detectors: int = bounded(accepted=whole(1))
+    spacing: float = bounded(accepted=positive, note="in pixels")
+    source: float = bounded(accepted=positive, note="in pixels")
+    screen: float = bounded(accepted=positive, note="in pixels")
 
-    def __post_init__(self) -> None:
-        check_scan("Fan", self.angles, self.detectors)
-        for name in ("spacing", "source", "screen"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(
-                    f"Fan.{name} = {getattr(self, name)}: must be positive, in pixels."
-                )
+    full_arc = 360.0
 
     @property
     def size(self) -> tuple[int, int]:
         return len(self.angles), self.detectors
 
-    @property
-    def full_arc(self) -> float:
-        return 360.0
-
-    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+    def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
         """The ray through a pixel; its weight is the square of the source's distance over depth."""
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
         depth = self.source - column * np.sin(theta) - row * np.cos(theta)
         across = column * np.cos(theta) - row * np.sin(theta)
         offset = across * (self.source + self.screen) / depth
-        return Seen(offset / self.spacing + (self.detectors - 1) / 2, (self.source / depth) ** 2)
+        return PixelRays(
+            offset / self.spacing + (self.detectors - 1) / 2, (self.source / depth) ** 2
+        )
 
     def gains(self) -> np.ndarray:
         """cos γ / a: γ the angle of a ray, a the spacing on a screen through the centre."""
@@ -148,14 +130,14 @@ class Fan(Geometry):
         offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)
         return np.asarray(reach / np.hypot(reach, offset) * reach / (self.spacing * self.source))
 
-    def lines(self) -> Lines:
+    def lines(self) -> Rays:
         theta = np.deg2rad(np.asarray(self.angles))[:, None]
         offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
         along = np.stack([np.cos(theta), -np.sin(theta)], -1)
         towards = np.stack([-np.sin(theta), -np.cos(theta)], -1)
         source = -self.source * towards + 0 * offset[..., None]
         end = self.screen * towards + offset[..., None] * along
-        return Lines(source.reshape(-1, 2), (end - source).reshape(-1, 2))
+        return Rays(source.reshape(-1, 2), (end - source).reshape(-1, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +199,8 @@ class Projector(LinearOperator):
         geometry, turn = self.geometry, arc(self.geometry.angles)
         if self._rounds is None:
             raise ConfigError(
-                f"filtered back-projection needs {WHOLE[geometry.full_arc]}, got {turn:g} degrees; "
-                f"set physics.arc={geometry.full_arc:g}, or choose another start."
+                f"filtered back-projection needs {COMPLETE[geometry.full_arc]}, got {turn:g} "
+                f"degrees; set the arc to {geometry.full_arc:g}, or choose another start."
             )
         matrix = geometry.back_matrix(self.image_shape, y)
         gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
@@ -248,15 +230,3 @@ def projector(geometry: Geometry, shape: Shape, pixel: float) -> Projector:
 def diagonal(shape: Shape) -> int:
     """Detectors one pixel apart that see all of an image from every side."""
     return ceil(hypot(*shape[1:]))
-
-
-def check_scan(owner: str, angles: tuple[float, ...], detectors: int) -> None:
-    """Refuse a scan without angles or detectors.
-
-    Raises:
-        ConfigError: with the values.
-    """
-    if not angles or not np.isfinite(angles).all():
-        raise ConfigError(f"{owner}.angles = {list(angles)}: at least one is needed, in degrees.")
-    if isinstance(detectors, bool) or int(detectors) != detectors or detectors < 1:
-        raise ConfigError(f"{owner}.detectors = {detectors}: must be a whole number of at least 1.")

@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared
 from unfold.physics.sparse import Matrix, by_rows, multiply
 from unfold.typing import Shape
 
 LEAST = 1e-2
-"""The least power of the convolution that stands for MᵀM, relative to its largest."""
+"""The least power of the convolution that approximates MᵀM, relative to its largest."""
 
 
-class Lines(NamedTuple):
+class Rays(NamedTuple):
     """Straight lines: a point of each and its direction, (n, 2), as (column, row) in pixels.
 
     The origin is the centre of the image.
@@ -33,8 +35,8 @@ class Lines(NamedTuple):
     direction: np.ndarray
 
 
-class Seen(NamedTuple):
-    """Where pixels are seen at every angle, (angles, pixels): the detector, and a weight.
+class PixelRays(NamedTuple):
+    """The rays through pixels at every angle, (angles, pixels): the detector, and a weight.
 
     place: of the ray through the pixel, in detectors from the first one.
     weight: of what it measured, in a back-projection.
@@ -45,14 +47,22 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Geometry(ABC):
+class Geometry(Declared, ABC):
     """Which lines a scanner integrates along: a value, so that its matrix is computed once.
 
     Args:
-        angles: in degrees.
+        angles: in degrees, at least one.
     """
 
     angles: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.angles or not np.isfinite(self.angles).all():
+            raise ConfigError(
+                f"{type(self).__name__}.angles = {list(self.angles)}: at least one is needed, in "
+                "degrees."
+            )
 
     @property
     @abstractmethod
@@ -60,16 +70,16 @@ class Geometry(ABC):
         """(angles, detectors)."""
 
     @abstractmethod
-    def lines(self) -> Lines:
-        """One line for each detector of each angle, the detectors of an angle side by side."""
+    def lines(self) -> Rays:
+        """One line for each detector of each angle, angle by angle."""
 
     @property
     @abstractmethod
     def full_arc(self) -> float:
-        """The degrees over which every line is seen, and after which they repeat."""
+        """The degrees over which every line is measured, and after which they repeat."""
 
     @abstractmethod
-    def seen(self, column: np.ndarray, row: np.ndarray) -> Seen:
+    def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
         """The rays through pixels, given in pixels from the centre."""
 
     @abstractmethod
@@ -132,7 +142,7 @@ def _back_matrix(
 ) -> Matrix:
     row, column = np.mgrid[:height, :width].reshape(2, -1)
     angles, detectors = geometry.size
-    place, weight = geometry.seen(column - (width - 1) / 2, row - (height - 1) / 2)
+    place, weight = geometry.pixel_rays(column - (width - 1) / 2, row - (height - 1) / 2)
     below = np.floor(place).astype(np.int64)
     parts = []
     for index, share in ((below, below + 1 - place), (below + 1, place - below)):
@@ -147,7 +157,7 @@ def _back_matrix(
     )
 
 
-def joseph(lines: Lines, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def joseph(lines: Rays, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joseph's weights as (line, pixel, value)."""
     steep = np.abs(lines.direction[:, 1]) >= np.abs(lines.direction[:, 0])
     found = [
@@ -159,7 +169,7 @@ def joseph(lines: Lines, height: int, width: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _along(
-    lines: Lines, chosen: np.ndarray, major: int, shape: tuple[int, int]
+    lines: Rays, chosen: np.ndarray, major: int, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The weights of the lines that cross every row (`major` 1) or every column (0)."""
     height, width = shape

@@ -1,15 +1,15 @@
-"""Tomography: the image is seen through its line integrals."""
+"""Tomography: line integrals of the image are measured."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
 from unfold.physics.base import Physics
 from unfold.physics.ct.projector import (
     Fan,
     Parallel,
     Projector,
-    check_scan,
     diagonal,
     projector,
 )
@@ -22,9 +22,7 @@ from unfold.typing import Shape
 class Scan(Physics, ABC):
     """Line integrals along one set of rays, the same for every image."""
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, n, n), the square image with as many detectors."""
@@ -32,14 +30,14 @@ class Scan(Physics, ABC):
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; the detectors see all of it."""
-        return projector(self.weighed(self.geometry(shape)), shape, 1 / max(shape[1:]))
+        return projector(self.weighted(self.geometry(shape)), shape, 1 / max(shape[1:]))
 
     @abstractmethod
     def geometry(self, shape: Shape) -> Geometry:
         """The rays; the detectors see all of an image."""
 
-    def weighed(self, rays: Geometry) -> Geometry:
-        """The rays, along which pixels are weighed by interpolation unless a subclass says else."""
+    def weighted(self, rays: Geometry) -> Geometry:
+        """The rays; their weights of pixels are by interpolation unless a subclass overrides."""
         return rays
 
 
@@ -54,13 +52,9 @@ class ParallelScan(Scan, ABC):
         first: of the first angle, in degrees.
     """
 
-    angles: int = 60
-    arc: float = 180.0
-    first: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_angles(type(self).__name__, self.angles, self.arc, 180.0)
-        check_scan(type(self).__name__, self.directions, 1)
+    angles: int = bounded(60, whole(1))
+    arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
+    first: float = bounded(0.0, finite, "in degrees")
 
     @property
     def directions(self) -> tuple[float, ...]:
@@ -83,20 +77,10 @@ class FanScan(Scan, ABC):
         screen: distance from the centre to the detectors, positive.
     """
 
-    angles: int = 60
-    arc: float = 360.0
-    source: float = 2.0
-    screen: float = 1.0
-
-    def __post_init__(self) -> None:
-        owner = type(self).__name__
-        check_angles(owner, self.angles, self.arc, 360.0)
-        for name, low in (("source", 0.5**0.5), ("screen", 0.0)):
-            if not low < getattr(self, name) < float("inf"):
-                raise ConfigError(
-                    f"{owner}.{name} = {getattr(self, name)}: must be above {low:.3g}, in sides of "
-                    "the image."
-                )
+    angles: int = bounded(60, whole(1))
+    arc: float = bounded(360.0, inside("(0, 360]"), "in degrees")
+    source: float = bounded(2.0, above(0.5**0.5), "in sides of the image")
+    screen: float = bounded(1.0, positive, "in sides of the image")
 
     def geometry(self, shape: Shape) -> Fan:
         side, count = max(shape[1:]), diagonal(shape)
@@ -118,9 +102,6 @@ class Tomography(ParallelScan):
         angles: how many, at least 1.
         arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
         first: of the first angle, in degrees.
-
-    Raises:
-        ConfigError: there is no angle, or the arc is not in (0, 180].
     """
 
 
@@ -136,9 +117,6 @@ class FanBeamTomography(FanScan):
         arc: what they cover, in degrees, in (0, 360].
         source: distance from the source to the centre, above 1/√2: outside the image.
         screen: distance from the centre to the detectors, positive.
-
-    Raises:
-        ConfigError: there is no angle, or a value is out of its range.
     """
 
 
@@ -148,19 +126,7 @@ def square_image(owner: str, measurement_shape: Shape) -> Shape:
     side = int(detectors / 2**0.5)
     if diagonal((channels, side, side)) != detectors:
         raise ConfigError(
-            f"{owner}: {detectors} detectors belong to no square image; pass the operator that "
+            f"{owner}: no square image has {detectors} detectors; pass the operator that "
             "measured y."
         )
     return channels, side, side
-
-
-def check_angles(owner: str, angles: int, arc: float, most: float) -> None:
-    """Refuse a number of angles below 1, or an arc that is not in (0, most].
-
-    Raises:
-        ConfigError: with the value.
-    """
-    if isinstance(angles, bool) or int(angles) != angles or angles < 1:
-        raise ConfigError(f"{owner}.angles = {angles}: must be a whole number of at least 1.")
-    if not 0 < arc <= most:
-        raise ConfigError(f"{owner}.arc = {arc}: must be in (0, {most:g}], in degrees.")

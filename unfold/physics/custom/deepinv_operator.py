@@ -15,17 +15,17 @@ from torch.func import functional_call
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
-from unfold.physics.custom.functions import REFUSALS, named
+from unfold.physics.custom.functions import USER_ERRORS, name_of
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import LinearOperator, Operator
 from unfold.typing import Image, Measurement, Shape
 
 
-class Drawn(NamedTuple):
-    """A physics with parameters of its own for every image.
+class SampledPhysics(NamedTuple):
+    """A physics with independent parameters for every image.
 
     physics: a copy in which the parameters exist.
-    names: the buffers that were drawn.
+    names: the buffers that were sampled.
     values: of them, (B, …) each.
     """
 
@@ -52,16 +52,16 @@ def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
     try:
         with fixed(seed):
             return make(**more)
-    except REFUSALS as error:
+    except USER_ERRORS as error:
         raise ConfigError(f"{made_by(make)} refuses its arguments: {error}") from error
 
 
 def made_by(make: Callable[..., Any]) -> str:
     """The name of a class, also of a partial one."""
-    return named(make.func if isinstance(make, partial) else make)
+    return name_of(make.func if isinstance(make, partial) else make)
 
 
-def draw(physics: nn.Module, generator: Any, seeds: list[int]) -> Drawn:
+def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> SampledPhysics:
     """Parameters for every image from its own seed, whatever the batch.
 
     Args:
@@ -70,7 +70,7 @@ def draw(physics: nn.Module, generator: Any, seeds: list[int]) -> Drawn:
         seeds: of the images.
 
     Raises:
-        ConfigError: the generator draws nothing that the physics has.
+        ConfigError: the generator samples nothing that the physics has.
     """
     copies: list[Any] = []
     for own in seeds:
@@ -81,8 +81,10 @@ def draw(physics: nn.Module, generator: Any, seeds: list[int]) -> Drawn:
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
     names = tuple(n for n, t in found[0].items() if t is not before.get(n) and _new(t, before, n))
     if not names:
-        raise ConfigError(f"{type(physics).__name__}: the generator draws none of its parameters.")
-    return Drawn(copies[0], names, tuple(torch.cat([f[n] for f in found]) for n in names))
+        raise ConfigError(
+            f"{type(physics).__name__}: the generator samples none of its parameters."
+        )
+    return SampledPhysics(copies[0], names, tuple(torch.cat([f[n] for f in found]) for n in names))
 
 
 def _new(t: Tensor, before: dict[str, Tensor], name: str) -> bool:
@@ -133,7 +135,7 @@ class Method(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Held(Operator, ABC):
+class DeepinvBase(Operator, ABC):
     """A map of deepinv, of real images; a list of measurements is one vector.
 
     Args:
@@ -142,7 +144,7 @@ class Held(Operator, ABC):
         parts: the shapes of the measurements of one image; of several in a list.
         complex_y: whether measurements are complex.
         complex_x: whether the physics takes complex images; it is given real ones as such.
-        names: the buffers of the physics that every image has of its own.
+        names: the buffers of the physics with values per image.
         held: their values, (B, …) each.
     """
 
@@ -161,9 +163,7 @@ class Held(Operator, ABC):
         """That of the measurement; the length of the vector where there are several."""
         return self.parts[0] if len(self.parts) == 1 else (sum(map(prod, self.parts)),)
 
-    @property
-    def complex_images(self) -> bool:
-        return False
+    complex_images = False
 
     @property
     def complex_measurements(self) -> bool:
@@ -179,7 +179,7 @@ class Held(Operator, ABC):
             raise ShapeError(f"{type(self).__name__}.A expects real images, got {x.dtype}.")
         return joined(self._call("A", self.given(x)))
 
-    def to_like(self, x: Tensor) -> "Held":
+    def to_like(self, x: Tensor) -> "DeepinvBase":
         """The same operator on the device and in the precision of `x`."""
         moved = super().to_like(x)
         if all(t.device == x.device and kind(t, x) == t.dtype for t in self.physics.buffers()):
@@ -208,7 +208,7 @@ class Held(Operator, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepinvOperator(Held, LinearOperator):
+class DeepinvOperator(DeepinvBase, LinearOperator):
     """A and A* of a `LinearPhysics`; its solves are by conjugate gradients."""
 
     def adjoint(self, y: Measurement) -> Image:
@@ -216,7 +216,7 @@ class DeepinvOperator(Held, LinearOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepinvNonlinear(Held, NonlinearOperator):
+class DeepinvNonlinear(DeepinvBase, NonlinearOperator):
     """A of a `Physics` that is not linear, with the vector–Jacobian product that it has."""
 
     def vjp(self, x: Image, u: Measurement) -> Image:

@@ -12,40 +12,37 @@ from torch import Tensor, nn
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.custom.deepinv_operator import (
+    DeepinvBase,
     DeepinvNonlinear,
     DeepinvOperator,
-    Drawn,
-    Held,
     Method,
+    SampledPhysics,
     construct,
-    draw,
     joined,
     kind,
     like,
     made_by,
+    sample_parameters,
 )
-from unfold.physics.custom.functions import REFUSALS, Foreign
+from unfold.physics.custom.functions import USER_ERRORS, BlackBoxPhysics
 from unfold.random import Draws
 from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class DeepinvPhysics(Foreign):
+class DeepinvPhysics(BlackBoxPhysics):
     """y = A(x) with noise, A any physics of deepinv that acts on real images.
 
-    The physics is built once for each size of the images, which is given to it; what it draws then
-    depends on the seed alone. Where there is a generator, it draws the parameters of A for every
-    image. A list of measurements becomes one vector. A physics that is not linear takes algorithms
-    that need only the gradient of f.
+    The physics is built once for each size of the images, which is given to it; its random part
+    depends only on the seed. A generator samples the parameters of A for every image. A list of
+    measurements becomes one vector. A physics that is not linear takes algorithms that need only
+    the gradient of f.
 
     Args:
         noise: added to the measurement; that of deepinv is not used.
         operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
         generator: makes the `PhysicsGenerator` of its parameters; none if None.
-        seed: of what the physics draws when it is built.
-
-    Raises:
-        ConfigError: deepinv is not installed, or a noise is given to the physics.
+        seed: of the physics when it is built.
     """
 
     operator: Callable[..., Any]
@@ -53,12 +50,13 @@ class DeepinvPhysics(Foreign):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         deepinv()
         given = self.operator.keywords if isinstance(self.operator, partial) else {}
         for name in given:
             if name.startswith("noise"):
                 raise ConfigError(
-                    f"{self.map_name}.{name}: leave it out; the noise is that of physics/noise."
+                    f"{self.label}.{name}: leave it out; the noise is a separate component."
                 )
 
     @property
@@ -67,26 +65,23 @@ class DeepinvPhysics(Foreign):
         return self.generator is None
 
     @property
-    def map_name(self) -> str:
+    def label(self) -> str:
         """The name of the physics."""
         return made_by(self.operator)
 
-    def sample(self, draws: Draws, shape: Shape) -> Held:
-        """The same for every image, or one for each.
-
-        Raises:
-            ConfigError: it is no physics, or refuses its arguments.
-            ShapeError: it does not act on such images.
-        """
+    def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
+        """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
-        drawn = Drawn(self._built(shape), (), ())
+        drawn = SampledPhysics(self._built(shape), (), ())
         if self.generator is not None:
-            drawn = draw(drawn.physics, construct(self.generator, shape, self.seed), _seeds(draws))
+            drawn = sample_parameters(
+                drawn.physics, construct(self.generator, shape, self.seed), _seeds(draws)
+            )
         physics = like(drawn.physics, x)
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
         is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
-        kind_of: type[Held] = DeepinvOperator if is_linear else DeepinvNonlinear
+        kind_of: type[DeepinvBase] = DeepinvOperator if is_linear else DeepinvNonlinear
         made = kind_of(
             physics,
             shape,
@@ -96,7 +91,7 @@ class DeepinvPhysics(Foreign):
             names=drawn.names,
             held=tuple(t.to(x.device, kind(t, x)) for t in drawn.values),
         )
-        self.examine(made, x)
+        self.check_adjoint(made, x)
         return made
 
     @cached_property
@@ -108,7 +103,7 @@ class DeepinvPhysics(Foreign):
         if shape not in self._memory:
             physics = construct(self.operator, shape, self.seed)
             if not isinstance(physics, deepinv().physics.Physics):
-                raise ConfigError(f"{self.map_name}: a Physics of deepinv is expected.")
+                raise ConfigError(f"{self.label}: a Physics of deepinv is expected.")
             self._memory[shape] = physics
         return self._memory[shape]
 
@@ -121,19 +116,19 @@ class DeepinvPhysics(Foreign):
         """
         try:
             y, complex_x = _applied(physics, x), False
-        except REFUSALS as error:
+        except USER_ERRORS as error:
             try:
                 y, complex_x = _applied(physics, x.to(x.dtype.to_complex())), True
-            except REFUSALS:
+            except USER_ERRORS:
                 raise ShapeError(
-                    f"{self.map_name} does not act on images of {tuple(x.shape[1:])}: {error}"
+                    f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
                 ) from error
         several = isinstance(y, deepinv().utils.TensorList)
         parts = list(y) if several else [y]
         fits = all(isinstance(part, Tensor) and part.shape[:1] == (2,) for part in parts)
         if not fits or len({part.is_complex() for part in parts}) != 1:
             raise ConfigError(
-                f"{self.map_name}: a measurement for each of 2 images is expected, a tensor or a "
+                f"{self.label}: a measurement for each of 2 images is expected, a tensor or a "
                 "list of real, or of complex, ones; choose another."
             )
         return y, complex_x

@@ -1,4 +1,4 @@
-"""The law of a linear map that the user has written."""
+"""User-defined linear functions."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -11,94 +11,90 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.custom.linear import Functions
+from unfold.physics.custom.linear import FunctionOperator
 from unfold.physics.nonlinear import reverse_mode
 from unfold.physics.operator import Operator
 from unfold.random import Draws, generator
 from unfold.typing import Measurement, Shape
 
-REFUSALS = (
+USER_ERRORS = (
     *(RuntimeError, ValueError, TypeError, LookupError),
     *(AssertionError, AttributeError, ImportError),
 )
-"""What foreign code raises of arguments, or of a tensor, that it cannot take."""
+"""What user code raises for arguments, or a tensor, that it does not accept."""
 
-APART = 0.05
-"""How far an adjoint may be from that of A: some projectors back are fast and not exact."""
+ADJOINT_TOL = 0.05
+"""How far an adjoint may be from that of A: some back-projectors are fast and not exact."""
 
 
 @dataclass(frozen=True)
-class Foreign(Physics, ABC):
-    """A law of a map that is known by what it makes of images alone.
+class BlackBoxPhysics(Physics, ABC):
+    """An operator that is known only by its outputs.
 
     Args:
         noise: added to the measurement.
     """
 
     @property
-    def map_name(self) -> str:
-        """What messages call the map."""
+    def label(self) -> str:
+        """The name of the operator in messages."""
         return type(self).__name__
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of the measurement, where the map keeps it.
-
-        Raises:
-            ConfigError: it makes another shape of such images, or refuses them.
-        """
+        """That of the measurement, where the operator keeps it."""
         try:
             made = self.sample(Draws(0, range(1)), measurement_shape).measurement_shape
         except ShapeError:
             made = ()
         if made != measurement_shape:
             raise ConfigError(
-                f"{self.map_name}: the shape {measurement_shape} of y does not tell that of the "
+                f"{self.label}: the shape {measurement_shape} of y does not tell that of the "
                 "image; pass the operator that measured y."
             )
         return measurement_shape
 
-    def examine(self, operator: Operator, like: Tensor) -> None:
-        """Look at J(x)* beside the reverse mode of A, once for each shape of images.
+    def check_adjoint(self, operator: Operator, like: Tensor) -> None:
+        """Compare J(x)* with reverse-mode differentiation of A, once for each shape of images.
 
-        Where A is linear and has no reverse mode, its A* is taken on trust.
+        Where A is linear and has no reverse mode, its A* is not checked.
 
         Raises:
             ConfigError: A is not linear and its derivative cannot be taken.
 
         Warns:
-            UserWarning: the two are apart, so that gradients of f would be wrong.
+            UserWarning: the two differ, so that gradients of f would be wrong.
         """
-        if operator.image_shape in self._examined:
+        if operator.image_shape in self._checked:
             return
         x = operator.reference(like)
         try:
             with torch.no_grad():
-                apart = _apart(operator, x + 0.2 * _noise(x))
+                error = _adjoint_error(operator, x + 0.2 * _noise(x))
                 if not operator.linear:
                     operator.linearize(x).A(x)
-        except REFUSALS as error:
+        except USER_ERRORS as refused:
             if not operator.linear:
-                text = f"{self.map_name}: its derivative cannot be taken: {error}"
-                raise ConfigError(text) from error
-            apart = 0.0
-        self._examined.add(operator.image_shape)
-        if not apart <= APART:
+                text = f"{self.label}: its derivative cannot be taken: {refused}"
+                raise ConfigError(text) from refused
+            error = 0.0
+        self._checked.add(operator.image_shape)
+        if not error <= ADJOINT_TOL:
             of = "adjoint is not that" if operator.linear else "vjp is not that of the derivative"
             warnings.warn(
-                f"{self.map_name}: its {of} of its A, but {apart:.0%} apart: gradients of f are "
+                f"{self.label}: its {of} of its A, but {error:.0%} apart: gradients of f are "
                 "wrong by as much. See unfold check.",
                 stacklevel=2,
             )
 
     @cached_property
-    def _examined(self) -> set[Shape]:
-        """The shapes of images for which that was looked at."""
+    def _checked(self) -> set[Shape]:
+        """The shapes of images for which that was checked."""
         return set()
 
 
 @dataclass(frozen=True)
-class OwnFunction(Foreign, ABC):
-    """A law of one function of the user, the same for every image.
+class UserFunctionPhysics(BlackBoxPhysics, ABC):
+    """A user-defined function, the same for every image.
 
     Args:
         noise: added to the measurement.
@@ -107,30 +103,22 @@ class OwnFunction(Foreign, ABC):
 
     forward: Callable[[Tensor], Tensor]
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     @property
-    def map_name(self) -> str:
+    def label(self) -> str:
         """The name of the function."""
-        return named(self.forward)
+        return name_of(self.forward)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The same for every image.
-
-        Raises:
-            ShapeError: A refuses such images.
-            ConfigError: what A makes is no batch of measurements, or A is not linear and has no
-                derivative.
-        """
+        """The same for every image."""
         y = self._tried(shape, draws)
-        made = self.made(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
-        self.examine(made, y)
+        made = self.build(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
+        self.check_adjoint(made, y)
         return made
 
     @abstractmethod
-    def made(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
+    def build(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
         """The operator.
 
         Args:
@@ -141,11 +129,11 @@ class OwnFunction(Foreign, ABC):
 
     def _tried(self, shape: Shape, draws: Draws) -> Measurement:
         nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
-        name = self.map_name
+        name = self.label
         try:
             with torch.no_grad():
                 y = self.forward(nothing)
-        except REFUSALS as error:
+        except USER_ERRORS as error:
             raise ShapeError(f"{name} does not act on images of {shape}: {error}") from error
         if not isinstance(y, Tensor) or y.shape[:1] != (2,):
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
@@ -156,7 +144,7 @@ class OwnFunction(Foreign, ABC):
         return y
 
 
-def _apart(operator: Operator, x: Tensor) -> float:
+def _adjoint_error(operator: Operator, x: Tensor) -> float:
     """‖J(x)*u − its reverse mode‖ / ‖its reverse mode‖ of one u; of what is 0 at x, 0 or 1."""
     u = _noise(operator.A(x))
     found, want = operator.vjp(x, u), reverse_mode(operator.forward, x, u)
@@ -166,7 +154,7 @@ def _apart(operator: Operator, x: Tensor) -> float:
 
 
 def _noise(like: Tensor) -> Tensor:
-    """The same numbers for every sample, uniform in (-1, 1); both parts where `like` is complex."""
+    """The same numbers for every sample, uniform in (−1, 1); complex where `like` is."""
     draw, shape = generator("foreign"), (1, *like.shape[1:])
     numbers = torch.from_numpy(draw.uniform(-1, 1, shape))
     if like.is_complex():
@@ -174,17 +162,17 @@ def _noise(like: Tensor) -> Tensor:
     return numbers.to(like).expand_as(like)
 
 
-def named(function: Callable[..., object]) -> str:
+def name_of(function: Callable[..., object]) -> str:
     """The name of a function, or of the class of an object that is called as one."""
     return getattr(function, "__name__", type(function).__name__)
 
 
 @dataclass(frozen=True)
-class FunctionPhysics(OwnFunction):
+class FunctionPhysics(UserFunctionPhysics):
     """y = Ax with noise, A a function that is linear, differentiable and sample by sample.
 
-    `unfold check physics=functions` tells whether it is, and whether the adjoint is its own. One
-    that is not linear is for physics=nonlinear_functions.
+    `unfold check` tests both, and the adjoint. One that is not linear is for
+    `NonlinearFunctionPhysics`.
 
     Args:
         noise: added to the measurement.
@@ -194,5 +182,5 @@ class FunctionPhysics(OwnFunction):
 
     adjoint: Callable[[Tensor], Tensor] | None = None
 
-    def made(self, shape: Shape, y: Measurement, like: Tensor) -> Functions:
-        return Functions(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like)
+    def build(self, shape: Shape, y: Measurement, like: Tensor) -> FunctionOperator:
+        return FunctionOperator(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like)

@@ -1,4 +1,4 @@
-"""Operators of the user: a matrix, or a pair of functions."""
+"""User-defined linear operators: a matrix, or a pair of functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,6 @@ class Dense(LinearOperator):
     Args:
         matrix: M, real or complex, (B or 1, m, C · H · W).
         image_shape: of one image, (C, H, W); one measurement is (m,).
-
-    Raises:
-        ShapeError: the matrix does not have as many columns as the image has pixels.
     """
 
     matrix: Tensor
@@ -55,8 +52,8 @@ class Dense(LinearOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class Functions(LinearOperator):
-    """A and A* as functions, of a linear map that the user has written.
+class FunctionOperator(LinearOperator):
+    """A and A* as user-defined functions.
 
     Args:
         function: x ↦ Ax, (B, C, H, W) to (B, …), linear, sample by sample, differentiable.

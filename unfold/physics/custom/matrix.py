@@ -1,4 +1,4 @@
-"""The law of one matrix, read from a file."""
+"""Measurements by a matrix, read from a file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ SUFFIXES = (".npy", ".npz", ".safetensors")
 class MatrixPhysics(Physics):
     """y = Mx with noise, x as a vector: pixels row by row and channel by channel.
 
-    The file is read when the law is made, so that a bad one is found before any computation.
+    The file is read when this is made, so that a bad one is found before any computation.
 
     Args:
         noise: added to the measurement.
@@ -34,20 +34,18 @@ class MatrixPhysics(Physics):
             array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
             .safetensors as the one tensor.
         shape: (C, H, W) of the images, C · H · W columns.
-
-    Raises:
-        DataError: names the file, and what is wrong with it.
     """
 
     path: str
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "shape", tuple(self.shape))
         if self.matrix.shape[1] != int(np.prod(self.shape)):
             raise DataError(
                 f"{self.path}: a matrix of {self.matrix.shape[1]} columns does not act on images "
-                f"of {self.shape}, which have {int(np.prod(self.shape))} pixels; set physics.shape."
+                f"of {self.shape}, which have {int(np.prod(self.shape))} pixels; change shape."
             )
 
     @cached_property
@@ -66,24 +64,18 @@ class MatrixPhysics(Physics):
             return Table(found.row, found.column, values.astype(np.float64), found.shape)
         return torch.from_numpy(values.astype(np.float64))
 
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """The shape given."""
         return self.shape
 
     def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images are of another shape.
-        """
+        """The same for every image."""
         if shape != self.shape:
             raise ShapeError(
-                f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; set "
-                "physics.shape, or data.crop and validation and test images of that size."
+                f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; give "
+                "images of that size."
             )
         if isinstance(self.matrix, Table):
             return Sparse(self.matrix, shape)
@@ -118,7 +110,7 @@ def _read(path: str) -> np.ndarray | Entries:
 
 def _only(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     if len(arrays) != 1:
-        raise DataError(f"{path}: holds {len(arrays)} arrays; save the one matrix alone.")
+        raise DataError(f"{path}: holds {len(arrays)} arrays; save only the matrix.")
     return next(iter(arrays.values()))
 
 

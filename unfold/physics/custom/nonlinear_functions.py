@@ -1,4 +1,4 @@
-"""The law of a differentiable map that the user has written, linear or not."""
+"""User-defined differentiable functions, linear or not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
-from unfold.physics.custom.functions import OwnFunction
+from unfold.parameters.bounds import bounded, inside
+from unfold.physics.custom.functions import UserFunctionPhysics
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.typing import Image, Measurement, Shape
 
@@ -39,9 +39,7 @@ class NonlinearFunction(NonlinearOperator):
     def measurement_shape(self) -> Shape:
         return self.measured
 
-    @property
-    def complex_images(self) -> bool:
-        return False
+    complex_images = False
 
     @property
     def complex_measurements(self) -> bool:
@@ -60,11 +58,11 @@ class NonlinearFunction(NonlinearOperator):
 
 
 @dataclass(frozen=True)
-class NonlinearFunctionPhysics(OwnFunction):
+class NonlinearFunctionPhysics(UserFunctionPhysics):
     """y = A(x) with noise, A a function of real images, differentiable and sample by sample.
 
     It need not be linear: it takes an algorithm that needs only the gradient of f.
-    `unfold check physics=nonlinear_functions` tells whether its derivative is right.
+    `unfold check` tests its derivative.
 
     Args:
         noise: added to the measurement.
@@ -72,19 +70,12 @@ class NonlinearFunctionPhysics(OwnFunction):
         vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
         grey: intensity of the flat image at which A is linearized for lengths of steps and for the
             first image; its derivative there must not be 0.
-
-    Raises:
-        ConfigError: the grey is not in [0, 1].
     """
 
     vjp: Callable[[Tensor, Tensor], Tensor] | None = None
-    grey: float = 0.5
+    grey: float = bounded(0.5, inside("[0, 1]"))
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.grey <= 1:
-            raise ConfigError(f"NonlinearFunctionPhysics.grey = {self.grey}: must be in [0, 1].")
-
-    def made(self, shape: Shape, y: Measurement, like: Tensor) -> NonlinearFunction:
+    def build(self, shape: Shape, y: Measurement, like: Tensor) -> NonlinearFunction:
         measured, complex_y = tuple(y.shape[1:]), y.is_complex()
         return NonlinearFunction(
             self.forward, shape, measured, complex_y, self.vjp, self.grey, like

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from unfold.parameters.bounds import bounded, positive, whole
 from unfold.physics.base import Physics
-from unfold.physics.mri.coils import Coils, check_coils, sample_maps
+from unfold.physics.mri.coils import HALVES, MultiCoilFourier, sample_maps
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import Sampling
-from unfold.physics.real_images import RealImages
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 from unfold.typing import Shape
 
@@ -15,12 +16,12 @@ from unfold.typing import Shape
 class MRI(Physics):
     """y = m · Fx with noise, F the orthonormal transform.
 
-    The law draws operators of real images, whose phase is 0: y is complex, and A*y is the real
-    part of F⁻¹(m · y). `complex_operator` draws the same ones for complex images.
+    `sample` makes operators of real images, whose phase is 0: y is complex, and A*y is the real
+    part of F⁻¹(m · y). `complex_operator` makes those of complex images from the same draws.
 
     Args:
         noise: complex, added to all frequencies, also to the zeros of those not acquired.
-        columns: the law of m.
+        columns: the distribution of m.
     """
 
     columns: Sampling
@@ -31,11 +32,11 @@ class MRI(Physics):
 
     def sample(self, draws: Draws, shape: Shape) -> RealFourier:
         """For real images."""
-        return RealFourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
+        return RealFourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
         """The operator of the same draws for complex images."""
-        return Fourier(self.columns.draw(draws.within("columns"), *shape[-2:]), shape)
+        return Fourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
 
 @dataclass(frozen=True)
@@ -43,29 +44,19 @@ class MultiCoilMRI(Physics):
     """y_j = m · F(S_j · x) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
 
     S_j is a Gaussian bump around the place of coil j on a circle about the image, times a phase
-    that is linear in the pixels; the circle is turned and the phases are drawn for every image.
-    The law draws operators of real images; `complex_operator` draws them for complex ones.
+    that is linear in the pixels; the circle is rotated and the phases are sampled for every image.
+    `sample` makes operators of real images, `complex_operator` of complex ones.
 
     Args:
         noise: complex, added to all frequencies of all coils.
-        columns: the law of m.
+        columns: the distribution of m.
         coils: J, at least 1.
         width: standard deviation of a bump, in halves of the image's side, positive.
-
-    Raises:
-        ConfigError: there is no coil, or the width is not positive.
     """
 
     columns: Sampling
-    coils: int = 4
-    width: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_coils("MultiCoilMRI", self.coils, self.width)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return False
+    coils: int = bounded(4, whole(1))
+    width: float = bounded(1.0, positive, HALVES)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
@@ -75,7 +66,7 @@ class MultiCoilMRI(Physics):
         """For real images."""
         return RealImages(self.complex_operator(draws, shape))
 
-    def complex_operator(self, draws: Draws, shape: Shape) -> Coils:
+    def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
         """The operator of the same draws for complex images."""
-        mask = self.columns.draw(draws.within("columns"), *shape[-2:])
-        return Coils(mask, sample_maps(draws, self.coils, self.width, shape), shape)
+        mask = self.columns.sample(draws.within("columns"), *shape[-2:])
+        return MultiCoilFourier(mask, sample_maps(draws, self.coils, self.width, shape), shape)

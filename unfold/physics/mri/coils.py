@@ -1,4 +1,4 @@
-"""Several receiver coils, each of which sees the image through its own sensitivity."""
+"""Several receiver coils, each with its own sensitivity to the image."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,18 +13,17 @@ from unfold.physics.operator import LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Shape
 
+HALVES = "in halves of the image's side"
+
 
 @dataclass(frozen=True, eq=False)
-class Coils(LinearOperator):
+class MultiCoilFourier(LinearOperator):
     """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
 
     Args:
         mask: m, real, (B or 1, 1, H or 1, W or 1); 1 where a frequency is sampled.
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
         image_shape: of one image, (C, H, W); one measurement is (C, J, H, W).
-
-    Raises:
-        ShapeError: the mask or the maps do not fit the image.
 
     Source: Pruessmann, Weiger, Scheidegger and Boesiger, SENSE: sensitivity encoding for fast MRI,
     Magnetic Resonance in Medicine 42 (1999), for the model; its solves are by conjugate gradients.
@@ -35,8 +34,8 @@ class Coils(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask("Coils", self.mask, self.image_shape)
-        check_maps("Coils", self.maps, self.image_shape)
+        check_mask("MultiCoilFourier", self.mask, self.image_shape)
+        check_maps("MultiCoilFourier", self.maps, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
@@ -69,23 +68,11 @@ def check_maps(owner: str, maps: Tensor, shape: Shape) -> None:
         )
 
 
-def check_coils(owner: str, coils: int, width: float) -> None:
-    """Refuse no coil, or bumps without a width.
-
-    Raises:
-        ConfigError: with the value.
-    """
-    if isinstance(coils, bool) or int(coils) != coils or coils < 1:
-        raise ConfigError(f"{owner}.coils = {coils}: must be a whole number of at least 1.")
-    if not 0 < width < float("inf"):
-        raise ConfigError(f"{owner}.width = {width}: must be positive, in halves of the side.")
-
-
 def sample_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:
     """(B, J, H, W), complex: Gaussian bumps on a circle about the image, of Σ |S_j|² = 1.
 
     Args:
-        draws: turn the circle, and draw a phase of each coil that is linear in the pixels.
+        draws: rotate the circle, and sample a phase of each coil that is linear in the pixels.
         coils: J.
         spread: standard deviation of a bump, in halves of the image's side.
         shape: of the image, (…, H, W).
@@ -133,7 +120,7 @@ def estimate_maps(
         crop: where the eigenvalue is below it there is no signal, and the maps are 0.
 
     Returns:
-        (B, J, H, W), Σ_j |S_j|² = 1 where there is signal: the maps of `Coils`.
+        (B, J, H, W), Σ_j |S_j|² = 1 where there is signal: the maps of `MultiCoilFourier`.
 
     Raises:
         ShapeError: y is not complex, of four dimensions and at least as large as the region.

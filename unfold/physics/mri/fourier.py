@@ -1,28 +1,23 @@
 """Samples of the Fourier transform of an image: Cartesian magnetic resonance with one coil."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import LinearOperator
-from unfold.physics.real_images import RealPart
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.physics.closed_forms import DiagonalNormal, divide
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Fourier(LinearOperator):
+class Fourier(DiagonalNormal):
     """Ax = m · Fx of complex images, F the orthonormal transform; frequency 0 is at index (0, 0).
 
     Args:
         mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
             sampled.
         image_shape: of one image, (C, H, W).
-
-    Raises:
-        ShapeError: the mask does not fit the image.
     """
 
     mask: Tensor
@@ -31,9 +26,7 @@ class Fourier(LinearOperator):
     def __post_init__(self) -> None:
         check_mask(type(self).__name__, self.mask, self.image_shape)
 
-    @property
-    def complex_images(self) -> bool:
-        return True
+    complex_images = True
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * transform(x)
@@ -41,48 +34,37 @@ class Fourier(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return back(self.mask * y)
 
-    def normal(self, x: Image) -> Image:
-        """F⁻¹(m² · Fx)."""
-        return back(self.mask**2 * transform(x))
+    @property
+    def power(self) -> Tensor:
+        """m², the spectrum of A*A."""
+        return self.mask**2
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """F⁻¹(Fb / (1 + γm²))."""
-        return back(transform(b) / (1 + gamma * self.mask**2))
+    def coefficients(self, x: Image) -> Tensor:
+        return transform(x)
 
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest m² of each sample."""
-        return self.mask.detach().square().flatten(1).amax(1)
+    def synthesis(self, v: Tensor) -> Image:
+        return back(v)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """F⁻¹(y / m) over the frequencies with m ≠ 0."""
-        seen = self.mask != 0
-        return back(torch.where(seen, y / torch.where(seen, self.mask, 1), 0))
+        return back(divide(y, self.mask))
 
 
 @dataclass(frozen=True, eq=False)
-class RealFourier(RealPart, Fourier):
+class RealFourier(Fourier):
     """Ax = m · Fx of real images: A*y = Re F⁻¹(m · y), and A*A = F⁻¹ s F.
 
     The frequencies k and −k of a real image are conjugate: s(k) = (m²(k) + m²(−k)) / 2.
     """
 
-    def normal(self, x: Image) -> Image:
-        """F⁻¹(s · Fx)."""
-        return back(self.power * transform(x)).real
+    complex_images = False
+    complex_measurements = True
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """F⁻¹(Fb / (1 + γs))."""
-        return back(transform(b) / (1 + gamma * self.power)).real
+    def adjoint(self, y: Measurement) -> Image:
+        return super().adjoint(y).real
 
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest s of each sample."""
-        return self.power.detach().flatten(1).amax(1)
+    def synthesis(self, v: Tensor) -> Image:
+        return back(v).real
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """F⁻¹(F A*y / s) over the frequencies with s ≠ 0."""

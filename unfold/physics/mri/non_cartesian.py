@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, positive, whole
 from unfold.physics.base import Physics
-from unfold.physics.mri.coils import check_coils, check_maps, sample_maps
+from unfold.physics.mri.coils import HALVES, check_maps, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
 from unfold.physics.operator import LinearBaseline, LinearOperator
-from unfold.physics.real_images import RealImages
+from unfold.physics.wrapped import RealImages
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -29,9 +30,6 @@ class NonCartesian(LinearOperator):
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
         image_shape: of one image, (C, H, W); one measurement is (C, M).
 
-    Raises:
-        ShapeError: the points are not of three dimensions, or not pairs of real numbers.
-
     Source: Fessler, Lee, Olafsson, Shi and Noll, Toeplitz-based iterative image reconstruction for
     MRI with correction for magnetic field inhomogeneity, IEEE Trans. Signal Processing 53 (2005),
     section III, for A*A.
@@ -43,9 +41,7 @@ class NonCartesian(LinearOperator):
     def __post_init__(self) -> None:
         check_points("NonCartesian", self.points)
 
-    @property
-    def complex_images(self) -> bool:
-        return True
+    complex_images = True
 
     @property
     def measurement_shape(self) -> Shape:
@@ -97,16 +93,13 @@ class NonCartesian(LinearOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class NonCartesianCoils(LinearOperator):
+class MultiCoilNonCartesian(LinearOperator):
     """(Ax)_j = F(S_j · x), F the transform at the points of `NonCartesian`.
 
     Args:
         points: k, real, (B or 1, M, 2): cycles per pixel, down and across, in [−½, ½].
         maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
         image_shape: of one image, (C, H, W); one measurement is (C, J, M).
-
-    Raises:
-        ShapeError: the points or the maps do not fit the image.
 
     Source: Pruessmann, Weiger, Börnert and Boesiger, Advances in sensitivity encoding with
     arbitrary k-space trajectories, Magnetic Resonance in Medicine 46 (2001).
@@ -117,8 +110,8 @@ class NonCartesianCoils(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_points("NonCartesianCoils", self.points)
-        check_maps("NonCartesianCoils", self.maps, self.image_shape)
+        check_points("MultiCoilNonCartesian", self.points)
+        check_maps("MultiCoilNonCartesian", self.maps, self.image_shape)
 
     @property
     def measurement_shape(self) -> Shape:
@@ -126,48 +119,34 @@ class NonCartesianCoils(LinearOperator):
 
     @cached_property
     def single(self) -> NonCartesian:
-        """F, for the images of all coils side by side."""
+        """F, for the images of all coils as channels."""
         channels, height, width = self.image_shape
         return NonCartesian(self.points, (channels * self.maps.shape[1], height, width))
 
     def forward(self, x: Image) -> Measurement:
-        return self.single.forward(self._seen(x)).reshape(-1, *self.measurement_shape)
+        return self.single.forward(self._weighted(x)).reshape(-1, *self.measurement_shape)
 
     def adjoint(self, y: Measurement) -> Image:
-        return self._joined(self.single.adjoint(y.flatten(1, 2)))
+        return self._combined(self.single.adjoint(y.flatten(1, 2)))
 
     def normal(self, x: Image) -> Image:
         """Σ_j S̄_j · F*F(S_j · x)."""
-        return self._joined(self.single.normal(self._seen(x)))
+        return self._combined(self.single.normal(self._weighted(x)))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """Σ_j S̄_j · what `NonCartesian` makes of coil j."""
         each = self.single.linear_baseline(y.flatten(1, 2))
-        return each._replace(image=self._joined(each.image))
+        return each._replace(image=self._combined(each.image))
 
-    def _seen(self, x: Image) -> Tensor:
+    def _weighted(self, x: Image) -> Tensor:
         """S_j · x, (B, CJ, H, W)."""
         return (self.maps[:, None] * x[:, :, None]).flatten(1, 2)
 
-    def _joined(self, seen: Tensor) -> Image:
+    def _combined(self, images: Tensor) -> Image:
         """Σ_j S̄_j · x_j."""
         channels, height, width = self.image_shape
-        apart = seen.reshape(-1, channels, self.maps.shape[1], height, width)
-        return (self.maps.conj()[:, None] * apart).sum(2)
-
-
-@dataclass(frozen=True, eq=False)
-class RealNonCartesian(RealImages):
-    """Ax = Bx for real x, B one of the two above."""
-
-    def normal(self, x: Image) -> Image:
-        """Re B*Bx."""
-        return self.operator.normal(x.to(x.dtype.to_complex())).real
-
-    def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """The real part of what B makes of it."""
-        found = self.operator.linear_baseline(y)
-        return found._replace(image=found.image.real)
+        coils = images.reshape(-1, channels, self.maps.shape[1], height, width)
+        return (self.maps.conj()[:, None] * coils).sum(2)
 
 
 def check_points(owner: str, points: Tensor) -> None:
@@ -187,71 +166,57 @@ def check_points(owner: str, points: Tensor) -> None:
 class NonCartesianMRI(Physics):
     """y_m = (Fx)(k_m) with noise, F the Fourier transform over the square root of H · W.
 
-    The law draws operators of real images, whose phase is 0: y is complex, and A*y is a real part.
-    `complex_operator` draws the same ones for complex images.
+    `sample` makes operators of real images, whose phase is 0: y is complex, and A*y is a real
+    part. `complex_operator` makes those of complex images from the same draws.
 
     Args:
         noise: complex, added to every point.
-        trajectory: the law of the points.
-
-    Raises:
-        ConfigError: the package finufft is not installed.
+        trajectory: the distribution of the points.
     """
 
     trajectory: Trajectory
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         finufft()
 
-    @property
-    def is_deterministic(self) -> bool:
-        """Never: the first angle is drawn."""
-        return False
-
-    def sample(self, draws: Draws, shape: Shape) -> RealNonCartesian:
+    def sample(self, draws: Draws, shape: Shape) -> RealImages:
         """For real images."""
-        return RealNonCartesian(self.complex_operator(draws, shape))
+        return RealImages(self.complex_operator(draws, shape))
 
     def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesian:
         """The operator of the same draws for complex images."""
-        return NonCartesian(self.trajectory.draw(draws.within("points"), *shape[-2:]), shape)
+        return NonCartesian(self.trajectory.sample(draws.within("points"), *shape[-2:]), shape)
 
 
 @dataclass(frozen=True)
 class MultiCoilNonCartesianMRI(Physics):
     """y_jm = F(S_j · x)(k_m) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
 
-    The law draws operators of real images; `complex_operator` draws them for complex ones.
+    `sample` makes operators of real images, `complex_operator` of complex ones.
 
     Args:
         noise: complex, added to every point of every coil.
-        trajectory: the law of the points.
-        coils: J, at least 1, of the law of `MultiCoilMRI`.
+        trajectory: the distribution of the points.
+        coils: J, at least 1, as in `MultiCoilMRI`.
         width: standard deviation of a sensitivity, in halves of the image's side, positive.
-
-    Raises:
-        ConfigError: there is no coil, the width is not positive, or the package finufft is not
-            installed.
     """
 
     trajectory: Trajectory
-    coils: int = 4
-    width: float = 1.0
+    coils: int = bounded(4, whole(1))
+    width: float = bounded(1.0, positive, HALVES)
 
     def __post_init__(self) -> None:
-        check_coils(type(self).__name__, self.coils, self.width)
+        super().__post_init__()
         finufft()
 
-    @property
-    def is_deterministic(self) -> bool:
-        """Never: the first angle and the maps are drawn."""
-        return False
-
-    def sample(self, draws: Draws, shape: Shape) -> RealNonCartesian:
+    def sample(self, draws: Draws, shape: Shape) -> RealImages:
         """For real images."""
-        return RealNonCartesian(self.complex_operator(draws, shape))
+        return RealImages(self.complex_operator(draws, shape))
 
-    def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesianCoils:
+    def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilNonCartesian:
         """The operator of the same draws for complex images."""
-        points = self.trajectory.draw(draws.within("points"), *shape[-2:])
-        return NonCartesianCoils(points, sample_maps(draws, self.coils, self.width, shape), shape)
+        points = self.trajectory.sample(draws.within("points"), *shape[-2:])
+        return MultiCoilNonCartesian(
+            points, sample_maps(draws, self.coils, self.width, shape), shape
+        )

@@ -5,12 +5,9 @@ from functools import lru_cache
 from math import ceil, hypot
 
 import numpy as np
-from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, nonnegative
 from unfold.physics.mri.sampling import Sampling
-from unfold.physics.noise.base import Level, checked, is_number, sample_level
-from unfold.random import Draws
 
 
 @dataclass(frozen=True)
@@ -23,14 +20,11 @@ class PoissonDisc(Sampling):
     The mask has two dimensions: both are phase encodings of a scan in three.
 
     Args:
-        acceleration: H · W over the points acquired, ≥ 1; a number, or a range of which every
-            image draws its own value.
+        acceleration: H · W over the points acquired, ≥ 1; a number, or a range from which every
+            image samples its own value.
         centre: fraction of the rows and of the columns around frequency 0 whose points are all
             acquired, in (0, 1/√acceleration]; at least one point is.
         slope: how fast the distance grows, ≥ 0; 0 is uniform.
-
-    Raises:
-        ConfigError: a value is out of its range, or the centre alone exceeds what is acquired.
 
     Source: McCool and Fiume, Hierarchical Poisson disk sampling distributions, Graphics Interface
     1992, for the shrinking distance; Lustig and Pauly, SPIRiT: iterative self-consistent parallel
@@ -38,48 +32,21 @@ class PoissonDisc(Sampling):
     its use.
     """
 
-    acceleration: Level = 4.0
-    centre: float = 0.08
-    slope: float = 2.0
+    slope: float = bounded(2.0, nonnegative)
 
-    def __post_init__(self) -> None:
-        words = "must be at least 1, points of the plane over points acquired"
-        value = checked("PoissonDisc.acceleration", self.acceleration, lambda a: a >= 1, words)
-        object.__setattr__(self, "acceleration", value)
-        highest = value if isinstance(value, float) else value[1]
-        if not 0 < self.centre <= highest**-0.5:
-            raise ConfigError(
-                f"PoissonDisc.centre = {self.centre}: must be in (0, {highest**-0.5:.4g}], the "
-                f"fraction of a side whose square an acceleration of {highest:g} acquires."
-            )
-        if not 0 <= self.slope < float("inf"):
-            raise ConfigError(f"PoissonDisc.slope = {self.slope}: must be zero or positive.")
+    stream = "points"
+    axes = 2
 
-    @property
-    def is_deterministic(self) -> bool:
-        """Only where all points are acquired."""
-        return is_number(self.acceleration) and self.acceleration == 1
-
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
-        """(B, 1, H, W), or (1, 1, H, W) if fixed."""
-        draws = draws.take([0]) if self.is_deterministic else draws
-        level = sample_level(self.acceleration, draws.within("level"), "acceleration")
-        own = level.tolist() if isinstance(level, Tensor) else [level] * len(draws)
-
-        def mask(g: np.random.Generator, position: int) -> np.ndarray:
-            total = round(height * width / own[position])
-            return np.asarray(np.fft.ifftshift(self._mask(g, height, width, total)))
-
-        return draws.each("points", mask)[:, None]
-
-    def _mask(self, g: np.random.Generator, height: int, width: int, total: int) -> np.ndarray:
-        """The mask of one image, frequency 0 in the middle."""
+    def mask(
+        self, g: np.random.Generator, height: int, width: int, acceleration: float
+    ) -> np.ndarray:
+        total = round(height * width / acceleration)
         inside = np.outer(_middle(height, self.centre), _middle(width, self.centre))
         count = max(0, total - int(inside.sum()))
         mask = inside.astype(np.float64)
         order = g.permutation(np.flatnonzero(~inside))
         mask.ravel()[throw(order, 1 + self.slope * _radius(height, width), count)] = 1
-        return mask
+        return np.asarray(np.fft.ifftshift(mask))
 
 
 def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:

@@ -2,75 +2,82 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.physics.noise.base import Level, checked, is_number, sample_level
+from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative
+from unfold.physics.levels import Level, level_per_image
 from unfold.random import Draws
 
 
 @dataclass(frozen=True)
-class Sampling(ABC):
-    """The law of a mask over the Fourier plane; a fixed mask is a law with one point."""
-
-    @property
-    @abstractmethod
-    def is_deterministic(self) -> bool:
-        """Whether every draw gives the same mask."""
-
-    @abstractmethod
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
-        """(B, 1, H or 1, W), of zeros and ones, frequency 0 at index 0; (1, …) if fixed."""
-
-
-@dataclass(frozen=True)
-class Columns(Sampling):
-    """The law of a mask of columns: the fully sampled centre, and others up to W / acceleration.
+class Sampling(Declared, ABC):
+    """The distribution of a mask over the Fourier plane: a full centre, and others up to a number.
 
     Args:
-        acceleration: W over the number of columns acquired, ≥ 1; a number, or a range of which
-            every image draws its own value.
-        centre: fraction of the columns around frequency 0 that are always acquired, in (0, 1]; at
-            least one column is.
-
-    Raises:
-        ConfigError: a value is out of its range, or the centre alone exceeds what is acquired.
+        acceleration: frequencies over those acquired, ≥ 1; a number, or a range from which every
+            image samples its own value.
+        centre: fraction of each axis around frequency 0 that is always acquired, in (0, 1]; at
+            least one frequency is.
     """
 
-    acceleration: Level = 4.0
-    centre: float = 0.08
+    acceleration: Level = bounded(
+        4.0, at_least(1.0), "frequencies of the image over frequencies acquired", level=True
+    )
+    centre: float = bounded(0.08, inside("(0, 1]"))
+
+    stream: ClassVar[str]
+    """The name of the draws of the mask."""
+
+    axes: ClassVar[int]
+    """Along how many axes frequencies are left out."""
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        words = "must be at least 1, columns of the image over columns acquired"
-        value = checked(f"{name}.acceleration", self.acceleration, lambda a: a >= 1, words)
-        object.__setattr__(self, "acceleration", value)
-        highest = value if isinstance(value, float) else value[1]
-        if not 0 < self.centre <= 1 / highest:
+        super().__post_init__()
+        highest = float(np.max(self.acceleration))
+        largest = highest ** (-1 / self.axes)
+        if not self.centre <= largest:
             raise ConfigError(
-                f"{name}.centre = {self.centre}: must be in (0, {1 / highest:.4g}], the fraction "
-                f"of all columns that an acceleration of {highest:g} acquires."
+                f"{type(self).__name__}.centre = {self.centre}: must be in (0, {largest:.4g}], the "
+                f"fraction of an axis that an acceleration of {highest:g} acquires."
             )
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where all columns are acquired."""
-        return is_number(self.acceleration) and self.acceleration == 1
+        """Whether all frequencies are acquired."""
+        return self.acceleration == 1
 
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
-        """(B, 1, 1, W): all rows of a column, or none."""
+    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
+        """(B, 1, H or 1, W), or (1, …) if deterministic: zeros and ones, frequency 0 at index 0."""
         draws = draws.take([0]) if self.is_deterministic else draws
-        level = sample_level(self.acceleration, draws.within("level"), "acceleration")
-        own = level.tolist() if isinstance(level, Tensor) else [level] * len(draws)
+        level = level_per_image(self.acceleration, draws.within("level"), "acceleration").tolist()
 
-        def columns(g: np.random.Generator, position: int) -> np.ndarray:
-            return self._mask(g, width, own[position])
+        def mask(g: np.random.Generator, position: int) -> np.ndarray:
+            return self.mask(g, height, width, level[position])
 
-        return draws.each("columns", columns)[:, None, None]
+        return draws.each(self.stream, mask)[:, None]
 
-    def _mask(self, g: np.random.Generator, width: int, acceleration: float) -> np.ndarray:
+    @abstractmethod
+    def mask(
+        self, g: np.random.Generator, height: int, width: int, acceleration: float
+    ) -> np.ndarray:
+        """The mask of one image, (H or 1, W), frequency 0 at index 0."""
+
+
+@dataclass(frozen=True)
+class Columns(Sampling):
+    """A mask of columns: the fully sampled centre, and others up to W / acceleration."""
+
+    stream = "columns"
+    axes = 1
+
+    def mask(
+        self, g: np.random.Generator, height: int, width: int, acceleration: float
+    ) -> np.ndarray:
+        """(1, W): all rows of a column, or none."""
         frequency = np.fft.fftfreq(width, 1 / width)
         order = np.argsort(np.abs(frequency), kind="stable")
         inner = max(1, round(self.centre * width))
@@ -79,7 +86,7 @@ class Columns(Sampling):
         mask = np.zeros(width)
         mask[order[:inner]] = 1
         mask[self._choose(g, outer, np.abs(frequency[outer]), total - inner)] = 1
-        return mask
+        return mask[None]
 
     @abstractmethod
     def _choose(
@@ -90,7 +97,7 @@ class Columns(Sampling):
 
 @dataclass(frozen=True)
 class RandomColumns(Columns):
-    """Columns outside the centre are drawn uniformly, without replacement.
+    """Columns outside the centre are sampled uniformly, without replacement.
 
     Source: Zbontar et al., fastMRI: an open dataset and benchmarks for accelerated MRI,
     arXiv:1811.08839 (2018), section 6.1; here their number is exact, not on average.
@@ -104,7 +111,7 @@ class RandomColumns(Columns):
 
 @dataclass(frozen=True)
 class EquispacedColumns(Columns):
-    """Columns outside the centre are evenly spaced, from an offset that is drawn."""
+    """Columns outside the centre are evenly spaced, from a random offset."""
 
     def _choose(
         self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
@@ -115,7 +122,7 @@ class EquispacedColumns(Columns):
 
 @dataclass(frozen=True)
 class PoissonDiscColumns(Columns):
-    """Columns outside the centre are drawn uniformly among the choices that keep a distance.
+    """Columns outside the centre are sampled uniformly among the choices that keep a distance.
 
     The distance is half the largest at which all columns find a place, and one more: no two are
     neighbours while that can be, and the places are not yet those of an even grid.
@@ -125,7 +132,7 @@ class PoissonDiscColumns(Columns):
         self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
     ) -> np.ndarray:
         distance = 1 + (len(outer) - 1) // max(count - 1, 1) // 2 if count else 1
-        # Places that keep a distance d are any places of a shorter row, drawn apart by d - 1.
+        # Places that keep a distance d are any places of a shorter row, spread by d - 1 each.
         room = len(outer) - (distance - 1) * max(count - 1, 0)
         places = np.sort(g.permutation(room)[:count])
         return np.asarray(outer[places + (distance - 1) * np.arange(count)])
@@ -133,7 +140,7 @@ class PoissonDiscColumns(Columns):
 
 @dataclass(frozen=True)
 class VariableDensityColumns(Columns):
-    """Columns outside the centre are drawn with weights (1 − |k| / k_max)^power + 1e-3.
+    """Columns outside the centre are sampled with weights (1 − |k| / k_max)^power + 1e-3.
 
     Args:
         acceleration: as of `Columns`.
@@ -145,14 +152,7 @@ class VariableDensityColumns(Columns):
     lets the highest frequency be drawn.
     """
 
-    power: float = 3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.power < float("inf"):
-            raise ConfigError(
-                f"VariableDensityColumns.power = {self.power}: must be zero or positive."
-            )
+    power: float = bounded(3.0, nonnegative)
 
     def _choose(
         self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int

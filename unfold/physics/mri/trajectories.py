@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, bounded, positive, whole
 from unfold.random import Draws
 
 GOLDEN = np.pi * (np.sqrt(5) - 1) / 2
@@ -14,11 +14,11 @@ GOLDEN = np.pi * (np.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
-class Trajectory(ABC):
-    """The law of the points of a scan; every image turns them by its own angle."""
+class Trajectory(Declared, ABC):
+    """The distribution of the points of a scan; every image rotates them by its own angle."""
 
     @abstractmethod
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
+    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
         """(B, M, 2): cycles per pixel, down and across, in [−½, ½]."""
 
 
@@ -29,19 +29,12 @@ class Spokes(Trajectory):
     Args:
         spokes: how many, at least 1; π/2 times the side measure the disc as densely as a grid.
         oversampling: points of a spoke over the longer side of the image, positive.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
-    spokes: int = 32
-    oversampling: float = 2.0
+    spokes: int = bounded(32, whole(1))
+    oversampling: float = bounded(2.0, positive)
 
-    def __post_init__(self) -> None:
-        check_count(f"{type(self).__name__}.spokes", self.spokes)
-        check_positive(f"{type(self).__name__}.oversampling", self.oversampling)
-
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
+    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
         """All points of the first spoke, then those of the second."""
         count = max(1, round(self.oversampling * max(height, width)))
         t = (np.arange(count) - count // 2) / count
@@ -86,23 +79,15 @@ class Spiral(Trajectory):
         turns: of one arm, positive; arms times turns of half the side are as dense as a grid.
         oversampling: of the outermost turn over a grid, positive.
 
-    Raises:
-        ConfigError: a value is out of its range.
-
     Source: Ahn, Kim and Cho, High-speed spiral-scan echo planar NMR imaging, IEEE Trans. Medical
     Imaging 5 (1986), for the curve.
     """
 
-    arms: int = 8
-    turns: float = 2.0
-    oversampling: float = 2.0
+    arms: int = bounded(8, whole(1))
+    turns: float = bounded(2.0, positive)
+    oversampling: float = bounded(2.0, positive)
 
-    def __post_init__(self) -> None:
-        check_count("Spiral.arms", self.arms)
-        check_positive("Spiral.turns", self.turns)
-        check_positive("Spiral.oversampling", self.oversampling)
-
-    def draw(self, draws: Draws, height: int, width: int) -> Tensor:
+    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
         """All points of the first arm, then those of the second."""
         count = max(1, round(self.oversampling * np.pi * self.turns * max(height, width)))
         t = np.arange(count) / count
@@ -119,23 +104,3 @@ def along(radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """(M, 2): r (sin θ, cos θ), row by row."""
     both = np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
     return np.asarray(both.reshape(-1, 2))
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse what is no whole number of at least 1.
-
-    Raises:
-        ConfigError: with the value.
-    """
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ConfigError(f"{name} = {value}: must be a whole number of at least 1.")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Refuse what is not positive and finite.
-
-    Raises:
-        ConfigError: with the value.
-    """
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"{name} = {value}: must be positive.")

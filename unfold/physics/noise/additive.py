@@ -2,26 +2,23 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, nonnegative
+from unfold.physics.levels import Level, sample_level
 from unfold.physics.noise.base import (
-    Level,
+    IN_IMAGES,
     Moments,
     Noise,
-    checked,
     levels,
     same_batch,
-    sample_level,
 )
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
-
-A = TypeVar("A", bound="Additive")
 
 
 @dataclass(frozen=True)
@@ -30,18 +27,10 @@ class Additive(Noise):
 
     Args:
         sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
-            of which every image draws its own value. At σ = 0, y is v exactly.
-
-    Raises:
-        ConfigError: σ is negative or not finite.
+            to sample from per image. At σ = 0, y is v exactly.
     """
 
-    sigma: Level
-
-    def __post_init__(self) -> None:
-        words = "must be zero or positive, in units of an image in [0, 1]"
-        sigma = checked(f"{type(self).__name__}.sigma", self.sigma, lambda s: s >= 0, words)
-        object.__setattr__(self, "sigma", sigma)
+    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     @abstractmethod
     def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -68,9 +57,6 @@ class Additive(Noise):
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
         """v, and σ²."""
         return Moments(clean, levels(self.sigma, draws, clean) ** 2)
-
-    def with_level(self: A, level: Level) -> A:
-        return replace(self, sigma=level)
 
 
 @dataclass(frozen=True)

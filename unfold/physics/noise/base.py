@@ -1,8 +1,6 @@
-"""Levels: a number, or a range from which every image draws its own."""
+"""Noise: the distribution of a measurement given the clean one; the two most common."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -11,47 +9,16 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
+from unfold.physics.levels import Level, level_names, level_per_image, sample_level
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
 
-Level = float | int | Sequence[float | int]
-"""A number, or (low, high): uniform on that range, one value per image."""
-
-
-def checked(
-    name: str, level: Level, holds: Callable[[float], bool], words: str
-) -> float | tuple[float, float]:
-    """The level as a float, or as a pair of different floats.
-
-    Raises:
-        ConfigError: it is neither, is not finite, is out of order, or `holds` refuses a value;
-            the message begins with `name` and ends with `words`.
-    """
-    values = (level,) if isinstance(level, float | int) else tuple(level)
-    if not all(math.isfinite(v) and holds(v) for v in values):
-        raise ConfigError(f"{name} = {level}: {words}.")
-    if len(values) == 1 and isinstance(level, float | int):
-        return float(level)
-    if len(values) != 2 or values[0] > values[1]:
-        raise ConfigError(f"{name} = {level}: a range is two numbers, [low, high], low <= high.")
-    low, high = float(values[0]), float(values[1])
-    return low if low == high else (low, high)
-
-
-def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
-    """The number itself, or (B,) uniform on the range, one value per image."""
-    if isinstance(level, float | int):
-        return float(level)
-    return draws.uniform(name, (), *level)
-
-
-def is_number(level: Level) -> bool:
-    """Whether every image has the same value; for a level that `checked` has returned."""
-    return isinstance(level, float | int)
-
-
 N = TypeVar("N", bound="Noise")
+
+
+IN_IMAGES = "in units of an image in [0, 1]"
 
 
 class Moments(NamedTuple):
@@ -62,15 +29,15 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Noise(ABC):
-    """The law of y given the clean measurement v = Ax."""
+class Noise(Declared, ABC):
+    """The distribution of y given the clean measurement v = Ax."""
 
     supports_sure: ClassVar[bool] = False
     """Whether E Re h̄(y)(y − v) = E V Re ∂h(y), V the variance of y: exactly, or to first order."""
 
     @abstractmethod
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        """Draw y for each sample; the dtype is that of `clean`."""
+        """Sample y for each image; the dtype is that of `clean`."""
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments | None:
         """Mean and variance of y given v and the levels of these draws; None where none are known.
@@ -79,13 +46,17 @@ class Noise(ABC):
         """
         return None
 
-    @abstractmethod
     def with_level(self: N, level: Level) -> N:
-        """The same family at another level.
+        """The same noise at another level, its first field that is declared as one.
 
         Raises:
-            ConfigError: the family has no level, or not this one.
+            ConfigError: the noise has no level, or not this one.
         """
+        if not (names := level_names(self)):
+            raise ConfigError(
+                f"{type(self).__name__} has no level to set to {level}; use Gaussian or Poisson."
+            )
+        return replace(self, **{names[0]: level})
 
 
 def with_sigma(noise: Noise, sigma: Level) -> Noise:
@@ -108,17 +79,14 @@ class NoNoise(Noise):
         """v, and 0."""
         return Moments(clean, torch.zeros_like(clean, dtype=clean.dtype.to_real()))
 
-    def with_level(self, level: Level) -> "NoNoise":
-        raise ConfigError(f"NoNoise has no level to set to {level}; use Gaussian or Poisson.")
-
 
 @dataclass(frozen=True)
 class Gaussian(Noise):
     """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
 
     Args:
-        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range of which every image
-            draws its own value. At σ = 0, y is v exactly.
+        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
+            At σ = 0, y is v exactly.
 
     Raises:
         ConfigError: σ is negative or not finite.
@@ -126,12 +94,7 @@ class Gaussian(Noise):
 
     supports_sure = True
 
-    sigma: Level
-
-    def __post_init__(self) -> None:
-        words = "must be zero or positive, in units of an image in [0, 1]"
-        sigma = checked("Gaussian.sigma", self.sigma, lambda s: s >= 0, words)
-        object.__setattr__(self, "sigma", sigma)
+    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Gaussian", clean, draws)
@@ -147,19 +110,16 @@ class Gaussian(Noise):
         """v, and σ²."""
         return Moments(clean, levels(self.sigma, draws, clean) ** 2)
 
-    def with_level(self, level: Level) -> "Gaussian":
-        return Gaussian(level)
-
 
 @dataclass(frozen=True)
 class Poisson(Noise):
     """y = k / gain, k ~ Poisson(gain · v): mean v, variance v / gain.
 
-    The draw passes no gradient on to v, and is made on the CPU.
+    The sample passes no gradient to v, and is made on the CPU.
 
     Args:
-        gain: photons that an intensity of 1 gives, > 0; a number, or a range of which every image
-            draws its own value. A larger gain is less noise.
+        gain: photons that an intensity of 1 gives, > 0; a number, or a range to sample from per
+            image. A larger gain is less noise.
 
     Raises:
         ConfigError: the gain is not positive and finite, or v is complex.
@@ -168,18 +128,12 @@ class Poisson(Noise):
 
     supports_sure = True
 
-    gain: Level
-
-    def __post_init__(self) -> None:
-        words = "must be positive, in photons for an intensity of 1"
-        gain = checked("Poisson.gain", self.gain, lambda g: g > 0, words)
-        object.__setattr__(self, "gain", gain)
+    gain: Level = bounded(accepted=positive, note="in photons for an intensity of 1", level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Poisson", clean, draws)
         rates = _rates(clean)
-        gain = sample_level(self.gain, replace(draws, dtype=torch.float64, device="cpu"), "level")
-        gains = np.broadcast_to(np.asarray(gain), len(draws))
+        gains = level_per_image(self.gain, on_cpu(draws), "level")
 
         def count(g: np.random.Generator, position: int) -> np.ndarray:
             return np.asarray(g.poisson(gains[position] * rates[position]) / gains[position])
@@ -191,20 +145,22 @@ class Poisson(Noise):
         """v, and v / gain."""
         return Moments(clean, clean.clamp(min=0) / levels(self.gain, draws, clean))
 
-    def with_level(self, level: Level) -> "Poisson":
-        return Poisson(level)
+
+def on_cpu(draws: Draws) -> Draws:
+    """The same draws in double precision on the CPU."""
+    return replace(draws, dtype=torch.float64, device="cpu")
 
 
 def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
     """The level of every image, (B, 1, …) or (), as `apply` draws it."""
-    drawn = sample_level(level, replace(draws, dtype=torch.float64, device="cpu"), "level")
+    drawn = sample_level(level, on_cpu(draws), "level")
     if isinstance(drawn, Tensor):
         return per_image(drawn.to(clean.device, clean.dtype.to_real()), clean)
     return torch.as_tensor(drawn, dtype=clean.dtype.to_real(), device=clean.device)
 
 
 def _rates(clean: Tensor) -> np.ndarray:
-    """The intensities as numpy doubles; values that are negative by rounding alone become 0."""
+    """The intensities as numpy doubles; values that are negative by rounding become 0."""
     if clean.is_complex():
         raise ConfigError("Poisson: photons are not counted in complex measurements; use Gaussian.")
     rates = clean.detach().cpu().double().numpy()
@@ -218,7 +174,7 @@ def _rates(clean: Tensor) -> np.ndarray:
 
 
 def same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
-    """Refuse draws for another number of images.
+    """Refuse draws of another number of images.
 
     Raises:
         ShapeError: with both numbers.

@@ -6,15 +6,14 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, inside, whole
+from unfold.physics.levels import Level, sample_level
 from unfold.physics.noise.additive import refuse_complex
 from unfold.physics.noise.base import (
-    Level,
     Moments,
     Noise,
-    checked,
     levels,
     same_batch,
-    sample_level,
 )
 from unfold.pytree import per_image
 from unfold.random import Draws
@@ -26,20 +25,12 @@ class SaltAndPepper(Noise):
     """y = 0 or 1, each with probability p/2, and v otherwise, independently for every entry.
 
     Args:
-        probability: p in [0, 1]; a number, or a range of which every image draws its own value.
-
-    Raises:
-        ConfigError: p is not in [0, 1], or v is complex.
+        probability: p in [0, 1]; a number, or a range to sample from per image.
     """
 
-    probability: Level
-
-    def __post_init__(self) -> None:
-        words = "must be in [0, 1], the fraction of entries that are lost"
-        name = "SaltAndPepper.probability"
-        object.__setattr__(
-            self, "probability", checked(name, self.probability, lambda p: 0 <= p <= 1, words)
-        )
+    probability: Level = bounded(
+        accepted=inside("[0, 1]"), note="the fraction of entries that are lost", level=True
+    )
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("SaltAndPepper", clean, "there is no range from 0 to 1")
@@ -57,30 +48,18 @@ class SaltAndPepper(Noise):
         mean = (1 - p) * clean + p / 2
         return Moments(mean, (1 - p) * clean**2 + p / 2 - mean**2)
 
-    def with_level(self, level: Level) -> "SaltAndPepper":
-        return SaltAndPepper(level)
-
 
 @dataclass(frozen=True)
 class Quantisation(Noise):
-    """y = the nearest of 2^bits equally spaced values from 0 to 1; nothing is drawn.
+    """y = the nearest of 2^bits equally spaced values from 0 to 1; deterministic.
 
     Within [0, 1], y is within 1 / 2(2^bits − 1) of v; what lies outside is clipped.
 
     Args:
         bits: a whole number from 1 to 16.
-
-    Raises:
-        ConfigError: the bits are another number, or v is complex.
     """
 
-    bits: int
-
-    def __post_init__(self) -> None:
-        if isinstance(self.bits, bool) or int(self.bits) != self.bits or not 1 <= self.bits <= 16:
-            raise ConfigError(
-                f"Quantisation.bits = {self.bits}: must be a whole number from 1 to 16."
-            )
+    bits: int = bounded(accepted=whole(1, 16))
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("Quantisation", clean, "there is no range from 0 to 1")

@@ -1,4 +1,4 @@
-"""Noise whose strength or law depends on the signal."""
+"""Noise whose strength or distribution depends on the signal."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, nonnegative, positive
+from unfold.physics.levels import Level, level_per_image, sample_level
 from unfold.physics.noise.additive import refuse_complex
 from unfold.physics.noise.base import (
+    IN_IMAGES,
     Gaussian,
-    Level,
     Moments,
     Noise,
     Poisson,
-    checked,
     levels,
+    on_cpu,
     same_batch,
-    sample_level,
 )
 from unfold.pytree import per_image
 from unfold.random import Draws
@@ -30,13 +30,9 @@ class PoissonGaussian(Noise):
     """y = k / gain + σn, k ~ Poisson(gain · v), n normal: mean v, variance v / gain + σ².
 
     Args:
-        gain: photons that an intensity of 1 gives, > 0; a number, or a range of which every image
-            draws its own value. It is the level of `with_level`.
+        gain: photons that an intensity of 1 gives, > 0; a number, or a range to sample from per
+            image. It is the level of `with_level`.
         sigma: σ ≥ 0, of what is read out, in units of an image in [0, 1]; a number or a range.
-
-    Raises:
-        ConfigError: the gain is not positive, σ is negative, or v is complex.
-        DataError: v has negative values.
 
     Source: Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian noise modeling
     and fitting for single-image raw-data, IEEE Trans. Image Processing 17 (2008), section II.
@@ -44,12 +40,8 @@ class PoissonGaussian(Noise):
 
     supports_sure = True
 
-    gain: Level
-    sigma: Level
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "gain", Poisson(self.gain).gain)
-        object.__setattr__(self, "sigma", Gaussian(self.sigma).sigma)
+    gain: Level = bounded(accepted=positive, note="in photons for an intensity of 1", level=True)
+    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("PoissonGaussian", clean, "photons are not counted")
@@ -57,38 +49,27 @@ class PoissonGaussian(Noise):
         return Gaussian(self.sigma).apply(counted, draws.within("read out"))
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
-        """v, and v / gain + σ², also below 0: so that it is unbiased of a noisy y in place of v."""
+        """v, and v / gain + σ², also below 0: so that it is unbiased for a noisy y instead of v."""
         counted = clean / levels(self.gain, draws.within("photons"), clean)
         read = Gaussian(self.sigma).moments(clean, draws.within("read out")).variance
         return Moments(clean, counted + read)
-
-    def with_level(self, level: Level) -> "PoissonGaussian":
-        return replace(self, gain=level)
 
 
 @dataclass(frozen=True)
 class Rician(Noise):
     """y = |v + σ(n₁ + i n₂)|, n₁ and n₂ standard normal: the magnitude of a complex signal.
 
-    E y² = v² + 2σ²; at v = 0, y has the law of Rayleigh, of mean σ√(π/2). At σ = 0, y = |v|.
+    E y² = v² + 2σ²; at v = 0, y is Rayleigh distributed, of mean σ√(π/2). At σ = 0, y = |v|.
 
     Args:
-        sigma: σ ≥ 0, of each part, in units of an image in [0, 1]; a number, or a range of which
-            every image draws its own value.
-
-    Raises:
-        ConfigError: σ is negative or not finite, or v is complex.
+        sigma: σ ≥ 0, of each part, in units of an image in [0, 1]; a number, or a range to sample
+            from per image.
 
     Source: Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magnetic Resonance in
     Medicine 34 (1995), equation 1.
     """
 
-    sigma: Level
-
-    def __post_init__(self) -> None:
-        words = "must be zero or positive, in units of an image in [0, 1]"
-        sigma = checked("Rician.sigma", self.sigma, lambda s: s >= 0, words)
-        object.__setattr__(self, "sigma", sigma)
+    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("Rician", clean, "magnitudes are not measured")
@@ -107,35 +88,23 @@ class Rician(Noise):
         mean = torch.where(sigma > 0, sigma * math.sqrt(math.pi / 2) * bessel, clean.abs())
         return Moments(mean, torch.where(sigma > 0, clean**2 + 2 * sigma**2 - mean**2, 0.0))
 
-    def with_level(self, level: Level) -> "Rician":
-        return Rician(level)
-
 
 @dataclass(frozen=True)
 class Speckle(Noise):
     """y = v s, s ~ Gamma of mean 1 and variance 1 / looks: mean v, variance v² / looks.
 
     Args:
-        looks: of coherent images averaged, > 0; a number, or a range of which every image draws its
-            own value. More looks are less noise; one gives the exponential law.
-
-    Raises:
-        ConfigError: the looks are not positive and finite.
+        looks: of coherent images averaged, > 0; a number, or a range to sample from per image. More
+            looks are less noise; one gives the exponential distribution.
 
     Source: Goodman, Some fundamental properties of speckle, J. Opt. Soc. Am. 66 (1976).
     """
 
-    looks: Level
-
-    def __post_init__(self) -> None:
-        words = "must be positive, the number of images averaged"
-        looks = checked("Speckle.looks", self.looks, lambda n: n > 0, words)
-        object.__setattr__(self, "looks", looks)
+    looks: Level = bounded(accepted=positive, note="the number of images averaged", level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         same_batch("Speckle", clean, draws)
-        level = sample_level(self.looks, replace(draws, dtype=torch.float64, device="cpu"), "level")
-        looks = np.broadcast_to(np.asarray(level), len(draws))
+        looks = level_per_image(self.looks, on_cpu(draws), "level")
         shape = tuple(clean.shape[1:])
 
         def factors(g: np.random.Generator, position: int) -> np.ndarray:
@@ -147,50 +116,33 @@ class Speckle(Noise):
         """v, and |v|² / looks."""
         return Moments(clean, clean.abs() ** 2 / levels(self.looks, draws, clean))
 
-    def with_level(self, level: Level) -> "Speckle":
-        return Speckle(level)
-
 
 @dataclass(frozen=True)
 class Transmission(Noise):
     """y = −log(max(k, ½) / photons) / μ, k ~ Poisson(photons · exp(−μv)): counts behind v.
 
     For many photons the mean is v and the variance exp(μv) / (μ² photons): the noise is strongest
-    behind what is thick. Where no photon arrives, half of one is assumed. The draw passes no
-    gradient on to v, and is made on the CPU.
+    behind what is thick. Where no photon arrives, half of one is assumed. The sample passes no
+    gradient to v, and is made on the CPU.
 
     Args:
-        photons: sent along each ray, > 0; a number, or a range of which every image draws its own
-            value. A larger number is less noise.
+        photons: sent along each ray, > 0; a number, or a range to sample from per image. A larger
+            number is less noise.
         attenuation: μ > 0, of an integral of 1: e.g. that of a side of the image, all of
             intensity 1.
-
-    Raises:
-        ConfigError: a value is not positive and finite, or v is complex.
 
     Source: Leuschner et al., LoDoPaB-CT, a benchmark dataset for low-dose computed tomography
     reconstruction, Scientific Data 8 (2021), section on the noise model; there a tenth of a photon
     is assumed.
     """
 
-    photons: Level
-    attenuation: float = 4.0
-
-    def __post_init__(self) -> None:
-        words = "must be positive, photons along each ray"
-        photons = checked("Transmission.photons", self.photons, lambda n: n > 0, words)
-        object.__setattr__(self, "photons", photons)
-        if not 0 < self.attenuation < float("inf"):
-            raise ConfigError(
-                f"Transmission.attenuation = {self.attenuation}: must be positive, of an integral "
-                "of 1."
-            )
+    photons: Level = bounded(accepted=positive, note="photons along each ray", level=True)
+    attenuation: float = bounded(4.0, positive, "of an integral of 1")
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         refuse_complex("Transmission", clean, "photons are not counted")
         same_batch("Transmission", clean, draws)
-        cpu = replace(draws, dtype=torch.float64, device="cpu")
-        photons = np.broadcast_to(np.asarray(sample_level(self.photons, cpu, "level")), len(draws))
+        photons = level_per_image(self.photons, on_cpu(draws), "level")
         passed = np.exp(-self.attenuation * clean.detach().cpu().double().numpy())
 
         def integrals(g: np.random.Generator, position: int) -> np.ndarray:
@@ -199,6 +151,3 @@ class Transmission(Noise):
 
         own = replace(draws, dtype=clean.dtype, device=clean.device)
         return own.each("noise", integrals)
-
-    def with_level(self, level: Level) -> "Transmission":
-        return replace(self, photons=level)

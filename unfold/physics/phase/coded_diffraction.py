@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, whole
+from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.fourier import back, transform
-from unfold.physics.orthonormal import PerPixel
 from unfold.physics.phase.base import Phaseless
-from unfold.physics.real_images import RealPart
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -22,9 +22,6 @@ class CodedDiffraction(PerPixel):
     Args:
         codes: d, complex, (B or 1, L, H, W).
         image_shape: of one image, (C, H, W); one measurement is (C, L, H, W).
-
-    Raises:
-        ShapeError: the codes do not fit the image.
 
     Source: Candès, Li and Soltanolkotabi, Phase retrieval from coded diffraction patterns, Applied
     and Computational Harmonic Analysis 39 (2015), section 1.2.
@@ -62,42 +59,20 @@ class CodedDiffraction(PerPixel):
         return x
 
 
-@dataclass(frozen=True, eq=False)
-class RealCodedDiffraction(RealPart, CodedDiffraction):
-    """The same for real images: A*y is the real part, and A*A, which is real, stays."""
-
-
 @dataclass(frozen=True)
 class PhaseRetrieval(Phaseless):
-    """y = |Ax| with noise, (Ax)_l = F(d_l · x) / √L; d_l of random phases, drawn for every image.
+    """y = |Ax| with noise, (Ax)_l = F(d_l · x) / √L; d_l of random phases, sampled for every image.
 
     Args:
         noise: added to the amplitudes.
         codes: L, at least 1.
-
-    Raises:
-        ConfigError: there is no code.
     """
 
-    codes: int = 4
-
-    def __post_init__(self) -> None:
-        if isinstance(self.codes, bool) or int(self.codes) != self.codes or self.codes < 1:
-            raise ConfigError(
-                f"PhaseRetrieval.codes = {self.codes}: must be a whole number of at least 1."
-            )
-
-    @property
-    def is_deterministic(self) -> bool:
-        return False
+    codes: int = bounded(4, whole(1))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
-
-    def sample(self, draws: Draws, shape: Shape) -> RealCodedDiffraction:
-        """For real images."""
-        return RealCodedDiffraction(self._codes(draws, shape), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> CodedDiffraction:
         """The operator of the same draws for complex images."""

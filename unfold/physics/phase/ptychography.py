@@ -7,30 +7,27 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, finite, whole
+from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.fourier import back, transform
-from unfold.physics.orthonormal import PerPixel
 from unfold.physics.phase.base import Phaseless
-from unfold.physics.real_images import RealPart
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Scan(PerPixel):
+class ProbeScan(PerPixel):
     """(Ax)_j = F(p · x_j), x_j the window of the image at place j; A*A = Σ_j |p(u − u_j)|².
 
     The windows start at every multiple of the step, from border to border. F is the orthonormal
     transform, so that the closed forms are those of pixel by pixel weights.
 
     Args:
-        probe: p, complex, (1, 1, n, n). image_shape: of one image, (C, H, W), H − n and W − n
-        divisible by the step; one measurement is
-            (C, places down, places across, n, n).
+        probe: p, complex, (1, 1, n, n).
+        image_shape: of one image, (C, H, W), H − n and W − n divisible by the step; one measurement
+            is (C, places down, places across, n, n).
         step: pixels from one place to the next; it divides n.
-
-    Raises:
-        ShapeError: the probe is no such square, or the places do not end at the border.
 
     Source: Rodenburg and Maiden, Ptychography, Springer Handbook of Microscopy (2019), section
     17.2.
@@ -44,15 +41,16 @@ class Scan(PerPixel):
         found, side = tuple(self.probe.shape), self.side
         if found != (1, 1, side, side) or not self.probe.is_complex() or side % self.step:
             raise ShapeError(
-                f"Scan.probe must be complex, (1, 1, n, n), n a multiple of the step {self.step}, "
-                f"got {found} of {self.probe.dtype}."
+                "ProbeScan.probe must be complex, (1, 1, n, n), n a multiple of the step "
+                f"{self.step}, got {found} of {self.probe.dtype}."
             )
-        beyond = [size - side for size in self.image_shape[1:]]
+        height, width = self.image_shape[1:]
+        beyond = [height - side, width - side]
         if min(beyond) < 0 or any(size % self.step for size in beyond):
             raise ShapeError(
-                f"Scan: a probe of {side} x {side} pixels in steps of {self.step} does not scan "
-                f"an image of {self.image_shape[1]} x {self.image_shape[2]} from border to border; "
-                f"crop it to {side} + a multiple of {self.step} (data.crop, data.multiple_of={self.step})."
+                f"ProbeScan: a probe of {side} x {side} pixels in steps of {self.step} does not "
+                f"scan an image of {height} x {width} from border to border; crop it to {side} + "
+                f"a multiple of {self.step}."
             )
 
     @property
@@ -96,11 +94,6 @@ class Scan(PerPixel):
         return image
 
 
-@dataclass(frozen=True, eq=False)
-class RealScan(RealPart, Scan):
-    """The same for real images: A*y is the real part, and A*A, which is real, stays."""
-
-
 @dataclass(frozen=True)
 class Ptychography(Phaseless):
     """y_j = |F(p · x_j)| with noise, x_j the window of n x n pixels at each place of a raster.
@@ -114,32 +107,21 @@ class Ptychography(Phaseless):
         step: pixels from one place to the next, at least 1; it divides n. n/2 is an overlap of
             half a window.
         defocus: turns of the phase at |u| = w, times 2; finite.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
-    side: int = 16
-    step: int = 8
-    defocus: float = 1.0
+    side: int = bounded(16, whole(2), "pixels of the probe")
+    step: int = bounded(8, whole(1))
+    defocus: float = bounded(1.0, finite)
+
+    is_deterministic = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.side, bool) or int(self.side) != self.side or self.side < 2:
-            raise ConfigError(
-                f"Ptychography.side = {self.side}: must be a whole number of at least 2, pixels of "
-                "the probe."
-            )
-        if isinstance(self.step, bool) or self.step < 1 or self.side % self.step:
+        super().__post_init__()
+        if self.side % self.step:
             raise ConfigError(
                 f"Ptychography.step = {self.step}: must be at least 1 and divide side = "
                 f"{self.side}; side / 2 is an overlap of half a window."
             )
-        if not abs(self.defocus) < float("inf"):
-            raise ConfigError(f"Ptychography.defocus = {self.defocus}: must be finite.")
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
@@ -147,17 +129,9 @@ class Ptychography(Phaseless):
         height, width = (self.side + (count - 1) * self.step for count in (down, across))
         return channels, height, width
 
-    def sample(self, draws: Draws, shape: Shape) -> RealScan:
-        """For real images; the same for every image.
-
-        Raises:
-            ShapeError: the places do not end at the border.
-        """
-        return RealScan(self._probe(draws, shape), shape, self.step)
-
-    def complex_operator(self, draws: Draws, shape: Shape) -> Scan:
-        """The same scan of complex images."""
-        return Scan(self._probe(draws, shape), shape, self.step)
+    def complex_operator(self, draws: Draws, shape: Shape) -> ProbeScan:
+        """The same scan of every image."""
+        return ProbeScan(self._probe(draws, shape), shape, self.step)
 
     def _probe(self, draws: Draws, shape: Shape) -> Tensor:
         """(1, 1, n, n), complex."""
@@ -165,6 +139,6 @@ class Ptychography(Phaseless):
         squared = (u[:, None] ** 2 + u**2) / (self.side / 4) ** 2
         values = np.exp((-0.5 + 1j * np.pi * self.defocus) * squared)
         probe = torch.from_numpy(values)[None, None]
-        largest = Scan(probe, shape, self.step).power.max()
+        largest = ProbeScan(probe, shape, self.step).power.max()
         kind = draws.dtype.to_complex()
         return (probe / largest.sqrt()).to(device=draws.device, dtype=kind)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, positive
 from unfold.physics.operator import LinearOperator
 from unfold.physics.phase.base import Phaseless
-from unfold.physics.real_images import RealImages
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape
 
@@ -20,15 +20,12 @@ MOST_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelMatrix(LinearOperator):
+class ChannelwiseMatrix(LinearOperator):
     """Ax = Mx for every channel, its pixels row by row.
 
     Args:
         matrix: M, complex, (1, m, H · W).
         image_shape: of one image, (C, H, W); one measurement is (C, m).
-
-    Raises:
-        ShapeError: the matrix does not fit the image.
     """
 
     matrix: Tensor
@@ -39,7 +36,7 @@ class ChannelMatrix(LinearOperator):
         found = tuple(self.matrix.shape)
         if len(found) != 3 or found[0] != 1 or found[2] != pixels or not self.matrix.is_complex():
             raise ShapeError(
-                f"ChannelMatrix.matrix must be complex, (1, m, {pixels}), got {found} of "
+                f"ChannelwiseMatrix.matrix must be complex, (1, m, {pixels}), got {found} of "
                 f"{self.matrix.dtype}."
             )
 
@@ -60,41 +57,25 @@ class ChannelMatrix(LinearOperator):
 class RandomPhaseRetrieval(Phaseless):
     """y = |Ax| with noise, the entries of A complex Gaussian, independent, of variance 1/m.
 
-    A is the same for all channels and all images of one size, and depends on `ratio` and `seed`
-    alone. It is dense, and made for small images.
+    A is the same for all channels and all images of one size, and depends only on `ratio` and
+    `seed`. It is dense, and made for small images.
 
     Args:
         noise: added to the amplitudes.
         ratio: m over the pixels of a channel, positive; 4 and more make the image nearly certain.
-        seed: of A, apart from that of the run: it is part of the instrument.
-
-    Raises:
-        ConfigError: the ratio is not positive.
+        seed: of A, independent of that of the run: it is part of the instrument.
 
     Source: Candès, Li and Soltanolkotabi, Phase retrieval via Wirtinger flow, IEEE Trans. Inf.
     Theory 61 (2015), the Gaussian model of section II.
     """
 
-    ratio: float = 4.0
+    ratio: float = bounded(4.0, positive, "measurements over pixels of a channel")
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 < self.ratio < float("inf"):
-            raise ConfigError(
-                f"RandomPhaseRetrieval.ratio = {self.ratio}: must be positive, measurements over "
-                "pixels of a channel."
-            )
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image of as many measurements.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """(C, n, n), the square image of as many measurements."""
         channels, count = measurement_shape
         side = round(math.sqrt(count / self.ratio))
         if self._count(side * side) != count:
@@ -104,28 +85,20 @@ class RandomPhaseRetrieval(Phaseless):
             )
         return channels, side, side
 
-    def sample(self, draws: Draws, shape: Shape) -> RealImages:
-        """For real images; the same for every image.
-
-        Raises:
-            ShapeError: the images are too large for a dense matrix.
-        """
-        return RealImages(self.complex_operator(draws, shape))
-
-    def complex_operator(self, draws: Draws, shape: Shape) -> ChannelMatrix:
-        """The same matrix for complex images."""
+    def complex_operator(self, draws: Draws, shape: Shape) -> ChannelwiseMatrix:
+        """The same for every image."""
         pixels = shape[1] * shape[2]
         count = self._count(pixels)
         if count * pixels > MOST_ENTRIES:
             side = math.isqrt(math.isqrt(int(MOST_ENTRIES / self.ratio)))
             raise ShapeError(
                 f"RandomPhaseRetrieval: an image of {shape[1]} x {shape[2]} pixels needs a dense "
-                f"matrix of {count} x {pixels}; use images of at most {side} x {side} "
-                "(data=folder), or physics=phase_retrieval, whose operators are fast transforms."
+                f"matrix of {count} x {pixels}; use images of at most {side} x {side}, or "
+                "PhaseRetrieval, whose operators are fast transforms."
             )
         matrix = _gaussian(self.seed, count, pixels)
         kind = draws.dtype.to_complex()
-        return ChannelMatrix(matrix.to(device=draws.device, dtype=kind), shape)
+        return ChannelwiseMatrix(matrix.to(device=draws.device, dtype=kind), shape)
 
     def _count(self, pixels: int) -> int:
         return max(1, round(self.ratio * pixels))

@@ -9,25 +9,23 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, inside, whole
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import OrthonormalMatrix
-from unfold.physics.sensing.cropping import Extended
+from unfold.physics.closed_forms import OrthonormalMatrix
+from unfold.physics.sensing.cropping import ZeroPadding
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks(OrthonormalMatrix):
+class BlockMatrix(OrthonormalMatrix):
     """(Ax)_p = Φ x_p for every block p of n x n pixels; ΦΦᵀ = I.
 
     Args:
         matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
         image_shape: of one image, (C, H, W), H and W divisible by n; one measurement is
             (C, m, H / n, W / n).
-
-    Raises:
-        ShapeError: the matrix does not have such a shape, or n does not divide the image.
     """
 
     image_shape: Shape
@@ -36,14 +34,14 @@ class Blocks(OrthonormalMatrix):
         side = self.side
         if self.matrix.ndim != 3 or len(self.matrix) != 1 or side**2 != self.matrix.shape[2]:
             raise ShapeError(
-                f"Blocks.matrix must be (1, m, n²), got {tuple(self.matrix.shape)}; n is the side "
-                "of a block."
+                f"BlockMatrix.matrix must be (1, m, n²), got {tuple(self.matrix.shape)}; n is the "
+                "side of a block."
             )
         height, width = self.image_shape[1:]
         if height % side or width % side:
             raise ShapeError(
-                f"Blocks: an image of {height} x {width} pixels is not made of blocks of {side} x "
-                f"{side}; set data.multiple_of={side} and a data.crop that it divides."
+                f"BlockMatrix: an image of {height} x {width} pixels is not made of blocks of "
+                f"{side} x {side}; crop the images to multiples of {side}."
             )
 
     @property
@@ -68,6 +66,8 @@ class Blocks(OrthonormalMatrix):
         return image.reshape(-1, *self.image_shape)
 
 
+PER_PIXEL = "measurements over pixels of a channel"
+
 MOST_ENTRIES = 2**25
 """Of a matrix: 256 MiB in double precision, blocks of 107 x 107 pixels measured a quarter."""
 
@@ -76,8 +76,8 @@ MOST_ENTRIES = 2**25
 class BlockCompressedSensing(Physics):
     """y_p = Φ x_p with noise for every block p; Φ Gaussian with orthonormalised rows.
 
-    Φ is the same for all blocks and images, and depends on `block`, `ratio` and `seed` alone. An
-    image that is not made of whole blocks is continued by zeros below and to the right: no pixel
+    Φ is the same for all blocks and images, and depends only on `block`, `ratio` and `seed`. An
+    image that is not made of whole blocks is padded with zeros below and to the right: no pixel
     is lost, and only the image is reconstructed. Whole blocks keep the closed forms of AA* = I;
     with others, the solves are iterative.
 
@@ -87,35 +87,25 @@ class BlockCompressedSensing(Physics):
         ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
         seed: of Φ.
 
-    Raises:
-        ConfigError: the block is not a whole number of at least 1, or the ratio not in (0, 1].
-
     Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
     """
 
-    block: int = 33
-    ratio: float = 0.25
+    block: int = bounded(33, whole(1), "the side of a block in pixels")
+    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
     seed: int = 0
 
+    is_deterministic = True
+
     def __post_init__(self) -> None:
-        if isinstance(self.block, bool) or int(self.block) != self.block or self.block < 1:
-            raise ConfigError(
-                f"BlockCompressedSensing.block = {self.block}: must be a whole number of at "
-                "least 1, the side of a block in pixels."
-            )
-        check_ratio("BlockCompressedSensing", self.ratio)
+        super().__post_init__()
         entries = round(self.ratio * self.block**4)
         if entries > MOST_ENTRIES:
             raise ConfigError(
                 f"BlockCompressedSensing.block = {self.block}: a matrix of {entries} entries at "
                 f"ratio {self.ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
-                "physics=compressed_sensing, whose transform is fast."
+                "CompressedSensing, whose transform is fast."
             )
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, n · h, n · w): the whole blocks, of which the image may be a part."""
@@ -132,23 +122,11 @@ class BlockCompressedSensing(Physics):
         # The sign of the triangle makes the answer that of Gram and Schmidt, on any library.
         return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
 
-    def sample(self, draws: Draws, shape: Shape) -> Blocks | Composed:
-        """The same for every image; one that is not made of whole blocks is continued by zeros."""
+    def sample(self, draws: Draws, shape: Shape) -> BlockMatrix | Composed:
+        """The same for every image; one that is not made of whole blocks is padded with zeros."""
         matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
         height, width = (-(-size // self.block) * self.block for size in shape[1:])
-        blocks = Blocks(matrix, (shape[0], height, width))
+        blocks = BlockMatrix(matrix, (shape[0], height, width))
         if blocks.image_shape == shape:
             return blocks
-        return Composed(blocks, Extended(shape, height, width))
-
-
-def check_ratio(owner: str, ratio: float) -> None:
-    """Refuse a ratio that is not in (0, 1].
-
-    Raises:
-        ConfigError: with the ratio.
-    """
-    if not 0 < ratio <= 1:
-        raise ConfigError(
-            f"{owner}.ratio = {ratio}: must be in (0, 1], measurements over pixels of a channel."
-        )
+        return Composed(blocks, ZeroPadding(shape, height, width))

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, inside, one_of
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import Basis, Coefficients, Cosine, Walsh
-from unfold.physics.sensing.blocks import check_ratio
+from unfold.physics.sensing.bases import Basis, Coefficients, Cosine, Walsh
+from unfold.physics.sensing.blocks import PER_PIXEL
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 
@@ -20,36 +21,22 @@ from unfold.typing import Shape
 class CompressedSensing(Physics):
     """y = m coefficients of d · x in a basis with noise, d a random sign at every pixel.
 
-    Signs and coefficients are drawn for every image and shared by its channels.
+    Signs and coefficients are sampled for every image and shared by its channels.
 
     Args:
         noise: added to the coefficients.
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured.
         basis: of cosines, or `Walsh` for the transform of Hadamard, whose sides are powers of 2.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1].
-
     Source: Do, Gan, Nguyen and Tran, Fast and efficient compressive sensing using structurally
     random matrices, IEEE Trans. Signal Processing 60 (2012), equation 2.
     """
 
-    ratio: float = 0.25
+    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
     basis: Basis = field(default_factory=Cosine)
 
-    def __post_init__(self) -> None:
-        check_ratio("CompressedSensing", self.ratio)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return False
-
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """One set of signs and of coefficients per image.
-
-        Raises:
-            ShapeError: the basis does not have such sides.
-        """
+        """One set of signs and of coefficients per image."""
         _, height, width = shape
         for side in (height, width):
             self.basis.check(side)
@@ -102,28 +89,15 @@ class SinglePixel(Physics):
             square, of a side that is a power of 2.
         ordering: `sequency`, `square`, `cake_cutting` or `random`.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1], or the ordering is another.
-
     Source: Duarte et al., Single-pixel imaging via compressive sampling, IEEE Signal Processing
     Magazine 25 (2008); Yu, Super sub-Nyquist single-pixel imaging by means of cake-cutting Hadamard
     basis sort, Sensors 19 (2019), for the pieces.
     """
 
-    ratio: float = 0.25
-    ordering: Ordering = "sequency"
+    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
+    ordering: Ordering = bounded("sequency", one_of(*ORDERINGS))
 
-    def __post_init__(self) -> None:
-        check_ratio("SinglePixel", self.ratio)
-        if self.ordering not in ORDERINGS:
-            raise ConfigError(
-                f"SinglePixel.ordering = '{self.ordering}': unknown"
-                f"{nearest(self.ordering, ORDERINGS)} Available: {listing(ORDERINGS)}."
-            )
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, n, n), n the power of 2 with m coefficients."""
@@ -132,11 +106,7 @@ class SinglePixel(Physics):
         return channels, side, side
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the image is not square, or its side no power of 2.
-        """
+        """The same for every image."""
         _, height, width = shape
         Walsh().check(width)
         if height != width:

@@ -1,15 +1,13 @@
-"""Part of an image, and an image as a part."""
+"""Cropping an image, and padding it with zeros."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import torch
 from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import LinearOperator, Operator
-from unfold.physics.orthonormal import OrthonormalRows
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.physics.closed_forms import Isometry, OrthonormalRows
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +20,6 @@ class Cropped(OrthonormalRows):
         left: columns left out before.
         height: rows kept.
         width: columns kept.
-
-    Raises:
-        ShapeError: the crop is empty or reaches outside the image.
     """
 
     image_shape: Shape
@@ -48,7 +43,7 @@ class Cropped(OrthonormalRows):
 
     @property
     def abs_operator(self) -> Operator:
-        """Itself: it leaves out."""
+        """Itself: its entries are 0 or 1."""
         return self
 
     def forward(self, x: Image) -> Measurement:
@@ -61,16 +56,13 @@ class Cropped(OrthonormalRows):
 
 
 @dataclass(frozen=True, eq=False)
-class Extended(LinearOperator):
+class ZeroPadding(Isometry):
     """Ax = x, and zeros below and to the right of it: A*A = I.
 
     Args:
         image_shape: of one image, (C, H, W).
         height: rows of the result, at least H.
         width: columns of the result, at least W.
-
-    Raises:
-        ShapeError: the result is smaller than the image.
     """
 
     image_shape: Shape
@@ -80,7 +72,7 @@ class Extended(LinearOperator):
     def __post_init__(self) -> None:
         if self.height < self.image_shape[1] or self.width < self.image_shape[2]:
             raise ShapeError(
-                f"Extended: {self.height} x {self.width} pixels do not hold an image of "
+                f"ZeroPadding: {self.height} x {self.width} pixels do not hold an image of "
                 f"{self.image_shape[1]} x {self.image_shape[2]}."
             )
 
@@ -93,22 +85,3 @@ class Extended(LinearOperator):
 
     def adjoint(self, y: Measurement) -> Image:
         return y[..., : self.image_shape[1], : self.image_shape[2]]
-
-    def normal(self, x: Image) -> Image:
-        """The image itself."""
-        return x
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γ)."""
-        return b / (1 + gamma)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        return torch.ones(1)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
-        return self.adjoint(y)

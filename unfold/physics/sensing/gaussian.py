@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
+from unfold.physics.closed_forms import OrthonormalMatrix
 from unfold.physics.custom.linear import Dense
-from unfold.physics.orthonormal import OrthonormalMatrix
-from unfold.physics.sensing.blocks import check_ratio
 from unfold.random import Draws, generator
 from unfold.typing import Shape
 
@@ -34,8 +34,8 @@ class GaussianSensing(Physics):
     """y = Φx with noise, all pixels and channels in every measurement; Φ Gaussian, ΦΦᵀ = I.
 
     Φ has independent normal entries whose rows are made orthonormal, as Gram and Schmidt do. It
-    depends on the shape of the images, `ratio` and `seed` alone, and is as large as ratio · n², n
-    the pixels: `compressed_sensing` and `block_compressed_sensing` are for larger images.
+    depends only on the shape of the images, `ratio` and `seed`, and is as large as ratio · n², n
+    the pixels: `CompressedSensing` and `BlockCompressedSensing` are for larger images.
 
     Args:
         noise: added to the measurements.
@@ -44,49 +44,33 @@ class GaussianSensing(Physics):
             measurements are simulated.
         seed: of Φ.
 
-    Raises:
-        ConfigError: the ratio is not in (0, 1].
-
     Source: Candès and Tao, Near-optimal signal recovery from random projections: universal encoding
     strategies?, IEEE Trans. Information Theory 52 (2006), section 1.3.
     """
 
-    ratio: float = 0.1
+    ratio: float = bounded(0.1, inside("(0, 1]"), "measurements over C · H · W")
     shape: tuple[int, ...] | None = None
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_ratio("GaussianSensing", self.ratio)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """The shape given.
-
-        Raises:
-            ShapeError: none was.
-        """
+        """The shape given."""
         if self.shape is None:
             raise ShapeError(
                 f"GaussianSensing: {measurement_shape[0]} measurements do not tell the sides of "
-                "the image; set physics.shape=[C,H,W]."
+                "the image; give its shape, (C, H, W)."
             )
         return tuple(self.shape)
 
     def sample(self, draws: Draws, shape: Shape) -> DenseRows:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the matrix would be too large.
-        """
+        """The same for every image."""
         n = prod(shape)
         m = max(1, round(self.ratio * n))
         if m * n > LARGEST:
             raise ShapeError(
                 f"GaussianSensing: {m} x {n} entries for images of {shape} are too many; take "
-                "physics=compressed_sensing, or lower physics.ratio or data.crop."
+                "CompressedSensing, a smaller ratio or smaller images."
             )
         matrix = orthonormal_rows(self.seed, m, n).to(device=draws.device, dtype=draws.dtype)
         return DenseRows(matrix[None], shape)

@@ -8,16 +8,17 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import Level, checked, sample_level
-from unfold.physics.operator import LinearOperator
+from unfold.physics.closed_forms import ClosedForm, divide
+from unfold.physics.levels import Level, sample_level
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(LinearOperator):
+class CodedAperture(Declared, ClosedForm):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
     AA* is diagonal, the sum of the shifted m². Hence the closed forms.
@@ -27,10 +28,6 @@ class CodedAperture(LinearOperator):
         image_shape: of one image, (C, H, W); one measurement is (1, H, W + s(C − 1)).
         shift: s, columns from one band to the next, at least 0.
 
-    Raises:
-        ShapeError: the mask does not fit the image.
-        ConfigError: the shift is not a whole number of at least 0.
-
     Source: Wagadarikar, John, Willett and Brady, Single disperser design for coded aperture
     snapshot spectral imaging, Applied Optics 47 (2008), section 2; Yuan, Brady and Katsaggelos,
     Snapshot compressive imaging, IEEE Signal Processing Magazine 38 (2021), for the closed forms.
@@ -38,10 +35,10 @@ class CodedAperture(LinearOperator):
 
     mask: Tensor
     image_shape: Shape
-    shift: int
+    shift: int = bounded(accepted=whole(0), note="columns per band")
 
     def __post_init__(self) -> None:
-        check_shift("CodedAperture", self.shift)
+        super().__post_init__()
         want = (1, *self.image_shape[1:])
         if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
             raise ShapeError(
@@ -67,9 +64,7 @@ class CodedAperture(LinearOperator):
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
         return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
 
@@ -80,8 +75,7 @@ class CodedAperture(LinearOperator):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*(y / AA*) where AA* is not 0."""
-        seen = self.power != 0
-        return self.adjoint(torch.where(seen, y / torch.where(seen, self.power, 1), 0))
+        return self.adjoint(divide(y, self.power))
 
     def _disperse(self, bands: Tensor) -> Tensor:
         """The sum of the bands, each moved to its place."""
@@ -97,38 +91,27 @@ class CodedAperture(LinearOperator):
 class SpectralImaging(Physics):
     """y = Σ_c the coded band c, shifted by s columns, with noise: one picture of all bands (CASSI).
 
-    The aperture is drawn for every image. A grey image has one band, and y is x behind a mask.
+    The aperture is sampled for every image. A grey image has one band, and y is x behind a mask.
 
     Args:
         noise: added to the picture.
-        keep: fraction of the aperture that is open, in (0, 1]; a number, or a range of which every
-            image draws its own value. Something is always open.
+        keep: fraction of the aperture that is open, in (0, 1]; a number, or a range to sample from
+            per image. Something is always open.
         shift: s, a whole number of columns of at least 0.
-
-    Raises:
-        ConfigError: a value is out of its range.
     """
 
-    keep: Level = 0.5
-    shift: int = 2
-
-    def __post_init__(self) -> None:
-        words = "must be in (0, 1], the fraction of the aperture that is open"
-        keep = checked("SpectralImaging.keep", self.keep, lambda k: 0 < k <= 1, words)
-        object.__setattr__(self, "keep", keep)
-        check_shift("SpectralImaging", self.shift)
+    keep: Level = bounded(
+        0.5, inside("(0, 1]"), "the fraction of the aperture that is open", level=True
+    )
+    shift: int = bounded(2, whole(0), "columns per band")
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where all is open."""
+        """Whether the aperture is fully open."""
         return self.keep == 1
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """Refused: the number of bands is not in the measurement.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Refused: the number of bands is not in the measurement."""
         raise ConfigError(
             "SpectralImaging: a picture does not tell how many bands are in it; pass the operator "
             "that measured y."
@@ -144,15 +127,3 @@ class SpectralImaging(Physics):
         # The least chance of each image is always open, so that no aperture is empty.
         open_ = chance <= torch.clamp(chance.amin((1, 2, 3), keepdim=True), min=keep)
         return CodedAperture(open_.to(draws.dtype), shape, self.shift)
-
-
-def check_shift(owner: str, shift: int) -> None:
-    """Refuse a shift that is not a whole number of at least 0.
-
-    Raises:
-        ConfigError: with the shift.
-    """
-    if isinstance(shift, bool) or int(shift) != shift or shift < 0:
-        raise ConfigError(
-            f"{owner}.shift = {shift}: must be a whole number of at least 0, columns per band."
-        )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, finite
 from unfold.physics.base import Physics
-from unfold.physics.operator import LinearOperator
+from unfold.physics.closed_forms import ClosedForm
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -17,15 +18,12 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedChannels(LinearOperator):
+class WeightedChannels(ClosedForm):
     """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
 
     Args:
         weights: w, real, (B or 1, C, 1, 1), not all 0.
         image_shape: of one image, (C, H, W); one measurement is (1, H, W).
-
-    Raises:
-        ShapeError: there is not one weight for each channel.
     """
 
     weights: Tensor
@@ -53,9 +51,7 @@ class WeightedChannels(LinearOperator):
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γ/(1 + γ|w|²) A*Ab."""
         return b - gamma / (1 + gamma * self.squared) * self.normal(b)
 
@@ -77,42 +73,33 @@ class Colorization(Physics):
         noise: added to the grey image.
         weights: of the channels, as many as the images have; finite, not all 0.
 
-    Raises:
-        ConfigError: the weights are all 0, or one is not finite.
-
     Source: Recommendation ITU-R BT.601-7 (2011), section 2.5.1, for the weights.
     """
 
-    weights: Sequence[float] = LUMA
+    weights: Sequence[float] = bounded(LUMA, finite, "one for each channel")
+
+    is_deterministic = True
 
     def __post_init__(self) -> None:
-        weights = tuple(float(w) for w in self.weights)
-        squared = sum(w**2 for w in weights)
-        if not 0 < squared < float("inf"):
-            raise ConfigError(
-                f"Colorization.weights = {list(weights)}: must be finite and not all 0, one for "
-                "each channel."
-            )
-        object.__setattr__(self, "weights", weights)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+        super().__post_init__()
+        expect_weights("Colorization.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
         return len(self.weights), *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> WeightedChannels:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images do not have as many channels as there are weights.
-        """
+        """The same for every image."""
         if shape[0] != len(self.weights):
             raise ShapeError(
-                f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; set "
-                f"data.channels={len(self.weights)}, or other physics.weights."
+                f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; "
+                "give one weight for each channel."
             )
         weights = torch.tensor(self.weights, dtype=draws.dtype, device=draws.device)
         return WeightedChannels(weights.reshape(1, -1, 1, 1), shape)
+
+
+def expect_weights(option: str, weights: Sequence[float]) -> None:
+    """Raise a `ConfigError` where all weights are 0."""
+    if not any(weights):
+        raise ConfigError(f"{option} = {list(weights)}: must be finite and not all 0.")

@@ -1,4 +1,4 @@
-"""One channel at each pixel, as the sensor of a camera sees it; and its law, demosaicing."""
+"""Demosaicing: one channel at each pixel, as the sensor of a camera measures it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,9 +6,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import Bound, bounded, check_value, one_of
 from unfold.physics.base import Physics
-from unfold.physics.orthonormal import OrthonormalRows
+from unfold.physics.closed_forms import OrthonormalRows
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -23,10 +24,6 @@ class Mosaic(OrthonormalRows):
         pattern: of a block of 2 x 2 pixels, row by row, in letters of RGB.
         image_shape: of one image, (3, H, W); one measurement is (1, H, W).
 
-    Raises:
-        ConfigError: the pattern is not one of Bayer's.
-        ShapeError: the image does not have three channels.
-
     Source: Bayer, Color imaging array, US patent 3971065 (1976).
     """
 
@@ -34,10 +31,11 @@ class Mosaic(OrthonormalRows):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_pattern("Mosaic", self.pattern)
+        check_value("Mosaic.pattern", self.pattern, Bound(one_of(*PATTERNS), "", False))
         if self.image_shape[0] != 3:
             raise ShapeError(
-                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; 3 are needed."
+                f"Mosaic: an image of {self.image_shape[0]} channels has no colours; three "
+                "channels are needed."
             )
 
     @property
@@ -67,38 +65,16 @@ class Demosaicing(Physics):
     Args:
         noise: added to the mosaic.
         pattern: one of RGGB, BGGR, GRBG, GBRG.
-
-    Raises:
-        ConfigError: the pattern is another.
     """
 
-    pattern: str = "RGGB"
+    pattern: str = bounded("RGGB", one_of(*PATTERNS))
 
-    def __post_init__(self) -> None:
-        check_pattern("Demosaicing", self.pattern)
-
-    @property
-    def is_deterministic(self) -> bool:
-        return True
+    is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(3, H, W)."""
         return 3, *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> Mosaic:
-        """The same for every image.
-
-        Raises:
-            ShapeError: the images do not have three channels.
-        """
+        """The same for every image."""
         return Mosaic(self.pattern, shape)
-
-
-def check_pattern(owner: str, pattern: str) -> None:
-    """Refuse what is no pattern of Bayer.
-
-    Raises:
-        ConfigError: with the pattern and the four.
-    """
-    if pattern not in PATTERNS:
-        raise ConfigError(f"{owner}.pattern = '{pattern}': must be one of {', '.join(PATTERNS)}.")

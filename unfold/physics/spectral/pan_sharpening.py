@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
+from unfold.parameters.bounds import bounded, finite, whole
 from unfold.physics.blur.blur import KernelPhysics
-from unfold.physics.blur.super_resolution import Downsampling, check_factor
-from unfold.physics.operator import LinearOperator
-from unfold.physics.spectral.colour import WeightedChannels
+from unfold.physics.blur.super_resolution import Downsampling
+from unfold.physics.closed_forms import ClosedForm
+from unfold.physics.spectral.colour import WeightedChannels, expect_weights
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CoarseAndGrey(LinearOperator):
+class CoarseAndGrey(ClosedForm):
     """Ax = (Dx, Σ_c w_c x_c): D blurs and samples every band alike.
 
     A*A = D*D + ww*. The two act on different axes: along w/|w| it is D*D + |w|², across it D*D,
@@ -28,9 +29,6 @@ class CoarseAndGrey(LinearOperator):
         coarse: D, whose kernel is shared by the channels; s is its factor.
         grey: w. One measurement is (C + s², H / s, W / s): the coarse image, and behind it the s²
             pixels of each block of the fine one, row by row.
-
-    Raises:
-        ShapeError: the kernel is not shared, or the two act on different images.
     """
 
     coarse: Downsampling
@@ -64,14 +62,12 @@ class CoarseAndGrey(LinearOperator):
         """D*Dx + w w*x."""
         return self.coarse.normal(x) + self.grey.normal(x)
 
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
+    def solve(self, b: Image, gamma: Scalar) -> Image:
         """Along w/|w| (1 + γ|w|² + γD*D)⁻¹b, across it (1 + γD*D)⁻¹b."""
         along = self._along(b)
         weight = 1 + gamma * self.grey.squared
-        own = self.coarse.solve_normal(along, (gamma / weight).expand(len(b), 1, 1, 1)) / weight
-        return own + self.coarse.solve_normal(b - along, gamma)
+        own = self.coarse.solve(along, (gamma / weight).expand(len(b), 1, 1, 1)) / weight
+        return own + self.coarse.solve(b - along, gamma)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -81,7 +77,7 @@ class CoarseAndGrey(LinearOperator):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """Along w/|w| (|w|² + D*D)⁻¹A*y, across it D⁺ of the coarse image."""
         along, squared = self._along(self.adjoint(y)), self.grey.squared
-        own = self.coarse.solve_normal(along, (1 / squared).expand(len(y), 1, 1, 1)) / squared
+        own = self.coarse.solve(along, (1 / squared).expand(len(y), 1, 1, 1)) / squared
         coarse, _ = self.split(y)
         return own + self.coarse.pseudo_inverse(coarse - self._along(coarse))
 
@@ -104,32 +100,21 @@ class PanSharpening(KernelPhysics):
 
     Args:
         noise: added to both pictures.
-        kernel: the law of h, the anti-aliasing filter of the coarse sensor, or the file of one.
+        kernel: the distribution of h, the anti-aliasing filter of the coarse sensor, or a file.
         factor: s, a whole number ≥ 1, which divides the height and the width of the images.
-        weights: w, what the fine sensor sees of each band; finite, not all 0. 1/C each if None.
-
-    Raises:
-        ConfigError: the factor is not a whole number of at least 1, or the weights are all 0.
+        weights: w, the response of the fine sensor to each band; not all 0. 1/C each if None.
 
     Source: Vivone et al., A critical comparison among pansharpening algorithms, IEEE Trans.
     Geoscience and Remote Sensing 53 (2015), section II.
     """
 
-    factor: int = 4
-    weights: Sequence[float] | None = None
+    factor: int = bounded(4, whole(1))
+    weights: Sequence[float] | None = bounded(None, finite, "one for each channel")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_factor("PanSharpening", self.factor)
-        if self.weights is None:
-            return
-        weights = tuple(float(w) for w in self.weights)
-        if not 0 < sum(w**2 for w in weights) < float("inf"):
-            raise ConfigError(
-                f"PanSharpening.weights = {list(weights)}: must be finite and not all 0, one for "
-                "each channel, or null for equal ones."
-            )
-        object.__setattr__(self, "weights", weights)
+        if self.weights is not None:
+            expect_weights("PanSharpening.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, s · h, s · w)."""
@@ -137,18 +122,13 @@ class PanSharpening(KernelPhysics):
         return channels - self.factor**2, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> CoarseAndGrey:
-        """One kernel per image, shared by its channels.
-
-        Raises:
-            ShapeError: the factor does not divide the image, the kernel is larger than it, or it
-                does not have as many channels as there are weights.
-        """
+        """One kernel per image, shared by its channels."""
         own = self.weights if self.weights is not None else (1 / shape[0],) * shape[0]
         if len(own) != shape[0]:
             raise ShapeError(
-                f"PanSharpening: images of {shape[0]} channels and {len(own)} weights; set "
-                f"data.channels={len(own)}, or physics.weights=null."
+                f"PanSharpening: images of {shape[0]} channels and {len(own)} weights; give one "
+                "weight for each channel, or none."
             )
-        coarse = Downsampling(self.kernels.draw(draws.within("kernel")), shape, self.factor)
+        coarse = Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)
         weights = torch.tensor(own, dtype=draws.dtype, device=draws.device).reshape(1, -1, 1, 1)
         return CoarseAndGrey(coarse, WeightedChannels(weights, shape))

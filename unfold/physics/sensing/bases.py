@@ -1,17 +1,16 @@
-"""Orthonormal bases of rows and columns, as matrices."""
+"""Orthonormal bases of rows and columns, as matrices, and images in part of one."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unfold.errors import ShapeError
-from unfold.physics.operator import LinearOperator
-from unfold.pytree import tensors
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.physics.closed_forms import OrthonormalRows
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,7 @@ class Basis(ABC):
 
     @abstractmethod
     def check(self, size: int) -> None:
-        """Refuse a length for which there is no basis.
-
-        Raises:
-            ShapeError: with the length.
-        """
+        """Raise a `ShapeError` for a length for which there is no basis."""
 
     @abstractmethod
     def values(self, size: int) -> np.ndarray:
@@ -61,15 +56,11 @@ class Walsh(Basis):
     """
 
     def check(self, size: int) -> None:
-        """Refuse a length that is no power of 2.
-
-        Raises:
-            ShapeError: with the length.
-        """
+        """Raise a `ShapeError` for a length that is no power of 2."""
         if size & (size - 1):
             raise ShapeError(
-                f"Walsh: a side of {size} pixels is no power of 2, and Hadamard patterns are; set "
-                "data.crop and data.multiple_of so that the sides are."
+                f"Walsh: a side of {size} pixels is no power of 2, as Hadamard patterns need; crop "
+                "the images to such sides."
             )
 
     def values(self, size: int) -> np.ndarray:
@@ -88,87 +79,6 @@ def _tensor(basis: Basis, size: int, dtype: torch.dtype, device: torch.device) -
 
 
 @dataclass(frozen=True, eq=False)
-class OrthonormalRows(LinearOperator, ABC):
-    """A map whose measurements are coefficients of the image in part of an orthonormal basis."""
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b − γ/(1 + γ) A*Ab."""
-        return b - gamma / (1 + gamma) * self.normal(b)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        held = tensors(self)
-        return torch.ones(self.batch, device=held[0].device if held else None)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
-        return self.adjoint(y)
-
-
-@dataclass(frozen=True, eq=False)
-class OrthonormalMatrix(OrthonormalRows, ABC):
-    """A map by a matrix Φ with ΦΦᵀ = I, its first field.
-
-    Where the matrix requires gradients, Φ is free to leave ΦΦᵀ = I, and the derivatives of the
-    solves are those of the iterative ones, not of the closed forms.
-    """
-
-    matrix: Tensor
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
-        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
-        return own.solve_normal(self, b, gamma, start, tol)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1, where ΦΦᵀ = I is certain."""
-        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
-        found: PerImage = own.norm_squared.func(self)  # type: ignore[attr-defined]
-        return found
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y, where ΦΦᵀ = I is certain."""
-        own = LinearOperator if self.matrix.requires_grad else OrthonormalRows
-        return own.pseudo_inverse(self, y)
-
-
-class PerPixel(LinearOperator):
-    """A with A*A = diag(w): each pixel is seen with a power of its own, and by itself."""
-
-    @property
-    @abstractmethod
-    def power(self) -> Tensor:
-        """w ≥ 0, (B or 1, 1 or C, H, W)."""
-
-    def normal(self, x: Image) -> Image:
-        """w · x."""
-        return self.power * x
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        """b / (1 + γw)."""
-        return b / (1 + gamma * self.power)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest w of each sample, and no less where the transforms round up."""
-        largest = self.power.detach().flatten(1).amax(1)
-        return largest * (1 + 100 * torch.finfo(largest.dtype).eps)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y / w, and 0 where nothing is seen."""
-        seen = self.power != 0
-        return torch.where(seen, self.adjoint(y) / torch.where(seen, self.power, 1), 0)
-
-
-@dataclass(frozen=True, eq=False)
 class Coefficients(OrthonormalRows):
     """Ax = the kept entries of Q_H (d · x) Q_Wᵀ.
 
@@ -178,9 +88,6 @@ class Coefficients(OrthonormalRows):
         kept: the places of the m entries kept, row by row, each once, (B or 1, m).
         basis: Q.
         image_shape: of one image, (C, H, W); one measurement is (C, m).
-
-    Raises:
-        ShapeError: the signs do not fit the image, or a place is outside it.
     """
 
     signs: Tensor
