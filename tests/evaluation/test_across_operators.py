@@ -23,6 +23,7 @@ from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.select import Trainable
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
@@ -145,7 +146,7 @@ def test_other_iteration_counts_are_measured_where_the_network_is_tied(tmp_path)
     rows = read_rows(tmp_path / "runs" / "slug" / "abc" / "evaluation" / "rows.csv")
     assert {r.iterations for r in rows if r.method.startswith("ours")} == {1, 2, 4}
     with pytest.raises(ConfigError, match=r"only a tied unfolded network"):
-        run(tmp_path, settings, network(untied=["algo.stepsize"]))
+        run(tmp_path, settings, network(trainable=Trainable(untied=("algo.stepsize",))))
 
 
 def test_one_image_is_measured_and_reconstructed(tmp_path):

@@ -99,7 +99,7 @@ def check_first_gradient(reconstructor: nn.Module) -> None:
     zero = [name for name, p in parameters if p.grad is not None and not bool(p.grad.any())]
     if missing:
         raise ConfigError(
-            f"Reconstructor.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
+            f"Trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
             "learn=[prior.*], or choose a model whose steps use them."
         )
     if zero:
