@@ -220,7 +220,11 @@ def test_a_bad_matrix_is_refused(tmp_path):
         (lambda: Dense(TABLE, (1, 3, 4)), ShapeError, r"must be \(batch or 1, m, 12\)"),
         (lambda: PhaseRetrieval(QUIET, 0), ConfigError, r"PhaseRetrieval.codes = 0: must be"),
         (lambda: CodedDiffraction(CODES, (1, 4, 4)), ShapeError, r"codes must be complex, \(batch"),
-        (lambda: Grouped((M, BLUR), (0, 1)), ShapeError, r"operator 0 belongs to 3 samples, and 1"),
+        (
+            lambda: Grouped((M, BLUR), (0, 1)),
+            ShapeError,
+            r"operator 0 has 3 samples, and the family has 1",
+        ),
         (lambda: Grouped((BLUR, COARSE), (0, 1)), ShapeError, r"0: \(2, 4, 6\) real; 1: \(2, 2, 3"),
     ],
 )

@@ -84,7 +84,7 @@ def test_filtered_back_projection_is_near_the_image(fan: bool, pixel: float):
 
 @pytest.mark.parametrize("rounds", [2, 3])
 def test_filtered_back_projection_counts_no_line_twice(rounds: int):
-    """Over whole half turns every line is seen as often: the image is that of one half turn."""
+    """Over several half turns the image is that of one half turn."""
     angles = tuple(np.arange(0, 180 * rounds, 2.0).tolist())
     once, more = (Projector(Parallel(a, SIDE), (1, SIDE, SIDE), 0.3) for a in (ANGLES, angles))
     x = torch.from_numpy(discs(SIDE, 2.0))[None, None]
@@ -97,7 +97,7 @@ def test_parallel_rays_over_part_of_a_second_half_turn_are_not_filtered():
     angles = tuple(np.arange(0, 300, 20.0).tolist())
     operator = Projector(Parallel(angles, 9), (1, 5, 5))
     y = operator.A(DRAWS.take([0]).uniform("x", (1, 5, 5)))
-    with pytest.raises(ConfigError, match=r"at most half a turn, or over whole .* got 300 degrees"):
+    with pytest.raises(ConfigError, match=r"at most half a turn, or a multiple .* got 300 degrees"):
         operator.filtered_back_projection(y)
     assert operator.linear_baseline(y).method == "pseudo_inverse"
 
@@ -117,7 +117,7 @@ def whole_fan() -> Projector:
 def test_part_of_a_fan_is_not_filtered():
     half = FanBeamTomography(NoNoise(), 6, arc=200.0).sample(DRAWS, (1, 8, 8))
     with pytest.raises(
-        ConfigError, match=r"needs a fan whose source makes a whole turn, got 200 deg"
+        ConfigError, match=r"needs a fan whose source makes a full turn, got 200 deg"
     ):
         half.filtered_back_projection(torch.zeros(1, *half.measurement_shape))
 

@@ -84,10 +84,6 @@ class Uniform(Additive):
 
 
 def refuse_complex(owner: str, clean: Measurement, reason: str) -> None:
-    """Refuse complex measurements.
-
-    Raises:
-        ConfigError: with the reason.
-    """
+    """Raise a `ConfigError` for complex measurements, with the reason."""
     if clean.is_complex():
         raise ConfigError(f"{owner}: {reason} in complex measurements; use Gaussian.")
