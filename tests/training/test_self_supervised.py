@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.errors import ConfigError
 from unfold.models.model import Solution
 from unfold.physics.blur.blur import Blur
@@ -242,9 +242,9 @@ def test_rows_are_a_linear_operator():
     kept = (torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     rows = MaskedMeasurement(A, kept)
     assert rows.batch == 3 and rows.take(torch.tensor([2, 0]), 3).batch == 2
-    laws.assert_adjoint(rows)
-    laws.assert_linear(rows)
-    laws.assert_batch_invariant(rows)
+    properties.assert_adjoint(rows)
+    properties.assert_linear(rows)
+    properties.assert_batch_invariant(rows)
 
 
 @pytest.mark.parametrize("transform", [Shifts(), RotationsAndFlips()])
