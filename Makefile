@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit faults overhead stubs lint types layers wheel-test check clean
+.PHONY: train test kit faults overhead gpu stubs lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -27,7 +27,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(OMP_NUM_THREADS) $(ARGS)
 
-# The kit of laws against every seeded fault, and against false alarms over 1,000 seeds.
+# The property kit against every seeded fault, and against false alarms over 1,000 seeds.
 kit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.testing
 
@@ -40,6 +40,10 @@ faults: $(VENV)/.installed-dev
 # What the guards of a training cost beside the bare step; an error above 3 %.
 overhead: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py $(ARGS)
+
+# Training, resuming, bf16, evaluation, an equilibrium and every operator on a real GPU.
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.device
 
 # The public names of the package, `unfold/__init__.pyi`; a test fails while it is stale.
 stubs: $(VENV)/.installed-dev

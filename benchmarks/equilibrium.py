@@ -1,6 +1,6 @@
-"""What an equilibrium costs, how near its gradient is, and whether it ever lies.
+"""Cost of an equilibrium, error of its gradient, and wrongly reported convergence.
 
-Prints each value beside the bar it is held to; all are counts and errors, no times:
+Prints each value and its bar; all are counts and errors, no times:
 
     python benchmarks/equilibrium.py [--size 64]
 """
@@ -19,9 +19,10 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
+from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.anderson import Anderson
@@ -95,11 +96,11 @@ def residual(size: int) -> float:
 
 
 def gradient_error(radius: float) -> tuple[float, bool]:
-    """Of the default gradient on a spread spectrum, and whether anything was told."""
+    """Of the default gradient on a spread spectrum, and whether it was reported."""
     A = Mask(torch.linspace(0, 1, 64, dtype=torch.float64).reshape(1, 1, 8, 8))
     y = torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     tight = Implicit(1e-12, 1.0, 500, GMRES(64))
-    found, told = [], []
+    found, reported = [], []
     for model in (DEQ(), DEQ(1e-13, 1.0, 2000, backward=tight)):
         net = Reconstructor(PGD(lambda_reg=1 / radius - 1), Tikhonov(), L2(), model).double()
         leaf = y.clone().requires_grad_()
@@ -109,12 +110,12 @@ def gradient_error(radius: float) -> tuple[float, bool]:
             loss = (solution.image * (y - 0.3)).sum() + solution.image.square().sum() / 2
             found.append(torch.autograd.grad(loss, leaf)[0])
         assert solution.converged is not None
-        told.append(bool(caught) or not bool(solution.converged.all()))
-    return float((found[0] - found[1]).norm() / found[1].norm()), told[0]
+        reported.append(bool(caught) or not bool(solution.converged.all()))
+    return float((found[0] - found[1]).norm() / found[1].norm()), reported[0]
 
 
 def wrongly_converged() -> int:
-    """Of 50 steps far beyond their range, how many are called converged."""
+    """Of 50 steps far beyond their range, how many are reported as converged."""
     count = 0
     _, y, A = blurred(16, 1)
     for i in range(50):
@@ -122,7 +123,9 @@ def wrongly_converged() -> int:
         model = replace(DEQ(), solver=(Picard(), Anderson(), Broyden())[i % 3])
         if i % 3:
             algorithm = replace(algorithm, stepsize=1e20 * (i + 1))  # overflows in one step
-        net = Reconstructor(algorithm, Tikhonov(), L2(), model, learn=[], relative=[])
+        net = Reconstructor(
+            algorithm, Tikhonov(), L2(), model, trainable=Trainable((), relative=())
+        )
         with torch.no_grad():
             count += int(net.solve(1e20 * y, A).converged.sum())  # type: ignore[union-attr]
     return count
@@ -145,10 +148,12 @@ def main() -> None:
         print(f"{taken:8d}  {name}, {plain / taken:.1f} times fewer (bar 5 for Anderson)")
     print(f"{residual(size):8.1e}  residual after 50 evaluations with a network (bar 1e-6)")
     for radius in RADII:
-        error, told = gradient_error(radius)
-        words = "told" if told else "not told"
-        print(f"{error:8.1e}  gradient error at contraction {radius}, {words} (bar 1e-2, or told)")
-    print(f"{wrongly_converged():8d}  of 50 diverging cases called converged (bar 0)")
+        error, reported = gradient_error(radius)
+        note = "reported" if reported else "not reported"
+        print(
+            f"{error:8.1e}  gradient error at contraction {radius}, {note} (bar 1e-2, or reported)"
+        )
+    print(f"{wrongly_converged():8d}  of 50 diverging cases reported as converged (bar 0)")
 
 
 if __name__ == "__main__":

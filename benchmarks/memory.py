@@ -1,10 +1,10 @@
 """Memory of an equilibrium over its iterations and over training, and of checkpointing.
 
-Prints each value beside the bar it is held to:
+Prints each value and its bar:
 
     python benchmarks/memory.py [--size 32] [--pairs 5]
 
-Peaks are those of the tensors that live at one time, which no allocator blurs; growth over
+Peaks are of the tensors alive at one time, independent of the allocator; growth over
 training steps is that of the resident memory of the process.
 """
 
@@ -25,7 +25,7 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Checkpoint, Full, Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.report import ConvergenceWarning
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 iterations are asked for
+    warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 iterations are intended
     few, many = (
         peak(training_step(DEQ(tol=1e-30, max_iterations=n), options.size)) for n in (10, 1000)
     )

@@ -1,14 +1,13 @@
-"""What the guards of a training cost beside the bare step: measured one by one, added up.
+"""The overhead of the safeguards of training: measured one by one, and summed.
 
-Prints the time of each, and last how many times the bare step a guarded one takes; the exit code
+Prints the time of each, and last the ratio of a safeguarded step to the bare step; the exit code
 is 1 where that is above the bar:
 
-    python benchmarks/overhead.py [--steps 20] [WORDS ...]
+    python benchmarks/overhead.py [--steps 20] [OVERRIDES ...]
 
-The bare step is that of the configuration that the words compose: measure, reconstruct, compare,
-differentiate, move. The guards are the look at every gradient, the draws that depend on their
-image alone beside those of one generator, and the training state that is saved every
-`trainer.checkpoint_every` steps.
+The bare step is that of the configuration: measure, reconstruct, compare, differentiate, update.
+The safeguards are the check of all gradients, draws per image instead of from one generator, and
+the checkpoint that is saved every `trainer.checkpoint_every` steps.
 """
 
 import argparse
@@ -27,14 +26,14 @@ from unfold.config.compose import compose
 from unfold.data.batches import Batch
 from unfold.random import Draws
 from unfold.training.checkpoints.weights import write_checkpoint
-from unfold.training.guard.guard import mishaps
+from unfold.training.guard.guard import failures
 from unfold.training.module import Training
 
 BAR = 1.03
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of a call, after one that does not count."""
+    """The median time of a call, after a warm-up."""
     work()
     took = []
     for _ in range(repeats):
@@ -47,7 +46,7 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 def bare_step(
     training: Training, optimizer: torch.optim.Optimizer, batch: Batch
 ) -> Callable[[], None]:
-    """One step without any guard."""
+    """One step without safeguards."""
 
     def step() -> None:
         optimizer.zero_grad()
@@ -62,10 +61,10 @@ def main() -> int:
     """Print the times, and the ratio last; 1 where it is above the bar, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("words", nargs="*")
+    parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    (checked,) = verify(compose(options.words))
+    (checked,) = verify(compose(options.overrides))
     parts = build(checked)
     training = build_training(checked, parts)
     net = parts.reconstructor
@@ -84,9 +83,9 @@ def main() -> int:
     torch.save(state, size)
     every = parts.trainer.checkpoint_every
     guards = {
-        "look at every gradient": seconds(lambda: mishaps(net).tolist(), 50),
-        "draws of their own": max(0.0, keyed - plain),
-        f"state of {size.tell() / 1e6:.2f} MB, a {every}th of it": saved / every,
+        "check of all gradients": seconds(lambda: failures(net).tolist(), 50),
+        "draws per image": max(0.0, keyed - plain),
+        f"checkpoint of {size.tell() / 1e6:.2f} MB, every {every} steps": saved / every,
     }
     print(f"{1e3 * bare:9.3f} ms  bare step of {len(images)} images of {shape}")
     for name, took in guards.items():

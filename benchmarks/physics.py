@@ -44,7 +44,7 @@ from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.operator import Operator
 from unfold.physics.sensing.blocks import BlockCompressedSensing
 from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 

@@ -1,4 +1,4 @@
-"""What everything but the networks costs, and what the memory layout and half precision save.
+"""The cost of everything but the networks, and the gain of memory layout and half precision.
 
 Prints medians of paired, interleaved ratios for one training step of PGD × DnCNN (7 layers, 32
 channels), 5 iterations, batches of 8 images of 64×64, circular blur:
@@ -27,7 +27,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.weights import embedded_weights, load_prior_weights
@@ -38,8 +38,8 @@ ITERATIONS = 5
 SHAPE = (8, 1, 64, 64)
 
 
-class Same(Denoiser):
-    """D(v) = v: what remains of a step is everything but the network."""
+class IdentityDenoiser(Denoiser):
+    """D(v) = v: a step without the cost of the network."""
 
     channels = 1
 
@@ -84,7 +84,7 @@ def training_step(denoiser: Denoiser, x: Tensor, *, layout: str, half: bool) -> 
 
 
 def psnr(*, half: bool) -> float:
-    """The mean PSNR of the validation photographs, in dB, with the network that comes along."""
+    """The mean PSNR of the validation photographs, in dB, with the packaged network."""
     physics = Blur(noise=Gaussian(0.02), kernel=GaussianKernel(size=9, sigma=1.5))
     x = torch.stack([image for _, image in EmbeddedData(seed=0).images("validation")])
     y, operator = physics.measure(x, Draws(0, range(len(x)), "validation"))
@@ -114,7 +114,7 @@ def compare(
 
 
 def main() -> None:
-    """Print the ratios and the bars they are held to."""
+    """Print the ratios and their bars."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -127,7 +127,9 @@ def main() -> None:
     last = DnCNN(1)
     keep_channels_last(last)
     cases = {
-        "everything but the networks (bar 0.03)": training_step(Same(), x, layout="", half=False),
+        "everything but the networks (bar 0.03)": training_step(
+            IdentityDenoiser(), x, layout="", half=False
+        ),
         "whole step, contiguous": training_step(DnCNN(1), x, layout="", half=False),
         "whole step, channels_last (bar 0.90)": training_step(
             DnCNN(1), x, layout="channels_last", half=False

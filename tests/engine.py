@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Start
 from unfold.models.model import Model
+from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
@@ -113,10 +115,15 @@ class Fixed(NonexpansiveResNet):
 
 
 def reconstructor(
-    algorithm: Algorithm[Any], model: Model, prior: Prior | None = None, **choices: Any
+    algorithm: Algorithm[Any],
+    model: Model,
+    prior: Prior | None = None,
+    start: Start | None = None,
+    **trainable: Any,
 ) -> Reconstructor:
     """In float64, with least squares."""
-    return Reconstructor(algorithm, prior or Tikhonov(), L2(), model, **choices).double()
+    net = Reconstructor(algorithm, prior or Tikhonov(), L2(), model, start, Trainable(**trainable))
+    return net.double()
 
 
 def learned(net: nn.Module) -> list[nn.Parameter]:

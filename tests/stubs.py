@@ -24,6 +24,7 @@ PACKAGES = (
 )
 FUNCTIONS = {
     "builders": ["DEQ_builder", "unfolded_builder"],
+    "config.experiment": ["Experiment", "build"],
     "physics.mri.coils": ["estimate_maps"],
     "problem": ["Problem"],
     "random": ["Draws"],
@@ -52,7 +53,7 @@ def public_names() -> dict[str, str]:
 
     chosen: dict[str, list[str]] = {}
     for name, module, above in found:
-        if name != "Scan" and not name.startswith("_") and is_public(name, above, frozenset()):
+        if not name.startswith("_") and is_public(name, above, frozenset()):
             chosen.setdefault(name, []).append(module)
     doubled = {name: modules for name, modules in chosen.items() if len(modules) > 1}
     assert not doubled, f"public names must be unique: {doubled}"

@@ -14,7 +14,7 @@ from unfold.export import Exportable
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.pytree import map_tensors, tensors
 from unfold.reconstructor import Reconstructor
 

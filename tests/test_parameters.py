@@ -17,7 +17,7 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
@@ -96,12 +96,12 @@ def test_a_list_and_a_schedule_give_one_value_for_each_iteration():
             r"learn = .*'algo.stepsiz' matches nothing, did you mean 'alg"
             r"o.stepsize'\? Available: algo.lambda_reg, algo.stepsize",
         ),
-        ({"untied": ["prior.sigm*"]}, r"Reconstructor.untied = .*'prior.sigm\*' matches nothing"),
-        ({"relative": ["algo.step"]}, r"Reconstructor.relative = .* matches nothing"),
+        ({"untied": ["prior.sigm*"]}, r"Trainable.untied = .*'prior.sigm\*' matches nothing"),
+        ({"relative": ["algo.step"]}, r"Trainable.relative = .* matches nothing"),
         ({"relative": ["algo.lambda_reg"]}, r"names 'algo.lambda_reg', which has no unit of ‖A‖"),
         (
             {"constrain": {"algo.tau": [0.0, 1.0]}},
-            r"Reconstructor.constrain = .*'algo.tau' matches nothing",
+            r"Trainable.constrain = .*'algo.tau' matches nothing",
         ),
         (
             {"constrain": {"algo.stepsize": [-1.0, 2.0]}},

@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def block(word, tmp_path, monkeypatch):
     """The module made of the block that holds a word."""
     (text,) = [b for b in BLOCKS if word in b]
-    name = f"readme_{word.lower().split()[-1]}"
+    name = "readme_" + re.sub(r"\W", "_", word.lower())
     (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -29,17 +29,23 @@ def block(word, tmp_path, monkeypatch):
 
 
 def test_the_library_example_runs(tmp_path, monkeypatch):
-    module = block("import torch, unfold", tmp_path, monkeypatch)
+    module = block("unfold.Inpainting(", tmp_path, monkeypatch)
     assert module.x_hat.shape == (4, 1, 64, 64)
     assert bool(module.solution.converged.all())
+
+
+def test_the_example_of_build_runs(tmp_path, monkeypatch):
+    module = block("unfold.build(", tmp_path, monkeypatch)
+    assert module.x_hat.shape == (2, 1, 64, 64)
+    assert isinstance(module.experiment.reconstructor, Reconstructor)
 
 
 @pytest.mark.parametrize("model", [Unfolded(3), Classical(max_iterations=50)])
 def test_the_three_additions_work_together(tmp_path, monkeypatch, model):
     descent = block("class SteepestDescent(", tmp_path, monkeypatch).SteepestDescent
     ridge = block("class Ridge(", tmp_path, monkeypatch).Ridge
-    law = block("class RandomGain(", tmp_path, monkeypatch).RandomGain(Gaussian(0.0))
+    physics = block("class RandomGain(", tmp_path, monkeypatch).RandomGain(Gaussian(0.0))
     x = torch.rand(2, 1, 8, 8)
-    y, operator = law.measure(x, Draws(seed=0, images=range(2)))
+    y, operator = physics.measure(x, Draws(seed=0, images=range(2)))
     solution = Reconstructor(descent(), ridge(), L2(), model).solve(y, operator)
     torch.testing.assert_close(solution.image, x, atol=1e-4, rtol=0)

@@ -8,7 +8,7 @@ from .algorithms.algorithm import Algorithm as Algorithm
 from .fidelities.amplitude import Amplitude as Amplitude
 from .algorithms.analysis_pdhg import AnalysisPDHG as AnalysisPDHG
 from .solvers.anderson import Anderson as Anderson
-from .priors.tv_anisotropic import AnisotropicTV as AnisotropicTV
+from .priors.tv import AnisotropicTV as AnisotropicTV
 from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
 from .initialization import BackProjection as BackProjection
@@ -36,6 +36,7 @@ from .physics.sensing.bases import Coefficients as Coefficients
 from .physics.spectral.colour import Colorization as Colorization
 from .physics.mri.sampling import Columns as Columns
 from .physics.chain import CombinedPhysics as CombinedPhysics
+from .physics.base import ComplexPhysics as ComplexPhysics
 from .physics.algebra import Composed as Composed
 from .physics.algebra import Composite as Composite
 from .physics.sensing.compressed import CompressedSensing as CompressedSensing
@@ -55,7 +56,7 @@ from .physics.custom.deepinv_operator import DeepinvOperator as DeepinvOperator
 from .physics.custom.deepinv_physics import DeepinvPhysics as DeepinvPhysics
 from .physics.spectral.mosaic import Demosaicing as Demosaicing
 from .denoisers.denoiser import Denoiser as Denoiser
-from .priors.denoiser_prior import DenoiserPrior as DenoiserPrior
+from .priors.denoiser_priors import DenoiserPrior as DenoiserPrior
 from .physics.denoising import Denoising as Denoising
 from .physics.custom.linear import Dense as Dense
 from .physics.sensing.gaussian import DenseRows as DenseRows
@@ -68,6 +69,7 @@ from .algorithms.learned_primal_dual import DualBlock as DualBlock
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses.equivariant import Equivariant as Equivariant
+from .config.experiment import Experiment as Experiment
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -82,12 +84,12 @@ from .algorithms.gd import GD as GD
 from .physics.noise.base import Gaussian as Gaussian
 from .physics.blur.kernels import GaussianKernel as GaussianKernel
 from .physics.sensing.gaussian import GaussianSensing as GaussianSensing
-from .priors.general_tikhonov import GeneralTikhonov as GeneralTikhonov
+from .priors.tikhonov import GeneralTikhonov as GeneralTikhonov
 from .parameters.schedules import Geometric as Geometric
 from .physics.mri.trajectories import GoldenAngleSpokes as GoldenAngleSpokes
-from .priors.gradient_step import GradientStep as GradientStep
+from .priors.denoiser_priors import GradientStep as GradientStep
 from .physics.inpainting import GridInpainting as GridInpainting
-from .priors.group_l1 import GroupL1 as GroupL1
+from .priors.l1 import GroupL1 as GroupL1
 from .physics.batch import Grouped as Grouped
 from .algorithms.hqs import HQS as HQS
 from .algorithms.heavy_ball import HeavyBall as HeavyBall
@@ -135,7 +137,7 @@ from .physics.noise.base import NoNoise as NoNoise
 from .physics.noise.base import Noise as Noise
 from .physics.mri.non_cartesian import NonCartesian as NonCartesian
 from .physics.mri.non_cartesian import NonCartesianMRI as NonCartesianMRI
-from .priors.nonnegative import NonNegative as NonNegative
+from .priors.box import NonNegative as NonNegative
 from .denoisers.nonexpansive import NonexpansiveResNet as NonexpansiveResNet
 from .physics.custom.nonlinear_functions import NonlinearFunction as NonlinearFunction
 from .physics.custom.nonlinear_functions import NonlinearFunctionPhysics as NonlinearFunctionPhysics
@@ -160,7 +162,7 @@ from .physics.phase.coded_diffraction import PhaseRetrieval as PhaseRetrieval
 from .physics.phase.base import Phaseless as Phaseless
 from .physics.base import Physics as Physics
 from .solvers.fixed_point import Picard as Picard
-from .priors.pnp import PnP as PnP
+from .priors.denoiser_priors import PnP as PnP
 from .physics.noise.base import Poisson as Poisson
 from .physics.mri.poisson_disc import PoissonDisc as PoissonDisc
 from .physics.mri.sampling import PoissonDiscColumns as PoissonDiscColumns
@@ -175,7 +177,7 @@ from .physics.ct.projector import Projector as Projector
 from .algorithms.proximal_mirror_descent import ProximalMirrorDescent as ProximalMirrorDescent
 from .physics.phase.ptychography import Ptychography as Ptychography
 from .physics.noise.detector import Quantisation as Quantisation
-from .priors.red import RED as RED
+from .priors.denoiser_priors import RED as RED
 from .physics.mri.sampling import RandomColumns as RandomColumns
 from .physics.phase.random_matrix import RandomPhaseRetrieval as RandomPhaseRetrieval
 from .physics.mri.fourier import RealFourier as RealFourier
@@ -191,8 +193,9 @@ from .physics.mri.sampling import Sampling as Sampling
 from .physics.blur.saturation import Saturated as Saturated
 from .physics.blur.saturation import SaturatedBlur as SaturatedBlur
 from .physics.wrapped import Scaled as Scaled
+from .physics.ct.tomography import Scan as Scan
 from .parameters.schedules import Schedule as Schedule
-from .priors.score import Score as Score
+from .priors.denoiser_priors import Score as Score
 from .physics.algebra import Several as Several
 from .physics.sensing.compressed import SinglePixel as SinglePixel
 from .denoisers.smooth import SmoothDnCNN as SmoothDnCNN
@@ -230,13 +233,14 @@ from .physics.mri.sampling import VariableDensityColumns as VariableDensityColum
 from .physics.blur.varying import VaryingBlur as VaryingBlur
 from .physics.blur.varying import VaryingConvolution as VaryingConvolution
 from .priors.wavelet import Wavelet as Wavelet
-from .priors.wavelet_bands import WaveletBands as WaveletBands
+from .priors.wavelet import WaveletBands as WaveletBands
 from .priors.wavelet import WaveletSparsity as WaveletSparsity
 from .priors.weighted import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .physics.wrapped import Wrapped as Wrapped
 from .physics.sensing.cropping import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded
+from .config.experiment import build as build
 from .physics.mri.coils import estimate_maps as estimate_maps
 from .parameters.declare import param as param
 from .builders import unfolded_builder as unfolded_builder

@@ -14,6 +14,7 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.declare import declarations
+from unfold.parameters.select import Trainable
 from unfold.priors.prior import Prior
 from unfold.reconstructor import Reconstructor
 
@@ -51,7 +52,8 @@ class _Built(Reconstructor):
         homes = [_home(name, "trainable_params", algorithm) for name in trainable_params]
         learn = _that_act(["prior.*", *map(".".join, homes)], prior)
         fidelity = data_fidelity or L2()
-        super().__init__(algorithm, prior, fidelity, model, learn=learn, relative=())
+        trainable = Trainable(learn, relative=())
+        super().__init__(algorithm, prior, fidelity, model, trainable=trainable)
 
 
 class BaseUnfold(_Built):

@@ -1,6 +1,5 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.group import Scales
-from unfold.parameters.select import Choice, dead_names, make_groups, names
+from unfold.parameters.select import Trainable, dead_names, make_groups, names
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
@@ -33,10 +32,7 @@ class Reconstructor(nn.Module):
         fidelity: d in f = d(A·, y).
         model: how the step is repeated and differentiated.
         start: the image to start from; `BackProjection` if not given.
-        learn: globs of what is learned, `algo.stepsize`, `prior.*`.
-        untied: globs of what is independent in each iteration.
-        constrain: narrower intervals, name → (low, high).
-        relative: globs of what is given relative to ‖A‖.
+        trainable: what is learned, untied, constrained and relative to ‖A‖; all tied if not given.
 
     Raises:
         ConfigError: the parts do not fit each other, or a name cannot be meant.
@@ -49,19 +45,17 @@ class Reconstructor(nn.Module):
         fidelity: Fidelity,
         model: Model,
         start: Start | None = None,
-        *,
-        learn: Sequence[str] = ("algo.*", "prior.*"),
-        untied: Sequence[str] = (),
-        constrain: Mapping[str, Sequence[float]] | None = None,
-        relative: Sequence[str] = ("algo.*",),
+        trainable: Trainable | None = None,
     ) -> None:
         super().__init__()
         check_needs(algorithm, prior, fidelity)
         prior = prior.for_equilibrium() if model.needs_contraction else prior
-        choice = Choice(learn if model.trains else (), untied, constrain or {}, relative)
+        trainable = trainable or Trainable()
+        if not model.trains:
+            trainable = replace(trainable, learn=())
         parts = {"algo": algorithm, "prior": prior}
         dead = _dead(algorithm, prior)
-        groups = make_groups(parts, model.count, model.horizon, choice, dead)
+        groups = make_groups(parts, model.count, model.horizon, trainable, dead)
         self.dead = {**dead, **dead_names(algorithm, "algo"), **dead_names(prior, "prior")}
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:

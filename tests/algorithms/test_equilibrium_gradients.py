@@ -40,6 +40,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.deq import DEQ, Implicit
+from unfold.parameters.select import Trainable
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
@@ -140,7 +141,9 @@ CASES: dict[str, Callable[[float], Case]] = {
 
 def build(case: Case) -> Reconstructor:
     algorithm, _, prior, fidelity, _ = case
-    return Reconstructor(algorithm, prior, fidelity, EXACT, relative=()).double()
+    return Reconstructor(
+        algorithm, prior, fidelity, EXACT, trainable=Trainable(relative=())
+    ).double()
 
 
 def gradients(net: Reconstructor, y: Tensor, A: Operator, scale: float = 1.0) -> list[Tensor]:

@@ -31,9 +31,8 @@ from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Identity
-from unfold.priors.box import Box
+from unfold.priors.box import Box, NonNegative
 from unfold.priors.l1 import L1
-from unfold.priors.nonnegative import NonNegative
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
 from unfold.priors.tikhonov import Tikhonov

@@ -35,8 +35,8 @@ from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
+from unfold.priors.box import NonNegative
 from unfold.priors.l1 import L1
-from unfold.priors.nonnegative import NonNegative
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
 from unfold.priors.tikhonov import Tikhonov

@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 def tested(report: Path) -> Rows:
     """The rows that tests are of; pytest runs in a process of its own, and writes a report."""
     rows = Rows(set(), set())
-    files = ["tests/bad_input/test_calls.py", "tests/data/test_reading.py"]
+    files = ["tests/bad_input/test_calls.py", "tests/data/test_image_reader.py"]
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
     subprocess.run([sys.executable, *words], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
     for case in ElementTree.parse(report).iter("testcase"):

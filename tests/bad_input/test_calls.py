@@ -21,7 +21,7 @@ from unfold.physics.inpainting import Mask
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, Poisson
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 

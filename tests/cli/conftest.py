@@ -87,7 +87,8 @@ def calls(monkeypatch, configs, tmp_path):
         "training.module.Training": Training,
         "training.checkpoints.weights.load_weights": load_weights,
         "evaluation.base.evaluate": evaluate,
-        "evaluation.single_image.reconstruct": lambda *parts, **more: {},
+        "evaluation.single_image.read_cropped": lambda *parts: None,
+        "evaluation.single_image.reconstruct_simulated": lambda *parts: {},
     }
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(f"unfold.{name}", stand_in)

@@ -66,4 +66,4 @@ def test_what_cannot_be_meant_is_said(words: list[str], message: str, capsys):
 
 def test_help_tells_of_it(capsys):
     assert guarded(dispatch, ["compare-gradients", "--help"]) == 0
-    assert "unfold compare-gradients [images=N]" in capsys.readouterr().out
+    assert "unfold compare-gradients [images=...]" in capsys.readouterr().out

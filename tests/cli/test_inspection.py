@@ -27,7 +27,7 @@ def test_check_prints_every_law_with_its_figure(capsys):
     code, said = run(capsys, "check", "physics=denoising")
     assert code == 0
     assert "PH1 A* = Aᴴ (Frobenius)" in said and "BROKEN" not in said
-    assert "1 components obey their laws" in said
+    assert "1 components have all their properties" in said
 
 
 @pytest.mark.parametrize("words", [("prior=tv_box",), ("fidelity=huber",), ("algo=gd",)])
@@ -145,7 +145,7 @@ def test_check_measures_the_rows_that_are_asked_for(capsys, words):
 def test_check_says_where_rows_do_not_apply(capsys):
     code, said = run(capsys, "check", "physics=denoising", "prior=l1", "--only", "PH13,PR2")
     assert code == 0 and "physics=denoising: PH13, PR2 do not apply." in said
-    assert "prior=l1: " in said and "1 components obey their laws" in said
+    assert "prior=l1: " in said and "1 components have all their properties" in said
     code, said = run(capsys, "check", "physics=denoising", "--only=PH13")
     assert code == 0 and said.split("\n") == ["physics=denoising: PH13 does not apply.", ""]
 
@@ -155,7 +155,7 @@ def test_check_says_where_rows_do_not_apply(capsys):
     [
         (("physics=denoising", "--only", "PH99"), "--only PH99: no such row, did you mean 'PH9'?"),
         (("prior=tv", "--only", "PH1"), "--only PH1: no such row, did you mean 'PR1'? Available: "),
-        (("physics=denoising", "--only"), "--only: give it rows of the kit, --only PH1,PH9."),
+        (("physics=denoising", "--only"), "--only: give it a value, rows of the kit, PH1,PH9."),
         (("--only", "physics=denoising"), "--only: give it rows of the kit, --only PH1,PH9."),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from unfold.cli.arguments import configured
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
+from unfold.cli.stored_run import configured
 from unfold.cli.train import train
 from unfold.config.compose import compose
 from unfold.errors import PreemptedError

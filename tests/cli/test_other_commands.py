@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unfold.cli.console import guarded
-from unfold.cli.main import dispatch
+from unfold.cli.main import COMMANDS, dispatch
 
 
 def run(*words: str) -> int:
@@ -67,12 +67,19 @@ def test_reconstruct_says_where_the_image_is(calls, capsys):
     assert "output = photo.gif: no such kind of image file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["train", "--help"], ["evaluate", "-h"]])
+@pytest.mark.parametrize("words", [["--help"], [], ["train", "--help"], ["train", "-h"]])
 def test_help_lists_the_options(calls, capsys, words):
     assert run(*words) == 0
     out = capsys.readouterr().out
     assert "algo        admm pgd" in out
     assert "trainer     ddp ddp_cpu default" in out
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "train"])
+def test_each_command_has_its_own_help(capsys, command):
+    assert run(command, "--help") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: unfold {command} ") and "-h, --help" in out
 
 
 def test_a_configuration_can_be_looked_at(calls, capsys):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.runs.made import make_run
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.reproduce import repeated_words, verdict
+from unfold.cli.reproduce import repeated_arguments, verdict
 from unfold.cli.train import train
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
@@ -73,7 +73,7 @@ def test_every_form_says_what_is_shown_and_what_is_not(two, capsys, form):
         (["show"], "needs one run, unfold show RUN, got nothing"),
         (["show", "pgd/g3"], "no such run, did you mean 'pgd/g"),
         (["diff", "g1"], "needs two runs, unfold diff A B, got g1"),
-        (["table", "--row", "algo"], "has no such flag, did you mean 'rows'?"),
+        (["table", "--row", "algo"], "--row: unknown flag, did you mean '--rows'? Allowed:"),
         (["table", "--rows"], "--rows: give it a value"),
         (["table", "--format", "html"], "Allowed: csv, latex, markdown, terminal"),
     ],
@@ -124,8 +124,8 @@ def test_a_run_brings_its_words_but_not_its_trust(two):
     (path / "overrides.yaml").write_text(yaml.safe_dump(words))
     weights = f"prior.weights={two.resolve() / 'pgd/g2'}"
     start = f"init_from={two.resolve() / 'pgd/g1'}"
-    assert repeated_words(read_reference("g5", two)) == ["seed=3", start, weights]
-    assert repeated_words(read_reference("g5", two), ["seed=4"]) == [start, weights]
+    assert repeated_arguments(read_reference("g5", two)) == ["seed=3", start, weights]
+    assert repeated_arguments(read_reference("g5", two), ["seed=4"]) == [start, weights]
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def own(calls, tmp_path):
 def test_a_run_finds_its_own_options_again(own, capsys, tmp_path):
     run, folder = own
     assert guarded(dispatch, ["evaluate", f"run={run}"]) == 0
-    assert repeated_words(read_reference(str(run))) == [f"--config-dir={folder}", "algo=slow"]
+    assert repeated_arguments(read_reference(str(run))) == [f"--config-dir={folder}", "algo=slow"]
     moved = folder.rename(tmp_path / "elsewhere")
     capsys.readouterr()
     for words in (["evaluate", f"run={run}"], ["reproduce", str(run)]):
@@ -151,7 +151,7 @@ def test_a_run_finds_its_own_options_again(own, capsys, tmp_path):
         assert f"was made with --config-dir {folder}, which is gone" in err
     assert guarded(dispatch, ["evaluate", f"run={run}", "--config-dir", str(moved)]) == 0
     given = [f"--config-dir={moved}"]
-    assert repeated_words(read_reference(str(run)), given) == ["algo=slow"]
+    assert repeated_arguments(read_reference(str(run)), given) == ["algo=slow"]
 
 
 def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_path):
@@ -178,8 +178,8 @@ def test_a_secret_is_asked_for_again_where_it_has_no_place(two, capsys):
     path = make_run(two, "pgd/g6")
     (path / "overrides.yaml").write_text(yaml.safe_dump(["logger.token=<redacted>", "seed=1"]))
     with pytest.raises(ConfigError, match=r"logger\.token is secret and was not kept\. Give it"):
-        repeated_words(read_reference("g6", two))
-    assert repeated_words(read_reference("g6", two), ["logger.token=new"]) == ["seed=1"]
+        repeated_arguments(read_reference("g6", two))
+    assert repeated_arguments(read_reference("g6", two), ["logger.token=new"]) == ["seed=1"]
 
 
 @pytest.mark.parametrize(

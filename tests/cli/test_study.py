@@ -15,7 +15,7 @@ import pytest
 
 from unfold.cli import trials as trials_module
 from unfold.cli.search import budget_of, learn
-from unfold.cli.study import REDOES, Asked, Budget, Study
+from unfold.cli.study import REDOES, Budget, Study, Trial
 from unfold.cli.trials import Trials, validations
 from unfold.config.search import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
@@ -209,7 +209,7 @@ def test_a_trial_waits_for_the_process_that_runs_the_same(tmp_path, monkeypatch,
         if len(naps) == 20:
             lock.release()
 
-    monkeypatch.setattr(trials_module.time, "sleep", nap)
+    monkeypatch.setattr("unfold.cli.pool.time.sleep", nap)
     entries = search(tmp_path, 3, launcher)
     assert naps[:20].count(2) > 15, "it is not started again before the other one has ended"
     assert [entry.error for entry in entries] == [None] * 3
@@ -311,7 +311,7 @@ def test_no_trial_is_pruned_before_its_warm_up(tmp_path, rows, hopeless):
     reports = []
     trial = SimpleNamespace(report=lambda *row: reports.append(row), should_prune=lambda: True)
     measured = [(step, 20.0) for step in range(rows)]
-    asked = Asked(trial, {}, Lock(tmp_path / "lock"))
+    asked = Trial(trial, {}, Lock(tmp_path / "lock"))
     assert study.is_hopeless(asked, measured, known=0) == hopeless
     assert len(reports) == rows
     assert not study.is_hopeless(asked, measured, known=rows), "nothing new was measured"
@@ -327,9 +327,21 @@ def test_without_optuna_the_remedy_is_said(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "given", "message"),
     [
-        ("optuna", {"sweep.trials": "0"}, r"sweep\.trials = 0: must be 1 or above"),
-        ("optuna", {"sweep.warmup": "-1"}, r"sweep\.warmup = -1: must be a whole number"),
-        ("optuna", {"sweep.startup": 0}, r"sweep\.startup = 0: must be 1 or above"),
+        (
+            "optuna",
+            {"sweep.trials": "0"},
+            r"sweep\.trials = 0: must be a whole number of at least 1",
+        ),
+        (
+            "optuna",
+            {"sweep.warmup": "-1"},
+            r"sweep\.warmup = -1: must be a whole number of at least 0",
+        ),
+        (
+            "optuna",
+            {"sweep.startup": 0},
+            r"sweep\.startup = 0: must be a whole number of at least 1",
+        ),
         (
             "optuna",
             {"sweep.tirals": 1},

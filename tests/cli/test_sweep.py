@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unfold.cli.launch import run_jobs
+from unfold.cli.pool import run_jobs
 from unfold.errors import PreemptedError
 from unfold.launchers.parallel import Parallel
 from unfold.launchers.shares import slots
@@ -96,7 +96,7 @@ def test_a_sweep_that_is_ended_ends_its_jobs(program):
 
 SWEEP = """
 import sys
-from unfold.cli.launch import run_jobs
+from unfold.cli.pool import run_jobs
 from unfold.launchers.parallel import Parallel
 sys.argv = [sys.argv[1]]
 run_jobs([[]], Parallel(1), lambda number, job: None, sys.argv[0] + ".runs")

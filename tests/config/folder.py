@@ -13,7 +13,7 @@ FILES = {
     "algo/pgd.yaml": "_target_: unfold.algorithms.pgd.PGD\nstepsize: 1.0\n",
     "algo/admm.yaml": "_target_: unfold.algorithms.admm.ADMM\nstepsize: 1.0\nbeta: 1.0\n",
     "prior/dncnn.yaml": (
-        "_target_: unfold.priors.pnp.PnP\nsigma: 0.05\n"
+        "_target_: unfold.priors.denoiser_priors.PnP\nsigma: 0.05\n"
         "denoiser: {_target_: unfold.denoisers.dncnn.DnCNN, channels: 1, depth: 2, width: 4}\n"
     ),
     "physics/motion_blur.yaml": (

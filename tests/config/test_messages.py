@@ -19,7 +19,7 @@ CASES = {
     "nested": (["prior.denoiser.wdth=1"], "prior.denoiser.wdth = 1: unknown key, did you mean 'width'?"),
     "trainable": (["trainable.lern=[a]"], "trainable.lern = [a]: unknown key, did you mean 'learn'?"),
     "experiment": (["experiment=quik"], "experiment = quik: no such option, did you mean 'quick'?"),
-    "flag": (["--multi"], "--multi: unknown flag. Allowed: -m (sweep)"),
+    "flag": (["--multi"], "--multi: unknown flag, did you mean '--multirun'? Allowed: --config-dir,"),
     # types
     "int as word": (["seed=abc"], "seed = abc: a whole number is expected."),
     "int as float": (["trainer.max_steps=2.5"], "trainer.max_steps = 2.5: a whole number is expected."),
@@ -53,7 +53,7 @@ CASES = {
     "rate inf": (["optimizer.lr=inf"], "optimizer.lr = inf: must be positive and finite."),
     "no iteration": (["model.iterations=0"], "model.iterations = 0: must be at least 1."),
     "nested range": (["prior.denoiser.depth=1"], "prior.denoiser.depth = 1: must be at least 2."),
-    "seed": (["seed=-1"], "seed = -1: must be 0 or above."),
+    "seed": (["seed=-1"], "seed = -1: must be a whole number of at least 0."),
     "devices": (["trainer.devices=2"], "trainer.devices = 2: several devices need strategy=ddp."),
     "endless": (["trainer.max_steps=-1"], "trainer.max_epochs = null: needed where max_steps=-1"),
     "name": (["name=../../evil"], "name = ../../evil: must be 1 to 80 letters"),

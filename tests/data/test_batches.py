@@ -33,7 +33,7 @@ def test_epochs_and_seeds_differ_and_large_seeds_keep_their_bits():
     assert len(orders) == 6
 
 
-def test_an_epoch_does_not_depend_on_what_was_asked_before():
+def test_an_epoch_does_not_depend_on_previous_calls():
     batches = TrainBatches(20, 4, seed=3)
     batches.set_epoch(5)
     first = list(batches)
@@ -43,7 +43,7 @@ def test_an_epoch_does_not_depend_on_what_was_asked_before():
     assert list(batches) == first == TrainBatches(20, 4, seed=3).batches(5)
 
 
-def test_global_generators_are_left_alone():
+def test_global_generators_are_not_used():
     torch.manual_seed(0)
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     key = next(iter(TrainBatches(20, 4, seed=0)))[0]
@@ -59,13 +59,13 @@ def test_the_parts_of_all_ranks_are_the_batch_of_one_process(ranks):
     assert [list(chain(*together)) for together in zip(*parts, strict=True)] == whole
 
 
-def test_what_fills_no_batch_is_dropped():
+def test_an_incomplete_batch_is_dropped():
     batches = TrainBatches(11, 4, seed=0)
     assert [len(batch) for batch in batches] == [4, 4]
     assert len(batches) == 2
 
 
-def test_a_resume_goes_on_where_it_stopped():
+def test_a_resumed_epoch_continues_after_its_last_batch():
     whole = TrainBatches(40, 4, seed=0)
     resumed = TrainBatches(40, 4, seed=0, done=lambda: 7)
     assert list(resumed) == list(whole)[7:]
@@ -133,7 +133,7 @@ def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
     assert torch.equal(varied[1, 0].image, varied[1, 0].image)
 
 
-def test_whole_images_lose_the_bottom_and_the_right():
+def test_full_images_are_cropped_at_the_bottom_and_right():
     image = picture(10, 13)
     torch.testing.assert_close(cut_to_multiple(image, 4), image[:, :8, :12])
     assert FullImages([image], 5)[0, 0].image.shape == (1, 10, 10)

@@ -43,12 +43,12 @@ def test_a_missing_folder_is_named(tmp_path):
         list_images(tmp_path / "gone", "FolderData.root")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="a file; expected a folder"):
         list_images(write(tmp_path / "x.png"), "FolderData.root")
 
 
-def test_an_empty_folder_tells_what_was_tried(tmp_path):
+def test_an_empty_folder_lists_what_was_tried(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff on 1 entries"):
         list_images(tmp_path, "FolderData.test_root")
@@ -80,7 +80,7 @@ def test_naming_a_validation_folder_keeps_the_test_images():
     assert both["test"] == alone["test"]
 
 
-def test_the_division_follows_the_names_alone():
+def test_splits_depend_on_names_only():
     files = named(50)
     assert hold_out(files, ("validation",)) == hold_out(files[::-1], ("validation",))
     validation = {file.name for file in hold_out(files, ("validation",))["validation"]}
@@ -92,7 +92,7 @@ def test_too_few_images_to_divide_are_refused():
         hold_out(named(2), ("validation", "test"))
 
 
-def test_folders_of_their_own_are_taken_whole(tmp_path):
+def test_separate_folders_are_used_completely(tmp_path):
     for i in range(3):
         for part in ("train", "validation", "test"):
             write(tmp_path / part / f"{part}{i}.png")
@@ -101,7 +101,7 @@ def test_folders_of_their_own_are_taken_whole(tmp_path):
     assert all([f.name[:-5] for f in files] == [part] * 3 for part, files in splits.items())
 
 
-def test_all_mistakes_come_in_one_message(tmp_path):
+def test_all_faults_are_in_one_message(tmp_path):
     write(tmp_path / "fine.png")
     write(tmp_path / "small.png", 16, 7)
     (tmp_path / "broken.png").write_bytes(b"?")
@@ -113,7 +113,7 @@ def test_all_mistakes_come_in_one_message(tmp_path):
     assert "broken.png: not an image" in message
 
 
-def test_a_long_list_of_mistakes_is_cut(tmp_path):
+def test_a_long_list_of_faults_is_shortened(tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(DataError, match="and 3 more"):

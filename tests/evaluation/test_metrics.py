@@ -19,7 +19,7 @@ def test_psnr_is_the_formula_for_each_image():
     )
 
 
-def test_a_set_is_judged_by_the_mean_of_its_images():
+def test_the_value_of_a_set_is_the_mean_over_its_images():
     values = ImageMetrics(("psnr",))(*pair(0.1, 0.01))["psnr"]
     assert float(values.mean()) == pytest.approx(30.0, abs=1e-3)  # pooled over pixels it is 22.97
 

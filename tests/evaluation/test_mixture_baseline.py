@@ -14,7 +14,7 @@ from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 
 NOISE = Gaussian(0.05)
-LAW = Mixture(
+PHYSICS = Mixture(
     NOISE,
     {
         "blur": Blur(NOISE, GaussianKernel(3, (0.5, 1.0))),
@@ -26,9 +26,9 @@ DRAWS = Draws(0, range(6), "test")
 IMAGES = DRAWS.uniform("images", (1, 16, 16))
 
 
-def test_each_image_is_solved_as_it_is_alone():
+def test_images_of_a_batch_are_solved_independently():
     """Images that are done leave the batch, each with its own operator."""
-    y, operator = LAW.measure(IMAGES, DRAWS)
+    y, operator = PHYSICS.measure(IMAGES, DRAWS)
     assert len(set(operator.family)) == 3
     model, weight = Classical(1e-4, 2000), torch.tensor([0.02])
     together = total_variation(y, operator, weight, model)
@@ -44,6 +44,6 @@ def test_each_image_is_solved_as_it_is_alone():
 def test_its_weight_can_be_tuned(tmp_path):
     named = [(str(i), image) for i, image in enumerate(IMAGES)]
     settings = TunedTV(count=2, images=6, crop=16, tol=1e-3, max_iterations=1000)
-    found = Baselines(settings, named, named, "data", 0, tmp_path).total_variation(LAW)
+    found = Baselines(settings, named, named, "data", 0, tmp_path).total_variation(PHYSICS)
     assert all(found.converged)
     assert found.weight in settings.weights

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from tests.evaluation.test_pipeline import Pictures, context, network
+from tests.evaluation.test_across_operators import Pictures, context, network
 from tests.operator_properties import gap
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
@@ -35,18 +35,18 @@ def variance(h):
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.3])
-def test_a_kernel_is_told_wider(strength):
-    law = Blur(Gaussian(0.1), GaussianKernel(41, (3.0, 4.0)))
-    right = law.sample(DRAWS, (1, 48, 48))
+def test_the_assumed_kernel_is_wider(strength):
+    physics = Blur(Gaussian(0.1), GaussianKernel(41, (3.0, 4.0)))
+    right = physics.sample(DRAWS, (1, 48, 48))
     wrong = KernelWidth((strength,)).assumed(right, strength, DRAWS)
     assert gap(wrong.kernel.sum((-2, -1)), right.kernel.sum((-2, -1))) < 1e-12
     assert gap(variance(wrong.kernel), variance(right.kernel) * (1 + strength) ** 2) < 0.02
     inner = SuperResolution(Gaussian(0.1), GaussianKernel(5, 1.0), 2).sample(DRAWS, (1, 16, 16))
-    told = KernelWidth((strength,)).assumed(inner, strength, DRAWS)
-    assert type(told) is type(inner) and gap(told.kernel, inner.kernel) > 0.01
+    caught = KernelWidth((strength,)).assumed(inner, strength, DRAWS)
+    assert type(caught) is type(inner) and gap(caught.kernel, inner.kernel) > 0.01
 
 
-def test_a_share_of_the_mask_is_told_wrong():
+def test_a_share_of_the_assumed_mask_is_flipped():
     right = Inpainting(Gaussian(0.1), 0.7).sample(DRAWS, (2, 32, 32))
     wrong = MaskErrors((0.1,)).assumed(right, 0.1, DRAWS)
     flipped = (wrong.mask != right.mask).double()
@@ -56,7 +56,7 @@ def test_a_share_of_the_mask_is_told_wrong():
     assert torch.equal(alone.mask, wrong.mask[2:3])
 
 
-def test_coil_maps_are_told_with_their_relative_error():
+def test_assumed_coil_maps_have_the_relative_error():
     right = MultiCoilMRI(Gaussian(0.1), RandomColumns(), 8).complex_operator(DRAWS, (1, 32, 32))
     one, two = (
         CoilErrors((0.1,)).assumed(right, s, DRAWS).maps / right.maps - 1 for s in (0.1, 0.2)
@@ -66,7 +66,7 @@ def test_coil_maps_are_told_with_their_relative_error():
     assert (one[..., 1:] - one[..., :-1]).abs().max() < 0.1
 
 
-def test_noise_is_stronger_than_told():
+def test_noise_is_stronger_than_assumed():
     mismatch = NoiseLevel((0.5,))
     assert mismatch.actual(Denoising(Gaussian(0.1)), 0.5).noise.sigma == pytest.approx(0.15)
     ranged = mismatch.actual(Denoising(Gaussian((0.1, 0.2))), 0.5).noise
@@ -81,15 +81,15 @@ def test_strengths_are_checked():
         KernelWidth(())
     with pytest.raises(ConfigError, match=re.escape("mismatches = {}: name at least one")):
         Robustness({})
-    law = Denoising(Poisson(0.1))
+    physics = Denoising(Poisson(0.1))
     with pytest.raises(ConfigError, match="Denoising has nothing that kernel could be wrong"):
         Robustness({"kernel": KernelWidth((0.1,))}).check(
-            network(), law, law.sample(DRAWS, (1, 8, 8))
+            network(), physics, physics.sample(DRAWS, (1, 8, 8))
         )
 
 
 def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
-    law = Blur(Gaussian(0.05), GaussianKernel(7, 1.0))
+    physics = Blur(Gaussian(0.05), GaussianKernel(7, 1.0))
     settings = Robustness(
         {
             "noise": NoiseLevel((1.0, 8.0)),
@@ -99,7 +99,7 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
     )
     net = network()
     metrics = ImageMetrics(("psnr",))
-    scores = evaluate(settings, context(tmp_path / "run", law, metrics, net, "blur"))
+    scores = evaluate(settings, context(tmp_path / "run", physics, metrics, net, "blur"))
     with (tmp_path / "run/evaluation/robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     measured = {(r["mismatch"], r["strength"]) for r in rows}
@@ -111,7 +111,7 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
     }
     assert len(rows) == 4 * 3 and {r["trained_on"] for r in rows} == {"blur"}
     x = Pictures().images("test")[0][1][None]
-    y, operator = law.measure(x, Draws(0, [0], "test"))
+    y, operator = physics.measure(x, Draws(0, [0], "test"))
     with torch.no_grad():
         own = ImageMetrics(("psnr",))(net(y, operator), x)["psnr"]
     assert float(rows[0]["value"]) == pytest.approx(float(own), abs=1e-3)
@@ -121,7 +121,7 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
     assert (tmp_path / "run/evaluation/robustness.png").stat().st_size > 5000
 
 
-def test_mismatches_that_have_nothing_to_act_on_are_refused_before_training():
+def test_mismatches_that_do_not_apply_are_refused_before_training():
     words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
     checked = verify(compose(words))[0]
     with pytest.raises(ConfigError, match=r"Denoising has nothing that .*noise_level"):

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.launchers.cluster import make_cluster
-from unfold.cli.launch import run_jobs, take_launcher
+from unfold.cli.launch import take_launcher
+from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError, PreemptedError
 from unfold.launchers.launcher import CODE, LOG
 from unfold.launchers.parallel import Parallel
@@ -91,19 +92,25 @@ def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
     ("words", "message"),
     [
         (["hydra/launcher=paralel"], r"paralel: no such launcher, did you mean 'parallel'.*slurm"),
-        (["hydra.launcher.jobs=0"], r"hydra\.launcher\.jobs = 0: must be 1 or above"),
+        (
+            ["hydra.launcher.jobs=0"],
+            r"hydra\.launcher\.jobs = 0: must be a whole number of at least 1",
+        ),
         (["hydra.launcher.jobs=many"], r"hydra\.launcher\.jobs = many: a whole number is expected"),
         (["hydra.launcher.job=2"], r"hydra\.launcher\.job = 2: unknown key, did you mean 'jobs'"),
         (["hydra/launcher="], r"no value given"),
         (["hydra/launcher=basic", "hydra.launcher.jobs=2"], r"runs all jobs in one process"),
-        (["hydra/launcher=slurm", "hydra.launcher.time=0"], r"launcher\.time = 0: must be 1"),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.time=0"],
+            r"launcher\.time = 0: must be a whole number of at least 1",
+        ),
         (
             ["hydra/launcher=slurm", "hydra.launcher.mem=-1"],
-            r"launcher\.mem = -1: must be positive",
+            r"launcher\.mem = -1\.0: must be positive",
         ),
         (
             ["hydra/launcher=slurm", "hydra.launcher.time=1", "hydra.launcher.save_within=60"],
-            r"save_within = 60: must be 1 or above, and less than the 60 seconds",
+            r"save_within = 60: must be less than the 60 seconds",
         ),
     ],
 )

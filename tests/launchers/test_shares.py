@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from unfold.cli.launch import run_jobs, take_launcher
+from unfold.cli.launch import take_launcher
+from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError
 from unfold.launchers import shares
 from unfold.launchers.parallel import Parallel
@@ -79,7 +80,9 @@ def test_more_gpus_than_there_are_is_refused_at_once(machine, monkeypatch, name)
     machine(0)
     with pytest.raises(ConfigError, match=r"need 3 GPUs, and there are none\."):
         take_launcher([*words, "hydra.launcher.gpus=1"])
-    with pytest.raises(ConfigError, match=r"launcher\.gpus = -1: must be 0 or above"):
+    with pytest.raises(
+        ConfigError, match=r"launcher\.gpus = -1: must be a whole number of at least 0"
+    ):
         take_launcher([*words, "hydra.launcher.gpus=-1"])
 
 

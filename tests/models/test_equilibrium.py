@@ -25,7 +25,7 @@ from unfold.errors import ConfigError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, Phantom
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tv import TV
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.broyden import Broyden

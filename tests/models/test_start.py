@@ -24,7 +24,7 @@ from unfold.errors import ShapeError
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Full, Truncated, Unfolded
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 
 ALGORITHMS: dict[str, Any] = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG()}
 

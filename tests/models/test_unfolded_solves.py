@@ -10,7 +10,7 @@ from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.valid_convolution import ValidConvolution
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 
 CALLS = 170

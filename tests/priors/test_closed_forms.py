@@ -10,18 +10,13 @@ from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.operator import Operator
-from unfold.priors.box import Box
-from unfold.priors.differences import Differences
-from unfold.priors.general_tikhonov import GeneralTikhonov
-from unfold.priors.group_l1 import GroupL1
-from unfold.priors.l1 import L1
-from unfold.priors.nonnegative import NonNegative
+from unfold.priors.box import Box, NonNegative
+from unfold.priors.l1 import L1, GroupL1
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
-from unfold.priors.tikhonov import Tikhonov
-from unfold.priors.tv import TV
-from unfold.priors.wavelet import Wavelet
-from unfold.priors.wavelet_bands import WaveletBands
+from unfold.priors.tikhonov import GeneralTikhonov, Tikhonov
+from unfold.priors.tv import TV, Differences
+from unfold.priors.wavelet import Wavelet, WaveletBands
 from unfold.priors.weighted import Weighted
 
 

@@ -26,11 +26,7 @@ from unfold.denoisers.smooth import SmoothDnCNN
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Unfolded
 from unfold.priors.box import Box
-from unfold.priors.denoiser_prior import DenoiserPrior
-from unfold.priors.gradient_step import GradientStep
-from unfold.priors.pnp import PnP
-from unfold.priors.red import RED
-from unfold.priors.score import Score
+from unfold.priors.denoiser_priors import RED, DenoiserPrior, GradientStep, PnP, Score
 from unfold.priors.sum import Sum
 from unfold.priors.tv import TV
 from unfold.priors.weighted import Weighted

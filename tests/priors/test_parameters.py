@@ -17,11 +17,11 @@ from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Linear
 from unfold.priors.box import Box
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.l1 import L1
-from unfold.priors.pnp import PnP
 from unfold.priors.prior import Prior
 from unfold.priors.sum import Sum
-from unfold.priors.wavelet_bands import WaveletBands
+from unfold.priors.wavelet import WaveletBands
 from unfold.priors.weighted import Weighted
 from unfold.reconstructor import Reconstructor
 

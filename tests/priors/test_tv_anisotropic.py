@@ -7,8 +7,7 @@ from scipy.optimize import lsq_linear
 
 from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
-from unfold.priors.tv import TV, gradient
-from unfold.priors.tv_anisotropic import AnisotropicTV
+from unfold.priors.tv import TV, AnisotropicTV, gradient
 
 
 @pytest.mark.parametrize("w", [0.05, 0.4])

@@ -23,7 +23,7 @@ from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.anderson import Anderson

@@ -10,7 +10,7 @@ from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
@@ -67,14 +67,14 @@ class KilledError(BaseException):
 def killed_at(step, how=None):
     """A training that dies, or calls `how`, in the middle of a step."""
     training = small_training()
-    whole = training.training_step
+    original = training.training_step
 
     def training_step(batch, batch_idx):
         if training.global_step == step:
             if how is None:
                 raise KilledError
             how()
-        return whole(batch, batch_idx)
+        return original(batch, batch_idx)
 
     training.training_step = training_step
     return training

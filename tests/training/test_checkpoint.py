@@ -1,4 +1,4 @@
-"""Weights on disk: whole files only, no code executed, mismatches explained."""
+"""Weights on disk: complete files only, no code executed, mismatches explained."""
 
 import os
 import pickle
@@ -48,7 +48,7 @@ def test_a_truncated_file_is_named(tmp_path):
         read_weights(tmp_path)
 
 
-def test_a_failed_write_keeps_the_former_checkpoint_and_no_rest(tmp_path):
+def test_a_failed_write_keeps_the_former_checkpoint(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint({"x": torch.ones(2)}, path)
     with pytest.raises((AttributeError, pickle.PicklingError)):

@@ -1,4 +1,4 @@
-"""What is damaged is found, what is written is whole, and a full disk costs nothing."""
+"""What is damaged is found, what is written is full, and a full disk costs nothing."""
 
 import errno
 import random
@@ -27,14 +27,14 @@ def write(folder, value, name=LAST):
     return path
 
 
-def test_a_sealed_state_is_an_ordinary_archive(tmp_path):
+def test_a_checkpoint_with_checksum_is_an_ordinary_archive(tmp_path):
     path = write(tmp_path, 2.0)
     assert torch.equal(torch.load(path, weights_only=True)["x"], torch.full((100,), 2.0))
     assert torch.equal(read_checkpoint(path)["x"], torch.full((100,), 2.0))
     assert zipfile.ZipFile(path).testzip() is None
 
 
-def test_every_cut_and_every_flipped_bit_is_found(tmp_path):
+def test_every_truncation_and_every_flipped_bit_is_found(tmp_path):
     content = write(tmp_path, 1.0).read_bytes()
     assert damage(content) is None
     assert damage(content + b"\0") is not None
@@ -62,7 +62,7 @@ def test_damaged_weights_are_refused_with_the_reason(tmp_path):
         read_checkpoint(path)
 
 
-def test_the_newest_whole_state_is_found(tmp_path):
+def test_the_newest_intact_checkpoint_is_found(tmp_path):
     assert newest_checkpoint(tmp_path) == (None, ())
     write(tmp_path, 1.0, PREVIOUS)
     assert newest_checkpoint(tmp_path).path == tmp_path / PREVIOUS
@@ -75,7 +75,7 @@ def test_the_newest_whole_state_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("fails", ["os.fsync", "shutil.disk_usage"])
-def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch, fails):
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch, fails):
     path, writer = tmp_path / LAST, AtomicCheckpointIO()
     writer.save_checkpoint({"x": torch.ones(2)}, path)
     writer.save_checkpoint({"x": torch.ones(2) * 2}, path)
@@ -97,7 +97,7 @@ def sealed(folder):
     return save_weights(nn.Linear(3, 2), folder)
 
 
-def test_sealed_weights_are_an_ordinary_safetensors_file(tmp_path):
+def test_weights_with_checksum_are_an_ordinary_safetensors_file(tmp_path):
     path = sealed(tmp_path)
     assert read_weights(path).keys() == load_file(path).keys() == {"weight", "bias"}
 

@@ -8,19 +8,19 @@ import torch
 from tests.training.small import run, small_training
 from unfold.algorithms.hqs import HQS
 from unfold.errors import ConfigError, NonFiniteError
+from unfold.evaluation.metrics import objective_mode
 from unfold.physics.blur.blur import ValidBlur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
 from unfold.training.checkpoints.weights import read_weights
-from unfold.training.fit import objective_mode
 
 
 def weights(training):
     return torch.cat([p.detach().flatten() for p in training.reconstructor.parameters()])
 
 
-def test_the_same_seed_gives_the_same_bits_with_and_without_workers(tmp_path):
+def test_runs_are_bit_identical_for_any_number_of_workers(tmp_path):
     runs = [run(tmp_path / str(i), workers=w)[0] for i, w in enumerate((0, 0, 2))]
     assert torch.equal(weights(runs[0]), weights(runs[1]))
     assert torch.equal(weights(runs[0]), weights(runs[2]))

@@ -1,4 +1,4 @@
-"""Trackers: each value once, also of a training that was killed and goes on."""
+"""Trackers: each value once, also of a training that was killed and continues."""
 
 import csv
 import importlib.util
@@ -60,9 +60,9 @@ def losses(directory):
 
 def test_tensorboard_has_each_step_once(tmp_path):
     killed_twice(tmp_path / "cut", TensorBoard())
-    train(tmp_path / "whole", TensorBoard())
+    train(tmp_path / "uninterrupted", TensorBoard())
     read = []
-    for name in ("cut", "whole"):
+    for name in ("cut", "uninterrupted"):
         events = EventAccumulator(str(tmp_path / name / "tensorboard"))
         events.Reload()
         read.append([(one.step, one.value) for one in events.Scalars("train/loss")])
@@ -70,7 +70,7 @@ def test_tensorboard_has_each_step_once(tmp_path):
     assert [step for step, _ in read[0]] == list(range(STEPS))
 
 
-def test_without_the_purge_the_steps_would_come_twice(tmp_path, monkeypatch):
+def test_without_the_purge_steps_are_duplicated(tmp_path, monkeypatch):
     monkeypatch.setattr(Events, "cut", lambda self, step: None)
     killed_twice(tmp_path, TensorBoard())
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -110,7 +110,7 @@ def test_a_tracker_is_sent_each_value_once(tmp_path):
 
 
 def test_a_tracker_is_sent_each_picture_once(tmp_path):
-    for kill in (5, None):  # it goes on from step 3, before the validation of the first epoch
+    for kill in (5, None):  # it continues from step 3, before the validation of the first epoch
         train(tmp_path, BoxLog(), kill, every=3)
     with (tmp_path / "metrics.csv").open() as file:
         first = next(int(r["step"]) for r in csv.DictReader(file) if r["validation/psnr"])
@@ -119,7 +119,7 @@ def test_a_tracker_is_sent_each_picture_once(tmp_path):
 
 
 def stand_in(monkeypatch, name, **content):
-    """A module in the place of one that may not be installed."""
+    """A module instead of one that may not be installed."""
     module = ModuleType(name)
     vars(module).update(content)
     monkeypatch.setitem(sys.modules, name, module)
@@ -136,7 +136,7 @@ def picture(tmp_path, monkeypatch):
 
 
 def show_twice(log, path):
-    """Once, and again in the process that goes on."""
+    """Once, and again in the process that continues."""
     for _ in range(2):
         logger = log.build(path.parents[1])
         logger.show(path, 2)
@@ -176,7 +176,7 @@ def test_settings_are_sent_by_their_full_keys(tmp_path):
 
 
 @pytest.mark.parametrize("log", [MLflow, WandB])
-def test_a_missing_package_is_told_at_once(log, monkeypatch):
+def test_a_missing_package_is_refused_at_once(log, monkeypatch):
     monkeypatch.setattr("unfold.training.loggers.tracked.find_spec", lambda name: None)
     name = log.__name__.lower()
     with pytest.raises(ConfigError, match=rf"package {name}\. Run pip install -e '.\[{name}\]"):

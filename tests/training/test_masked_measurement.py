@@ -22,28 +22,28 @@ LAWS = {
 }
 
 
-def rows(law: Physics) -> MaskedMeasurement:
+def rows(physics: Physics) -> MaskedMeasurement:
     draws = Draws(0, range(3), dtype=torch.float64)
-    operator = law.sample(draws, (1, 8, 8))
+    operator = physics.sample(draws, (1, 8, 8))
     kept = draws.uniform("kept", operator.measurement_shape) < 0.7
     return MaskedMeasurement(operator, kept.to(torch.float64))
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_they_are_of_the_kind_of_what_is_kept(name: str):
+def test_device_and_dtype_are_those_of_the_mask(name: str):
     made = rows(LAWS[name])
     assert made.anchor is made.kept
     assert made.norm_squared.dtype == torch.float64 and made.norm_squared.shape == (3,)
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_their_bound_is_that_of_the_whole_operator_and_takes_no_iteration(name: str, monkeypatch):
+def test_the_norm_bound_is_that_of_the_inner_operator(name: str, monkeypatch):
     made = rows(LAWS[name])
-    whole, own = made.operator.norm_bound, made.norm_squared
+    inner, own = made.operator.norm_bound, made.norm_squared
 
     def refuse(*_):
         raise AssertionError("the norm is iterated for")
 
     monkeypatch.setattr(power, "_bound", refuse)
-    assert torch.equal(made.norm_bound, whole.expand(3))
+    assert torch.equal(made.norm_bound, inner.expand(3))
     assert bool((made.norm_bound >= own * (1 - 1e-4)).all())

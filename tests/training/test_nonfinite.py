@@ -25,14 +25,14 @@ def broken(policy, steps, kill=None):
     training = small_training()
     training.guard = Guard(policy, Warn())
     training.seen = []
-    whole = training.training_step
+    original = training.training_step
 
     def training_step(batch, batch_idx):
         step = training.global_step
         training.seen.append([p.detach().clone() for p in training.reconstructor.parameters()])
         if step == kill:
             raise KilledError
-        loss = whole(batch, batch_idx)
+        loss = original(batch, batch_idx)
         if step in steps:
             return loss * NAN
         return loss
@@ -61,7 +61,7 @@ def test_a_step_that_is_skipped_moves_nothing_and_is_counted(tmp_path):
     assert {int(one["step"]) for one in moments} == {4}, "the optimiser made 4 steps of 6"
 
 
-def test_a_skip_is_told(tmp_path):
+def test_a_skip_is_warned(tmp_path):
     with pytest.warns(UserWarning, match=r"step 1 is not finite: every iterate.*skipped"):
         run(tmp_path, steps=2, training=broken(Skip(1), {1}))
 
@@ -74,9 +74,9 @@ def test_more_skips_in_a_row_than_allowed_stop_the_run(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The loss or a gradient of step")
-def test_kills_change_no_bit(tmp_path):
+def test_killed_runs_resume_bit_identically(tmp_path):
     given = {"steps": 6, "checkpoint_every": 2}
-    scores = run(tmp_path / "whole", training=broken(Skip(3), {3}), **given)[1]
+    scores = run(tmp_path / "uninterrupted", training=broken(Skip(3), {3}), **given)[1]
     for kill in (4, 5):
         found = newest_checkpoint(tmp_path / "cut/checkpoints").path
         training = broken(Skip(3), {3}, kill=kill)
@@ -85,16 +85,16 @@ def test_kills_change_no_bit(tmp_path):
     found = newest_checkpoint(tmp_path / "cut/checkpoints").path
     training = broken(Skip(3), {3})
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
-def test_settings_that_cannot_be_meant_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ConfigError, match=r"nonfinite_limit = 0: must be a whole number of at lea"):
         TrainerSettings(nonfinite_limit=0)
 
 
 class Infinite(Supervised):
-    """The mean square, and a constant beside it that is no number."""
+    """The mean square, and a constant next to it that is no number."""
 
     def __call__(self, reconstruction, truth):
         return MSE()(reconstruction, truth) + torch.tensor(1e38) * 1e38

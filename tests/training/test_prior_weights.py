@@ -1,16 +1,15 @@
-"""Trained weights reach the denoisers of a prior wherever they are."""
+"""Trained weights are loaded into the denoisers of a prior, at any depth."""
 
 import pytest
 import torch
 
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
-from unfold.config.weights import origins_of
 from unfold.errors import ConfigError
-from unfold.training.checkpoints.weights import read_weights
+from unfold.training.checkpoints.weights import embedded_weights, read_weights
 
 NESTED = (
-    "prior.terms=[{_target_: unfold.priors.pnp.PnP, weights: %s, denoiser: "
+    "prior.terms=[{_target_: unfold.priors.denoiser_priors.PnP, weights: %s, denoiser: "
     "{_target_: unfold.denoisers.dncnn.DnCNN, channels: 1}}, {_target_: unfold.priors.box.Box}]"
 )
 
@@ -24,13 +23,13 @@ NESTED = (
     ],
 )
 def test_a_denoiser_starts_from_the_weights_that_its_prior_names(words: list[str], path: str):
-    checked = verify(compose(words))[0]
-    reconstructor = build(checked).reconstructor
-    (origin,) = origins_of(checked, reconstructor)
-    assert origin.sentence == f"{path}.denoiser starts from the one that comes with unfold"
-    assert origin.source is not None
-    own = reconstructor.get_submodule(f"{path}.denoiser").state_dict()
-    assert all(torch.equal(own[name], t) for name, t in read_weights(origin.source).items())
+    components = build(verify(compose(words))[0])
+    (sentence,) = components.origins
+    assert sentence == f"{path}.denoiser starts from the one that comes with unfold"
+    denoiser = components.reconstructor.get_submodule(f"{path}.denoiser")
+    source, own = embedded_weights(denoiser), denoiser.state_dict()
+    assert source is not None
+    assert all(torch.equal(own[name], t) for name, t in read_weights(source).items())
 
 
 def test_an_untrained_denoiser_in_a_term_is_refused_where_nothing_is_learned():

@@ -1,4 +1,4 @@
-"""A training that ends at any moment goes on, and ends with the bits of an uninterrupted one."""
+"""A training killed at any moment resumes, and ends bit-identical to an uninterrupted one."""
 
 import os
 import signal
@@ -47,9 +47,9 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     """An uninterrupted run and its scores."""
-    directory = tmp_path_factory.mktemp("whole")
+    directory = tmp_path_factory.mktemp("uninterrupted")
     return directory, run(directory, steps=STEPS, checkpoint_every=1)[1]
 
 
@@ -63,33 +63,33 @@ def whole(tmp_path_factory):
         (100, [6]),
     ],
 )
-def test_kills_change_no_bit(tmp_path, whole, every, kills):
-    directory, scores = whole
+def test_killed_runs_resume_bit_identically(tmp_path, uninterrupted, every, kills):
+    directory, scores = uninterrupted
     again = run_with_kills(tmp_path, kills, steps=STEPS, checkpoint_every=every)[1]
     assert again == scores
     assert same(directory, tmp_path)
 
 
-def test_the_curves_have_each_step_once(whole):
-    lines = (whole[0] / "metrics.csv").read_text().splitlines()
+def test_the_curves_have_each_step_once(uninterrupted):
+    lines = (uninterrupted[0] / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", *map(str, range(STEPS + 1))]
 
 
-def test_gradients_half_added_up_are_not_saved(tmp_path):
+def test_partially_accumulated_gradients_are_not_saved(tmp_path):
     settings = {"steps": 5, "accumulate": 2, "checkpoint_every": 1}
-    scores = run(tmp_path / "whole", **settings)[1]
+    scores = run(tmp_path / "uninterrupted", **settings)[1]
     assert run_with_kills(tmp_path / "cut", [1, 2, 4], **settings)[1] == scores
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
 def test_epochs_without_validation_are_resumed_too(tmp_path):
     settings = {"steps": 13, "validate_every": 2, "checkpoint_every": 1}
-    scores = run(tmp_path / "whole", **settings)[1]
+    scores = run(tmp_path / "uninterrupted", **settings)[1]
     assert run_with_kills(tmp_path / "cut", [4, 8, 11], **settings)[1] == scores
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
-def test_a_training_that_is_over_is_not_repeated(tmp_path, whole):
+def test_a_finished_training_is_not_repeated(tmp_path, uninterrupted):
     run(tmp_path, steps=STEPS)
     training = small_training()
 
@@ -98,8 +98,8 @@ def test_a_training_that_is_over_is_not_repeated(tmp_path, whole):
 
     training.training_step = training_step
     scores = run(tmp_path, steps=STEPS, training=training, resume_from=newest(tmp_path))[1]
-    assert scores == whole[1]
-    assert same(whole[0], tmp_path)
+    assert scores == uninterrupted[1]
+    assert same(uninterrupted[0], tmp_path)
 
 
 def newest(directory):
@@ -127,7 +127,7 @@ def handlers():
         (signal.SIGUSR1, WarnedError, 128 + signal.SIGUSR1),
     ],
 )
-def test_a_signal_ends_the_run_after_the_step_it_is_in(tmp_path, whole, number, error, code):
+def test_a_signal_ends_the_run_after_the_current_step(tmp_path, uninterrupted, number, error, code):
     before = signal.getsignal(number)
     training = killed_at(5, lambda: os.kill(os.getpid(), number))
     with pytest.raises(error, match=r"ended after step 6, which is saved.*same command") as caught:
@@ -136,7 +136,7 @@ def test_a_signal_ends_the_run_after_the_step_it_is_in(tmp_path, whole, number, 
     assert signal.getsignal(number) == before
     assert read_checkpoint(newest(tmp_path))["global_step"] == 6
     run(tmp_path, steps=STEPS, resume_from=newest(tmp_path), training=small_training())
-    assert same(whole[0], tmp_path)
+    assert same(uninterrupted[0], tmp_path)
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path):
@@ -151,7 +151,7 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", ERRORS, ids=lambda number: number.name)
-def test_the_same_signal_again_ends_at_once_unless_they_came_together(number, monkeypatch):
+def test_a_repeated_signal_ends_at_once_unless_simultaneous(number, monkeypatch):
     """As from the group of a sweep, and from the sweep: this process is still here."""
     request = StopRequest()
     request.listen()
@@ -171,7 +171,7 @@ def test_the_same_signal_again_ends_at_once_unless_they_came_together(number, mo
 
 
 @pytest.mark.usefixtures("handlers")
-def test_another_signal_is_no_second_one():
+def test_another_signal_is_not_a_repeated_one():
     request = StopRequest()
     request.listen()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -179,7 +179,7 @@ def test_another_signal_is_no_second_one():
     assert request.number == signal.SIGINT
 
 
-def test_the_last_two_states_are_kept(tmp_path):
+def test_the_last_two_checkpoints_are_kept(tmp_path):
     with pytest.raises(KilledError):
         run(tmp_path, steps=STEPS, training=killed_at(6), checkpoint_every=2)
     steps = {n: read_checkpoint(tmp_path / "checkpoints" / n) for n in (LAST, PREVIOUS)}

@@ -48,13 +48,13 @@ def shrinking(factor):
     return lambda y, operator: solution(factor * operator.A_adjoint(y))
 
 
-def trial(law, count=4, solve=None, images=None, seed=0, x=None):
+def trial(physics, count=4, solve=None, images=None, seed=0, x=None):
     g = torch.Generator().manual_seed(seed)
     if x is None:
         x = torch.rand(count, 1, SIDE, SIDE, generator=g, dtype=torch.float64)
     draws = Draws(seed, images or range(count))
-    y, operator = law.measure(x, draws)
-    return Trial(y, operator, x, law, draws, solve or shrinking(0.7))
+    y, operator = physics.measure(x, draws)
+    return Trial(y, operator, x, physics, draws, solve or shrinking(0.7))
 
 
 def same_image(count):
@@ -97,16 +97,16 @@ MEASURED = {
 }
 
 
-@pytest.mark.parametrize(("law", "light"), MEASURED.values(), ids=MEASURED)
-def test_sure_is_what_the_clean_measurement_would_tell(law, light):
+@pytest.mark.parametrize(("physics", "light"), MEASURED.values(), ids=MEASURED)
+def test_sure_is_unbiased(physics, light):
     """Of a linear x̂ the difference is exact, and only the noise is random: 5 standard errors.
 
     Where nothing but what is read out is seen, half of y is below 0, and so is its variance.
     """
-    SURE().check(law)
+    SURE().check(physics)
     differences, naive = [], []
     for k in range(40):
-        case = trial(law, 50, images=range(50 * k, 50 * k + 50), x=light * same_image(50))
+        case = trial(physics, 50, images=range(50 * k, 50 * k + 50), x=light * same_image(50))
         answer = case.solve(case.y, case.operator)
         clean, h = (case.observed(x) for x in (case.truth, answer.image))
         want = (h - clean).abs().square().mean()
@@ -119,9 +119,9 @@ def test_sure_is_what_the_clean_measurement_would_tell(law, light):
 
 def test_sure_prefers_the_factor_of_least_error():
     """Of factors times y, the one that is nearest to the images, and not 1, which fits y."""
-    law = Denoising(Gaussian(0.5))
+    physics = Denoising(Gaussian(0.5))
     factors = torch.linspace(0, 1.2, 25, dtype=torch.float64)
-    case = trial(law, 400)
+    case = trial(physics, 400)
     risks, errors, fits = [], [], []
     for factor in factors:
         own = replace(case, solve=shrinking(factor))
@@ -135,35 +135,33 @@ def test_sure_prefers_the_factor_of_least_error():
 
 @every_loss
 @pytest.mark.parametrize(
-    "law",
+    "physics",
     [Inpainting(Gaussian(0.1), 0.5), MRI(Gaussian(0.1), RandomColumns(2.0))],
     ids=["inpainting", "mri"],
 )
-def test_no_image_is_looked_at(loss, law):
-    case = trial(law)
+def test_self_supervised_losses_do_not_use_images(loss, physics):
+    case = trial(physics)
     blind = replace(case, truth=torch.full_like(case.truth, float("nan")))
     values = [loss.value(loss.reconstruct(c), c) for c in (case, blind)]
     assert values[0].isfinite() and torch.equal(values[0], values[1])
 
 
 @every_loss
-def test_the_loss_of_an_image_does_not_know_its_batch_mates(loss):
-    """The mean over a batch is that of its images, whatever stands beside them, and in order."""
-    law = Denoising(Gaussian(0.1))
-    whole, numbers = trial(law), (3, 1)
-    alone = each(loss, whole)
+def test_the_loss_of_an_image_does_not_depend_on_its_batch(loss):
+    """The mean over a batch is that of its images, whatever stands next to them, and in order."""
+    physics = Denoising(Gaussian(0.1))
+    full, numbers = trial(physics), (3, 1)
+    alone = each(loss, full)
     order = torch.tensor(numbers)
-    some = replace(
-        whole, y=whole.y[order], truth=whole.truth[order], draws=whole.draws.take(numbers)
-    )
+    some = replace(full, y=full.y[order], truth=full.truth[order], draws=full.draws.take(numbers))
     assert torch.equal(each(loss, some), alone[order])
     if not isinstance(loss, Splitting):  # which is a mean over entries, not over images
-        together = loss.value(loss.reconstruct(whole), whole)
+        together = loss.value(loss.reconstruct(full), full)
         assert torch.allclose(together, alone.mean(), rtol=1e-12)
 
 
 @every_loss
-def test_it_is_drawn_anew_in_every_epoch_and_never_else(loss):
+def test_draws_change_with_the_epoch_only(loss):
     ramp = torch.linspace(0, 1, SIDE, dtype=torch.float64)
     case = trial(Denoising(Gaussian(0.1)), solve=lambda y, A: solution(ramp * y * y))
     later = replace(case, draws=replace(case.draws, epoch=1))
@@ -172,7 +170,7 @@ def test_it_is_drawn_anew_in_every_epoch_and_never_else(loss):
     assert isinstance(loss, Consistency) or not torch.equal(one, other)
 
 
-def test_a_part_of_the_measurement_is_predicted_from_the_rest():
+def test_splitting_predicts_some_entries_from_the_others():
     """What was kept has no say in the loss, and what was left out none in the reconstruction."""
     seen = []
 
@@ -213,7 +211,7 @@ def own_errors(case, image):
     return found
 
 
-def test_a_measurement_of_few_numbers_weighs_no_less():
+def test_short_measurements_have_equal_weight():
     """The zeros that fill up the rows of a mixture are not averaged over."""
     answer = solution(torch.full((12, 1, SIDE, SIDE), 0.5, dtype=torch.float64))
     case = trial(SHAPES, 12, solve=lambda y, operator: answer)
@@ -227,15 +225,17 @@ def test_a_measurement_of_few_numbers_weighs_no_less():
     assert torch.allclose(LOSSES["splitting"].value(answer, case), summed / count, rtol=1e-12)
 
 
-@pytest.mark.parametrize("law", [Denoising(Gaussian(0.1)), MRI(Gaussian(0.1), RandomColumns(2.0))])
-def test_measurements_of_one_shape_have_one_weight(law):
-    case = trial(law, 5)
+@pytest.mark.parametrize(
+    "physics", [Denoising(Gaussian(0.1)), MRI(Gaussian(0.1), RandomColumns(2.0))]
+)
+def test_measurements_of_one_shape_have_one_weight(physics):
+    case = trial(physics, 5)
     assert (case.weights == 1).all() and case.weights.shape[1:] == case.y.shape[1:]
     error = (case.observed(case.truth) - case.y).abs().square()
     assert torch.equal(Consistency().value(solution(case.truth), case), error.mean())
 
 
-def test_rows_are_a_linear_operator():
+def test_a_masked_measurement_is_a_linear_operator():
     A = MRI(NoNoise(), RandomColumns(2.0)).sample(
         Draws(0, range(3), dtype=torch.float64), (1, 5, 7)
     )
@@ -258,7 +258,7 @@ def test_transforms_permute_pixels(transform):
     assert len(kinds) == 8 if isinstance(transform, RotationsAndFlips) else len(kinds) > 24
 
 
-def test_what_is_not_square_is_turned_by_half():
+def test_images_that_are_not_square_are_rotated_by_180_degrees():
     x = torch.arange(30.0).expand(64, 1, 30).reshape(64, 1, 5, 6)
     moved = RotationsAndFlips().apply(x, Draws(0, range(64)))
     assert moved.shape == x.shape and len({tuple(m.flatten().tolist()) for m in moved}) == 4
@@ -281,7 +281,7 @@ def loss_free(case):
     return case.solve(case.y, case.operator)
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_losses_are_refused():
     with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*Splitting"):
         Equivariant(consistency=SURE()).check(Denoising(Laplace(0.1)))
     with pytest.raises(ConfigError, match=r"Mixture has PerFamilyNoise"):

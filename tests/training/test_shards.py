@@ -60,7 +60,7 @@ def shards(monkeypatch):
     shards.close()
 
 
-def test_side_by_side_has_the_bits_of_one_after_another(shards):
+def test_parallel_and_sequential_parts_are_bit_identical(shards):
     net = network()
     expected = one_after_another(net)
     for _ in range(5):
@@ -68,7 +68,7 @@ def test_side_by_side_has_the_bits_of_one_after_another(shards):
     assert any(g.abs().max() > 0 for g in expected)
 
 
-def test_parts_meet_after_the_first_batch(shards):
+def test_parts_are_parallel_after_the_first_batch(shards):
     """Each waits for the other inside the second batch: they would wait for ever in a row."""
     net, meeting = network(), threading.Barrier(2, timeout=20)
     gradients(net, shards)
@@ -81,14 +81,14 @@ def test_parts_meet_after_the_first_batch(shards):
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm2d(8)], ids=["draws", "buffers"])
-def test_networks_with_a_state_are_computed_in_order(shards, layer):
+def test_stateful_networks_are_computed_sequentially(shards, layer):
     net, seen = network(layer), []
     for _ in range(3):
         gradients(net, shards, seen)
     assert seen == ["begin", "end"] * 6
 
 
-def test_what_a_part_raises_is_raised(shards):
+def test_errors_of_a_part_are_raised(shards):
     def fail(part):
         raise ValueError(f"part of {len(part.images)}")
 

@@ -37,7 +37,7 @@ def hard_in(steps, answer, kill=None):
     training = small_training(model=EASY)
     training.guard = Guard(Stop(), answer)
     training.seen = []
-    whole = training.training_step
+    original = training.training_step
 
     def training_step(batch, batch_idx):
         step = training.global_step
@@ -45,7 +45,7 @@ def hard_in(steps, answer, kill=None):
         if step == kill:
             raise KilledError
         training.reconstructor.model = HARD if step in steps else EASY
-        loss = whole(batch, batch_idx)
+        loss = original(batch, batch_idx)
         training.reconstructor.model = EASY
         return loss
 
@@ -57,16 +57,16 @@ def column(directory, name):
     return [float(row[name] or 0) for _, row in sorted(rows(directory).items())]
 
 
-def test_by_default_such_steps_are_told_once_counted_and_taken(tmp_path):
+def test_by_default_such_steps_are_warned_once_counted_and_taken(tmp_path):
     training = hard_in({1, 3}, Warn())
     words = (
         r"not reached in step 1: 4 of 4 images, image \d+ first, are at a residual of \d\.\de-\d\d "
         r"after 2 iterations\. The training continues .* counts such steps\. Raise "
         r"max_iterations of the model .*contractive prior\."
     )
-    with pytest.warns(UserWarning, match=words) as told:
+    with pytest.warns(UserWarning, match=words) as caught:
         run(tmp_path, steps=5, training=training)
-    assert sum("not reached in step" in str(one.message) for one in told) == 1
+    assert sum("not reached in step" in str(one.message) for one in caught) == 1
     assert column(tmp_path, "train/unreached")[:5] == [0, 1, 1, 2, 2]
     seen = training.seen
     assert not all(map(torch.equal, seen[1], seen[2])), "the step is taken"
@@ -99,10 +99,10 @@ def test_a_training_can_stop_at_the_first(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:An equilibrium")
 @pytest.mark.parametrize("name", ["warn", "skip"])
-def test_kills_change_no_bit(tmp_path, name):
+def test_killed_runs_resume_bit_identically(tmp_path, name):
     given = {"steps": 6, "checkpoint_every": 2}
-    whole = hard_in({3}, policy(name, 3))
-    scores = run(tmp_path / "whole", training=whole, **given)[1]
+    uninterrupted = hard_in({3}, policy(name, 3))
+    scores = run(tmp_path / "uninterrupted", training=uninterrupted, **given)[1]
     for kill in (4, 5):
         found = newest_checkpoint(tmp_path / "cut/checkpoints").path
         training = hard_in({3}, policy(name, 3), kill=kill)
@@ -111,7 +111,7 @@ def test_kills_change_no_bit(tmp_path, name):
     found = newest_checkpoint(tmp_path / "cut/checkpoints").path
     training = hard_in({3}, policy(name, 3))
     assert run(tmp_path / "cut", training=training, resume_from=found, **given)[1] == scores
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
 @pytest.mark.filterwarnings("ignore:The gradient of the equilibrium")
@@ -134,12 +134,12 @@ def test_every_batch_of_a_step_counts(tmp_path):
     """Of three batches, the first is hard."""
     training = small_training(model=EASY)
     training.guard = Guard(Stop(), Stop())
-    whole, seen = training.training_step, []
+    original, seen = training.training_step, []
 
     def training_step(batch, batch_idx):
         training.reconstructor.model = EASY if seen else HARD
         seen.append(batch)
-        return whole(batch, batch_idx)
+        return original(batch, batch_idx)
 
     training.training_step = training_step
     with pytest.raises(ConvergenceError, match=r"step 0: 4 of 12 images"):
@@ -147,7 +147,7 @@ def test_every_batch_of_a_step_counts(tmp_path):
     assert len(seen) == 3
 
 
-def test_of_two_mishaps_the_graver_is_answered():
+def test_of_two_failures_nonfinite_is_handled():
     """And what several processes see, each of them answers."""
     guard = Guard(Skip(9), Skip(9))
     network = nn.Linear(1, 1)
@@ -160,7 +160,7 @@ def test_of_two_mishaps_the_graver_is_answered():
     assert guard.counts() == {"train/skipped": 3}, "it has seen no model with equilibria"
 
 
-def test_processes_add_their_flags_up():
+def test_flags_are_summed_over_processes():
     training, asked = small_training(), []
 
     def reduce(values, reduce_op):
@@ -174,7 +174,7 @@ def test_processes_add_their_flags_up():
     assert training._total(one).tolist() == [0, 2] and asked == ["sum"]
 
 
-def test_a_limit_that_cannot_be_meant_is_refused():
+def test_an_invalid_limit_is_refused():
     with pytest.raises(ConfigError, match=r"unreached_limit = 0: must be a whole number of at le"):
         TrainerSettings(unreached_limit=0)
 
@@ -189,12 +189,12 @@ def test_a_limit_that_cannot_be_meant_is_refused():
         ),
     ],
 )
-def test_a_policy_that_nothing_asks_is_refused(words, message):
+def test_a_policy_that_never_applies_is_refused(words, message):
     with pytest.raises(ConfigError, match=message):
         verify(compose(words))
 
 
-def test_a_policy_that_is_asked_is_accepted():
+def test_a_policy_that_applies_is_accepted():
     verify(compose(["model=deq", "trainer.on_unreached=skip"]))
     verify(
         compose(["model=deq", "trainer.on_unreached=stop", "model.backward.on_divergence=error"])

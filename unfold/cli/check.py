@@ -1,4 +1,4 @@
-"""`unfold check`: the property kit on any configured component, with the figure of every law."""
+"""`unfold check`: the property kit on any configured component, with every measured figure."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say, table
 from unfold.config import options
+from unfold.config.arguments import Syntax
 from unfold.config.build import build_group, components_of, configure
 from unfold.config.check import Checked, check_job
 from unfold.config.compose import compose
@@ -17,83 +18,81 @@ from unfold.errors import ConfigError, listing, nearest
 if TYPE_CHECKING:
     from unfold.testing.report import Report
 
-COLUMNS = ("law", "measured", "allowed", "verdict")
+COLUMNS = ("property", "measured", "allowed", "verdict")
 
 EXTRAS = (
     *("astra_fan_beam_tomography", "astra_tomography"),
     *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )
-"""Options that need a package of their own: checked where they are named, not among all."""
+"""Options that need an optional package: checked where they are named, not among all."""
 
 
-def check(words: Sequence[str]) -> int:
-    """Measure every law of the components that the words name; `NAME` may be `all`.
+SYNTAX = Syntax(
+    "check",
+    "Measure every property of a component: physics=NAME, prior=, fidelity=, algo= or model=;\n"
+    "NAME may be all. Or read every image of data=folder data.root=DIR.",
+    flags={"--only": "rows of the kit, PH1,PH9"},
+)
 
-    `data=folder data.root=DIR` looks at every image; `--only PH1,PH9` asks for some rows, and says
+
+def check(arguments: Sequence[str]) -> int:
+    """Measure every property of the components that the arguments name; `NAME` may be `all`.
+
+    `data=folder data.root=DIR` reads every image; `--only PH1,PH9` measures some rows, and reports
     where they do not apply.
 
     Raises:
-        PropertyError: a law is broken.
+        PropertyError: a property does not hold.
         DataError: images cannot be used.
         ConfigError: nothing to check is named, or it cannot be built.
     """
-    words, only = _asked(words)
-    chosen = {key_of(word): word.partition("=")[2] for word in words if key_of(word) in KITS}
+    given = SYNTAX.parse(arguments)
+    typed = [*given.folder_flags, *given.overrides]
+    rows = given.flags.get("--only", "")
+    if "=" in rows:
+        raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
+    only = tuple(row.strip() for row in rows.split(",") if row)
+    chosen = {
+        key_of(text): text.partition("=")[2] for text in given.overrides if key_of(text) in KITS
+    }
     _expect_rows(only, chosen)
-    if "data" in map(key_of, words):
+    if "data" in map(key_of, given.overrides):
         from unfold.cli.check_data import check_data
 
-        check_data(_component("data", words))
+        check_data(_component("data", typed))
         if not chosen:
             return 0
     if not chosen:
         known = listing(f"{group}=NAME" for group in (*KITS, "data"))
         raise ConfigError(f"unfold check needs something to check: {known}; NAME may be all.")
-    reports = [found for group, name in chosen.items() for found in _each(group, name, words, only)]
+    reports = [found for group, name in chosen.items() for found in _each(group, name, typed, only)]
     for name, found in reports:
-        rows = [_row(one) for one in found.worst()]
-        rows += [(f"{one.id} {one.name}", "-", "-", "not judged") for one in found.left_out()]
-        if found.applies:
-            table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
-        else:
-            say(f"{name}: {', '.join(only)} {'do' if len(only) > 1 else 'does'} not apply.")
-        for one in found.left_out():
-            say(f"{name}: {one}.")
+        _show(name, found, only)
     for _, found in reports:
         found.raise_if_failed()
     measured = [found for _, found in reports if found.applies]
     count = sum(len(found.checks) for found in measured)
     if measured:
-        say(f"{len(measured)} components obey their laws ({count} measurements).")
+        say(f"{len(measured)} components have all their properties ({count} measurements).")
     return 0
+
+
+def _show(name: str, found: "Report", only: Sequence[str]) -> None:
+    rows = [_row(one) for one in found.worst()]
+    rows += [(f"{one.id} {one.name}", "-", "-", "not judged") for one in found.left_out()]
+    if found.applies:
+        table(f"{name}: {len(found.checks)} measurements", COLUMNS, rows)
+    else:
+        say(f"{name}: {', '.join(only)} {'do' if len(only) > 1 else 'does'} not apply.")
+    for one in found.left_out():
+        say(f"{name}: {one}.")
 
 
 def _row(one: Any) -> tuple[str, str, str, str]:
     shown = "exact" if one.tol == 0 else f"{one.tol:.0e}"
     verdict = "holds" if one.passed else "BROKEN"
     return f"{one.id} {one.name}", f"{one.value:.1e}", shown, verdict
-
-
-def _asked(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The words without `--only`, and the rows that it asks for.
-
-    Raises:
-        ConfigError: it has no rows.
-    """
-    rows: list[str] = []
-    rest: list[str] = []
-    left = iter(words)
-    for word in left:
-        flag, equals, value = word.partition("=")
-        if flag != "--only":
-            rest.append(word)
-            continue
-        value = value if equals else next(left, "")
-        if not value or "=" in value:
-            raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
-        rows += [row.strip() for row in value.split(",")]
-    return rest, tuple(rows)
 
 
 def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
@@ -111,11 +110,11 @@ def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
 
 
 def _each(
-    group: str, name: str, words: Sequence[str], only: Sequence[str]
+    group: str, name: str, arguments: Sequence[str], only: Sequence[str]
 ) -> "Iterator[tuple[str, Report]]":
     known = [one for one in options.names(group, [configs_folder()]) if one not in EXTRAS]
     names = known if name == "all" else [name]
-    others = [word for word in words if key_of(word) not in KITS or key_of(word) != group]
+    others = [text for text in arguments if key_of(text) not in KITS or key_of(text) != group]
     for one in names:
         kept = [w for w in others if w.partition("=")[2] != "all"]
         named = [*kept, f"{group}={one}"]
@@ -123,28 +122,28 @@ def _each(
         yield f"{group}={one}", found
 
 
-def _component(group: str, words: Sequence[str]) -> Any:
-    """The component of a group alone: it need not fit the other groups."""
-    composed = compose(words)
+def _component(group: str, arguments: Sequence[str]) -> Any:
+    """The component of one group, which need not fit the others."""
+    composed = compose(arguments)
     refuse(composed.problems)
     checked, _ = check_job(composed.jobs[0], ())
     return build_group(checked, group)
 
 
-def _physics(words: Sequence[str], only: Sequence[str] = ()) -> "Report":
+def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
     from unfold.solvers.report import ConvergenceWarning
     from unfold.testing.physics import check_physics
 
     with warnings.catch_warnings():
         # What did not converge is not judged, and the report says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return check_physics(_component("physics", words), only=only)
+        return check_physics(_component("physics", arguments), only=only)
 
 
-def _prior(words: Sequence[str]) -> "Report":
+def _prior(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_prior, in_double
 
-    prior = in_double(_component("prior", words))
+    prior = in_double(_component("prior", arguments))
     return check_prior(prior, gap=_inexactness(prior))
 
 
@@ -156,25 +155,25 @@ def _inexactness(recipe: Any) -> float:
     return max([getattr(recipe, "tol", 0.0), *inner])
 
 
-def _fidelity(words: Sequence[str]) -> "Report":
+def _fidelity(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_fidelity
 
-    return check_fidelity(_component("fidelity", words))
+    return check_fidelity(_component("fidelity", arguments))
 
 
-def _algorithm(words: Sequence[str]) -> "Report":
+def _algorithm(arguments: Sequence[str]) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.problems import problem_for
 
-    return check_algorithm(*problem_for(_component("algo", words)))
+    return check_algorithm(*problem_for(_component("algo", arguments)))
 
 
-def _model(words: Sequence[str]) -> "Report":
-    return _whole(configure(words, "check"))
+def _model(arguments: Sequence[str]) -> "Report":
+    return _reconstructor(configure(arguments, "check"))
 
 
-def _whole(checked: Checked) -> "Report":
-    """The laws of the whole reconstructor on tiny images, in float64."""
+def _reconstructor(checked: Checked) -> "Report":
+    """The properties of the reconstructor on tiny images, in float64."""
     import torch
 
     from unfold.models.deq import DEQ
@@ -183,12 +182,12 @@ def _whole(checked: Checked) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.models import check_equilibrium, check_unfolded
 
-    parts = components_of(checked)
-    net = parts.reconstructor.double()
+    components = components_of(checked)
+    net = components.reconstructor.double()
     one = isinstance(net.model, DEQ)
     draws = Draws(checked.settings.seed, range(1 if one else 2), dtype=torch.float64)
-    x = draws.uniform("images", (parts.data.channels, 16, 16))
-    y, operator = parts.physics.measure(x, draws)
+    x = draws.uniform("images", (components.data.channels, 16, 16))
+    y, operator = components.physics.measure(x, draws)
     if one:
         return check_equilibrium(net, y, operator)
     if isinstance(net.model, Unfolded):

@@ -1,4 +1,4 @@
-"""`unfold check data=folder data.root=DIR`: every image looked at, every fault told."""
+"""`unfold check data=folder data.root=DIR`: reads every image and reports every fault."""
 
 import time
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unfold.cli.arguments import Words, split
 from unfold.cli.console import say, table
+from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
 from unfold.config.overrides import key_of
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 COLUMNS = ("gradient", "time (ms)", "peak (MB)", "cosine", "error", "reached")
 
 
-def compare_gradients_of_batch(words: Sequence[str]) -> int:
+SYNTAX = Syntax(
+    "compare-gradients",
+    "The time, memory and error of every way to differentiate one batch, on identical weights.",
+    keys={
+        "images": "crops in the batch; 2 by default",
+        "size": "side of a crop in pixels; 32 by default",
+        "iterations": "steps that are unfolded; 10 by default",
+    },
+)
+
+
+def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
     """Differentiate one batch in every way, on identical weights, and print what each costs.
 
     `images` is how many crops the batch holds, `size` their side in pixels, `iterations` how many
@@ -25,24 +36,24 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the configuration or the data cannot be used.
     """
-    own = split(words, ("images", "size", "iterations"))
-    images, size = _count(own, "images", 2), _count(own, "size", 32)
-    iterations = _count(own, "iterations", 10)
-    chosen = [word for word in own.overrides if key_of(word) == "model"]
+    given = SYNTAX.parse(arguments)
+    images, size = _count(given, "images", 2), _count(given, "size", 32)
+    iterations = _count(given, "iterations", 10)
+    chosen = [text for text in given.overrides if key_of(text) == "model"]
     if chosen and chosen != ["model=deq"]:
         raise ConfigError(f"{chosen[0]}: compare-gradients runs every model itself; leave it out.")
-    kept = [word for word in own.overrides if word not in chosen]
-    checked = configure([*kept, "model=deq"], "compare-gradients")
+    kept = [text for text in given.overrides if text not in chosen]
+    checked = configure([*given.folder_flags, *kept, "model=deq"], "compare-gradients")
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.evaluation.gradients import compare_gradients
 
     keep_freed_memory()
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
-    case = _case(parts, checked.settings.seed, images, size)
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
+    case = _case(components, checked.settings.seed, images, size)
     rows = []
-    for row in compare_gradients(parts.reconstructor, case, iterations):
+    for row in compare_gradients(components.reconstructor, case, iterations):
         reached = "" if row.reached is None else "yes" if row.reached else "no"
         numbers = f"{1e3 * row.seconds:.0f}", f"{row.memory / 1e6:.1f}"
         rows.append(
@@ -57,14 +68,14 @@ def compare_gradients_of_batch(words: Sequence[str]) -> int:
     return 0
 
 
-def _count(words: Words, key: str, default: int) -> int:
-    text = words.own.get(key, str(default))
+def _count(given: Arguments, key: str, default: int) -> int:
+    text = given.keys.get(key, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{key} = {text}: a whole number of at least 1 is expected.")
     return int(text)
 
 
-def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
+def _case(components: Components, seed: int, count: int, size: int) -> "Case":
     """Crops of as many training images, measured."""
     import torch
 
@@ -72,13 +83,13 @@ def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
     from unfold.random import Draws
     from unfold.training.losses.base import Supervised
 
-    loss = parts.groups["loss"]
+    loss = components.groups["loss"]
     if not isinstance(loss, Supervised):
         raise ConfigError(
             f"loss {type(loss).__name__}: gradients are compared where the images are known; set "
             "loss=mse or loss=l1."
         )
-    held = parts.data.images("train")
+    held = components.data.images("train")
     if count > len(held):
         raise ConfigError(f"images = {count}: there are {len(held)} training images.")
     crops = [image[:, :size, :size] for _, image in held[:count]]
@@ -86,5 +97,5 @@ def _case(parts: Components, seed: int, count: int, size: int) -> "Case":
     if smallest < size:
         raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
     x = torch.stack(crops)
-    y, operator = parts.physics.measure(x, Draws(seed, range(count), "train"))
+    y, operator = components.physics.measure(x, Draws(seed, range(count), "train"))
     return Case(x, y, operator, loss)

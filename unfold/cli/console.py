@@ -1,4 +1,4 @@
-"""What the user reads: errors on one line or a few, and tables of results."""
+"""Output for the user: errors without traceback, and tables of results."""
 
 import os
 import re
@@ -16,18 +16,25 @@ CLOSED_PIPE = 141
 """The exit code of a process that wrote into a closed pipe, as a shell gives it."""
 
 
-def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
-    """Run a command; say its error without a traceback, and return the exit code.
+def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command; report its error without a traceback, and return the exit code.
 
-    UNFOLD_DEBUG=1 shows the traceback instead. Warnings are told without the line of code that
-    made them, and once where only their figures differ.
+    UNFOLD_DEBUG=1 shows the traceback instead. Warnings are written without the line of code that
+    raised them, and once where only their figures differ.
     """
-    told = Told()
-    before, warnings.formatwarning = warnings.formatwarning, told
+    formatter = WarningFormatter()
+    before, warnings.formatwarning = warnings.formatwarning, formatter
     try:
-        return _ended(command, words, told)
+        try:
+            return command(arguments)
+        finally:
+            formatter.report_repeated()
     except UnfoldError as error:
         return _failed(str(error), error.exit_code, error)
+    except SystemExit as done:
+        if done.code not in (None, 0):
+            raise
+        return 0  # --help
     except BrokenPipeError:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)  # the interpreter flushes its streams at exit
@@ -37,23 +44,14 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
         return _failed("interrupted.", INTERRUPTED, error)
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return _failed(
-            f"{text}\nThis is unexpected: UNFOLD_DEBUG=1 shows where it happened.", 1, error
-        )
+        hint = "This is unexpected: UNFOLD_DEBUG=1 shows where it happened."
+        return _failed(f"{text}\n{hint}", 1, error)
     finally:
         warnings.formatwarning = before
 
 
-def _ended(command: Callable[[Sequence[str]], int], words: Sequence[str], told: "Told") -> int:
-    """Run a command, and tell the warnings that came again before its error is told."""
-    try:
-        return command(words)
-    finally:
-        told.again()
-
-
-class Told:
-    """Each warning once; how often one came again, with other figures, is told at the end."""
+class WarningFormatter:
+    """Writes each warning once, and counts those that differ from it in figures only."""
 
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
@@ -65,7 +63,8 @@ class Told:
         self.first.setdefault(kind, str(message))
         return f"warning: {message}\n" if self.times[kind] == 1 else ""
 
-    def again(self) -> None:
+    def report_repeated(self) -> None:
+        """Write how often each warning was repeated."""
         for kind, times in self.times.items():
             if times > 1:
                 text = f"{times - 1} times more, with other figures: {self.first[kind]}"

@@ -54,5 +54,5 @@ def _source(text: str) -> str:
 
 
 def first_line(function: object) -> str:
-    """The first line of a method's docstring; of the base's where it has none of its own."""
+    """The first line of a method's docstring; of its base's where it has none."""
     return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -1,25 +1,32 @@
-"""`unfold diff A B`: what two runs have apart."""
+"""`unfold diff A B`: the differences of two runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unfold.cli.arguments import expect, run_words
 from unfold.cli.console import say, short, table
+from unfold.cli.list_runs import RUNS_DIR
+from unfold.config.arguments import Syntax
 from unfold.runs.compare import Difference, compare
 from unfold.runs.reference import read_reference
 
+SYNTAX = Syntax(
+    "diff",
+    "The differences of two runs in configuration, code, environment and results.",
+    ("A", "B"),
+    RUNS_DIR,
+    overrides=False,
+)
 
-def diff_runs(words: Sequence[str]) -> int:
+
+def diff_runs(arguments: Sequence[str]) -> int:
     """Show the differences of two runs in configuration, code, environment and results.
 
     Raises:
         ConfigError: a run does not exist.
         RunError: a file of a run is missing or damaged.
     """
-    typed = run_words("diff", words)
-    typed.only_runs_dir("diff")
-    expect("diff", typed.names, "two runs, unfold diff A B", 2)
-    one, other = (read_reference(name, typed.runs_dir).path for name in typed.names)
+    given = SYNTAX.parse(arguments)
+    one, other = (read_reference(name, given.runs_dir).path for name in given.names)
     show_differences(compare(one, other), one, other)
     return 0
 

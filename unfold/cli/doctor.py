@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from unfold.cli.console import say, table
+from unfold.config.arguments import Syntax
 from unfold.config.build import build_training, components_of, configure
 from unfold.errors import ConfigError, listing
 
@@ -33,27 +34,31 @@ class Learnable(NamedTuple):
     limits: str
 
 
-def doctor(words: Sequence[str]) -> int:
+SYNTAX = Syntax("doctor", "Differentiate the loss of one training batch, and list what is learned.")
+
+
+def doctor(arguments: Sequence[str]) -> int:
     """Differentiate the loss of one training batch, and list what is learned.
 
     Raises:
         ConfigError: something that is learned gets no gradient, or nothing is learned.
         UnfoldError: the configuration or the data cannot be used.
     """
-    checked = configure(words, "doctor")
+    SYNTAX.parse(arguments, known_only=True)
+    checked = configure(arguments, "doctor")
     from unfold.cli.runtime import set_threads
 
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
-    net = parts.reconstructor
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
+    net = components.reconstructor
     found = list(learnables(net))
     if not found:
         raise ConfigError(
             "nothing is learned: model=classical learns nothing, and trainable.learn names nothing "
             "that can act. Choose model=unfolded or model=deq, or add to trainable.learn."
         )
-    _backward(build_training(checked, parts), parts.data)
+    _backward(build_training(checked, components), components.data)
     rows, dead = _examine(found)
     table(None, COLUMNS, rows)
     for name, reason in net.dead.items():

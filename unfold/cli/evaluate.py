@@ -1,20 +1,27 @@
-"""`unfold evaluate run=DIR`: evaluate the best weights of a run again."""
+"""`unfold evaluate run=DIR`: re-evaluate the best weights of a run."""
 
 from collections.abc import Sequence
 
-from unfold.cli.arguments import configured, named_run, split
 from unfold.cli.console import say, scores_table, short
+from unfold.cli.stored_run import configured, named_run
+from unfold.config.arguments import Syntax
+
+SYNTAX = Syntax(
+    "evaluate",
+    "Evaluate the best weights of a run again, with the evaluation that the overrides choose.",
+    keys={"run": "the run: its directory, or the end of its name"},
+)
 
 
-def evaluate_run(words: Sequence[str]) -> int:
-    """Evaluate a run, with the evaluation that the words choose.
+def evaluate_run(arguments: Sequence[str]) -> int:
+    """Evaluate a run, with the evaluation that the overrides choose.
 
     Raises:
         UnfoldError: the run does not exist, or its configuration or weights cannot be used.
     """
-    own = split(words, ("run",))
-    reference = named_run(own, "evaluate")
-    checked = configured(reference, own.overrides)
+    given = SYNTAX.parse(arguments)
+    reference = named_run(given, "evaluate")
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
     from unfold.cli.job import evaluate_components
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import components_of
@@ -22,14 +29,16 @@ def evaluate_run(words: Sequence[str]) -> int:
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = components_of(checked)
-    set_threads(parts.trainer.threads)
-    parts.data.check()
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    components.data.check()
     lock = Lock(reference.path / ".lock")
     lock.acquire()
     try:
-        load_weights(parts.reconstructor, reference.path)
-        scores = evaluate_components(checked, parts, reference.path, reference.choices["physics"])
+        load_weights(components.reconstructor, reference.path)
+        scores = evaluate_components(
+            checked, components, reference.path, reference.choices["physics"]
+        )
     finally:
         lock.release()
     scores_table(scores)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say
 from unfold.cli.describe import Described, describe, first_line
+from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from unfold.problem import Problem
     from unfold.reconstructor import Reconstructor
 
-ASKED = {
+OF_F = {
     "grad": ("∇f(x)", "grad_through"),
     "prox": ("prox_{γf}(z)", "prox_through"),
     "prox_conj": ("prox_{σd*}(u)", "prox_conj"),
 }
-"""What is asked of the fidelity: its name in the update, and the method that has the formula."""
+"""What an update needs of the fidelity: its symbol, and the method that has the formula."""
 
 OF_G = {
     "grad": ("∇g(x)", "grad"),
@@ -31,26 +32,30 @@ OF_G = {
 }
 
 
-def explain(words: Sequence[str]) -> int:
-    """Print what the words configure, as mathematics with its values in place.
+SYNTAX = Syntax("explain", "The update of a configuration with its values, and where it converges.")
+
+
+def explain(arguments: Sequence[str]) -> int:
+    """Print the configuration as mathematics with its values.
 
     Raises:
         UnfoldError: the configuration cannot be used.
     """
-    checked = configure(words, "explain")
+    SYNTAX.parse(arguments, known_only=True)
+    checked = configure(arguments, "explain")
     import torch
 
     from unfold.random import Draws
 
-    parts = components_of(checked)
-    net = parts.reconstructor
-    side = parts.data.crop
+    components = components_of(checked)
+    net = components.reconstructor
+    side = components.data.crop
     draws = Draws(checked.settings.seed, (0,), "validation")
-    x = draws.uniform("image", (parts.data.channels, side, side))
+    x = draws.uniform("image", (components.data.channels, side, side))
     with torch.no_grad():
-        y, operator = parts.physics.measure(x, draws)
+        y, operator = components.physics.measure(x, draws)
         algorithm, problem = net.steps(y, operator).at(0)
-        for line in _lines(parts, algorithm, problem, operator):
+        for line in _lines(components, algorithm, problem, operator):
             say(line)
         for line in _parameters(net, algorithm, problem):
             say(line)
@@ -63,19 +68,23 @@ def explain(words: Sequence[str]) -> int:
 
 
 def _lines(
-    parts: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
+    components: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
 ) -> Iterator[str]:
-    net = parts.reconstructor
-    told = describe(type(algorithm))
+    net = components.reconstructor
+    described = describe(type(algorithm))
     yield f"minimises  {algorithm.solves}"
-    for symbol, part in (("f = d(Ax, y)", net.fidelity), ("A", parts.physics), ("g", problem.g)):
+    for symbol, part in (
+        ("f = d(Ax, y)", net.fidelity),
+        ("A", components.physics),
+        ("g", problem.g),
+    ):
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
-    yield f"update     {told.formula}"
-    yield f"  in names        {in_names(told)}"
-    if told.source:
-        yield f"  source          {told.source}"
-    for what in sorted(algorithm.needs_f & set(ASKED)):
-        symbol, method = ASKED[what]
+    yield f"update     {described.formula}"
+    yield f"  in names        {in_names(described)}"
+    if described.source:
+        yield f"  source          {described.source}"
+    for what in sorted(algorithm.needs_f & set(OF_F)):
+        symbol, method = OF_F[what]
         yield f"  {symbol:<15} {first_line(getattr(type(net.fidelity), method))}"
     if "prox" in algorithm.needs_f:
         yield f"  (I + γA*A)⁻¹b   {_solver(operator)}"
@@ -99,15 +108,15 @@ def _solver(operator: "Operator") -> str:
     return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
 
 
-def in_names(told: Described) -> str:
-    """The formula with the fields in the place of their symbols."""
+def in_names(described: Described) -> str:
+    """The formula with fields instead of their symbols."""
     symbols = {
-        text[0]: name for name, text in told.arguments.items() if text[1:2] in (",", ";", " ")
+        text[0]: name for name, text in described.arguments.items() if text[1:2] in (",", ";", " ")
     }
     pieces = []
-    for i, letter in enumerate(told.formula):
+    for i, letter in enumerate(described.formula):
         name = symbols.get(letter)
-        after = told.formula[i + 1 : i + 2]
+        after = described.formula[i + 1 : i + 2]
         joined = after.isalpha() or after in ("∇", "(")
         pieces.append(letter if name is None else f"{name}·" if joined else name)
     return "".join(pieces)
@@ -120,7 +129,7 @@ def _parameters(
     yield "parameters"
     for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
         for name, own, owner in _groups(group, path, recipe):
-            told = describe(type(owner)).arguments
+            described = describe(type(owner)).arguments
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
                 size = _numbers(value)
@@ -129,14 +138,14 @@ def _parameters(
                 limits = str(plan.constraint)
                 learned = _learned(plan.learned, value.ndim > 0)
                 yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
-                yield f"      {told.get(scalar, '')}"
+                yield f"      {described.get(scalar, '')}"
             for network in own.networks:
                 module = own.get_submodule(network)
                 count = sum(p.numel() for p in module.parameters())
                 moves = any(p.requires_grad for p in module.parameters())
                 each = type(module).__name__ == "ModuleList"
                 yield f"  {name}.{network}: {count:,} numbers   ({_learned(moves, each)})"
-                yield f"      {told.get(network, '')}"
+                yield f"      {described.get(network, '')}"
 
 
 def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -151,8 +160,8 @@ def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]
 
 
 def _learned(learned: bool, each: bool) -> str:
-    word = "learned" if learned else "fixed"
-    return f"{word}, one per iteration" if each else word
+    state = "learned" if learned else "fixed"
+    return f"{state}, one per iteration" if each else state
 
 
 def _numbers(value: "Tensor | float") -> str:

@@ -17,18 +17,18 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
                                                       each gradient's time, memory and error
-       unfold check physics=NAME|all                  every law of a component; or prior, fidelity,
-                                                      algo and model; --only PH1,PH9 some
+       unfold check physics=NAME|all                  every property of a component; or prior,
+                                                      fidelity, algo, model; --only PH1,PH9 some
        unfold check data=folder data.root=DIR         every image, and what is wrong with it
        unfold list | show RUN | diff RUN RUN | reproduce RUN
-       unfold table GLOB --rows KEY --cols KEY        runs: what there is, and what it came to
+       unfold table GLOB --rows KEY --cols KEY        the runs, and what they scored
        python train.py [KEY=VALUE ...]                the same as unfold train
 
 Options of each group, GROUP=OPTION:
 """
 
 TAIL = """
-Keys: algo.stepsize=0.5, trainer.max_steps=1000, seed=1, name=WORD, rerun=true, runs_dir=DIR.
+Keys: algo.stepsize=0.5, trainer.max_steps=1000, seed=1, name=NAME, rerun=true, runs_dir=DIR.
 See all of them with --cfg job, and your own options with --config-dir DIR.
   --cfg job            print the composed configuration, and run nothing
   --cfg job -p algo    print one group of it

@@ -15,7 +15,7 @@ from unfold.runs import files
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.outcome import Outcome, tell
+from unfold.runs.outcome import Outcome, write_outcome
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.ranks import check_launch, rank
 from unfold.runs.redact import redacted, redacted_overrides
@@ -101,7 +101,7 @@ def announce(run: Run, checked: Checked, components: Components) -> None:
         origins = components.origins if start is None else [f"every weight starts from {start}"]
         for line in (f"run {short(run.path)}", *origins):
             say(line)
-    tell(Outcome(run.path, {}, repeated=False))
+    write_outcome(Outcome(run.path, {}, repeated=False))
 
 
 def write_origin(run: Run, checked: Checked, components: Components, fingerprint: str) -> None:

@@ -2,28 +2,32 @@
 
 from collections.abc import Sequence
 
-from unfold.cli.arguments import run_words
 from unfold.cli.console import say, table
-from unfold.errors import ConfigError
+from unfold.config.arguments import Syntax
 from unfold.runs.catalogue import Entry, catalogue
 
+RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
 
-def list_runs(words: Sequence[str]) -> int:
+SYNTAX = Syntax(
+    "list",
+    "The state and the scores of every run whose name or path matches a pattern.",
+    ("[GLOB]",),
+    RUNS_DIR,
+    overrides=False,
+)
+
+
+def list_runs(arguments: Sequence[str]) -> int:
     """Show the state and the scores of every run.
 
     Raises:
         ConfigError: a flag, a second pattern, or a setting other than runs_dir.
         RunError: a file of a run is damaged.
     """
-    typed = run_words("list", words)
-    typed.only_runs_dir("list")
-    if len(typed.names) > 1:
-        raise ConfigError(
-            f"unfold list takes one pattern, got {' '.join(typed.names)}. Put it in quotes."
-        )
-    entries = catalogue(typed.runs_dir, *typed.names)
+    given = SYNTAX.parse(arguments)
+    entries = catalogue(given.runs_dir, *given.names)
     if not entries:
-        say(f"no runs in {typed.runs_dir}.")
+        say(f"no runs in {given.runs_dir}.")
         return 0
     rows = [(entry.name, entry.state, _scores(entry), entry.updated[:16]) for entry in entries]
     table(None, ("run", "state", "best, test", "updated (UTC)"), rows)

@@ -29,14 +29,14 @@ def main() -> None:
     sys.exit(guarded(dispatch, sys.argv[1:]))
 
 
-def dispatch(words: Sequence[str]) -> int:
-    """Run the subcommand that the first word names.
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run the subcommand that the first argument names; each has its own `--help`.
 
     Raises:
-        UnfoldError: anything that is the user's to mend.
+        UnfoldError: anything that the user can correct.
     """
-    command, rest = (words[0], words[1:]) if words else ("--help", ())
-    if command in ("--help", "-h") or (command in COMMANDS and {"--help", "-h"} & set(rest)):
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
+    if command in ("--help", "-h"):
         from unfold.cli.help import text
 
         say(text())

@@ -3,15 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfold.cli.arguments import configured, existing_file, named_run, split
 from unfold.cli.console import say, scores_table
+from unfold.cli.stored_run import configured, named_run
+from unfold.config.arguments import Arguments, Syntax
 from unfold.errors import ConfigError, nearest
 
-OWN = ("run", "input", "measurement", "output")
-"""The keys of the command itself."""
+SYNTAX = Syntax(
+    "reconstruct",
+    "Reconstruct one image with the weights of a run.",
+    keys={
+        "run": "the run: its directory, or the end of its name",
+        "input": "an image whose measurement is simulated",
+        "measurement": "a measurement that is reconstructed as it is",
+        "output": "the file to write",
+    },
+)
 
 
-def reconstruct_image(words: Sequence[str]) -> int:
+def reconstruct_image(arguments: Sequence[str]) -> int:
     """Reconstruct one image with a run's weights.
 
     `input` is an image that is measured by the run's physics first; `measurement` is reconstructed
@@ -20,49 +29,64 @@ def reconstruct_image(words: Sequence[str]) -> int:
     Raises:
         UnfoldError: the run or the file cannot be used.
     """
-    own = split(words, OWN)
-    image, measurement = existing_file(own, "input"), existing_file(own, "measurement")
+    given = SYNTAX.parse(arguments)
+    image, measurement = _existing_file(given, "input"), _existing_file(given, "measurement")
     if (image is None) == (measurement is None):
-        keys = [word.partition("=")[0] for word in own.overrides]
+        keys = [text.partition("=")[0] for text in given.overrides]
         meant = [
-            f"{key} is not known{near}" for key in keys if "mean" in (near := nearest(key, OWN))
+            f"{key} is not known{near}"
+            for key in keys
+            if "mean" in (near := nearest(key, SYNTAX.keys))
         ]
         raise ConfigError(
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
-    reference = named_run(own, "reconstruct")
-    checked = configured(reference, own.overrides)
+    reference = named_run(given, "reconstruct")
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
     from unfold.cli.runtime import keep_freed_memory, set_threads
     from unfold.config.build import components_of
-    from unfold.evaluation.single_image import expect_kind, reconstruct
+    from unfold.evaluation.single_image import (
+        check_output,
+        read_cropped,
+        read_measurement,
+        reconstruct_measured,
+        reconstruct_simulated,
+    )
     from unfold.training.checkpoints.weights import load_weights
 
     keep_freed_memory()
-    parts = components_of(checked)
-    if measurement is not None and not parts.physics.is_deterministic:
+    components = components_of(checked)
+    if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
-            f"measurement = {measurement}: the run's {type(parts.physics).__name__} draws its "
+            f"measurement = {measurement}: the run's {type(components.physics).__name__} draws its "
             "operator anew for every image, so the one that made this measurement must be named: "
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
-    set_threads(parts.trainer.threads)
-    load_weights(parts.reconstructor, reference.path)
+    set_threads(components.trainer.threads)
+    load_weights(components.reconstructor, reference.path)
     source = image or measurement
     assert source is not None
-    output = Path(own.own.get("output", f"{source.stem}_reconstructed.png"))
-    expect_kind(output)
-    scores = reconstruct(
-        parts.reconstructor,
-        parts.physics,
-        image=image,
-        measurement=measurement,
-        channels=parts.data.channels,
-        multiple_of=parts.data.multiple_of,
-        output=output,
-        metrics=parts.metrics,
-        seed=checked.settings.seed,
-    )
+    output = Path(given.keys.get("output", f"{source.stem}_reconstructed.png"))
+    check_output(output)
+    net, physics, data = components.reconstructor, components.physics, components.data
+    if image is not None:
+        truth = read_cropped(image, data.channels, data.multiple_of)
+        seed = checked.settings.seed
+        scores = reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
+    else:
+        y = read_measurement(source, data.channels)
+        scores = reconstruct_measured(net, physics, y, output)
     scores_table(scores)
     say(f"wrote {output}")
     return 0
+
+
+def _existing_file(given: Arguments, key: str) -> Path | None:
+    """The file that a key names; None where the key is not given."""
+    if key not in given.keys:
+        return None
+    path = Path(given.keys[key]).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{key} = {path}: there is no such file.")
+    return path

@@ -1,4 +1,4 @@
-"""`unfold reproduce RUN`: run it again elsewhere, and compare what comes out."""
+"""`unfold reproduce RUN`: repeat a run elsewhere, and compare the results."""
 
 import subprocess
 import sys
@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from unfold.cli.arguments import expect, named_in_full, run_words, take_folders, words_again
 from unfold.cli.console import say, short
 from unfold.cli.diff import show_differences
+from unfold.cli.list_runs import RUNS_DIR
+from unfold.cli.stored_run import stored_overrides, with_full_paths
+from unfold.config.arguments import Syntax
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
@@ -16,7 +18,7 @@ from unfold.runs.catalogue import read_entry
 from unfold.runs.compare import compare
 from unfold.runs.redact import redacted_overrides
 from unfold.runs.reference import Reference, read_reference
-from unfold.runs.tolerance import DECIBELS, RATIO, platforms_apart, scores_apart
+from unfold.runs.tolerance import DECIBELS, RATIO, platform_differences, score_differences
 
 FILES = ("weights.safetensors", "metrics.csv", "results.json")
 """What must have the same bytes on the same platform, where the run has it."""
@@ -24,32 +26,37 @@ FILES = ("weights.safetensors", "metrics.csv", "results.json")
 PROGRAM = "from unfold.cli.main import main; main()"
 
 
-def reproduce(words: Sequence[str]) -> int:
-    """Repeat a finished run in a temporary folder: 0 where the same comes out, else 1.
+SYNTAX = Syntax(
+    "reproduce",
+    "Repeat a finished run in a temporary folder, and compare the results.",
+    ("RUN",),
+    RUNS_DIR,
+)
 
-    The same is the same bytes on the platform of the run; on another one, figures within a
-    tolerance, and what is different about the platform is told.
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Repeat a finished run in a temporary folder: 0 where it is reproduced, else 1.
+
+    On the platform of the run the files must be bit-identical; on another one the scores must
+    agree within a tolerance, and the differences of the platforms are reported.
 
     Raises:
         ConfigError: the run does not exist, or is not finished; a folder of its options is gone,
-            or a secret that it does not keep is not given.
+            or a secret that it does not store is not given.
         RunError: the repetition failed.
     """
-    folders, others = take_folders(words)
-    typed = run_words("reproduce", others)
-    expect("reproduce", typed.names, "one run, unfold reproduce RUN", 1)
+    typed = SYNTAX.parse(arguments)
     reference = read_reference(typed.names[0], typed.runs_dir)
     if reference.status.state != "finished":
         state = read_entry(reference.path, reference.path.name).state
         raise ConfigError(f"{short(reference.path)} is {state}: only a finished run is repeated.")
-    given = [*folders, *(word for word in typed.rest if key_of(word) != "runs_dir")]
+    given = [*typed.folder_flags, *typed.overrides]
     with tempfile.TemporaryDirectory() as folder:
-        again = _repeat(reference, Path(folder), given)
-        return verdict(reference.path, again)
+        return verdict(reference.path, _repeat(reference, Path(folder), given))
 
 
 def _repeat(reference: Reference, folder: Path, given: Sequence[str]) -> Path:
-    command = [*repeated_words(reference, given), *given]
+    command = [*repeated_arguments(reference, given), *given]
     say(f"repeating {short(reference.path)}: {' '.join(redacted_overrides(command))}")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "train", *command, f"runs_dir={folder}"],
@@ -61,36 +68,36 @@ def _repeat(reference: Reference, folder: Path, given: Sequence[str]) -> Path:
     return found[0]
 
 
-def repeated_words(reference: Reference, given: Sequence[str] = ()) -> list[str]:
-    """The words that make the same run in another place, beside those that are given.
+def repeated_arguments(reference: Reference, given: Sequence[str] = ()) -> list[str]:
+    """The arguments that make the same run in another place, in addition to those given.
 
     Raises:
-        ConfigError: a folder of its options is gone, or a secret is not there to be read.
+        ConfigError: a folder of its options is gone, or a secret was not stored.
     """
     root = Path(str(reference.config.get("runs_dir", "runs")))
-    words = [word for word in words_again(reference, given) if key_of(word) != "runs_dir"]
+    kept = [text for text in stored_overrides(reference, given) if key_of(text) != "runs_dir"]
     start = reference.config.get("init_from")
-    if start is not None and "init_from" not in map(key_of, [*words, *given]):
-        words.append(f"init_from={start}")  # from a file of options
-    return named_in_full(words, root)
+    if start is not None and "init_from" not in map(key_of, [*kept, *given]):
+        kept.append(f"init_from={start}")  # from a file of options
+    return with_full_paths(kept, root)
 
 
-def verdict(one: Path, again: Path) -> int:
-    """Say what two runs of the same words have apart; 0 where that is nothing, or explained."""
-    apart = [name for name in FILES if _bytes(one / name) != _bytes(again / name)]
-    if not apart:
+def verdict(one: Path, repeated: Path) -> int:
+    """Report the differences of a run and its repetition; 0 where there are none, or explained."""
+    different = [name for name in FILES if _bytes(one / name) != _bytes(repeated / name)]
+    if not different:
         say(f"reproduced: {', '.join(n for n in FILES if (one / n).exists())} have the same bytes.")
         return 0
-    say(f"not reproduced to the bit: {', '.join(apart)} differ.")
-    show_differences(compare(one, again), one, again)
-    platforms = platforms_apart(one, again)
+    say(f"not reproduced to the bit: {', '.join(different)} differ.")
+    show_differences(compare(one, repeated), one, repeated)
+    platforms = platform_differences(one, repeated)
     if not platforms:
         say("not reproduced: on the same platform every bit must be the same.")
         return 1
     say("another platform, so that figures are compared, not bits:")
     for what, there, here in platforms:
         say(f"  {what}: {there} then, {here} now")
-    far = scores_apart(*(files.read_json(path / "results.json") for path in (one, again)))
+    far = score_differences(*(files.read_json(path / "results.json") for path in (one, repeated)))
     bound = f"{DECIBELS} dB, or {100 * RATIO:.1f} % where they are not in dB"
     for name, before, now in far:
         say(f"  {name} = {before} then, {now} now")

@@ -1,40 +1,50 @@
-"""`unfold table [GLOB] --rows algo --cols physics --value psnr`: runs beside one another."""
+"""`unfold table [GLOB] --rows algo --cols physics --value psnr`: one score of many runs."""
 
 import sys
 from collections.abc import Iterator, Sequence
 
-from unfold.cli.arguments import run_words
 from unfold.cli.console import say, table
+from unfold.cli.list_runs import RUNS_DIR
+from unfold.config.arguments import Syntax
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs.catalogue import catalogue
 from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
 
 FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
-"""How a table can be written, beside that of the terminal."""
+"""How a table can be written, in addition to that of the terminal."""
+
+SYNTAX = Syntax(
+    "table",
+    "One score of many runs over two keys: mean ± standard deviation of the runs in each cell.",
+    ("[GLOB]",),
+    RUNS_DIR,
+    {
+        "--rows": "the key of the rows; algo by default",
+        "--cols": "the key of the columns; physics by default",
+        "--value": "the score, or the end of its name; psnr by default",
+        "--format": "terminal, markdown, latex or csv",
+    },
+    overrides=False,
+)
 
 
-def runs_table(words: Sequence[str]) -> int:
+def runs_table(arguments: Sequence[str]) -> int:
     """Show one score of many runs: mean ± standard deviation over the runs of each cell.
 
     Raises:
         ConfigError: a flag or format that does not exist, or no run to show.
         RunError: a file of a run is damaged.
     """
-    typed = run_words("table", words, ("rows", "cols", "value", "format"))
-    typed.only_runs_dir("table")
-    if len(typed.names) > 1:
-        raise ConfigError(
-            f"unfold table takes one pattern, got {' '.join(typed.names)}. Put it in quotes."
-        )
-    chosen = typed.flags.get("format", "terminal")
+    given = SYNTAX.parse(arguments)
+    chosen = given.flags.get("--format", "terminal")
     if chosen not in ("terminal", *FORMATS):
         known = ("terminal", *FORMATS)
         raise ConfigError(f"--format {chosen}{nearest(chosen, known)} Allowed: {listing(known)}.")
     found = pivot(
-        catalogue(typed.runs_dir, *typed.names),
-        typed.flags.get("rows", "algo"),
-        typed.flags.get("cols", "physics"),
-        typed.flags.get("value", "psnr"),
+        catalogue(given.runs_dir, *given.names),
+        given.flags.get("--rows", "algo"),
+        given.flags.get("--cols", "physics"),
+        given.flags.get("--value", "psnr"),
     )
     _show(found, chosen)
     return 0
@@ -55,7 +65,7 @@ def _show(found: Pivot, chosen: str) -> None:
 
 
 def _notes(found: Pivot) -> Iterator[str]:
-    """What the numbers do not say."""
+    """What the numbers do not show."""
     mixed = found.mixed()
     if mixed:
         yield f"note: runs of one cell differ in more than the seed: {_some(mixed)}."

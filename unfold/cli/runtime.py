@@ -19,7 +19,7 @@ GIB = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Raise the thresholds, where the C library is glibc; says whether it did."""
+    """Raise the thresholds, where the C library is glibc; returns whether it did."""
     if os.environ.get("UNFOLD_MALLOC") == "0" or platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
@@ -71,7 +71,7 @@ def as_single_job(command: Sequence[str]) -> Iterator[None]:
     sweep that would be the whole sweep. It also leaves its own variables behind.
 
     Args:
-        command: the words after the program's name that run this job.
+        command: the arguments that run this job by itself.
     """
     argv, environment = sys.argv, dict(os.environ)
     try:

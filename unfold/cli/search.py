@@ -1,14 +1,14 @@
 """Searches: `sweep=random` draws its trials at once, `sweep=optuna` learns from those before."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-from unfold.cli.arguments import split
 from unfold.cli.console import say
 from unfold.cli.study import Budget, Study
-from unfold.cli.sweep import Entry, concluded, run_apart
+from unfold.cli.sweep import Entry, conclude, run_jobs_of
 from unfold.cli.trials import Trials
+from unfold.config.arguments import TRAIN, Syntax
 from unfold.config.build import verify
 from unfold.config.check import Checked
 from unfold.config.compose import compose, preset_of_sweep
@@ -23,26 +23,26 @@ KEYS = {"random": ("trials",), "optuna": tuple(field.name for field in fields(Bu
 
 
 def search(
-    method: str, words: Sequence[str], prefix: Sequence[str], launcher: Launcher | None
+    method: str, arguments: Sequence[str], prefix: Sequence[str], launcher: Launcher | None
 ) -> int:
     """Run a search; the same command continues one that was interrupted, or takes part in it.
 
     Raises:
-        ConfigError: a mistake in the words, or optuna is not installed.
+        ConfigError: a mistake in the arguments, or optuna is not installed.
         SweepError: some trials failed; the others are done.
         PreemptedError: a signal ended it; the same command continues it.
     """
-    own = split(words, [word.partition("=")[0] for word in words if word.startswith(SEARCH)])
-    flags = _flags(own.overrides)
-    preset = preset_of_sweep(own.overrides)
-    budget = budget_of(method, {**preset.search, **own.own})
+    given = _syntax(arguments).parse(arguments)
+    flags = given.folder_flags
+    preset = preset_of_sweep([*flags, *given.overrides])
+    budget = budget_of(method, {**preset.search, **given.keys})
     space = space_of(preset.overrides)
     count = budget.trials if method == "random" else 1
     checked = [_checked(flags, space, i) for i in range(count)]
     settings = checked[0].settings
     starter = launcher or Parallel()
     if method == "random":
-        run_apart(checked, prefix, starter, settings.objective)
+        run_jobs_of(checked, prefix, starter)
         return 0
     study = Study(space, settings.objective, settings.runs_dir, budget)
     trials = Trials(study, space, [*prefix, *flags], starter, budget.trials)
@@ -50,8 +50,14 @@ def search(
     return 0
 
 
+def _syntax(arguments: Sequence[str]) -> Syntax:
+    """That of a training, with every `sweep.KEY` as a key of the command: `budget_of` checks."""
+    keys = (text.partition("=")[0] for text in arguments if text.startswith(SEARCH))
+    return replace(TRAIN, keys=dict.fromkeys(keys, "of the search"))
+
+
 def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
-    """How long a search goes on.
+    """How many trials a search makes.
 
     Args:
         method: which search.
@@ -66,10 +72,13 @@ def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
         if key not in allowed:
             near = nearest(key, allowed)
             raise ConfigError(f"{key}: unknown key{near} Allowed: {', '.join(allowed)}.")
-        if not str(value).isdigit():
-            raise ConfigError(f"{key} = {value}: must be a whole number, 0 or above.")
+        if not str(value).lstrip("-").isdigit():
+            raise ConfigError(f"{key} = {value}: a whole number is expected.")
         counts[key.removeprefix(SEARCH)] = int(value)
-    return Budget(**counts)
+    try:
+        return Budget(**counts)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("Budget.", SEARCH)) from error
 
 
 def learn(study: Study, trials: Trials, runs_dir: str) -> list[Entry]:
@@ -86,19 +95,10 @@ def learn(study: Study, trials: Trials, runs_dir: str) -> list[Entry]:
         say(f"{others} trials still run in other processes.")
     if (best := study.best) is not None:
         say(best)
-    return concluded(entries, study.objective)
-
-
-def _flags(words: Sequence[str]) -> list[str]:
-    """The folders of the user's own options."""
-    found: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word.partition("=")[0] in ("-cd", "--config-dir"):
-            found += [word] if "=" in word else [word, following]
-    return found
+    return conclude(entries, study.objective)
 
 
 def _checked(flags: Sequence[str], space: Space, trial: int) -> Checked:
     """A random trial, composed and checked."""
-    (checked,) = verify(compose([*flags, *space.words(drawn(space, 0, trial))]))
+    (checked,) = verify(compose([*flags, *space.overrides(drawn(space, 0, trial))]))
     return checked

@@ -1,26 +1,27 @@
-"""`unfold show RUN`: what a run is, where it comes from, and what it came to."""
+"""`unfold show RUN`: what a run is, what it was made from, and its scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unfold.cli.arguments import expect, run_words
 from unfold.cli.console import say, scores_table, short
+from unfold.cli.list_runs import RUNS_DIR
+from unfold.config.arguments import Syntax
 from unfold.runs import files
 from unfold.runs.catalogue import read_entry
 from unfold.runs.reference import read_reference
 
+SYNTAX = Syntax("show", "What a run is and what it scored.", ("RUN",), RUNS_DIR, overrides=False)
 
-def show_run(words: Sequence[str]) -> int:
+
+def show_run(arguments: Sequence[str]) -> int:
     """Show one run.
 
     Raises:
         ConfigError: there is no such run.
         RunError: a file of it is damaged.
     """
-    typed = run_words("show", words)
-    typed.only_runs_dir("show")
-    expect("show", typed.names, "one run, unfold show RUN", 1)
-    reference = read_reference(typed.names[0], typed.runs_dir)
+    given = SYNTAX.parse(arguments)
+    reference = read_reference(given.names[0], given.runs_dir)
     entry = read_entry(reference.path, reference.path.name)
     origin = files.read_json(reference.path / "provenance.json")
     state = reference.status
@@ -28,9 +29,9 @@ def show_run(words: Sequence[str]) -> int:
         "run": short(reference.path),
         "state": entry.state + (f": {state.reason}" if state.reason else ""),
         "started": state.started,
-        "updated": f"{state.updated}, continued {state.resumed} times",
-        "words": " ".join(reference.overrides) or "none: the configuration as it stands",
-        **{name: choice for name, choice in reference.choices.items() if _is_told(name, choice)},
+        "updated": f"{state.updated}, resumed {state.resumed} times",
+        "overrides": " ".join(reference.overrides) or "none",
+        **{name: choice for name, choice in reference.choices.items() if _is_shown(name, choice)},
         **_origin(origin),
         "files": " ".join(sorted(path.name for path in reference.path.iterdir())),
     }
@@ -40,7 +41,7 @@ def show_run(words: Sequence[str]) -> int:
     return 0
 
 
-def _is_told(group: str, choice: str) -> bool:
+def _is_shown(group: str, choice: str) -> bool:
     """Whether an option is worth a line: those inside the evaluation are many and rarely chosen."""
     return choice != "None" and "@" not in group
 

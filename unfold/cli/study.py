@@ -1,4 +1,4 @@
-"""What a search knows of its trials: one database, shared by all processes of the same command."""
+"""The database of a search, shared by all processes of the same command."""
 
 import hashlib
 import json
@@ -13,42 +13,36 @@ from filelock import FileLock
 
 from unfold.config.search import Choice, Space
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.lock import Lock, is_held
 
 REDOES = "redoes"
-"""The attribute of a trial that takes up the one of a process that is gone; holds its number."""
+"""The attribute of a trial that repeats the one of a lost process; holds its number."""
 
 PATIENCE = 60
 """Seconds to wait for other processes that write the database."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long a search goes on, and how long it bears with a trial.
+class Budget(Declared):
+    """How many trials a search makes, and when it prunes one.
 
     Args:
         trials: of the whole study, in all its processes; those that fail meanwhile count, and
-            are made up for by the next start of the command.
-        startup: trials that finish before any is ended early.
-        warmup: validations of a trial before it may be ended early.
+            are replaced by the next start of the command.
+        startup: trials that finish before any is pruned.
+        warmup: validations of a trial before it may be pruned.
     """
 
-    trials: int = 20
-    startup: int = 5
-    warmup: int = 5
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("trials", self.trials, 1), ("startup", self.startup, 1)):
-            if value < least:
-                raise ConfigError(f"sweep.{name} = {value}: must be {least} or above.")
-        if self.warmup < 0:
-            raise ConfigError(f"sweep.warmup = {self.warmup}: must be 0 or above.")
+    trials: int = bounded(20, whole(1))
+    startup: int = bounded(5, whole(1))
+    warmup: int = bounded(5, whole(0))
 
 
-class Asked(NamedTuple):
+class Trial(NamedTuple):
     """A trial that this process runs.
 
-    trial: as optuna has it.
+    trial: of optuna.
     values: what is tried, by key.
     lock: held while it runs, so that other processes know.
     """
@@ -58,27 +52,31 @@ class Asked(NamedTuple):
     lock: Lock
 
     @property
+    def number(self) -> int:
+        """Its number in the study."""
+        return int(self.trial.number)
+
+    @property
     def label(self) -> tuple[str, ...]:
-        """What tells it from the others."""
+        """What distinguishes it from the others."""
         return tuple(f"{key}={value}" for key, value in self.values.items())
 
 
 class Study:
     """A search whose trials are chosen by a tree of Parzen estimators, and pruned by the median.
 
-    A trial is alive while its lock is held. The system drops the lock with its process, on this
-    machine and, where the file system locks for all of them, on others. One that is not alive is
-    marked as failed, and its values are tried again: its run goes on where it was.
+    A trial is alive while its lock is held; the system drops the lock with its process. A trial
+    that is not alive is marked as failed, and its values are tried again: its run resumes.
 
     Source: Bergstra, Bardenet, Bengio and Kégl, Algorithms for hyper-parameter optimization,
-    NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv:2304.11127, 2023. A trial that
-    runs counts as a bad one (the constant liar), so that no other process tries what is near it.
+    NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv:2304.11127, 2023. A running
+    trial counts as a bad one (the constant liar), so that no other process tries what is near it.
 
     Args:
         space: what is searched.
         objective: the validation metric that is improved.
-        runs_dir: where the trials, and what is known of them, are kept.
-        budget: how long it goes on.
+        runs_dir: where the study and its trials are kept.
+        budget: how many trials it makes.
 
     Raises:
         ConfigError: optuna is not installed.
@@ -90,7 +88,7 @@ class Study:
         except ImportError as error:
             text = "sweep=optuna needs the package optuna: pip install optuna, or sweep=random."
             raise ConfigError(text) from error
-        from unfold.training.fit import objective_mode
+        from unfold.evaluation.metrics import objective_mode
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna: Any = optuna
@@ -102,9 +100,9 @@ class Study:
         root = Path(runs_dir).expanduser().resolve() / ".searches"
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._turn = self._folder / "turn"
+        self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)
         mode = objective_mode(objective, (objective.removeprefix("validation/"),))
-        with FileLock(self._turn):  # two processes would both make the tables
+        with self._turn:  # two processes would both make the tables
             self._study: Any = optuna.create_study(
                 storage=optuna.storages.RDBStorage(
                     f"sqlite:///{root / name}.sqlite",
@@ -117,41 +115,37 @@ class Study:
             )
             self._failed_before = self.failed
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> Trial | None:
         """The next trial; None where all are made, or run in other processes.
 
-        A trial that failed since this process began, in whichever process, takes the place of one.
+        A trial that failed since this process began, in whichever process, counts as made.
         """
-        with FileLock(self._turn):
-            self._take_up_lost()
-            trials = self._study.get_trials(deepcopy=False)
+        with self._turn:
+            self._requeue_lost()
             failed = self.failed - self._failed_before
             if self.made + self.running + failed >= self._budget.trials:
                 return None
-            # Seeded by its number, the repeated ones left out, so that a search that is
-            # interrupted chooses as one that is not.
-            seed = sum(REDOES not in trial.user_attrs for trial in trials)
-            self._study.sampler = self._sampler(seed)
+            # Seeded by its number, repeated ones left out, so that a search that is interrupted
+            # chooses as one that is not.
+            seed = sum(REDOES not in trial.user_attrs for trial in self._trials())
+            with warnings.catch_warnings():
+                # Before version 5 optuna called the constant liar an experiment.
+                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+                self._study.sampler = self._optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=5, constant_liar=True
+                )
             trial = self._study.ask()
             lock = Lock(self._lock_of(trial.number))
             lock.acquire()
             values = {key: self._suggest(trial, key) for key in self._space.domains}
-            return Asked(trial, values, lock)
+            return Trial(trial, values, lock)
 
-    def _sampler(self, seed: int) -> Any:
-        with warnings.catch_warnings():
-            # Before version 5 optuna called the constant liar an experiment.
-            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-            return self._optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=5, constant_liar=True
-            )
-
-    def _take_up_lost(self) -> None:
-        for left in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
-            path = self._lock_of(left.number)
+    def _requeue_lost(self) -> None:
+        for lost in self._trials(self._states.RUNNING):
+            path = self._lock_of(lost.number)
             if not is_held(path):
-                self._study.tell(left.number, state=self._states.FAIL)
-                self._study.enqueue_trial(left.params, user_attrs={REDOES: left.number})
+                self._study.tell(lost.number, state=self._states.FAIL)
+                self._study.enqueue_trial(lost.params, user_attrs={REDOES: lost.number})
                 path.unlink(missing_ok=True)
 
     def _lock_of(self, number: int) -> Path:
@@ -166,53 +160,53 @@ class Study:
             return trial.suggest_int(key, low, high, step=domain.step)
         return trial.suggest_float(key, domain.low, domain.high, log=domain.log)
 
-    def is_hopeless(self, asked: Asked, rows: Sequence[tuple[int, float]], known: int) -> bool:
-        """Whether others leave a trial behind.
+    def is_hopeless(self, trial: Trial, rows: Sequence[tuple[int, float]], known: int) -> bool:
+        """Whether a trial is worse than others at the same step.
 
         Args:
-            asked: the trial.
+            trial: that runs.
             rows: the steps at which it was validated, and its values.
-            known: how many of them were told before.
+            known: how many of them were reported before.
         """
         for step, value in rows[known:]:
-            asked.trial.report(value, step)
+            trial.trial.report(value, step)
         new = len(rows) > max(known, self._budget.warmup)
-        return new and bool(asked.trial.should_prune())
+        return new and bool(trial.trial.should_prune())
 
-    def tell(self, asked: Asked, score: float | None, *, pruned: bool) -> bool:
-        """Write down how a trial ended; whether it counts, which one that failed does not."""
+    def tell(self, trial: Trial, score: float | None, *, pruned: bool) -> bool:
+        """Store how a trial ended; whether it counts, which one that failed does not."""
         failed = not pruned and (score is None or math.isnan(score))
         state = self._states.PRUNED if pruned else self._states.FAIL if failed else None
-        with FileLock(self._turn):  # a process that looks for lost trials sees both or neither
-            self._study.tell(asked.trial, score if state is None else None, state=state)
-            self._lock_of(asked.trial.number).unlink(missing_ok=True)
-            asked.lock.release()
+        with self._turn:  # a process that looks for lost trials sees both or neither
+            self._study.tell(trial.trial, score if state is None else None, state=state)
+            self._lock_of(trial.number).unlink(missing_ok=True)
+            trial.lock.release()
         return not failed
 
-    def _count(self, *states: Any) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=states))
+    def _trials(self, *states: Any) -> list[Any]:
+        found: list[Any] = self._study.get_trials(deepcopy=False, states=states or None)
+        return found
 
     @property
     def made(self) -> int:
-        """Trials that ended, in all processes, those that failed left out."""
-        return self._count(self._states.COMPLETE, self._states.PRUNED)
+        """Trials that ended, in all processes, without those that failed."""
+        return len(self._trials(self._states.COMPLETE, self._states.PRUNED))
 
     @property
     def failed(self) -> int:
-        """Trials that failed, in all processes, those that were taken up again left out."""
-        trials = self._study.get_trials(deepcopy=False)
-        redone = {trial.user_attrs.get(REDOES) for trial in trials}
-        return sum(t.state == self._states.FAIL and t.number not in redone for t in trials)
+        """Trials that failed, in all processes, without those that were repeated."""
+        redone = {trial.user_attrs.get(REDOES) for trial in self._trials()}
+        return sum(trial.number not in redone for trial in self._trials(self._states.FAIL))
 
     @property
     def running(self) -> int:
         """Trials that run, in all processes."""
-        return self._count(self._states.RUNNING)
+        return len(self._trials(self._states.RUNNING))
 
     @property
     def best(self) -> str | None:
-        """The best score, and what led to it; None before there is any."""
-        if not self._count(self._states.COMPLETE):
+        """The best score with its values; None before there is any."""
+        if not self._trials(self._states.COMPLETE):
             return None
         best = self._study.best_trial
         shown = " ".join(f"{key}={value}" for key, value in best.params.items())

@@ -1,11 +1,11 @@
-"""Many jobs in one command: all are checked before the first starts, and none costs the others."""
+"""Many jobs in one command: all are checked before the first starts; a failure stops no other."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from unfold.cli.console import say, say_error, short, table
-from unfold.cli.launch import command_of, run_jobs
+from unfold.cli.pool import command_of, run_jobs
 from unfold.config.build import build_group
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
@@ -18,92 +18,79 @@ from unfold.runs.verify import Computation
 
 
 class Entry(NamedTuple):
-    """One job of a sweep and what became of it.
+    """One job of a sweep and its result.
 
-    overrides: what tells the job from the others.
+    label: the overrides that distinguish the job from the others.
     outcome: its result; None where it failed.
     error: why it failed; None where it did not.
-    remark: what to say of it in the place of its state.
+    remark: what the table shows instead of its state.
     """
 
-    overrides: tuple[str, ...]
+    label: tuple[str, ...]
     outcome: Outcome | None
     error: str | None
     remark: str | None = None
 
 
-def run_all(
-    jobs: Sequence[Checked], run: Callable[[Checked], Outcome], objective: str
-) -> list[Entry]:
-    """Run the jobs one after another, and show them in a table.
-
-    Args:
-        jobs: the checked configurations.
-        run: runs one of them.
-        objective: the score shown in the table.
+def run_in_process(jobs: Sequence[Checked], run: Callable[[Checked], Outcome]) -> list[Entry]:
+    """Run the jobs one after another in this process, and show them in a table.
 
     Raises:
         SweepError: some jobs failed; the others are done.
     """
     entries: list[Entry] = []
-    for number, checked in enumerate(jobs, 1):
-        words = _telling(checked, jobs)
-        say(f"[{number}/{len(jobs)}] {' '.join(words)}")
-        entries.append(_run_one(checked, words, run))
-    return concluded(entries, objective)
+    for number, (label, job) in enumerate(zip(_labels(jobs), jobs, strict=True), 1):
+        say(f"[{number}/{len(jobs)}] {' '.join(label)}")
+        entries.append(_run_one(job, label, run))
+    return conclude(entries, jobs[0].settings.objective)
 
 
-def run_apart(
-    jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher, objective: str
-) -> list[Entry]:
-    """Run each job in a process of its own, and show them in a table.
+def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher) -> list[Entry]:
+    """Run each job in its own process, and show them in a table.
 
     Args:
         jobs: the checked configurations.
-        prefix: the words before the overrides that lead to a training.
+        prefix: the arguments before the overrides that lead to a training.
         launcher: starts them.
-        objective: the score shown in the table.
 
     Raises:
         SweepError: some jobs failed; the others are done.
-        PreemptedError: a signal ended the sweep; the same command continues it.
+        PreemptedError: a signal ended the sweep; the same command resumes it.
     """
-    labels = [_telling(checked, jobs) for checked in jobs]
-    entries = dict(finished_before(labels, jobs))
+    labels, settings = _labels(jobs), jobs[0].settings
+    entries = dict(_finished_before(labels, jobs))
     left = [number for number in range(len(jobs)) if number not in entries]
 
     def ended(place: int, job: Job) -> None:
         number = left[place]
-        entry = entry_of(labels[number], job)
-        entries[number] = entry
+        entry = entries[number] = entry_of(labels[number], job)
         state = "failed" if entry.error else "finished"
         say(f"[{len(entries)}/{len(jobs)}] {state}: {' '.join(labels[number])}")
         if entry.error:
             say_error(entry.error)
 
     commands = [[*prefix, *command_of(jobs[number])] for number in left]
-    run_jobs(commands, launcher, ended, jobs[0].settings.runs_dir)
-    return concluded([entries[number] for number in range(len(jobs))], objective)
+    run_jobs(commands, launcher, ended, settings.runs_dir)
+    return conclude([entries[number] for number in range(len(jobs))], settings.objective)
 
 
-def finished_before(
+def _finished_before(
     labels: Sequence[tuple[str, ...]], jobs: Sequence[Checked]
 ) -> Iterator[tuple[int, Entry]]:
-    """The jobs whose run is there already: they need no place in a queue.
+    """The jobs whose run is finished already: they need no place in a queue.
 
-    Where their images cannot be read, or the code is another, the job itself says so.
+    Where the images cannot be read, or the code has changed, the job itself reports it.
     """
-    prints: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     for number, checked in enumerate(jobs):
-        config = checked.job.config
-        data = repr(config["data"])
+        config, data = checked.job.config, repr(checked.job.config["data"])
         if checked.settings.rerun:
             continue
         try:
-            if data not in prints:
-                prints[data] = build_group(checked, "data").fingerprint()
-            run = directory_for(config, checked.job.choices, prints[data])
-            scores = results_of(run, Computation(checked.job.stored, prints[data]))
+            if data not in fingerprints:
+                fingerprints[data] = build_group(checked, "data").fingerprint()
+            run = directory_for(config, checked.job.choices, fingerprints[data])
+            scores = results_of(run, Computation(checked.job.stored, fingerprints[data]))
         except UnfoldError:
             continue
         if scores is not None:
@@ -111,49 +98,21 @@ def finished_before(
 
 
 def entry_of(label: tuple[str, ...], job: Job) -> Entry:
-    """What became of a process that ended."""
+    """The result of a process that has ended."""
     if job.code == 0 and job.outcome is not None:
         return Entry(label, job.outcome, None)
     return Entry(label, None, job.error)
 
 
-def concluded(entries: list[Entry], objective: str) -> list[Entry]:
-    """Show what became of all jobs.
+def conclude(entries: list[Entry], objective: str) -> list[Entry]:
+    """Show the results of all jobs.
 
     Raises:
         SweepError: some failed.
     """
-    _show(entries, objective)
-    failed = sum(entry.error is not None for entry in entries)
-    if failed:
-        raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
-    return entries
-
-
-def _run_one(checked: Checked, words: tuple[str, ...], run: Callable[[Checked], Outcome]) -> Entry:
-    try:
-        return Entry(words, run(checked), None)
-    except PreemptedError:
-        raise  # the sweep itself is asked to end
-    except UnfoldError as error:
-        text = str(error)
-    except (Exception, SystemExit) as error:
-        traceback.print_exc()
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    say_error(text)
-    return Entry(words, None, text)
-
-
-def _telling(checked: Checked, jobs: Sequence[Checked]) -> tuple[str, ...]:
-    """The overrides that are not the same in all jobs."""
-    shared = set.intersection(*(set(job.job.overrides) for job in jobs))
-    return tuple(redacted_override(word) for word in checked.job.overrides if word not in shared)
-
-
-def _show(entries: Sequence[Entry], objective: str) -> None:
     rows = []
     for entry in entries:
-        name = " ".join(entry.overrides) or "(as it stands)"
+        name = " ".join(entry.label) or "(no overrides)"
         if entry.outcome is None:
             rows.append((name, "failed", "", (entry.error or "").splitlines()[0]))
         else:
@@ -162,3 +121,30 @@ def _show(entries: Sequence[Entry], objective: str) -> None:
             value = "" if score is None else f"{score:.4g}"
             rows.append((name, state, value, short(entry.outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
+    failed = sum(entry.error is not None for entry in entries)
+    if failed:
+        raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
+    return entries
+
+
+def _run_one(checked: Checked, label: tuple[str, ...], run: Callable[[Checked], Outcome]) -> Entry:
+    try:
+        return Entry(label, run(checked), None)
+    except PreemptedError:
+        raise  # the sweep itself is asked to terminate
+    except UnfoldError as error:
+        text = str(error)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    say_error(text)
+    return Entry(label, None, text)
+
+
+def _labels(jobs: Sequence[Checked]) -> list[tuple[str, ...]]:
+    """The overrides of each job that are not the same in all jobs."""
+    shared = set.intersection(*(set(one.job.overrides) for one in jobs))
+    return [
+        tuple(redacted_override(text) for text in one.job.overrides if text not in shared)
+        for one in jobs
+    ]

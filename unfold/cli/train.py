@@ -1,14 +1,15 @@
-"""`unfold train`: compose, check everything, then run one job or a sweep."""
+"""`unfold train`: compose, check and build, then run one job or a sweep."""
 
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unfold.cli.console import guarded, say
-from unfold.cli.inspect import asks_to_inspect, show
+from unfold.cli.inspect import asks_to_inspect, inspect
 
 if TYPE_CHECKING:
     from unfold.config.check import Checked
+    from unfold.runs.outcome import Outcome
 
 
 def main() -> None:
@@ -16,33 +17,29 @@ def main() -> None:
     sys.exit(guarded(train, sys.argv[1:]))
 
 
-def train_command(words: Sequence[str]) -> int:
-    """`unfold train`: the same, behind one more word that its processes repeat."""
-    return train(words, prefix=("train",))
+def train_command(arguments: Sequence[str]) -> int:
+    """`unfold train`: the same, after one more argument that its processes repeat."""
+    return train(arguments, prefix=("train",))
 
 
-def train(words: Sequence[str], prefix: Sequence[str] = ()) -> int:
-    """Train and evaluate what the words ask for.
+def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
+    """Train and evaluate one configuration or the jobs of a sweep.
 
     Args:
-        words: flags and overrides.
-        prefix: the words before them that lead here, `train` for the console script.
+        arguments: flags and overrides.
+        prefix: the arguments before them that lead here, `train` for the console script.
 
     Raises:
-        UnfoldError: anything that is the user's to mend.
+        UnfoldError: anything that the user can correct.
     """
-    if "--help" in words or "-h" in words:
+    if {"--help", "-h"} & set(arguments):
         from unfold.cli.help import text
 
         say(text())
         return 0
-    if asks_to_inspect(words):
-        return show(words)
-    return _run(words, prefix)
-
-
-def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
-    from unfold.cli.launch import command_of, take_launcher
+    if asks_to_inspect(arguments):
+        return inspect(arguments)
+    from unfold.cli.launch import take_launcher
     from unfold.config.compose import compose
     from unfold.config.search import search_method
     from unfold.launchers.parallel import end_with_sweep
@@ -50,36 +47,38 @@ def _run(words: Sequence[str], prefix: Sequence[str]) -> int:
 
     end_with_sweep()
     keep_to_cpus()
-    launcher, words = take_launcher(words)
-    method = search_method(words)
+    launcher, arguments = take_launcher(arguments)
+    method = search_method(arguments)
     if method is not None:
         from unfold.cli.search import search
 
-        return search(method, words, prefix, launcher)
-    composed = compose(words)
-    from unfold.cli.runtime import as_single_job, keep_freed_memory
+        return search(method, arguments, prefix, launcher)
+    composed = compose(arguments)
+    from unfold.cli.runtime import keep_freed_memory
     from unfold.config.build import verify
 
     keep_freed_memory()  # before PyTorch allocates anything
-    checked = verify(composed)
-    from unfold.cli.job import run_job
-    from unfold.runs.outcome import Outcome, tell
-
+    jobs = verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
+    if len(jobs) == 1:
+        from unfold.runs.outcome import write_outcome
 
-    def run(one: "Checked") -> Outcome:
-        with as_single_job([*prefix, *command_of(one)]):
-            return run_job(one)
-
-    if len(checked) == 1:
-        tell(run(checked[0]))
+        write_outcome(_run(jobs[0], prefix))
         return 0
-    from unfold.cli.sweep import run_all, run_apart
+    from unfold.cli.sweep import run_in_process, run_jobs_of
 
-    objective = checked[0].settings.objective
     if launcher is None:
-        run_all(checked, run, objective)
+        run_in_process(jobs, lambda job: _run(job, prefix))
     else:
-        run_apart(checked, prefix, launcher, objective)
+        run_jobs_of(jobs, prefix, launcher)
     return 0
+
+
+def _run(job: "Checked", prefix: Sequence[str]) -> "Outcome":
+    from unfold.cli.job import run_job
+    from unfold.cli.pool import command_of
+    from unfold.cli.runtime import as_single_job
+
+    with as_single_job([*prefix, *command_of(job)]):
+        return run_job(job)

@@ -12,7 +12,7 @@ from unfold.config.naming import option_names
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
-from unfold.errors import ConfigError, listing, nearest
+from unfold.errors import ConfigError
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
@@ -130,7 +130,10 @@ class _Build:
         if {"trainer", "model"} <= set(built):
             self._try("", lambda: built["trainer"].check_model(built["model"]))
         if "metrics" in built:
-            problems += _objective(checked.settings.objective, built["metrics"].all_names)
+            from unfold.evaluation.metrics import objective_mode
+
+            names = built["metrics"].all_names
+            self._try("", lambda: objective_mode(checked.settings.objective, names))
         if not problems and {*GROUPS, "reconstructor"} <= set(built):
             self.checked = checked._replace(components=self.components())
 
@@ -156,35 +159,25 @@ class _Build:
 
     def _reconstructor(self) -> tuple["Reconstructor", tuple[str, ...]]:
         """The algorithm, prior, fidelity and model, with what is learned of them."""
+        from unfold.parameters.select import Trainable
         from unfold.reconstructor import Reconstructor
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         reconstructor = Reconstructor(
             *(self.objects[name] for name in RECONSTRUCTOR),
-            learn=trainable.learn,
-            untied=trainable.untied,
-            constrain=trainable.constrain,
-            relative=trainable.relative,
+            trainable=Trainable(
+                trainable.learn, trainable.untied, trainable.constrain, trainable.relative
+            ),
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
-            from unfold.training.optim import by_learning_rate, waiting
+            from unfold.training.parameter_groups import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
-            waiting(reconstructor, trainable.freeze)
+            frozen(reconstructor, trainable.freeze)
         return reconstructor, origins
-
-
-def _objective(objective: str, names: Sequence[str]) -> list[Problem]:
-    """The objective must be measured, or it would be missed after the first epoch."""
-    allowed = [f"validation/{name}" for name in (*names, "loss")]
-    if objective in allowed:
-        return []
-    near = nearest(objective, allowed)
-    text = f"is not measured{near} Allowed: {listing(allowed)}."
-    return [Problem("objective", objective, text)]
 
 
 def build_training(checked: Checked, components: Components) -> Any:

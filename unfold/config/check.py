@@ -94,9 +94,9 @@ class _Reader(NamedTuple):
     problems: list[Problem]
 
     def report(self, key: str, value: object, text: str) -> None:
-        typed = any(key.startswith(key_of(word)) for word in self.job.overrides if "." in word)
+        typed = any(key.startswith(key_of(text)) for text in self.job.overrides if "." in text)
         place = "" if typed else where(key, self.job.choices, self.job.folders)
-        if value is UNKNOWN:  # told already, and no second time
+        if value is UNKNOWN:  # reported already
             self.problems.append(Problem(key, None, ""))
             return
         given = None if isinstance(value, Mapping) else shown(value)
@@ -126,7 +126,7 @@ class _Reader(NamedTuple):
             return kind(**self.arguments(kind, values, path))
         except ConfigError as error:
             key, _, text = str(error).partition(": ")
-            self.problems.append(Problem(key, None, text))
+            self.problems.append(Problem(key.removeprefix(f"{kind.__name__}."), None, text))
             return kind()
 
     def group(self, group: str, base: str) -> Any:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from unfold.errors import ConfigError
 
 UNKNOWN = object()
-"""Stands for a value that could not be found out, of which a problem tells already."""
+"""Stands for an unknown value, for which a problem is reported already."""
 
 
 class Problem(NamedTuple):
@@ -48,7 +48,7 @@ def as_problem(error: ConfigError) -> Problem:
 
 
 def distinct(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, each once, in order; those without a text were told elsewhere."""
+    """The problems, each once, in order; those without a text are reported elsewhere."""
     return [problem for problem in dict.fromkeys(problems) if problem.text]
 
 

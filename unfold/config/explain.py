@@ -25,7 +25,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
 
     Args:
         error: what Hydra raised.
-        overrides: the words that were composed.
+        overrides: that were composed.
         folders: of the options.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
@@ -33,11 +33,11 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         culprit = next((o for o in overrides if key_of(o) == group), None)
         allowed = error.options or options.names(group, folders)
         return Explained(_no_option(group or "configuration", name, allowed), culprit)
-    for word in overrides:
-        key, value = key_of(word), word.partition("=")[2]
+    for override in overrides:
+        key, value = key_of(override), override.partition("=")[2]
         allowed = options.names(key, folders)
-        if allowed and value not in allowed and not word.startswith("~"):
-            return Explained(_no_option(key, value, allowed), word)
+        if allowed and value not in allowed and not override.startswith("~"):
+            return Explained(_no_option(key, value, allowed), override)
     text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Explained(Problem(culprit or "configuration", None, text), culprit)

@@ -1,6 +1,6 @@
 """Option names in errors of components, which speak of classes and fields.
 
-`PGD.stepsize = -1` becomes `algo.stepsize = -1`, `Reconstructor.learn` becomes `trainable.learn`,
+`PGD.stepsize = -1` becomes `algo.stepsize = -1`, `Trainable.learn` becomes `trainable.learn`,
 and a class that does not fit becomes the option that builds it, `fidelity=l2`.
 """
 
@@ -37,7 +37,8 @@ def with_paths(text: str, groups: Mapping[str, Any]) -> str:
         text: of an error.
         groups: the plan of each group; a class that is used twice keeps its name.
     """
-    paths: dict[str, set[str]] = {"Reconstructor": {"trainable"}}
+    trainable = ("Trainable", "TrainingOptions")
+    paths: dict[str, set[str]] = {name: {"trainable"} for name in trainable}
     for component in components_of(groups):
         paths.setdefault(component.target.__name__, set()).add(component.path)
     for name, found in paths.items():

@@ -18,7 +18,7 @@ def package_folder() -> Path:
 
 
 def configs_folder() -> Path:
-    """The folder of `train.yaml`: `unfold/configs` in a wheel, `configs` beside it in a checkout.
+    """The folder of `train.yaml`: `unfold/configs` in a wheel, `configs` next to it in a checkout.
 
     Raises:
         RunError: neither is there, so that the installation is incomplete.
@@ -29,9 +29,7 @@ def configs_folder() -> Path:
         if (place / "train.yaml").is_file():
             return place
     looked = " and ".join(str(place) for place in places)
-    raise RunError(
-        f"The configuration files are missing: looked in {looked}. Install unfold again."
-    )
+    raise RunError(f"The configuration files are missing: looked in {looked}. Reinstall unfold.")
 
 
 def names(group: str, folders: Sequence[Path]) -> list[str]:

@@ -1,9 +1,8 @@
-"""The arguments of a command line: flags, overrides, and mistakes found before composing."""
+"""The overrides of a command line, and the mistakes in them that show before composing."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,54 +16,6 @@ from unfold.errors import ConfigError
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 """The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What was typed after the command.
-
-    Args:
-        overrides: the words key=value.
-        multirun: whether `-m` was given.
-        config_dirs: folders of the user's own options.
-    """
-
-    overrides: tuple[str, ...]
-    multirun: bool = False
-    config_dirs: tuple[Path, ...] = ()
-
-
-def parse_arguments(words: Sequence[str]) -> Arguments:
-    """Tell flags from overrides.
-
-    Raises:
-        ConfigError: a flag that is not known, or a folder that does not exist.
-    """
-    overrides: list[str] = []
-    folders: list[Path] = []
-    multirun = False
-    rest = iter(words)
-    for word in rest:
-        flag, _, value = word.partition("=")
-        if flag in ("-m", "--multirun"):
-            multirun = True
-        elif flag in ("-cd", "--config-dir"):
-            folders.append(_folder(value or next(rest, "")))
-        elif word.startswith("-"):
-            raise ConfigError(
-                f"{word}: unknown flag. Allowed: -m (sweep), --config-dir DIR, "
-                "--help, --cfg job, --info defaults-tree. Settings are written key=value."
-            )
-        else:
-            overrides.append(word)
-    return Arguments(tuple(overrides), multirun, tuple(folders))
-
-
-def _folder(value: str) -> Path:
-    folder = Path(value).resolve()
-    if not value or not folder.is_dir():
-        raise ConfigError(f"--config-dir {value}: no such folder; it holds e.g. algo/mine.yaml.")
-    return folder
 
 
 def parse_override(text: str) -> Override:
@@ -93,15 +44,15 @@ def address_of(text: str) -> str:
     return f"{override.key_or_group}@{override.package}" if override.package else key_of(text)
 
 
-class Sifted(NamedTuple):
+class Separated(NamedTuple):
     """The overrides that can be composed, and what is wrong with the others."""
 
     sound: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
-def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Sifted:
-    """Set aside the words whose mistakes show by themselves.
+def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Separated:
+    """Separate overrides whose mistakes show without composing.
 
     Args:
         overrides: as typed.
@@ -116,7 +67,7 @@ def sift(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -
             problems.append(problem)
         else:
             sound.setdefault(address_of(text), text)
-    return Sifted(tuple(sound.values()), tuple(problems))
+    return Separated(tuple(sound.values()), tuple(problems))
 
 
 def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from unfold.runs.redact import redacted
 
 @dataclass(frozen=True)
 class Component:
-    """A class and its arguments, which may hold components again.
+    """A class and its arguments, which may hold components.
 
     Args:
         path: of the node in the configuration, `algo.stepsize`.
@@ -67,7 +67,7 @@ def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
 
 
 def _placed(text: str, plan: Component) -> str:
-    """The message with the path in the place of the class: `algo.stepsize = -1: must be …`."""
+    """The message with the path instead of the class: `algo.stepsize = -1: must be …`."""
     own = f"{plan.target.__name__}."
     if text.startswith(own):
         return f"{plan.path}.{text.removeprefix(own)}"

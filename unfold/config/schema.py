@@ -1,10 +1,11 @@
-"""The keys that no component types: the scalars at the top, `trainable`, and the groups."""
+"""The keys outside components: the scalars at the top, `trainable`, and the groups."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unfold.errors import ConfigError
+from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.version import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -36,23 +37,23 @@ PRESETS = ("experiment", "sweep")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Declared):
     """The scalars at the top of a configuration.
 
     Args:
-        seed: of everything that is drawn, 0 or above.
-        name: a word to tell this run from others of the same components.
+        seed: of all random numbers, 0 or above.
+        name: distinguishes this run from others of the same components.
         objective: the validation metric that chooses the best checkpoint and that a sweep improves.
         strict: whether an iteration that does not converge is an error.
         rerun: whether a finished run is repeated.
-        accept_code: whether an interrupted run goes on though the code has changed since.
+        accept_code: whether an interrupted run resumes though the code has changed since.
         trust: packages whose components may be named by `_target_`; on the command line only.
         runs_dir: the folder of all runs.
         init_from: a run whose weights are the start, or null.
         schema_version: of the configuration files.
     """
 
-    seed: int = 0
+    seed: int = bounded(0, whole(0))
     name: str | None = None
     objective: str = "validation/psnr"
     strict: bool = False
@@ -64,8 +65,7 @@ class Settings:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed}: must be 0 or above.")
+        super().__post_init__()
         if self.name is not None and not (NAME.fullmatch(self.name) and self.name.strip(".")):
             raise ConfigError(
                 f"name = {self.name}: must be 1 to 80 letters, digits, '.', '_' or '-', "
@@ -84,11 +84,11 @@ class Trainable:
 
     Args:
         learn: what is learned; everything else stays as it starts.
-        untied: what has a value, or a network, of its own in every iteration.
+        untied: what has its own value, or network, in every iteration.
         constrain: a narrower interval [low, high] for a learned scalar.
         relative: scalars that are given relative to the norm of the operator.
-        lr: learning rates of their own.
-        freeze: epochs that something waits before it moves.
+        lr: individual learning rates.
+        freeze: epochs in which something is not trained yet.
     """
 
     learn: Sequence[str] = ()

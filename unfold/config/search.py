@@ -21,11 +21,11 @@ METHODS = ("optuna", "random")
 """The options of `sweep` that draw their trials instead of combining all values."""
 
 
-def search_method(words: Sequence[str]) -> str | None:
-    """The search that the words ask for; None where they ask for none."""
-    if not {"-m", "--multirun"} & set(words):
+def search_method(arguments: Sequence[str]) -> str | None:
+    """The search that is asked for; None where none is."""
+    if not {"-m", "--multirun"} & set(arguments):
         return None
-    return next((name for name in METHODS if f"sweep={name}" in words), None)
+    return next((name for name in METHODS if f"sweep={name}" in arguments), None)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Space:
     fixed: tuple[str, ...]
     domains: dict[str, Domain]
 
-    def words(self, values: dict[str, Any]) -> list[str]:
+    def overrides(self, values: dict[str, Any]) -> list[str]:
         """The overrides of one trial."""
         return [*self.fixed, *(f"{key}={value}" for key, value in values.items())]
 
 
 def space_of(overrides: Sequence[str]) -> Space:
-    """Tell what is fixed from what is searched.
+    """Separate what is fixed from what is searched.
 
     Raises:
         ConfigError: nothing is searched, or an interval that cannot be meant.
@@ -120,7 +120,7 @@ def _domain(override: Override) -> Domain:
 
 
 def _integers(value: RangeSweep) -> Interval | None:
-    """A rising range of integers: numbers with an order, which no choice of words has."""
+    """A rising range of integers: numbers with an order, which a choice has not."""
     start, stop, step = value.start, value.stop, value.step
     if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)):
         return None

@@ -154,12 +154,12 @@ def _import(target: str) -> tuple[ModuleType, str]:
 
 
 def _near(path: str) -> str:
-    """The nearest module beside the one that is missing."""
+    """The nearest sibling of a missing module."""
     import pkgutil
 
     parent = sys.modules.get(path.rpartition(".")[0])
-    beside = [m.name for m in pkgutil.iter_modules(getattr(parent, "__path__", []))]
-    return nearest(path.rpartition(".")[2], beside)
+    siblings = [m.name for m in pkgutil.iter_modules(getattr(parent, "__path__", []))]
+    return nearest(path.rpartition(".")[2], siblings)
 
 
 def _refuse_alias(found: type, packages: Sequence[str]) -> None:

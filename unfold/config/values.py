@@ -1,4 +1,4 @@
-"""Values of a configuration as annotations want them: checked, and converted where it is exact."""
+"""Values of a configuration, checked against annotations and converted where that is exact."""
 
 import inspect
 import types
@@ -21,8 +21,8 @@ PLAIN: Mapping[Any, str] = {
 }
 
 
-class Mismatch(Exception):  # noqa: N818 (not an error of the program: a verdict on a value)
-    """A value that does not fit its annotation; says what is expected."""
+class Mismatch(Exception):  # noqa: N818 (not an error: a verdict on a value)
+    """A value that does not fit its annotation, with what is expected."""
 
     def __init__(self, expected: str, path: str, value: object) -> None:
         super().__init__(expected)
@@ -30,7 +30,7 @@ class Mismatch(Exception):  # noqa: N818 (not an error of the program: a verdict
 
 
 def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
-    """The value as the annotation wants it.
+    """The value as its annotation requires.
 
     Args:
         value: plain data.
@@ -39,7 +39,7 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
         visit: reads nodes that have a `_target_`.
 
     Raises:
-        Mismatch: the value does not fit; says where and what is expected.
+        Mismatch: the value does not fit; with its path and what is expected.
     """
     if value is UNKNOWN:
         raise Mismatch(describe(annotation), path, value)
@@ -79,7 +79,7 @@ def _scalar(value: Any, annotation: Any, path: str) -> Any:
 
 def _literal(value: Any, annotation: Any, path: str) -> Any:
     for option in get_args(annotation):
-        # The command line reads precision=32 as a number, where the option is the word "32".
+        # The command line reads precision=32 as a number, where the option is the string "32".
         if option == (str(value) if type(value) is int and isinstance(option, str) else value):
             return option
     raise Mismatch(describe(annotation), path, value)
@@ -132,7 +132,7 @@ def _tuple(
 
 
 def describe(annotation: Any) -> str:
-    """An annotation in words."""
+    """An annotation as a message writes it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in PLAIN:
         return PLAIN[annotation]

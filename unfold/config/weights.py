@@ -43,8 +43,9 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[st
     owners = (one for one in components_of(checked.groups["prior"]) if "denoiser" in one.arguments)
     origins = [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
     for networks, source, _ in origins:
-        for network in networks if source is not None else ():
-            load_prior_weights(network, source)
+        if source is not None:
+            for network in networks:
+                load_prior_weights(network, source)
     return tuple(origin.sentence for origin in origins)
 
 

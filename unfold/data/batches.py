@@ -74,11 +74,6 @@ def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
     return order
 
 
-def nothing_done() -> int:
-    """0: the epoch starts at its first batch."""
-    return 0
-
-
 class TrainBatches(Sampler[list[Key]]):
     """The batches of a training epoch, as lists of (epoch, virtual index).
 
@@ -105,7 +100,7 @@ class TrainBatches(Sampler[list[Key]]):
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        done: Callable[[], int] = nothing_done,
+        done: Callable[[], int] = lambda: 0,
     ) -> None:
         if batch_size % ranks:
             raise ConfigError(
@@ -140,6 +135,18 @@ class TrainBatches(Sampler[list[Key]]):
         return [[(epoch, i) for i in order[start : start + share]] for start in starts]
 
 
+def consecutive(shapes: Sequence[tuple[int, ...]], size: int) -> list[list[int]]:
+    """The positions of consecutive images of one shape, at most `size` together."""
+    groups: list[list[int]] = []
+    for i, shape in enumerate(shapes):
+        fits = i > 0 and shape == shapes[i - 1] and len(groups[-1]) < size
+        if fits:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
 class EvaluationBatches(Sampler[list[Key]]):
     """The images of a split in order; consecutive ones of equal shape share a batch.
 
@@ -151,12 +158,7 @@ class EvaluationBatches(Sampler[list[Key]]):
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
-        self._batches: list[list[Key]] = []
-        for i, shape in enumerate(shapes):
-            fits = i > 0 and shape == shapes[i - 1] and len(self._batches[-1]) < batch_size
-            if not fits:
-                self._batches.append([])
-            self._batches[-1].append((0, i))
+        self._batches = [[(0, i) for i in group] for group in consecutive(shapes, batch_size)]
 
     def __len__(self) -> int:
         return len(self._batches)

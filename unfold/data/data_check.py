@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from unfold.data.image_cache import DecodedFile, ImageFile, Smallest, shared, usable
-from unfold.errors import DataError
+from unfold.data.image_cache import DecodedFile, ImageFile, Smallest, decode_files, shared
 
 
 class SplitReport(NamedTuple):
@@ -43,14 +42,8 @@ def check_files(
     entries: dict[str, list[DecodedFile]] = {}
     faults: dict[str, list[str]] = {}
     for split, files in splits.items():
-        entries[split], faults[split] = [], []
-        for file in files:
-            try:
-                entry = usable(file, channels, *smallest(split))
-                entries[split].append(entry._replace(picture=None))
-            except DataError as error:
-                faults[split].append(str(error))
-            progress()
+        size = smallest(split)
+        entries[split], faults[split] = decode_files(files, channels, *size, progress=progress)
     for entry, other, split in shared(entries):
         faults[split].append(f"{entry.file.path}: the same file as {other.file.path}, for train.")
     return {

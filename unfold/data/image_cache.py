@@ -79,33 +79,61 @@ class Images(Sequence[Picture]):
         return sum(e.picture.nbytes for e in self.entries if e.picture is not None)
 
 
-def load(files: Iterable[ImageFile], channels: int, memory: int, smallest: int, why: str) -> Images:
-    """Decode every file, and report all that cannot be used.
+def decode_files(
+    files: Iterable[ImageFile],
+    channels: int,
+    smallest: int,
+    why: str,
+    memory: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[DecodedFile], list[str]]:
+    """Decode every file; the usable ones, and the faults of the others.
 
     Args:
         files: to decode, in order.
         channels: 1 or 3.
-        memory: bytes of images to keep.
         smallest: height and width that an image needs, in pixels.
         why: the argument that requires that size, for the message.
+        memory: bytes of images to keep.
+        progress: called after every file.
+    """
+    usable: list[DecodedFile] = []
+    faults: list[str] = []
+    for file in files:
+        try:
+            data = _read(file)
+            picture = decode(data, str(file.path), channels)
+            if min(picture.shape[-2:]) < smallest:
+                height, width = picture.shape[-2:]
+                raise DataError(
+                    f"{file.path}: {height}x{width} pixels, smaller than {why} = {smallest}. "
+                    f"Lower {why}, or remove the file."
+                )
+            kept = picture.nbytes <= memory
+            memory -= picture.nbytes if kept else 0
+            digest, shape = hashlib.sha256(data).hexdigest(), tuple(picture.shape)
+            usable.append(DecodedFile(file, len(data), digest, shape, picture if kept else None))
+        except DataError as error:
+            faults.append(str(error))
+        progress()
+    return usable, faults
+
+
+def load(files: Iterable[ImageFile], channels: int, memory: int, smallest: int, why: str) -> Images:
+    """The images of some files; see `decode_files`.
 
     Raises:
         DataError: files cannot be read or are too small; lists up to ten.
     """
-    entries: list[DecodedFile] = []
-    problems: list[str] = []
-    for file in files:
-        try:
-            entry = usable(file, channels, smallest, why)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        kept = entry.picture is not None and entry.picture.nbytes <= memory
-        memory -= entry.picture.nbytes if kept and entry.picture is not None else 0
-        entries.append(entry if kept else entry._replace(picture=None))
-    if problems:
-        raise DataError(_together(problems))
-    return Images(tuple(entries), channels)
+    usable, faults = decode_files(files, channels, smallest, why, memory)
+    if len(faults) == 1:
+        raise DataError(faults[0])
+    if faults:
+        rest = len(faults) - MOST_LISTED
+        more = [f"and {rest} more"] if rest > 0 else []
+        lines = [f"{len(faults)} images cannot be used:", *faults[:MOST_LISTED], *more]
+        raise DataError("\n  ".join(lines))
+    return Images(tuple(usable), channels)
 
 
 def _read(file: ImageFile) -> bytes:
@@ -113,42 +141,6 @@ def _read(file: ImageFile) -> bytes:
         return file.path.read_bytes()
     except OSError as error:
         raise DataError(f"{file.path}: cannot be read ({error.strerror}).") from error
-
-
-def usable(file: ImageFile, channels: int, smallest: int, why: str) -> DecodedFile:
-    """Decode a file whose image can be used.
-
-    Raises:
-        DataError: it cannot be read, or is too small.
-    """
-    entry = _decode(file, channels)
-    _expect_size(entry, smallest, why)
-    return entry
-
-
-def _decode(file: ImageFile, channels: int) -> DecodedFile:
-    data = _read(file)
-    picture = decode(data, str(file.path), channels)
-    digest = hashlib.sha256(data).hexdigest()
-    return DecodedFile(file, len(data), digest, tuple(picture.shape), picture)
-
-
-def _expect_size(entry: DecodedFile, smallest: int, why: str) -> None:
-    height, width = entry.shape[-2:]
-    if min(height, width) < smallest:
-        raise DataError(
-            f"{entry.file.path}: {height}x{width} pixels, smaller than {why} = {smallest}. "
-            f"Lower {why}, or remove the file."
-        )
-
-
-def _together(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    rest = len(problems) - MOST_LISTED
-    more = [f"and {rest} more"] if rest > 0 else []
-    lines = [f"{len(problems)} images cannot be used:", *problems[:MOST_LISTED], *more]
-    return "\n  ".join(lines)
 
 
 Smallest = Callable[[str], tuple[int, str]]
@@ -168,17 +160,12 @@ def load_splits(
     for split, files in splits.items():
         loaded[split] = load(files, channels, memory, *smallest(split))
         memory -= loaded[split].bytes_kept
-    _expect_disjoint(loaded)
-    return loaded
-
-
-def _expect_disjoint(splits: Mapping[str, Images]) -> None:
-    """Refuse an image that is trained on and evaluated on, even under two names."""
-    for entry, other, split in shared({split: x.entries for split, x in splits.items()}):
+    for entry, other, split in shared({split: x.entries for split, x in loaded.items()}):
         raise DataError(
             f"{entry.file.path}: for {split}, and the same file as {other.file.path}, which is "
             "trained on. Remove one of them."
         )
+    return loaded
 
 
 def shared(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from unfold.data.batches import EvaluationBatches, Picture, TrainBatches, nothing_done
+from unfold.data.batches import EvaluationBatches, Picture, TrainBatches
 from unfold.data.crops import FullImages, TrainCrops, cut_to_multiple
 from unfold.data.data_check import SplitReport, check_files
 from unfold.data.files import embedded_files, folder_files
@@ -123,7 +123,7 @@ class ImageData(Declared, ABC):
         return len(self._loaded["train"]) * self.crops_per_image
 
     def train_loader(
-        self, rank: int = 0, processes: int = 1, done: Callable[[], int] = nothing_done
+        self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
     ) -> Loader:
         """Batches of crops, of one process of several.
 

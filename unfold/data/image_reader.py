@@ -177,7 +177,7 @@ def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
 
 def _expect_plain_tiff(picture: Pillow.Image, name: str) -> None:
     """Refuse the TIFF files that Pillow decodes wrongly."""
-    tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF alone
+    tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF only
     bits, deep = tags.get(BITS, (8,)), picture.mode.startswith("I;16")
     wrong = {
         "white stored as 0": (deep or picture.mode == "F") and tags.get(PHOTOMETRIC) == 0,

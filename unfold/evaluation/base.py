@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from unfold.data.batches import consecutive
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
@@ -29,13 +30,7 @@ class ImageBatch(NamedTuple):
 
 def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[ImageBatch]:
     """Group consecutive images of one shape, at most `size` together."""
-    groups: list[list[int]] = []
-    for i, (_, image) in enumerate(images):
-        last = images[groups[-1][-1]][1] if groups else None
-        if last is not None and last.shape == image.shape and len(groups[-1]) < size:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
+    groups = consecutive([tuple(image.shape) for _, image in images], size)
     return [
         ImageBatch(tuple(images[i][0] for i in g), tuple(g), torch.stack([images[i][1] for i in g]))
         for g in groups

@@ -1,7 +1,7 @@
 """The baseline that learned methods are compared with: tuned total variation, cached."""
 
 import hashlib
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.disk import write_bytes
 from unfold.errors import ConfigError, ShapeError
 from unfold.evaluation.base import batches, measure
 from unfold.evaluation.metrics import psnr
@@ -104,7 +105,7 @@ class Baselines:
         """Read it from the cache, or tune and reconstruct."""
         identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
         key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
-        path = self.cache / f"tv-{key}.npz"
+        path = self.cache / f"tv-{key}.pt"
         found = _read(path)
         if found is None:
             found = self._compute(physics)
@@ -122,11 +123,11 @@ class Baselines:
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
         scores = torch.zeros(self.settings.count, dtype=torch.float64)
-        judged = self._tuning_images(physics)
-        for batch in batches(judged):
+        images_to_tune = self._tuning_images(physics)
+        for batch in batches(images_to_tune):
             y, operator = measure(physics, batch, self.seed, "validation")
             scores += self._try_all(y, operator, batch.images)
-        scores /= len(judged)
+        scores /= len(images_to_tune)
         weights = self.settings.weights
         best = weights[int(scores.argmax())]
         images: list[Tensor] = []
@@ -193,24 +194,10 @@ def _centre(image: Tensor, side: int) -> Tensor:
 
 
 def _read(path: Path) -> Weighted | None:
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as file:
-        head = json.loads(str(file["head"]))
-        images = tuple(torch.from_numpy(file[f"image{i}"]) for i in range(head["count"]))
-    tried = tuple((float(a), float(b)) for a, b in head["tried"])
-    return Weighted(head["weight"], tried, images, tuple(head["converged"]))
+    return Weighted(**torch.load(path, weights_only=True)) if path.is_file() else None
 
 
 def _write(path: Path, found: Weighted) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = {
-        "weight": found.weight,
-        "tried": found.tried,
-        "converged": found.converged,
-        "count": len(found.images),
-    }
-    arrays = {f"image{i}": image.numpy() for i, image in enumerate(found.images)}
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, head=np.array(json.dumps(head)), **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    content = io.BytesIO()
+    torch.save(found._asdict(), content)
+    write_bytes(path, content.getvalue())

@@ -16,6 +16,8 @@ from unfold.evaluation.base import Example
 from unfold.evaluation.convergence import Points, Trace
 from unfold.evaluation.records import Matrix
 
+matplotlib.use("Agg")
+
 LOSS = "train/loss"
 VALIDATION = "validation/"
 
@@ -59,11 +61,19 @@ def training_figure(curves: Path, metric: str, path: Path) -> None:
 
 
 def _panels(count: int) -> tuple[Any, Sequence[Any]]:
-    figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 2.8), squeeze=False)
-    for axis in axes[0]:
-        axis.tick_params(labelsize=7, which="both")
+    figure, axes = _row(count, (4.2, 2.8))
+    for axis in axes:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
+    return figure, axes
+
+
+def _row(count: int, size: tuple[float, float], **options: Any) -> tuple[Any, Sequence[Any]]:
+    """Axes side by side, each of this size in inches."""
+    figsize = (size[0] * count, size[1])
+    figure, axes = plt.subplots(1, count, figsize=figsize, squeeze=False, **options)
+    for axis in axes[0]:
+        axis.tick_params(labelsize=7, which="both")
     return figure, list(axes[0])
 
 
@@ -80,8 +90,6 @@ def _column(curves: Path, name: str) -> Points:
         rows = [(row["step"], row.get(name)) for row in csv.DictReader(file)]
     return [(int(step), float(value)) for step, value in rows if value]
 
-
-matplotlib.use("Agg")
 
 ERROR_SCALE = 0.2
 """The error shown as white, of an image in [0, 1]."""
@@ -143,18 +151,15 @@ def gallery(examples: Sequence[Example], path: Path) -> None:
 
 def parameters_figure(parameters: Mapping[str, Tensor], path: Path) -> None:
     """Every scalar per iteration; a tied one is a level line."""
-    columns = max(len(parameters), 1)
-    size = (2.6 * columns, 2.2)
-    figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False)
+    figure, axes = _row(max(len(parameters), 1), (2.6, 2.2))
     longest = max((v.numel() for v in parameters.values()), default=1)
-    for axis, (name, value) in zip(axes[0], parameters.items(), strict=False):
+    for axis, (name, value) in zip(axes, parameters.items(), strict=False):
         values = value.detach().cpu().double().numpy().reshape(-1)
         line = np.full(max(longest, 2), values[0]) if values.size == 1 else values
         axis.plot(np.arange(1, line.size + 1), line, marker="o" if values.size > 1 else "")
         axis.set_title(f"{name}{'' if values.size > 1 else ' (tied)'}", fontsize=9)
         axis.set_xlabel("iteration", fontsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.tick_params(labelsize=7)
     save(figure, path)
 
 
@@ -178,22 +183,20 @@ def robustness_figure(
     curves: Mapping[str, Sequence[tuple[float, float]]], matched: float, metric: str, path: Path
 ) -> None:
     """A metric against the strength of every mismatch, with that of the matched model."""
-    size = (2.8 * len(curves), 2.6)
-    figure, axes = plt.subplots(1, len(curves), figsize=size, squeeze=False, sharey=True)
-    for axis, (name, points) in zip(axes[0], curves.items(), strict=True):
+    figure, axes = _row(len(curves), (2.8, 2.6), sharey=True)
+    for axis, (name, points) in zip(axes, curves.items(), strict=True):
         strengths, values = zip(*points, strict=True)
         axis.axhline(matched, linestyle=":", color="gray", label="matched")
         axis.plot(strengths, values, marker="o", label="mismatched")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("strength", fontsize=8)
-        axis.tick_params(labelsize=7)
-    axes[0][0].set_ylabel("PSNR in dB" if metric == "psnr" else metric, fontsize=8)
-    axes[0][0].legend(fontsize=7)
+    axes[0].set_ylabel("PSNR in dB" if metric == "psnr" else metric, fontsize=8)
+    axes[0].legend(fontsize=7)
     save(figure, path)
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, and forget it."""
+    """Write a figure as PNG, and close it."""
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110, format="png")

@@ -1,4 +1,4 @@
-"""Every way to differentiate a reconstruction, on the same weights and the same measurement."""
+"""Comparison of all gradient modes on the same weights and the same measurement."""
 
 import copy
 import time
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, IncompatibleError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, Phantom
 from unfold.models.model import Model, Solution
@@ -28,10 +28,10 @@ from unfold.typing import Image, Measurement
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside `with`, the most bytes that the tensors made there held at one time.
+    """Inside `with`, the peak number of bytes of the tensors created there.
 
-    It sees every operation of this thread, forward and backward, and costs time: measure the
-    duration without it.
+    It intercepts every operation of this thread, forward and backward, which takes time: measure
+    the duration without it.
     """
 
     def __init__(self) -> None:
@@ -50,24 +50,24 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for item in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(item, Tensor):
-                self._saw(item)
+                self._register(item)
         return result
 
-    def _saw(self, t: Tensor) -> None:
+    def _register(self, t: Tensor) -> None:
         storage = t.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         known = self._held.get(reference.cdata)
-        if known is not None and not _gone(known[0]):
+        if known is not None and not _freed(known[0]):
             return
         self._held[reference.cdata] = reference, storage.nbytes()
         self._now += storage.nbytes()
-        if self._now > self.bytes:  # only a new peak needs to know what has gone
-            self._held = {k: v for k, v in self._held.items() if not _gone(v[0])}
+        if self._now > self.bytes:  # freed tensors matter only for a new peak
+            self._held = {k: v for k, v in self._held.items() if not _freed(v[0])}
             self._now = sum(size for _, size in self._held.values())
             self.bytes = max(self.bytes, self._now)
 
 
-def _gone(reference: StorageWeakRef) -> bool:
+def _freed(reference: StorageWeakRef) -> bool:
     return bool(reference.expired())  # type: ignore[no-untyped-call]
 
 
@@ -95,15 +95,15 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one way costs, and how far its gradient is from the reference.
+    """The cost of one gradient mode, and the error of its gradient.
 
     model: unfolded or deq.
-    mode: the way.
+    mode: its name.
     seconds: of forward and backward pass.
-    memory: the peak of the tensors made in them, in bytes.
+    memory: the peak of the tensors created in them, in bytes.
     cosine: with the reference.
-    error: relative, in the Euclidean norm over all that is learned.
-    reached: whether forward and backward solves reached their tolerance; None where none is asked.
+    error: relative to the reference, in the Euclidean norm over all learned parameters.
+    reached: whether forward and backward solves reached their tolerance; None without one.
     """
 
     model: str
@@ -116,7 +116,7 @@ class Row(NamedTuple):
 
 
 def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int) -> Iterator[Row]:
-    """One row for each way; the reference of each model is computed in double precision.
+    """One row for each mode; the reference of each model is computed in double precision.
 
     Unfolded networks are compared with the exact gradient of as many iterations, equilibria with
     the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
@@ -127,15 +127,17 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
         iterations: of the unfolded networks.
 
     Raises:
-        ConfigError: the model is no equilibrium, or nothing is learned.
+        ConfigError: the model is no DEQ, or nothing is learned.
     """
     base = reconstructor.model
     if not isinstance(base, DEQ):
-        raise ConfigError(f"model = {type(base).__name__}: an equilibrium is needed, model=deq.")
+        raise IncompatibleError(
+            f"model = {type(base).__name__}: an equilibrium is needed, use {{model}}.", model=DEQ
+        )
     if not any(p.requires_grad for p in reconstructor.parameters()):
-        raise ConfigError("trainable.learn: nothing is learned, so there is no gradient.")
+        raise ConfigError("Reconstructor: nothing is learned, so there is no gradient.")
     backward = base.backward if isinstance(base.backward, Implicit) else Implicit()
-    backward = replace(backward, on_divergence="warn")  # it is in the row
+    backward = replace(backward, on_divergence="warn")
     tight = replace(backward, tol=TIGHT, accuracy=1.0, max_iterations=300, solver=GMRES(60))
     exact = replace(
         base,
@@ -160,12 +162,12 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
     deq["phantom"] = replace(base, backward=Phantom())
     deq["neumann"] = replace(base, backward=Neumann())
     double = copy.deepcopy(reconstructor).double()
-    for name, reference, ways in (
+    for name, reference, modes in (
         ("unfolded", unfolded["full"], unfolded),
         ("deq", exact, deq),
     ):
         want, _ = _gradient(double, reference, case.double())
-        for mode, model in ways.items():
+        for mode, model in modes.items():
             yield _row(name, mode, reconstructor, model, case, want)
 
 
@@ -182,11 +184,11 @@ def _row(name: str, mode: str, net: Reconstructor, model: Model, case: Case, wan
 
 
 def _gradient(net: Reconstructor, model: Model, case: Case) -> tuple[Tensor, Solution]:
-    """The gradient in everything learned, as one vector, under that model."""
+    """The gradient of all learned parameters, as one vector, with that model."""
     before, net.model = net.model, model
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the row
+            warnings.simplefilter("ignore", ConvergenceWarning)
             solution = net.solve(case.y, case.operator)
             at = [p for p in net.parameters() if p.requires_grad]
             loss = case.loss(solution.image, case.x)
@@ -203,6 +205,6 @@ def _reached(solution: Solution) -> bool | None:
     reached = bool(solution.converged.all())
     report = solution.backward
     if report is not None and report.converged is not None and report.error is not None:
-        asked = bool(report.error.isfinite().all())  # the terms of a series ask for nothing
-        reached = reached and (bool(report.converged.all()) or not asked)
+        bounded = bool(report.error.isfinite().all())  # truncated series have no tolerance
+        reached = reached and (bool(report.converged.all()) or not bounded)
     return reached

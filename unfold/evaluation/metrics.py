@@ -1,4 +1,4 @@
-"""Metrics of one image at a time, on a stated range and border: `metrics`."""
+"""Metrics of single images, on a given range and border: `metrics`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
+from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
 from unfold.pytree import batched_norm
 from unfold.typing import Image, PerImage
 
@@ -42,8 +43,7 @@ def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
 
     if min(truth.shape[-2:]) < 11:
         raise ShapeError(
-            f"ssim expects sides of 11 pixels or more, got {tuple(truth.shape)}; leave it out of "
-            "metrics.names."
+            f"ssim expects sides of 11 pixels or more, got {tuple(truth.shape)}; leave it out."
         )
     value = structural_similarity_index_measure(
         reconstruction, truth, data_range=data_range, reduction="none"
@@ -53,7 +53,7 @@ def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
 
 
 def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
-    """‖x̂ − x‖² / ‖x‖² of each image; the range plays no part."""
+    """‖x̂ − x‖² / ‖x‖² of each image; the range is not used."""
     _same_shape("nmse", reconstruction, truth)
     return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
 
@@ -70,9 +70,24 @@ MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
 HIGHER_IS_BETTER: Mapping[str, bool] = {"psnr": True, "ssim": True, "nmse": False}
 
 
+def objective_mode(objective: str, names: tuple[str, ...]) -> str:
+    """`max` or `min`, as the metric asks.
+
+    Raises:
+        ConfigError: no such metric is measured in validation.
+    """
+    allowed = [f"validation/{name}" for name in (*names, "loss")]
+    if objective not in allowed:
+        raise ConfigError(
+            f"objective = {objective}: is not measured{nearest(objective, allowed)} "
+            f"Allowed: {listing(allowed)}."
+        )
+    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
+
+
 @dataclass(frozen=True)
-class ImageMetrics:
-    """Metrics per image; a set's figure is the mean of its images' figures.
+class ImageMetrics(Declared):
+    """Metrics per image; the value of a set is the mean over its images.
 
     Complex images are compared by their magnitude.
 
@@ -84,21 +99,18 @@ class ImageMetrics:
     """
 
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
-    data_range: float = 1.0
-    border: int = 0
+    data_range: float = bounded(1.0, positive)
+    border: int = bounded(0, nonnegative, "in pixels")
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.names:
             if name not in MEASURES:
                 raise ConfigError(
                     f"names = {list(self.names)}: unknown metric '{name}'"
                     f"{nearest(name, MEASURES)} Available: {listing(MEASURES)}."
                 )
-        if not self.data_range > 0:
-            raise ConfigError(f"data_range = {self.data_range}: must be positive.")
-        if self.border < 0:
-            raise ConfigError(f"border = {self.border}: must be zero or positive, in pixels.")
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -110,7 +122,7 @@ class ImageMetrics:
         """Every metric, (B,) each.
 
         Raises:
-            ShapeError: the images do not have one shape, which broadcasting would hide.
+            ShapeError: the shapes differ; nothing is broadcast.
         """
         if reconstruction.shape != truth.shape:
             raise ShapeError(

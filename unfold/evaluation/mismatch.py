@@ -137,7 +137,7 @@ def changed_field(
 ) -> Any:
     """The same operator with the tensor of this name changed, also in the operators inside it.
 
-    An operator of some of the samples is changed with the draws of those alone.
+    An operator of some of the samples is changed with the draws of those samples.
     """
     if isinstance(tree, Grouped):
         parts = tuple(

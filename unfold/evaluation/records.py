@@ -51,7 +51,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines under named columns as CSV, whole or not at all."""
+    """Write lines under named columns as CSV, atomically."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns)
     writer.writeheader()

@@ -116,18 +116,24 @@ def _rows(
                 yield MismatchRow(name, strength, flag, image, metric, value)
 
 
-def mean(rows: Sequence[MismatchRow], mismatch: str, strength: float, metric: str) -> float:
-    """The mean over the images; NaN where this strength was not measured."""
-    key = (mismatch, strength, metric)
-    values = [r.value for r in rows if (r.mismatch, r.strength, r.metric) == key]
-    return sum(values) / len(values) if values else float("nan")
+Means = Mapping[tuple[str, float, str], float]
+"""By mismatch, strength and metric, over the images."""
 
 
-def table(rows: Sequence[MismatchRow], metric: str) -> Matrix:
-    """The mean of a metric by mismatch and strength, 0 being the matched baseline."""
-    strengths = sorted({row.strength for row in rows})
-    names = [n for n in dict.fromkeys(row.mismatch for row in rows) if n != MATCHED]
-    cells = [tuple(mean(rows, n if s else MATCHED, s, metric) for s in strengths) for n in names]
+def means(rows: Sequence[MismatchRow]) -> Means:
+    """The mean over the images of everything that was measured, in its order."""
+    values: dict[tuple[str, float, str], list[float]] = {}
+    for row in rows:
+        values.setdefault((row.mismatch, row.strength, row.metric), []).append(row.value)
+    return {key: sum(found) / len(found) for key, found in values.items()}
+
+
+def table(found: Means, metric: str) -> Matrix:
+    """A metric by mismatch and strength, 0 being the matched baseline; NaN where not measured."""
+    strengths = sorted({strength for _, strength, _ in found})
+    names = [n for n in dict.fromkeys(name for name, _, _ in found) if n != MATCHED]
+    keys = [[(n if s else MATCHED, s, metric) for s in strengths] for n in names]
+    cells = [tuple(found.get(key, float("nan")) for key in line) for line in keys]
     columns = tuple(f"{s:g}" for s in strengths)
     return Matrix(f"{metric}: mismatch \\ strength", tuple(names), columns, tuple(cells))
 
@@ -149,17 +155,16 @@ def write_sweep(
     origin = {"run": run, "trained_on": trained_on}
     lines = (origin | asdict(row) | {"value": repr(row.value)} for row in rows)
     write_table(directory / "robustness.csv", columns, lines)
-    found = {metric: table(rows, metric) for metric in dict.fromkeys(r.metric for r in rows)}
-    text = "\n".join(to_markdown(matrix, 3) for matrix in found.values())
-    write_text(directory / "robustness.md", text)
-    first = next(iter(found))
-    write_text(directory / f"robustness_{first}.csv", to_csv(found[first]))
-    scores = {f"test/{metric}": mean(rows, MATCHED, 0.0, metric) for metric in found}
+    found = means(rows)
+    metrics = list(dict.fromkeys(metric for _, _, metric in found))
+    tables, first = [table(found, metric) for metric in metrics], metrics[0]
+    write_text(directory / "robustness.md", "\n".join(to_markdown(one, 3) for one in tables))
+    write_text(directory / f"robustness_{first}.csv", to_csv(tables[0]))
+    scores = {f"test/{metric}": found[MATCHED, 0.0, metric] for metric in metrics}
     curves: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        point = (row.strength, mean(rows, row.mismatch, row.strength, first))
-        if row.mismatch != MATCHED and point not in curves.setdefault(row.mismatch, []):
-            curves[row.mismatch].append(point)
+    for (name, strength, metric), value in found.items():
+        if name != MATCHED and metric == first:
+            curves.setdefault(name, []).append((strength, value))
     robustness_figure(curves, scores[f"test/{first}"], first, directory / "robustness.png")
     worst = {f"test/{first}, {n} {p[-1][0]:g}": p[-1][1] for n, p in curves.items()}
     return scores | worst

@@ -1,4 +1,4 @@
-"""One image: measured and reconstructed, or reconstructed from a real measurement."""
+"""Single images: simulated measurements and real ones, and image files of any kind."""
 
 import io
 from pathlib import Path
@@ -9,6 +9,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from unfold.arrays import read_arrays
+from unfold.data.crops import cut_to_multiple
 from unfold.data.image_reader import read_image
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, DataError, listing
@@ -19,64 +20,74 @@ from unfold.reconstructor import Reconstructor
 
 
 @torch.no_grad()
-def reconstruct(
+def reconstruct_simulated(
     reconstructor: Reconstructor,
     physics: Physics,
-    *,
-    image: Path | None,
-    measurement: Path | None,
-    channels: int,
-    multiple_of: int,
+    truth: Tensor,
     output: Path,
     metrics: ImageMetrics,
     seed: int,
 ) -> dict[str, float]:
-    """Reconstruct one file and write the result as an image; an .npy file keeps all digits.
+    """Simulate the measurement of an image, reconstruct it and write both.
 
     Args:
         reconstructor: with its weights.
-        physics: the law; of a real measurement it must have one point.
-        image: an image whose measurement is simulated.
-        measurement: a real measurement, an image file or an .npy file in the shape it has.
-        channels: of the images.
-        multiple_of: a simulated image is cropped at the bottom and the right to such sides.
-        output: the file written.
-        metrics: of a simulated one.
-        seed: of the simulated draws.
+        physics: the forward model.
+        truth: (C, H, W), in [0, 1].
+        output: the file written; an .npy file keeps all digits.
+        metrics: of the reconstruction.
+        seed: of the draws.
 
     Returns:
-        The metrics where the truth is known, and the steps taken.
+        The metrics, and the iterations taken.
     """
     reconstructor.eval()
-    if image is not None:
-        truth = _cropped(read_image(image, channels), multiple_of).unsqueeze(0)
-        y, operator = physics.measure(truth, Draws(seed, (0,), "reconstruct"))
-        solution = reconstructor.solve(y, operator)
-        figures = {name: float(v) for name, v in metrics(solution.image, truth).items()}
-        write_measurement(output.with_name(f"{output.stem}_measurement.png"), y[0])
-    else:
-        assert measurement is not None
-        y = read_measurement(measurement, channels).unsqueeze(0)
-        solution = reconstructor.solve(y, physics.operator_for(y))
-        figures = {}
+    x = truth.unsqueeze(0)
+    y, operator = physics.measure(x, Draws(seed, (0,), "reconstruct"))
+    solution = reconstructor.solve(y, operator)
+    figures = {name: float(v) for name, v in metrics(solution.image, x).items()}
+    write_measurement(output.with_name(f"{output.stem}_measurement.png"), y[0])
     write_image(output, solution.image[0])
     return figures | {"iterations": float(solution.iterations[0])}
 
 
-def _cropped(image: Tensor, multiple: int) -> Tensor:
-    height, width = (side - side % multiple for side in image.shape[-2:])
-    if not height or not width:
+@torch.no_grad()
+def reconstruct_measured(
+    reconstructor: Reconstructor, physics: Physics, y: Tensor, output: Path
+) -> dict[str, float]:
+    """Reconstruct a real measurement and write the result.
+
+    Args:
+        reconstructor: with its weights.
+        physics: the forward model, which must be deterministic.
+        y: the measurement, without batch.
+        output: the file written; an .npy file keeps all digits.
+
+    Returns:
+        The iterations taken.
+    """
+    reconstructor.eval()
+    y = y.unsqueeze(0)
+    solution = reconstructor.solve(y, physics.operator_for(y))
+    write_image(output, solution.image[0])
+    return {"iterations": float(solution.iterations[0])}
+
+
+def read_cropped(path: Path, channels: int, multiple: int) -> Tensor:
+    """An image, cropped at the bottom and right to sides that are multiples of `multiple`."""
+    image = read_image(path, channels)
+    if min(image.shape[-2:]) < multiple:
         raise DataError(f"The image is {tuple(image.shape[-2:])}; sides of {multiple} are needed.")
-    return image[..., :height, :width]
+    return cut_to_multiple(image, multiple)
 
 
 def read_measurement(path: Path, channels: int) -> Tensor:
     """A measurement: an image file in [0, 1], or an .npy file as it is; (H, W) is one channel.
 
-    Whether its shape is that of the operator is for the operator to say.
+    The operator checks its shape.
 
     Raises:
-        DataError: the file cannot be read as that, or is not finite.
+        DataError: the file cannot be read, or is not finite.
     """
     if path.suffix.lower() != ".npy":
         return read_image(path, channels)
@@ -96,16 +107,16 @@ def read_measurement(path: Path, channels: int) -> Tensor:
 
 
 def write_measurement(path: Path, y: Tensor) -> None:
-    """Write a measurement as an image where it is one, and as it is in an .npy file otherwise."""
+    """Write a measurement as an image where it is one, and as an .npy file otherwise."""
     picture = y.ndim == 3 and y.shape[0] in (1, 3) and not y.is_complex()
     write_image(path if picture else path.with_suffix(".npy"), y)
 
 
-def expect_kind(output: Path) -> None:
-    """Refuse the name of an image file that cannot be written.
+def check_output(output: Path) -> None:
+    """Refuse a file name whose format cannot be written.
 
     Raises:
-        ConfigError: names the kinds there are.
+        ConfigError: lists the formats.
     """
     kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
     if output.suffix.lower() not in kinds:
@@ -115,7 +126,7 @@ def expect_kind(output: Path) -> None:
 
 
 def write_image(path: Path, image: Tensor) -> None:
-    """Write (C, H, W), clipped to [0, 1], as an 8-bit image, or as it is in an .npy file."""
+    """Write (C, H, W), clipped to [0, 1], as an 8-bit image; or unclipped as an .npy file."""
     content = io.BytesIO()
     if path.suffix.lower() == ".npy":
         np.save(content, image.cpu().numpy())

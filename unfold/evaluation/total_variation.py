@@ -1,4 +1,4 @@
-"""Total variation, solved to a tolerance: what learned methods are compared with."""
+"""Total variation, solved to a tolerance."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ def total_variation(
 ) -> Solution:
     """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
 
-    Where A is badly conditioned, rounding in float32 alone leaves a gap of 3e-4. Where A is not
-    linear there is no gap: it is the limit of Condat and Vũ's iteration, to the residual.
+    For ill-conditioned A, rounding in float32 leaves a gap of 3e-4. Where A is not linear there is
+    no gap: it is the limit of Condat and Vũ's iteration, to the residual.
 
     Args:
         y: the measurements.
@@ -42,16 +42,16 @@ def total_variation(
         precision: in which it is solved.
     """
     wide = y.to(precision.to_complex() if y.is_complex() else precision)
-    # Errors of the solves pass on to the gap, which is measured: far below it they do not count.
+    # Errors of the solves enter the measured gap: they must be far below it.
     tol = max(default_tol(precision), SOLVES * model.tol)
     problem = make_problem(L2(), operator.to_like(wide), wide, TV(), Regularised(), tol)
     lam = weights.to(precision).reshape(-1, 1, 1, 1)
-    solution = model.run(Steps((_minimiser(problem, lam), problem)))
+    solution = model.run(Steps((_solver(problem, lam), problem)))
     return solution._replace(image=solution.image.to(y.dtype.to_real()))
 
 
-def _minimiser(problem: Problem, lam: Tensor) -> Algorithm[Any]:
-    """What finds the minimum for these weights, with the steps that it needs for this operator."""
+def _solver(problem: Problem, lam: Tensor) -> Algorithm[Any]:
+    """The solver for these weights, with step sizes for this operator."""
     if problem.f.operator.linear:
         return AnalysisPDHG(ratio=0.01, lambda_reg=lam)
     squared = per_image(problem.norm_squared.to(lam), problem.At_y)

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep are started: one process, one job, on this machine or on a cluster."""
+"""How the jobs of a sweep are started: one process per job, on this machine or on a cluster."""
 
 import signal
 import sys
@@ -10,10 +10,11 @@ from typing import ClassVar, NamedTuple
 
 from unfold.errors import ConfigError
 from unfold.extras import install_command
-from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, told
+from unfold.parameters.bounds import Declared
+from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, read_outcome
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
-"""The files of a job: what it came to, what it said, and its exit code once it ended."""
+"""The files of a job: its result, its output, and its exit code once it has ended."""
 
 
 class Job(ABC):
@@ -33,29 +34,28 @@ class Job(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """Ask it to save and end, and wait."""
+        """Ask it to save and terminate, and wait."""
 
     @property
     def outcome(self) -> Outcome | None:
-        """What it told so far."""
-        return told(self.folder / OUTCOME)
+        """What it has written so far."""
+        return read_outcome(self.folder / OUTCOME)
 
     @property
     def error(self) -> str:
-        """Why it failed: its own words, or the signal that killed it."""
+        """Why it failed: its own error, or the signal that killed it."""
         code = self.code or 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         log = self.folder / LOG
         text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
-        said = text.rpartition("error: ")[2] if "error: " in text else text
-        return said or f"exit code {code}"
+        return text.rpartition("error: ")[2] or f"exit code {code}"
 
 
-class Launcher(ABC):
-    """Starts jobs; each is an ordinary single run in a process of its own.
+class Launcher(Declared, ABC):
+    """Starts jobs; each is an ordinary single run in its own process.
 
-    How many run at a time is the field `jobs` of every launcher.
+    Every launcher has the field `jobs`, how many run at a time.
     """
 
     jobs: int
@@ -67,20 +67,16 @@ class Launcher(ABC):
     """The extra of unfold that installs it."""
 
     shared: ClassVar[bool] = False
-    """Whether the files of a job must be seen by several machines."""
+    """Whether several machines must see the files of a job."""
 
     poll: ClassVar[float] = 0.1
-    """Seconds between two looks at the running jobs."""
-
-    def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ConfigError(f"jobs = {self.jobs}: must be 1 or above.")
+    """Seconds between two checks of the running jobs."""
 
     def require(self) -> None:
         """Refuse to launch anything where the package is missing.
 
         Raises:
-            ConfigError: says how to install it.
+            ConfigError: with how to install it.
         """
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
@@ -90,11 +86,11 @@ class Launcher(ABC):
             )
 
     @abstractmethod
-    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
         """Start a job.
 
         Args:
-            words: of its command line, after the program.
+            arguments: of its command, after the program.
             folder: for its files; it exists, and is empty.
             slot: which of the `jobs` places it takes.
         """
@@ -104,20 +100,21 @@ class Command(NamedTuple):
     """How a job is started.
 
     line: the program and its arguments.
-    variables: what its environment has in addition to that of the sweep.
+    variables: of its environment, in addition to those of the sweep.
     """
 
     line: list[str]
     variables: dict[str, str]
 
 
-def command(words: Sequence[str], folder: Path) -> Command:
-    """The command of a job, without a progress bar that nobody sees.
+def command(arguments: Sequence[str], folder: Path) -> Command:
+    """The command of a job, without a progress bar.
 
     Args:
-        words: that run it alone.
+        arguments: that run it by itself.
         folder: its files.
     """
-    asked = any(word.lstrip("+").startswith("trainer.progress=") for word in words)
-    line = [sys.executable, sys.argv[0], *words, *([] if asked else ["trainer.progress=false"])]
+    asked = any(text.lstrip("+").startswith("trainer.progress=") for text in arguments)
+    quiet = [] if asked else ["trainer.progress=false"]
+    line = [sys.executable, sys.argv[0], *arguments, *quiet]
     return Command(line, {OUTCOME_VARIABLE: str(folder / OUTCOME)})

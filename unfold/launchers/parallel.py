@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine: what ends one of them leaves the others alone."""
+"""Jobs as processes of this machine: a failure of one does not stop the others."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ from unfold.launchers.launcher import LOG, Job, command
 from unfold.launchers.shares import ThisMachine
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
-"""The process of the sweep, which its jobs do not outlive."""
+"""The process of the sweep, with which its jobs terminate."""
 
 DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux: the signal that a process gets when the one that made it is gone."""
@@ -23,14 +23,14 @@ class Process(Job):
     """One process that runs one configuration.
 
     Args:
-        words: of its command line, after the program.
-        folder: for what it says.
-        share: the variables that keep it to its part of the machine.
+        arguments: of its command, after the program.
+        folder: for its output.
+        share: the variables that restrict it to its part of the machine.
     """
 
-    def __init__(self, words: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
         super().__init__(folder)
-        line, variables = command(words, folder)
+        line, variables = command(arguments, folder)
         given = variables | {SWEEP_VARIABLE: str(os.getpid()), **share}
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -59,18 +59,18 @@ class Parallel(ThisMachine):
         gpus: of each job; null for an equal share, 0 for none.
     """
 
-    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
-        return Process(words, folder, self.share(slot))
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
+        return Process(arguments, folder, self.share(slot))
 
 
 def end_with_sweep() -> None:
     """Let SIGTERM, on which a run saves its state, reach this process when its sweep is killed.
 
-    Linux sends it. Elsewhere a job goes on to its end, and the sweep finds it finished.
+    Linux sends it. Elsewhere a job runs to its end, and the next sweep finds it finished.
     """
-    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # the processes that a job makes are its own
+    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
     if sweep is None or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(sweep):  # it was gone before it could be asked for
+    if os.getppid() != int(sweep):  # it terminated before this call
         os.kill(os.getpid(), signal.SIGTERM)

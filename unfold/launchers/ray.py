@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from unfold.errors import ConfigError
 from unfold.launchers.launcher import LOG, Job, Launcher, command
+from unfold.parameters.bounds import bounded, nonnegative, whole
 
 STOP = "stop"
 """The file that asks a job to end: Ray has no signal that leaves it time to save."""
@@ -22,8 +22,8 @@ def run_command(
     """Run a command line until it ends, or is asked to.
 
     Args:
-        line: the program and its words.
-        environment: of the command, beside that of the machine it runs on.
+        line: the program and its arguments.
+        environment: of the command, in addition to that of its machine.
         folder: for its files.
         here: where it runs.
 
@@ -88,35 +88,29 @@ class Ray(Launcher):
 
     Args:
         jobs: how many are submitted at a time; the others wait here.
-        address: of a cluster; null for this machine alone.
+        address: of a cluster; null for this machine.
         cpus: of each job.
         gpus: of each job; a fraction lets several share one.
     """
 
-    jobs: int = 1
+    jobs: int = bounded(1, whole(1))
     address: str | None = None
-    cpus: int = 1
-    gpus: float = 0.0
+    cpus: int = bounded(1, whole(1))
+    gpus: float = bounded(0.0, nonnegative)
 
     package: ClassVar[str | None] = "ray"
     extra: ClassVar[str] = "ray"
     shared: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value, least in (("cpus", self.cpus, 1), ("gpus", self.gpus, 0)):
-            if value < least:
-                raise ConfigError(f"{name} = {value:g}: must be {least} or above.")
-
-    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
         import ray
 
         if not ray.is_initialized():
-            # The driver answers signals itself, and shows what its jobs tell.
+            # The driver handles signals itself, and shows the output of its jobs.
             ray.init(address=self.address, include_dashboard=False, log_to_driver=False)
         task = ray.remote(run_command).options(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0
         )
-        line, variables = command(words, folder)
+        line, variables = command(arguments, folder)
         reference = task.remote(line, variables, folder, Path.cwd())
         return Task(reference, folder)

@@ -7,9 +7,10 @@ from itertools import takewhile
 
 from unfold.errors import ConfigError
 from unfold.launchers.launcher import Launcher
+from unfold.parameters.bounds import bounded, whole
 
 CPUS_VARIABLE = "UNFOLD_CPUS"
-"""The CPUs of a job, separated by commas: jobs that run side by side share no CPU."""
+"""The CPUs of a job, separated by commas: concurrent jobs share no CPU."""
 
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """The GPUs of a process, separated by commas, as CUDA and PyTorch read it."""
@@ -98,13 +99,8 @@ class ThisMachine(Launcher, ABC):
         gpus: of each job; null for an equal share, 0 for none.
     """
 
-    jobs: int = 1
-    gpus: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gpus is not None and self.gpus < 0:
-            raise ConfigError(f"gpus = {self.gpus}: must be 0 or above.")
+    jobs: int = bounded(1, whole(1))
+    gpus: int | None = bounded(None, whole(0))
 
     def require(self) -> None:
         """Refuse as well where there are fewer GPUs than the jobs ask for."""

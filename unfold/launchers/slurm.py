@@ -1,4 +1,4 @@
-"""Jobs on a SLURM cluster, through submitit; they save their state and go on after a time limit."""
+"""Jobs on a SLURM cluster, through submitit; they save and resume at a time limit."""
 
 import shutil
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 
 from unfold.errors import ConfigError
 from unfold.launchers.launcher import Job, Launcher, command
-from unfold.launchers.submitted import Submitted
+from unfold.launchers.submitit_local import SubmititJob
 from unfold.launchers.worker import SAVED, Worker
+from unfold.parameters.bounds import bounded, positive, whole
 
 
-class SlurmJob(Submitted):
-    """A job of SLURM; its exit code is seen long before SLURM's own accounts tell of its end."""
+class SlurmJob(SubmititJob):
+    """A job of SLURM; its exit code is there long before the accounting of SLURM reports it."""
 
     def is_over(self) -> bool:
-        # One that saved its state may be queued again: that only SLURM knows.
-        return self.told not in (None, SAVED) or bool(self.job.done())
+        # Only SLURM knows whether a job that saved its state is requeued.
+        return self.written_code not in (None, SAVED) or bool(self.job.done())
 
     def cancel(self) -> None:
         self.job.cancel(check=False)
@@ -31,32 +32,32 @@ class Slurm(Launcher):
 
     Args:
         jobs: how many are submitted at a time; the others wait here.
-        partition: the queue; null for the cluster's own choice.
-        time: limit of a start in minutes; the job saves its state before it, and is queued again.
+        partition: the queue; null for the default.
+        time: limit of a start in minutes, before which the job saves its state and is requeued.
         nodes: machines of each job, which is `trainer.nodes`.
         cpus: of each machine, shared by its tasks.
         gpus: of each machine, which is `trainer.devices`.
-        mem: memory of each machine in GB; null for the cluster's own choice.
-        account: who pays; null for the user's own.
-        qos: quality of service; null for the cluster's own choice.
+        mem: memory of each machine in GB; null for the default.
+        account: that is charged; null for the default.
+        qos: quality of service; null for the default.
         constraint: features that the machine must have; null for any.
         save_within: seconds before the time limit at which a job is asked to save its state.
         requeues: how many times a job starts again after its time limit.
         setup: lines of shell that run before it, such as `module load cuda`.
     """
 
-    jobs: int = 100
+    jobs: int = bounded(100, whole(1))
     partition: str | None = None
-    time: int = 240
-    nodes: int = 1
-    cpus: int = 4
-    gpus: int = 0
-    mem: float | None = None
+    time: int = bounded(240, whole(1), "in minutes")
+    nodes: int = bounded(1, whole(1))
+    cpus: int = bounded(4, whole(1))
+    gpus: int = bounded(0, whole(0))
+    mem: float | None = bounded(None, positive, "in GB")
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    save_within: int = 120
-    requeues: int = 100
+    save_within: int = bounded(120, whole(1), "in seconds")
+    requeues: int = bounded(100, whole(0))
     setup: Sequence[str] = ()
 
     package: ClassVar[str | None] = "submitit"
@@ -66,15 +67,10 @@ class Slurm(Launcher):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("time", 1), ("nodes", 1), ("cpus", 1), ("gpus", 0), ("requeues", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be {least} or above.")
-        if self.mem is not None and self.mem <= 0:
-            raise ConfigError(f"mem = {self.mem:g}: must be positive, in GB.")
-        if not 1 <= self.save_within < 60 * self.time:
+        if self.save_within >= 60 * self.time:
             raise ConfigError(
-                f"save_within = {self.save_within}: must be 1 or above, and less than the "
-                f"{60 * self.time} seconds of a start."
+                f"save_within = {self.save_within}: must be less than the {60 * self.time} seconds "
+                "of a start."
             )
 
     def require(self) -> None:
@@ -102,15 +98,17 @@ class Slurm(Launcher):
             "constraint": self.constraint,
             "signal_delay_s": self.save_within,
             "setup": list(self.setup) or None,
-            # SLURM itself queues a job again that it preempts.
+            # SLURM itself requeues a job that it preempts.
             "additional_parameters": {"requeue": True, "ntasks": self.nodes * tasks},
         }
         return {name: value for name, value in values.items() if value is not None}
 
-    def start(self, words: Sequence[str], folder: Path, slot: int) -> Job:
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
         from submitit import SlurmExecutor
 
         executor = SlurmExecutor(folder / "submitit")
         executor.update_parameters(**self.parameters())
-        worker = Worker(*command(words, folder), folder, passes_on=False, requeues=self.requeues)
+        worker = Worker(
+            *command(arguments, folder), folder, passes_on=False, requeues=self.requeues
+        )
         return SlurmJob(executor.submit(worker), folder)

@@ -1,4 +1,4 @@
-"""What a cluster runs in the place of a job: its command line, watched from beside it."""
+"""What a cluster runs instead of the command of a job: it starts and watches the command."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from unfold.launchers.launcher import CODE, LOG
 from unfold.runs.files import write_text
 
 RESTARTS = "SLURM_RESTART_COUNT"
-"""How many times SLURM has started the job again."""
+"""How many times SLURM has restarted the job."""
 
 SAVED = 143
 """The exit code of a run that was asked to end, and saved its state."""
@@ -30,11 +30,11 @@ class Worker:
     Every task of a job has a worker; that of rank zero reports for the job.
 
     Args:
-        command: the program and its words.
-        environment: of the command, beside that of the machine it runs on.
+        command: the program and its arguments.
+        environment: of the command, in addition to that of its machine.
         folder: for its files.
         passes_on: whether the command does not get SIGTERM by itself.
-        requeues: how many times the job starts again after its time limit.
+        requeues: how many times the job is restarted after its time limit.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Worker:
         """Run it.
 
         Raises:
-            SystemExit: it saved its state; SLURM starts it again where it was asked to.
+            SystemExit: it saved its state; SLURM restarts it where that was asked for.
         """
         task = int(os.environ.get("SLURM_PROCID", "0"))
         if task == 0:
@@ -79,7 +79,7 @@ class Worker:
         if task == 0:
             write_text(self.folder / CODE, str(code))
         if code == SAVED:
-            raise SystemExit(SAVED)  # a result would tell that the job is over
+            raise SystemExit(SAVED)  # a result would mean that the job is over
         return code
 
     def _environment(self, *, speaks: bool) -> dict[str, str]:
@@ -94,5 +94,5 @@ class Worker:
 
 
 def without_rerun(command: Sequence[str]) -> list[str]:
-    """The command that goes on with its run: `rerun=true` would begin it again each time."""
-    return [word for word in command if not word.lstrip("+").startswith("rerun=")]
+    """The command that resumes its run, which `rerun=true` would repeat at each restart."""
+    return [text for text in command if not text.lstrip("+").startswith("rerun=")]

@@ -110,7 +110,7 @@ def bounded(
 
 
 @cache
-def bounds_of(kind: type) -> dict[str, Bound]:
+def bounds_of(kind: Any) -> dict[str, Bound]:
     """The bounds that a class declares, by field."""
     if not dataclasses.is_dataclass(kind):
         return {}

@@ -74,7 +74,7 @@ def initial_values(
         if len(value) != iterations:
             raise ConfigError(
                 f"{name} = {list(value)}: a list gives one value per iteration, "
-                f"{iterations} are expected (model.iterations), {len(value)} came."
+                f"{iterations} are expected (Unfolded.iterations), {len(value)} came."
             )
         return torch.tensor(value, dtype=torch.float64)
     start = torch.as_tensor(value, dtype=torch.float64).detach()

@@ -1,6 +1,6 @@
 """Which scalars and networks are learned, which are of each iteration, and where they start.
 
-A choice is made of globs on names such as `algo.stepsize`; every glob must match something.
+Names are chosen by globs such as `algo.stepsize`; every glob must match something.
 """
 
 import fnmatch
@@ -19,8 +19,8 @@ NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the user chose; every entry is a glob on names such as `algo.stepsize`.
+class Trainable:
+    """What is learned, and how; every entry is a glob on names such as `algo.stepsize`.
 
     Args:
         learn: what is learned.
@@ -67,7 +67,7 @@ def matches(pattern: str, name: str, value: object) -> bool:
 
 
 class Selection:
-    """The names that a choice means, each glob checked to match something that can act.
+    """The names that a trainable means, each glob checked to match something that can act.
 
     Args:
         known: every name with its value.
@@ -83,7 +83,7 @@ class Selection:
         """The names meant by `patterns`; without the dead ones if `alive`.
 
         Args:
-            key: the argument of `Reconstructor`, for messages.
+            key: the field of `Trainable`, for messages.
             patterns: the globs.
             alive: leave out, or refuse where named, what cannot act.
             optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
@@ -96,12 +96,12 @@ class Selection:
             hits = {n for n, value in self.known.items() if matches(pattern, n, value)}
             if not hits and pattern not in optional:
                 raise ConfigError(
-                    f"Reconstructor.{key} = {list(patterns)}: '{pattern}' matches nothing"
+                    f"Trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
                     f"{nearest(pattern, self.known)} Available: {listing(self.known)}."
                 )
             if alive and pattern in self.dead:
                 raise ConfigError(
-                    f"Reconstructor.{key} names '{pattern}', which cannot act: "
+                    f"Trainable.{key} names '{pattern}', which cannot act: "
                     f"{self.dead[pattern]}. Leave it out, or use a glob, which skips it."
                 )
             chosen |= {n for n in hits if not (alive and n in self.dead)}
@@ -112,7 +112,7 @@ def make_groups(
     recipes: Mapping[str, Recipe],
     iterations: int | None,
     horizon: int | None,
-    choice: Choice,
+    trainable: Trainable,
     dead: Mapping[str, str],
 ) -> dict[str, ParameterGroup]:
     """The parameters of every recipe, as the user chose.
@@ -121,7 +121,7 @@ def make_groups(
         recipes: by path, `algo` and `prior`.
         iterations: K of an unfolded network; None where all iterations share their values.
         horizon: for how many iterations a schedule is read; None where it cannot be followed.
-        choice: what is learned, untied, constrained, relative.
+        trainable: what is learned, untied, constrained, relative.
         dead: further names that cannot act here, with the reason.
 
     Raises:
@@ -133,20 +133,20 @@ def make_groups(
         dead = {**dead, **dead_names(recipe, path)}
     select = Selection(known, dead)
     groups_as_a_whole = frozenset(f"{path}.*" for path in recipes)
-    learned = select("learn", choice.learn, optional=groups_as_a_whole)
-    untied = select("untied", choice.untied)
+    learned = select("learn", trainable.learn, optional=groups_as_a_whole)
+    untied = select("untied", trainable.untied)
     if iterations is None and untied:
         raise ConfigError(
-            f"Reconstructor.untied = {list(choice.untied)}: this model repeats one and the same "
+            f"Trainable.untied = {list(trainable.untied)}: this model repeats one and the same "
             "step, so nothing can differ between iterations; set "
-            "Reconstructor.untied=[], or use an unfolded model."
+            "Trainable.untied=[], or use an unfolded model."
         )
-    plans = _plans(recipes, (iterations, horizon), learned, untied, select, choice)
+    plans = _plans(recipes, (iterations, horizon), learned, untied, select, trainable)
     groups = {
         path: ParameterGroup(recipe, plans, untied, iterations or 1, path)
         for path, recipe in recipes.items()
     }
-    _freeze(groups, known, learned, choice)
+    _freeze(groups, known, learned, trainable)
     return groups
 
 
@@ -156,11 +156,11 @@ def _plans(
     learned: set[str],
     untied: set[str],
     select: Selection,
-    choice: Choice,
+    trainable: Trainable,
 ) -> dict[str, Plan]:
-    relative = select("relative", choice.relative, alive=False, optional=frozenset({"algo.*"}))
+    relative = select("relative", trainable.relative, alive=False, optional=frozenset({"algo.*"}))
     scalars = _scalars(recipes)
-    limits = _limits(scalars, select, choice)
+    limits = _limits(scalars, select, trainable)
     plans: dict[str, Plan] = {}
     for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
@@ -169,36 +169,36 @@ def _plans(
         if not constraint.holds(values):
             raise ConfigError(f"{name} = {value}: must be {constraint}.")
         unit: Unit = declaration.unit if name in relative else "1"
-        if declaration.unit == "1" and name in choice.relative:
+        if declaration.unit == "1" and name in trainable.relative:
             raise ConfigError(
-                f"Reconstructor.relative names '{name}', which has no unit of ‖A‖; leave it out."
+                f"Trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
             )
         plans[name] = Plan(values, constraint, unit, name in learned, declaration.vector)
     return plans
 
 
 def _limits(
-    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Selection, choice: Choice
+    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Selection, trainable: Trainable
 ) -> dict[str, Interval]:
     """The narrower sets, by name."""
     limits: dict[str, Interval] = {}
-    for pattern, bounds in choice.constrain.items():
+    for pattern, bounds in trainable.constrain.items():
         if len(bounds) != 2:
             raise ConfigError(
-                f"Reconstructor.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
+                f"Trainable.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
                 "[low, high]."
             )
         interval = Interval(float(bounds[0]), float(bounds[1]))
         for name in select("constrain", [pattern]):
             if name not in scalars:
                 raise ConfigError(
-                    f"Reconstructor.constrain names '{name}', a network: only scalars have a set. "
+                    f"Trainable.constrain names '{name}', a network: only scalars have a set. "
                     f"Available: {listing(scalars)}."
                 )
             declared = scalars[name][1].constraint
             if not declared.spans(interval.low, interval.high):
                 raise ConfigError(
-                    f"Reconstructor.constrain.{pattern} = {list(bounds)}: must lie inside the "
+                    f"Trainable.constrain.{pattern} = {list(bounds)}: must lie inside the "
                     f"set of {name}, which is {declared}; it may only be narrowed."
                 )
             limits[name] = interval
@@ -221,7 +221,7 @@ def _freeze(
     groups: Mapping[str, ParameterGroup],
     known: Mapping[str, Any],
     learned: set[str],
-    choice: Choice,
+    trainable: Trainable,
 ) -> None:
     """Only what a glob of `learn` matches keeps its gradient inside the networks."""
     for name, value in known.items():
@@ -233,6 +233,6 @@ def _freeze(
         for one in copies:
             for n, p in one.named_parameters():
                 full = f"{name}.{n}"
-                meant = any(fnmatch.fnmatchcase(full, pattern) for pattern in choice.learn)
-                meant |= any(fnmatch.fnmatchcase(name, pattern) for pattern in choice.learn)
+                meant = any(fnmatch.fnmatchcase(full, pattern) for pattern in trainable.learn)
+                meant |= any(fnmatch.fnmatchcase(name, pattern) for pattern in trainable.learn)
                 p.requires_grad_(name in learned and meant)

@@ -1,4 +1,4 @@
-"""Intensities between two bounds."""
+"""Indicators of intervals of intensities."""
 
 from dataclasses import dataclass
 
@@ -50,3 +50,28 @@ def expect_real(owner: Prior, x: Image) -> None:
     """Refuse complex images, whose pixels have no order."""
     if x.is_complex():
         raise ConfigError(f"{type(owner).__name__} orders intensities; a complex image has none.")
+
+
+@dataclass(frozen=True)
+class NonNegative(Prior):
+    """g(x) = 0 where x ≥ 0 in every pixel, else ∞.
+
+    Raises:
+        ConfigError: the image is complex.
+    """
+
+    provides = frozenset({"prox", "value"})
+    uses_lambda = False
+    pixelwise = True
+    is_box = True
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """The projection max(v, 0), whatever the weight."""
+        expect_weight(self, weight)
+        expect_real(self, v)
+        return v.clamp(min=0)
+
+    def value(self, x: Image) -> PerImage:
+        expect_real(self, x)
+        outside = (x < 0).flatten(1).any(1)
+        return torch.zeros_like(x.flatten(1)[:, 0]).masked_fill(outside, torch.inf)

@@ -1,4 +1,4 @@
-"""Total variation."""
+"""Total variation, isotropic and anisotropic."""
 
 import warnings
 from abc import abstractmethod
@@ -15,9 +15,21 @@ from unfold.pytree import batched_norm, per_field, per_image
 from unfold.solvers.anderson import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
+from unfold.solvers.interface import LinearMap
 from unfold.solvers.report import ConvergenceWarning
 from unfold.thresholds import root
 from unfold.typing import Field, Image, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class Differences(LinearMap):
+    """L = D: forward differences down and to the right, 0 across the last edge; ‖D‖² < 8."""
+
+    def forward(self, x: Image) -> Field:
+        return gradient(x)
+
+    def adjoint(self, u: Field) -> Image:
+        return gradient_adjoint(u)
 
 
 def gradient(x: Image) -> Field:
@@ -163,3 +175,24 @@ class TV(TotalVariation):
         # The floor makes a weight of 0, and one whose square is 0, project to 0.
         larger = torch.maximum(squared_length(u), (w * w).clamp(min=torch.finfo(w.dtype).tiny))
         return u * (w * larger.rsqrt())
+
+
+@dataclass(frozen=True)
+class AnisotropicTV(TotalVariation):
+    """g(x) = Σ |(Dx)_i|₁: edges along the axes cost least, so that corners stay sharp.
+
+    Args:
+        tol: relative duality gap at which the prox of an image is accepted.
+        max_iterations: of the dual iteration.
+
+    Source: Esedoglu and Osher, Decomposition of images by the anisotropic Rudin–Osher–Fatemi
+    model, Comm. Pure Appl. Math. 57 (2004), section 1.
+    """
+
+    def lengths(self, u: Field) -> Tensor:
+        return u.abs()
+
+    def project(self, u: Field, weight: Scalar) -> Field:
+        """u / max(1, |u| / w), entry by entry."""
+        w = torch.as_tensor(per_field(weight, u), dtype=u.dtype.to_real())
+        return u * (w / torch.maximum(u.abs(), w.clamp(min=torch.finfo(w.dtype).tiny)))

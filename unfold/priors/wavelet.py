@@ -1,4 +1,4 @@
-"""Sparsity in an orthogonal wavelet basis."""
+"""Sparsity in an orthogonal wavelet basis, with one weight or one for every sub-band."""
 
 import math
 from abc import abstractmethod
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import at_least, bounded, one_of
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.priors.prior import Prior, expect_weight
 from unfold.thresholds import soft
 from unfold.typing import Image, PerImage, Scalar
@@ -136,3 +138,30 @@ class Wavelet(WaveletSparsity):
 
     def band_weights(self) -> Sequence[Scalar]:
         return (1.0,) * (3 * self.levels)
+
+
+@dataclass(frozen=True)
+class WaveletBands(WaveletSparsity):
+    """g(x) = Σ c_b ‖(Wx)_b‖₁, W as of `Wavelet`, with a weight c_b of each detail band, learnable.
+
+    Args:
+        family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
+        levels: how often the image is halved; its sides must be divisible by 2^levels.
+        weights: c_b, one number for all or 3 · levels: horizontal, vertical and diagonal details
+            from coarse to fine.
+
+    Source: Chang, Yu and Vetterli, Adaptive wavelet thresholding for image denoising and
+    compression, TIP 9 (2000), section II (a threshold for each sub-band).
+    """
+
+    weights: Scalar = param(1.0, nonnegative, vector=True)
+
+    def entries(self, name: str) -> int:
+        return 3 * self.levels
+
+    def band_weights(self) -> Sequence[Scalar]:
+        if isinstance(self.weights, Tensor):
+            return self.weights.flatten().expand(3 * self.levels).unbind()
+        if isinstance(self.weights, float | int):
+            return (self.weights,) * (3 * self.levels)
+        return self.weights

@@ -21,7 +21,7 @@ SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
 
 
 LATEST = ("config", "overrides", "given_by", "folders", "sources")
-"""What a run that goes on has of its last start."""
+"""Recorded anew at every start of a run."""
 
 
 def begin(run: Run, origin: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a job of a sweep tells the process that started it, through a file."""
+"""The outcome of a job of a sweep, which its process writes and the sweep reads."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ OUTCOME_VARIABLE = "UNFOLD_OUTCOME"
 
 
 class Outcome(NamedTuple):
-    """What a job came to.
+    """The result of a job.
 
     directory: of the run.
     scores: its numbers, by name; empty until it is finished.
@@ -25,15 +25,15 @@ class Outcome(NamedTuple):
     repeated: bool
 
 
-def tell(outcome: Outcome) -> None:
-    """Write an outcome where a sweep waits for it."""
+def write_outcome(outcome: Outcome) -> None:
+    """Write an outcome to the file that the sweep reads; nothing outside a sweep."""
     path = os.environ.get(OUTCOME_VARIABLE)
     if path and rank() == 0:
         content = outcome._asdict() | {"directory": str(outcome.directory)}
         files.write_json(Path(path), content)
 
 
-def told(path: Path) -> Outcome | None:
+def read_outcome(path: Path) -> Outcome | None:
     """The newest outcome in a file; None before there is any."""
     if not path.exists():
         return None

@@ -19,7 +19,7 @@ RATIO = 10 ** (DECIBELS / 10) - 1
 """The same for every other figure, relative: 1.2 %."""
 
 
-def platforms_apart(one: Path, other: Path) -> list[Difference]:
+def platform_differences(one: Path, other: Path) -> list[Difference]:
     """The fields in which the platforms of two runs differ, over all of their starts.
 
     A field that one of them did not write down tells nothing.
@@ -39,7 +39,7 @@ def _platforms(path: Path) -> dict[str, set[str]]:
     return {name: {str(m[name]) for m in machines if name in m} for name in PLATFORM}
 
 
-def scores_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+def score_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     """The scores that are further from each other than another platform explains."""
     names = [*one, *(name for name in other if name not in one)]
     pairs = [(name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in names]

@@ -8,7 +8,7 @@ from torch import Tensor
 from unfold.denoisers.denoiser import Denoiser
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.physics.denoising import Identity
-from unfold.priors.denoiser_prior import DenoiserPrior
+from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import Prior
 from unfold.pytree import batched_inner, batched_norm, per_image
 from unfold.testing import proximal

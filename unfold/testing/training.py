@@ -61,7 +61,7 @@ def check_loss(loss: Loss, physics: Physics, shape: Shape = (1, 16, 16)) -> Repo
 def _loss(
     loss: Loss, physics: Physics, y: Measurement, operator: Operator, draws: Draws, truth: Image
 ) -> Iterator[Check]:
-    loss.expect(physics)
+    loss.check(physics)
 
     def value(scale: Tensor, positions: list[int]) -> Tensor:
         """The loss of the reconstruction scale · A*y of some images."""

@@ -14,16 +14,10 @@ Values = dict[str, Tensor | float]
 
 def of_forward(solutions: Sequence[Solution]) -> Values:
     """Residuals of equilibria, and iterations."""
-    converged = [s.converged for s in solutions if s.converged is not None]
-    if not converged:
-        return {}
-    values: Values = {
-        "train/converged": torch.cat(converged).float().mean(),
-        "train/residual": torch.cat([s.residual for s in solutions]).max(),
-        "train/iterations": torch.cat([s.iterations for s in solutions]).float().mean(),
-    }
+    found = [(s.converged, s.residual, s.iterations) for s in solutions if s.converged is not None]
     penalties = [s.penalty for s in solutions if s.penalty is not None]
-    if penalties:
+    values = _summary("train/", found)
+    if found and penalties:
         values["train/penalty"] = torch.stack(penalties).detach().mean()
     return values
 
@@ -31,15 +25,22 @@ def of_forward(solutions: Sequence[Solution]) -> Values:
 def of_backward(solutions: Sequence[Solution]) -> Values:
     """The same of the linear equation of the implicit gradient."""
     reports = [s.backward for s in solutions if s.backward is not None]
-    converged = [r.converged for r in reports if r.converged is not None]
-    if not converged:
+    return _summary(
+        "train/backward_",
+        [(r.converged, r.residual, r.iterations) for r in reports if r.converged is not None],
+    )
+
+
+def _summary(prefix: str, rows: Sequence[tuple[Tensor | None, ...]]) -> Values:
+    """The share that converged, the largest residual and the mean number of iterations."""
+    if not rows:
         return {}
-    residuals = [r.residual for r in reports if r.residual is not None]
-    iterations = [r.iterations for r in reports if r.iterations is not None]
+    columns = [[v for v in column if v is not None] for column in zip(*rows, strict=True)]
+    converged, residual, iterations = (torch.cat(column) for column in columns)
     return {
-        "train/backward_converged": torch.cat(converged).float().mean(),
-        "train/backward_residual": torch.cat(residuals).max(),
-        "train/backward_iterations": torch.cat(iterations).float().mean(),
+        f"{prefix}converged": converged.float().mean(),
+        f"{prefix}residual": residual.max(),
+        f"{prefix}iterations": iterations.float().mean(),
     }
 
 

@@ -10,8 +10,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from torch import nn
 
 from unfold.data.image_data import ImageData
-from unfold.errors import ConfigError, listing, nearest
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.evaluation.metrics import objective_mode
 from unfold.training.callbacks import (
     AveragedWeights,
     EarlyStopping,
@@ -135,21 +134,6 @@ def _select_weights(
         return last
     load_checkpoint(training.reconstructor, checkpointing.best_path)
     return checkpointing.best
-
-
-def objective_mode(objective: str, names: tuple[str, ...]) -> str:
-    """`max` or `min`, as the metric asks.
-
-    Raises:
-        ConfigError: no such metric is measured in validation.
-    """
-    allowed = [f"validation/{name}" for name in (*names, "loss")]
-    if objective not in allowed:
-        raise ConfigError(
-            f"objective = {objective}: not measured{nearest(objective, allowed)} "
-            f"Available: {listing(allowed)}."
-        )
-    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
 
 
 def _callbacks(

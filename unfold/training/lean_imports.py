@@ -11,9 +11,9 @@ UNUSED = ("matplotlib", "scipy")
 def import_torchmetrics() -> None:
     """Import torchmetrics as if the unused packages were missing; nothing else is affected."""
     installed, satisfied = imports.package_available, imports.RequirementCache.__bool__
-    imports.package_available = lambda name: name not in UNUSED and installed(name)
+    imports.package_available = lambda name: name not in UNUSED and installed(name)  # type: ignore[assignment]
     imports.RequirementCache.__bool__ = (  # type: ignore[method-assign]
-        lambda cache: cache.requirement not in UNUSED and satisfied(cache)
+        lambda self: self.requirement not in UNUSED and satisfied(self)
     )
     try:
         import torchmetrics  # noqa: F401

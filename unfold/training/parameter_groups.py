@@ -56,8 +56,8 @@ def by_learning_rate(reconstructor: nn.Module, rates: Mapping[str, float]) -> li
     """
     for pattern, rate in rates.items():
         if not rate > 0:
-            raise ConfigError(f"trainable.lr.{pattern} = {rate}: must be positive.")
-    own = matching("trainable.lr", rates, reconstructor)
+            raise ConfigError(f"TrainingOptions.lr.{pattern} = {rate}: must be positive.")
+    own = matching("TrainingOptions.lr", rates, reconstructor)
     groups: dict[float | None, list[nn.Parameter]] = {None: []}
     for name, parameter in learned(reconstructor).items():
         groups.setdefault(own.get(name), []).append(parameter)
@@ -76,8 +76,10 @@ def frozen(reconstructor: nn.Module, epochs: Mapping[str, int]) -> list[tuple[nn
     """
     for pattern, count in epochs.items():
         if count < 1:
-            raise ConfigError(f"trainable.freeze.{pattern} = {count}: must be 1 epoch or more.")
-    own = matching("trainable.freeze", epochs, reconstructor)
+            raise ConfigError(
+                f"TrainingOptions.freeze.{pattern} = {count}: must be 1 epoch or more."
+            )
+    own = matching("TrainingOptions.freeze", epochs, reconstructor)
     known = learned(reconstructor)
     return [(known[name], count) for name, count in own.items()]
 
@@ -97,13 +99,13 @@ def check_first_gradient(reconstructor: nn.Module) -> None:
     zero = [name for name, p in parameters if p.grad is not None and not bool(p.grad.any())]
     if missing:
         raise ConfigError(
-            f"trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
-            "trainable.learn=[prior.*], or choose a model whose steps use them."
+            f"Reconstructor.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
+            "learn=[prior.*], or choose a model whose steps use them."
         )
     if zero:
         warnings.warn(
             f"The first gradient of {listing(zero)} is exactly zero: they do not change the loss "
-            "so far. Leave them out of trainable.learn if that is meant.",
+            "so far. Leave them out of `learn` if that is intended.",
             DeadParameterWarning,
             stacklevel=2,
         )

@@ -62,13 +62,13 @@ class TrainerSettings(Declared):
     """How long, on what and how precisely a network is trained.
 
     Args:
-        max_steps: optimizer steps; -1 to stop by `max_epochs` alone.
-        max_epochs: passes over the images; null to stop by `max_steps` alone.
+        max_steps: optimizer steps; -1 to stop by `max_epochs` only.
+        max_epochs: passes over the images; null to stop by `max_steps` only.
         accelerator: where the network runs.
         devices: devices of each machine, or processes on CPU.
         nodes: machines, each with as many devices; started by `torchrun` or `srun`.
         strategy: `auto` for one device; `ddp` for several.
-        precision: `bf16` for the networks alone, operators and solvers in float32; `64` for
+        precision: `bf16` for the networks, operators and solvers in float32; `64` for
             everything, to tell rounding from a defect. Weights are kept in float32.
         channels_last: whether the networks get images in channels-last layout; null where it is
             faster: on CPUs with AVX-512.

@@ -98,4 +98,6 @@ class Skip(Policy):
 
 def policy(name: Literal["warn", "stop", "skip"], limit: int) -> Policy:
     """The policy of a name in the settings; `limit` is how many steps in a row `skip` allows."""
-    return {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}[name]()
+    policies: dict[str, Callable[[], Policy]]
+    policies = {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}
+    return policies[name]()

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from unfold.training.loggers import tracked
 from unfold.training.settings import Log
-
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
-
-    from unfold.training.loggers.tracked import Tracked
 
 
 @dataclass(frozen=True)
@@ -26,49 +22,48 @@ class WandB(Log):
     mode: Literal["offline", "online"] = "offline"
 
     def __post_init__(self) -> None:
-        from unfold.training.loggers.tracked import require
+        tracked.require("wandb")
 
-        require("wandb")
-
-    def build(self, directory: Path) -> "Logger | None":
-        return _tracked(self, directory)
+    def build(self, directory: Path) -> "WandBRun":
+        return WandBRun(directory, self)
 
 
-def _tracked(recipe: WandB, directory: Path) -> "Tracked":
-    import wandb
+class WandBRun(tracked.Tracked):
+    """A run of Weights & Biases."""
 
-    from unfold.training.loggers.tracked import Tracked
+    def __init__(self, directory: Path, settings: WandB) -> None:
+        super().__init__(directory, "wandb")
+        self._log = settings
+        self._run: Any = None
 
-    class Files(Tracked):
-        """A run of Weights & Biases."""
+    def begin(self, run: str | None) -> str:
+        import wandb
 
-        run: Any = None
+        folder = self.directory.parent.name
+        name = run or f"{folder}-{self.directory.name}"[-64:]
+        if self._run is None:
+            self._run = wandb.init(
+                project=self._log.project,
+                id=name,
+                name=f"{folder}/{self.directory.name}",
+                dir=self.directory,
+                mode=self._log.mode,
+                resume="allow" if self._log.mode == "online" else None,
+                config=self.settings(),
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        return name
 
-        def begin(self, run: str | None) -> str:
-            name = run or f"{directory.parent.name}-{directory.name}"[-64:]
-            if self.run is None:
-                self.run = wandb.init(
-                    project=recipe.project,
-                    id=name,
-                    name=f"{directory.parent.name}/{directory.name}",
-                    dir=directory,
-                    mode=recipe.mode,
-                    resume="allow" if recipe.mode == "online" else None,
-                    config=self.settings(),
-                    settings=wandb.Settings(silent=True, console="off"),
-                )
-            return name
+    def send(self, metrics: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(metrics), step=step)
 
-        def send(self, metrics: Mapping[str, float], step: int) -> None:
-            self.run.log(dict(metrics), step=step)
+    def send_picture(self, path: Path, step: int) -> None:
+        import wandb
 
-        def send_picture(self, path: Path, step: int) -> None:
-            self.run.log({"validation": wandb.Image(str(path))}, step=step)
+        self._run.log({"validation": wandb.Image(str(path))}, step=step)
 
-        def finalize(self, status: str) -> None:
-            super().finalize(status)
-            if self.run is not None:
-                self.run.finish(exit_code=0 if status in ("success", "finished") else 1)
-                self.run = None
-
-    return Files(directory, "wandb")
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._run is not None:
+            self._run.finish(exit_code=0 if status in ("success", "finished") else 1)
+            self._run = None

@@ -1,4 +1,4 @@
-"""The evaluation measures what it says under every law: noises, files, sizes, mixtures, metrics."""
+"""Evaluation with every kind of forward model: noises, files, sizes, mixtures, metrics."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from tests.evaluation.test_pipeline import TV, Pictures, baselines, context, network
+from tests.evaluation.test_across_operators import TV, Pictures, baselines, context, network
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
@@ -17,7 +17,7 @@ from unfold.evaluation.base import evaluate
 from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.mismatch import CoilErrors, MaskErrors, NoiseLevel
-from unfold.evaluation.single_image import read_measurement, reconstruct
+from unfold.evaluation.single_image import read_cropped, read_measurement, reconstruct_simulated
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
@@ -31,14 +31,17 @@ from unfold.random import Draws
 
 
 def test_stronger_noise_keeps_the_gain_of_the_counts():
-    law = Denoising(PoissonGaussian(100.0, 0.02))
-    worse = NoiseLevel((0.5,)).actual(law, 0.5)
+    physics = Denoising(PoissonGaussian(100.0, 0.02))
+    worse = NoiseLevel((0.5,)).actual(physics, 0.5)
     assert worse is not None and worse.noise == PoissonGaussian(100.0, 0.03)
 
 
 def test_only_noise_with_a_standard_deviation_takes_other_levels():
-    laws = {"counts": Denoising(Poisson(50.0)), "both": Denoising(PoissonGaussian(100.0, 0.02))}
-    found = AcrossOperators(laws, (0.1, 0.2)).conditions(Denoising(Gaussian(0.1)), "here")
+    forward_models = {
+        "counts": Denoising(Poisson(50.0)),
+        "both": Denoising(PoissonGaussian(100.0, 0.02)),
+    }
+    found = AcrossOperators(forward_models, (0.1, 0.2)).conditions(Denoising(Gaussian(0.1)), "here")
     assert [(c.name, c.noise, c.physics.noise) for c in found[1:]] == [
         ("counts", "its own", Poisson(50.0)),
         ("both", "0.1", PoissonGaussian(100.0, 0.1)),
@@ -46,13 +49,13 @@ def test_only_noise_with_a_standard_deviation_takes_other_levels():
     ]
 
 
-def test_a_kernel_file_that_changed_has_a_baseline_of_its_own(tmp_path):
+def test_a_changed_kernel_file_has_its_own_baseline(tmp_path):
     file = tmp_path / "kernel.npy"
     found = []
     for kernel in (np.eye(3), np.ones((3, 3))):
         np.save(file, kernel)
-        law = Blur(Gaussian(0.05), KernelFile(str(file)))
-        found.append(baselines(tmp_path / "cache").total_variation(law).images[0])
+        physics = Blur(Gaussian(0.05), KernelFile(str(file)))
+        found.append(baselines(tmp_path / "cache").total_variation(physics).images[0])
     assert not torch.equal(*found)
 
 
@@ -66,14 +69,14 @@ class WholeOnly(Denoising):
         return super().sample(draws, shape)
 
 
-def test_total_variation_is_tuned_on_images_that_the_law_takes(tmp_path):
+def test_total_variation_is_tuned_on_images_that_the_operator_accepts(tmp_path):
     data = Pictures()
     images = data.images("validation"), data.images("test")
     crops = [
         Baselines(replace(TV, crop=10), *images, "squares", 0, tmp_path, multiple)._tuning_images(
-            law
+            physics
         )
-        for law, multiple in ((Denoising(Gaussian(0.1)), 4), (WholeOnly(Gaussian(0.1)), 1))
+        for physics, multiple in ((Denoising(Gaussian(0.1)), 4), (WholeOnly(Gaussian(0.1)), 1))
     ]
     assert [crop[0][1].shape[-1] for crop in crops] == [8, 16]
 
@@ -89,12 +92,12 @@ def test_a_mismatch_inside_a_mixture_has_the_draws_of_its_images():
         MaskErrors((0.2,)).assumed(operator.take(torch.tensor([i]), 6), 0.2, draws.take([i]))
         for i in range(6)
     ]
-    apart = torch.cat([own.A(x[i : i + 1]) for i, own in enumerate(one)])
-    assert torch.equal(wrong.A(x), apart) and not torch.equal(wrong.A(x), operator.A(x))
+    separate = torch.cat([own.A(x[i : i + 1]) for i, own in enumerate(one)])
+    assert torch.equal(wrong.A(x), separate) and not torch.equal(wrong.A(x), operator.A(x))
     assert CoilErrors((0.1,)).assumed(operator, 0.1, draws) is None
 
 
-def test_a_run_without_psnr_is_judged_by_its_first_metric(tmp_path):
+def test_without_psnr_the_first_metric_is_the_headline(tmp_path):
     evaluation = AcrossOperators({}, (), tv=TV, gallery=0)
     metrics = ImageMetrics(names=("nmse",))
     figures = evaluate(evaluation, context(tmp_path / "runs" / "slug" / "abc", metrics=metrics))
@@ -102,28 +105,19 @@ def test_a_run_without_psnr_is_judged_by_its_first_metric(tmp_path):
     assert figures["test/gain over tv"] == pytest.approx(better)
 
 
-def test_amplitudes_have_no_linear_baselines_and_say_so_before_training():
+def test_amplitudes_are_refused_before_training():
     words = ["physics=phase_retrieval", "fidelity=amplitude", "start=spectral", "algo=gd"]
     (checked,) = verify(compose([*words, "prior=red"]))
     with pytest.raises(ConfigError, match=r"PhaseRetrieval measures amplitudes.*Use NoEvaluation"):
         dry_run(build(checked), 0)
 
 
-def test_what_is_measured_is_kept_also_where_it_is_no_picture(tmp_path):
+def test_measurements_that_are_no_images_are_written_too(tmp_path):
     photo = tmp_path / "photo.png"
     PillowImage.fromarray(np.full((16, 16), 90, np.uint8)).save(photo)
-    law = MultiCoilMRI(Gaussian(0.01), RandomColumns(2.0, 0.2), coils=3)
-    reconstruct(
-        network(),
-        law,
-        image=photo,
-        measurement=None,
-        channels=1,
-        multiple_of=1,
-        output=tmp_path / "out.png",
-        metrics=ImageMetrics(),
-        seed=0,
-    )
+    physics = MultiCoilMRI(Gaussian(0.01), RandomColumns(2.0, 0.2), coils=3)
+    truth, out = read_cropped(photo, 1, 1), tmp_path / "out.png"
+    reconstruct_simulated(network(), physics, truth, out, ImageMetrics(), 0)
     y = read_measurement(tmp_path / "out_measurement.npy", 1)
     assert y.is_complex() and y.shape == (1, 3, 16, 16)
     np.save(tmp_path / "vector.npy", np.arange(5.0))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.data.test_reading import GOOD, JPEG, REFUSED
+from tests.data.test_image_reader import GOOD, JPEG, REFUSED
 from unfold.cli.check_data import check_data
 from unfold.data.image_data import FolderData
 from unfold.errors import DataError
@@ -41,7 +41,7 @@ def test_every_bad_file_is_found_and_no_good_one(planted):
     assert "good0.png" in fault
 
 
-def test_the_command_names_them_all_and_fails(planted, capsys):
+def test_the_command_lists_all_faults_and_fails(planted, capsys):
     with pytest.raises(DataError, match=r"of \d+ images cannot be used"):
         check_data(planted)
     said = capsys.readouterr().out

@@ -21,7 +21,7 @@ from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.random import Draws
 
-LAW = Blur(Gaussian(0.05), GaussianKernel(3, 0.8))
+PHYSICS = Blur(Gaussian(0.05), GaussianKernel(3, 0.8))
 
 
 @torch.no_grad()
@@ -29,13 +29,13 @@ def course(algorithm, model, prior=None):
     truth = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     net = reconstructor(algorithm, model, prior or network_prior()).float().eval()
     images = [("one.png", truth[0]), ("two.png", truth[1])]
-    first, second = follow(net, LAW, images, seed=4)
+    first, second = follow(net, PHYSICS, images, seed=4)
     assert (first.name, second.name) == ("one.png", "two.png")
-    y, operator = LAW.measure(truth[1:], Draws(4, [1], "test"))
+    y, operator = PHYSICS.measure(truth[1:], Draws(4, [1], "test"))
     return second, net.solve(y, operator), truth[1:]
 
 
-def test_an_unfolded_network_is_followed_from_its_start_to_its_end():
+def test_every_iterate_of_an_unfolded_network_is_recorded():
     seen, answer, truth = course(PGD(stepsize=0.3), Unfolded(4))
     assert [k for k, _ in seen.psnr] == [0, 1, 2, 3, 4]
     assert [k for k, _ in seen.residual] == [1, 2, 3, 4] and seen.measure == "relative change"
@@ -44,7 +44,7 @@ def test_an_unfolded_network_is_followed_from_its_start_to_its_end():
     assert seen.residual[-1][1] == pytest.approx(float(answer.residual), rel=1e-4)
 
 
-def test_an_equilibrium_comes_to_rest():
+def test_the_residual_of_an_equilibrium_vanishes():
     seen, answer, _ = course(PGD(stepsize=0.3), DEQ(tol=1e-4, accuracy=1.0))
     assert len(seen.psnr) == len(seen.residual) + 1 > int(answer.iterations)
     assert seen.residual[-1][1] < 1e-3 < seen.residual[0][1]
@@ -57,7 +57,7 @@ def test_an_equilibrium_comes_to_rest():
         (ADMM(), Wavelet("haar", 1), "relative residual"),
     ],
 )
-def test_of_a_classical_algorithm_its_certificate_is_kept_and_no_image(algorithm, prior, measure):
+def test_classical_algorithms_record_their_certificate_without_images(algorithm, prior, measure):
     seen, answer, _ = course(algorithm, Classical(tol=1e-3, max_iterations=900, every=5), prior)
     assert seen.psnr == [] and seen.measure == measure
     steps, values = zip(*seen.residual, strict=True)
@@ -73,7 +73,7 @@ def test_the_figures_are_written(tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_curves_of_a_training_are_drawn_where_there_are_any(tmp_path):
+def test_training_curves_are_drawn_if_there_are_any(tmp_path):
     curves, figure = tmp_path / "metrics.csv", tmp_path / "training.png"
     training_figure(curves, "psnr", figure)
     curves.write_text("step,validation/psnr\n5,20.0\n")

@@ -40,9 +40,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(
-    tmp_path, monkeypatch, write
-):
+def test_files_are_flushed_before_the_rename_and_folders_after(tmp_path, monkeypatch, write):
     done, flush, replace = [], os.fsync, Path.replace
 
     def fsync(descriptor):
@@ -61,7 +59,7 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_group_may_read_what_the_umask_lets_it(tmp_path, write):
+def test_file_permissions_follow_the_umask(tmp_path, write):
     before = os.umask(0o027)
     try:
         write(tmp_path)
@@ -71,7 +69,7 @@ def test_a_group_may_read_what_the_umask_lets_it(tmp_path, write):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_there_must_be_room_before_a_large_file_is_begun(tmp_path, monkeypatch):
+def test_disk_space_is_checked_before_a_large_file(tmp_path, monkeypatch):
     path = tmp_path / "a"
     write_bytes(path, b"old")
     monkeypatch.setattr("unfold.disk.shutil.disk_usage", lambda _: Usage(SPARE + 10))
@@ -82,7 +80,7 @@ def test_there_must_be_room_before_a_large_file_is_begun(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_only_a_full_disk_is_called_one(tmp_path, monkeypatch):
+def test_only_a_full_disk_is_reported_as_full(tmp_path, monkeypatch):
     def refused(descriptor):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -92,7 +90,7 @@ def test_only_a_full_disk_is_called_one(tmp_path, monkeypatch):
     assert not isinstance(caught.value, DiskFullError)
 
 
-def test_rows_that_found_no_room_are_appended_once_there_is(tmp_path, monkeypatch):
+def test_rows_are_appended_once_the_disk_has_space(tmp_path, monkeypatch):
     curves = Curves(tmp_path / "metrics.csv")
     for step in range(2):
         curves.log_metrics({"loss": float(step)}, step)

@@ -31,7 +31,7 @@ def test_another_table_is_refused(tmp_path):
         read_rows(tmp_path / "rows.csv")
 
 
-def test_a_cell_is_the_mean_over_images_of_one_metric():
+def test_a_cell_is_the_mean_over_images():
     rows = [
         row(value=1.0),
         row(value=2.0, image="b"),

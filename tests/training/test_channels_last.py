@@ -20,14 +20,14 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_the_same_map_in_it(name):
+def test_channels_last_does_not_change_a_network(name):
     network, x = NETWORKS[name].double(), torch.rand(2, 1, 8, 8, dtype=torch.float64)
     before = network(x, 0.1)
     keep_channels_last(network)
     assert torch.allclose(network(x, 0.1), before, rtol=1e-12, atol=1e-14)
 
 
-def test_its_convolutions_have_it():
+def test_convolutions_are_channels_last():
     network = DnCNN(1, 3, 4)
     keep_channels_last(network)
     inner = network.noise[2]
@@ -36,6 +36,6 @@ def test_its_convolutions_have_it():
     assert not inner.weight.is_contiguous()
 
 
-def test_an_equilibrium_trains_in_it(tmp_path):
+def test_an_equilibrium_trains_channels_last(tmp_path):
     training = small_training(model=DEQ(max_iterations=400), algorithm=ADMM())
     run(tmp_path, steps=1, training=training, channels_last=True)

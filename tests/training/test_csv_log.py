@@ -10,7 +10,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_what_is_measured_at_one_step_is_one_row(tmp_path):
+def test_values_of_one_step_are_one_row(tmp_path):
     curves = Curves(tmp_path / "metrics.csv")
     curves.log_metrics({"lr": 0.5}, 0)
     curves.log_metrics({"loss": 1.0, "epoch": 0}, 0)
@@ -28,12 +28,12 @@ def test_what_is_measured_at_one_step_is_one_row(tmp_path):
     assert [row["psnr"] for row in rows(curves.path)] == ["", "31.0"]
 
 
-def test_a_table_goes_on_where_it_is_cut(tmp_path):
+def test_a_table_continues_where_it_is_cut(tmp_path):
     curves = Curves(tmp_path / "metrics.csv")
     for step in range(5):
         curves.log_metrics({"loss": 0.1 * step}, step)
     curves.flush()
-    whole = curves.path.read_bytes()
+    expected = curves.path.read_bytes()
     with curves.path.open("ab") as file:
         file.write(b"5,0.")  # a kill in the middle of a line
     again = Curves(curves.path)
@@ -43,10 +43,10 @@ def test_a_table_goes_on_where_it_is_cut(tmp_path):
         again.log_metrics({"loss": 0.1 * step}, step)
         again.save()
     again.flush()
-    assert curves.path.read_bytes() == whole
+    assert curves.path.read_bytes() == expected
 
 
-def test_a_row_that_was_cut_short_is_not_joined_onto(tmp_path):
+def test_rows_are_not_appended_to_a_truncated_row(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,a\n0,1.0\n1,2.")
     curves = Curves(path)

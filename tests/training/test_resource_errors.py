@@ -1,4 +1,4 @@
-"""What a training does where its machine is too small: it goes on where it can."""
+"""What a training does where its machine is too small: it continues where it can."""
 
 import errno
 from collections import Counter
@@ -39,41 +39,41 @@ def full(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("whole")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("uninterrupted")
     run(directory, steps=STEPS, checkpoint_every=1)
     return directory
 
 
-def test_a_disk_that_is_full_for_a_while_changes_no_bit(tmp_path, whole, full):
+def test_a_temporarily_full_disk_does_not_change_the_result(tmp_path, uninterrupted, full):
     full |= {(LAST, 3), (LAST, 4), (LAST, 6), (BEST, 1)}
     with pytest.warns(UserWarning, match=r"No space left.*The training continues, and tries again"):
         run(tmp_path, steps=STEPS, checkpoint_every=1)
-    assert same(whole, tmp_path)
-    best = [(folder / "checkpoints" / BEST).read_bytes() for folder in (whole, tmp_path)]
+    assert same(uninterrupted, tmp_path)
+    best = [(folder / "checkpoints" / BEST).read_bytes() for folder in (uninterrupted, tmp_path)]
     assert best[0] == best[1]
 
 
 @pytest.mark.filterwarnings("ignore:.*The training continues")
-def test_three_refusals_in_a_row_end_it_and_the_state_before_is_kept(tmp_path, whole, full):
+def test_three_failed_writes_in_a_row_end_the_training(tmp_path, uninterrupted, full):
     full |= {(LAST, n) for n in (3, 4, 5)}
     with pytest.raises(DiskFullError, match=r"last\.ckpt cannot be written.*is kept") as caught:
         run(tmp_path, steps=STEPS, checkpoint_every=1)
     assert caught.value.exit_code == 6
     assert read_checkpoint(newest(tmp_path))["global_step"] == 2
     run(tmp_path, steps=STEPS, checkpoint_every=1, resume_from=newest(tmp_path))
-    assert same(whole, tmp_path)
+    assert same(uninterrupted, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*The training continues")
-def test_no_state_names_best_weights_that_found_no_room(tmp_path, full):
+def test_no_checkpoint_refers_to_unwritten_best_weights(tmp_path, full):
     full |= {(BEST, n) for n in range(1, 9)}
     with pytest.raises(DiskFullError, match=r"best\.ckpt cannot be written"):
         run(tmp_path, steps=STEPS, checkpoint_every=1)
     assert read_checkpoint(newest(tmp_path))["global_step"] == 3, "validation comes after step 4"
 
 
-def test_the_last_state_must_find_room(tmp_path, full):
+def test_the_last_checkpoint_must_be_written(tmp_path, full):
     full.add((LAST, 1))
     with pytest.raises(DiskFullError):
         run(tmp_path, steps=2, checkpoint_every=100)
@@ -94,7 +94,7 @@ def raising(error):
         MemoryError(),
     ],
 )
-def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error):
+def test_out_of_memory_is_explained_with_values_and_remedies(tmp_path, error):
     with pytest.raises(OutOfMemoryError) as caught:
         run(tmp_path, training=raising(error))
     said = str(caught.value)
@@ -112,7 +112,7 @@ def test_too_little_memory_is_explained_with_values_and_remedies(tmp_path, error
         (DEQ(max_iterations=7), "a DEQ"),
     ],
 )
-def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
+def test_choices_already_made_are_not_suggested(tmp_path, model, left_out):
     training = raising(MemoryError())
     training.reconstructor.model = model
     with pytest.raises(OutOfMemoryError, match="iterations = ") as caught:
@@ -121,14 +121,14 @@ def test_what_is_taken_already_is_no_remedy(tmp_path, model, left_out):
     assert "a smaller batch_size or crop" in str(caught.value)
 
 
-def test_a_full_disk_that_no_other_message_covers_is_explained(tmp_path):
+def test_a_full_disk_is_explained(tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device", "images/1.png")
     with pytest.raises(DiskFullError, match=r"No space left on device \(images/1\.png\)"):
         run(tmp_path, training=raising(full))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.EIO, "Input/output error")])
-def test_other_errors_stay_what_they_are(tmp_path, error):
+def test_other_errors_are_not_changed(tmp_path, error):
     with pytest.raises(type(error)) as caught:
         run(tmp_path, training=raising(error))
     assert caught.value is error

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from tests.evaluation.test_pipeline import context
+from tests.evaluation.test_across_operators import context
 from unfold.disk import DiskFullError
 from unfold.errors import ConfigError
 from unfold.evaluation.figures import save
@@ -18,7 +18,7 @@ from unfold.evaluation.records import Row, write_rows
 from unfold.evaluation.report import write_report
 from unfold.evaluation.robustness import MismatchRow, write_sweep
 from unfold.evaluation.single_image import (
-    expect_kind,
+    check_output,
     read_measurement,
     write_image,
     write_measurement,
@@ -77,7 +77,7 @@ def full(descriptor):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_fault_in_the_middle_leaves_the_file_of_before(tmp_path, monkeypatch, name):
+def test_a_failed_write_keeps_the_previous_file(tmp_path, monkeypatch, name):
     path, write = tmp_path / name, WRITERS[name]
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
@@ -105,7 +105,7 @@ def robustness(folder):
 
 
 @pytest.mark.parametrize("write", [report, robustness])
-def test_every_file_of_an_evaluation_may_be_the_one_that_fails(tmp_path, monkeypatch, write):
+def test_a_failed_write_leaves_complete_files_only(tmp_path, monkeypatch, write):
     write(tmp_path / "whole")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").rglob("*.*")}
     flush, left = os.fsync, [0]
@@ -132,23 +132,23 @@ def test_nothing_writes_a_file_in_place():
             assert not in_place.search(path.read_text(encoding="utf-8")), path
 
 
-def test_a_kind_of_image_that_cannot_be_written_is_named():
+def test_an_unknown_image_format_is_named():
     with pytest.raises(ConfigError, match=r"output = a.gif: no such kind.*Allowed: .bmp, .jpeg"):
-        expect_kind(Path("a.gif"))
+        check_output(Path("a.gif"))
     for name in ("a.PNG", "a.npy", "a.tiff"):
-        expect_kind(Path(name))
+        check_output(Path(name))
 
 
 @pytest.mark.parametrize("ending", ["npy", "NPY", "png", "PNG", "Tif", "bmp"])
-def test_an_ending_is_read_and_written_in_any_case(tmp_path, ending):
+def test_suffixes_are_case_insensitive(tmp_path, ending):
     path, image = tmp_path / f"a.{ending}", picture(2.0)
-    expect_kind(path)
+    check_output(path)
     write_image(path, image)
     assert torch.allclose(read_measurement(path, 1), image, atol=0.5 / 255)
     if ending.lower() == "npy":
         assert torch.equal(read_measurement(path, 1), image)
 
 
-def test_a_note_is_json(tmp_path):
+def test_the_tracker_file_is_json(tmp_path):
     note(tmp_path / "mlflow.json", 2.0)
     assert json.loads((tmp_path / "mlflow.json").read_text())["step"] == 2

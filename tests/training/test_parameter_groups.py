@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from tests.engine import blur, measured
 from tests.training.small import run, small_training
@@ -14,7 +15,13 @@ from unfold.models.unfolded import Unfolded
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.training.guard.failures import locate_nonfinite
-from unfold.training.parameter_groups import by_learning_rate, frozen, learned
+from unfold.training.parameter_groups import (
+    DeadParameterWarning,
+    by_learning_rate,
+    check_first_gradient,
+    frozen,
+    learned,
+)
 
 
 def network():
@@ -42,17 +49,23 @@ def test_every_parameter_is_in_one_group_with_its_rate():
             lambda: by_learning_rate(network(), {"algo.stepsiz": 1.0}),
             "did you mean 'algo.stepsize'",
         ),
-        (lambda: by_learning_rate(network(), {"algo.*": 0.0}), r"trainable.lr.algo.\* = 0.0: must"),
-        (lambda: frozen(network(), {"prior.*": 0}), r"trainable.freeze.prior.\* = 0: must be 1"),
+        (
+            lambda: by_learning_rate(network(), {"algo.*": 0.0}),
+            r"TrainingOptions.lr.algo.\* = 0.0: must",
+        ),
+        (
+            lambda: frozen(network(), {"prior.*": 0}),
+            r"TrainingOptions.freeze.prior.\* = 0: must be 1",
+        ),
         (lambda: frozen(network(), {"algo.lambda_reg": 1}), "which is not learned"),
     ],
 )
-def test_names_that_mean_nothing_are_refused(make, words):
+def test_globs_that_match_nothing_are_refused(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
 
 
-def test_what_waits_does_not_move_and_then_does(tmp_path):
+def test_frozen_parameters_are_trained_later(tmp_path):
     def ends(freeze, steps):
         training = small_training()
         training.options = replace(training.options, freeze=freeze)
@@ -83,7 +96,7 @@ def test_the_first_image_and_iteration_that_are_not_finite_are_named():
     assert "image 9 is not finite from iteration 1 on, with algo.stepsize = 1e+30" in said
 
 
-def test_a_training_that_leaves_the_numbers_says_where(tmp_path):
+def test_a_nonfinite_training_is_located(tmp_path):
     training = small_training()
     with torch.no_grad():
         training.reconstructor.algo.raw_stepsize.fill_(1e30)
@@ -91,3 +104,24 @@ def test_a_training_that_leaves_the_numbers_says_where(tmp_path):
         NonFiniteError, match=r"step 0 is not finite: .* iteration \d on, with algo"
     ):
         run(tmp_path, training=training)
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.raw_used = nn.Parameter(torch.ones(()))
+        self.raw_idle = nn.Parameter(torch.ones(()))
+
+
+def test_a_parameter_without_gradient_is_an_error_with_its_public_name():
+    module = nn.ModuleDict({"algo": Two()})
+    module["algo"].raw_used.square().backward()
+    with pytest.raises(ConfigError, match=r"no gradient reaches algo\.idle"):
+        check_first_gradient(module)
+
+
+def test_a_gradient_of_exactly_zero_is_a_warning():
+    module = nn.ModuleDict({"algo": Two()})
+    (module["algo"].raw_used.square() + 0 * module["algo"].raw_idle).backward()
+    with pytest.warns(DeadParameterWarning, match=r"algo\.idle is exactly zero"):
+        check_first_gradient(module)

@@ -27,7 +27,7 @@ def colour(pixels):
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.name)
 @pytest.mark.parametrize(("channels", "expected"), [(1, luma), (3, colour)])
-def test_a_format_gives_what_it_stores(golden, channels, expected, tmp_path):
+def test_pixel_values_of_every_format(golden, channels, expected, tmp_path):
     path = tmp_path / golden.name
     path.write_bytes(golden.data)
     image = read_image(path, channels)
@@ -38,20 +38,20 @@ def test_a_format_gives_what_it_stores(golden, channels, expected, tmp_path):
     )
 
 
-def test_sixteen_bits_are_told_apart():
+def test_sixteen_bits_are_distinguished():
     values = np.arange(32768, 32768 + 4, dtype=np.uint16).reshape(2, 2, 1)
     for data in (png(values, 0), png(np.repeat(values, 3, -1), 2), tiff(values)):
         assert len(decode(data, "x", 1).unique()) == 4
 
 
-def test_a_jpeg_is_turned_as_its_camera_says():
+def test_a_jpeg_is_rotated_by_its_exif_data():
     image = Image.new("RGB", (8, 12), "red")
     exif = Image.Exif()
     exif[274] = 6
     assert decode(saved(image, "JPEG", exif=exif), "x.jpg", 3).shape == (3, 8, 12)
 
 
-def test_a_cmyk_jpeg_is_turned_to_colour():
+def test_a_cmyk_jpeg_is_converted_to_rgb():
     ink = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     image = decode(saved(ink, "JPEG", quality=100), "x.jpg", 3)
     np.testing.assert_allclose(image.mean((1, 2)), [0, 1, 1], atol=0.01)
@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.name)
-def test_no_damage_escapes_as_another_error(golden):
+def test_damaged_files_raise_data_errors_only(golden):
     """Whatever byte is wrong, a file is read or refused with its name."""
     rng = np.random.default_rng(0)
     for _ in range(20):

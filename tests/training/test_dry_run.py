@@ -1,4 +1,4 @@
-"""What training and evaluation would do with the loss and the laws, tried before a run begins."""
+"""The dry run: losses and forward models are tried before a run begins."""
 
 from dataclasses import dataclass
 
@@ -22,19 +22,19 @@ def parts(*words):
 
 @pytest.mark.parametrize("loss", ["mse", "splitting", "sure", "equivariant", "robust_equivariant"])
 @pytest.mark.parametrize("physics", ["mixed_shapes", "mri"])
-def test_what_fits_is_let_through(loss, physics):
+def test_compatible_components_are_accepted(loss, physics):
     dry_run(parts(f"physics={physics}", f"loss={loss}"), 0)
 
 
 def test_a_loss_that_cannot_reconstruct_is_named():
-    """Splitting leaves out a part of the scan, and filtered back-projection needs it whole."""
+    """Splitting leaves out a part of the scan, and filtered back-projection needs all of it."""
     dry_run(parts(*FILTERED, "loss=sure", "evaluation=none"), 0)
     words = r"loss Splitting: FilteredBackProjection needs all projections.*start from Regularised"
     with pytest.raises(ConfigError, match=words):
         dry_run(parts(*FILTERED, "loss=splitting", "evaluation=none"), 0)
 
 
-def test_a_loss_that_is_not_used_is_not_tried():
+def test_an_unused_loss_is_not_checked():
     words = ("model=classical", "algo=pgd", "prior=tv", "loss=splitting", "evaluation=none")
     (checked,) = verify(compose([*FILTERED, *words]))
     dry_run(build(checked), 0)
@@ -49,27 +49,27 @@ class Misshapen(Loss):
         raise ShapeError("images of 3 and of 4 pixels")
 
 
-def test_the_value_of_a_loss_is_tried_too():
+def test_the_value_of_a_loss_is_computed():
     own = parts("physics=denoising")
     own = own._replace(groups={**own.groups, "loss": Misshapen()})
     with pytest.raises(ShapeError, match="loss Misshapen: images of 3 and of 4 pixels"):
         dry_run(own, 0)
 
 
-def test_every_family_of_a_mixture_is_started_from():
+def test_every_family_of_a_mixture_is_checked():
     """A single image meets but one of them."""
     words = r"physics.families.\w+: FilteredBackProjection needs projections along rays"
     with pytest.raises(ConfigError, match=words):
         dry_run(parts("physics=mixed_shapes", FILTERED[1], "evaluation=none"), 0)
 
 
-def test_what_is_evaluated_is_started_from_before_training():
+def test_operators_of_the_evaluation_are_checked_before_training():
     words = r"evaluation.operators.\w+: FilteredBackProjection needs.* Or set evaluation=none"
     with pytest.raises(ConfigError, match=words):
         dry_run(parts(*FILTERED), 0)
 
 
-def test_the_weights_are_left_as_they_were():
+def test_the_weights_do_not_change():
     own = parts("physics=denoising", "loss=sure")
     before = {name: value.clone() for name, value in own.reconstructor.state_dict().items()}
     dry_run(own, 0)

@@ -125,7 +125,7 @@ def test_a_number_out_of_range_is_refused(name):
         EmbeddedData(**{"seed": 0, name: 0})
 
 
-def test_less_than_no_workers_are_refused():
+def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ConfigError, match="workers = -1: must be a whole number of at least 0"):
         EmbeddedData(seed=0, workers=-1)
 
@@ -152,7 +152,7 @@ def test_colour_and_grey_of_a_folder(folder):
     torch.testing.assert_close(colour, grey.expand(3, -1, -1))
 
 
-def test_evaluation_images_are_cut_and_equal_sizes_share_a_batch(tmp_path):
+def test_evaluation_images_are_cropped_and_equal_sizes_share_a_batch(tmp_path):
     write(tmp_path / "train" / "t.png", 20, 20)
     for i, height in enumerate((16, 17, 25)):
         write(tmp_path / "validation" / f"{i}.png", height, 20)
@@ -165,7 +165,7 @@ def test_evaluation_images_are_cut_and_equal_sizes_share_a_batch(tmp_path):
     assert [b.index.tolist() for b in data.evaluation_loader("test")] == [[0]]
 
 
-def test_the_fingerprint_follows_the_content_alone(folder, tmp_path):
+def test_the_fingerprint_depends_on_the_content_only(folder, tmp_path):
     before = folder_data(folder).fingerprint()
     assert folder_data(folder, seed=5, crop=8).fingerprint() == before
     moved = folder.rename(tmp_path / "elsewhere")
@@ -173,7 +173,7 @@ def test_the_fingerprint_follows_the_content_alone(folder, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["bytes", "name", "added", "split"])
-def test_the_fingerprint_sees(change, folder, tmp_path):
+def test_the_fingerprint_changes_with(change, folder, tmp_path):
     before = folder_data(folder).fingerprint()
     changes = {}
     if change == "bytes":
@@ -188,7 +188,7 @@ def test_the_fingerprint_sees(change, folder, tmp_path):
     assert folder_data(folder, **changes).fingerprint() != before
 
 
-def test_workers_change_nothing_and_leave_the_generators_alone(folder):
+def test_workers_do_not_change_batches_or_global_generators(folder):
     torch.manual_seed(0)
     state = torch.get_rng_state()
     alone = list(folder_data(folder).train_loader())
@@ -202,7 +202,7 @@ def test_workers_change_nothing_and_leave_the_generators_alone(folder):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_lightning_tells_each_epoch(workers, tmp_path):
+def test_lightning_sets_each_epoch(workers, tmp_path):
     data = EmbeddedData(seed=7, crop=8, crops_per_image=2, workers=workers)
     recorder = train(tmp_path, DataModule(data), 6)
     expected = [b for e in range(3) for b in TrainBatches(16, 8, 7).batches(e)]
@@ -212,7 +212,7 @@ def test_lightning_tells_each_epoch(workers, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [4, 5])
-def test_a_resume_sees_what_an_uninterrupted_run_sees(stop, workers, tmp_path):
+def test_a_resumed_run_gets_the_batches_of_an_uninterrupted_one(stop, workers, tmp_path):
     """At the end of an epoch (step 4) and in the middle of one (step 5)."""
     data = {"seed": 7, "crop": 8, "crops_per_image": 4, "workers": workers}
     whole = train(tmp_path, DataModule(EmbeddedData(**data)), 12, save_at=stop)
@@ -231,7 +231,7 @@ def test_no_worker_outlives_a_training(tmp_path):
     assert left == []
 
 
-def test_after_a_fit_the_loader_starts_anew(tmp_path):
+def test_after_a_fit_the_loader_starts_over(tmp_path):
     data = EmbeddedData(seed=0, crop=8, crops_per_image=2)
     images = DataModule(data)
     train(tmp_path, images, 2)

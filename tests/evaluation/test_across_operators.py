@@ -13,7 +13,12 @@ from unfold.evaluation.base import Context, NoEvaluation, batches, evaluate, mea
 from unfold.evaluation.baselines import Baselines, TunedTV
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.records import read_rows
-from unfold.evaluation.single_image import read_measurement, reconstruct
+from unfold.evaluation.single_image import (
+    read_cropped,
+    read_measurement,
+    reconstruct_measured,
+    reconstruct_simulated,
+)
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
@@ -23,7 +28,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
-from unfold.priors.pnp import PnP
+from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 
 TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=40)
@@ -99,14 +104,14 @@ def test_the_baseline_is_computed_once(tmp_path, monkeypatch):
 
 
 def test_every_operator_noise_method_image_and_metric_has_its_row(tmp_path):
-    laws = {"denoising": Denoising(), "blur": Blur(Gaussian(0.1), GaussianKernel(3, 1.0))}
-    scores = run(tmp_path, AcrossOperators(laws, (0.05, 0.1), TV, gallery=2))
+    forward_models = {"denoising": Denoising(), "blur": Blur(Gaussian(0.1), GaussianKernel(3, 1.0))}
+    scores = run(tmp_path, AcrossOperators(forward_models, (0.05, 0.1), TV, gallery=2))
     folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
     rows = read_rows(folder / "rows.csv")
     assert len(rows) == 5 * 4 * 3 * 3
     assert {r.method for r in rows} == {"back_projection", "pseudo_inverse", "tv", "ours"}
     assert {(r.tested_on, r.noise) for r in rows if r.noise != "as trained"} == {
-        (name, level) for name in laws for level in ("0.05", "0.1")
+        (name, level) for name in forward_models for level in ("0.05", "0.1")
     }
     ours = [
         r.value
@@ -143,40 +148,29 @@ def test_other_iteration_counts_are_measured_where_the_network_is_tied(tmp_path)
         run(tmp_path, settings, network(untied=["algo.stepsize"]))
 
 
-def single(tmp_path, physics, **files):
-    paths = {"image": None, "measurement": None} | files
-    return reconstruct(
-        network(),
-        physics,
-        channels=1,
-        multiple_of=8,
-        output=tmp_path / "out.png",
-        metrics=ImageMetrics(),
-        seed=0,
-        **paths,
-    )
-
-
 def test_one_image_is_measured_and_reconstructed(tmp_path):
     photo = tmp_path / "photo.png"
     PillowImage.fromarray(np.full((19, 17), 128, np.uint8)).save(photo)
-    figures = single(tmp_path, Inpainting(Gaussian(0.02)), image=photo)
+    truth, physics = read_cropped(photo, 1, 8), Inpainting(Gaussian(0.02))
+    out = tmp_path / "out.png"
+    figures = reconstruct_simulated(network(), physics, truth, out, ImageMetrics(), 0)
     assert set(figures) == {"psnr", "ssim", "nmse", "iterations"}
     with PillowImage.open(tmp_path / "out.png") as picture:
         assert picture.size == (16, 16)
     assert (tmp_path / "out_measurement.png").exists()
 
 
-def test_a_real_measurement_needs_a_law_with_one_point(tmp_path):
+def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
+    y = read_measurement(tmp_path / "y.npy", 1)
     with pytest.raises(ConfigError, match="Inpainting is random"):
-        single(tmp_path, Inpainting(Gaussian(0.02)), measurement=tmp_path / "y.npy")
+        reconstruct_measured(network(), Inpainting(Gaussian(0.02)), y, tmp_path / "out.png")
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
-    law = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
-    assert single(tmp_path, law, measurement=tmp_path / "y.npy") == {"iterations": 2.0}
+    physics = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
+    assert reconstruct_measured(network(), physics, y, tmp_path / "out.png") == {"iterations": 2.0}
 
 
-def test_a_measurement_file_that_is_none_is_named(tmp_path):
+def test_an_invalid_measurement_file_is_named(tmp_path):
     (tmp_path / "y.npy").write_text("text")
     with pytest.raises(DataError, match=r"y\.npy: not a readable"):
         read_measurement(tmp_path / "y.npy", 1)

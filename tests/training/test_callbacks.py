@@ -41,7 +41,7 @@ def watched(iterates, norms=None):
     return training
 
 
-def test_the_average_is_that_of_the_iterates(tmp_path):
+def test_the_average_is_exponential(tmp_path):
     """3 steps end within an epoch, so that no earlier weights can be the best."""
     iterates = []
     training = watched(iterates)
@@ -59,7 +59,7 @@ def test_the_average_is_that_of_the_iterates(tmp_path):
     assert not all(torch.equal(kept[name], last[name]) for name in expected)
 
 
-def test_validation_sees_the_average_and_training_does_not(tmp_path):
+def test_validation_uses_the_average_and_training_does_not(tmp_path):
     run(tmp_path / "plain", steps=6)
     run(tmp_path / "averaged", steps=6, ema=0.999)
     plain, averaged = (read_checkpoint(newest(tmp_path / name)) for name in ("plain", "averaged"))
@@ -87,15 +87,15 @@ def scores(directory):
         return [float(r["validation/psnr"]) for r in csv.DictReader(file) if r["validation/psnr"]]
 
 
-def test_what_is_added_survives_kills(tmp_path):
+def test_callbacks_resume_bit_identically(tmp_path):
     settings = {"steps": 9, "ema": 0.9, "early_stopping": 5, "log_gradient_norm": True}
-    whole = run(tmp_path / "whole", **settings, checkpoint_every=2)[1]
+    uninterrupted = run(tmp_path / "uninterrupted", **settings, checkpoint_every=2)[1]
     again = run_with_kills(tmp_path / "cut", [3, 5, 8], **settings, checkpoint_every=2)[1]
-    assert whole == again
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert uninterrupted == again
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
-def test_a_training_that_no_longer_improves_ends_and_stays_ended(tmp_path):
+def test_early_stopping_also_stops_a_resumed_run(tmp_path):
     falling = iter([0.0, 20.0, 21.0, 20.5, 20.9, 19.0])  # the first before the training
     training = small_training()
 
@@ -150,8 +150,8 @@ def test_shards_divide_the_batch():
     assert TrainerSettings(accelerator="cpu").parts(7) == 1
 
 
-def test_shards_leave_the_training_as_it_is(tmp_path):
-    """The mean of the parts' gradients is the whole batch's, also where batches are added up."""
+def test_shards_do_not_change_the_gradients(tmp_path):
+    """The mean gradient of the parts is that of the batch, also with gradient accumulation."""
     ends = []
     for shards in (1, 2, 4):
         training = small_training()
@@ -159,8 +159,8 @@ def test_shards_leave_the_training_as_it_is(tmp_path):
         run(tmp_path / str(shards), steps=2, training=training, accumulate=2, gradient_clip=None)
         ends.append(learned(training))
     start = learned(small_training())
-    for name, whole in ends[0].items():
-        moved = (whole - start[name]).norm()
+    for name, batch in ends[0].items():
+        moved = (batch - start[name]).norm()
         assert moved > 0
         for parts in ends[1:]:
-            assert (parts[name] - whole).norm() <= 1e-4 * moved
+            assert (parts[name] - batch).norm() <= 1e-4 * moved

@@ -1,0 +1,134 @@
+"""Jobs of a sweep, some at a time, on the places of a launcher."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from unfold.errors import PreemptedError
+from unfold.launchers.launcher import Job, Launcher
+
+if TYPE_CHECKING:
+    from unfold.config.check import Checked
+
+State = Literal["running", "ended", "restart"]
+
+
+class Next(NamedTuple):
+    """The job to start next: its number and the arguments of its command."""
+
+    number: int
+    arguments: Sequence[str]
+
+
+def command_of(job: "Checked") -> list[str]:
+    """The arguments that run one job of a sweep by itself."""
+    return [*(f"--config-dir={folder}" for folder in job.job.folders[1:]), *job.job.overrides]
+
+
+def run_pool(
+    following: Callable[[], Next | None],
+    watch: Callable[[int, Job], State],
+    launcher: Launcher,
+    runs_dir: str | Path,
+    poll: float = 0.0,
+) -> None:
+    """Run jobs until there is no next one and none runs.
+
+    Args:
+        following: the next job; None where there is none at the moment.
+        watch: the state of a job, polled until it has ended.
+        launcher: starts them.
+        runs_dir: the folder of all runs, for files that several machines must see.
+        poll: seconds between two checks, at least.
+
+    Raises:
+        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
+    """
+    free = list(range(launcher.jobs))
+    running: dict[int, tuple[int, Job]] = {}
+    arguments: dict[int, Sequence[str]] = {}
+    with _job_folder(launcher, Path(runs_dir)) as folder, _ended_on_error(running):
+
+        def start(number: int, slot: int) -> None:
+            own = Path(tempfile.mkdtemp(dir=folder))
+            running[number] = (slot, launcher.start(arguments[number], own, slot))
+
+        while True:
+            while free and (new := following()) is not None:
+                arguments[new.number] = new.arguments
+                start(new.number, free.pop())
+            if not running:
+                return
+            for number, (slot, job) in list(running.items()):
+                state = watch(number, job)
+                if state == "restart":
+                    start(number, slot)
+                elif state == "ended":
+                    del running[number]
+                    free.append(slot)
+            time.sleep(max(poll, launcher.poll))
+
+
+def run_jobs(
+    commands: Sequence[Sequence[str]],
+    launcher: Launcher,
+    ended: Callable[[int, Job], None],
+    runs_dir: str | Path = "runs",
+) -> None:
+    """Run a list of commands.
+
+    Args:
+        commands: the arguments of each.
+        launcher: starts them.
+        ended: called with the number of each job that has ended, and the job.
+        runs_dir: the folder of all runs.
+
+    Raises:
+        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
+    """
+    waiting = iter([Next(number, arguments) for number, arguments in enumerate(commands)])
+
+    def watch(number: int, job: Job) -> State:
+        if job.code is None:
+            return "running"
+        ended(number, job)
+        return "ended"
+
+    run_pool(lambda: next(waiting, None), watch, launcher, runs_dir)
+
+
+@contextmanager
+def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
+    """A folder for the files of the jobs, removed at the end."""
+    if not launcher.shared:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    root = runs_dir.expanduser().resolve() / ".jobs"
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    try:
+        yield folder
+    finally:
+        # A job that has just ended may still write its last lines.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ended_on_error(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
+    """End the running jobs where the sweep itself is ended."""
+    from unfold.training.checkpoints.signals import raising_signals
+
+    with raising_signals():
+        try:
+            yield
+        except BaseException as error:
+            for _, job in running.values():
+                job.end()
+            if isinstance(error, PreemptedError):
+                raise type(error)(f"{len(running)} jobs saved and ended. {error}") from error
+            raise

@@ -1,0 +1,176 @@
+"""The arguments of every command: names, flags, keys of the command, and overrides."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from unfold.errors import ConfigError, listing, nearest
+
+COUNTS = ("no run", "one run", "two runs")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed after the command.
+
+    Args:
+        overrides: settings of the configuration, `key=value`.
+        names: arguments that are neither a flag nor a setting.
+        keys: settings of the command itself, by key.
+        flags: the value of each flag that was given, by its name.
+        multirun: whether `-m` was given.
+        config_dirs: folders of the user's own options.
+    """
+
+    overrides: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    multirun: bool = False
+    config_dirs: tuple[Path, ...] = ()
+
+    @property
+    def folder_flags(self) -> list[str]:
+        """`--config-dir` for each folder, each as one argument."""
+        return [f"--config-dir={folder}" for folder in self.config_dirs]
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of all runs, of commands that have the key."""
+        return Path(self.keys.get("runs_dir", "runs")).expanduser()
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """What a command takes; its `--help` is made from it.
+
+    Args:
+        command: its name.
+        summary: what it does.
+        names: of its positional arguments, as `RUN`; `[GLOB]` is optional.
+        keys: its own settings, `run=RUN`, with their help.
+        flags: its own flags, with their help; all take a value.
+        overrides: whether it takes overrides of the configuration and `--config-dir`.
+        sweeps: whether it takes `-m`.
+    """
+
+    command: str
+    summary: str
+    names: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    overrides: bool = True
+    sweeps: bool = False
+
+    def parse(self, arguments: Sequence[str], *, known_only: bool = False) -> Arguments:
+        """Separate names, flags, keys and overrides; `--help` prints the help and exits.
+
+        Args:
+            arguments: as typed.
+            known_only: whether unknown flags are ignored.
+
+        Raises:
+            ConfigError: an unknown flag, a flag or key without a value, or names that do not fit.
+        """
+        parser = self._parser()
+        given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        if unknown and not known_only:
+            flag = unknown[0].partition("=")[0]
+            known = [text for action in parser._actions for text in action.option_strings]
+            raise ConfigError(
+                f"{unknown[0]}: unknown flag{nearest(flag, known)} Allowed: {listing(known)}. "
+                "Settings are written key=value."
+            )
+        names: list[str] = []
+        keys: dict[str, str] = {}
+        overrides: list[str] = []
+        for text in given.arguments:
+            key, separator, value = text.partition("=")
+            if separator and key in self.keys:
+                if key in keys or not value:
+                    raise ConfigError(f"{text}: give {key} once, with a value.")
+                keys[key] = value
+            elif separator or (self.overrides and not self.names):
+                overrides.append(text)
+            else:
+                names.append(text)
+        self._check(names, overrides)
+        flags = {f"--{name}": value for name, value in vars(given).items() if value is not None}
+        return Arguments(
+            tuple(overrides),
+            tuple(names),
+            keys,
+            {flag: value for flag, value in flags.items() if flag in self.flags},
+            getattr(given, "multirun", False),
+            tuple(_folder(value) for value in getattr(given, "config_dirs", ())),
+        )
+
+    def _parser(self) -> argparse.ArgumentParser:
+        usage = " ".join([*self.names, *(f"[{key}=...]" for key in self.keys)])
+        parser = _Parser(
+            self.flags,
+            prog=f"unfold {self.command}",
+            usage=f"%(prog)s {usage}{' [KEY=VALUE ...]' if self.overrides else ''} [flags]",
+            description=self.summary,
+            epilog="\n".join(f"  {key + '=...':<20} {text}" for key, text in self.keys.items()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for flag, text in self.flags.items():
+            parser.add_argument(flag, metavar="VALUE", help=text)
+        if self.sweeps:
+            parser.add_argument("-m", "--multirun", action="store_true", help="run a sweep")
+        if self.overrides:
+            parser.add_argument(
+                *("-cd", "--config-dir"),
+                dest="config_dirs",
+                default=[],
+                action="append",
+                metavar="DIR",
+                help="a folder of options, such as DIR/algo/mine.yaml",
+            )
+        parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+        return parser
+
+    def _check(self, names: Sequence[str], overrides: Sequence[str]) -> None:
+        given = " ".join(names) or "nothing"
+        if self.names and self.names[0].startswith("["):
+            if len(names) > 1:
+                raise ConfigError(
+                    f"unfold {self.command} takes one pattern, got {given}. Put it in quotes."
+                )
+        elif len(names) != len(self.names):
+            raise ConfigError(
+                f"unfold {self.command} needs {COUNTS[len(self.names)]}, unfold {self.command} "
+                f"{' '.join(self.names)}, got {given}."
+            )
+        if overrides and not self.overrides:
+            own = ", ".join(f"{key}=DIR" for key in self.keys)
+            raise ConfigError(f"{overrides[0]}: unfold {self.command} takes only {own}.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing and exiting."""
+
+    def __init__(self, flags: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.flags = flags
+
+    def error(self, message: str) -> NoReturn:
+        if "expected one argument" in message:
+            flag = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
+            raise ConfigError(f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}.")
+        raise ConfigError(f"{message}.")
+
+
+def _folder(value: str) -> Path:
+    folder = Path(value).resolve()
+    if not value or not folder.is_dir():
+        raise ConfigError(f"--config-dir {value}: no such folder; it holds e.g. algo/mine.yaml.")
+    return folder
+
+
+TRAIN = Syntax("train", "Train, then evaluate; with -m a sweep over all combinations.", sweeps=True)
+"""Also of every configuration that is composed."""

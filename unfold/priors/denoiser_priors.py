@@ -1,0 +1,171 @@
+"""Priors defined by a denoiser: plug-and-play, RED, the score, and the gradient step."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from unfold.denoisers.denoiser import Denoiser
+from unfold.errors import ConfigError
+from unfold.parameters.constraints import nonnegative, positive
+from unfold.parameters.declare import param
+from unfold.priors.prior import Prior, expect_weight
+from unfold.pytree import batched_inner
+from unfold.typing import Image, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class DenoiserPrior(Prior):
+    """A prior that a denoiser D(v, σ) defines.
+
+    Args:
+        denoiser: D, a network.
+        sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
+        weights: where the weights of D come from, for the record; None if they are random.
+    """
+
+    denoiser: Denoiser
+    sigma: Scalar = param(0.05, nonnegative)
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.denoiser, Denoiser):
+            raise ConfigError(
+                f"{type(self).__name__}.denoiser: {type(self.denoiser).__name__} is not a denoiser "
+                "of unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with "
+                "`channels` and forward(v, sigma)."
+            )
+        super().__post_init__()
+
+    def cannot_act(self) -> Mapping[str, str]:
+        if self.denoiser.uses_sigma:
+            return {}
+        return {"sigma": f"{type(self.denoiser).__name__} takes no noise level"}
+
+    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
+        return replace(self, denoiser=change(self.denoiser))
+
+    def denoise(self, v: Image) -> Image:
+        """D(v, σ)."""
+        denoised: Image = self.denoiser(v, self.sigma)
+        return denoised
+
+
+@dataclass(frozen=True)
+class PnP(DenoiserPrior):
+    """prox_{wg}(v) is replaced by D(v, σ); the weight w, and with it λ, drops out.
+
+    Args:
+        denoiser: D, a network.
+        sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
+        weights: where the weights of D come from, for the record; None if they are random.
+
+    Source: Venkatakrishnan, Bouman and Wohlberg, Plug-and-play priors, GlobalSIP 2013.
+    """
+
+    provides = frozenset({"prox"})
+    uses_lambda = False
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """D(v, σ); `weight` is not used."""
+        expect_weight(self, weight)
+        return self.denoise(v)
+
+
+@dataclass(frozen=True)
+class RED(DenoiserPrior):
+    """∇g(x) = x − D(x, σ): images are pulled towards fixed points of the denoiser.
+
+    There is a g with this gradient only where the Jacobian of D is symmetric, which a network does
+    not promise, so that no value is claimed.
+
+    Args:
+        denoiser: D, a network.
+        sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
+        weights: where the weights of D come from, for the record; None if they are random.
+
+    Source: Romano, Elad and Milanfar, The little engine that could: regularization by denoising
+    (RED), SIAM J. Imaging Sci. 10 (2017), section 3; the claim on g is that of Reehorst and
+    Schniter, Regularization by denoising: clarifications and new interpretations, IEEE Trans.
+    Comput. Imaging 5 (2019), section III.
+    """
+
+    provides = frozenset({"grad"})
+
+    def grad(self, x: Image) -> Image:
+        """x − D(x, σ)."""
+        return x - self.denoise(x)
+
+
+@dataclass(frozen=True)
+class Score(DenoiserPrior):
+    """∇g(x) = −s(x, σ), s(x, σ) = (D(x, σ) − x) / σ²: g is the negative log-density of images.
+
+    s is the gradient of the log-density of images with Gaussian noise of level σ, where D is the
+    mean of the images given a noisy one (Tweedie's formula). A trained D comes near to that, so
+    that no value is claimed.
+
+    Args:
+        denoiser: D, a network.
+        sigma: σ > 0, in units of an image in [0, 1]; it acts through 1/σ² in any case.
+        weights: where the weights of D come from, for the record; None if they are random.
+
+    Source: Efron, Tweedie's formula and selection bias, J. Am. Stat. Assoc. 106 (2011), section 1;
+    Vincent, A connection between score matching and denoising autoencoders, Neural Comput. 23
+    (2011).
+    """
+
+    provides = frozenset({"grad"})
+
+    sigma: Scalar = param(0.05, positive)
+
+    def cannot_act(self) -> Mapping[str, str]:
+        return {}
+
+    def score(self, x: Image) -> Image:
+        """(D(x, σ) − x) / σ²."""
+        return (self.denoise(x) - x) / self.sigma**2
+
+    def grad(self, x: Image) -> Image:
+        """−s(x, σ)."""
+        return -self.score(x)
+
+
+@dataclass(frozen=True)
+class GradientStep(DenoiserPrior):
+    """g(x) = ½‖x − N(x, σ)‖² with N a smooth network; D = I − ∇g is the denoiser it is trained as.
+
+    g is not convex. Its prox is replaced by the gradient step v − w∇g(v), D itself at w = 1. The
+    gradient is that of the value, by automatic differentiation, and is differentiable.
+
+    Args:
+        denoiser: N, a network; a smooth one, so that ∇g is continuous.
+        sigma: σ, the level given to N, in units of an image in [0, 1]; acts only where N takes it.
+        weights: where the weights of N come from, for the record; None if they are random.
+
+    Source: Hurault, Leclaire and Papadakis, Gradient step denoiser for convergent plug-and-play,
+    ICLR 2022, section 3. Their iteration prox_{τf}(x − τλ∇g(x)) is PGD with the two steps in the
+    other order.
+    """
+
+    provides = frozenset({"prox", "grad", "value"})
+    differentiates_network = True
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """v − w∇g(v)."""
+        expect_weight(self, weight)
+        return v - weight * self.grad(v)
+
+    def value(self, x: Image) -> PerImage:
+        r = x - self.denoise(x)
+        return 0.5 * batched_inner(r, r)
+
+    def grad(self, x: Image) -> Image:
+        """∇g(x) = r − (∂N/∂x)ᵀr, r = x − N(x, σ)."""
+        recorded = torch.is_grad_enabled()
+        # Validation runs in inference mode, whose tensors record nothing: a copy made outside does.
+        with torch.inference_mode(False), torch.enable_grad():
+            at = x if recorded and x.requires_grad else x.detach().clone().requires_grad_()
+            total = self.value(at).sum()
+            (found,) = torch.autograd.grad(total, at, create_graph=recorded)
+        return found
