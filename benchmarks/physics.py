@@ -1,7 +1,7 @@
 """What the operators cost, beside those of deepinv.
 
 Prints, on batches of 8 images of 1 x 64 x 64 in float32, medians in milliseconds of A, A*, A*A and
-of the prox of ½‖Ax − y‖², and how many times deepinv's cost that is; the draw of every law; and the
+of the prox of ½‖Ax − y‖², and their ratio to deepinv; the sampling of every physics; and the
 operator calls of an unfolded network of 8 iterations of HQS under a blur without boundary
 conditions. The last line is the verdict: nowhere slower, and 1.5 times faster in A*A or in the prox
 where there is a closed form.
@@ -149,7 +149,7 @@ def side_by_side(repeats: int) -> list[str]:
 
 
 def row(physics: Physics, repeats: int) -> list[float]:
-    """The five times of one law."""
+    """The five times of one physics."""
     draws = Draws(0, range(BATCH))
     x = draws.uniform("images", SHAPE)
     operator = physics.sample(draws, SHAPE)

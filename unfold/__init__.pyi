@@ -36,6 +36,7 @@ from .physics.sensing.bases import Coefficients as Coefficients
 from .physics.spectral.colour import Colorization as Colorization
 from .physics.mri.sampling import Columns as Columns
 from .physics.chain import CombinedPhysics as CombinedPhysics
+from .physics.base import ComplexPhysics as ComplexPhysics
 from .physics.algebra import Composed as Composed
 from .physics.algebra import Composite as Composite
 from .physics.sensing.compressed import CompressedSensing as CompressedSensing

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.evaluation.test_across_operators import Pictures, context, network
-from tests.laws_physics import gap
+from tests.operator_properties import gap
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose

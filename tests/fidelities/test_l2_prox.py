@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.laws_physics import dense, gap
+from tests.operator_properties import dense, gap
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2, LeastSquares, NormalEquations

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.laws_physics import DOUBLE, check, gap, probe
+from tests.operator_properties import DOUBLE, check, gap, probe
 from unfold.physics.operator import Operator
 
 

@@ -1,4 +1,4 @@
-"""Operators of every family in the shapes that break things, and the laws in configs/physics."""
+"""Operators of every family in the shapes that break things, and the physics in configs/physics."""
 
 import functools
 from pathlib import Path
@@ -30,7 +30,7 @@ def composed(*overrides: str) -> object:
 
 
 @functools.lru_cache
-def law(name: str, *overrides: str) -> Physics:
+def physics_of(name: str, *overrides: str) -> Physics:
     """The physics of a file in configs/physics."""
     return instantiate(composed(f"+physics={name}", *overrides).physics, _convert_="all")
 

@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 from safetensors.numpy import save_file
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.physics.functions import adjoint_differences, differences
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, DataError, ShapeError
@@ -72,39 +72,39 @@ CASES = [(name, kind) for name, (_, kinds) in OPERATORS.items() for kind in kind
 @pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
 def test_every_law(name: str, dtype: torch.dtype):
     operator = OPERATORS[name][0]
-    for law in (
-        laws.assert_adjoint,
-        laws.assert_linear,
-        laws.assert_autograd_adjoint,
-        laws.assert_norm,
-        laws.assert_normal,
-        laws.assert_scales_gamma,
-        laws.assert_keeps_kind,
-        laws.assert_copies,
-        laws.assert_pseudo_inverse,
-        laws.assert_penrose,
-        laws.assert_dense_adjoint,
+    for check in (
+        properties.assert_adjoint,
+        properties.assert_linear,
+        properties.assert_autograd_adjoint,
+        properties.assert_norm,
+        properties.assert_normal,
+        properties.assert_scales_gamma,
+        properties.assert_keeps_kind,
+        properties.assert_copies,
+        properties.assert_pseudo_inverse,
+        properties.assert_penrose,
+        properties.assert_dense_adjoint,
     ):
-        law(operator, dtype=dtype)
-    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+        check(operator, dtype=dtype)
+    properties.assert_solves(operator, gamma=3.0, dtype=dtype)
     if not isinstance(operator, Grouped):
-        laws.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
+        properties.assert_solve_gradients(operator, gamma=1.7, dtype=dtype)
 
 
 def test_products_and_stacks_are_those_of_matrices():
-    m, h, d = (laws.dense(operator) for operator in (M, BLUR, COARSE))
-    assert laws.gap(laws.dense(OPERATORS["composed"][0]), m @ h) < 1e-14
+    m, h, d = (properties.dense(operator) for operator in (M, BLUR, COARSE))
+    assert properties.gap(properties.dense(OPERATORS["composed"][0]), m @ h) < 1e-14
     want = torch.cat([d.expand(3, -1, -1), m, h], 1)
-    assert laws.gap(laws.dense(OPERATORS["stacked"][0]), want) < 1e-14
-    twice = laws.dense(OPERATORS["scaled"][0])
-    assert laws.gap(twice, torch.tensor([0.5, -2.0, 3.0]).double()[:, None, None] * h) < 1e-14
+    assert properties.gap(properties.dense(OPERATORS["stacked"][0]), want) < 1e-14
+    twice = properties.dense(OPERATORS["scaled"][0])
+    assert properties.gap(twice, torch.tensor([0.5, -2.0, 3.0]).double()[:, None, None] * h) < 1e-14
     x = DRAWS.uniform("x", (2, 3, 4))
-    assert laws.gap(Dense(TABLE, (2, 3, 4)).A(x), x.flatten(1) @ TABLE[0].T) < 1e-14
+    assert properties.gap(Dense(TABLE, (2, 3, 4)).A(x), x.flatten(1) @ TABLE[0].T) < 1e-14
     assert torch.equal(Cropped((2, 3, 4), 1, 0, 2, 3).A(x), x[..., 1:3, 0:3])
 
 
 def test_the_algebra_is_that_of_matrices():
-    m, h, d = (laws.dense(operator) for operator in (M, BLUR, COARSE))
+    m, h, d = (properties.dense(operator) for operator in (M, BLUR, COARSE))
     for operator, matrix in (
         (M @ BLUR, m @ h),
         (M + BLUR + M, 2 * m + h),
@@ -112,10 +112,13 @@ def test_the_algebra_is_that_of_matrices():
         (COARSE.H, d.mH),
         ((M @ BLUR).H @ M + 3.0 * BLUR, (m @ h).mH @ m + 3 * h),
     ):
-        assert laws.gap(laws.dense(operator), matrix) < 1e-14
-    k = laws.dense(KEPT, dtype=COMPLEX)
-    assert laws.gap(laws.dense(KEPT.H, dtype=COMPLEX), k.mH) < 1e-14
-    assert laws.gap(laws.dense(KEPT + KEPT @ M, dtype=COMPLEX), k + k @ m.to(COMPLEX)) < 1e-14
+        assert properties.gap(properties.dense(operator), matrix) < 1e-14
+    k = properties.dense(KEPT, dtype=COMPLEX)
+    assert properties.gap(properties.dense(KEPT.H, dtype=COMPLEX), k.mH) < 1e-14
+    assert (
+        properties.gap(properties.dense(KEPT + KEPT @ M, dtype=COMPLEX), k + k @ m.to(COMPLEX))
+        < 1e-14
+    )
     assert BLUR.H.H is BLUR and torch.equal(COARSE.H.norm_squared, COARSE.norm_squared)
 
 
@@ -124,10 +127,10 @@ def test_a_nonlinear_operator_takes_part_in_the_algebra():
     curved = NonlinearFunction(torch.square, (2, 4, 6), (2, 4, 6))
     made = M @ curved + 2.0 * BLUR
     assert not made.linear
-    assert laws.gap(made.A(x), M.A(x**2) + 2 * BLUR.A(x)) < 1e-14
-    assert laws.gap(made.linearize(x).A(x), M.A(2 * x**2) + 2 * BLUR.A(x)) < 1e-14
+    assert properties.gap(made.A(x), M.A(x**2) + 2 * BLUR.A(x)) < 1e-14
+    assert properties.gap(made.linearize(x).A(x), M.A(2 * x**2) + 2 * BLUR.A(x)) < 1e-14
     want = made.tangent(x).A_adjoint(made.A(x) + 0.25 * M.A(torch.ones_like(x)))
-    assert laws.gap(made.back_project(made.A(x)), want) < 1e-14
+    assert properties.gap(made.back_project(made.A(x)), want) < 1e-14
 
 
 def test_each_sample_goes_through_its_own_operator():
@@ -141,25 +144,25 @@ def test_each_sample_goes_through_its_own_operator():
             GROUPS[0].mask[1] * x[3],
         ]
     )
-    assert laws.gap(grouped.A(x), want) < 1e-14
+    assert properties.gap(grouped.A(x), want) < 1e-14
     gammas = torch.tensor([0.5, 1.0, 2.0, 3.0]).double().reshape(-1, 1, 1, 1)
-    assert laws.gap(grouped.solve_normal(x, gammas)[2], x[2] / 3) < 1e-14
+    assert properties.gap(grouped.solve_normal(x, gammas)[2], x[2] / 3) < 1e-14
     some = grouped.take(torch.tensor([3, 2]), 4)
-    assert laws.gap(some.A(x[[3, 2]]), want[[3, 2]]) < 1e-14 and len(some.operators) == 2
+    assert properties.gap(some.A(x[[3, 2]]), want[[3, 2]]) < 1e-14 and len(some.operators) == 2
     half = grouped.to_like(torch.zeros(1))
     assert half.A(x.float()).dtype == torch.float32
 
 
-def test_diffraction_is_numpys_transform_and_only_its_modulus_is_seen():
+def test_diffraction_is_numpys_transform_and_only_its_modulus_is_observed():
     operator = CodedDiffraction(CODES, (1, 4, 5))
     x = Draws(0, range(2), dtype=REAL).uniform("x", (1, 4, 5))
     want = np.fft.fft2(CODES.numpy() * x.numpy(), norm="ortho") / 3**0.5
-    assert laws.gap(operator.A(x + 0j)[:, 0], torch.from_numpy(want)) < 1e-14
+    assert properties.gap(operator.A(x + 0j)[:, 0], torch.from_numpy(want)) < 1e-14
     physics = PhaseRetrieval(QUIET, 4)
     y, sampled = physics.measure(x, DRAWS.take([0, 1]))
     assert torch.equal(y, sampled.A(x).abs()) and physics.image_shape(y.shape[1:]) == (1, 4, 5)
-    assert laws.gap(physics.measure(-x, DRAWS.take([0, 1])).y, y) < 1e-14
-    assert laws.gap(sampled.normal(x), x) < 1e-14
+    assert properties.gap(physics.measure(-x, DRAWS.take([0, 1])).y, y) < 1e-14
+    assert properties.gap(sampled.normal(x), x) < 1e-14
     same = physics.complex_operator(DRAWS.take([0, 1]).within("operator"), (1, 4, 5))
     assert torch.equal(same.codes, sampled.operator.codes)
 
@@ -179,7 +182,7 @@ def test_a_matrix_is_read_from_a_file(tmp_path, suffix: str):
     physics = MatrixPhysics(QUIET, path, (1, 3, 4))
     x = DRAWS.uniform("x", (1, 3, 4))
     y = physics.measure(x, DRAWS).y
-    assert laws.gap(y, torch.from_numpy(x.flatten(1).numpy() @ table.T)) < 1e-14
+    assert properties.gap(y, torch.from_numpy(x.flatten(1).numpy() @ table.T)) < 1e-14
     assert physics.operator_for(y).image_shape == (1, 3, 4)
 
 
@@ -220,7 +223,11 @@ def test_a_bad_matrix_is_refused(tmp_path):
         (lambda: Dense(TABLE, (1, 3, 4)), ShapeError, r"must be \(batch or 1, m, 12\)"),
         (lambda: PhaseRetrieval(QUIET, 0), ConfigError, r"PhaseRetrieval.codes = 0: must be"),
         (lambda: CodedDiffraction(CODES, (1, 4, 4)), ShapeError, r"codes must be complex, \(batch"),
-        (lambda: Grouped((M, BLUR), (0, 1)), ShapeError, r"operator 0 belongs to 3 samples, and 1"),
+        (
+            lambda: Grouped((M, BLUR), (0, 1)),
+            ShapeError,
+            r"operator 0 has 3 samples, and the family has 1",
+        ),
         (lambda: Grouped((BLUR, COARSE), (0, 1)), ShapeError, r"0: \(2, 4, 6\) real; 1: \(2, 2, 3"),
     ],
 )
@@ -238,7 +245,7 @@ def test_an_operator_of_a_group_belongs_to_the_samples_of_the_group():
         assert operator.batch == 4 and operator.A(x).shape[0] == 4
 
 
-def test_real_images_seen_by_real_and_complex_laws_have_real_adjoints():
+def test_stacks_of_real_and_complex_operators_have_real_adjoints():
     both = Stacked((Identity((1, 4, 4)), RealFourier(mask(1, 1, 4, 4)[:, :1], (1, 4, 4))))
     assert both.complex_measurements and not both.complex_images
     x = torch.rand(2, 1, 4, 4, dtype=REAL)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.config.folder import refusal
 from tests.physics.test_tomography import discs
 from unfold.errors import ConfigError
@@ -41,7 +41,7 @@ def test_it_sees_what_our_own_projector_sees(kind, plain, name):
         y = ours.A(x)
         apart.append(float((own.A(x) - y).norm() / y.norm()))
         x_again = own.filtered_back_projection(own.A(x))
-        assert laws.gap(x_again, ours.filtered_back_projection(y)) < 0.05
+        assert properties.gap(x_again, ours.filtered_back_projection(y)) < 0.05
     assert apart[1] < (1e-5 if name == "linear" else min(0.01, apart[0]))
 
 
@@ -50,8 +50,8 @@ def test_it_sees_what_our_own_projector_sees(kind, plain, name):
 def test_its_products_are_those_of_astra(first: float):
     import astra
 
-    law = AstraTomography(QUIET, 7, arc=100.0, first=first)
-    operator = law.sample(DRAWS, (1, 9, 12))
+    physics = AstraTomography(QUIET, 7, arc=100.0, first=first)
+    operator = physics.sample(DRAWS, (1, 9, 12))
     x = DRAWS.take([0]).uniform("x", (1, 9, 12))
     angles = np.deg2rad(first + np.arange(7) * 100 / 7)
     scan = astra.create_proj_geom("parallel", 1.0, 15, angles)
@@ -59,7 +59,7 @@ def test_its_products_are_those_of_astra(first: float):
     number, want = astra.create_sino(x[0, 0].numpy().astype(np.float32), made)
     astra.data2d.delete(number)
     astra.projector.delete(made)
-    assert laws.gap(operator.A(x)[0, 0] * 12, torch.from_numpy(want).double()) < 1e-6
+    assert properties.gap(operator.A(x)[0, 0] * 12, torch.from_numpy(want).double()) < 1e-6
 
 
 @needed
@@ -67,8 +67,8 @@ def test_its_products_are_those_of_astra(first: float):
 @pytest.mark.parametrize(("kind", "plain", "name"), CASES)
 def test_every_law(kind, plain, name, dtype):
     operator = kind(QUIET, 4, projector=name).sample(DRAWS, (1, 4, 5))
-    laws.assert_matrix_laws(operator, dtype=dtype)
-    laws.assert_solves(operator, gamma=3.0, dtype=dtype)
+    properties.assert_matrix_properties(operator, dtype=dtype)
+    properties.assert_solves(operator, gamma=3.0, dtype=dtype)
 
 
 @needed
@@ -84,7 +84,7 @@ def test_its_derivatives_are_those_of_any_order():
 
 @needed
 def test_a_scan_is_weighed_once(monkeypatch: pytest.MonkeyPatch):
-    law = AstraTomography(QUIET, 5, projector="line")
+    physics = AstraTomography(QUIET, 5, projector="line")
     counted = []
     weigh = astra_tomography.AstraRays.weights
 
@@ -94,9 +94,9 @@ def test_a_scan_is_weighed_once(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(astra_tomography.AstraRays, "weights", weights)
     x = DRAWS.uniform("x", (1, 10, 11))
-    first = law.sample(DRAWS, (1, 10, 11))
+    first = physics.sample(DRAWS, (1, 10, 11))
     first.A_adjoint(first.A(x))
-    again = law.sample(DRAWS, (1, 10, 11))
+    again = physics.sample(DRAWS, (1, 10, 11))
     assert isinstance(again, Projector) and again is first
     assert torch.equal(again.A(x), first.A(x)) and len(counted) == 1
 
@@ -104,10 +104,10 @@ def test_a_scan_is_weighed_once(monkeypatch: pytest.MonkeyPatch):
 @needed
 @pytest.mark.parametrize("kind", [AstraTomography, AstraFanBeamTomography])
 def test_the_image_behind_a_measurement(kind):
-    law = kind(QUIET, 6)
-    assert law.is_deterministic
-    y = law(torch.zeros(2, 1, 16, 16))
-    assert law.operator_for(y).image_shape == (1, 16, 16)
+    physics = kind(QUIET, 6)
+    assert physics.is_deterministic
+    y = physics(torch.zeros(2, 1, 16, 16))
+    assert physics.operator_for(y).image_shape == (1, 16, 16)
 
 
 @needed

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.blur import PaddedBlur
@@ -29,7 +29,7 @@ def test_the_border_is_scipys(boundary: str):
     x = DRAWS.uniform("images", (2, 9, 8))
     operator = PaddedBlur(QUIET, FixedKernel(h), boundary).sample(DRAWS, (2, 9, 8))
     want = scipy.ndimage.convolve(x, (h / h.sum())[None, None], mode=SCIPY[boundary])
-    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
+    assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
 
 
 @every_boundary
@@ -39,28 +39,28 @@ def test_padding_is_numpys(boundary: str, shape: tuple[int, int, int]):
     operator = Padding(shape, 3, 5, boundary)
     want = np.pad(x.numpy(), ((0, 0), (0, 0), (3, 3), (5, 5)), mode=NUMPY[boundary])
     assert torch.equal(operator.A(x), torch.from_numpy(want))
-    laws.assert_dense_adjoint(operator)
+    properties.assert_dense_adjoint(operator)
 
 
 @every_boundary
-def test_padding_obeys_every_law(boundary: str):
-    laws.assert_every_law(Padding((2, 3, 4), 2, 5, boundary), dtype=laws.DOUBLE)
-    laws.assert_keeps_kind(Padding((1, 3, 4), 1, 0, boundary), dtype=torch.complex128)
+def test_padding_has_every_property(boundary: str):
+    properties.assert_properties(Padding((2, 3, 4), 2, 5, boundary), dtype=properties.DOUBLE)
+    properties.assert_keeps_kind(Padding((1, 3, 4), 1, 0, boundary), dtype=torch.complex128)
 
 
-def test_padded_blur_obeys_the_laws():
+def test_padded_blur_has_its_properties():
     h = kernel(3, 1, 3, 3)
     operator = PaddedBlur(QUIET, GaussianKernel(3, (0.3, 0.5)), "replicate").sample(
         DRAWS, (2, 4, 5)
     )
     assert operator.outer.kernel.shape == h.shape
-    laws.assert_every_law(operator, dtype=laws.DOUBLE)
+    properties.assert_properties(operator, dtype=properties.DOUBLE)
 
 
 def test_a_varying_blur_is_the_sum_over_points_of_light():
     """Column by column: the image of the point v is Σ_k w_k(v) h_k around v."""
     operator = VaryingBlur(QUIET, MotionKernel(3, (1.0, 2.0)), (2, 3)).sample(DRAWS, (1, 5, 6))
-    matrices = laws.dense(operator)
+    matrices = properties.dense(operator)
     for i in range(3):
         for place in range(30):
             row, column = divmod(place, 6)
@@ -74,13 +74,13 @@ def test_a_varying_blur_is_the_sum_over_points_of_light():
             assert np.abs(matrices[i, :, place].numpy() - seen.ravel()).max() < 1e-14
 
 
-def test_a_varying_blur_keeps_all_light_and_obeys_the_laws():
+def test_a_varying_blur_keeps_all_light_and_has_every_property():
     operator = VaryingBlur(QUIET, GaussianKernel(3, (0.3, 0.6)), (2, 2)).sample(DRAWS, (2, 4, 5))
     x = DRAWS.uniform("images", (2, 4, 5))
-    assert laws.gap(operator.A(x).sum((2, 3)), x.sum((2, 3))) < 1e-14
-    laws.assert_every_law(operator, dtype=laws.DOUBLE)
-    laws.assert_adjoint(operator, dtype=torch.complex128)
-    assert laws.gap(operator.A(x + 0j), operator.A(x) + 0j) < 1e-14
+    assert properties.gap(operator.A(x).sum((2, 3)), x.sum((2, 3))) < 1e-14
+    properties.assert_properties(operator, dtype=properties.DOUBLE)
+    properties.assert_adjoint(operator, dtype=torch.complex128)
+    assert properties.gap(operator.A(x + 0j), operator.A(x) + 0j) < 1e-14
 
 
 def test_equal_kernels_are_a_plain_blur():
@@ -88,7 +88,7 @@ def test_equal_kernels_are_a_plain_blur():
     weights = torch.from_numpy(hats(3, 6)[:, :, None] * np.ones(7))[None]
     varying = VaryingConvolution(h.expand(1, 3, 3, 3), weights, (1, 6, 7))
     want = scipy.ndimage.convolve(x, h, mode="wrap")
-    assert laws.gap(varying.A(x), torch.from_numpy(want)) < 1e-13
+    assert properties.gap(varying.A(x), torch.from_numpy(want)) < 1e-13
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 5), (2, 1), (3, 1), (3, 8), (4, 3)])

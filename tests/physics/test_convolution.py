@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import convolve
 from scipy.signal import convolve2d
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.physics.definition import assert_convolves
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
@@ -23,7 +23,7 @@ SHAPES = [(2, 9, 8), (2, 7, 11), (2, 5, 3)]
 def test_circular_is_the_definition_and_scipy(shape: tuple[int, int, int]):
     operator = CircularConvolution(H, shape)
     assert_convolves(operator, H)
-    x = laws.probe(operator, 0)
+    x = properties.probe(operator, 0)
     y = operator.A(x)
     for b in range(3):
         for c in range(2):
@@ -36,7 +36,7 @@ def test_circular_is_the_definition_and_scipy(shape: tuple[int, int, int]):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_valid_is_scipy(shape: tuple[int, int, int]):
     operator = ValidConvolution(H, shape)
-    x = laws.probe(operator, 1, dtype=torch.complex128)
+    x = properties.probe(operator, 1, dtype=torch.complex128)
     y = operator.A(x)
     for b in range(3):
         for c in range(2):
@@ -50,12 +50,12 @@ def test_valid_is_the_grouped_convolution_of_torch():
     weight = h.flip(-1, -2).expand(3, 2, 5, 5).reshape(6, 1, 5, 5)
     want = torch.nn.functional.conv2d(x.reshape(1, 6, 16, 15), weight, groups=6)
     got = ValidConvolution(h, (2, 16, 15)).A(x)
-    assert laws.gap(got, want.reshape(got.shape)) < 1e-6
+    assert properties.gap(got, want.reshape(got.shape)) < 1e-6
 
 
 def test_downsampling_keeps_the_first_pixel_of_every_block():
     operator = Downsampling(H, (2, 9, 6), 3)
-    x = laws.probe(operator, 2)
+    x = properties.probe(operator, 2)
     want = CircularConvolution(H, (2, 9, 6)).A(x)[..., ::3, ::3]
     assert torch.equal(operator.A(x), want)
 
@@ -66,7 +66,7 @@ def test_the_cut_off_of_the_pseudo_inverse():
     box[..., 1] += 1e-4
     for rcond, amplifies in ((1e-6, True), (1e-3, False)):
         operator = CircularConvolution(box, (1, 1, 9), rcond)
-        laws.assert_pseudo_inverse(operator, rcond=rcond)
+        properties.assert_pseudo_inverse(operator, rcond=rcond)
         y = torch.cos(2 * torch.pi * torch.arange(9, dtype=torch.float64) / 3).reshape(1, 1, 1, 9)
         assert (float(operator.pseudo_inverse(y).abs().max()) > 1e3) == amplifies
 
@@ -79,7 +79,7 @@ def test_two_transforms_a_call(monkeypatch):
             torch.fft, name, lambda *a, _f=real, **k: count.append(1) or _f(*a, **k)
         )
     operator = CircularConvolution(H, (2, 9, 8))
-    x = laws.probe(operator, 3)
+    x = properties.probe(operator, 3)
     operator.A(x)
     assert len(count) == 3
     for call in (
@@ -99,7 +99,7 @@ def test_two_transforms_a_call(monkeypatch):
 def test_the_spectrum_keeps_the_gradient_whoever_asks_first():
     h = kernel(1, 1, 3, 3).requires_grad_()
     operator = CircularConvolution(h, (1, 6, 6))
-    x = laws.probe(operator, 4)
+    x = properties.probe(operator, 4)
     with torch.inference_mode():
         operator.A(x)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.config.folder import checked, refusal
-from tests.laws_physics import assert_adjoint, assert_nonlinear, gap
+from tests.operator_properties import assert_adjoint, assert_nonlinear, gap
 from unfold.denoisers.deepinv_denoiser import DeepinvDenoiser
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
 DRAWS = Draws(0, range(3), dtype=torch.float64)
 
 
-def law(name: str, generator=None, **arguments) -> DeepinvPhysics:
+def physics_of(name: str, generator=None, **arguments) -> DeepinvPhysics:
     made = partial(getattr(deepinv().physics, name), **arguments)
     return DeepinvPhysics(Gaussian(0.02), made, generator)
 
@@ -46,7 +46,7 @@ def test_what_is_missing_is_said_with_the_remedy():
     [("Inpainting", {"mask": 0.5}), ("Downsampling", {"filter": "bicubic"}), ("Decolorize", {})],
 )
 def test_an_operator_is_linear_and_has_its_adjoint(name, arguments):
-    physics, x = law(name, **arguments), DRAWS.normal("x", (3, 8, 8))
+    physics, x = physics_of(name, **arguments), DRAWS.normal("x", (3, 8, 8))
     operator = physics.sample(DRAWS, (3, 8, 8))
     v = DRAWS.normal("v", operator.measurement_shape)
     a, b = (operator.A(x) * v).sum(), (x * operator.A_adjoint(v)).sum()
@@ -57,8 +57,8 @@ def test_an_operator_is_linear_and_has_its_adjoint(name, arguments):
 
 
 @needed
-def test_a_generator_draws_for_every_image_alone():
-    physics, shape = law("BlurFFT", motion()), (1, 8, 8)
+def test_a_generator_samples_images_independently():
+    physics, shape = physics_of("BlurFFT", motion()), (1, 8, 8)
     operator = physics.sample(DRAWS, shape)
     x = DRAWS.normal("x", shape)
     alone = physics.sample(DRAWS.take([2]), shape)
@@ -78,15 +78,15 @@ def test_what_cannot_be_meant_is_refused():
     with pytest.raises(ConfigError, match="Linear: a Physics of deepinv is expected"):
         DeepinvPhysics(Gaussian(0.02), partial(torch.nn.Linear, 8, 8)).sample(DRAWS, (1, 8, 8))
     with pytest.raises(ConfigError, match=r"Inpainting.noise_model: leave it out; the noise is"):
-        law("Inpainting", mask=0.5, noise_model=deepinv().physics.GaussianNoise(0.1))
+        physics_of("Inpainting", mask=0.5, noise_model=deepinv().physics.GaussianNoise(0.1))
     with pytest.raises(ConfigError, match="MultiCoilMRI refuses its arguments: sigpy is required"):
-        law("MultiCoilMRI", coil_maps=3).sample(DRAWS, (2, 8, 8))
+        physics_of("MultiCoilMRI", coil_maps=3).sample(DRAWS, (2, 8, 8))
     with pytest.raises(ShapeError, match="Haze does not act on images of"):
-        law("Haze").sample(DRAWS, (3, 8, 8))
+        physics_of("Haze").sample(DRAWS, (3, 8, 8))
     with pytest.raises(ConfigError, match="a measurement for each of 2 images is expected"):
-        law("Physics", A=lambda x: x.mean(0)).sample(DRAWS, (1, 8, 8))
+        physics_of("Physics", A=lambda x: x.mean(0)).sample(DRAWS, (1, 8, 8))
     with pytest.raises(ShapeError, match="Decolorize does not act on images of"):
-        law("Decolorize").sample(DRAWS, (2, 8, 8))
+        physics_of("Decolorize").sample(DRAWS, (2, 8, 8))
     for target in ("physics.forward.Tensor", "models.base.np.load", "optim.PGD", "utils.load_url"):
         assert "physics.operator._target_" in refusal(
             "physics=deepinv", f"physics.operator._target_=deepinv.{target}"
@@ -99,7 +99,7 @@ def test_what_cannot_be_meant_is_refused():
 @needed
 def test_a_noise_that_nobody_named_is_left_out():
     x = DRAWS.uniform("x", (1, 8, 8))
-    operator = law("Denoising").sample(DRAWS, (1, 8, 8))
+    operator = physics_of("Denoising").sample(DRAWS, (1, 8, 8))
     assert operator.linear and torch.equal(operator.A(x), x)
 
 
@@ -110,7 +110,7 @@ def test_phase_retrieval_has_its_derivative(name):
     shape, x, v = (1, 4, 4), DRAWS.uniform("x", (1, 4, 4)), DRAWS.normal("v", (1, 4, 4))
     compressed = deepinv().physics.CompressedSensing(m=40, img_size=shape)
     arguments = {"B": compressed} if name == "PhaseRetrieval" else {"m": 40}
-    operator = law(name, **arguments).sample(DRAWS, shape)
+    operator = physics_of(name, **arguments).sample(DRAWS, shape)
     assert not operator.linear and not operator.complex_measurements
     B = operator.physics.B._A.reshape(40, 16)
     Bx = x.flatten(1).to(B.dtype) @ B.mT
@@ -127,7 +127,7 @@ def test_phase_retrieval_has_its_derivative(name):
 @needed
 def test_a_list_of_measurements_is_one_vector():
     x = DRAWS.normal("x", (3, 8, 8))
-    operator = law("Pansharpen").sample(DRAWS, (3, 8, 8))
+    operator = physics_of("Pansharpen").sample(DRAWS, (3, 8, 8))
     assert operator.measurement_shape == (3 * 2 * 2 + 8 * 8,)
     colour, grey = operator.physics.A(x)
     y = operator.A(x)
@@ -137,7 +137,7 @@ def test_a_list_of_measurements_is_one_vector():
         deepinv().physics.Physics(A=lambda x: x**2),
         deepinv().physics.Physics(A=lambda x: x[:, :, 0]),
     ]
-    both = law("StackedPhysics", physics_list=parts).sample(DRAWS, (1, 4, 4))
+    both = physics_of("StackedPhysics", physics_list=parts).sample(DRAWS, (1, 4, 4))
     x, u = DRAWS.normal("x", (1, 4, 4)), DRAWS.normal("u", (20,))
     want = 2 * x * u[:, :16].reshape(x.shape)
     want[:, :, 0] += u[:, 16:].reshape(3, 1, 4)
@@ -145,16 +145,16 @@ def test_a_list_of_measurements_is_one_vector():
 
 
 @needed
-def test_an_adjoint_that_is_none_is_told():
+def test_a_wrong_adjoint_warns():
     """Of deepinv 0.5.0 that of CompressiveSpectralImaging is not the adjoint of its A."""
     with pytest.warns(UserWarning, match="its adjoint is not that of its A, but 1[0-9]+% apart"):
-        law("CompressiveSpectralImaging").sample(DRAWS, (5, 16, 16))
+        physics_of("CompressiveSpectralImaging").sample(DRAWS, (5, 16, 16))
 
 
 @needed
 def test_a_physics_without_a_derivative_is_refused():
     places = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)) + 1
-    scattering = law("Scattering", transmitters=places, receivers=places)
+    scattering = physics_of("Scattering", transmitters=places, receivers=places)
     with pytest.raises(ConfigError, match="Scattering: its derivative cannot be taken: "):
         scattering.sample(DRAWS, (1, 8, 8))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.physics.instances import law
+from tests.physics.instances import physics_of
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.coils import MultiCoilFourier, estimate_maps
 from unfold.random import Draws
@@ -13,7 +13,7 @@ DRAWS = Draws(0, range(2), dtype=torch.float64)
 
 def measured(sigma=0.0):
     """Two images through maps of their own, all frequencies acquired."""
-    maps = law("multicoil_mri").complex_operator(DRAWS, (1, 48, 40)).maps
+    maps = physics_of("multicoil_mri").complex_operator(DRAWS, (1, 48, 40)).maps
     operator = MultiCoilFourier(torch.ones(1, 1, 1, 1, dtype=torch.float64), maps, (1, 48, 40))
     x = torch.zeros(2, 1, 48, 40, dtype=torch.complex128)
     x[..., 6:42, 6:34] = DRAWS.uniform("images", (1, 36, 28), 0.2, 1.0)

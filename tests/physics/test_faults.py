@@ -1,4 +1,4 @@
-"""Operators with one fault each, which the laws must catch; the sound ones must pass."""
+"""Operators with one fault each, which the properties must catch; the sound ones must pass."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.physics.definition import assert_convolves
 from tests.physics.instances import OPERATORS, kernel, mask
 from tests.testing.faults import (
@@ -39,25 +39,29 @@ class FlippedKernel(CircularConvolution):
 
 FAULTS: list[tuple[type, Callable[[Operator], None], str]] = [
     (FlippedKernel, lambda op: assert_convolves(op, op.kernel), "y = h"),
-    (NoConjugate, laws.assert_adjoint, "Frobenius"),
-    (NoConjugate, laws.assert_dense_adjoint, "entrywise"),
-    (MissingScale, laws.assert_adjoint, "Frobenius"),
-    (ShiftedByAPixel, laws.assert_adjoint, "Frobenius"),
-    (ShiftedByAPixel, laws.assert_autograd_adjoint, "vjp"),
-    (OneWrongRow, laws.assert_adjoint, "Frobenius"),
-    (HiddenSinglePrecision, laws.assert_adjoint, "Frobenius"),
-    (Affine, laws.assert_linear, "A"),
-    (SquaredGamma, lambda op: laws.assert_solves(op, gamma=3.0), "solve_normal"),
-    (NormTooSmall, laws.assert_norm, "norm_squared ≥"),
-    (BatchLeak, laws.assert_batch_invariant, "batch invariance"),
-    (InPlace, lambda op: laws.assert_keeps_kind(op, dtype=torch.float64), "no input is modified"),
-    (DetachedSolve, lambda op: laws.assert_solve_gradients(op, gamma=1.0), "gradient"),
-    (AdjointForInverse, laws.assert_penrose, "AA⁺A"),
+    (NoConjugate, properties.assert_adjoint, "Frobenius"),
+    (NoConjugate, properties.assert_dense_adjoint, "entrywise"),
+    (MissingScale, properties.assert_adjoint, "Frobenius"),
+    (ShiftedByAPixel, properties.assert_adjoint, "Frobenius"),
+    (ShiftedByAPixel, properties.assert_autograd_adjoint, "vjp"),
+    (OneWrongRow, properties.assert_adjoint, "Frobenius"),
+    (HiddenSinglePrecision, properties.assert_adjoint, "Frobenius"),
+    (Affine, properties.assert_linear, "A"),
+    (SquaredGamma, lambda op: properties.assert_solves(op, gamma=3.0), "solve_normal"),
+    (NormTooSmall, properties.assert_norm, "norm_squared ≥"),
+    (BatchLeak, properties.assert_batch_invariant, "batch invariance"),
+    (
+        InPlace,
+        lambda op: properties.assert_keeps_kind(op, dtype=torch.float64),
+        "no input is modified",
+    ),
+    (DetachedSolve, lambda op: properties.assert_solve_gradients(op, gamma=1.0), "gradient"),
+    (AdjointForInverse, properties.assert_penrose, "AA⁺A"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "law", "words"), FAULTS)
-def test_the_laws_catch_faults(fault: type, law: Callable[[Operator], None], words: str):
+@pytest.mark.parametrize(("fault", "check", "words"), FAULTS)
+def test_the_properties_catch_faults(fault: type, check: Callable[[Operator], None], words: str):
     if issubclass(fault, CircularConvolution):
         broken = fault(H, (2, 9, 8))
     else:
@@ -65,10 +69,15 @@ def test_the_laws_catch_faults(fault: type, law: Callable[[Operator], None], wor
     with pytest.raises(
         (AssertionError, RuntimeError), match=words if fault is not DetachedSolve else None
     ):
-        law(broken)
+        check(broken)
 
 
 def test_the_references_pass_where_the_faults_do_not():
     for sound in (OPERATORS["mask"], OPERATORS["circular per channel"]):
-        for law in (laws.assert_adjoint, laws.assert_linear, laws.assert_norm, laws.assert_penrose):
-            law(sound)
+        for check in (
+            properties.assert_adjoint,
+            properties.assert_linear,
+            properties.assert_norm,
+            properties.assert_penrose,
+        ):
+            check(sound)

@@ -66,7 +66,7 @@ def fourier(x):
     return torch.fft.fft2(x + 0j, norm="ortho")
 
 
-def test_an_adjoint_without_its_conjugate_is_told():
+def test_an_adjoint_without_its_conjugate_warns():
     """The real part of Fu in the place of that of F*u: only a complex u tells them apart."""
     right = FunctionPhysics(NoNoise(), fourier, lambda y: torch.fft.ifft2(y, norm="ortho").real)
     right.sample(draws(2), (1, 6, 5))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.laws_physics import gap
-from tests.physics.instances import law
+from tests.operator_properties import gap
+from tests.physics.instances import physics_of
 from unfold.errors import ConfigError
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.blur import Blur
@@ -66,7 +66,7 @@ def test_one_image_is_a_batch_of_any_size():
         assert gap(one.take(torch.tensor([i]), 2).A(X[:1]), one.A(X[:1])) < 1e-14
 
 
-def test_families_are_drawn_by_their_weights():
+def test_families_are_sampled_by_their_weights():
     names = families(Draws(seed=1, images=range(4000)))
     share = names.count("holes") / 4000
     assert abs(share - 0.5) < 5 * 0.5 / 4000**0.5
@@ -101,7 +101,7 @@ def test_the_weights_of_a_curriculum_move_with_the_epoch(split: str, epoch: int,
         assert abs(len(groups.get(name, [])) / 2000 - chance) <= error
 
 
-def test_a_curriculum_measures_an_image_by_image_epoch_and_seed_alone():
+def test_a_curriculum_depends_on_image_epoch_and_seed():
     later = Draws(seed=0, images=range(12), dtype=torch.float64, epoch=2)
     y, operator = CURRICULUM.measure(X, later)
     some, _ = CURRICULUM.measure(X[[7, 2]], later.take([7, 2]))
@@ -121,7 +121,7 @@ def test_a_single_fixed_family_is_that_family():
 
 
 def test_the_file_mixes_three_families_and_takes_more():
-    mixture = law("mixture", "+physics@physics.families.denoising=denoising")
+    mixture = physics_of("mixture", "+physics@physics.families.denoising=denoising")
     assert set(mixture.families) == {"motion_blur", "gaussian_blur", "inpainting", "denoising"}
     assert isinstance(mixture.noise, PerFamilyNoise)
 

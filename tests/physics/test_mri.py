@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
 from unfold.physics.mri.coils import MultiCoilFourier
@@ -51,7 +51,7 @@ OPERATORS = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str):
     operator, dtype = OPERATORS[name]
-    laws.assert_every_law(operator, dtype=dtype)
+    properties.assert_properties(operator, dtype=dtype)
 
 
 @every_mask
@@ -60,9 +60,9 @@ def test_one_coil_is_numpys_transform(columns: type):
     operator = MRI(NoNoise(), columns(2.0, 0.2)).sample(DRAWS, (2, 6, 9))
     mask = operator.mask.numpy()
     want = np.fft.fft2(x.numpy(), norm="ortho") * mask
-    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
+    assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
     back = np.fft.ifft2(want * mask, norm="ortho").real
-    assert laws.gap(operator.A_adjoint(operator.A(x)), torch.from_numpy(back)) < 1e-14
+    assert properties.gap(operator.A_adjoint(operator.A(x)), torch.from_numpy(back)) < 1e-14
 
 
 def test_several_coils_are_numpys_transforms():
@@ -84,7 +84,7 @@ def test_the_sensitivities_are_normalised_smooth_and_differ():
     maps = (
         MultiCoilMRI(NoNoise(), RandomColumns(), coils=5).complex_operator(DRAWS, (1, 48, 40)).maps
     )
-    assert laws.gap(maps.abs().square().sum(1), torch.ones(3, 48, 40).double()) < 1e-12
+    assert properties.gap(maps.abs().square().sum(1), torch.ones(3, 48, 40).double()) < 1e-12
     assert float(maps.diff(dim=-1).abs().max()) < 0.15
     assert float((maps[0] - maps[1]).abs().max()) > 0.1
     assert float((maps[0, 0].abs() - maps[0, 1].abs()).abs().max()) > 0.1
@@ -94,10 +94,10 @@ def test_everything_acquired_is_unitary():
     operator = MRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
     x = DRAWS.uniform("images", (1, 5, 7))
     assert operator.batch == 1
-    assert laws.gap(operator.A_adjoint(operator.A(x)), x) < 1e-14
+    assert properties.gap(operator.A_adjoint(operator.A(x)), x) < 1e-14
     sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
     assert isinstance(sense, RealImages)
-    assert laws.gap(sense.A_adjoint(sense.A(x)), x) < 1e-14
+    assert properties.gap(sense.A_adjoint(sense.A(x)), x) < 1e-14
 
 
 @every_mask
@@ -133,8 +133,8 @@ def test_columns_that_keep_their_distance(acceleration: float, distance: int):
 @pytest.mark.parametrize("shape", [(20, 24), (1, 30), (7, 1), (1, 1)])
 def test_points_that_keep_their_distance(shape: tuple[int, int]):
     """None is nearer than the r of the nearer one of its two ends, r being what r₀ came to."""
-    law = PoissonDisc(5.0, 0.1, 2.0)
-    mask = law.sample(DRAWS, *shape)
+    sampling = PoissonDisc(5.0, 0.1, 2.0)
+    mask = sampling.sample(DRAWS, *shape)
     assert mask.shape == (3, 1, *shape)
     assert torch.equal(mask.sum((1, 2, 3)), torch.full((3,), max(1, round(np.prod(shape) / 5))))
     assert bool((mask[..., 0, 0] == 1).all())
@@ -179,7 +179,7 @@ def test_dense_columns_lie_near_the_centre():
     assert abs(outer[1] - (50 - 8) / 192) < 0.03
 
 
-def test_an_acceleration_may_be_drawn():
+def test_an_acceleration_may_be_sampled():
     mask = RandomColumns((2.0, 8.0)).sample(Draws(seed=0, images=range(50)), 8, 200)
     counts = mask.sum((1, 2, 3))
     assert 25 <= float(counts.min()) < 35 and 70 < float(counts.max()) <= 100

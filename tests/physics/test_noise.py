@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.laws_physics import gap
+from tests.operator_properties import gap
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.random import Draws

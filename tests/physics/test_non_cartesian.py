@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.config.folder import refusal
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.mri.cartesian import MultiCoilMRI
@@ -40,8 +40,8 @@ def complex_images(*shape: int) -> Tensor:
 
 
 def maps(coils: int, *shape: int) -> Tensor:
-    law = MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=coils)
-    return law.complex_operator(DRAWS, shape).maps
+    physics = MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=coils)
+    return physics.complex_operator(DRAWS, shape).maps
 
 
 OPERATORS = {
@@ -54,16 +54,20 @@ OPERATORS = {
 
 @needed
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_matrix_law(name: str):
+def test_every_matrix_property(name: str):
     operator, dtype = OPERATORS[name]
-    laws.assert_matrix_laws(operator, dtype=dtype)
+    properties.assert_matrix_properties(operator, dtype=dtype)
 
 
 @needed
 def test_the_pseudo_inverse():
     operator, dtype = OPERATORS["shared points, channels"]
-    for law in (laws.assert_penrose, laws.assert_pseudo_inverse, laws.assert_batch_invariant):
-        law(operator, dtype=dtype)
+    for check in (
+        properties.assert_penrose,
+        properties.assert_pseudo_inverse,
+        properties.assert_batch_invariant,
+    ):
+        check(operator, dtype=dtype)
 
 
 @needed
@@ -74,11 +78,13 @@ def test_it_is_the_sum_over_the_pixels(size: tuple[int, int]):
     matrix = np.exp(-2j * np.pi * np.einsum("bmd,hwd->bmhw", k.numpy(), n)) / math.sqrt(n.size / 2)
     want = np.einsum("bmhw,bchw->bcm", matrix, x.numpy())
     operator = NonCartesian(k, (1, *size))
-    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
+    assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
     back = np.einsum("bmhw,bcm->bchw", matrix.conj(), want)
-    assert laws.gap(operator.A_adjoint(torch.from_numpy(want)), torch.from_numpy(back)) < 1e-13
+    assert (
+        properties.gap(operator.A_adjoint(torch.from_numpy(want)), torch.from_numpy(back)) < 1e-13
+    )
     single = operator.to_like(x.to(torch.complex64)).A(x.to(torch.complex64))
-    assert laws.gap(single.to(torch.complex128), torch.from_numpy(want)) < 1e-5
+    assert properties.gap(single.to(torch.complex128), torch.from_numpy(want)) < 1e-5
 
 
 @needed
@@ -87,7 +93,9 @@ def test_on_the_grid_it_is_the_fast_fourier_transform():
     k = torch.cartesian_prod(torch.fft.fftfreq(4), torch.fft.fftfreq(6)).double()[None]
     centred = torch.fft.ifftshift(x, dim=(-2, -1))
     assert (
-        laws.gap(NonCartesian(k, (1, 4, 6)).A(x), torch.fft.fft2(centred, norm="ortho").flatten(2))
+        properties.gap(
+            NonCartesian(k, (1, 4, 6)).A(x), torch.fft.fft2(centred, norm="ortho").flatten(2)
+        )
         < 1e-7
     )  # fftfreq in single precision
 
@@ -108,27 +116,27 @@ def test_images_and_points_have_gradients_of_both_orders():
 def test_gridding_is_near_the_image_where_the_disc_is_full(trajectory):
     v, u = torch.meshgrid(torch.linspace(-3, 3, 24), torch.linspace(-3, 3, 24), indexing="ij")
     x = torch.exp(-((u - 0.5) ** 2) - (v + 0.4) ** 2 / 2).double().expand(2, 1, -1, -1)
-    laws_of_both = (
+    both = (
         NonCartesianMRI(NoNoise(), trajectory),
         MultiCoilNonCartesianMRI(NoNoise(), trajectory, coils=3),
     )
-    for law in laws_of_both:
-        y, operator = law.measure(x, DRAWS)
+    for physics in both:
+        y, operator = physics.measure(x, DRAWS)
         assert operator.linear_baseline(y).method == "gridding"
-        assert laws.gap(operator.linear_baseline(y).image, x) < 0.05
+        assert properties.gap(operator.linear_baseline(y).image, x) < 0.05
 
 
 @needed
 def test_what_an_image_gets_is_its_own():
-    law = MultiCoilNonCartesianMRI(NoNoise(), UniformSpokes(3, 1.5), coils=2)
+    physics = MultiCoilNonCartesianMRI(NoNoise(), UniformSpokes(3, 1.5), coils=2)
     draws = Draws(seed=1, images=range(3), dtype=torch.float64)
     x = draws.uniform("x", (1, 6, 5))
-    y, operator = law.measure(x, draws)
+    y, operator = physics.measure(x, draws)
     assert y.shape == (3, 1, 2, 27) and operator.measurement_shape == (1, 2, 27)
-    some, _ = law.measure(x[[2, 0]], draws.take([2, 0]))
+    some, _ = physics.measure(x[[2, 0]], draws.take([2, 0]))
     assert torch.equal(some, y[[2, 0]])
-    assert laws.gap(y[:1], y[1:2]) > 0.01
-    complex_y = law.complex_operator(draws.within("operator"), (1, 6, 5)).A(x + 0j)
+    assert properties.gap(y[:1], y[1:2]) > 0.01
+    complex_y = physics.complex_operator(draws.within("operator"), (1, 6, 5)).A(x + 0j)
     assert torch.equal(complex_y, y)
 
 

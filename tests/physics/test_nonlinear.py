@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.engine import blur
-from tests.physics.maps import (
+from tests.physics.nonlinear_instances import (
     DRAWS,
     FOURIER,
     OPERATORS,
@@ -43,7 +43,7 @@ every_operator = pytest.mark.parametrize("name", OPERATORS)
 @every_operator
 def test_every_law(name: str):
     operator, dtype = OPERATORS[name]
-    laws.assert_nonlinear(operator, dtype=dtype)
+    properties.assert_nonlinear(operator, dtype=dtype)
 
 
 @every_operator
@@ -62,10 +62,13 @@ def test_the_derivative_is_the_dense_one(name: str):
         return parts(operator.A(image.reshape(x.shape)))
 
     J = torch.autograd.functional.jacobian(of_parts, parts(x))
-    v, u = laws.probe(operator, 1, dtype=dtype)[:1], laws.probe(operator, 2, dtype=dtype, dual=True)
+    v, u = (
+        properties.probe(operator, 1, dtype=dtype)[:1],
+        properties.probe(operator, 2, dtype=dtype, dual=True),
+    )
     found = parts(operator.linearize(x).A(v))
-    assert laws.gap(found, J @ parts(v)) < 1e-12
-    assert laws.gap(parts(operator.vjp(x, u[:1])), J.mT @ parts(u[:1])) < 1e-12
+    assert properties.gap(found, J @ parts(v)) < 1e-12
+    assert properties.gap(parts(operator.vjp(x, u[:1])), J.mT @ parts(u[:1])) < 1e-12
 
 
 @every_operator
@@ -80,14 +83,14 @@ def test_the_gradient_of_f_is_that_of_its_value(name: str, fidelity: Fidelity):
         y = y.abs()
     f = data_term(fidelity, operator, y)
     (want,) = torch.autograd.grad(f.value(x).sum(), x)
-    assert laws.gap(f.grad(x), want) < 1e-10
+    assert properties.gap(f.grad(x), want) < 1e-10
 
 
 def test_the_gradient_of_counts_is_that_of_their_value():
     x, y = DRAWS.uniform("x", SHAPE).requires_grad_(), SMALL.A(X)
     f = data_term(PoissonFidelity(0.1), SMALL, y)
     (want,) = torch.autograd.grad(f.value(x).sum(), x)
-    assert laws.gap(f.grad(x), want) < 1e-10
+    assert properties.gap(f.grad(x), want) < 1e-10
 
 
 def test_a_sensor_saturates_as_the_formula_says():
@@ -121,12 +124,12 @@ def test_it_works_inside_transforms_and_in_every_mode():
 
         x = X.clone().requires_grad_()
         (want,) = torch.autograd.grad(f(x), x)
-        assert laws.gap(torch.func.grad(f)(X), want) < 1e-12
+        assert properties.gap(torch.func.grad(f)(X), want) < 1e-12
         with torch.no_grad():
-            assert laws.gap(torch.func.grad(f)(X), want) < 1e-12
+            assert properties.gap(torch.func.grad(f)(X), want) < 1e-12
             assert not operator.vjp(x, u).requires_grad
         with torch.inference_mode():
-            assert laws.gap(operator.vjp(X.clone(), u.clone()), operator.vjp(X, u)) < 1e-15
+            assert properties.gap(operator.vjp(X.clone(), u.clone()), operator.vjp(X, u)) < 1e-15
             assert operator.linearize(X.clone()).A(V.clone()).shape == u.shape
 
 
@@ -137,7 +140,7 @@ def test_what_a_transform_computes_is_not_kept():
     value = torch.func.vjp(A.forward, x)[0]
     assert not [key for key in vars(A) if key.startswith("derived")]
     assert torch.equal(A.A(x), value)
-    assert laws.gap(A.half_spectrum, blur(5).half_spectrum) == 0
+    assert properties.gap(A.half_spectrum, blur(5).half_spectrum) == 0
     A.half_spectrum.untyped_storage()
 
 
@@ -145,18 +148,20 @@ def test_before_an_image_is_known_the_tangent_stands_for_it():
     """x̄ + J⁺(y − A(x̄)) is exact for an affine map, and near for one that is nearly so."""
     affine = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
     y = affine.A(X)
-    assert laws.gap(affine.linearized_data(y), 3 * X) < 1e-14
-    assert laws.gap(affine.back_project(y), 9 * X) < 1e-14
-    assert laws.gap(affine.norm_squared, torch.tensor([9.0])) < 1e-4
+    assert properties.gap(affine.linearized_data(y), 3 * X) < 1e-14
+    assert properties.gap(affine.back_project(y), 9 * X) < 1e-14
+    assert properties.gap(affine.norm_squared, torch.tensor([9.0])) < 1e-4
     baseline = affine.linear_baseline(y)
-    assert baseline.method == "linearized_pseudo_inverse" and laws.gap(baseline.image, X) < 1e-3
+    assert (
+        baseline.method == "linearized_pseudo_inverse" and properties.gap(baseline.image, X) < 1e-3
+    )
     start = Regularised(1e-9).image(data_term(L2(), affine, y))
-    assert laws.gap(start, X) < 1e-6
+    assert properties.gap(start, X) < 1e-6
     grey = NonlinearFunction(torch.square, SHAPE, SHAPE, grey=0.25)
-    assert laws.gap(grey.norm_squared, torch.tensor([0.25])) < 1e-4
+    assert properties.gap(grey.norm_squared, torch.tensor([0.25])) < 1e-4
 
 
-def test_what_is_made_of_affine_maps_is_recentred_exactly():
+def test_composites_of_affine_maps_linearize_exactly():
     affine = NonlinearFunction(lambda x: 3 * x + 0.7, SHAPE, SHAPE)
     for operator in (
         Stacked((affine, Identity(SHAPE), affine)),
@@ -169,20 +174,20 @@ def test_what_is_made_of_affine_maps_is_recentred_exactly():
     ):
         y = operator.A(X)
         assert operator.reference(y).shape[1:] == SHAPE
-        assert laws.gap(operator.linearized_data(y), operator.tangent(y).A(X)) < 1e-14
+        assert properties.gap(operator.linearized_data(y), operator.tangent(y).A(X)) < 1e-14
 
 
 def test_a_dark_image_is_the_steepest_of_a_sensor():
     A = SENSOR.operator
-    assert laws.gap(SENSOR.norm_squared, 1.4**2 * A.norm_squared) < 1e-2
+    assert properties.gap(SENSOR.norm_squared, 1.4**2 * A.norm_squared) < 1e-2
     for scale in (0.0, 0.2, 1.0):
         x = scale * DRAWS.uniform("x", (1, 5, 5))
-        J = laws.dense(SENSOR.linearize(x))
+        J = properties.dense(SENSOR.linearize(x))
         assert bool((torch.linalg.matrix_norm(J, 2) ** 2 <= SENSOR.norm_squared * 1.0001).all())
     start = Regularised().image(data_term(L2(), SENSOR, SENSOR.A(x)))
     squared = 1.4**2 * A.norm_squared.reshape(-1, 1, 1, 1)
     b, gamma = 1.4 * A.A_adjoint(SENSOR.A(x)), 1 / (0.05 * squared)
-    assert laws.gap(start, gamma * A.solve_normal(b, gamma * 1.4**2)) < 1e-2
+    assert properties.gap(start, gamma * A.solve_normal(b, gamma * 1.4**2)) < 1e-2
 
 
 @pytest.mark.parametrize("method", ["A_adjoint", "normal", "pseudo_inverse"])
@@ -200,7 +205,10 @@ def test_what_needs_a_linear_operator_is_refused(method: str):
 @every_operator
 def test_nothing_made_of_it_has_an_adjoint(name: str):
     operator, dtype = OPERATORS[name]
-    x, y = laws.probe(operator, 1, dtype=dtype), laws.probe(operator, 2, dtype=dtype, dual=True)
+    x, y = (
+        properties.probe(operator, 1, dtype=dtype),
+        properties.probe(operator, 2, dtype=dtype, dual=True),
+    )
     f = data_term(L2(), operator, y)
     for call in (
         lambda: operator.A_adjoint(y),

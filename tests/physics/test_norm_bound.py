@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.physics.instances import NAMES, law
+from tests.physics.instances import NAMES, physics_of
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Composed
 from unfold.physics.blur.padding import Padding
@@ -22,11 +22,11 @@ def ones(operator):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_near_the_norm_of_every_shipped_law(name):
+def test_it_is_near_the_norm_of_every_shipped_physics(name):
     try:
-        operator = law(name).sample(DRAWS, (1, 32, 32))
+        operator = physics_of(name).sample(DRAWS, (1, 32, 32))
     except (ConfigError, ShapeError):
-        operator = law(name).sample(DRAWS, (3, 64, 64))
+        operator = physics_of(name).sample(DRAWS, (3, 64, 64))
     # The margin that norm_squared itself has is 4e-5.
     assert (operator.norm_bound >= operator.norm_squared * (1 - 5e-5)).all()
     assert (operator.norm_bound <= operator.norm_squared * 1.2).all()
@@ -77,7 +77,7 @@ def test_where_nothing_is_known_it_is_the_norm():
     assert torch.equal(operator.norm_bound, Operator.norm_squared.func(operator))
 
 
-def test_it_is_that_of_a_sample_alone():
+def test_samples_are_independent():
     """Also beside a mate that is a thousand times brighter."""
     torch.manual_seed(0)
     matrix = torch.rand(2, 12, 20, dtype=torch.float64)

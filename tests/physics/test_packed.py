@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests import laws_physics as laws
-from tests.laws_physics import dense, gap
-from tests.physics.instances import kernel, law, mask
+from tests import operator_properties as properties
+from tests.operator_properties import dense, gap
+from tests.physics.instances import kernel, mask, physics_of
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
@@ -80,12 +80,16 @@ def places(mixture: Mixture, draws: Draws = DRAWS) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
-def test_a_row_obeys_every_law(name: str, dtype: torch.dtype):
+def test_a_packed_operator_has_every_property(name: str, dtype: torch.dtype):
     operator = {**OPERATORS, **WHOLE}[name]
-    laws.assert_matrix_laws(operator, dtype=dtype)
-    for law_of in (laws.assert_solves, laws.assert_solve_gradients):
+    properties.assert_matrix_properties(operator, dtype=dtype)
+    for law_of in (properties.assert_solves, properties.assert_solve_gradients):
         law_of(operator, gamma=1.7, dtype=dtype)
-    for law_of in (laws.assert_pseudo_inverse, laws.assert_batch_invariant, laws.assert_copies):
+    for law_of in (
+        properties.assert_pseudo_inverse,
+        properties.assert_batch_invariant,
+        properties.assert_copies,
+    ):
         law_of(operator, dtype=dtype)
 
 
@@ -136,7 +140,7 @@ def test_each_image_has_the_bits_that_its_family_measures(mixture: Mixture):
         assert gap(compared.image, alone.linear_baseline(wanted).image) < 1e-9
 
 
-def test_a_family_measures_as_beside_families_of_its_own_shape():
+def test_a_family_measures_as_among_families_of_its_shape():
     """What the others measure decides on the form of a measurement, and on none of its bits."""
     alike = Mixture(PerFamilyNoise(), {"blur": FAMILIES["blur"], "other": Denoising(NOISY)})
     apart = Mixture(PerFamilyNoise(), {"blur": FAMILIES["blur"], "other": FAMILIES["fourier"]})
@@ -221,7 +225,7 @@ def test_a_fidelity_is_that_of_each_family(fidelity: Fidelity, mixture: Mixture)
 
 
 def test_a_family_that_is_not_linear_keeps_its_derivative():
-    families = {"bright": law("saturated_blur"), "coarse": FAMILIES["coarse"]}
+    families = {"bright": physics_of("saturated_blur"), "coarse": FAMILIES["coarse"]}
     mixture, x = (
         Mixture(PerFamilyNoise(), families),
         Draws(1, range(6)).like(X).uniform("x", (1, 16, 16)),
@@ -315,7 +319,7 @@ def test_families_of_any_shape_are_added_on_the_command_line():
 
 
 def test_the_file_mixes_blur_coarse_pixels_fourier_and_rays():
-    mixture = law("mixed_shapes")
+    mixture = physics_of("mixed_shapes")
     assert set(mixture.families) == {"motion_blur", "super_resolution", "mri", "tomography"}
     other = Mixture(PerFamilyNoise(), {"a": ValidBlur(QUIET, WIDTH), "b": Denoising(QUIET)})
     assert other.measure(X, DRAWS).y.shape == (12, 64)

@@ -1,11 +1,11 @@
-"""Grids of pixels, orders of patterns, and what laws refuse."""
+"""Grids of pixels, orders of patterns, and what physics refuse."""
 
 import numpy as np
 import pytest
 import torch
 from skimage import measure
 
-from tests.physics.instances import law
+from tests.physics.instances import physics_of
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.inpainting import GridInpainting
 from unfold.physics.noise.base import NoNoise
@@ -73,7 +73,7 @@ def test_blocks_whose_matrix_no_machine_holds_are_refused():
 @pytest.mark.parametrize("name", ["mri", "multicoil_mri"])
 def test_images_of_the_other_kind_are_refused(name):
     x = torch.rand(2, 1, 16, 16, dtype=torch.float64)
-    physics = law(name)
+    physics = physics_of(name)
     with pytest.raises(ShapeError, match=r"A expects complex images, got torch.float64 of \(2, 1"):
         physics.complex_operator(draws(2), (1, 16, 16)).A(x)
     with pytest.raises(ShapeError, match=r"A expects real images, got torch.complex128"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
@@ -34,7 +34,7 @@ OPERATORS = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str):
     operator, dtype = OPERATORS[name]
-    laws.assert_every_law(operator, dtype=dtype)
+    properties.assert_properties(operator, dtype=dtype)
 
 
 def test_the_scan_window_by_window():
@@ -73,13 +73,13 @@ def test_the_matrix_is_gaussian_and_that_of_its_seed():
 
 
 @pytest.mark.parametrize("physics", [RANDOM, SMALL], ids=lambda v: type(v).__name__)
-def test_only_amplitudes_are_seen(physics: Physics):
+def test_only_amplitudes_are_observed(physics: Physics):
     x = DRAWS.uniform("images", (1, 8, 8))
     y, operator = physics.measure(x, DRAWS)
-    assert not y.is_complex() and laws.gap(y, operator.A(x).abs()) < 1e-14
-    assert laws.gap(physics.measure(-x, DRAWS).y, y) < 1e-14
+    assert not y.is_complex() and properties.gap(y, operator.A(x).abs()) < 1e-14
+    assert properties.gap(physics.measure(-x, DRAWS).y, y) < 1e-14
     complex_operator = physics.complex_operator(DRAWS, (1, 8, 8))
-    assert laws.gap(complex_operator.A(x + 0j), operator.A(x)) < 1e-14
+    assert properties.gap(complex_operator.A(x + 0j), operator.A(x)) < 1e-14
     assert physics.operator_for(y).image_shape == (1, 8, 8)
 
 

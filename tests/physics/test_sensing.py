@@ -6,7 +6,7 @@ import scipy.fft
 import scipy.linalg
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.sensing.bases import Coefficients, Cosine, Walsh
@@ -34,14 +34,14 @@ OPERATORS = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str, dtype: torch.dtype):
     operator = OPERATORS[name]
-    laws.assert_every_law(operator, dtype=dtype)
+    properties.assert_properties(operator, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", [n for n in OPERATORS if n not in ("grey", "weights per sample")])
 def test_the_rows_are_orthonormal(name: str):
-    matrix = laws.dense(OPERATORS[name])
+    matrix = properties.dense(OPERATORS[name])
     eye = torch.eye(matrix.shape[1], dtype=torch.float64).expand(len(matrix), -1, -1)
-    assert laws.gap(matrix @ matrix.mT, eye) < 1e-12
+    assert properties.gap(matrix @ matrix.mT, eye) < 1e-12
 
 
 def test_blocks_are_multiplied_one_by_one():
@@ -53,10 +53,10 @@ def test_blocks_are_multiplied_one_by_one():
         for across in range(3):
             block = x[1, 1, 3 * down : 3 * down + 3, 3 * across : 3 * across + 3].numpy()
             want = torch.from_numpy(phi @ block.ravel())
-            assert laws.gap(y[1, 1, :, down, across], want) < 1e-13
+            assert properties.gap(y[1, 1, :, down, across], want) < 1e-13
 
 
-def test_images_that_are_not_whole_blocks_are_continued_by_zeros():
+def test_images_that_are_not_multiples_of_blocks_are_padded_with_zeros():
     physics = BlockCompressedSensing(QUIET, 3, 0.5)
     operator = physics.sample(DRAWS, (2, 4, 5))
     x = DRAWS.uniform("images", (2, 4, 5))
@@ -64,9 +64,9 @@ def test_images_that_are_not_whole_blocks_are_continued_by_zeros():
     want = whole.A(torch.nn.functional.pad(x, (0, 1, 0, 2)))
     assert isinstance(whole, BlockMatrix) and torch.equal(operator.A(x), want)
     assert physics.image_shape(want.shape[1:]) == (2, 6, 6)
-    laws.assert_matrix_laws(operator, dtype=laws.DOUBLE)
-    laws.assert_pseudo_inverse(operator)
-    laws.assert_every_law(ZeroPadding((1, 2, 3), 4, 3), dtype=laws.DOUBLE)
+    properties.assert_matrix_properties(operator, dtype=properties.DOUBLE)
+    properties.assert_pseudo_inverse(operator)
+    properties.assert_properties(ZeroPadding((1, 2, 3), 4, 3), dtype=properties.DOUBLE)
 
 
 def test_the_matrix_is_that_of_its_seed():
@@ -76,7 +76,7 @@ def test_the_matrix_is_that_of_its_seed():
     assert BlockCompressedSensing(QUIET, 33, 0.25).matrix.shape == (1, 272, 1089)
 
 
-def test_the_rows_are_gaussian_in_law():
+def test_the_rows_are_gaussian_distributed():
     """The first coordinates of orthonormal Gaussian rows: mean 0, variance 1/n, kurtosis near 3."""
     phi = BlockCompressedSensing(QUIET, 20, 0.5).matrix.numpy() * 20
     assert abs(phi.mean()) < 0.02 and abs(phi.var() - 1) < 1e-3
@@ -88,8 +88,8 @@ def test_a_learned_matrix_has_the_gradient_of_its_own_problem():
     operator = BlockMatrix(matrix, (1, 3, 3))
     b = DRAWS.normal("b", (1, 3, 3))
     (got,) = torch.autograd.grad(operator.solve_normal(b, 2.0).square().sum(), matrix)
-    (want,) = torch.autograd.grad(laws.dense_solve(operator, b, 2.0).square().sum(), matrix)
-    assert laws.gap(got, want) < 1e-8
+    (want,) = torch.autograd.grad(properties.dense_solve(operator, b, 2.0).square().sum(), matrix)
+    assert properties.gap(got, want) < 1e-8
 
 
 def test_the_cosine_transform_is_scipys():
@@ -98,7 +98,7 @@ def test_the_cosine_transform_is_scipys():
     spread = operator.signs.numpy() * x.numpy()
     spectrum = scipy.fft.dctn(spread, axes=(-2, -1), norm="ortho").reshape(3, 2, 35)
     want = np.take_along_axis(spectrum, operator.kept.numpy()[:, None], 2)
-    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
+    assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-13
     assert len(set(operator.kept[0].tolist())) == 10 == operator.kept.shape[1]
 
 
@@ -136,7 +136,7 @@ def test_grey_is_the_weighted_sum():
     x = DRAWS.uniform("images", (3, 5, 4))
     y = Colorization(QUIET).measure(x, DRAWS).y
     want = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
-    assert laws.gap(y, want) < 1e-14
+    assert properties.gap(y, want) < 1e-14
 
 
 @pytest.mark.parametrize(

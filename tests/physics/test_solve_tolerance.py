@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.laws_physics import dense
+from tests.operator_properties import dense
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2

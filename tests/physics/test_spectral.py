@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from tests.physics.definition import convolve_by_definition
 from tests.physics.instances import kernel, mask
 from unfold.errors import ConfigError, ShapeError
@@ -37,9 +37,9 @@ OPERATORS = {
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str):
-    laws.assert_every_law(OPERATORS[name], dtype=laws.DOUBLE)
-    laws.assert_adjoint(OPERATORS[name], dtype=torch.complex128)
-    laws.assert_solves(OPERATORS[name], gamma=2.0, dtype=torch.complex128)
+    properties.assert_properties(OPERATORS[name], dtype=properties.DOUBLE)
+    properties.assert_adjoint(OPERATORS[name], dtype=torch.complex128)
+    properties.assert_solves(OPERATORS[name], gamma=2.0, dtype=torch.complex128)
 
 
 def test_coded_bands_are_shifted_and_summed():
@@ -48,7 +48,7 @@ def test_coded_bands_are_shifted_and_summed():
     want = np.zeros((3, 1, 5, 6 + 9))
     for c in range(4):
         want[:, 0, :, 3 * c : 3 * c + 6] += operator.mask[:, 0].numpy() * x[:, c].numpy()
-    assert laws.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
+    assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
 
 
 def test_the_aperture_is_open_as_asked_and_never_closed():
@@ -68,13 +68,13 @@ def test_the_coarse_bands_and_the_fine_sum():
     assert y.shape == (3, 3 + 4, 2, 3) and physics.image_shape(y.shape[1:]) == (3, 4, 6)
     coarse, fine = operator.split(y)
     want = (WEIGHTS * x).sum(1, keepdim=True)
-    assert laws.gap(fine, want) < 1e-14
+    assert properties.gap(fine, want) < 1e-14
     assert torch.equal(y[:, 3 + 2 * 1 + 0], fine[:, 0, 1::2, 0::2])
     for c in range(3):
         blurred = convolve_by_definition(x[1, c].numpy(), (h / h.sum()).numpy())
         assert np.abs(coarse[1, c].numpy() - blurred[::2, ::2]).max() < 1e-14
     equal = PanSharpening(QUIET, FixedKernel(h), 2).sample(DRAWS, (3, 4, 6))
-    assert laws.gap(equal.split(equal.A(x))[1], x.mean(1, keepdim=True)) < 1e-14
+    assert properties.gap(equal.split(equal.A(x))[1], x.mean(1, keepdim=True)) < 1e-14
 
 
 @pytest.mark.parametrize(

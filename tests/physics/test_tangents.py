@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from tests import laws_physics as laws
-from tests.physics.maps import DRAWS, SCALES, SHAPE, Intensity, X
+from tests import operator_properties as properties
+from tests.physics.nonlinear_instances import DRAWS, SCALES, SHAPE, Intensity, X
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
 from unfold.initialization import BackProjection
@@ -39,9 +39,9 @@ GROUP = Grouped((SENSOR, Identity(SHAPE)), (0, 1, 0))
 )
 def test_a_chain_stands_at_the_dark_image_of_its_sensor(chain: Operator):
     y = chain.A(X)
-    assert laws.gap(chain.norm_squared, torch.tensor([SLOPE**2])) < 1e-4
-    assert laws.gap(chain.linearized_data(y), y - DARK) < 1e-14
-    assert laws.gap(chain.back_project(y), SLOPE * (y - DARK)) < 1e-14
+    assert properties.gap(chain.norm_squared, torch.tensor([SLOPE**2])) < 1e-4
+    assert properties.gap(chain.linearized_data(y), y - DARK) < 1e-14
+    assert properties.gap(chain.back_project(y), SLOPE * (y - DARK)) < 1e-14
 
 
 def test_each_of_two_curved_maps_stands_at_its_own_reference():
@@ -50,8 +50,8 @@ def test_each_of_two_curved_maps_stands_at_its_own_reference():
     chain = Composed(square, SENSOR)
     y = chain.A(X)
     assert torch.equal(chain.reference(y), torch.zeros(1, *SHAPE, dtype=y.dtype))
-    assert laws.gap(chain.linearized_data(y), y + 0.25 - DARK) < 1e-14
-    assert laws.gap(chain.back_project(y), SLOPE * (y + 0.25 - DARK)) < 1e-14
+    assert properties.gap(chain.linearized_data(y), y + 0.25 - DARK) < 1e-14
+    assert properties.gap(chain.back_project(y), SLOPE * (y + 0.25 - DARK)) < 1e-14
 
 
 class Bright(Intensity):
@@ -95,15 +95,15 @@ def all_rows(A: Operator) -> MaskedMeasurement:
 def test_a_wrapped_map_back_projects_as_the_map_does(inner: Operator, wrap):
     outer = wrap(inner)
     found = outer.back_project(outer.A(X))
-    assert laws.gap(found, inner.back_project(inner.A(X))) < 1e-14
+    assert properties.gap(found, inner.back_project(inner.A(X))) < 1e-14
 
 
-def test_rows_of_a_stack_are_recentred_where_they_are_kept():
+def test_masked_stacks_linearize_the_kept_data():
     kept = (DRAWS.uniform("kept", (40,)) < 0.5).to(X.dtype)
     rows = MaskedMeasurement(STACK, kept)
     y = rows.A(X)
     dark = torch.tensor([DARK] * 20 + [0.0] * 20, dtype=y.dtype)
-    assert laws.gap(rows.linearized_data(y), kept * (STACK.A(X) - dark)) < 1e-14
+    assert properties.gap(rows.linearized_data(y), kept * (STACK.A(X) - dark)) < 1e-14
 
 
 @pytest.mark.parametrize("gain", [1.5, 2.5, 4.0])
@@ -112,7 +112,7 @@ def test_back_projection_starts_where_a_sensor_has_slope(gain: float):
     sensor = Saturated(Identity(SHAPE), gain, 20.0)
     x = 0.5 / gain * X
     start = BackProjection().image(data_term(L2(), sensor, sensor.A(x)))
-    assert laws.gap(start, x) < 1e-4
+    assert properties.gap(start, x) < 1e-4
     bright = BackProjection().image(data_term(L2(), sensor, sensor.A(X)))
     assert float(sensor.slope(bright).min()) > 0.4
 
@@ -123,7 +123,9 @@ def test_the_start_of_linear_samples_is_back_projection_whatever_their_mates():
     for operator in (group, all_rows(group), Composed(Identity(SHAPE), group)):
         assert operator.linear_samples == (False, True, False)
         start = BackProjection().image(data_term(L2(), operator, operator.A(X)))
-        assert laws.gap(start[::2], X[::2]) < 1e-4 and laws.gap(start[1], X[1] / 4) < 1e-14
+        assert (
+            properties.gap(start[::2], X[::2]) < 1e-4 and properties.gap(start[1], X[1] / 4) < 1e-14
+        )
     assert Stacked((group, Identity(SHAPE))).linear_samples == (False, True, False)
     assert Stacked((curved, Identity(SHAPE))).linear_samples == (False,)
     assert RealImages(Intensity()).linear_samples == (False,)

@@ -6,7 +6,7 @@ import torch
 from skimage.data import shepp_logan_phantom
 from skimage.transform import iradon, radon, resize
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
@@ -46,7 +46,7 @@ def discs(side: int, blur: float) -> np.ndarray:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_law(name: str, dtype: torch.dtype):
     operator = OPERATORS[name]
-    laws.assert_matrix_laws(operator, dtype=dtype)
+    properties.assert_matrix_properties(operator, dtype=dtype)
 
 
 def test_projections_agree_with_scikit_image():
@@ -79,17 +79,17 @@ def test_filtered_back_projection_is_near_the_image(fan: bool, pixel: float):
     got = operator.filtered_back_projection(operator.A(x))
     row, column = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     inside = torch.from_numpy(np.hypot(row, column) < SIDE // 2 - 1)
-    assert laws.gap((got * inside), x * inside) < 0.02
+    assert properties.gap((got * inside), x * inside) < 0.02
 
 
 @pytest.mark.parametrize("rounds", [2, 3])
 def test_filtered_back_projection_counts_no_line_twice(rounds: int):
-    """Over whole half turns every line is seen as often: the image is that of one half turn."""
+    """Over several half turns the image is that of one half turn."""
     angles = tuple(np.arange(0, 180 * rounds, 2.0).tolist())
     once, more = (Projector(Parallel(a, SIDE), (1, SIDE, SIDE), 0.3) for a in (ANGLES, angles))
     x = torch.from_numpy(discs(SIDE, 2.0))[None, None]
     want = once.filtered_back_projection(once.A(x))
-    assert laws.gap(more.filtered_back_projection(more.A(x)), want) < 1e-12
+    assert properties.gap(more.filtered_back_projection(more.A(x)), want) < 1e-12
     assert more.linear_baseline(more.A(x)).method == "filtered_back_projection"
 
 
@@ -97,7 +97,7 @@ def test_parallel_rays_over_part_of_a_second_half_turn_are_not_filtered():
     angles = tuple(np.arange(0, 300, 20.0).tolist())
     operator = Projector(Parallel(angles, 9), (1, 5, 5))
     y = operator.A(DRAWS.take([0]).uniform("x", (1, 5, 5)))
-    with pytest.raises(ConfigError, match=r"at most half a turn, or over whole .* got 300 degrees"):
+    with pytest.raises(ConfigError, match=r"at most half a turn, or a multiple .* got 300 degrees"):
         operator.filtered_back_projection(y)
     assert operator.linear_baseline(y).method == "pseudo_inverse"
 
@@ -107,7 +107,7 @@ def test_filtered_back_projection_is_differentiable_and_takes_complex_readings()
         y = DRAWS.take([0]).normal("y", operator.measurement_shape).requires_grad_()
         assert torch.autograd.gradcheck(operator.filtered_back_projection, [y], fast_mode=True)
         both = operator.filtered_back_projection(torch.complex(y, 2 * y))
-        assert laws.gap(both.imag, 2 * operator.filtered_back_projection(y)) < 1e-12
+        assert properties.gap(both.imag, 2 * operator.filtered_back_projection(y)) < 1e-12
 
 
 def whole_fan() -> Projector:
@@ -117,7 +117,7 @@ def whole_fan() -> Projector:
 def test_part_of_a_fan_is_not_filtered():
     half = FanBeamTomography(NoNoise(), 6, arc=200.0).sample(DRAWS, (1, 8, 8))
     with pytest.raises(
-        ConfigError, match=r"needs a fan whose source makes a whole turn, got 200 deg"
+        ConfigError, match=r"needs a fan whose source makes a full turn, got 200 deg"
     ):
         half.filtered_back_projection(torch.zeros(1, *half.measurement_shape))
 
@@ -139,7 +139,7 @@ def test_a_fan_from_far_away_is_parallel():
     x = torch.from_numpy(discs(SIDE, 2.0))[None, None]
     parallel = Projector(Parallel((0.0, 20.0, 100.0, 250.0), SIDE), (1, SIDE, SIDE))
     far = Fan((0.0, 20.0, 100.0, 250.0), SIDE, 1.0, 1e7, 1.0)
-    assert laws.gap(Projector(far, (1, SIDE, SIDE)).A(x), parallel.A(x)) < 1e-4
+    assert properties.gap(Projector(far, (1, SIDE, SIDE)).A(x), parallel.A(x)) < 1e-4
 
 
 def test_a_fan_sees_a_disc_along_its_own_lines():
@@ -156,7 +156,7 @@ def test_a_fan_sees_a_disc_along_its_own_lines():
 
 
 @pytest.mark.parametrize("physics", [Tomography(NoNoise(), 7), FanBeamTomography(NoNoise(), 7)])
-def test_all_of_the_image_is_seen_in_units_of_its_side(physics: Tomography | FanBeamTomography):
+def test_detectors_cover_the_image_in_units_of_its_side(physics: Tomography | FanBeamTomography):
     operator = physics.sample(DRAWS, (1, 12, 20))
     ones = torch.ones(1, 1, 12, 20, dtype=torch.float64)
     y = operator.A(ones)
@@ -172,7 +172,7 @@ def test_the_start_is_the_filtered_back_projection():
     x = torch.from_numpy(discs(64, 2.0))[None, None]
     y, operator = physics.measure(x, DRAWS.take([0]))
     image = FilteredBackProjection().image(data_term(L2(), operator, y))
-    assert laws.gap(image, x) < 0.15
+    assert properties.gap(image, x) < 0.15
     assert torch.equal(image, operator.filtered_back_projection(y))
     flat = data_term(L2(), Identity((1, 8, 8)), torch.zeros(1, 1, 8, 8))
     with pytest.raises(ConfigError, match="needs projections along rays, and Identity makes none"):

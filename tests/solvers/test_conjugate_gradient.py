@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from tests.laws_physics import assert_pseudo_inverse, dense, dense_solve, gap, probe
+from tests.operator_properties import assert_pseudo_inverse, dense, dense_solve, gap, probe
 from tests.physics.instances import OPERATORS, kernel
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import data_term
@@ -137,7 +137,7 @@ class Plain(LinearOperator):
         return self.inner.adjoint(y)
 
 
-def test_a_sample_is_left_alone_when_it_has_converged():
+def test_a_converged_sample_does_not_change():
     h = torch.cat([kernel(1, 1, 3, 3), 5 * kernel(1, 1, 3, 3, seed=4)])
     both = ValidConvolution(h, (1, 9, 9))
     b = probe(both, 3)
@@ -147,7 +147,7 @@ def test_a_sample_is_left_alone_when_it_has_converged():
         assert gap(x[i : i + 1], one) < 1e-13
 
 
-def test_zero_is_solved_by_zero_beside_others():
+def test_zero_is_solved_by_zero_among_others():
     b = probe(BLUR, 4)
     b[0] = 0
     x = solve_normal(BLUR, b, 1.0, start=torch.ones_like(b))

@@ -100,7 +100,7 @@ def test_a_diverging_map_is_never_converged(solver: Solver, dtype: torch.dtype):
 
 
 @every_solver
-def test_one_diverging_image_leaves_the_others_alone(solver: Solver):
+def test_one_diverging_image_does_not_change_the_others(solver: Solver):
     def T(z: Tensor) -> Tensor:
         grow = torch.tensor([0.0, 1.0, 0.0], dtype=DOUBLE)[:, None]
         return torch.where(grow > 0, z.abs() ** 3 + 10, 0.5 * z + 1)

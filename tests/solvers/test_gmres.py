@@ -71,7 +71,7 @@ def test_the_estimated_error_becomes_the_largest_amplification():
     assert (kappa <= 1.001 / singular).all() and (kappa >= 0.5 / singular).all()
 
 
-def test_an_accuracy_is_asked_besides_the_tolerance():
+def test_an_accuracy_is_required_in_addition_to_the_tolerance():
     M, b = matrices(2, 24, 0.99), normal(2, 24, seed=1)
     want = torch.linalg.solve(torch.eye(24, dtype=DOUBLE) - M, b)
     for accuracy in (math.inf, 1e-3):
@@ -89,7 +89,7 @@ def test_a_budget_too_small_is_not_converged_and_a_singular_system_never():
     assert end.converged.tolist() == [False, True] and end.z.isfinite().all()
 
 
-def test_what_is_not_finite_is_diverged_and_leaves_the_others_alone():
+def test_what_is_not_finite_is_diverged_and_does_not_change_the_others():
     b = normal(3, 5)
     grow = torch.tensor([0.0, 1.0, 0.0], dtype=DOUBLE)[:, None]
     end = GMRES().solve(

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse.linalg import lsqr as scipys
 from torch import Tensor
 
-from tests.laws_physics import dense, gap, probe
+from tests.operator_properties import dense, gap, probe
 from tests.physics.instances import kernel
 from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.custom.linear import Dense

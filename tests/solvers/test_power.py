@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.laws_physics import assert_norm
+from tests.operator_properties import assert_norm
 from tests.physics.instances import OPERATORS
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import LinearOperator, Operator

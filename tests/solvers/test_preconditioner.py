@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.laws_physics import dense
+from tests.operator_properties import dense
 from unfold.physics.ct.projector import Fan, Parallel, Projector
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.interface import LinearMap

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests import laws_physics as forward_models
+from tests import operator_properties as properties
 from unfold.errors import ConfigError
 from unfold.models.model import Solution
 from unfold.physics.blur.blur import Blur
@@ -242,9 +242,9 @@ def test_a_masked_measurement_is_a_linear_operator():
     kept = (torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     rows = MaskedMeasurement(A, kept)
     assert rows.batch == 3 and rows.take(torch.tensor([2, 0]), 3).batch == 2
-    forward_models.assert_adjoint(rows)
-    forward_models.assert_linear(rows)
-    forward_models.assert_batch_invariant(rows)
+    properties.assert_adjoint(rows)
+    properties.assert_linear(rows)
+    properties.assert_batch_invariant(rows)
 
 
 @pytest.mark.parametrize("transform", [Shifts(), RotationsAndFlips()])

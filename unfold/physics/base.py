@@ -8,6 +8,7 @@ from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -114,12 +115,21 @@ class Physics(Declared, ABC):
         return replace(self, noise=noise)
 
 
-def expect_linear_observation(option: str, physics: Physics) -> None:
-    """Refuse a physics that observes less than Ax.
+@dataclass(frozen=True)
+class ComplexPhysics(Physics, ABC):
+    """A forward model of complex images; `sample` restricts its operators to real images."""
 
-    Raises:
-        ConfigError: names the option and the class.
-    """
+    @abstractmethod
+    def complex_operator(self, draws: Draws, shape: Shape) -> Operator:
+        """The operator of complex images from the draws of `sample`."""
+
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        """For real images, whose phase is 0: A*y is a real part."""
+        return RealImages(self.complex_operator(draws, shape))
+
+
+def expect_linear_observation(option: str, physics: Physics) -> None:
+    """Raise a `ConfigError` for a physics that observes less than Ax."""
     if type(physics).observe is not Physics.observe:
         raise ConfigError(
             f"{option}: {type(physics).__name__} observes less than Ax, so that its measurements "

@@ -1,6 +1,6 @@
-"""A batch whose samples belong to different operators."""
+"""A batch whose samples have different operators."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
@@ -19,10 +19,10 @@ from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 
 @dataclass(frozen=True, eq=False)
 class Grouped(Several):
-    """(Ax)_i = A_{k(i)} x_i: every sample through its own operator, those of one operator at once.
+    """(Ax)_i = A_{k(i)} x_i: every sample through its operator, those of one operator together.
 
     Args:
-        operators: A_k, of the same shapes; each belongs to its samples, in their order, or to all.
+        operators: A_k, of the same shapes; each of its samples, in their order, or of all.
         family: k(i) of each sample.
     """
 
@@ -33,8 +33,8 @@ class Grouped(Several):
         for k, operator in enumerate(self.operators):
             if operator.batch not in (1, self.family.count(k)):
                 raise ShapeError(
-                    f"Grouped: operator {k} belongs to {operator.batch} samples, and "
-                    f"{self.family.count(k)} samples belong to it."
+                    f"Grouped: operator {k} has {operator.batch} samples, and the family has "
+                    f"{self.family.count(k)}."
                 )
 
     @property
@@ -135,7 +135,7 @@ class Grouped(Several):
         return LinearBaseline(" or ".join(dict.fromkeys(names)), image)
 
     def taken(self, positions: Tensor, batch: int) -> "Grouped":
-        """The operator of some samples; families that none of them belongs to drop out."""
+        """The operator of some samples; families without samples are dropped."""
         if self.batch == 1:
             return self
         chosen = positions.tolist()
@@ -166,7 +166,7 @@ class Grouped(Several):
 
     @cached_property
     def places(self) -> list[Tensor]:
-        """Where the samples of each operator stand in the batch."""
+        """The places of the samples of each operator in the batch."""
         every = enumerate(self.family)
         found: list[list[int]] = [[] for _ in self.operators]
         for i, k in every:
@@ -175,40 +175,29 @@ class Grouped(Several):
 
     @cached_property
     def _order(self) -> Tensor:
-        """Where each sample stands when the groups follow one another."""
+        """The place of each sample when the groups are concatenated."""
         return torch.cat(self.places).argsort()
 
 
 def same_shapes(operators: "dict[str, Operator]") -> None:
-    """Refuse operators whose measurements cannot stand in one batch.
-
-    Raises:
-        ShapeError: with the shape, and the kind, of each.
-    """
-    kinds = {
-        name: (o.image_shape, o.measurement_shape, o.complex_measurements)
-        for name, o in operators.items()
-    }
-    if len(set(kinds.values())) > 1:
-        words = _words(kinds)
+    """Raise a `ShapeError` for operators whose measurements cannot form one batch."""
+    images = {o.image_shape for o in operators.values()}
+    kinds = {name: (o.measurement_shape, o.complex_measurements) for name, o in operators.items()}
+    if len(images) > 1 or len(set(kinds.values())) > 1:
         raise ShapeError(
-            f"Measurements of one batch must have one shape and kind, and here are {words}. Mix "
-            "families that agree, such as those that measure images of the same size."
+            f"Measurements of one batch must have one shape and kind, and here are {_text(kinds)}. "
+            "Mix families that agree, such as those that measure images of the same size."
         )
 
 
-def _words(kinds: dict[str, tuple[Shape, Shape, bool]]) -> str:
+def _text(kinds: dict[str, tuple[Shape, bool]]) -> str:
     """`denoising: (1, 8, 8) real; …`."""
-    rows: Sequence[str] = [
-        f"{name}: {shape} {'complex' if is_complex else 'real'}"
-        for name, (_, shape, is_complex) in kinds.items()
-    ]
-    return "; ".join(rows)
+    return "; ".join(f"{k}: {s} {'complex' if c else 'real'}" for k, (s, c) in kinds.items())
 
 
 @dataclass(frozen=True, eq=False)
 class Packed(Isometric):
-    """Ax = (Bx, 0, …, 0), the numbers of Bx in a row; they measure nothing from then on.
+    """Ax = (Bx, 0, …, 0), the numbers of Bx in a row; the zeros measure nothing.
 
     Among complex measurements real ones have the imaginary part 0, and A*y = B* Re y. Norms, moduli
     and every closed form are those of B.
@@ -268,10 +257,9 @@ def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]
     """
     images = {name: (o.image_shape, o.complex_images) for name, o in operators.items()}
     if len(set(images.values())) > 1:
-        words = "; ".join(f"{k}: {s} {'complex' if c else 'real'}" for k, (s, c) in images.items())
         raise ShapeError(
-            f"One batch holds images of one shape and kind, and the families expect {words}. Mix "
-            "families of the same images."
+            "One batch holds images of one shape and kind, and the families expect "
+            f"{_text(images)}. Mix families of the same images."
         )
     measured = {(o.measurement_shape, o.complex_measurements) for o in operators.values()}
     if len(measured) == 1:

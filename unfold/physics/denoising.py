@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from unfold.physics.base import Physics
 from unfold.physics.closed_forms import Isometry
 from unfold.physics.noise.base import Gaussian, Noise
-from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -18,12 +17,9 @@ class Identity(Isometry):
         image_shape: of one image, (C, H, W).
     """
 
-    image_shape: Shape
+    nonnegative = True
 
-    @property
-    def abs_operator(self) -> Operator:
-        """Itself."""
-        return self
+    image_shape: Shape
 
     def forward(self, x: Image) -> Measurement:
         return x

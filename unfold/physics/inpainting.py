@@ -80,8 +80,8 @@ class Inpainting(Physics):
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
         """(B, C, H, W), the channels being views of one."""
-        seen = sample_mask(draws, (1, *shape[1:]), self.keep)
-        mask = seen[:1] if self.is_deterministic else seen
+        known = sample_mask(draws, (1, *shape[1:]), self.keep)
+        mask = known[:1] if self.is_deterministic else known
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
 
 
@@ -133,7 +133,7 @@ def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LineInpainting(Physics):
-    """m of whole rows, or whole columns: each is known with probability `keep`, in all channels.
+    """m of rows, or of columns: each is known with probability `keep`, in all channels.
 
     Args:
         noise: added to the known pixels, and to the zeros of the missing ones.
@@ -154,8 +154,8 @@ class LineInpainting(Physics):
         """(B, C, H, W), all but one side being views of one."""
         _, height, width = shape
         each = (1, height, 1) if self.lines == "rows" else (1, 1, width)
-        seen = sample_mask(draws, each, self.keep)
-        mask = seen[:1] if self.is_deterministic else seen
+        known = sample_mask(draws, each, self.keep)
+        mask = known[:1] if self.is_deterministic else known
         return Mask(mask.to(draws.dtype).expand(-1, *shape))
 
 
@@ -195,5 +195,5 @@ class GridInpainting(Physics):
         place = (chance * len(self.factors)).long().clamp(max=len(self.factors) - 1)
         factor = torch.tensor(self.factors, device=chance.device)[place][:, None]
         down, across = (torch.arange(n, device=chance.device) % factor == 0 for n in shape[1:])
-        seen = down[:, :, None] & across[:, None]
-        return Mask(seen[:, None].to(draws.dtype).expand(-1, *shape))
+        known = down[:, :, None] & across[:, None]
+        return Mask(known[:, None].to(draws.dtype).expand(-1, *shape))

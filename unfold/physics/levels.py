@@ -1,12 +1,13 @@
 """Levels: a number, or a range from which every image samples its own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.parameters.bounds import bounds_of
+from unfold.parameters.bounds import Declared, bounds_of
 from unfold.random import Draws
 
 Level = float | int | Sequence[float | int]
@@ -38,11 +39,12 @@ def is_number(level: Level) -> bool:
     return isinstance(level, float | int)
 
 
-def level_names(component: object) -> list[str]:
+def level_names(component: Declared) -> list[str]:
     """The fields of a component that are declared as levels."""
-    return [name for name, bound in bounds_of(type(component)).items() if bound.level]
+    kind: Any = type(component)
+    return [name for name, bound in bounds_of(kind).items() if bound.level]
 
 
-def all_numbers(component: object) -> bool:
+def all_numbers(component: Declared) -> bool:
     """Whether no level of a component is a range."""
     return all(is_number(getattr(component, name)) for name in level_names(component))

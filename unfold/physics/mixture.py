@@ -151,8 +151,8 @@ class Mixture(Physics):
         names = list(self.families)
         edges = np.cumsum(self.chances(draws))
         chance: Tensor = replace(draws, dtype=torch.float64, device="cpu").uniform("family", ())
-        drawn = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
-        found = {name: np.flatnonzero(drawn == k).tolist() for k, name in enumerate(names)}
+        chosen = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
+        found = {name: np.flatnonzero(chosen == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unfold.physics.operator import LinearOperator, Operator
-from unfold.typing import Image, Measurement, Shape
+from unfold.physics.algebra import Unary
+from unfold.physics.operator import Operator
+from unfold.typing import Image, Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class NonlinearOperator(Operator, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Linearization(LinearOperator):
+class Linearization(Unary):
     """Av = J(x)v, the derivative of an operator at an image, so that A*u = J(x)*u.
 
     Args:
@@ -47,24 +48,10 @@ class Linearization(LinearOperator):
         at: x, (B or 1, C, H, W).
     """
 
-    operator: NonlinearOperator
     at: Tensor
 
-    @property
-    def image_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.measurement_shape
-
-    @property
-    def complex_images(self) -> bool:
-        return self.operator.complex_images
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.operator.complex_measurements
+    linear = True
+    linear_samples = (True,)
 
     @property
     def batch(self) -> int:
@@ -72,6 +59,7 @@ class Linearization(LinearOperator):
         return max(self.operator.batch, len(self.at))
 
     def forward(self, x: Image) -> Measurement:
+        assert isinstance(self.operator, NonlinearOperator)
         return self.operator.jvp(self.at.expand(len(x), *self.at.shape[1:]), x)
 
     def adjoint(self, y: Measurement) -> Image:

@@ -47,6 +47,9 @@ class Operator(LinearMap, ABC):
     pickles: ClassVar[bool] = True
     """Whether it can be pickled; one that holds foreign objects may not be."""
 
+    nonnegative: ClassVar[bool] = False
+    """Whether no entry of the matrix of A is negative."""
+
     if TYPE_CHECKING:  # at run time a property of the base would be the default of a field
 
         @property
@@ -233,14 +236,13 @@ class Operator(LinearMap, ABC):
     @property
     def abs_operator(self) -> "Operator | None":
         """An operator that bounds |A| entry by entry, where one of the same cost exists."""
-        return None
+        return self if self.nonnegative else None
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """(B,) or (1,): never below ‖A‖², and cheap: what steps are relative to.
+        """(B,) or (1,): a cheap upper bound of ‖A‖², to which steps are relative.
 
-        It is `norm_squared` where that is in closed form. Where it takes a long iteration, a few
-        steps of one for `abs_operator` give a bound.
+        It is `norm_squared` in closed form, or a few iterations for `abs_operator`.
         """
         above = self.abs_operator
         if above is None or type(self).norm_squared is not Operator.norm_squared:
@@ -248,10 +250,7 @@ class Operator(LinearMap, ABC):
         return positive_bound(above, torch.ones_like(above.start_image))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """What methods are compared with: A⁺y, or what practice takes where A⁺ amplifies noise.
-
-        Where A is not linear, that of its tangent.
-        """
+        """What methods are compared with: A⁺y, or what practice takes where A⁺ amplifies noise."""
         if not self.linear:
             found = self.tangent(y).linear_baseline(self.linearized_data(y))
             return found._replace(method=f"linearized_{found.method}")

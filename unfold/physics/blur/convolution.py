@@ -111,7 +111,7 @@ def squared_modulus(spectrum: Tensor) -> Tensor:
     return spectrum.real**2 + spectrum.imag**2
 
 
-def invert(above: Tensor, power: Tensor, whole: Tensor, rcond: float) -> Tensor:
-    """Above / power where power > rcond² · max(whole) of its sample, 0 elsewhere."""
-    kept = power > rcond**2 * whole.amax((-3, -2, -1), keepdim=True)
+def invert(above: Tensor, power: Tensor, spectrum: Tensor, rcond: float) -> Tensor:
+    """Above / power where power > rcond² · max(spectrum) of its sample, 0 elsewhere."""
+    kept = power > rcond**2 * spectrum.amax((-3, -2, -1), keepdim=True)
     return torch.where(kept, above / torch.where(kept, power, 1), 0)

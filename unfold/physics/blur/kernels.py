@@ -16,11 +16,7 @@ from unfold.typing import Shape
 
 
 def check_kernel(owner: str, kernel: Tensor, shape: Shape) -> None:
-    """Refuse a kernel that does not fit images of `shape`, (C, H, W).
-
-    Raises:
-        ShapeError: with the size of the kernel and that of the image.
-    """
+    """Raise a `ShapeError` for a kernel that does not fit images of `shape`, (C, H, W)."""
     if kernel.ndim != 4 or kernel.is_complex() or len(shape) != 3:
         raise ShapeError(
             f"{owner} expects a real kernel (batch or 1, channel or 1, height, width) and a shape "

@@ -1,4 +1,4 @@
-"""An image continued beyond its border."""
+"""Padding: an image continued beyond its border."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared, bounded, one_of
 from unfold.physics.closed_forms import ClosedForm
-from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -29,7 +28,7 @@ def symmetric(place: np.ndarray, size: int) -> np.ndarray:
 
 
 def replicate(place: np.ndarray, size: int) -> np.ndarray:
-    """… a a | a b c d | d d …, the outermost pixel again and again."""
+    """… a a | a b c d | d d …, the outermost pixel repeated."""
     return place.clip(0, size - 1)
 
 
@@ -38,7 +37,7 @@ BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "replicate": replicate,
     "symmetric": symmetric,
 }
-"""Which pixel of a row of some size is seen at each place, also beyond its ends."""
+"""The pixel of a row of some size at each place, also beyond its ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,8 @@ class Padding(Declared, ClosedForm):
         boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
             `edge`.
     """
+
+    nonnegative = True
 
     image_shape: Shape
     top: int
@@ -71,11 +72,6 @@ class Padding(Declared, ClosedForm):
     def measurement_shape(self) -> Shape:
         channels, height, width = self.image_shape
         return channels, height + 2 * self.top, width + 2 * self.left
-
-    @property
-    def abs_operator(self) -> Operator:
-        """Itself: it copies."""
-        return self
 
     def forward(self, x: Image) -> Measurement:
         rows, columns = self._places(x)
@@ -116,10 +112,10 @@ class Padding(Declared, ClosedForm):
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
         """The row behind every row of the result, and the column behind every column."""
-        seen = BOUNDARIES[self.boundary]
+        rule = BOUNDARIES[self.boundary]
         pairs = zip((self.top, self.left), self.image_shape[1:], strict=True)
         rows, columns = (
-            torch.from_numpy(seen(np.arange(-added, size + added), size)) for added, size in pairs
+            torch.from_numpy(rule(np.arange(-added, size + added), size)) for added, size in pairs
         )
         return rows, columns
 

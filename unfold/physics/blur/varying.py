@@ -22,7 +22,7 @@ from unfold.typing import Image, Measurement, Shape
 class VaryingConvolution(LinearOperator):
     """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
 
-    A point of light at v is seen as Σ_k w_k(v) h_k around v: kernels are interpolated where the
+    A point of light at v is measured as Σ_k w_k(v) h_k around v: kernels are interpolated where the
     light comes from, so that none of it is lost where the weights sum to 1. With the weights after
     the convolution, flat images would stay flat and light would not be kept.
 

@@ -16,8 +16,8 @@ from unfold.physics.sparse import multiply
 from unfold.typing import Image, Measurement, Scalar, Shape
 
 COMPLETE = {
-    180.0: "parallel rays over at most half a turn, or over whole half turns",
-    360.0: "a fan whose source makes a whole turn",
+    180.0: "parallel rays over at most half a turn, or a multiple of half a turn",
+    360.0: "a fan whose source makes a full turn",
 }
 """The scans that can be filtered, by the degrees after which rays repeat."""
 
@@ -41,19 +41,19 @@ def arc(angles: tuple[float, ...]) -> float:
     return abs(angles[-1] - angles[0]) * len(angles) / (len(angles) - 1)
 
 
-def rounds(angles: tuple[float, ...], whole: float) -> int | None:
-    """How often the angles see every line; None where some lines are seen more often than others.
+def rounds(angles: tuple[float, ...], period: float) -> int | None:
+    """How often the angles cover every line; None where some are covered more often than others.
 
     Parallel rays may leave out a part of half a turn: what is missing is missing.
 
     Args:
         angles: in degrees.
-        whole: the degrees after which lines repeat.
+        period: the degrees after which lines repeat.
     """
-    if whole == 180 and max(angles) - min(angles) < 180:
+    if period == 180 and max(angles) - min(angles) < 180:
         return 1
-    count = max(1, round(arc(angles) / whole))
-    return count if abs(arc(angles) - count * whole) <= 1e-6 * whole else None
+    count = max(1, round(arc(angles) / period))
+    return count if abs(arc(angles) - count * period) <= 1e-6 * period else None
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,8 @@ class Projector(LinearOperator):
         pixel: the side of a pixel, in the unit of length of the integrals.
     """
 
+    nonnegative = True
+
     geometry: Geometry
     image_shape: Shape
     pixel: float = 1.0
@@ -159,11 +161,6 @@ class Projector(LinearOperator):
     @property
     def measurement_shape(self) -> Shape:
         return self.image_shape[0], *self.geometry.size
-
-    @property
-    def abs_operator(self) -> LinearOperator:
-        """Itself: lengths of rays."""
-        return self
 
     def forward(self, x: Image) -> Measurement:
         matrix = self.geometry.matrix(self.image_shape, x)
@@ -186,7 +183,7 @@ class Projector(LinearOperator):
 
         B takes to every pixel what the ray through it measured, by linear interpolation between
         detectors; q is the ramp filter; Δθ is the step of the angles in radians; w = 1 over half a
-        turn of parallel rays, 2 over a whole turn of a fan, which sees every line twice; k is how
+        turn of parallel rays, 2 over a full turn of a fan, which covers every line twice; k is how
         often the angles go round so. It is not A⁺, nor is B the transpose of A.
 
         Raises:
@@ -217,7 +214,7 @@ class Projector(LinearOperator):
 
     @property
     def _rounds(self) -> int | None:
-        """How often the angles go round; None where they see some lines more often than others."""
+        """How often the angles go round, as `rounds` counts it."""
         return rounds(self.geometry.angles, self.geometry.full_arc)
 
 
@@ -228,5 +225,5 @@ def projector(geometry: Geometry, shape: Shape, pixel: float) -> Projector:
 
 
 def diagonal(shape: Shape) -> int:
-    """Detectors one pixel apart that see all of an image from every side."""
+    """Detectors one pixel apart that cover an image from every side."""
     return ceil(hypot(*shape[1:]))

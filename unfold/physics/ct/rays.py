@@ -118,8 +118,8 @@ def _spectrum(
         point = torch.zeros(height, width, dtype=dtype, device=device)
         point[middle] = 1
         matrix = _matrix(geometry, height, width, dtype, device)
-        seen = multiply(matrix.swapped, multiply(matrix, point.reshape(1, -1)))
-        response = seen.reshape(height, width).roll((-middle[0], -middle[1]), (0, 1))
+        response = multiply(matrix.swapped, multiply(matrix, point.reshape(1, -1)))
+        response = response.reshape(height, width).roll((-middle[0], -middle[1]), (0, 1))
         spectrum: Tensor = torch.fft.fft2(response).real
         return spectrum.maximum(LEAST * spectrum.max())
 

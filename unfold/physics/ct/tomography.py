@@ -29,12 +29,12 @@ class Scan(Physics, ABC):
         return square_image(type(self).__name__, measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; the detectors see all of it."""
+        """The same for every image; the detectors cover it."""
         return projector(self.weighted(self.geometry(shape)), shape, 1 / max(shape[1:]))
 
     @abstractmethod
     def geometry(self, shape: Shape) -> Geometry:
-        """The rays; the detectors see all of an image."""
+        """The rays; the detectors cover an image."""
 
     def weighted(self, rays: Geometry) -> Geometry:
         """The rays; their weights of pixels are by interpolation unless a subclass overrides."""

@@ -72,12 +72,12 @@ class DeepinvPhysics(BlackBoxPhysics):
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
         """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
-        drawn = SampledPhysics(self._built(shape), (), ())
+        sampled = SampledPhysics(self._built(shape), (), ())
         if self.generator is not None:
-            drawn = sample_parameters(
-                drawn.physics, construct(self.generator, shape, self.seed), _seeds(draws)
+            sampled = sample_parameters(
+                sampled.physics, construct(self.generator, shape, self.seed), _seeds(draws)
             )
-        physics = like(drawn.physics, x)
+        physics = like(sampled.physics, x)
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
         is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
@@ -88,8 +88,8 @@ class DeepinvPhysics(BlackBoxPhysics):
             tuple(tuple(part.shape[1:]) for part in parts),
             complex_y=joined(y).is_complex(),
             complex_x=complex_x,
-            names=drawn.names,
-            held=tuple(t.to(x.device, kind(t, x)) for t in drawn.values),
+            names=sampled.names,
+            held=tuple(t.to(x.device, kind(t, x)) for t in sampled.values),
         )
         self.check_adjoint(made, x)
         return made

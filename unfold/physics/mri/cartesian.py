@@ -3,21 +3,17 @@
 from dataclasses import dataclass
 
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import Physics
+from unfold.physics.base import ComplexPhysics
 from unfold.physics.mri.coils import HALVES, MultiCoilFourier, sample_maps
 from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import Sampling
-from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class MRI(Physics):
+class MRI(ComplexPhysics):
     """y = m · Fx with noise, F the orthonormal transform.
-
-    `sample` makes operators of real images, whose phase is 0: y is complex, and A*y is the real
-    part of F⁻¹(m · y). `complex_operator` makes those of complex images from the same draws.
 
     Args:
         noise: complex, added to all frequencies, also to the zeros of those not acquired.
@@ -40,12 +36,11 @@ class MRI(Physics):
 
 
 @dataclass(frozen=True)
-class MultiCoilMRI(Physics):
+class MultiCoilMRI(ComplexPhysics):
     """y_j = m · F(S_j · x) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
 
     S_j is a Gaussian bump around the place of coil j on a circle about the image, times a phase
     that is linear in the pixels; the circle is rotated and the phases are sampled for every image.
-    `sample` makes operators of real images, `complex_operator` of complex ones.
 
     Args:
         noise: complex, added to all frequencies of all coils.
@@ -61,10 +56,6 @@ class MultiCoilMRI(Physics):
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
-
-    def sample(self, draws: Draws, shape: Shape) -> RealImages:
-        """For real images."""
-        return RealImages(self.complex_operator(draws, shape))
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
         """The operator of the same draws for complex images."""

@@ -55,11 +55,7 @@ class MultiCoilFourier(LinearOperator):
 
 
 def check_maps(owner: str, maps: Tensor, shape: Shape) -> None:
-    """Refuse coil maps that are not (B or 1, J, H, W) and complex.
-
-    Raises:
-        ShapeError: with the shapes.
-    """
+    """Raise a `ShapeError` for coil maps that are not (B or 1, J, H, W) and complex."""
     size = tuple(shape[-2:])
     if maps.ndim != 4 or tuple(maps.shape[2:]) != size or not maps.is_complex():
         raise ShapeError(

@@ -81,11 +81,7 @@ class RealFourier(Fourier):
 
 
 def check_mask(owner: str, mask: Tensor, shape: Shape) -> None:
-    """Refuse a mask that is not (B or 1, 1, H or 1, W or 1) and real.
-
-    Raises:
-        ShapeError: with the shapes.
-    """
+    """Raise a `ShapeError` for a mask that is not (B or 1, 1, H or 1, W or 1) and real."""
     height, width = shape[-2:]
     fits = mask.ndim == 4 and mask.shape[1] == 1 and not mask.is_complex()
     if not fits or mask.shape[2] not in (1, height) or mask.shape[3] not in (1, width):

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import Physics
+from unfold.physics.base import ComplexPhysics
 from unfold.physics.mri.coils import HALVES, check_maps, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
 from unfold.physics.operator import LinearBaseline, LinearOperator
-from unfold.physics.wrapped import RealImages
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -150,11 +149,7 @@ class MultiCoilNonCartesian(LinearOperator):
 
 
 def check_points(owner: str, points: Tensor) -> None:
-    """Refuse points that are not (B or 1, M, 2) and real.
-
-    Raises:
-        ShapeError: with the shape.
-    """
+    """Raise a `ShapeError` for points that are not (B or 1, M, 2) and real."""
     if points.ndim != 3 or points.shape[-1] != 2 or not points.is_floating_point():
         raise ShapeError(
             f"{owner}.points must be real, (batch or 1, points, 2), got {tuple(points.shape)} of "
@@ -163,11 +158,8 @@ def check_points(owner: str, points: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class NonCartesianMRI(Physics):
+class NonCartesianMRI(ComplexPhysics):
     """y_m = (Fx)(k_m) with noise, F the Fourier transform over the square root of H · W.
-
-    `sample` makes operators of real images, whose phase is 0: y is complex, and A*y is a real
-    part. `complex_operator` makes those of complex images from the same draws.
 
     Args:
         noise: complex, added to every point.
@@ -180,20 +172,14 @@ class NonCartesianMRI(Physics):
         super().__post_init__()
         finufft()
 
-    def sample(self, draws: Draws, shape: Shape) -> RealImages:
-        """For real images."""
-        return RealImages(self.complex_operator(draws, shape))
-
     def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesian:
         """The operator of the same draws for complex images."""
         return NonCartesian(self.trajectory.sample(draws.within("points"), *shape[-2:]), shape)
 
 
 @dataclass(frozen=True)
-class MultiCoilNonCartesianMRI(Physics):
+class MultiCoilNonCartesianMRI(ComplexPhysics):
     """y_jm = F(S_j · x)(k_m) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
-
-    `sample` makes operators of real images, `complex_operator` of complex ones.
 
     Args:
         noise: complex, added to every point of every coil.
@@ -209,10 +195,6 @@ class MultiCoilNonCartesianMRI(Physics):
     def __post_init__(self) -> None:
         super().__post_init__()
         finufft()
-
-    def sample(self, draws: Draws, shape: Shape) -> RealImages:
-        """For real images."""
-        return RealImages(self.complex_operator(draws, shape))
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilNonCartesian:
         """The operator of the same draws for complex images."""

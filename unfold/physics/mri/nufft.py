@@ -1,6 +1,6 @@
 """The Fourier transform of images at points off the grid, and its adjoint, by FINUFFT.
 
-FINUFFT is maintained (2.5, 2026), its wheels need NumPy alone and leave PyTorch as it is, and its
+FINUFFT is maintained (2.5, 2026), its wheels need only NumPy and leave PyTorch as it is, and its
 accuracy is a number that is asked for. Both of its transforms spread with the same kernel, so that
 they are adjoint to each other to rounding, whatever the accuracy. torchkbnufft, in plain PyTorch,
 had its last release in 2024 and interpolates from a table; mri-nufft needs deepinv for gradients.
@@ -116,7 +116,7 @@ def _planned(rows: Tensor, k: Tensor, size: tuple[int, int] | None) -> Tensor:
     """(N, H, W) to (N, M), or (N, M) to (N, H, W), by the plan of one set of points.
 
     On the CPU, wherever the images are: what iterations repeat is A*A, which takes fast Fourier
-    transforms alone. By one thread: several add in an order that varies, and so would last bits.
+    transforms only. By one thread: several add in varying order, so that last bits would differ.
     """
     shape = size or (rows.shape[1], rows.shape[2])
     down, across = (

@@ -149,7 +149,7 @@ class VariableDensityColumns(Columns):
 
     Source: Lustig, Donoho and Pauly, Sparse MRI: the application of compressed sensing for rapid
     MR imaging, Magnetic Resonance in Medicine 58 (2007), section on incoherent sampling. The 1e-3
-    lets the highest frequency be drawn.
+    lets the highest frequency be sampled.
     """
 
     power: float = bounded(3.0, nonnegative)

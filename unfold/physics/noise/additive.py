@@ -61,7 +61,7 @@ class Additive(Noise):
 
 @dataclass(frozen=True)
 class Laplace(Additive):
-    """y = v + σn, n with density ∝ exp(−√2|n|): the noise for which fidelity=l1 is likelihood.
+    """y = v + σn, n with density ∝ exp(−√2|n|): the noise whose likelihood is the ℓ1 fidelity.
 
     Args:
         sigma: σ ≥ 0, the standard deviation; the scale of the density is σ/√2.
@@ -84,10 +84,6 @@ class Uniform(Additive):
 
 
 def refuse_complex(owner: str, clean: Measurement, reason: str) -> None:
-    """Refuse complex measurements.
-
-    Raises:
-        ConfigError: with the reason.
-    """
+    """Raise a `ConfigError` for complex measurements, with the reason."""
     if clean.is_complex():
         raise ConfigError(f"{owner}: {reason} in complex measurements; use Gaussian.")

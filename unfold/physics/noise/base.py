@@ -152,11 +152,11 @@ def on_cpu(draws: Draws) -> Draws:
 
 
 def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
-    """The level of every image, (B, 1, …) or (), as `apply` draws it."""
-    drawn = sample_level(level, on_cpu(draws), "level")
-    if isinstance(drawn, Tensor):
-        return per_image(drawn.to(clean.device, clean.dtype.to_real()), clean)
-    return torch.as_tensor(drawn, dtype=clean.dtype.to_real(), device=clean.device)
+    """The level of every image, (B, 1, …) or (), as `apply` samples it."""
+    sampled = sample_level(level, on_cpu(draws), "level")
+    if isinstance(sampled, Tensor):
+        return per_image(sampled.to(clean.device, clean.dtype.to_real()), clean)
+    return torch.as_tensor(sampled, dtype=clean.dtype.to_real(), device=clean.device)
 
 
 def _rates(clean: Tensor) -> np.ndarray:
@@ -174,11 +174,7 @@ def _rates(clean: Tensor) -> np.ndarray:
 
 
 def same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
-    """Refuse draws of another number of images.
-
-    Raises:
-        ShapeError: with both numbers.
-    """
+    """Raise a `ShapeError` for draws of another number of images."""
     if clean.shape[0] != len(draws):
         raise ShapeError(
             f"{owner}.apply: {clean.shape[0]} measurements and draws for {len(draws)} images; "

@@ -1,4 +1,4 @@
-"""Compressed sensing of whole images by fast structured matrices."""
+"""Compressed sensing of full images by fast structured matrices."""
 
 import math
 from collections.abc import Callable

@@ -6,7 +6,6 @@ from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
 from unfold.physics.closed_forms import Isometry, OrthonormalRows
-from unfold.physics.operator import Operator
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -21,6 +20,8 @@ class Cropped(OrthonormalRows):
         height: rows kept.
         width: columns kept.
     """
+
+    nonnegative = True
 
     image_shape: Shape
     top: int
@@ -40,11 +41,6 @@ class Cropped(OrthonormalRows):
     @property
     def measurement_shape(self) -> Shape:
         return self.image_shape[0], self.height, self.width
-
-    @property
-    def abs_operator(self) -> Operator:
-        """Itself: its entries are 0 or 1."""
-        return self
 
     def forward(self, x: Image) -> Measurement:
         return x[..., self.top : self.top + self.height, self.left : self.left + self.width]

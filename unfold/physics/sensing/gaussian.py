@@ -1,4 +1,4 @@
-"""Compressed sensing of whole images by a dense random matrix."""
+"""Compressed sensing of full images by a dense random matrix."""
 
 from dataclasses import dataclass
 from functools import lru_cache

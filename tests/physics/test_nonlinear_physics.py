@@ -1,10 +1,10 @@
-"""Laws of operators that are not linear, alone and inside other laws."""
+"""Nonlinear operators, by themselves and inside other physics."""
 
 import pytest
 import torch
 
-from tests import laws_physics as laws
-from tests.physics.maps import DRAWS, REAL, SHAPE, X, squares, squares_vjp
+from tests import operator_properties as properties
+from tests.physics.nonlinear_instances import DRAWS, REAL, SHAPE, X, squares, squares_vjp
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
@@ -20,15 +20,15 @@ from unfold.random import Draws
 
 
 def test_a_function_of_the_user_is_measured_through():
-    law = NonlinearFunctionPhysics(Gaussian(0.0), squares, squares_vjp)
-    y, operator = law.measure(X, DRAWS)
-    assert law.is_deterministic and torch.equal(y, squares(X)) and not operator.linear
+    physics = NonlinearFunctionPhysics(Gaussian(0.0), squares, squares_vjp)
+    y, operator = physics.measure(X, DRAWS)
+    assert physics.is_deterministic and torch.equal(y, squares(X)) and not operator.linear
     assert torch.equal(operator.vjp(X, y), squares_vjp(X, y))
     same = NonlinearFunctionPhysics(NoNoise(), torch.square)
     assert same.operator_for(torch.square(X)).image_shape == SHAPE
 
 
-def test_a_wrong_vjp_of_the_user_is_told_once():
+def test_a_wrong_user_vjp_warns_once():
     wrong = NonlinearFunctionPhysics(NoNoise(), squares, lambda x, u: 2 * squares_vjp(x, u))
     said = "squares: its vjp is not that of the derivative of its A, but 100% apart: gradients of f"
     with pytest.warns(UserWarning, match=said):
@@ -36,25 +36,25 @@ def test_a_wrong_vjp_of_the_user_is_told_once():
     wrong.sample(DRAWS, SHAPE)
 
 
-def test_laws_are_made_of_laws_that_are_not_linear():
+def test_physics_combine_nonlinear_ones():
     blurred = SaturatedBlur(NoNoise(), GaussianKernel(3, (0.5, 1.0)), 1.4, 8.0)
     square = NonlinearFunctionPhysics(NoNoise(), torch.square)
     chain = Chain(NoNoise(), {"blur": blurred, "square": square})
     y, operator = chain.measure(X, DRAWS)
     first = blurred.sample(DRAWS.within("operator").within("blur"), SHAPE)
-    assert not operator.linear and laws.gap(y, first.A(X) ** 2) < 1e-14
-    laws.assert_nonlinear(operator)
+    assert not operator.linear and properties.gap(y, first.A(X) ** 2) < 1e-14
+    properties.assert_nonlinear(operator)
     both = Stack(NoNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
     y, operator = both.measure(X, DRAWS)
-    assert laws.gap(y[:, 20:], X.flatten(1)) == 0 and not operator.linear
-    laws.assert_nonlinear(operator)
+    assert properties.gap(y[:, 20:], X.flatten(1)) == 0 and not operator.linear
+    properties.assert_nonlinear(operator)
     mixed = Mixture(PerFamilyNoise(), {"blur": blurred, "none": Denoising(NoNoise())})
     many = Draws(0, range(6), dtype=REAL)
     x = many.uniform("x", SHAPE)
     y, operator = mixed.measure(x, many)
     assert not operator.linear and 0 < sum(operator.family) < 6
-    laws.assert_nonlinear(operator)
-    assert laws.gap(operator.vjp(x, y), operator.linearize(x).adjoint(y)) < 1e-14
+    properties.assert_nonlinear(operator)
+    assert properties.gap(operator.vjp(x, y), operator.linearize(x).adjoint(y)) < 1e-14
 
 
 class Blind(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The other noises: first two moments on 1e5 draws against their laws, shapes of laws, words."""
+"""The other noises: moments of 1e5 draws against their distributions, shapes, messages."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_moments(noise: Noise, mean: float, variance: float, kurtosis: float):
 
 
 @pytest.mark.parametrize(
-    ("noise", "law"),
+    ("noise", "distribution"),
     [
         (Laplace(0.2), scipy.stats.laplace(0.3, 0.2 / 2**0.5)),
         (Uniform(0.2), scipy.stats.uniform(0.3 - 0.2 * 3**0.5, 0.4 * 3**0.5)),
@@ -56,16 +56,16 @@ def test_moments(noise: Noise, mean: float, variance: float, kurtosis: float):
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_the_whole_law(noise: Noise, law: object):
+def test_the_distribution(noise: Noise, distribution: object):
     sample = noise.apply(CLEAN, DRAWS).flatten().numpy()[::5]
-    assert scipy.stats.kstest(sample, law.cdf).pvalue > 1e-3
-    wrong = scipy.stats.kstest(1.02 * sample, law.cdf).pvalue
+    assert scipy.stats.kstest(sample, distribution.cdf).pvalue > 1e-3
+    wrong = scipy.stats.kstest(1.02 * sample, distribution.cdf).pvalue
     assert wrong < 0.05 or isinstance(noise, Speckle)
 
 
 def test_the_magnitude_has_the_moments_of_rice():
-    law = scipy.stats.rice(0.3 / 0.1, scale=0.1)
-    mean, variance, kurtosis = (float(m) for m in law.stats("mvk"))
+    distribution = scipy.stats.rice(0.3 / 0.1, scale=0.1)
+    mean, variance, kurtosis = (float(m) for m in distribution.stats("mvk"))
     assert_moments(Rician(0.1).apply(CLEAN, DRAWS), mean, variance, 3 + kurtosis)
     dark = Rician(0.1).apply(torch.zeros_like(CLEAN), DRAWS)
     assert_moments(dark, 0.1 * (np.pi / 2) ** 0.5, (2 - np.pi / 2) * 0.01, 3.25)
@@ -114,7 +114,7 @@ def test_the_draws_of_an_image_are_its_own(noise: Noise):
         noise.apply(CLEAN[:3], DRAWS)
 
 
-def test_levels_are_drawn_per_image():
+def test_levels_are_sampled_per_image():
     many = Draws(seed=0, images=range(200), dtype=torch.float64)
     clean = torch.ones(200, 1, 30, 30, dtype=torch.float64)
     for noise in (Laplace((0.1, 0.5)), Uniform((0.1, 0.5)), Speckle((4.0, 100.0))):

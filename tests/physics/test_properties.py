@@ -1,4 +1,4 @@
-"""Every law in configs/physics: its operators, its draws, its composition with any noise."""
+"""Every physics in configs/physics: its operators, its draws, its composition with any noise."""
 
 import dataclasses
 import itertools
@@ -8,8 +8,8 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from tests import laws_physics as laws
-from tests.physics.instances import NAMES, NOISES, OPERATORS, composed, law
+from tests import operator_properties as properties
+from tests.physics.instances import NAMES, NOISES, OPERATORS, composed, physics_of
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.blur.blur import Blur, ValidBlur
@@ -22,7 +22,7 @@ from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.pytree import tensors
 from unfold.random import Draws
 
-every_law = pytest.mark.parametrize("name", NAMES)
+every_physics = pytest.mark.parametrize("name", NAMES)
 OTHER_NOISE = {"low_dose_tomography", "pet"}  # their operators are those of tomography
 every_operator = pytest.mark.parametrize("name", [n for n in NAMES if n not in OTHER_NOISE])
 SHAPES = [(1, 16, 16), (3, 16, 16), (2, 15, 17)]
@@ -75,10 +75,10 @@ def accepts(physics: Physics, shape: tuple[int, int, int]) -> bool:
 
 
 def shapes(name: str) -> list[tuple[int, int, int]]:
-    """One shape on which most laws are tried, and an odd one where the law accepts it."""
+    """One shape on which most physics are tried, and an odd one where it is accepted."""
     tried = SMALL if name in MANY_MEASUREMENTS else SHAPES
-    legal = [shape for shape in tried if accepts(law(name), shape)]
-    assert legal, "a law must accept images of 16 x 16 pixels"
+    legal = [shape for shape in tried if accepts(physics_of(name), shape)]
+    assert legal, "a physics must accept images of 16 x 16 pixels"
     return [legal[0], *(shape for shape in legal[1:] if shape == tried[-1])]
 
 
@@ -88,45 +88,45 @@ def images(count: int, shape: tuple[int, ...]) -> Tensor:
 
 
 @every_operator
-def test_its_operators_obey_the_laws(name: str):
-    physics = law(name)
+def test_operators_have_their_properties(name: str):
+    physics = physics_of(name)
     for shape in shapes(name):
         operator = physics.sample(draws(2), shape)
         assert operator.image_shape == shape
         if not operator.linear:
-            laws.assert_nonlinear(operator)
+            properties.assert_nonlinear(operator)
             continue
-        laws.assert_adjoint(operator)
-        laws.assert_dense_adjoint(operator)
-        laws.assert_linear(operator)
-        laws.assert_norm(operator)
-        laws.assert_solves(operator, gamma=3.0)
+        properties.assert_adjoint(operator)
+        properties.assert_dense_adjoint(operator)
+        properties.assert_linear(operator)
+        properties.assert_norm(operator)
+        properties.assert_solves(operator, gamma=3.0)
         if name not in ILL_CONDITIONED:
-            laws.assert_keeps_kind(operator, dtype=torch.float64)
-            laws.assert_pseudo_inverse(operator)
-            laws.assert_batch_invariant(operator)
+            properties.assert_keeps_kind(operator, dtype=torch.float64)
+            properties.assert_pseudo_inverse(operator)
+            properties.assert_batch_invariant(operator)
         single = physics.sample(draws(2, dtype=torch.float32), shape)
-        laws.assert_adjoint(single, dtype=torch.float32, tol=1e-5)
+        properties.assert_adjoint(single, dtype=torch.float32, tol=1e-5)
 
 
-@every_law
-def test_what_an_image_gets_depends_on_the_image_alone(name: str):
-    physics = law(name)
+@every_physics
+def test_an_operator_depends_only_on_its_image(name: str):
+    physics = physics_of(name)
     x = images(4, shapes(name)[0])
     y, _ = physics.measure(x, draws(4))
     order = [2, 0, 3]
     again, _ = physics.measure(x[order], draws(4).take(order))
-    assert laws.gap(again, y[order]) < 1e-12
+    assert properties.gap(again, y[order]) < 1e-12
     one, _ = physics.measure(x[3:], draws(4).take([3]))
-    assert laws.gap(one, y[3:]) < 1e-12
+    assert properties.gap(one, y[3:]) < 1e-12
     other, _ = physics.measure(x, draws(4, epoch=1))
-    assert laws.gap(other, y) > 1e-3
+    assert properties.gap(other, y) > 1e-3
 
 
-@every_law
-def test_draws_are_the_same_bits_in_every_batch(name: str):
+@every_physics
+def test_draws_are_bit_identical_in_every_batch(name: str):
     """What is measured may differ in its last bits, as sums do with their batch; no draw does."""
-    physics, shape, own = law(name), shapes(name)[0], draws(5)
+    physics, shape, own = physics_of(name), shapes(name)[0], draws(5)
     whole = physics.sample(own, shape)
     clean = physics.observe(whole.A(images(5, shape)))
     noise = NoNoise() if isinstance(physics.noise, PerFamilyNoise) else physics.noise
@@ -138,9 +138,9 @@ def test_draws_are_the_same_bits_in_every_batch(name: str):
         assert torch.equal(noise.apply(clean[[i]], own.take([i])), noisy[[i]])
 
 
-@every_law
-def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
-    physics = law(name)
+@every_physics
+def test_deterministic_physics_always_sample_the_same_operator(name: str):
+    physics = physics_of(name)
     shape = shapes(name)[0]
     first, second = (physics.sample(draws(8, seed=s), shape) for s in (0, 1))
     x = images(8, shape)
@@ -163,8 +163,8 @@ def test_a_law_is_fixed_when_every_draw_gives_the_same(name: str):
 @pytest.mark.parametrize(
     ("name", "noise"), list(itertools.product(sorted({*NAMES} - OTHER_NOISE), NOISES))
 )
-def test_every_noise_goes_with_every_law(name: str, noise: str):
-    physics = law(name).with_noise(law("denoising", f"physics/noise={noise}").noise)
+def test_every_noise_goes_with_every_physics(name: str, noise: str):
+    physics = physics_of(name).with_noise(physics_of("denoising", f"physics/noise={noise}").noise)
     x = images(2, shapes(name)[0]).float()
     quiet = physics.with_noise(NoNoise())
     assert type(quiet) is type(physics)
@@ -181,11 +181,13 @@ def test_every_noise_goes_with_every_law(name: str, noise: str):
 
 
 def test_the_noise_is_set_from_the_command_line():
-    physics = law("motion_blur", "physics.noise.sigma=0.05", "physics.kernel.length=9")
+    physics = physics_of("motion_blur", "physics.noise.sigma=0.05", "physics.kernel.length=9")
     assert physics.noise == Gaussian(0.05)
     assert physics.kernel == MotionKernel(size=15, length=9.0, bend=2.0)
-    assert law("denoising", "physics.noise.sigma=[0.0,0.1]").noise == Gaussian((0.0, 0.1))
-    assert law("inpainting", "physics/noise=poisson", "physics.noise.gain=7").noise == Poisson(7.0)
+    assert physics_of("denoising", "physics.noise.sigma=[0.0,0.1]").noise == Gaussian((0.0, 0.1))
+    assert physics_of(
+        "inpainting", "physics/noise=poisson", "physics.noise.gain=7"
+    ).noise == Poisson(7.0)
 
 
 def test_several_operators_keep_their_own_noise():
@@ -288,7 +290,7 @@ def test_the_image_behind_a_measurement():
         ),
     ],
 )
-def test_bad_laws_say_what_is_wrong(make, error, words):
+def test_bad_physics_say_what_is_wrong(make, error, words):
     with pytest.raises(error, match=words):
         make()
 

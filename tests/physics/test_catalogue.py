@@ -1,4 +1,4 @@
-"""Boxes and lines, dense and structured sensing, sparse matrices, laws made of laws."""
+"""Boxes and lines, dense and structured sensing, sparse matrices, combined physics."""
 
 import math
 
@@ -8,7 +8,7 @@ import scipy.linalg
 import scipy.sparse
 import torch
 
-from tests import laws_physics as laws
+from tests import operator_properties as properties
 from unfold.config.build import build_physics, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, DataError, ShapeError
@@ -61,7 +61,7 @@ def test_a_box_leaves_something_and_hides_something():
     assert set(sides.sqrt().tolist()) == set(range(2, 9))
 
 
-def test_lines_are_missing_whole():
+def test_full_lines_are_missing():
     rows = LineInpainting(QUIET, keep=0.3).sample(draws(400), (2, 50, 3)).mask
     assert torch.equal(rows, rows[:, :1, :, :1].expand_as(rows))
     assert abs(float(rows.mean()) - 0.3) < 5 * math.sqrt(0.3 * 0.7 / (400 * 50))
@@ -74,7 +74,7 @@ def test_the_structured_matrix_is_that_of_hadamard():
     """Against SciPy's matrix, whose rows are the same in another order."""
     shape = (1, 4, 8)
     operator = CompressedSensing(QUIET, 1.0, Walsh()).sample(draws(1), shape)
-    got = laws.dense(operator)[0].numpy()
+    got = properties.dense(operator)[0].numpy()
     full = np.kron(scipy.linalg.hadamard(4), scipy.linalg.hadamard(8)) / math.sqrt(32)
     want = full * operator.signs.numpy().reshape(1, -1)
     assert np.allclose(np.abs(got @ want.T).max(1), 1), "every row is one of them"
@@ -89,7 +89,7 @@ def test_the_dense_matrix_is_that_of_gram_and_schmidt():
     g = generator("gaussian sensing", 3, 48).standard_normal((12, 48))
     q, r = np.linalg.qr(g.T)
     want = torch.from_numpy((q * np.sign(np.diagonal(r))).T)
-    assert laws.gap(operator.matrix[0], want) < 1e-12
+    assert properties.gap(operator.matrix[0], want) < 1e-12
     again = physics.sample(draws(2, seed=9), (1, 6, 8))
     assert torch.equal(again.matrix, operator.matrix), "the same for all images"
 
@@ -102,7 +102,7 @@ def test_the_closed_forms_of_a_learned_matrix_do_not_trust_it():
         return DenseRows(matrix, (1, 2, 3)).solve_normal(b, 3.0)
 
     assert torch.autograd.gradcheck(solved, (operator.matrix.clone().requires_grad_(),))
-    laws.assert_solves(operator, gamma=3.0)
+    properties.assert_solves(operator, gamma=3.0)
 
 
 def test_a_dense_matrix_that_would_fill_the_memory_is_refused():
@@ -124,18 +124,18 @@ def test_a_sparse_matrix_stays_sparse(tmp_path, table):
     physics = MatrixPhysics(QUIET, path, (1, 3, 4))
     operator = physics.sample(draws(), (1, 3, 4))
     assert isinstance(operator, Sparse)
-    assert laws.gap(laws.dense(operator)[0], torch.from_numpy(table)) < 1e-14
+    assert properties.gap(properties.dense(operator)[0], torch.from_numpy(table)) < 1e-14
     for law_ in (
-        laws.assert_adjoint,
-        laws.assert_linear,
-        laws.assert_norm,
-        laws.assert_pseudo_inverse,
-        laws.assert_batch_invariant,
+        properties.assert_adjoint,
+        properties.assert_linear,
+        properties.assert_norm,
+        properties.assert_pseudo_inverse,
+        properties.assert_batch_invariant,
     ):
         law_(operator)
-    laws.assert_solves(operator, gamma=3.0)
-    laws.assert_keeps_kind(operator, dtype=torch.float64)
-    laws.assert_adjoint(operator, dtype=torch.float32, tol=1e-5)
+    properties.assert_solves(operator, gamma=3.0)
+    properties.assert_keeps_kind(operator, dtype=torch.float64)
+    properties.assert_adjoint(operator, dtype=torch.float32, tol=1e-5)
     x = torch.randn(2, 1, 3, 4, dtype=torch.complex128, requires_grad=True)
     assert torch.autograd.gradcheck(operator.A, (x,))
     assert torch.autograd.gradgradcheck(operator.A, (x,))
@@ -162,7 +162,7 @@ def test_the_file_of_a_matrix_is_named_in_a_configuration(tmp_path, table):
     assert physics.sample(draws(), (1, 3, 4)).measurement_shape == (7,)
 
 
-def test_a_chain_measures_what_the_law_before_made():
+def test_a_chain_measures_the_output_of_the_previous_operator():
     parts = {"blur": BLUR, "small": HALF, "holes": Inpainting(Gaussian(9.0))}
     chain = Chain(Gaussian(0.1), parts)
     x = draws().uniform("x", (1, 8, 8))
@@ -174,29 +174,29 @@ def test_a_chain_measures_what_the_law_before_made():
     assert torch.equal(operator.A(x), want)
     assert 0.05 < float((y - want).std()) < 0.2, "one noise, and last"
     assert chain.image_shape((1, 4, 4)) == (1, 8, 8)
-    laws.assert_adjoint(operator)
-    laws.assert_norm(operator)
-    laws.assert_solves(operator, gamma=3.0)
+    properties.assert_adjoint(operator)
+    properties.assert_norm(operator)
+    properties.assert_solves(operator, gamma=3.0)
     one = Chain(QUIET, {"only": HALF})
     assert one.is_deterministic and not chain.is_deterministic
     assert torch.equal(one.measure(x, draws()).y, HALF.measure(x, draws()).y)
 
 
-def test_a_stack_measures_one_image_with_every_law():
+def test_a_stack_measures_one_image_with_every_operator():
     stack = Stack(QUIET, {"blur": BLUR, "small": HALF})
     x = draws().uniform("x", (1, 8, 8))
     y, operator = stack.measure(x, draws())
     own = draws().within("operator")
     parts = [BLUR.sample(own.within("blur"), (1, 8, 8)), HALF.sample(own, (1, 8, 8))]
     assert torch.equal(y, torch.cat([part.A(x).flatten(1) for part in parts], 1))
-    laws.assert_adjoint(operator)
-    laws.assert_solves(operator, gamma=3.0)
+    properties.assert_adjoint(operator)
+    properties.assert_solves(operator, gamma=3.0)
     with pytest.raises(ConfigError, match="does not tell the shape of the image"):
         stack.image_shape((80,))
 
 
 class Amplitudes(Phaseless):
-    """A law that observes less than Ax."""
+    """A physics that observes less than Ax."""
 
     is_deterministic = True
 
@@ -225,7 +225,7 @@ def test_a_chain_whose_links_do_not_fit_says_so():
         chain.sample(draws(), (1, 8, 8))
 
 
-def test_the_command_line_adds_laws_and_families():
+def test_the_command_line_adds_operators_and_families():
     words = [
         "evaluation=none",
         "physics=mixture",

@@ -1,10 +1,10 @@
-"""What the operators of a batch cost beside a training step: to draw, to measure, to bound.
+"""What the operators of a batch cost next to a training step: to sample, to measure, to bound.
 
-Prints, for every law that one network on grey images can be trained under, the time of a step of
-PGD x DnCNN, that of drawing the operators, measuring through them and finding the bounds of their
-norms that step sizes are relative to, and last the largest share:
+Prints, for every physics that one network on grey images can be trained under, the time of a step
+of PGD x DnCNN, that of sampling the operators, measuring through them and finding the bounds of
+their norms that step sizes are relative to, and last the largest share:
 
-    python benchmarks/laws.py [--steps 5] [PHYSICS ...]
+    python benchmarks/measurement_time.py [--steps 5] [PHYSICS ...]
 
 The step is the one of the shipped configuration on one thread: measure, reconstruct, compare,
 differentiate, move.
@@ -21,7 +21,7 @@ from unfold.config.compose import compose
 from unfold.data.batches import Batch
 
 BAR = 0.05
-LAWS = (
+NAMES = (
     "denoising",
     "motion_blur",
     "gaussian_blur",
@@ -51,12 +51,12 @@ LAWS = (
     "stack",
 )
 SIZES = {"single_pixel": ("data.crop=64",)}
-"""What the patterns of Hadamard ask for."""
+"""Sizes that Hadamard patterns need."""
 
 
-def share(law: str, steps: int) -> tuple[float, float, int]:
+def share(name: str, steps: int) -> tuple[float, float, int]:
     """Seconds of a step, of its operators, and how many images it has."""
-    (checked,) = verify(compose([f"physics={law}", "evaluation=none", *SIZES.get(law, ())]))
+    (checked,) = verify(compose([f"physics={name}", "evaluation=none", *SIZES.get(name, ())]))
     parts = build(checked)
     training = build_training(checked, parts)
     net = parts.reconstructor
@@ -72,28 +72,28 @@ def share(law: str, steps: int) -> tuple[float, float, int]:
     return step, seconds(operators, 4 * steps), len(images)
 
 
-def run(laws: Sequence[str], steps: int) -> None:
-    """Print a line for each law, and the verdict."""
+def run(names: Sequence[str], steps: int) -> None:
+    """Print a line for each physics, and the verdict."""
     worst, where = 0.0, ""
-    for law in laws:
-        step, measured, count = share(law, steps)
+    for name in names:
+        step, measured, count = share(name, steps)
         print(
-            f"{law:26} step of {count} {1e3 * step:8.1f} ms, its operators "
+            f"{name:26} step of {count} {1e3 * step:8.1f} ms, its operators "
             f"{1e3 * measured:7.2f} ms: {measured / step:6.2%}",
             flush=True,
         )
-        worst, where = max((worst, where), (measured / step, law))
+        worst, where = max((worst, where), (measured / step, name))
     print(f"largest share: {worst:.2%} ({where}); the bar is {BAR:.0%}")
 
 
 def main() -> None:
-    """Read the words."""
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("laws", nargs="*", default=LAWS)
+    parser.add_argument("names", nargs="*", default=NAMES)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run(options.laws, options.steps)
+    run(options.names, options.steps)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The laws of a linear operator as assertions: they raise with the figure that is too large."""
+"""The properties of a linear operator as assertions, which raise with the excessive figure."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,18 +11,18 @@ from unfold.testing.report import Check
 __all__ = ["DOUBLE", "check", "dense", "dense_adjoint", "dense_solve", "gap", "probe"]
 
 
-def check(law: str, operator: Operator, error: float, tol: float) -> None:
+def check(name: str, operator: Operator, error: float, tol: float) -> None:
     """Raise when `error` is above `tol`, or is not a number."""
     if not error <= tol:
-        raise AssertionError(f"{type(operator).__name__} breaks {law}: {error:.2e} > {tol:.0e}")
+        raise AssertionError(f"{type(operator).__name__} violates {name}: {error:.2e} > {tol:.0e}")
 
 
-def _asserting(law: Callable[..., Iterable[Check]]) -> Callable[..., None]:
-    def assert_law(operator: Operator, **options: object) -> None:
-        for check in law(operator, **options):
-            assert check.passed, f"{type(operator).__name__} breaks {check}"
+def _asserting(measure: Callable[..., Iterable[Check]]) -> Callable[..., None]:
+    def assert_properties_of(operator: Operator, **options: object) -> None:
+        for check in measure(operator, **options):
+            assert check.passed, f"{type(operator).__name__} violates {check}"
 
-    return assert_law
+    return assert_properties_of
 
 
 assert_adjoint = _asserting(kit.adjoint)
@@ -43,21 +43,21 @@ assert_copies = _asserting(kit.copies)
 
 
 def assert_nonlinear(operator: Operator, **options: object) -> None:
-    """Every law of a map that is not linear."""
+    """Every property of a map that is not linear."""
     for found in derivatives.check_nonlinear(operator, **options):
         if isinstance(found, Check):
-            assert found.passed, f"{type(operator).__name__} breaks {found}"
+            assert found.passed, f"{type(operator).__name__} violates {found}"
 
 
 def assert_batch_invariant(operator: Operator, **options: object) -> None:
     """No answer of a sample depends on its batch mates, the pseudo-inverse included."""
-    for law in (_asserting(kit.batch_invariance), assert_inverse_invariant):
-        law(operator, **options)
+    for assert_one in (_asserting(kit.batch_invariance), assert_inverse_invariant):
+        assert_one(operator, **options)
 
 
-def assert_matrix_laws(operator: Operator, **options: object) -> None:
-    """Every law but those of the pseudo-inverse, which takes long where it has no closed form."""
-    for law in (
+def assert_matrix_properties(operator: Operator, **options: object) -> None:
+    """Every property but those of the pseudo-inverse, slow where it has no closed form."""
+    for assert_one in (
         assert_adjoint,
         assert_dense_adjoint,
         assert_autograd_adjoint,
@@ -69,13 +69,13 @@ def assert_matrix_laws(operator: Operator, **options: object) -> None:
         assert_keeps_kind,
         assert_copies,
     ):
-        law(operator, **options)
+        assert_one(operator, **options)
     assert_solves(operator, gamma=3.0, **options)
     assert_solve_gradients(operator, gamma=1.7, **options)
 
 
-def assert_every_law(operator: Operator, **options: object) -> None:
-    """Every law."""
-    assert_matrix_laws(operator, **options)
-    for law in (assert_penrose, assert_pseudo_inverse, assert_batch_invariant):
-        law(operator, **options)
+def assert_properties(operator: Operator, **options: object) -> None:
+    """Every property."""
+    assert_matrix_properties(operator, **options)
+    for assert_one in (assert_penrose, assert_pseudo_inverse, assert_batch_invariant):
+        assert_one(operator, **options)
