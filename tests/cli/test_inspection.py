@@ -167,4 +167,5 @@ def test_check_refuses_rows_that_it_does_not_have(capsys, words, told):
 def test_the_rows_of_the_kits_are_those_that_can_be_asked_for():
     written = "".join(file.read_text() for file in Path(testing.__file__).parent.glob("*.py"))
     found = set(re.findall(r'"([A-Z]{2}\d+)"', written)) - {ENDED}
+    found -= {"LO1", "LO2", "LO3", "ST1", "ST2"}  # need a forward model: tests/testing runs them
     assert found == {row for rows in ROWS.values() for row in rows}
