@@ -94,3 +94,18 @@ def test_help_and_plain_mistakes_are_answered_without_pytorch(words, code):
     assert seconds < 5, "1.5 s on a machine that does nothing else"
     assert not (ROOT / "outputs").exists()
     assert not (ROOT / "multirun").exists()
+
+
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    """As `unfold list | head -1` does."""
+    code = (
+        "import sys; from unfold.cli.console import guarded, say\n"
+        "sys.exit(guarded(lambda _: [say('line') for _ in range(9)] and 0, []))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -159,7 +159,7 @@ class Made(NamedTuple):
 def provenance(made: Made) -> dict[str, Any]:
     """Everything that determines the scores, as plain data."""
     return {
-        "version": version("unfold"),
+        "version": unfold.__version__,
         "git": git_state(Path(unfold.__path__[0]).parent),
         "sources": dict(source_hashes()),
         "command": redacted_overrides(sys.argv),
