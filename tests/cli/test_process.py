@@ -73,10 +73,10 @@ def test_a_job_puts_back_what_it_changed(monkeypatch):
     assert "LOCAL_RANK" not in os.environ
 
 
-def answer(*words: str) -> tuple[float, subprocess.CompletedProcess]:
+def answer(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "train.py", *words],
+        [sys.executable, "-X", "importtime", ROOT / "train.py", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -85,9 +85,11 @@ def answer(*words: str) -> tuple[float, subprocess.CompletedProcess]:
     return time.monotonic() - begin, done
 
 
-@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["algo=pgdd"], 2), (["seed=x"], 2)])
-def test_help_and_plain_mistakes_are_answered_without_pytorch(words, code):
-    seconds, done = answer(*words)
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["algo=pgdd"], 2), (["seed=x"], 2)]
+)
+def test_help_and_plain_mistakes_are_answered_without_pytorch(arguments, code):
+    seconds, done = answer(*arguments)
     assert done.returncode == code
     assert " torch" not in done.stderr
     assert " lightning" not in done.stderr
