@@ -90,13 +90,8 @@ def claim(directory: Path, request: Request = Request()) -> Iterator[Run]:
     if request.rank > 0:
         yield _followed(directory, request)
         return
-    lock = Lock(directory / ".lock")
-    lock.acquire()
-    try:
-        with launched():
-            yield from _held(directory, request)
-    finally:
-        lock.release()
+    with Lock(directory / ".lock"), launched():
+        yield from _held(directory, request)
 
 
 def _followed(directory: Path, request: Request) -> Run:

@@ -54,6 +54,12 @@ class Lock:
         """Release the lock."""
         self._lock.release()
 
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock on this file."""
