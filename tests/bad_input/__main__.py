@@ -43,11 +43,11 @@ class Rows(NamedTuple):
 
 
 def tested(report: Path) -> Rows:
-    """The rows that tests are of; pytest runs in a process of its own, and writes a report."""
+    """The rows that tests are of; pytest runs in its own process, and writes a report."""
     rows = Rows(set(), set())
     files = ["tests/bad_input/test_calls.py", "tests/data/test_image_reader.py"]
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
     for case in ElementTree.parse(report).iter("testcase"):
         name = case.attrib["name"].partition("[")[0]
         number = re.match(r"test_(\d+)_", name)
@@ -78,7 +78,7 @@ def refused(case: Case, files: Path, work: Path) -> tuple[str, float]:
 def _run(case: Case, files: Path, work: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *case.words.format(files).split()],
+        [sys.executable, str(ROOT / "train.py"), *case.arguments.format(files).split()],
         cwd=work,
         capture_output=True,
         text=True,
@@ -108,7 +108,7 @@ def main() -> None:
             (rows.wrong if fault else rows.right).add(case.number)
             slowest = max(slowest, seconds)
             slowest_light = max(slowest_light, seconds if case.number in LIGHT else 0.0)
-            say(f"{case.number:3} {seconds:4.1f} s {case.words}: {fault or 'refused'}")
+            say(f"{case.number:3} {seconds:4.1f} s {case.arguments}: {fault or 'refused'}")
     right = (rows.right - rows.wrong) & set(range(1, ROWS + 1))
     read_right = set(READ_RIGHT.values())
     missing = ", ".join(map(str, sorted(set(range(1, ROWS + 1)) - right))) or "none"

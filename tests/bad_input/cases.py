@@ -1,4 +1,4 @@
-"""64 bad inputs, as a user types them: what each is, and what it must be told.
+"""64 bad inputs, as a user types them: what each is, and the message it must get.
 
 Numbers are those of the list of bad inputs that the project holds itself to. A command is typed in
 a folder with the files that `make_files` writes; `{}` in a word is that folder.
@@ -22,13 +22,13 @@ class Case(NamedTuple):
     """A command line that must be refused.
 
     number: of the row.
-    words: after `train`, or after `unfold` where the first is a command.
+    arguments: after `train`, or after `unfold` where the first is a command.
     says: parts of the message: key, value, what is allowed, nearest.
     code: of the exit.
     """
 
     number: int
-    words: str
+    arguments: str
     says: tuple[str, ...]
     code: int = CONFIG
 
@@ -51,7 +51,7 @@ def make_files(folder: Path) -> None:
     (folder / "empty").mkdir()
     half = images("half", [(64, 64)] * 8) / "3.png"
     half.write_bytes(half.read_bytes()[:200])
-    (images("words", [(64, 64)] * 8) / "8.png").write_text("not an image")
+    (images("arguments", [(64, 64)] * 8) / "8.png").write_text("not an image")
     (images("nothing", [(64, 64)] * 8) / "8.png").write_bytes(b"")
     alpha = Image.fromarray(draw.integers(0, 255, (64, 64, 4), "u1"), "RGBA")
     alpha.save(images("alpha", [(64, 64)] * 8) / "8.png")
@@ -147,7 +147,7 @@ CASES = (
     Case(50, "data=folder data.root={}/empty", ("empty: no image", "*.png"), DATA),
     Case(50, "data=folder data.root={}/missing", ("/missing: missing; expected a folder of images",), DATA),
     Case(51, "data=folder data.root={}/half", ("3.png", "corrupt or truncated"), DATA),
-    Case(52, "data=folder data.root={}/words", ("8.png", "not an image"), DATA),
+    Case(52, "data=folder data.root={}/arguments", ("8.png", "not an image"), DATA),
     Case(52, "data=folder data.root={}/nothing", ("8.png", "0 bytes"), DATA),
     Case(54, "data=folder data.root={}/bright", ("8.tif: values from ", "to 255, expected [0, 1]"), DATA),
     Case(55, "data=folder data.root={}/alpha", ("8.png", "pixels are transparent"), DATA),

@@ -80,10 +80,10 @@ def test_37_a_mask_that_sees_nothing_is_told_before_the_first_step(blind):
     seen = torch.ones(2, 1, 16, 16)
     seen[blind] = 0
     net = Reconstructor(PGD(), PnP(NonexpansiveResNet(1, depth=2, width=4)), L2(), Unfolded(2))
-    words = (
+    arguments = (
         rf"Mask is 0 for the samples \[{', '.join(map(str, blind))}\]: ‖A‖² = 0, so that y tells"
     )
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=arguments):
         net(torch.zeros(2, 1, 16, 16), Mask(seen))
 
 
@@ -112,8 +112,10 @@ def test_46_whole_numbers_are_no_intensities(as_users_call):
 def test_46_double_precision_is_not_lost_on_the_way(kind):
     operator = CircularConvolution(torch.ones(1, 1, 3, 3) / 9, (1, 16, 16))
     for call, name in ((operator.A, "A"), (operator.A_adjoint, "A_adjoint")):
-        words = rf"CircularConvolution\.{name}: {kind} through an operator of torch\.float32"
-        with pytest.raises(ShapeError, match=rf"{words} .* take operator\.to_like\(x\) instead"):
+        arguments = rf"CircularConvolution\.{name}: {kind} through an operator of torch\.float32"
+        with pytest.raises(
+            ShapeError, match=rf"{arguments} .* take operator\.to_like\(x\) instead"
+        ):
             call(X.to(kind))
     assert operator.to_like(X.double()).A(X.to(kind)).dtype == kind
 

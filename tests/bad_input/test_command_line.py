@@ -32,11 +32,11 @@ FIRST = [case for i, case in enumerate(CASES) if case.number not in {c.number fo
 
 
 @pytest.mark.filterwarnings("default::unfold.solvers.report.ConvergenceWarning")
-@pytest.mark.parametrize("case", FIRST, ids=lambda case: f"{case.number} {case.words}")
+@pytest.mark.parametrize("case", FIRST, ids=lambda case: f"{case.number} {case.arguments}")
 def test_it_is_refused(case, files, no_training, capsys):
-    words = case.words.format(files).split()
+    arguments = case.arguments.format(files).split()
     # Without the operators to evaluate on: half of the time goes into reading their options.
-    code = guarded(dispatch, ["train", "evaluation=none", *words])
+    code = guarded(dispatch, ["train", "evaluation=none", *arguments])
     said = capsys.readouterr().err
     assert code == case.code, said
     for part in case.says:

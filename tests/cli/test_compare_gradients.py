@@ -50,7 +50,7 @@ def test_the_peak_counts_what_lives_at_one_time():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["images=0"], "images = 0: a whole number of at least 1 is expected."),
         (["iterations=two"], "iterations = two: a whole number"),
@@ -59,8 +59,8 @@ def test_the_peak_counts_what_lives_at_one_time():
         (["loss=sure"], "loss SURE: gradients are compared where the images are known"),
     ],
 )
-def test_what_cannot_be_meant_is_said(words: list[str], message: str, capsys):
-    assert guarded(dispatch, ["compare-gradients", *words]) == 2
+def test_what_cannot_be_meant_is_said(arguments: list[str], message: str, capsys):
+    assert guarded(dispatch, ["compare-gradients", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -1,6 +1,6 @@
 """Two processes train as one does with the same global batch.
 
-Those of one machine are a job of a sweep, which is an ordinary run in processes of its own.
+Those of one machine are a job of a sweep, which is an ordinary run in its own processes.
 """
 
 import csv

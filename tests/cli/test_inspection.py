@@ -23,7 +23,7 @@ def run(capsys, *words: str) -> tuple[int, str]:
     return code, said.out + said.err
 
 
-def test_check_prints_every_law_with_its_figure(capsys):
+def test_check_prints_every_property_with_its_figure(capsys):
     code, said = run(capsys, "check", "physics=denoising")
     assert code == 0
     assert "PH1 A* = Aᴴ (Frobenius)" in said and "BROKEN" not in said
@@ -95,10 +95,10 @@ def test_doctor_refuses_what_learns_nothing(capsys):
 def test_formulas_in_names():
     from unfold.algorithms.pgd import PGD
 
-    told = describe(PGD)
-    assert list(told.arguments) == ["stepsize", "lambda_reg"]
-    assert in_names(told) == "x⁺ = prox_{stepsize·lambda_reg·g}(x − stepsize·∇f(x))."
-    assert told.source.startswith("Combettes and Wajs")
+    described = describe(PGD)
+    assert list(described.arguments) == ["stepsize", "lambda_reg"]
+    assert in_names(described) == "x⁺ = prox_{stepsize·lambda_reg·g}(x − stepsize·∇f(x))."
+    assert described.source.startswith("Combettes and Wajs")
 
 
 def test_a_warning_is_told_without_the_code_that_made_it(capsys):
@@ -110,7 +110,7 @@ def test_a_warning_is_told_without_the_code_that_made_it(capsys):
 
     before = warnings.formatwarning
     with warnings.catch_warnings():
-        warnings.showwarning = lambda *told: sys.stdout.write(warnings.formatwarning(*told))
+        warnings.showwarning = lambda *warning: sys.stdout.write(warnings.formatwarning(*warning))
         assert guarded(warns, ()) == 0
     assert capsys.readouterr().out.strip() == "warning: the lake is cold"
     assert warnings.formatwarning is before
@@ -126,7 +126,7 @@ def test_a_warning_with_other_figures_is_counted_not_told_again(capsys):
         return 0
 
     with warnings.catch_warnings():
-        warnings.showwarning = lambda *told: sys.stderr.write(warnings.formatwarning(*told))
+        warnings.showwarning = lambda *warning: sys.stderr.write(warnings.formatwarning(*warning))
         assert guarded(warns, ()) == 0
     assert capsys.readouterr().err.splitlines() == [
         "warning: the lake has 4 degrees",
@@ -151,7 +151,7 @@ def test_check_says_where_rows_do_not_apply(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("physics=denoising", "--only", "PH99"), "--only PH99: no such row, did you mean 'PH9'?"),
         (("prior=tv", "--only", "PH1"), "--only PH1: no such row, did you mean 'PR1'? Available: "),
@@ -159,12 +159,13 @@ def test_check_says_where_rows_do_not_apply(capsys):
         (("--only", "physics=denoising"), "--only: give it rows of the kit, --only PH1,PH9."),
     ],
 )
-def test_check_refuses_rows_that_it_does_not_have(capsys, words, told):
+def test_check_refuses_rows_that_it_does_not_have(capsys, words, message):
     code, said = run(capsys, "check", *words)
-    assert code == 2 and told in " ".join(said.split())
+    assert code == 2 and message in " ".join(said.split())
 
 
 def test_the_rows_of_the_kits_are_those_that_can_be_asked_for():
     written = "".join(file.read_text() for file in Path(testing.__file__).parent.glob("*.py"))
     found = set(re.findall(r'"([A-Z]{2}\d+)"', written)) - {ENDED}
+    found -= {"LO1", "LO2", "LO3", "ST1", "ST2"}  # need a forward model: tests/testing runs them
     assert found == {row for rows in ROWS.values() for row in rows}

@@ -20,8 +20,8 @@ from unfold.runs.provenance import source_hashes
 from unfold.runs.reference import read_reference
 
 
-def run(*words):
-    return guarded(train, words)
+def run(*arguments):
+    return guarded(train, arguments)
 
 
 def origin():
@@ -152,9 +152,9 @@ def test_a_secret_is_part_of_the_name_and_of_no_file(tokens, capsys, monkeypatch
 
 
 def test_a_secret_that_is_typed_is_not_written_down(tokens, capsys, monkeypatch):
-    words = [*tokens, "loss.token=swordfish"]
-    monkeypatch.setattr("sys.argv", ["train.py", *words])
-    assert run(*words) == 0
+    arguments = [*tokens, "loss.token=swordfish"]
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    assert run(*arguments) == 0
     assert "swordfish" not in written() + capsys.readouterr().out
     (path,) = Path("runs").glob("*/*")
     assert "loss.token=<redacted>" in read_reference(str(path)).overrides

@@ -8,8 +8,8 @@ from unfold.cli.console import guarded
 from unfold.cli.main import COMMANDS, dispatch
 
 
-def run(*words: str) -> int:
-    return guarded(dispatch, words)
+def run(*arguments: str) -> int:
+    return guarded(dispatch, arguments)
 
 
 def trained() -> str:
@@ -43,7 +43,7 @@ def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["evaluate"], "unfold evaluate needs a run. Write unfold evaluate run=DIR."),
         (["evaluate", "run=nowhere"], "run = nowhere: no such run"),
@@ -53,8 +53,8 @@ def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
         (["trian"], "unknown command 'trian', did you mean 'train'? Allowed: "),
     ],
 )
-def test_what_is_missing_is_said(calls, capsys, words, message):
-    assert run(*words) == 2
+def test_what_is_missing_is_said(calls, capsys, arguments, message):
+    assert run(*arguments) == 2
     assert message in capsys.readouterr().err
 
 
@@ -67,9 +67,9 @@ def test_reconstruct_says_where_the_image_is(calls, capsys):
     assert "output = photo.gif: no such kind of image file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["train", "--help"], ["train", "-h"]])
-def test_help_lists_the_options(calls, capsys, words):
-    assert run(*words) == 0
+@pytest.mark.parametrize("arguments", [["--help"], [], ["train", "--help"], ["train", "-h"]])
+def test_help_lists_the_options(calls, capsys, arguments):
+    assert run(*arguments) == 0
     out = capsys.readouterr().out
     assert "algo        admm pgd" in out
     assert "trainer     ddp ddp_cpu default" in out

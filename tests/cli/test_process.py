@@ -73,10 +73,10 @@ def test_a_job_puts_back_what_it_changed(monkeypatch):
     assert "LOCAL_RANK" not in os.environ
 
 
-def answer(*words: str) -> tuple[float, subprocess.CompletedProcess]:
+def answer(*arguments: str) -> tuple[float, subprocess.CompletedProcess]:
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "train.py", *words],
+        [sys.executable, "-X", "importtime", ROOT / "train.py", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -85,12 +85,29 @@ def answer(*words: str) -> tuple[float, subprocess.CompletedProcess]:
     return time.monotonic() - begin, done
 
 
-@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["algo=pgdd"], 2), (["seed=x"], 2)])
-def test_help_and_plain_mistakes_are_answered_without_pytorch(words, code):
-    seconds, done = answer(*words)
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["algo=pgdd"], 2), (["seed=x"], 2)]
+)
+def test_help_and_plain_mistakes_are_answered_without_pytorch(arguments, code):
+    seconds, done = answer(*arguments)
     assert done.returncode == code
     assert " torch" not in done.stderr
     assert " lightning" not in done.stderr
     assert seconds < 5, "1.5 s on a machine that does nothing else"
     assert not (ROOT / "outputs").exists()
     assert not (ROOT / "multirun").exists()
+
+
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    """As `unfold list | head -1` does."""
+    code = (
+        "import sys; from unfold.cli.console import guarded, say\n"
+        "sys.exit(guarded(lambda _: [say('line') for _ in range(9)] and 0, []))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -66,7 +66,7 @@ def test_every_form_says_what_is_shown_and_what_is_not(two, capsys, form):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["list", "a", "b"], "takes one pattern, got a b"),
         (["list", "seed=1"], "seed=1: unfold list takes only runs_dir=DIR"),
@@ -78,24 +78,24 @@ def test_every_form_says_what_is_shown_and_what_is_not(two, capsys, form):
         (["table", "--format", "html"], "Allowed: csv, latex, markdown, terminal"),
     ],
 )
-def test_mistakes_are_explained(two, capsys, words, message):
-    assert guarded(dispatch, words) == 2
+def test_mistakes_are_explained(two, capsys, arguments, message):
+    assert guarded(dispatch, arguments) == 2
     assert message in capsys.readouterr().err
 
 
 def test_other_weights_under_the_same_name_are_another_run(calls, capsys):
     assert guarded(train, ["name=first"]) == 0
     (first,) = Path("runs").glob("pgd-dncnn-motion_blur-first/*")
-    words = ["name=second", f"init_from={first.name}"]
+    arguments = ["name=second", f"init_from={first.name}"]
     for content in ("one", "two"):
         (first / "weights.safetensors").write_text(content)
         capsys.readouterr()
-        assert guarded(train, words) == 0
+        assert guarded(train, arguments) == 0
         out = capsys.readouterr().out
         assert "nothing to compute" not in out
         assert f"every weight starts from {first.name}" in out and "at random" not in out
     assert len(list(Path("runs").glob("pgd-dncnn-motion_blur-second/*"))) == 2
-    assert guarded(train, words) == 0
+    assert guarded(train, arguments) == 0
     assert "nothing to compute" in capsys.readouterr().out
 
 
@@ -119,9 +119,9 @@ def test_only_finished_runs_are_reproduced(two, capsys):
 
 def test_a_run_brings_its_words_but_not_its_trust(two):
     path = make_run(two, "pgd/g5", init_from="g1", runs_dir=str(two))
-    words = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
-    words += ["prior.weights=pgd/g2", "accept_code=true"]
-    (path / "overrides.yaml").write_text(yaml.safe_dump(words))
+    arguments = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
+    arguments += ["prior.weights=pgd/g2", "accept_code=true"]
+    (path / "overrides.yaml").write_text(yaml.safe_dump(arguments))
     weights = f"prior.weights={two.resolve() / 'pgd/g2'}"
     start = f"init_from={two.resolve() / 'pgd/g1'}"
     assert repeated_arguments(read_reference("g5", two)) == ["seed=3", start, weights]
@@ -145,8 +145,8 @@ def test_a_run_finds_its_own_options_again(own, capsys, tmp_path):
     assert repeated_arguments(read_reference(str(run))) == [f"--config-dir={folder}", "algo=slow"]
     moved = folder.rename(tmp_path / "elsewhere")
     capsys.readouterr()
-    for words in (["evaluate", f"run={run}"], ["reproduce", str(run)]):
-        assert guarded(dispatch, words) == 2
+    for arguments in (["evaluate", f"run={run}"], ["reproduce", str(run)]):
+        assert guarded(dispatch, arguments) == 2
         err = " ".join(capsys.readouterr().err.split())
         assert f"was made with --config-dir {folder}, which is gone" in err
     assert guarded(dispatch, ["evaluate", f"run={run}", "--config-dir", str(moved)]) == 0
@@ -168,7 +168,7 @@ def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_pa
         guarded(dispatch, ["reproduce", str(run), "--config-dir", str(tmp_path)])
         == RunError.exit_code
     )
-    assert [words[:2] for words in started] == [
+    assert [arguments[:2] for arguments in started] == [
         [f"--config-dir={folder}", "algo=slow"],
         ["algo=slow", f"--config-dir={tmp_path}"],
     ]
@@ -211,10 +211,10 @@ def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsy
     """
     program = [sys.executable, "-c", "from unfold.cli.main import main; main()"]
 
-    def unfold(*words):
+    def unfold(*arguments):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         return subprocess.run(
-            [*program, *words],
+            [*program, *arguments],
             capture_output=True,
             text=True,
             cwd=ROOT,

@@ -41,7 +41,7 @@ ALSO = {
     "model/backward=neumann": ["model=deq"],
     "model/backward=phantom": ["model=deq"],
 }
-"""What some options need beside them."""
+"""What some options need in addition."""
 
 DEPENDENT = {
     "algo",
@@ -76,7 +76,7 @@ def shipped() -> list[tuple[str, ...]]:
     alone = [(option,) for group in DEPENDENT & set(groups) for option in groups[group]]
     others = [options for group, options in groups.items() if group not in DEPENDENT]
     together = itertools.zip_longest(*others)
-    return sorted([*alone, *(tuple(filter(None, words)) for words in together)])
+    return sorted([*alone, *(tuple(filter(None, arguments)) for arguments in together)])
 
 
 @pytest.mark.parametrize("options", shipped(), ids=" ".join)
@@ -94,9 +94,9 @@ def test_every_group_is_known():
 
 @pytest.mark.parametrize("path", sorted((configs_folder() / LAUNCHERS).glob("*.yaml")))
 def test_launchers_can_be_built(path):
-    words = [f"{LAUNCHERS}={path.stem}", "algo=pgd"]
+    arguments = [f"{LAUNCHERS}={path.stem}", "algo=pgd"]
     try:
-        launcher, rest = take_launcher(words)
+        launcher, rest = take_launcher(arguments)
     except ConfigError as error:  # its package or its cluster is not here
         assert str(error).startswith(f"hydra/launcher = {path.stem}: ")
         assert "pip install -e '.[" in str(error) or "PATH" in str(error)

@@ -41,9 +41,9 @@ SCORE = "best validation/psnr"
 class Scored(Job):
     """A job that scores −(lg lr + 3)² after some looks at it."""
 
-    def __init__(self, words, folder, looks):
+    def __init__(self, arguments, folder, looks):
         super().__init__(folder)
-        rate = next(float(w.partition("=")[2]) for w in words if w.startswith("optimizer.lr"))
+        rate = next(float(w.partition("=")[2]) for w in arguments if w.startswith("optimizer.lr"))
         self.score, self.looks, self.ended = -((math.log10(rate) + 3) ** 2), looks, False
 
     @property
@@ -64,16 +64,16 @@ class Refused(Scored):
 
     code = 6
 
-    def __init__(self, words, folder, run):
-        super().__init__(words, folder, 0)
+    def __init__(self, arguments, folder, run):
+        super().__init__(arguments, folder, 0)
         (folder / LOG).write_text(f"error: {run} is being written by process 7 on here. Wait.")
 
 
 class Broken(Scored):
     code = 2
 
-    def __init__(self, words, folder):
-        super().__init__(words, folder, 0)
+    def __init__(self, arguments, folder):
+        super().__init__(arguments, folder, 0)
         (folder / LOG).write_text("error: no such thing.")
 
 
@@ -88,11 +88,13 @@ class Scores(Launcher):
     made: list = field(default_factory=list)
     poll = 0.0
 
-    def start(self, words, folder, slot):
-        self.started.append(tuple(words))
+    def start(self, arguments, folder, slot):
+        self.started.append(tuple(arguments))
         number = len(self.started)
-        make = self.others.get(number, lambda words, folder: Scored(words, folder, self.looks))
-        self.made.append(make(words, folder))
+        make = self.others.get(
+            number, lambda arguments, folder: Scored(arguments, folder, self.looks)
+        )
+        self.made.append(make(arguments, folder))
         return self.made[-1]
 
 
@@ -123,7 +125,7 @@ def test_a_search_learns_and_is_not_repeated(tmp_path, capsys):
     entries = search(tmp_path, 18, launcher)
     assert len(launcher.started) == 18
     assert launcher.started[0][:3] == ("train", "--config-dir=x", "seed=1")
-    assert {word for words in launcher.started for word in words if word[0] == "a"} <= {
+    assert {word for arguments in launcher.started for word in arguments if word[0] == "a"} <= {
         *("algo=pgd", "algo=admm"),
         *("a=2", "a=4", "a=6", "a=8"),
     }
@@ -135,7 +137,7 @@ def test_a_search_learns_and_is_not_repeated(tmp_path, capsys):
 
 
 def test_an_interrupted_search_chooses_as_one_that_is_not(tmp_path):
-    def interrupted(words, folder):
+    def interrupted(arguments, folder):
         raise PreemptedError("SIGTERM: ended.")
 
     whole, cut = Scores(), Scores(others={7: interrupted})
@@ -143,7 +145,7 @@ def test_an_interrupted_search_chooses_as_one_that_is_not(tmp_path):
     with pytest.raises(PreemptedError):
         search(tmp_path / "cut", 9, cut)
     search(tmp_path / "cut", 9, cut)
-    assert cut.started[7] == cut.started[6], "the trial that was running goes on in its run"
+    assert cut.started[7] == cut.started[6], "the trial that was running resumes its run"
     assert [*cut.started[:7], *cut.started[8:]] == whole.started
     assert states(tmp_path / "cut") == {"COMPLETE": 9, "FAIL": 1}
 
@@ -156,7 +158,7 @@ def test_several_trials_run_at_a_time_at_different_points(tmp_path):
 
 
 def test_an_error_ends_the_jobs(tmp_path):
-    def breaks(words, folder):
+    def breaks(arguments, folder):
         raise RuntimeError("no disk")
 
     launcher = Scores(jobs=2, looks=1000, others={2: breaks})
@@ -188,8 +190,8 @@ def test_failures_of_all_processes_take_the_places_of_all(tmp_path):
 
 
 def test_a_run_without_the_score_is_told(tmp_path, capsys):
-    def silent(words, folder):
-        job = Scored(words, folder, 0)
+    def silent(arguments, folder):
+        job = Scored(arguments, folder, 0)
         job.score = math.nan
         return job
 
@@ -201,7 +203,9 @@ def test_a_run_without_the_score_is_told(tmp_path, capsys):
 def test_a_trial_waits_for_the_process_that_runs_the_same(tmp_path, monkeypatch, capsys):
     lock = Lock(tmp_path / "run/.lock")
     lock.acquire()
-    launcher = Scores(others={2: lambda words, folder: Refused(words, folder, tmp_path / "run")})
+    launcher = Scores(
+        others={2: lambda arguments, folder: Refused(arguments, folder, tmp_path / "run")}
+    )
     naps = []
 
     def nap(seconds):
@@ -290,13 +294,13 @@ def test_a_hopeless_trial_is_ended(tmp_path):
     table = "step,loss,validation/psnr\n4,1.0,20.5\n5,1.0,\n8,1.0,1.0\n9,1.0,1"
     assert validations(tmp_path / "metrics.csv", "validation/psnr") == []
 
-    def hopeless(words, folder):
+    def hopeless(arguments, folder):
         (folder / "metrics.csv").write_text(table)
-        return Scored(words, folder, 1000)
+        return Scored(arguments, folder, 1000)
 
-    def good(words, folder):
+    def good(arguments, folder):
         (folder / "metrics.csv").write_text(table.replace("1.0", "30.0"))
-        return Scored(words, folder, 3)
+        return Scored(arguments, folder, 3)
 
     study = Study(space_of(WORDS), "validation/psnr", str(tmp_path), Budget(3, 2, warmup=1))
     launcher = Scores(others={1: good, 2: good, 3: hopeless})

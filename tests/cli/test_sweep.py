@@ -1,4 +1,4 @@
-"""Sweeps as processes: some at a time, none costs the others, and they go on where they stopped."""
+"""Sweeps as processes: some at a time; a failure stops no other, and they resume."""
 
 import os
 import signal
@@ -43,9 +43,9 @@ def program(tmp_path, monkeypatch):
     return tmp_path / "notes"
 
 
-def run(program, words, jobs):
+def run(program, arguments, jobs):
     found = {}
-    commands = [[word, str(program)] for word in words]
+    commands = [[word, str(program)] for word in arguments]
     run_jobs(commands, Parallel(jobs), lambda n, job: found.update({n: job}))
     return found
 
@@ -58,8 +58,8 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(program, monkeypatch):
         if job.code == 0:
             assert job.outcome.scores == {"best validation/psnr": 30.0}
 
-    words = ["first", "fails", "killed", "last"]
-    run_jobs([[word, str(program)] for word in words], Parallel(2), ended)
+    arguments = ["first", "fails", "killed", "last"]
+    run_jobs([[word, str(program)] for word in arguments], Parallel(2), ended)
     assert errors == {0: None, 1: "the loss is nan.", 2: "killed by SIGKILL", 3: None}
 
 
@@ -111,7 +111,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of such an end")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals this")
 def test_jobs_end_with_a_sweep_that_is_killed(tmp_path):
     job, pid = tmp_path / "job.py", tmp_path / "job.py.pid"
     job.write_text(JOB)

@@ -1,4 +1,4 @@
-"""The command `train`, from words to a run directory, with a training that only takes notes."""
+"""The command `train`, from arguments to a run directory, with a training that only takes notes."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ BASIC = "hydra/launcher=basic"
 """All jobs in this process, where the stand-ins are."""
 
 
-def run(*words: str) -> int:
-    return guarded(train, words)
+def run(*arguments: str) -> int:
+    return guarded(train, arguments)
 
 
 def directories() -> list[Path]:
@@ -115,8 +115,8 @@ def test_a_sweep_runs_every_job_in_a_directory_of_its_own(calls, capsys):
 
 def test_a_job_looks_like_a_single_run_to_what_it_starts(calls):
     assert dispatch(["train", "-m", BASIC, "seed=0,1", "strict=true"]) == 0
-    words = [call[3] for call in calls if call[0] == "fit"]
-    assert words == [["train", "seed=0", "strict=true"], ["train", "seed=1", "strict=true"]]
+    arguments = [call[3] for call in calls if call[0] == "fit"]
+    assert arguments == [["train", "seed=0", "strict=true"], ["train", "seed=1", "strict=true"]]
 
 
 def test_one_failing_job_does_not_cost_the_others(calls, capsys):

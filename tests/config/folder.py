@@ -47,15 +47,15 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def checked(*words: str) -> list[Checked]:
+def checked(*arguments: str) -> list[Checked]:
     """The checked jobs of a command line."""
-    return verify(compose(list(words)))
+    return verify(compose(list(arguments)))
 
 
-def refusal(*words: str) -> str:
+def refusal(*arguments: str) -> str:
     """The message with which a command line is refused."""
     try:
-        checked(*words)
+        checked(*arguments)
     except ConfigError as error:
         return str(error)
     return "accepted"

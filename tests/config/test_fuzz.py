@@ -42,8 +42,8 @@ WORDS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(WORDS, max_size=3))
-def test_nothing_but_our_errors(words):
+def test_nothing_but_our_errors(arguments):
     try:
-        checked(*words)
+        checked(*arguments)
     except ConfigError as error:
         assert str(error).strip()

@@ -87,9 +87,9 @@ def make_package(folder, monkeypatch):
 
 def test_a_package_is_trusted_on_the_command_line(tmp_path, monkeypatch):
     make_package(tmp_path, monkeypatch)
-    words = ["fidelity._target_=minepkg.Mine"]
-    assert "add trust=[minepkg]" in refusal(*words)
-    (job,) = checked(*words, "trust=[minepkg]")
+    arguments = ["fidelity._target_=minepkg.Mine"]
+    assert "add trust=[minepkg]" in refusal(*arguments)
+    (job,) = checked(*arguments, "trust=[minepkg]")
     assert job.groups["fidelity"].target.__name__ == "Mine"
 
 

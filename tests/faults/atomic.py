@@ -22,7 +22,7 @@ MEMORY = Path("/dev/shm")
 
 
 def write_for_ever(run: Path, ready: int) -> None:
-    """Go on from the newest state, and write one after another, all its numbers the step."""
+    """Resume from the newest state, and write one after another, all its numbers the step."""
     with claim(run) as held:
         step = 0 if held.checkpoint is None else read_checkpoint(held.checkpoint)["global_step"]
         while True:

@@ -1,4 +1,4 @@
-"""Two processes that are killed and go on, against two that are not, and against one."""
+"""Two processes that are killed and resumed, against two that are not, and against one."""
 
 import signal
 from pathlib import Path
@@ -37,5 +37,5 @@ def trial(folder: Path) -> Verdict:
     killed = weights(finish(folder / "killed", [*WORDS, *TWO]))
     same = (killed == two) + (one == two)
     return Verdict(
-        same == 2, f"{same} of 2 pairs have the same bits: killed or not, two processes or one"
+        same == 2, f"{same} of 2 pairs are bit-identical: killed or not, two processes or one"
     )

@@ -1,4 +1,4 @@
-"""Disks that fill up while a run writes: what was saved before is kept, and the run goes on."""
+"""Disks that fill up while a run writes: what was saved before is kept, and the run continues."""
 
 import json
 import random
@@ -37,7 +37,7 @@ def trial(folder: Path, seed: int, jobs: int) -> Verdict:
     least = (0.05, 0.7)  # one that grows must have room for the start of its run
     sizes = [int(need * draw.uniform(least[number % 2], 0.98)) for number in range(DISKS)]
 
-    def told(number: int) -> dict[str, list[str] | str]:
+    def run_one(number: int) -> dict[str, list[str] | str]:
         place, size = folder / f"disk{number}", sizes[number]
         words = [*ALONE, sys.executable, "-m", "tests.faults.disk"]
         given = [str(place), str(size), str(whole), str(number % 2)]
@@ -47,7 +47,7 @@ def trial(folder: Path, seed: int, jobs: int) -> Verdict:
         return found
 
     with ThreadPoolExecutor(jobs) as pool:
-        all_found = list(pool.map(told, range(DISKS)))
+        all_found = list(pool.map(run_one, range(DISKS)))
     ends = [found["end"] for found in all_found]
     full, went_on = ends.count("full"), ends.count("went on")
     wrong = sum(bool(found["faults"]) for found in all_found)
@@ -70,7 +70,7 @@ def can_mount(folder: Path) -> bool:
 
 
 def main(runs: Path, size: int, whole: Path, *, grows: bool) -> dict[str, list[str] | str]:
-    """One run on a disk of `size` KiB, and its end on a larger one; in a space of its own."""
+    """One run on a disk of `size` KiB, and its end on a larger one; in its own namespace."""
     runs.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o"]
     subprocess.run([*mount, f"size={size}k", "tmpfs", str(runs)], check=True)

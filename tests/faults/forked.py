@@ -1,7 +1,7 @@
 """Trainings forked from a process that has imported everything, so that many can be tried.
 
 Python and PyTorch take three seconds to import, and a training of this size takes two. A forked one
-runs the same command in a process of its own, with signals, files and an exit code of its own; what
+runs the same command in its own process, with its own signals, files and exit code; what
 it is compared with is a command in a new process, as a user starts it.
 """
 

@@ -94,7 +94,7 @@ def outcome(words: list[str], runs: Path) -> str:
 
 
 def try_them(folder: Path, seed: int, count: int) -> None:
-    """In a process of its own: examples, and what became of them in a file."""
+    """In its own process: examples, and what became of them in a file."""
     folder.mkdir()
     os.chdir(folder)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -132,7 +132,7 @@ def try_them(folder: Path, seed: int, count: int) -> None:
 
 
 def trial(folder: Path, seed: int, jobs: int) -> Verdict:
-    """Share the examples among processes, each with a seed of its own."""
+    """Share the examples among processes, each with its own seed."""
     folders = [folder / str(i) for i in range(jobs)]
     processes = [
         SERVER.Process(target=try_them, args=(own, seed + i, EXAMPLES // jobs))

@@ -21,7 +21,7 @@ SAMPLES = 80
 """Of an epoch, which is 20 steps."""
 
 EVERY = (1, 4, 5, 7)
-"""Steps between two training states: at, beside and off the ends of epochs."""
+"""Steps between two training states: at, next to and far from the ends of epochs."""
 
 WORKERS = (0, 2)
 TERMINATED, PREEMPTED = 143, "preempted"
@@ -66,7 +66,7 @@ def saved_step(runs: Path) -> int | None:
 
 
 def begin(folder: Path, words: list[str], history: History) -> Forked:
-    """Start, or go on."""
+    """Start, or resume."""
     history.starts.append(Start(saved_step(folder / "runs") or 0, []))
     return Forked(words, folder / "runs", folder / f"start{len(history.starts)}")
 
@@ -126,9 +126,9 @@ def chain(whole: Path, folder: Path, number: int, seed: int) -> Chain:
     history.starts[-1].steps.extend(last.steps)
     different = differences(whole, run) if ended == 0 else [f"exit {ended}: {last.said}"]
     found = Chain(kills, history, different)
-    told = ", ".join(f"{k.signal.name if k.signal else 'over'}@{k.step}" for k in kills)
+    shown = ", ".join(f"{k.signal.name if k.signal else 'over'}@{k.step}" for k in kills)
     wrong = [*different, *history.faults, *(text for k in kills for text in k.wrong)]
-    say(f"run {number}: {told}; {workers} workers; {'; '.join(wrong) or 'same bits'}")
+    say(f"run {number}: {shown}; {workers} workers; {'; '.join(wrong) or 'bit-identical'}")
     return found
 
 

@@ -91,7 +91,7 @@ def failing(folder: Path) -> Verdict:
     holds = len(finished(runs)) == 2 and process.returncode == 7 and "raised by the loss" in out
     return Verdict(
         holds,
-        f"{len(finished(runs))} of 2 good jobs beside 3 bad ones are finished, exit code "
+        f"{len(finished(runs))} of 2 good jobs next to 3 bad ones are finished, exit code "
         f"{process.returncode}",
     )
 

@@ -46,7 +46,7 @@ def command(words: Sequence[str], runs: Path) -> list[str]:
 
 
 def launch(words: Sequence[str], runs: Path) -> subprocess.Popen[str]:
-    """A training in a process group of its own, on one thread and without an accelerator."""
+    """A training in its own process group, on one thread and without an accelerator."""
     alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
         command(words, runs),
@@ -116,7 +116,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def equal(one: object, other: object) -> bool:
-    """Whether two training states have the same bits."""
+    """Whether two training states are bit-identical."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):

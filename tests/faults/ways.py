@@ -9,7 +9,7 @@ from tests.faults.forked import Step
 class Start(NamedTuple):
     """One start of a training.
 
-    first: the step of the state that it goes on from, 0 where it begins.
+    first: the step of the state that it resumes from, 0 where it begins.
     steps: what it took.
     """
 
@@ -36,7 +36,7 @@ class History(NamedTuple):
 
     @property
     def repeated(self) -> int:
-        """The steps that count twice, and those that a start took before those it goes on from."""
+        """The steps that count twice, and those that a start took before those it resumes from."""
         kept = [step.step for step in self.kept]
         early = sum(step.step < start.first for start in self.starts for step in start.steps)
         return len(kept) - len(set(kept)) + early
@@ -52,7 +52,7 @@ class History(NamedTuple):
 
     @property
     def faults(self) -> list[str]:
-        """Where a start does not go on, step by step, from its state, or sees other images."""
+        """Where a start does not continue, step by step, from its state, or sees other images."""
         found, seen = [], dict[int, Step]()
         for start in self.starts:
             for place, step in enumerate(start.steps, start.first):

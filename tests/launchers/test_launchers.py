@@ -1,4 +1,4 @@
-"""Launchers: their words, what they ask of a cluster, signals, jobs that go on after a limit."""
+"""Launchers: their arguments, requests to a cluster, signals, jobs that resume."""
 
 import importlib.util
 import os
@@ -56,16 +56,16 @@ def program(tmp_path, monkeypatch):
     return tmp_path / "notes"
 
 
-def ends(program, launcher, words):
+def ends(program, launcher, arguments):
     """The exit code, error and score of each job."""
     found = {}
 
     def ended(number, job):
         scores = job.outcome.scores if job.outcome else {}
         error = None if job.code == 0 else job.error
-        found[words[number]] = (job.code, error, scores.get("best validation/psnr"))
+        found[arguments[number]] = (job.code, error, scores.get("best validation/psnr"))
 
-    commands = [[word, str(program), "rerun=true"] for word in words]
+    commands = [[word, str(program), "rerun=true"] for word in arguments]
     run_jobs(commands, launcher, ended, program.parent / "runs")
     return found
 
@@ -78,8 +78,8 @@ def needs(package):
 
 def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
     assert take_launcher(["-m", "seed=0,1"]) == (Parallel(1), ["-m", "seed=0,1"])
-    words = ["-m", "hydra/launcher=parallel", "hydra.launcher.jobs=3", "seed=0,1"]
-    assert take_launcher(words) == (Parallel(3), ["-m", "seed=0,1"])
+    arguments = ["-m", "hydra/launcher=parallel", "hydra.launcher.jobs=3", "seed=0,1"]
+    assert take_launcher(arguments) == (Parallel(3), ["-m", "seed=0,1"])
     assert take_launcher(["hydra/launcher=basic"])[0] is None
     options = tmp_path / "hydra/launcher"
     options.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["hydra/launcher=paralel"], r"paralel: no such launcher, did you mean 'parallel'.*slurm"),
         (
@@ -114,9 +114,9 @@ def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
         ),
     ],
 )
-def test_what_no_launcher_can_mean_is_refused(words, message):
+def test_what_no_launcher_can_mean_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        take_launcher(words)
+        take_launcher(arguments)
 
 
 @pytest.mark.parametrize(("package", "launcher"), WITHOUT.items())
@@ -165,8 +165,8 @@ Worker(command, given, Path(sys.argv[2]), passes_on=passes_on, requeues=1)()
 
 def start_worker(tmp_path, program, word, passes_on, **variables):
     given = os.environ | {"PATH": make_cluster(tmp_path / "cluster"), "SLURM_NTASKS": "1"}
-    words = [str(tmp_path), word, str(program), passes_on]
-    command = [sys.executable, "-c", WORKER, str(tmp_path / "program.py"), *words]
+    arguments = [str(tmp_path), word, str(program), passes_on]
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "program.py"), *arguments]
     return subprocess.Popen(command, env=given | variables)
 
 
@@ -230,7 +230,7 @@ def test_slurm_jobs_run_fail_and_go_on_after_their_time_limit(program, tmp_path,
     assert found == ENDS | {"long": (0, None, 30.0)}
     notes = program.read_text()
     assert "long saved\nlong begins\nlong " in notes, "saved at the limit, and started again"
-    assert notes.count("rerun=true") == 1, "a second start goes on with the run"
+    assert notes.count("rerun=true") == 1, "a second start resumes the run"
     assert "--partition=gpu" in (tmp_path / "cluster/job-1/script").read_text()
     assert not list((tmp_path / "runs/.jobs").iterdir())
 

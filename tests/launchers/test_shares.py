@@ -1,4 +1,4 @@
-"""What of this machine a job gets: CPUs of its own, and GPUs of its own."""
+"""The share of this machine that a job gets: its own CPUs and GPUs."""
 
 import importlib.util
 import sys
@@ -70,20 +70,20 @@ def test_the_gpus_are_those_that_the_sweep_itself_may_use(machine, monkeypatch):
 @pytest.mark.parametrize("name", ["parallel", "submitit_local"])
 def test_more_gpus_than_there_are_is_refused_at_once(machine, monkeypatch, name):
     monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: object())
-    words = [f"hydra/launcher={name}", "hydra.launcher.jobs=3"]
+    arguments = [f"hydra/launcher={name}", "hydra.launcher.jobs=3"]
     machine(2)
     with pytest.raises(
         ConfigError, match=r"launcher\.gpus = 1: 3 jobs at a time need 3 GPUs.*are 2 \(0, 1\)\. Low"
     ):
-        take_launcher([*words, "hydra.launcher.gpus=1"])
-    assert take_launcher(words)[0].gpus is None
+        take_launcher([*arguments, "hydra.launcher.gpus=1"])
+    assert take_launcher(arguments)[0].gpus is None
     machine(0)
     with pytest.raises(ConfigError, match=r"need 3 GPUs, and there are none\."):
-        take_launcher([*words, "hydra.launcher.gpus=1"])
+        take_launcher([*arguments, "hydra.launcher.gpus=1"])
     with pytest.raises(
         ConfigError, match=r"launcher\.gpus = -1: must be a whole number of at least 0"
     ):
-        take_launcher([*words, "hydra.launcher.gpus=-1"])
+        take_launcher([*arguments, "hydra.launcher.gpus=-1"])
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -80,7 +80,7 @@ def test_a_vector_reaches_the_right_bands():
     "weights, model, words",
     [
         ([1.0, 2.0], Unfolded(3), r"prior.weights = \[1.0, 2.0\]: 3 entries are expected"),
-        ([[1.0] * 3] * 2, Unfolded(3), r"3 are expected \(model.iterations\), 2 came"),
+        ([[1.0] * 3] * 2, Unfolded(3), r"3 are expected \(Unfolded.iterations\), 2 came"),
         ([[1.0] * 3] * 3, DEQ(), "repeats one and the same step"),
         ([1.0, -1.0, 1.0], Unfolded(3), "must be zero or positive"),
     ],

@@ -1,4 +1,4 @@
-"""What there is of runs, and what two of them have apart."""
+"""The list of runs, and the differences of two of them."""
 
 from pathlib import Path
 

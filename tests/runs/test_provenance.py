@@ -18,8 +18,8 @@ def test_it_says_what_made_a_number(monkeypatch, tmp_path):
     (tmp_path / "algo").mkdir()
     (tmp_path / "algo/mine.yaml").write_text("x: 1")
     monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "logger.token=abc"])
-    words = ["seed=1", "logger.token=abc", "algo=pgd"]
-    found = provenance(MADE._replace(overrides=words, folders=[tmp_path]))
+    arguments = ["seed=1", "logger.token=abc", "algo=pgd"]
+    found = provenance(MADE._replace(overrides=arguments, folders=[tmp_path]))
     json.dumps(found)
     assert found["packages"]["torch"] == torch.__version__ == found["build"]["torch"]
     assert found["machine"]["threads"] == torch.get_num_threads()
@@ -55,9 +55,9 @@ def test_images_are_counted_and_long_lists_are_cut():
 
 
 def test_a_dirty_checkout_is_recorded_with_its_difference(tmp_path):
-    def git(*words):
+    def git(*arguments):
         subprocess.run(
-            ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words],
+            ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
             check=True,
             capture_output=True,
         )

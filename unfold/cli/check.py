@@ -37,16 +37,7 @@ SYNTAX = Syntax(
 
 
 def check(arguments: Sequence[str]) -> int:
-    """Measure every property of the components that the arguments name; `NAME` may be `all`.
-
-    `data=folder data.root=DIR` reads every image; `--only PH1,PH9` measures some rows, and reports
-    where they do not apply.
-
-    Raises:
-        PropertyError: a property does not hold.
-        DataError: images cannot be used.
-        ConfigError: nothing to check is named, or it cannot be built.
-    """
+    """Measure every property of the components that the arguments name; `NAME` may be `all`."""
     given = SYNTAX.parse(arguments)
     typed = [*given.folder_flags, *given.overrides]
     rows = given.flags.get("--only", "")

@@ -28,14 +28,7 @@ SYNTAX = Syntax(
 
 
 def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
-    """Differentiate one batch in every way, on identical weights, and print what each costs.
-
-    `images` is how many crops the batch holds, `size` their side in pixels, `iterations` how many
-    steps are unfolded.
-
-    Raises:
-        UnfoldError: the configuration or the data cannot be used.
-    """
+    """Differentiate one batch in every way, on identical weights, and print what each costs."""
     given = SYNTAX.parse(arguments)
     images, size = _count(given, "images", 2), _count(given, "size", 32)
     iterations = _count(given, "iterations", 10)

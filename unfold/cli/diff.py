@@ -19,12 +19,7 @@ SYNTAX = Syntax(
 
 
 def diff_runs(arguments: Sequence[str]) -> int:
-    """Show the differences of two runs in configuration, code, environment and results.
-
-    Raises:
-        ConfigError: a run does not exist.
-        RunError: a file of a run is missing or damaged.
-    """
+    """Show the differences of two runs in configuration, code, environment and results."""
     given = SYNTAX.parse(arguments)
     one, other = (read_reference(name, given.runs_dir).path for name in given.names)
     show_differences(compare(one, other), one, other)

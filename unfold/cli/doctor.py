@@ -38,12 +38,7 @@ SYNTAX = Syntax("doctor", "Differentiate the loss of one training batch, and lis
 
 
 def doctor(arguments: Sequence[str]) -> int:
-    """Differentiate the loss of one training batch, and list what is learned.
-
-    Raises:
-        ConfigError: something that is learned gets no gradient, or nothing is learned.
-        UnfoldError: the configuration or the data cannot be used.
-    """
+    """Differentiate the loss of one training batch, and list what is learned."""
     SYNTAX.parse(arguments, known_only=True)
     checked = configure(arguments, "doctor")
     from unfold.cli.runtime import set_threads

@@ -36,11 +36,7 @@ SYNTAX = Syntax("explain", "The update of a configuration with its values, and w
 
 
 def explain(arguments: Sequence[str]) -> int:
-    """Print the configuration as mathematics with its values.
-
-    Raises:
-        UnfoldError: the configuration cannot be used.
-    """
+    """Print the configuration as mathematics with its values."""
     SYNTAX.parse(arguments, known_only=True)
     checked = configure(arguments, "explain")
     import torch

@@ -18,12 +18,7 @@ SYNTAX = Syntax(
 
 
 def list_runs(arguments: Sequence[str]) -> int:
-    """Show the state and the scores of every run.
-
-    Raises:
-        ConfigError: a flag, a second pattern, or a setting other than runs_dir.
-        RunError: a file of a run is damaged.
-    """
+    """Show the state and the scores of every run."""
     given = SYNTAX.parse(arguments)
     entries = catalogue(given.runs_dir, *given.names)
     if not entries:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.console import say, scores_table
-from unfold.cli.stored_run import configured, named_run
+from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Arguments, Syntax
 from unfold.errors import ConfigError, nearest
 
@@ -21,14 +21,7 @@ SYNTAX = Syntax(
 
 
 def reconstruct_image(arguments: Sequence[str]) -> int:
-    """Reconstruct one image with a run's weights.
-
-    `input` is an image that is measured by the run's physics first; `measurement` is reconstructed
-    as it is.
-
-    Raises:
-        UnfoldError: the run or the file cannot be used.
-    """
+    """Reconstruct one image with the weights of a run."""
     given = SYNTAX.parse(arguments)
     image, measurement = _existing_file(given, "input"), _existing_file(given, "measurement")
     if (image is None) == (measurement is None):
@@ -42,10 +35,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
-    reference = named_run(given, "reconstruct")
-    checked = configured(reference, [*given.folder_flags, *given.overrides])
-    from unfold.cli.runtime import keep_freed_memory, set_threads
-    from unfold.config.build import components_of
+    reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation.single_image import (
         check_output,
         read_cropped,
@@ -55,15 +45,12 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     )
     from unfold.training.checkpoints.weights import load_weights
 
-    keep_freed_memory()
-    components = components_of(checked)
     if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
-            f"measurement = {measurement}: the run's {type(components.physics).__name__} draws its "
-            "operator anew for every image, so the one that made this measurement must be named: "
+            f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "
+            "an operator for every image, so the one that made this measurement must be named: "
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
-    set_threads(components.trainer.threads)
     load_weights(components.reconstructor, reference.path)
     source = image or measurement
     assert source is not None

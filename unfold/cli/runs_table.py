@@ -29,12 +29,7 @@ SYNTAX = Syntax(
 
 
 def runs_table(arguments: Sequence[str]) -> int:
-    """Show one score of many runs: mean ± standard deviation over the runs of each cell.
-
-    Raises:
-        ConfigError: a flag or format that does not exist, or no run to show.
-        RunError: a file of a run is damaged.
-    """
+    """Show one score of many runs: mean ± standard deviation over the runs of each cell."""
     given = SYNTAX.parse(arguments)
     chosen = given.flags.get("--format", "terminal")
     if chosen not in ("terminal", *FORMATS):

@@ -14,12 +14,7 @@ SYNTAX = Syntax("show", "What a run is and what it scored.", ("RUN",), RUNS_DIR,
 
 
 def show_run(arguments: Sequence[str]) -> int:
-    """Show one run.
-
-    Raises:
-        ConfigError: there is no such run.
-        RunError: a file of it is damaged.
-    """
+    """Show one run."""
     given = SYNTAX.parse(arguments)
     reference = read_reference(given.names[0], given.runs_dir)
     entry = read_entry(reference.path, reference.path.name)

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from unfold.cli.console import short
+from unfold.cli.runtime import keep_freed_memory, set_threads
 from unfold.config.arguments import TRAIN, Arguments
-from unfold.config.build import verify
+from unfold.config.build import components_of, verify
 from unfold.config.check import Checked
+from unfold.config.components import Components
 from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import key_of
@@ -21,16 +24,29 @@ NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
 it."""
 
 
-def named_run(given: Arguments, command: str) -> Reference:
-    """The run that `run=` names.
+class StoredRun(NamedTuple):
+    """A run and the components of its configuration, with untrained weights."""
+
+    reference: Reference
+    checked: Checked
+    components: Components
+
+
+def open_run(given: Arguments, command: str) -> StoredRun:
+    """The run that `run=` names, with the overrides that are given.
 
     Raises:
-        ConfigError: it is not given, or does not exist.
+        ConfigError: it is not given or does not exist, or a mistake in the overrides.
     """
     if "run" not in given.keys:
         raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
+    keep_freed_memory()  # before PyTorch allocates anything
     folders = (text.partition("=")[2] for text in given.overrides if key_of(text) == "runs_dir")
-    return read_reference(given.keys["run"], next(folders, "runs"))
+    reference = read_reference(given.keys["run"], next(folders, "runs"))
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    return StoredRun(reference, checked, components)
 
 
 def configured(reference: Reference, overrides: Sequence[str]) -> Checked:

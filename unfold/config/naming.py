@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unfold.config import options
-from unfold.config.plan import components_of
+from unfold.config.plan import walk
 from unfold.errors import ConfigError, IncompatibleError, UnfoldError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def with_paths(text: str, groups: Mapping[str, Any]) -> str:
     """
     trainable = ("Trainable", "TrainingOptions")
     paths: dict[str, set[str]] = {name: {"trainable"} for name in trainable}
-    for component in components_of(groups):
+    for component in walk(groups):
         paths.setdefault(component.target.__name__, set()).add(component.path)
     for name, found in paths.items():
         if len(found) == 1:

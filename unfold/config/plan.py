@@ -26,14 +26,14 @@ class Component:
     partial: bool = False
 
 
-def components_of(plan: Any) -> Iterator[Component]:
+def walk(plan: Any) -> Iterator[Component]:
     """Every component of a plan, outer ones first."""
     if isinstance(plan, Component):
         yield plan
         plan = plan.arguments
     inner = plan.values() if isinstance(plan, Mapping) else plan
     for value in inner if isinstance(inner, list | tuple) or isinstance(plan, Mapping) else ():
-        yield from components_of(value)
+        yield from walk(value)
 
 
 def instantiate(plan: Any) -> Any:

@@ -15,7 +15,7 @@ PLAIN: Mapping[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a word",
+    str: "a string",
     types.NoneType: "null",
     Path: "a path",
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unfold.config.check import Checked
-from unfold.config.plan import Component, components_of
+from unfold.config.plan import Component, walk
 from unfold.errors import CheckpointError, ConfigError, UnfoldError
 from unfold.runs.weights import EMBEDDED, find_weights
 
@@ -40,7 +40,7 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[st
     """
     from unfold.training.checkpoints.weights import load_prior_weights
 
-    owners = (one for one in components_of(checked.groups["prior"]) if "denoiser" in one.arguments)
+    owners = (one for one in walk(checked.groups["prior"]) if "denoiser" in one.arguments)
     origins = [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
     for networks, source, _ in origins:
         if source is not None:

@@ -1,4 +1,4 @@
-"""The runs of a folder, as far as they came: what they are, how they ended, what they measured."""
+"""The runs of a folder: what they are, how they ended, what they scored."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +23,8 @@ class Entry:
         name: its path inside the folder of all runs.
         state: finished, running, failed, preempted, killed where its process is gone, or the schema
             version of a run that this version cannot read.
-        updated: when it last said so, in UTC.
-        config: its configuration; empty where it ended before it wrote one.
+        updated: when its status was written, in UTC.
+        config: its configuration; empty where it terminated before it wrote one.
         choices: the option of each group.
         scores: what it measured; empty until it is finished.
     """
@@ -76,7 +76,7 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
 
 
 def read_entry(path: Path, name: str) -> Entry:
-    """Read a run as far as it came.
+    """Read a run, finished or not.
 
     Raises:
         RunError: a file of it is damaged.

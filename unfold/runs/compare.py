@@ -1,4 +1,4 @@
-"""What two runs have apart: configuration, code, environment and results."""
+"""The differences of two runs: configuration, code, environment and results."""
 
 from collections.abc import Mapping
 from pathlib import Path

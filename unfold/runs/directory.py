@@ -90,13 +90,8 @@ def claim(directory: Path, request: Request = Request()) -> Iterator[Run]:
     if request.rank > 0:
         yield _followed(directory, request)
         return
-    lock = Lock(directory / ".lock")
-    lock.acquire()
-    try:
-        with launched():
-            yield from _held(directory, request)
-    finally:
-        lock.release()
+    with Lock(directory / ".lock"), launched():
+        yield from _held(directory, request)
 
 
 def _followed(directory: Path, request: Request) -> Run:
@@ -150,13 +145,13 @@ def _held(directory: Path, request: Request) -> Iterator[Run]:
 
 
 def _continued(directory: Path, before: status.Status, request: Request) -> Run:
-    """What to do with a directory that holds something already."""
+    """What to do with a directory that holds a run already."""
     if request.expected is not None:
         refuse_foreign(directory, request.expected)
     if before.state == "finished":
         _refuse_other_code(directory, "rerun=true to repeat it")
         return Run(directory, "finished")
-    _remove_halves(directory)
+    _remove_incomplete(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
     if checkpoint is None:
         return Run(directory, "new", notes=notes)
@@ -169,15 +164,15 @@ def _continued(directory: Path, before: status.Status, request: Request) -> Run:
     return Run(directory, "resume", checkpoint, notes=notes)
 
 
-def _remove_halves(directory: Path) -> None:
-    """Remove the files that a kill left half written; nothing but this process writes here."""
+def _remove_incomplete(directory: Path) -> None:
+    """Remove the files that a kill left incomplete; only this process writes here."""
     for folder in (directory, directory / "checkpoints"):
         for path in folder.glob(".*.tmp"):
             path.unlink()
 
 
 def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
-    """Rename the states that are damaged: the next one saved must not push out the whole one."""
+    """Rename damaged states, so that the next one saved does not replace the sound one."""
     found = newest_checkpoint(folder)
     then = f"{found.path.name} is used" if found.path else "the training starts anew"
     notes = []

@@ -21,15 +21,14 @@ SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
 
 
 LATEST = ("config", "overrides", "given_by", "folders", "sources")
-"""Recorded anew at every start of a run."""
+"""Entries that always describe the last start."""
 
 
 def begin(run: Run, origin: Mapping[str, Any]) -> None:
-    """Write where a run comes from, or add a start to what is written.
+    """Write what a run is made from, or add a start to it.
 
-    What the first start wrote stays as it is, but for the words, the configuration and the
-    sources, which are those of the last start, as the files beside it; every start keeps its
-    words, and one that changed sources their hashes before.
+    The entries of the first start stay, except those in `LATEST`. Every start keeps its overrides,
+    and one whose sources differ keeps their former hashes.
 
     Args:
         run: held by this process.
@@ -66,16 +65,16 @@ def _started(run: Run, origin: Mapping[str, Any], sources: Mapping[str, str]) ->
 
 
 def _closed(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """A start that did not come to say how it ended was killed."""
+    """A start without an outcome was killed."""
     return dict(attempt) | ({} if attempt["outcome"] else {"outcome": "killed"})
 
 
 @contextmanager
 def recorded(run: Run) -> Iterator[dict[str, float]]:
-    """Write how the body ended, and at its end what it came to.
+    """Write how the body ended, and the scores it filled in.
 
     Yields:
-        A place for the scores.
+        The scores, to be filled in.
     """
     scores: dict[str, float] = {}
     try:

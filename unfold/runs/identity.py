@@ -1,4 +1,4 @@
-"""What a run is called: the same computation has the same directory, on every machine."""
+"""The name of a run: the same computation has the same directory, on every machine."""
 
 import hashlib
 import json
@@ -53,20 +53,20 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
         config: the resolved configuration.
         fingerprint: of the images.
     """
-    kept = that_counts(config, digests(config))
+    kept = hashed_part(config, digests(config))
     content = {"config": kept, "data": fingerprint, "files": _files(kept)}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
-def that_counts(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
     """The part of a configuration that can change a number.
 
     Args:
         config: the resolved configuration.
-        weights: the SHA-256 of those that it names, by key: each replaces the name,
-            because a run has several names, and other weights tomorrow.
+            weights: the SHA-256 of those that it names, by key: each replaces the name, because a
+            run has several names, and other weights later.
     """
     items = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
     return {key: _kept(key, value, weights) for key, value in items}
@@ -105,5 +105,5 @@ def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerp
     root = Path(config["runs_dir"]).expanduser().resolve()
     directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
     if root not in directory.resolve().parents:
-        raise ConfigError(f"name = {config['name']}: leads out of {root}. Use a plain word.")
+        raise ConfigError(f"name = {config['name']}: leads out of {root}. Use letters and digits.")
     return directory

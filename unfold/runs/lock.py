@@ -44,7 +44,7 @@ class Lock:
         except Timeout as error:
             raise RunError(
                 f"{folder}{BUSY}{_holder(self._path)}. Wait until it ends, or change "
-                "the configuration (another seed or name has a directory of its own)."
+                "the configuration (another seed or name has its own directory)."
             ) from error
         except OSError as error:
             text = f"{folder} cannot be written: {error.strerror}. Change runs_dir."
@@ -53,6 +53,12 @@ class Lock:
     def release(self) -> None:
         """Release the lock."""
         self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def is_held(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Where a run comes from: words, code, versions, machine, seeds and images."""
+"""What a run is made from: overrides, code, versions, machine, seeds and images."""
 
 import hashlib
 import importlib.metadata
@@ -100,7 +100,7 @@ def build() -> dict[str, Any]:
 
 
 def flags() -> dict[str, Any]:
-    """What PyTorch is asked for at this moment that decides whether bits repeat."""
+    """The current settings of PyTorch that decide whether runs are bit-identical."""
     import torch
 
     return {
@@ -138,7 +138,7 @@ LIST_LIMIT = 1000
 class Made(NamedTuple):
     """What a run is made from.
 
-    overrides: the words of the command line.
+    overrides: of the command line.
     choices: the option of each group.
     folders: of the user's own options.
     seed: of the run.
@@ -157,14 +157,14 @@ class Made(NamedTuple):
 
 
 def provenance(made: Made) -> dict[str, Any]:
-    """Everything needed to say what made a number, as plain data."""
+    """Everything that determines the scores, as plain data."""
     return {
-        "version": version("unfold"),
+        "version": unfold.__version__,
         "git": git_state(Path(unfold.__path__[0]).parent),
         "sources": dict(source_hashes()),
         "command": redacted_overrides(sys.argv),
         "overrides": redacted_overrides(made.overrides),
-        "given_by": {redacted_override(word): _giver(word) for word in made.overrides},
+        "given_by": {redacted_override(text): _giver(text) for text in made.overrides},
         "choices": dict(made.choices),
         "folders": {str(folder): _options(folder) for folder in made.folders},
         "seed": made.seed,
@@ -179,8 +179,8 @@ def provenance(made: Made) -> dict[str, Any]:
     }
 
 
-def _giver(word: str) -> str:
-    return "command line" if redacted_override(word) in redacted_overrides(sys.argv) else "sweep"
+def _giver(text: str) -> str:
+    return "command line" if redacted_override(text) in redacted_overrides(sys.argv) else "sweep"
 
 
 def _options(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ class Reference:
         path: the directory.
         config: the configuration as it was stored.
         choices: the option chosen in each group.
-        overrides: the words that made it.
+        overrides: that made it.
         status: how it ended.
         folders: of the user's own options that it was composed with.
     """
@@ -52,13 +52,13 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Reference:
             f"{path} is no run directory: it has no status.json. Name a directory in it."
         )
     config = stored_config(path)
-    words = files.read_yaml(path / "overrides.yaml")
+    overrides = files.read_yaml(path / "overrides.yaml")
     origin = files.read_json(path / "provenance.json")
     choices = origin.get("choices", {})
     folders = tuple(map(Path, origin.get("folders", {})))
-    if not config or not isinstance(words, list):
+    if not config or not isinstance(overrides, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
-    return Reference(path, config, choices, tuple(map(str, words)), state, folders)
+    return Reference(path, config, choices, tuple(map(str, overrides)), state, folders)
 
 
 def _locate(text: str, runs_dir: Path) -> Path:

@@ -31,8 +31,8 @@ class Pivot:
     """The runs of every cell.
 
     Args:
-        rows: the key that tells the rows apart, `algo`.
-        columns: the key that tells the columns apart, `physics`.
+        rows: the key of the rows, `algo`.
+        columns: the key of the columns, `physics`.
         value: the score, by its full name.
         cells: the runs of a row and a column that have the score.
         left_out: the names of the runs that are in no cell, by the reason.
@@ -58,7 +58,7 @@ class Pivot:
         return [scored.score for scored in self.cells.get((row, column), ())]
 
     def mixed(self) -> list[str]:
-        """The keys that change numbers, the seed apart, in which runs of one cell differ."""
+        """The keys that change numbers, except the seed, in which runs of one cell differ."""
         found: set[str] = set()
         for cell in self.cells.values():
             configs = [flat(scored.entry.config) for scored in cell]
@@ -75,7 +75,7 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
         entries: the runs.
         rows: a key of their configuration, or `tested_on`: the operators of their evaluations.
         columns: the same.
-        value: the score, or the end of its name; beside `tested_on` the metric, `psnr`, averaged
+        value: the score, or the end of its name; with `tested_on` the metric, `psnr`, averaged
             over the images.
 
     Raises:
@@ -107,7 +107,7 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
 def full_name(end: str, entries: Sequence[Entry]) -> str:
     """The one score of a table that a name or its end means: that of the test before any other.
 
-    It is one for all runs: their own best fit would set validation beside test.
+    It is one for all runs: otherwise validation would be compared with test.
 
     Raises:
         ConfigError: the end fits several scores, or none of those that the runs have.

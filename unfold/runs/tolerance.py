@@ -10,7 +10,7 @@ from unfold.runs import files
 from unfold.runs.compare import ABSENT, Difference
 
 PLATFORM = ("torch", "cuda", "capability", "cpu", "threads", "gpus")
-"""The fields of a machine that decide about bits."""
+"""The fields of a machine that determine bits."""
 
 DECIBELS = 0.05
 """How far a figure in dB may be on another platform."""
@@ -22,7 +22,7 @@ RATIO = 10 ** (DECIBELS / 10) - 1
 def platform_differences(one: Path, other: Path) -> list[Difference]:
     """The fields in which the platforms of two runs differ, over all of their starts.
 
-    A field that one of them did not write down tells nothing.
+    A field that one of them did not record is ignored.
     """
     left, right = _platforms(one), _platforms(other)
     return [
@@ -40,7 +40,7 @@ def _platforms(path: Path) -> dict[str, set[str]]:
 
 
 def score_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
-    """The scores that are further from each other than another platform explains."""
+    """The scores that differ by more than another platform explains."""
     names = [*one, *(name for name in other if name not in one)]
     pairs = [(name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in names]
     return [Difference(n, str(a), str(b)) for n, a, b in pairs if not _near(n, a, b)]

@@ -1,4 +1,4 @@
-"""Whether a run directory holds the run that its name says."""
+"""Whether a run directory holds the run that its name stands for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.compare import Difference, differences
-from unfold.runs.identity import that_counts
+from unfold.runs.identity import hashed_part
 from unfold.runs.redact import redacted
 from unfold.runs.version import stored_config
 from unfold.runs.weights import digests
 
 
 class Computation(NamedTuple):
-    """What a run directory is asked for.
+    """What a run directory should hold.
 
     config: the configuration as a run stores it.
     fingerprint: of the images.
@@ -31,7 +31,7 @@ def refuse_foreign(directory: Path, asked: Computation) -> None:
         ConfigError: names each key with both values.
         RunError: a file of the directory is damaged.
     """
-    found = _apart(directory, asked)
+    found = _differences(directory, asked)
     if found:
         shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
         raise ConfigError(
@@ -40,7 +40,7 @@ def refuse_foreign(directory: Path, asked: Computation) -> None:
         )
 
 
-def _apart(directory: Path, asked: Computation) -> list[Difference]:
+def _differences(directory: Path, asked: Computation) -> list[Difference]:
     path, origin_path = directory / "config.yaml", directory / "provenance.json"
     if not (path.exists() and origin_path.exists()):
         return []  # it ended before it wrote the last of them
@@ -48,8 +48,8 @@ def _apart(directory: Path, asked: Computation) -> list[Difference]:
     origin = files.read_json(origin_path)
     # Where its weights are gone since, what it wrote down of them counts.
     weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
-    there = that_counts(stored, weights) | {"images": origin.get("data")}
-    here = that_counts(redacted(asked.config), digests(asked.config)) | {
+    there = hashed_part(stored, weights) | {"images": origin.get("data")}
+    here = hashed_part(redacted(asked.config), digests(asked.config)) | {
         "images": asked.fingerprint
     }
     return differences(there, here)

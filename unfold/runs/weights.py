@@ -40,7 +40,7 @@ def digest_of(text: str, runs_dir: str | Path) -> str | None:
 
 
 def names_weights(key: str, value: Any) -> bool:
-    """Whether a key is one of those that say where weights come from, and says it."""
+    """Whether a key names weights, and its value names some."""
     is_key = key == "init_from" or key.endswith(".weights")
     return is_key and isinstance(value, str) and value != EMBEDDED
 

@@ -55,7 +55,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def platform() -> str:
-    """What the bits may depend on beside the code."""
+    """What the bits may depend on in addition to the code."""
     found = machine()
     return f"torch {found['torch']}, {found['cpu']}, {found['capability']}, threads {THREADS}"
 
@@ -73,8 +73,8 @@ def _as_before() -> Iterator[None]:
 def digest(name: str) -> str:
     """Train a configuration, and hash the names, shapes and bytes of its last weights."""
     with TemporaryDirectory() as folder, _as_before():
-        words = [*SHARED, *CONFIGURATIONS[name], f"runs_dir={folder}"]
-        (checked,) = verify(compose(words))
+        arguments = [*SHARED, *CONFIGURATIONS[name], f"runs_dir={folder}"]
+        (checked,) = verify(compose(arguments))
         weights = read_weights(run_job(checked).directory)
     content = hashlib.sha256()
     for key, tensor in sorted(weights.items()):

@@ -1,4 +1,4 @@
-"""What cannot be read is told in plain words, with its column, and without those of a parser."""
+"""An override that cannot be read is reported with its column, without parser jargon."""
 
 import pytest
 
@@ -19,14 +19,14 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("word", "reason"), WORDS.items())
-def test_the_column_is_told(word, reason):
+def test_the_column_is_reported(word, reason):
     assert why_unreadable(word) == reason
 
 
 @pytest.mark.parametrize(
     "word", ["algo.stepsize=[1,2", "name='ab", "seed=1=2", "=x y", "name=a,,b", "seed"]
 )
-def test_no_words_of_a_parser(word):
+def test_no_parser_jargon(word):
     said = refusal(word)
     assert "viable" not in said and "expecting" not in said and "mismatched" not in said
     assert word in said
