@@ -166,9 +166,7 @@ class _Build:
         seed_networks(self.checked.settings.seed, "reconstructor")
         reconstructor = Reconstructor(
             *(self.objects[name] for name in RECONSTRUCTOR),
-            trainable=Trainable(
-                trainable.learn, trainable.untied, trainable.constrain, trainable.relative
-            ),
+            Trainable(trainable.learn, trainable.untied, trainable.constrain, trainable.relative),
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)

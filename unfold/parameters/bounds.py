@@ -124,7 +124,7 @@ def check_bounds(component: object) -> None:
     Raises:
         ConfigError: `Class.field = value: must be …`, with the nearest name of a set of names.
     """
-    kind = type(component)
+    kind: Any = type(component)
     for name, bound in bounds_of(kind).items():
         value = getattr(component, name)
         if value is None and _optional(kind, name):

@@ -65,7 +65,7 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
 
     Args:
         config: the resolved configuration.
-            weights: the SHA-256 of those that it names, by key: each replaces the name, because a
+        weights: the SHA-256 of those that it names, by key: each replaces the name, because a
             run has several names, and other weights later.
     """
     items = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
