@@ -164,10 +164,11 @@ class _Build:
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
-        reconstructor = Reconstructor(
-            *(self.objects[name] for name in RECONSTRUCTOR),
-            Trainable(trainable.learn, trainable.untied, trainable.constrain, trainable.relative),
+        algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
+        chosen = Trainable(
+            trainable.learn, trainable.untied, trainable.constrain, trainable.relative
         )
+        reconstructor = Reconstructor(algorithm, prior, fidelity, model, start, chosen)
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
