@@ -51,7 +51,7 @@ def make_files(folder: Path) -> None:
     (folder / "empty").mkdir()
     half = images("half", [(64, 64)] * 8) / "3.png"
     half.write_bytes(half.read_bytes()[:200])
-    (images("arguments", [(64, 64)] * 8) / "8.png").write_text("not an image")
+    (images("words", [(64, 64)] * 8) / "8.png").write_text("not an image")
     (images("nothing", [(64, 64)] * 8) / "8.png").write_bytes(b"")
     alpha = Image.fromarray(draw.integers(0, 255, (64, 64, 4), "u1"), "RGBA")
     alpha.save(images("alpha", [(64, 64)] * 8) / "8.png")
@@ -122,18 +122,18 @@ CASES = (
     Case(32, "trainable.learn=[algo.gamma]", ("trainable.learn = ['algo.gamma']", "'algo.gamma' matches nothing", "Available: algo.lambda_reg, algo.stepsize")),
     Case(33, "objective=validation/pnsr", ("objective = validation/pnsr", "did you mean 'validation/psnr'")),
     Case(34, "trainer.precision=16", ("trainer.precision = 16", "one of 32, bf16, 64")),
-    Case(35, "physics.kernel.size=257", ("257 x 257", "48 x 48", "take a smaller kernel"), DATA),
+    Case(35, "physics.kernel.size=257", ("257 x 257", "48 x 48", "physics.kernel.size"), DATA),
     Case(36, "physics=gaussian_blur physics.kernel.size=4", ("physics.kernel.size", "4 pixels", "odd size")),
     Case(36, "physics.kernel={}/even.npy", ("even.npy: a kernel of 4 x 4 pixels has no centre", "add a row or a column"), DATA),
     Case(36, "physics.kernel={}/kernel_nan.npy", ("kernel_nan.npy: 25 of its values are not finite",), DATA),
     Case(38, "physics=inpainting physics.keep=1.5", ("physics.keep = 1.5: must be in (0, 1]",)),
     Case(38, "physics=inpainting physics.keep=-0.2", ("physics.keep = -0.2: must be in (0, 1]",)),
     Case(39, "physics=inpainting physics.keep=0", ("physics.keep = 0: must be in (0, 1]",)),
-    Case(40, "data=folder data.root={}/colour data.channels=1 physics=colorization", ("images of 1 channels and 3 weights", "give one weight for each channel"), DATA),
+    Case(40, "data=folder data.root={}/colour data.channels=1 physics=colorization", ("images of 1 channels and 3 weights", "set data.channels=3"), DATA),
     Case(41, "physics=tomography physics.angles=0", ("physics.angles = 0: must be a whole number of at least 1",)),
     Case(43, "physics=super_resolution physics.factor=0", ("physics.factor = 0: must be a whole number of at least 1",)),
     Case(43, "physics=super_resolution physics.factor=2.5", ("physics.factor = 2.5", "whole number")),
-    Case(43, "physics=super_resolution physics.factor=3", ("not divisible by the factor 3", "crop the images to multiples of 3"), DATA),
+    Case(43, "physics=super_resolution physics.factor=3", ("not divisible by the factor 3", "set data.multiple_of=3"), DATA),
     Case(44, "physics=compressed_sensing physics.ratio=0", ("physics.ratio = 0.0: must be in (0, 1]",)),
     Case(44, "physics=compressed_sensing physics.ratio=1.5", ("physics.ratio = 1.5: must be in (0, 1]",)),
     Case(45, "physics/noise=poisson physics.noise.gain=0", ("physics.noise.gain = 0: must be positive",)),
@@ -147,14 +147,14 @@ CASES = (
     Case(50, "data=folder data.root={}/empty", ("empty: no image", "*.png"), DATA),
     Case(50, "data=folder data.root={}/missing", ("/missing: missing; expected a folder of images",), DATA),
     Case(51, "data=folder data.root={}/half", ("3.png", "corrupt or truncated"), DATA),
-    Case(52, "data=folder data.root={}/arguments", ("8.png", "not an image"), DATA),
+    Case(52, "data=folder data.root={}/words", ("8.png", "not an image"), DATA),
     Case(52, "data=folder data.root={}/nothing", ("8.png", "0 bytes"), DATA),
     Case(54, "data=folder data.root={}/bright", ("8.tif: values from ", "to 255, expected [0, 1]"), DATA),
     Case(55, "data=folder data.root={}/alpha", ("8.png", "pixels are transparent"), DATA),
     Case(56, "data=folder data.root={}/palette", ("8.png", "pixels are transparent"), DATA),
     Case(59, "data=folder data.root={}/pages", ("8.tif: 2 pages; expected one",), DATA),
-    Case(60, "data=folder data.root={}/tiny", ("0.png: 20x20 pixels, smaller than crop = 64",), DATA),
-    Case(60, "data=folder data.root={}/dots", ("0.png: 1x1 pixels, smaller than crop = 64",), DATA),
+    Case(60, "data=folder data.root={}/tiny", ("0.png: 20x20 pixels, smaller than the 64x64 that data.crop needs",), DATA),
+    Case(60, "data=folder data.root={}/dots", ("0.png: 1x1 pixels, smaller than the 64x64 that data.crop needs",), DATA),
     Case(64, "init_from={}/good", ("init_from = ", "good is no run directory"), CHECKPOINT),
     Case(64, "init_from=https://example.org/run", ("init_from = https://example.org/run: an address", "download the file"), CHECKPOINT),
     Case(64, "prior.weights={}/broken.safetensors", ("broken.safetensors: not a readable safetensors file",), CHECKPOINT),

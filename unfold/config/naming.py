@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from unfold.config.check import Checked
 
 
+REMEDIES = (
+    (
+        r"crop the images to multiples of (\d+)",
+        r"set data.multiple_of=\1 and a data.crop that it divides",
+    ),
+    (r"take a smaller kernel, or larger images", "lower physics.kernel.size, or raise data.crop"),
+    (r"(\d+) weights; give", r"\1 weights; set data.channels=\1, or give"),
+    (r"three channels are needed", "set data.channels=3"),
+    (
+        r"smaller than crop = (\d+)\. Lower crop",
+        r"smaller than the \1x\1 that data.crop needs. Lower data.crop",
+    ),
+    (r"use an unfolded model", "use model=unfolded"),
+    (r"start from Regularised", "take start=regularised"),
+)
+"""Remedies that no field of the failing component names, with the keys that do."""
+
+
 @contextmanager
 def option_names(checked: "Checked") -> Iterator[None]:
     """Errors of the body name options instead of classes and their fields."""
@@ -44,6 +62,8 @@ def with_paths(text: str, groups: Mapping[str, Any]) -> str:
     for name, found in paths.items():
         if len(found) == 1:
             text = re.sub(rf"\b{name}\.(?=[a-z])", f"{next(iter(found))}.", text)
+    for pattern, keys in REMEDIES:
+        text = re.sub(pattern, keys, text)
     return text
 
 
