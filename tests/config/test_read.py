@@ -52,7 +52,7 @@ BAD = [
     (1, bool, "true or false"),
     (1.0, int, "a whole number"),
     ("1", int, "a whole number"),
-    (1, str, "a word"),
+    (1, str, "a string"),
     ("ab", Sequence[str], "a list"),
     ([1, 2, 3], tuple[float, float], "a list of 2 values"),
     ("z", Literal["x", "y"], "one of x, y"),
