@@ -49,7 +49,7 @@ from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 
 KERNEL = GaussianKernel(13, 1.6)
-LAWS: dict[str, Physics] = {
+PHYSICS: dict[str, Physics] = {
     "inpainting": Inpainting(NOISE, 0.5),
     "blur": Blur(NOISE, KERNEL),
     "valid blur": ValidBlur(NOISE, KERNEL),
@@ -195,7 +195,7 @@ def hqs_calls() -> tuple[int, int]:
     net = Reconstructor(HQS(), PnP(DnCNN(channels=1)), L2(), Unfolded(8))
     draws = Draws(0, range(BATCH))
     x = draws.uniform("images", SHAPE)
-    y, operator = LAWS["valid blur"].measure(x, draws)
+    y, operator = PHYSICS["valid blur"].measure(x, draws)
     _ = operator.norm_squared
     with counted(ValidConvolution) as calls:
         loss = (net(y, operator) - x).square().mean()
@@ -213,7 +213,7 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     print(f"{'ms':20}{'draw':>10}{'A':>10}{'A*':>10}{'A*A':>10}{'solve':>10}")
     with torch.no_grad():
-        for name, physics in LAWS.items():
+        for name, physics in PHYSICS.items():
             print(f"{name:20}" + "".join(f"{t:10.2f}" for t in row(physics, words.repeats)))
     forward, both = hqs_calls()
     print(f"8 iterations of HQS, valid blur: {forward} calls of A and A*, {both} with the backward")

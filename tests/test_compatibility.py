@@ -21,7 +21,7 @@ from unfold.errors import ConfigError, IncompatibleError
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_told_as_they_are_typed(words, message):
+def test_parts_that_do_not_fit_are_named_by_their_options(words, message):
     with pytest.raises(ConfigError, match=message):
         verify(compose(words))
 

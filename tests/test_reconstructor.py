@@ -53,13 +53,13 @@ def test_a_prior_without_what_an_algorithm_needs_is_refused_with_alternatives(al
         reconstructor(algorithm, Unfolded(2), Tikhonov())
 
 
-def test_a_fixed_law_may_stand_where_an_operator_is_expected():
+def test_a_deterministic_physics_is_accepted_as_an_operator():
     physics, y = Denoising(), torch.rand(2, 1, 6, 6, dtype=torch.float64)
     net = reconstructor(PGD(), Unfolded(2))
     assert torch.equal(net(y, physics), net(y, physics.operator_for(y)))
 
 
-def test_a_random_law_may_not():
+def test_a_random_physics_is_not():
     net = reconstructor(PGD(), Unfolded(2))
     with pytest.raises(ConfigError, match="Inpainting is random: pass the operator"):
         net(torch.rand(1, 1, 4, 4, dtype=torch.float64), Inpainting(NoNoise()))

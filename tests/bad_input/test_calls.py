@@ -64,7 +64,7 @@ def test_30_no_noise_is_exact():
     assert torch.equal(Gaussian(0.0).apply(X, Draws(0, (0,), "test")), X)
 
 
-def test_36_an_odd_kernel_that_is_no_blur_is_told():
+def test_36_an_odd_kernel_that_is_no_blur_is_reported():
     with pytest.raises(ConfigError, match="odd"):
         CircularConvolution(torch.ones(1, 1, 4, 4) / 16, (1, 16, 16))
 
@@ -76,7 +76,7 @@ def test_37_a_mask_is_not_broadcast(shape):
 
 
 @pytest.mark.parametrize("blind", [[1], [0, 1]])
-def test_37_a_mask_that_sees_nothing_is_told_before_the_first_step(blind):
+def test_37_a_mask_that_sees_nothing_is_reported_before_the_first_step(blind):
     seen = torch.ones(2, 1, 16, 16)
     seen[blind] = 0
     net = Reconstructor(PGD(), PnP(NonexpansiveResNet(1, depth=2, width=4)), L2(), Unfolded(2))

@@ -47,7 +47,7 @@ def data(name: str, batch: int = 2, dtype: torch.dtype = DOUBLE) -> Tensor:
 
 
 def skip_complex(name: str, dtype: torch.dtype) -> None:
-    """Counts refuse complex measurements; that is their law for them."""
+    """Counts refuse complex measurements; that is their contract."""
     if dtype.is_complex and name in COUNTS:
         with pytest.raises(ConfigError, match="counts real intensities"):
             ALL[name].value(normal(1, 2, dtype=dtype), uniform(1, 2))

@@ -105,7 +105,7 @@ def test_where_the_gradient_is_not_reached_the_phantom_one_can_stand_in():
     assert worst(grads[0], grads[1]) < 1e-9 < 1e-2 < worst(grads[2], grads[1])
 
 
-def test_an_equilibrium_too_far_for_its_gradient_is_told():
+def test_an_equilibrium_too_far_for_its_gradient_is_reported():
     A = spread()
     backward = Implicit(tol=1e-8, max_iterations=99)
     loose = DEQ(tol=1e-3, accuracy=1.0, max_iterations=99, backward=backward)

@@ -52,7 +52,7 @@ class Counting(Denoiser):
 
 @pytest.mark.parametrize("backward", [Implicit(), JacobianFree(), Neumann(3), Phantom(3)])
 @every_algorithm
-def test_training_and_evaluation_return_the_same_bits(name: str, backward: Any):
+def test_training_and_evaluation_are_bit_identical(name: str, backward: Any):
     A, prior = blur(8, batch=2), network_prior()
     net = reconstructor(ALGORITHMS[name], DEQ(backward=backward), prior)
     y = measured(A, batch=2)
@@ -62,7 +62,7 @@ def test_training_and_evaluation_return_the_same_bits(name: str, backward: Any):
         assert torch.equal(net(y, A), trained)
 
 
-def test_the_same_bits_also_with_a_prox_that_iterates():
+def test_bit_identical_also_with_a_prox_that_iterates():
     A = blur(8)
     net = reconstructor(PGD(lambda_reg=0.02), DEQ(), TV(tol=1e-3))
     with torch.no_grad():

@@ -191,7 +191,7 @@ def test_the_defaults_are_near_the_exact_gradient_and_not_by_luck(radius: float)
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8])
-def test_the_backward_solve_reaches_its_own_tolerance_and_says_so(tol: float):
+def test_the_backward_solve_reaches_its_own_tolerance_and_is_reported(tol: float):
     A = spread()
     for solver in (GMRES(), Anderson(), Broyden(), Picard()):
         backward = Implicit(tol, max_iterations=900, solver=solver)

@@ -114,6 +114,6 @@ def test_an_analysis_prior_is_the_support_function_of_its_dual_ball(name: str, d
     assert bool((batched_norm(d) ** 2 <= prior.analysis_norm_squared * batched_norm(x) ** 2).all())
 
 
-def test_a_method_that_a_prior_lacks_says_so():
+def test_a_method_that_a_prior_lacks_is_reported():
     with pytest.raises(ConfigError, match="Tikhonov has no analysis operator K"):
         Tikhonov().project(normal(1, 1, 4, 4), 1.0)

@@ -37,7 +37,7 @@ def image(name: str, batch: int, dtype: torch.dtype = DOUBLE) -> Tensor:
 
 
 def skip_complex(name: str, dtype: torch.dtype) -> None:
-    """A prior that orders intensities refuses complex images; that is its law for them."""
+    """A prior that orders intensities refuses complex images; that is its contract."""
     if dtype.is_complex and facts(name).orders:
         with pytest.raises(ConfigError, match="orders intensities"):
             ALL[name].prox(image(name, 1, dtype=dtype), 0.1)

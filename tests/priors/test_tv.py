@@ -107,7 +107,7 @@ def test_its_value_is_isotropic_and_differentiable_on_flat_images():
     assert grad.isfinite().all()
 
 
-def test_a_prox_that_does_not_get_there_says_so():
+def test_a_prox_that_does_not_get_there_is_reported():
     with torch.no_grad(), pytest.warns(ConvergenceWarning, match=r"1 of 1 images within 7 iter"):
         TV(tol=1e-12, max_iterations=7).prox(normal(1, 1, 8, 8), 0.5)
 

@@ -104,7 +104,7 @@ def test_a_pseudo_inverse_that_sees_its_batch_mates_is_found():
     report("mask", solves.inverse_invariance(Mask(values))).raise_if_failed()
 
 
-def test_the_first_reason_of_each_law_is_told():
+def test_the_first_reason_of_each_property_is_reported():
     unjudged = (NotJudged("PH7", "a", "x"), NotJudged("PH9", "b", "y"), NotJudged("PH7", "a", "z"))
     assert Report("it", (), unjudged).left_out() == unjudged[:2]
 
@@ -149,7 +149,7 @@ def test_large_pseudo_inverses_are_solved_for_no_row_twice():
     assert sum(solved) == 3 + 3
 
 
-def test_laws_without_a_row_that_is_asked_for_are_not_measured():
+def test_properties_without_a_row_that_is_asked_for_are_not_measured():
     solved.clear()
     values = torch.linspace(0.5, 1.0, 64, dtype=torch.float64).reshape(1, 1, 8, 8)
     (found,) = report("mask", check_operator(Counted(values), only=("PH1",))).checks
