@@ -123,7 +123,7 @@ class BoxInpainting(Physics):
 
 def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
     """(B, length): which places of an axis are in the box; every first place is as likely."""
-    share = torch.as_tensor(side, dtype=chance.dtype, device=chance.device)
+    share = torch.as_tensor(side, dtype=chance.dtype).to(chance.device)
     size = (share * length).round().clamp(1, max(1, length - 1))
     first = (chance * (length - size + 1)).floor()
     place = torch.arange(length, device=chance.device)
@@ -193,7 +193,7 @@ class GridInpainting(Physics):
         own = draws.take([0]) if self.is_deterministic else draws
         chance = own.uniform("factor", ())
         place = (chance * len(self.factors)).long().clamp(max=len(self.factors) - 1)
-        factor = torch.tensor(self.factors, device=chance.device)[place][:, None]
+        factor = torch.tensor(self.factors).to(chance.device)[place][:, None]
         down, across = (torch.arange(n, device=chance.device) % factor == 0 for n in shape[1:])
         known = down[:, :, None] & across[:, None]
         return Mask(known[:, None].to(draws.dtype).expand(-1, *shape))

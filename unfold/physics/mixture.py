@@ -1,6 +1,6 @@
 """A mixture: every image is measured through one of several families."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Field, Image, Measurement, Shape
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,10 @@ class Mixture(Physics):
         """Sample the operators and measure the images, each with the noise of its family."""
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        clean, parts = operator.A(x), []
-        for through, noise, places, own in self._noises(operator, draws):
-            noisy = noise.apply(unpacked(through, clean[places]), own)
-            parts.append((places, packed(through, noisy)))
-        return Measured(in_place(parts), operator)
+        noisy = self._each(
+            operator, draws, operator.A(x), lambda noise, v, own: noise.apply(v, own)
+        )
+        return Measured(noisy, operator)
 
     @property
     def supports_sure(self) -> bool:
@@ -107,16 +106,21 @@ class Mixture(Physics):
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Of each measurement those of the noise of its family."""
-        means, variances = [], []
-        for through, noise, places, own in self._noises(operator, draws):
-            v = unpacked(through, clean[places])
-            found = noise.moments(v, own)
-            if found is None:
-                return None
-            mean, variance = (packed(through, moment.expand(v.shape)) for moment in found)
-            means.append((places, mean))
-            variances.append((places, variance.real))
-        return Moments(in_place(means), in_place(variances))
+        found: list[Moments] = []
+
+        def mean(noise: Noise, v: Field, own: Draws) -> Field:
+            moments = noise.moments(v, own)
+            found.extend(() if moments is None else (moments,))
+            return v if moments is None else moments.mean.expand(v.shape)
+
+        means = self._each(operator, draws, clean, mean)
+        if len(found) < len(self._groups(draws.within("operator"))):
+            return None
+        of_family = iter(found)
+        variances = self._each(
+            operator, draws, clean, lambda _, v, __: next(of_family).variance.expand(v.shape)
+        )
+        return Moments(means, variances.real)
 
     def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
         """Of each measurement those of its family: real ones stay real among complex ones."""
@@ -130,17 +134,26 @@ class Mixture(Physics):
 
         return operator.each(y, own)
 
-    def _noises(
-        self, operator: Operator, draws: Draws
-    ) -> Iterator[tuple[Operator, Noise, list[int], Draws]]:
-        """Of each family its operator, its noise, the places of its images and their draws."""
-        groups = self._groups(draws.within("operator"))
-        family = operator.operators if isinstance(operator, Grouped) else (operator,)
-        for (name, places), through in zip(groups.items(), family, strict=True):
-            noise = (
-                self.families[name].noise if isinstance(self.noise, PerFamilyNoise) else self.noise
-            )
-            yield through, noise, places, draws.take(places).within("noise").within(name)
+    def _each(
+        self,
+        operator: Operator,
+        draws: Draws,
+        y: Measurement,
+        method: Callable[[Noise, Field, Draws], Field],
+    ) -> Measurement:
+        """Apply a method of the noise of each family to its measurements, with their draws."""
+        groups = iter(self._groups(draws.within("operator")).items())
+
+        def own(through: Operator, part: Measurement, _: Tensor) -> Measurement:
+            name, places = next(groups)
+            each = isinstance(self.noise, PerFamilyNoise)
+            noise = self.families[name].noise if each else self.noise
+            numbers = draws.take(places).within("noise").within(name)
+            return packed(through, method(noise, unpacked(through, part), numbers))
+
+        grouped = isinstance(operator, Grouped)
+        group = operator if grouped else Grouped((operator,), (0,) * len(draws))
+        return group.each(y, own)
 
     def chances(self, draws: Draws) -> np.ndarray:
         """How likely each family is, in their order; of sum 1."""
@@ -154,13 +167,6 @@ class Mixture(Physics):
         chosen = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
         found = {name: np.flatnonzero(chosen == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
-
-
-def in_place(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
-    """The batch of the parts, each with the places of its samples."""
-    order = torch.tensor([i for places, _ in parts for i in places]).argsort()
-    batch = torch.cat([part for _, part in parts])
-    return batch[order.to(batch.device)]
 
 
 def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:

@@ -156,7 +156,7 @@ def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
     sampled = sample_level(level, on_cpu(draws), "level")
     if isinstance(sampled, Tensor):
         return per_image(sampled.to(clean.device, clean.dtype.to_real()), clean)
-    return torch.as_tensor(sampled, dtype=clean.dtype.to_real(), device=clean.device)
+    return torch.tensor(sampled, dtype=clean.dtype.to_real()).to(clean.device)
 
 
 def _rates(clean: Tensor) -> np.ndarray:

@@ -95,7 +95,7 @@ class Colorization(Physics):
                 f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; "
                 "give one weight for each channel."
             )
-        weights = torch.tensor(self.weights, dtype=draws.dtype, device=draws.device)
+        weights = torch.tensor(self.weights, dtype=draws.dtype).to(draws.device)
         return WeightedChannels(weights.reshape(1, -1, 1, 1), shape)
 
 

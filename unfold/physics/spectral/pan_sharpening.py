@@ -130,5 +130,5 @@ class PanSharpening(KernelPhysics):
                 "weight for each channel, or none."
             )
         coarse = Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)
-        weights = torch.tensor(own, dtype=draws.dtype, device=draws.device).reshape(1, -1, 1, 1)
+        weights = torch.tensor(own, dtype=draws.dtype).to(draws.device).reshape(1, -1, 1, 1)
         return CoarseAndGrey(coarse, WeightedChannels(weights, shape))
