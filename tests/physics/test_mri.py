@@ -6,17 +6,16 @@ import torch
 
 from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
-from unfold.physics.mri.coils import MultiCoilFourier
-from unfold.physics.mri.fourier import Fourier, RealFourier
-from unfold.physics.mri.poisson_disc import PoissonDisc
+from unfold.physics.mri.cartesian import MRI, Fourier, MultiCoilFourier, MultiCoilMRI, RealFourier
 from unfold.physics.mri.sampling import (
     EquispacedColumns,
+    PoissonDisc,
     PoissonDiscColumns,
     RandomColumns,
     VariableDensityColumns,
 )
-from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import NoNoise
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 

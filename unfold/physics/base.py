@@ -135,3 +135,19 @@ def expect_linear_observation(option: str, physics: Physics) -> None:
             f"{option}: {type(physics).__name__} observes less than Ax, so that its measurements "
             "are not linear in the image and need their own fidelity; leave it out."
         )
+
+
+@dataclass(frozen=True)
+class Phaseless(ComplexPhysics, ABC):
+    """y = |Ax| with noise, A linear.
+
+    The observation is not linear in the image: take the fidelity `Amplitude`, whose A is the linear
+    operator, with the start `Spectral`. An image and its negative are observed alike.
+
+    Args:
+        noise: added to the amplitudes.
+    """
+
+    def observe(self, v: Measurement) -> Measurement:
+        """|v|: a detector measures no phase."""
+        return v.abs()

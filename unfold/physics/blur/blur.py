@@ -7,11 +7,10 @@ from functools import cached_property
 from unfold.parameters.bounds import bounded, one_of
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics
-from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution, ValidConvolution
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.random import Draws
 from unfold.typing import Shape
 

@@ -14,12 +14,51 @@ from torch import Tensor
 from unfold.arrays import read_arrays
 from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.custom.linear import Dense
+from unfold.physics.operator import LinearOperator
 from unfold.physics.sparse import Sparse, Table
 from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.typing import Image, Measurement, Shape
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(LinearOperator):
+    """Ax = Mx, the pixels row by row and channel by channel.
+
+    Args:
+        matrix: M, real or complex, (B or 1, m, C · H · W).
+        image_shape: of one image, (C, H, W); one measurement is (m,).
+    """
+
+    matrix: Tensor
+    image_shape: Shape
+
+    def __post_init__(self) -> None:
+        pixels = torch.Size(self.image_shape).numel()
+        if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
+            raise ShapeError(
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, "
+                f"got {tuple(self.matrix.shape)}."
+            )
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return (self.matrix.shape[1],)
+
+    def forward(self, x: Image) -> Measurement:
+        matrix, v = self._as(x), x.flatten(1)
+        if len(matrix) == 1:  # one product of two matrices: a broadcast batch would copy M
+            return v @ matrix[0].mT
+        return (matrix @ v[..., None])[..., 0]
+
+    def adjoint(self, y: Measurement) -> Image:
+        matrix = self._as(y).conj()
+        x = y @ matrix[0] if len(matrix) == 1 else (y[:, None] @ matrix)[:, 0]
+        return x.reshape(-1, *self.image_shape)
+
+    def _as(self, like: Tensor) -> Tensor:
+        return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))
 
 
 @dataclass(frozen=True)

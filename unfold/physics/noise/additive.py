@@ -1,4 +1,4 @@
-"""Noise that is added, and is not Gaussian."""
+"""Noise that is added, whatever the signal."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -6,17 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, nonnegative
-from unfold.physics.levels import Level, sample_level
-from unfold.physics.noise.base import (
-    IN_IMAGES,
-    Moments,
-    Noise,
-    levels,
-    same_batch,
-)
-from unfold.pytree import per_image
+from unfold.physics.levels import Level
+from unfold.physics.noise.base import IN_IMAGES, Moments, Noise, level_of, levels
 from unfold.random import Draws
 from unfold.typing import Measurement
 
@@ -37,11 +29,9 @@ class Additive(Noise):
         """Independent draws of mean 0 and variance 1."""
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        same_batch(type(self).__name__, clean, draws)
-        sigma = sample_level(self.sigma, draws.like(clean), "level")
-        if isinstance(sigma, Tensor):
-            sigma = per_image(sigma, clean)
-        elif sigma == 0:
+        self.expect(clean, draws)
+        sigma = level_of(self.sigma, draws, clean)
+        if not isinstance(sigma, Tensor) and sigma == 0:
             return clean
         shape = tuple(clean.shape[1:])
 
@@ -57,6 +47,24 @@ class Additive(Noise):
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
         """v, and σ²."""
         return Moments(clean, levels(self.sigma, draws, clean) ** 2)
+
+
+@dataclass(frozen=True)
+class Gaussian(Additive):
+    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
+
+    Args:
+        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
+            At σ = 0, y is v exactly.
+
+    Raises:
+        ConfigError: σ is negative or not finite.
+    """
+
+    supports_sure = True
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.standard_normal(shape))
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,3 @@ class Uniform(Additive):
 
     def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(g.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape))
-
-
-def refuse_complex(owner: str, clean: Measurement, reason: str) -> None:
-    """Raise a `ConfigError` for complex measurements, with the reason."""
-    if clean.is_complex():
-        raise ConfigError(f"{owner}: {reason} in complex measurements; use Gaussian.")

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, whole
+from unfold.physics.base import Phaseless
 from unfold.physics.closed_forms import PerPixel
-from unfold.physics.mri.fourier import back, transform
-from unfold.physics.phase.base import Phaseless
+from unfold.physics.mri.cartesian import back, transform
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, positive
+from unfold.physics.base import Phaseless
 from unfold.physics.operator import LinearOperator
-from unfold.physics.phase.base import Phaseless
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape
 
