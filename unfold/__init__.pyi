@@ -121,6 +121,7 @@ from .training.losses.base import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
 from .training.losses.base import MSE as MSE
 from .physics.inpainting import Mask as Mask
+from .physics.inpainting import MaskPhysics as MaskPhysics
 from .training.losses.splitting import MaskedMeasurement as MaskedMeasurement
 from .physics.custom.matrix import MatrixPhysics as MatrixPhysics
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent

@@ -43,7 +43,7 @@ class Composite(LinearOperator, ABC):
         """The same of other operators."""
 
     @cached_property
-    def linear(self) -> bool:
+    def linear(self) -> bool:  # type: ignore[override]
         return all(part.linear for part in self.parts)
 
     @property

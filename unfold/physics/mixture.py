@@ -151,9 +151,9 @@ class Mixture(Physics):
             numbers = draws.take(places).within("noise").within(name)
             return packed(through, method(noise, unpacked(through, part), numbers))
 
-        grouped = isinstance(operator, Grouped)
-        group = operator if grouped else Grouped((operator,), (0,) * len(draws))
-        return group.each(y, own)
+        if not isinstance(operator, Grouped):
+            operator = Grouped((operator,), (0,) * len(draws))
+        return operator.each(y, own)
 
     def chances(self, draws: Draws) -> np.ndarray:
         """How likely each family is, in their order; of sum 1."""

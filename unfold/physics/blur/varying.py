@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.convolution import centred_spectrum
@@ -42,12 +42,8 @@ class VaryingConvolution(LinearOperator):
 
     def __post_init__(self) -> None:
         check_kernel("VaryingConvolution", self.kernels[:, :1], self.image_shape)
-        want = (1, self.kernels.shape[1], *self.image_shape[1:])
-        if tuple(self.weights.shape) != want or self.weights.is_complex():
-            raise ShapeError(
-                f"VaryingConvolution.weights must be real, {want}, got "
-                f"{tuple(self.weights.shape)} of {self.weights.dtype}."
-            )
+        count, size = self.kernels.shape[1], self.image_shape[1:]
+        self.expect_field("weights", "real", 1, count, *size)
 
     @Derived
     def half_spectrum(self) -> Tensor:

@@ -6,13 +6,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, positive, whole
 from unfold.physics.base import ComplexPhysics
 from unfold.physics.closed_forms import DiagonalNormal, divide
-from unfold.physics.mri.coils import HALVES, check_maps, sample_maps
+from unfold.physics.mri.coils import HALVES, sample_maps
 from unfold.physics.mri.sampling import Sampling
-from unfold.physics.operator import LinearOperator
+from unfold.physics.operator import EACH, LinearOperator
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Shape
 
@@ -31,7 +30,8 @@ class Fourier(DiagonalNormal):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask(type(self).__name__, self.mask, self.image_shape)
+        _, height, width = self.image_shape
+        self.expect_field("mask", "real", EACH, 1, (height, 1), (width, 1))
 
     complex_images = True
 
@@ -105,8 +105,9 @@ class MultiCoilFourier(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_mask("MultiCoilFourier", self.mask, self.image_shape)
-        check_maps("MultiCoilFourier", self.maps, self.image_shape)
+        _, height, width = self.image_shape
+        self.expect_field("mask", "real", EACH, 1, (height, 1), (width, 1))
+        self.expect_field("maps", "complex", EACH, "coils", height, width)
 
     @property
     def measurement_shape(self) -> Shape:
@@ -123,17 +124,6 @@ class MultiCoilFourier(LinearOperator):
 
     def adjoint(self, y: Measurement) -> Image:
         return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)
-
-
-def check_mask(owner: str, mask: Tensor, shape: Shape) -> None:
-    """Raise a `ShapeError` for a mask that is not (B or 1, 1, H or 1, W or 1) and real."""
-    height, width = shape[-2:]
-    fits = mask.ndim == 4 and mask.shape[1] == 1 and not mask.is_complex()
-    if not fits or mask.shape[2] not in (1, height) or mask.shape[3] not in (1, width):
-        raise ShapeError(
-            f"{owner}.mask must be real, (batch or 1, 1, {height} or 1, {width} or 1), got "
-            f"{tuple(mask.shape)} of {mask.dtype}."
-        )
 
 
 def transform(x: Tensor) -> Tensor:

@@ -13,16 +13,6 @@ from unfold.typing import Shape
 HALVES = "in halves of the image's side"
 
 
-def check_maps(owner: str, maps: Tensor, shape: Shape) -> None:
-    """Raise a `ShapeError` for coil maps that are not (B or 1, J, H, W) and complex."""
-    size = tuple(shape[-2:])
-    if maps.ndim != 4 or tuple(maps.shape[2:]) != size or not maps.is_complex():
-        raise ShapeError(
-            f"{owner}.maps must be complex, (batch or 1, coils, {size[0]}, {size[1]}), got "
-            f"{tuple(maps.shape)} of {maps.dtype}."
-        )
-
-
 def sample_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:
     """(B, J, H, W), complex: Gaussian bumps on a circle about the image, of Σ |S_j|² = 1.
 

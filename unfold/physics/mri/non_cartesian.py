@@ -7,13 +7,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, positive, whole
 from unfold.physics.base import ComplexPhysics
-from unfold.physics.mri.coils import HALVES, check_maps, sample_maps
+from unfold.physics.mri.coils import HALVES, sample_maps
 from unfold.physics.mri.nufft import finufft, to_grid, to_points
 from unfold.physics.mri.trajectories import Trajectory
-from unfold.physics.operator import LinearBaseline, LinearOperator
+from unfold.physics.operator import EACH, LinearBaseline, LinearOperator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -38,7 +37,7 @@ class NonCartesian(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_points("NonCartesian", self.points)
+        self.expect_field("points", "real", EACH, "points", 2)
 
     complex_images = True
 
@@ -109,8 +108,8 @@ class MultiCoilNonCartesian(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        check_points("MultiCoilNonCartesian", self.points)
-        check_maps("MultiCoilNonCartesian", self.maps, self.image_shape)
+        self.expect_field("points", "real", EACH, "points", 2)
+        self.expect_field("maps", "complex", EACH, "coils", *self.image_shape[1:])
 
     @property
     def measurement_shape(self) -> Shape:
@@ -146,15 +145,6 @@ class MultiCoilNonCartesian(LinearOperator):
         channels, height, width = self.image_shape
         coils = images.reshape(-1, channels, self.maps.shape[1], height, width)
         return (self.maps.conj()[:, None] * coils).sum(2)
-
-
-def check_points(owner: str, points: Tensor) -> None:
-    """Raise a `ShapeError` for points that are not (B or 1, M, 2) and real."""
-    if points.ndim != 3 or points.shape[-1] != 2 or not points.is_floating_point():
-        raise ShapeError(
-            f"{owner}.points must be real, (batch or 1, points, 2), got {tuple(points.shape)} of "
-            f"{points.dtype}."
-        )
 
 
 @dataclass(frozen=True)

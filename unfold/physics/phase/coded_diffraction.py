@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Phaseless
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.cartesian import back, transform
+from unfold.physics.operator import EACH
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -31,13 +31,7 @@ class CodedDiffraction(PerPixel):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        size = tuple(self.image_shape[1:])
-        codes = self.codes
-        if codes.ndim != 4 or tuple(codes.shape[2:]) != size or not codes.is_complex():
-            raise ShapeError(
-                f"CodedDiffraction.codes must be complex, (batch or 1, L, {size[0]}, {size[1]}), "
-                f"got {tuple(codes.shape)} of {codes.dtype}."
-            )
+        self.expect_field("codes", "complex", EACH, "L", *self.image_shape[1:])
 
     @property
     def measurement_shape(self) -> Shape:

@@ -33,12 +33,7 @@ class ChannelwiseMatrix(LinearOperator):
 
     def __post_init__(self) -> None:
         pixels = self.image_shape[1] * self.image_shape[2]
-        found = tuple(self.matrix.shape)
-        if len(found) != 3 or found[0] != 1 or found[2] != pixels or not self.matrix.is_complex():
-            raise ShapeError(
-                f"ChannelwiseMatrix.matrix must be complex, (1, m, {pixels}), got {found} of "
-                f"{self.matrix.dtype}."
-            )
+        self.expect_field("matrix", "complex", 1, "m", pixels)
 
     @property
     def measurement_shape(self) -> Shape:

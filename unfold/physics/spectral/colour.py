@@ -11,6 +11,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import Bound, bounded, check_value, finite, one_of
 from unfold.physics.base import Physics
 from unfold.physics.closed_forms import ClosedForm, OrthonormalRows
+from unfold.physics.operator import EACH
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -30,11 +31,7 @@ class WeightedChannels(ClosedForm):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        if self.weights.ndim != 4 or tuple(self.weights.shape[1:]) != (self.image_shape[0], 1, 1):
-            raise ShapeError(
-                f"WeightedChannels.weights must be (batch or 1, {self.image_shape[0]}, 1, 1), got "
-                f"{tuple(self.weights.shape)}."
-            )
+        self.expect_field("weights", "real", EACH, self.image_shape[0], 1, 1)
 
     @property
     def measurement_shape(self) -> Shape:
