@@ -86,13 +86,13 @@ def test_its_derivatives_are_those_of_any_order():
 def test_a_scan_is_weighed_once(monkeypatch: pytest.MonkeyPatch):
     physics = AstraTomography(QUIET, 5, projector="line")
     counted = []
-    weigh = astra_tomography.AstraRays.weights
+    weigh = astra_tomography.AstraWeights.weights
 
-    def weights(self, height, width):
+    def weights(self, geometry, height, width):
         counted.append((height, width))
-        return weigh(self, height, width)
+        return weigh(self, geometry, height, width)
 
-    monkeypatch.setattr(astra_tomography.AstraRays, "weights", weights)
+    monkeypatch.setattr(astra_tomography.AstraWeights, "weights", weights)
     x = DRAWS.uniform("x", (1, 10, 11))
     first = physics.sample(DRAWS, (1, 10, 11))
     first.A_adjoint(first.A(x))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from unfold.arrays import read_arrays
 from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.operator import LinearOperator
-from unfold.physics.sparse import Sparse, Table
+from unfold.physics.sparse import Entries, Sparse, Table
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -100,7 +99,7 @@ class MatrixPhysics(Physics):
         if not np.isfinite(values).all():
             raise DataError(f"{self.path}: some entries are not finite; replace them.")
         if isinstance(found, Entries):
-            return Table(found.row, found.column, values.astype(np.float64), found.shape)
+            return Table(found._replace(value=values.astype(np.float64)))
         return torch.from_numpy(values.astype(np.float64))
 
     is_deterministic = True
@@ -119,15 +118,6 @@ class MatrixPhysics(Physics):
         if isinstance(self.matrix, Table):
             return Sparse(self.matrix, shape)
         return Dense(self.matrix.to(device=draws.device, dtype=draws.dtype)[None], shape)
-
-
-class Entries(NamedTuple):
-    """Those of a sparse matrix that the file holds, each with its row and column."""
-
-    row: np.ndarray
-    column: np.ndarray
-    value: np.ndarray
-    shape: tuple[int, int]
 
 
 def _read(path: str) -> np.ndarray | Entries:
