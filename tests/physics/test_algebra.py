@@ -69,7 +69,7 @@ CASES = [(name, kind) for name, (_, kinds) in OPERATORS.items() for kind in kind
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
-def test_every_law(name: str, dtype: torch.dtype):
+def test_every_property(name: str, dtype: torch.dtype):
     operator = OPERATORS[name][0]
     for check in (
         properties.assert_adjoint,

@@ -65,7 +65,7 @@ def test_its_products_are_those_of_astra(first: float):
 @needed
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize(("kind", "plain", "name"), CASES)
-def test_every_law(kind, plain, name, dtype):
+def test_every_property(kind, plain, name, dtype):
     operator = kind(QUIET, 4, projector=name).sample(DRAWS, (1, 4, 5))
     properties.assert_matrix_properties(operator, dtype=dtype)
     properties.assert_solves(operator, gamma=3.0, dtype=dtype)

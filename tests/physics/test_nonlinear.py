@@ -41,7 +41,7 @@ every_operator = pytest.mark.parametrize("name", OPERATORS)
 
 
 @every_operator
-def test_every_law(name: str):
+def test_every_property(name: str):
     operator, dtype = OPERATORS[name]
     properties.assert_nonlinear(operator, dtype=dtype)
 

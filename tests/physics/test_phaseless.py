@@ -32,7 +32,7 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str):
+def test_every_property(name: str):
     operator, dtype = OPERATORS[name]
     properties.assert_properties(operator, dtype=dtype)
 

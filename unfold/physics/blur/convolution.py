@@ -97,14 +97,21 @@ class CircularConvolution(ClosedForm):
         return self.full_power if x.is_complex() else self.half_power
 
 
+def spectrum(x: Tensor) -> Tensor:
+    """Fx; of real x the half of it that is independent."""
+    found: Tensor = torch.fft.fft2(x) if x.is_complex() else torch.fft.rfft2(x)
+    return found
+
+
+def synthesis(v: Tensor, like: Tensor) -> Tensor:
+    """F⁻¹v, real from a half spectrum where `like` is, and of its size."""
+    x: Tensor = torch.fft.ifft2(v) if like.is_complex() else torch.fft.irfft2(v, s=like.shape[-2:])
+    return x
+
+
 def filtered(weights: Tensor, x: Tensor) -> Tensor:
-    """F⁻¹(weights · Fx): two transforms; real for real x, whose weights are a half spectrum."""
-    result: Tensor
-    if x.is_complex():
-        result = torch.fft.ifft2(weights * torch.fft.fft2(x))
-    else:
-        result = torch.fft.irfft2(weights * torch.fft.rfft2(x), s=x.shape[-2:])
-    return result
+    """F⁻¹(weights · Fx): two transforms; the weights of real x are a half spectrum."""
+    return synthesis(weights * spectrum(x), x)
 
 
 def squared_modulus(spectrum: Tensor) -> Tensor:

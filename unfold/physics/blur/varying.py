@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.blur.blur import KernelPhysics
-from unfold.physics.blur.convolution import centred_spectrum
+from unfold.physics.blur.convolution import centred_spectrum, spectrum, synthesis
 from unfold.physics.blur.kernels import check_kernel
 from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
@@ -63,23 +63,15 @@ class VaryingConvolution(LinearOperator):
     def forward(self, x: Image) -> Measurement:
         """K transforms and one back."""
         parts = self.weights[:, :, None] * x[:, None]
-        y: Tensor
-        if x.is_complex():
-            y = torch.fft.ifft2((self.full_spectrum * torch.fft.fft2(parts)).sum(1))
-        else:
-            spectrum = (self.half_spectrum * torch.fft.rfft2(parts)).sum(1)
-            y = torch.fft.irfft2(spectrum, s=self.image_shape[1:])
-        return y
+        return synthesis((self._spectrum(x) * spectrum(parts)).sum(1), x)
 
     def adjoint(self, y: Measurement) -> Image:
         """One transform and K back."""
-        parts: Tensor
-        if y.is_complex():
-            parts = torch.fft.ifft2(self.full_spectrum.conj() * torch.fft.fft2(y)[:, None])
-        else:
-            spectrum = self.half_spectrum.conj() * torch.fft.rfft2(y)[:, None]
-            parts = torch.fft.irfft2(spectrum, s=self.image_shape[1:])
+        parts = synthesis(self._spectrum(y).conj() * spectrum(y)[:, None], y)
         return (self.weights[:, :, None] * parts).sum(1)
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return self.full_spectrum if x.is_complex() else self.half_spectrum
 
 
 @dataclass(frozen=True)
