@@ -79,12 +79,10 @@ class Composite(LinearOperator, ABC):
 
     @property
     def batch(self) -> int:
-        """The largest of theirs."""
         return max(part.batch for part in self.parts)
 
     @property
     def abs_operator(self) -> Operator | None:
-        """The same of theirs, where all are known."""
         found = [part.abs_operator for part in self.parts]
         known = tuple(operator for operator in found if operator is not None)
         return self.with_parts(known) if len(known) == len(found) else None
@@ -134,7 +132,6 @@ class Composed(Composite):
         return Composed(outer, self.inner.linearize(x))
 
     def reference(self, like: Tensor) -> Image:
-        """That of C."""
         return self.inner.reference(like)
 
     def linearized_data(self, y: Measurement) -> Measurement:
@@ -328,12 +325,10 @@ class Adjoint(Unary):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_squared
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_bound
 
     def forward(self, x: Image) -> Measurement:

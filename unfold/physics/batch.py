@@ -44,13 +44,11 @@ class Grouped(Several):
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """Those of the operator of each sample."""
         own = [cycle(operator.entries) for operator in self.operators]
         return tuple(next(own[k]) for k in self.family)
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        """Those of the operator of each sample."""
         own = [cycle(operator.linear_samples) for operator in self.operators]
         return tuple(next(own[k]) for k in self.family)
 
@@ -71,7 +69,6 @@ class Grouped(Several):
         return Grouped(tuple(found), self.family)
 
     def reference(self, like: Tensor) -> Image:
-        """That of the operator of each sample."""
         if len(self.operators) == 1:
             return self.operators[0].reference(like)
         pairs = zip(self.operators, self.places, strict=True)
@@ -108,7 +105,6 @@ class Grouped(Several):
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of the operator of each sample."""
         return self._in_place([operator.norm_bound for operator in self.operators])
 
     def _in_place(self, numbers: list[Tensor]) -> PerImage:

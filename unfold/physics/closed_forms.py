@@ -36,20 +36,16 @@ class Isometry(ClosedForm, ABC):
     """A*A = I."""
 
     def normal(self, x: Image) -> Image:
-        """The image itself."""
         return x
 
     def solve(self, b: Image, gamma: Scalar) -> Image:
-        """b / (1 + γ)."""
         return b / (1 + gamma)
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """1."""
         return self._unit_norms()
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
         return self.adjoint(y)
 
 
@@ -63,11 +59,9 @@ class OrthonormalRows(ClosedForm, ABC):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """1."""
         return self._unit_norms()
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
         return self.adjoint(y)
 
 

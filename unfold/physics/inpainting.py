@@ -40,12 +40,10 @@ class Mask(DiagonalNormal):
 
     @Derived
     def power(self) -> Tensor:
-        """m²."""
         return self.mask**2
 
     @property
     def abs_operator(self) -> Operator:
-        """With |m|."""
         return replace(self, mask=self.mask.abs())
 
     def forward(self, x: Image) -> Measurement:
@@ -87,7 +85,6 @@ class Inpainting(MaskPhysics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where nothing is missing."""
         return self.keep == 1
 
     def known(self, draws: Draws, shape: Shape) -> Tensor:
@@ -151,7 +148,6 @@ class LineInpainting(MaskPhysics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where nothing is missing."""
         return self.keep == 1
 
     def known(self, draws: Draws, shape: Shape) -> Tensor:
@@ -181,7 +177,6 @@ class GridInpainting(MaskPhysics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Where there is one factor."""
         return len(set(self.factors)) == 1
 
     def known(self, draws: Draws, shape: Shape) -> Tensor:

@@ -62,11 +62,9 @@ class Mixture(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Only with a single family, which is."""
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of any family."""
         if len(self.families) > 1 and len(measurement_shape) == 1:
             raise ConfigError(
                 f"Mixture: a row of {measurement_shape[0]} numbers does not tell the shape of the "
@@ -99,7 +97,6 @@ class Mixture(Physics):
 
     @property
     def supports_sure(self) -> bool:
-        """Whether every noise is."""
         if isinstance(self.noise, PerFamilyNoise):
             return all(family.supports_sure for family in self.families.values())
         return self.noise.supports_sure

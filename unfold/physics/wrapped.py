@@ -58,7 +58,6 @@ class Wrapped(Unary, ABC):
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """Those of B."""
         return self.operator.entries
 
 
@@ -67,31 +66,25 @@ class Isometric(Wrapped, ABC):
     """Ax = L(Bx) where L*L = I: what there is of A*A, and A⁺ = B⁺L*, is that of B."""
 
     def normal(self, x: Image) -> Image:
-        """That of B."""
         return self.operator.normal(x)
 
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """That of B."""
         return self.operator.solve_normal(b, gamma, start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_squared
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_bound
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """That of B."""
         return self.operator.pseudo_inverse(self.post_adjoint(y))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """That of B."""
         return self.operator.linear_baseline(self.post_adjoint(y))
 
 
@@ -120,7 +113,6 @@ class Scaled(Wrapped):
 
     @property
     def batch(self) -> int:
-        """That of B, or of the scale."""
         return max(self.operator.batch, len(self.scale))
 
     def post(self, v: Field) -> Measurement:
@@ -151,7 +143,6 @@ class Scaled(Wrapped):
         return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """B⁺y / s."""
         return self.operator.pseudo_inverse(y / per_image(self.scale, y))
 
 
@@ -178,7 +169,6 @@ class RealImages(Unary):
         return self.operator.reference(like).real
 
     def linearized_data(self, y: Measurement) -> Measurement:
-        """Those of B."""
         return self.operator.linearized_data(y)
 
     @property

@@ -50,7 +50,6 @@ class Blur(KernelPhysics):
     """
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
-        """One kernel per image, shared by its channels."""
         return CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -69,7 +68,6 @@ class ValidBlur(KernelPhysics):
         return channels, height + kh - 1, width + kw - 1
 
     def sample(self, draws: Draws, shape: Shape) -> ValidConvolution:
-        """One kernel per image, shared by its channels."""
         return ValidConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -90,7 +88,6 @@ class PaddedBlur(KernelPhysics):
     boundary: str = bounded("reflect", one_of(*BOUNDARIES))
 
     def sample(self, draws: Draws, shape: Shape) -> Composed:
-        """One kernel per image, shared by its channels."""
         kernel = self.kernels.sample(draws.within("kernel"))
         check_kernel("PaddedBlur", kernel, shape)
         top, left = (size // 2 for size in kernel.shape[-2:])

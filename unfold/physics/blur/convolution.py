@@ -63,7 +63,6 @@ class CircularConvolution(ClosedForm):
 
     @property
     def abs_operator(self) -> Operator:
-        """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 
     def forward(self, x: Image) -> Measurement:
@@ -158,7 +157,6 @@ class ValidConvolution(LinearOperator):
 
     @property
     def abs_operator(self) -> Operator:
-        """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 
     @cached_property

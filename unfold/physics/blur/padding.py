@@ -85,16 +85,13 @@ class Padding(Declared, ClosedForm):
         return narrow.new_zeros(len(y), channels, height, width).index_add(-2, rows, narrow)
 
     def normal(self, x: Image) -> Image:
-        """Copies · x."""
         return self._copies(x) * x
 
     def solve(self, b: Image, gamma: Scalar) -> Image:
-        """b / (1 + γ copies)."""
         return b / (1 + gamma * self._copies(b))
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """The most copies of one pixel."""
         return self.copies.flatten(1).amax(1)
 
     def pseudo_inverse(self, y: Measurement) -> Image:

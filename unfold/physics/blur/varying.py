@@ -57,7 +57,6 @@ class VaryingConvolution(LinearOperator):
 
     @property
     def abs_operator(self) -> Operator:
-        """With |h| and |w|."""
         return replace(self, kernels=self.kernels.abs(), weights=self.weights.abs())
 
     def forward(self, x: Image) -> Measurement:

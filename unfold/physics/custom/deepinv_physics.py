@@ -61,12 +61,10 @@ class DeepinvPhysics(BlackBoxPhysics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether there is no generator."""
         return self.generator is None
 
     @property
     def label(self) -> str:
-        """The name of the physics."""
         return made_by(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:

@@ -1,9 +1,9 @@
-"""User-defined linear functions."""
+"""User-defined functions, linear or not."""
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -28,14 +28,13 @@ ADJOINT_TOL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class FunctionOperator(LinearOperator):
-    """A and A* as user-defined functions.
+class UserFunction(Operator, ABC):
+    """A as a user-defined function.
 
     Args:
-        function: x ↦ Ax, (B, C, H, W) to (B, …), linear, sample by sample, differentiable.
+        function: x ↦ A(x), (B, C, H, W) to (B, …), sample by sample, differentiable.
         image_shape: of one image, (C, H, W).
         measured: of one measurement.
-        adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
         like: (1,), a number in the precision and on the device of images, as the tensors of the
             function are not known; default ones where it is None.
     """
@@ -43,8 +42,7 @@ class FunctionOperator(LinearOperator):
     function: Callable[[Tensor], Tensor]
     image_shape: Shape
     measured: Shape
-    adjoint_function: Callable[[Tensor], Tensor] | None = None
-    like: Tensor | None = None
+    like: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def measurement_shape(self) -> Shape:
@@ -53,11 +51,49 @@ class FunctionOperator(LinearOperator):
     def forward(self, x: Image) -> Measurement:
         return self.function(x)
 
+
+@dataclass(frozen=True, eq=False)
+class FunctionOperator(UserFunction, LinearOperator):
+    """A linear function, and A* as another or by the reverse mode.
+
+    Args:
+        adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
+    """
+
+    adjoint_function: Callable[[Tensor], Tensor] | None = None
+
     def adjoint(self, y: Measurement) -> Image:
         if self.adjoint_function is not None:
             return self.adjoint_function(y)
         at = torch.zeros(len(y), *self.image_shape, dtype=y.dtype, device=y.device)
         return reverse_mode(self.function, at, y)
+
+
+@dataclass(frozen=True, eq=False)
+class NonlinearFunction(UserFunction, NonlinearOperator):
+    """A function that need not be linear, and J(x)*u as another or by the reverse mode.
+
+    Args:
+        complex_y: whether measurements are complex.
+        vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
+        grey: of every pixel of the image at which A is linearized before one is known.
+    """
+
+    complex_y: bool = False
+    vjp_function: Callable[[Tensor, Tensor], Tensor] | None = None
+    grey: float = 0.5
+
+    complex_images = False
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.complex_y
+
+    def vjp(self, x: Image, u: Measurement) -> Image:
+        return super().vjp(x, u) if self.vjp_function is None else self.vjp_function(x, u)
+
+    def reference(self, like: Tensor) -> Image:
+        return torch.full_like(super().reference(like), self.grey)
 
 
 @dataclass(frozen=True)
@@ -140,11 +176,9 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
 
     @property
     def label(self) -> str:
-        """The name of the function."""
         return name_of(self.forward)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The same for every image."""
         y = self._tried(shape, draws)
         made = self.build(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
         self.check_adjoint(made, y)
@@ -216,52 +250,7 @@ class FunctionPhysics(UserFunctionPhysics):
     adjoint: Callable[[Tensor], Tensor] | None = None
 
     def build(self, shape: Shape, y: Measurement, like: Tensor) -> FunctionOperator:
-        return FunctionOperator(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like)
-
-
-@dataclass(frozen=True, eq=False)
-class NonlinearFunction(NonlinearOperator):
-    """A(x) as a function, and J(x)*u as another or by the reverse mode.
-
-    Args:
-        function: x ↦ A(x), (B, C, H, W) to (B, …), sample by sample, differentiable.
-        image_shape: of one image, (C, H, W).
-        measured: of one measurement.
-        complex_y: whether measurements are complex.
-        vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
-        grey: of every pixel of the image at which A is linearized before one is known.
-        like: (1,), a number in the precision and on the device of images, as the tensors of the
-            function are not known; default ones where it is None.
-    """
-
-    function: Callable[[Tensor], Tensor]
-    image_shape: Shape
-    measured: Shape
-    complex_y: bool = False
-    vjp_function: Callable[[Tensor, Tensor], Tensor] | None = None
-    grey: float = 0.5
-    like: Tensor | None = None
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.measured
-
-    complex_images = False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.complex_y
-
-    def forward(self, x: Image) -> Measurement:
-        return self.function(x)
-
-    def vjp(self, x: Image, u: Measurement) -> Image:
-        """J(x)*u, by the user's formula where there is one."""
-        return super().vjp(x, u) if self.vjp_function is None else self.vjp_function(x, u)
-
-    def reference(self, like: Tensor) -> Image:
-        """`grey` in every pixel."""
-        return torch.full_like(super().reference(like), self.grey)
+        return FunctionOperator(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like=like)
 
 
 @dataclass(frozen=True)
@@ -285,5 +274,5 @@ class NonlinearFunctionPhysics(UserFunctionPhysics):
     def build(self, shape: Shape, y: Measurement, like: Tensor) -> NonlinearFunction:
         measured, complex_y = tuple(y.shape[1:]), y.is_complex()
         return NonlinearFunction(
-            self.forward, shape, measured, complex_y, self.vjp, self.grey, like
+            self.forward, shape, measured, complex_y, self.vjp, self.grey, like=like
         )

@@ -105,11 +105,9 @@ class MatrixPhysics(Physics):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """The shape given."""
         return self.shape
 
     def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
-        """The same for every image."""
         if shape != self.shape:
             raise ShapeError(
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; give "

@@ -158,7 +158,6 @@ class MRI(ComplexPhysics):
         return RealFourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
-        """The operator of the same draws for complex images."""
         return Fourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
 
@@ -181,10 +180,8 @@ class MultiCoilMRI(ComplexPhysics):
     width: float = bounded(1.0, positive, HALVES)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
-        """The operator of the same draws for complex images."""
         mask = self.columns.sample(draws.within("columns"), *shape[-2:])
         return MultiCoilFourier(mask, sample_maps(draws, self.coils, self.width, shape), shape)

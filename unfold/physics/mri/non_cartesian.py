@@ -163,7 +163,6 @@ class NonCartesianMRI(ComplexPhysics):
         finufft()
 
     def complex_operator(self, draws: Draws, shape: Shape) -> NonCartesian:
-        """The operator of the same draws for complex images."""
         return NonCartesian(self.trajectory.sample(draws.within("points"), *shape[-2:]), shape)
 
 
@@ -187,7 +186,6 @@ class MultiCoilNonCartesianMRI(ComplexPhysics):
         finufft()
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilNonCartesian:
-        """The operator of the same draws for complex images."""
         points = self.trajectory.sample(draws.within("points"), *shape[-2:])
         return MultiCoilNonCartesian(
             points, sample_maps(draws, self.coils, self.width, shape), shape

@@ -49,7 +49,6 @@ class Sampling(Declared, ABC):
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether all frequencies are acquired."""
         return self.acceleration == 1
 
     def sample(self, draws: Draws, height: int, width: int) -> Tensor:

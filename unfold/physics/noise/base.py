@@ -82,7 +82,6 @@ class NoNoise(Noise):
     supports_sure = True
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        """The clean measurement itself."""
         return clean
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:

@@ -231,7 +231,6 @@ class Quantisation(Noise):
         return value
 
     def with_level(self, level: Level) -> "Quantisation":
-        """The level is the number of bits."""
         if not isinstance(level, float | int) or int(level) != level:
             raise ConfigError(f"Quantisation.bits = {level}: must be a whole number from 1 to 16.")
         return Quantisation(int(level))

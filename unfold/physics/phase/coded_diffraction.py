@@ -65,11 +65,9 @@ class PhaseRetrieval(Phaseless):
     codes: int = bounded(4, whole(1))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> CodedDiffraction:
-        """The operator of the same draws for complex images."""
         return CodedDiffraction(self._codes(draws, shape), shape)
 
     def _codes(self, draws: Draws, shape: Shape) -> Tensor:

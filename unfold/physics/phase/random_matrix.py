@@ -81,7 +81,6 @@ class RandomPhaseRetrieval(Phaseless):
         return channels, side, side
 
     def complex_operator(self, draws: Draws, shape: Shape) -> ChannelwiseMatrix:
-        """The same for every image."""
         pixels = shape[1] * shape[2]
         count = self._count(pixels)
         if count * pixels > MOST_ENTRIES:

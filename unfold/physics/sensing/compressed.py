@@ -227,7 +227,6 @@ class SinglePixel(Physics):
         return channels, side, side
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """The same for every image."""
         _, height, width = shape
         Walsh().check(width)
         if height != width:

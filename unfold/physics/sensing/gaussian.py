@@ -58,7 +58,6 @@ class GaussianSensing(Physics):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """The shape given."""
         if self.shape is None:
             raise ShapeError(
                 f"GaussianSensing: {measurement_shape[0]} measurements do not tell the sides of "
@@ -67,7 +66,6 @@ class GaussianSensing(Physics):
         return tuple(self.shape)
 
     def sample(self, draws: Draws, shape: Shape) -> DenseRows:
-        """The same for every image."""
         n = prod(shape)
         m = max(1, round(self.ratio * n))
         if m * n > LARGEST:
@@ -118,7 +116,6 @@ class BlockMatrix(OrthonormalMatrix):
 
     @property
     def side(self) -> int:
-        """n."""
         return isqrt(self.matrix.shape[-1])
 
     @property

@@ -104,7 +104,6 @@ class SpectralImaging(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether the aperture is fully open."""
         return self.keep == 1
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -115,7 +114,6 @@ class SpectralImaging(Physics):
         )
 
     def sample(self, draws: Draws, shape: Shape) -> CodedAperture:
-        """One aperture per image."""
         draws = draws.take([0]) if self.is_deterministic else draws
         open_ = sample_mask(draws, "aperture", (1, *shape[1:]), self.keep)
         return CodedAperture(open_.to(draws.dtype), shape, self.shift)

@@ -54,11 +54,9 @@ class WeightedChannels(ClosedForm):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """|w|²."""
         return self.squared.detach().flatten()
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y / |w|²."""
         return self.adjoint(y) / self.squared
 
 
@@ -82,11 +80,9 @@ class Colorization(Physics):
         expect_weights("Colorization.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W)."""
         return len(self.weights), *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> WeightedChannels:
-        """The same for every image."""
         if shape[0] != len(self.weights):
             raise ShapeError(
                 f"Colorization: images of {shape[0]} channels and {len(self.weights)} weights; "
@@ -161,9 +157,7 @@ class Demosaicing(Physics):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(3, H, W)."""
         return 3, *measurement_shape[1:]
 
     def sample(self, draws: Draws, shape: Shape) -> Mosaic:
-        """The same for every image."""
         return Mosaic(self.pattern, shape)
