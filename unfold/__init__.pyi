@@ -49,11 +49,11 @@ from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
 from .algorithms.drs import DRS as DRS
 from .algorithms.davis_yin import DavisYin as DavisYin
-from .physics.custom.deepinv_operator import DeepinvBase as DeepinvBase
+from .physics.custom.deepinv import DeepinvBase as DeepinvBase
 from .denoisers.deepinv_denoiser import DeepinvDenoiser as DeepinvDenoiser
-from .physics.custom.deepinv_operator import DeepinvNonlinear as DeepinvNonlinear
-from .physics.custom.deepinv_operator import DeepinvOperator as DeepinvOperator
-from .physics.custom.deepinv_physics import DeepinvPhysics as DeepinvPhysics
+from .physics.custom.deepinv import DeepinvNonlinear as DeepinvNonlinear
+from .physics.custom.deepinv import DeepinvOperator as DeepinvOperator
+from .physics.custom.deepinv import DeepinvPhysics as DeepinvPhysics
 from .physics.spectral.colour import Demosaicing as Demosaicing
 from .denoisers.denoiser import Denoiser as Denoiser
 from .priors.denoiser_priors import DenoiserPrior as DenoiserPrior
@@ -227,6 +227,7 @@ from .models.unfolded import Unfolded as Unfolded
 from .models.unfolded import UnfoldedBackward as UnfoldedBackward
 from .physics.noise.additive import Uniform as Uniform
 from .physics.mri.trajectories import UniformSpokes as UniformSpokes
+from .physics.custom.functions import UserFunction as UserFunction
 from .physics.custom.functions import UserFunctionPhysics as UserFunctionPhysics
 from .physics.blur.blur import ValidBlur as ValidBlur
 from .physics.blur.convolution import ValidConvolution as ValidConvolution
