@@ -22,7 +22,7 @@ from unfold.physics.inpainting import Mask
 from unfold.physics.mri.cartesian import Fourier, RealFourier
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.physics.phase.coded_diffraction import CodedDiffraction, PhaseRetrieval
+from unfold.physics.phase.retrieval import CodedDiffraction, PhaseRetrieval
 from unfold.physics.wrapped import RealImages, Scaled
 from unfold.random import Draws
 

@@ -17,7 +17,7 @@ from unfold.physics.noise.additive import Gaussian
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
-from unfold.physics.phase.coded_diffraction import PhaseRetrieval
+from unfold.physics.phase.retrieval import PhaseRetrieval
 from unfold.testing.physics import DENSE, check_operator, check_physics
 from unfold.testing.report import Report, report
 

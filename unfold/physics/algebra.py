@@ -13,12 +13,6 @@ from unfold.physics.operator import ALGEBRA, LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
-def linear_together(operators: tuple[Operator, ...]) -> tuple[bool, ...]:
-    """Whether all are linear: of each sample, or one for all."""
-    each = [operator.linear_samples for operator in operators]
-    return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
-
-
 def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:
     """Raise a `ShapeError` where operators have different numbers of samples."""
     batches = {operator.batch for operator in operators} - {1}
@@ -48,7 +42,9 @@ class Composite(LinearOperator, ABC):
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        return linear_together(self.parts)
+        """Whether all are linear: of each sample, or one for all."""
+        each = [part.linear_samples for part in self.parts]
+        return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
 
     def linearize(self, x: Image) -> Operator:
         if self.linear:

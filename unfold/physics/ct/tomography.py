@@ -43,14 +43,7 @@ class Scan(Physics, ABC):
 
 @dataclass(frozen=True)
 class ParallelScan(Scan, ABC):
-    """Parallel rays from equally spaced angles.
-
-    Args:
-        noise: added to the integrals.
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
-        first: of the first angle, in degrees.
-    """
+    """Parallel rays from equally spaced angles."""
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
@@ -67,15 +60,7 @@ class ParallelScan(Scan, ABC):
 
 @dataclass(frozen=True)
 class FanScan(Scan, ABC):
-    """A fan of rays from a point source that turns about the image.
-
-    Args:
-        noise: added to the integrals.
-        angles: positions of the source, at least 1.
-        arc: what they cover, in degrees, in (0, 360].
-        source: distance from the source to the centre, above 1/√2: outside the image.
-        screen: distance from the centre to the detectors, positive.
-    """
+    """A fan of rays from a point source that turns about the image."""
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(360.0, inside("(0, 360]"), "in degrees")

@@ -7,6 +7,8 @@ from math import ceil, hypot
 from typing import ClassVar
 
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 from torch import Tensor
 
 from unfold.errors import ConfigError
@@ -56,15 +58,13 @@ class Sampling(Declared, ABC):
         draws = draws.take([0]) if self.is_deterministic else draws
         level = level_per_image(self.acceleration, draws.within("level"), "acceleration").tolist()
 
-        def mask(g: np.random.Generator, position: int) -> np.ndarray:
+        def mask(g: Generator, position: int) -> ndarray:
             return self.mask(g, height, width, level[position])
 
         return draws.each(self.stream, mask)[:, None]
 
     @abstractmethod
-    def mask(
-        self, g: np.random.Generator, height: int, width: int, acceleration: float
-    ) -> np.ndarray:
+    def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:
         """The mask of one image, (H or 1, W), frequency 0 at index 0."""
 
 
@@ -75,9 +75,7 @@ class Columns(Sampling):
     stream = "columns"
     axes = 1
 
-    def mask(
-        self, g: np.random.Generator, height: int, width: int, acceleration: float
-    ) -> np.ndarray:
+    def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:
         """(1, W): all rows of a column, or none."""
         frequency = np.fft.fftfreq(width, 1 / width)
         order = np.argsort(np.abs(frequency), kind="stable")
@@ -90,9 +88,7 @@ class Columns(Sampling):
         return mask[None]
 
     @abstractmethod
-    def _choose(
-        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
-    ) -> np.ndarray:
+    def _choose(self, g: Generator, outer: ndarray, frequency: ndarray, count: int) -> ndarray:
         """`count` of the columns outside the centre, whose |frequency| is given."""
 
 
@@ -104,9 +100,7 @@ class RandomColumns(Columns):
     arXiv:1811.08839 (2018), section 6.1; here their number is exact, not on average.
     """
 
-    def _choose(
-        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
-    ) -> np.ndarray:
+    def _choose(self, g: Generator, outer: ndarray, frequency: ndarray, count: int) -> ndarray:
         return np.asarray(g.permutation(outer)[:count])
 
 
@@ -114,9 +108,7 @@ class RandomColumns(Columns):
 class EquispacedColumns(Columns):
     """Columns outside the centre are evenly spaced, from a random offset."""
 
-    def _choose(
-        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
-    ) -> np.ndarray:
+    def _choose(self, g: Generator, outer: ndarray, frequency: ndarray, count: int) -> ndarray:
         steps = (np.arange(count) + g.uniform()) * (len(outer) / max(count, 1))
         return np.asarray(outer[steps.astype(int)])
 
@@ -129,9 +121,7 @@ class PoissonDiscColumns(Columns):
     neighbours while that can be, and the places are not yet those of an even grid.
     """
 
-    def _choose(
-        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
-    ) -> np.ndarray:
+    def _choose(self, g: Generator, outer: ndarray, frequency: ndarray, count: int) -> ndarray:
         distance = 1 + (len(outer) - 1) // max(count - 1, 1) // 2 if count else 1
         # Places that keep a distance d are any places of a shorter row, spread by d - 1 each.
         room = len(outer) - (distance - 1) * max(count - 1, 0)
@@ -155,9 +145,7 @@ class VariableDensityColumns(Columns):
 
     power: float = bounded(3.0, nonnegative)
 
-    def _choose(
-        self, g: np.random.Generator, outer: np.ndarray, frequency: np.ndarray, count: int
-    ) -> np.ndarray:
+    def _choose(self, g: Generator, outer: ndarray, frequency: ndarray, count: int) -> ndarray:
         if count == 0:
             return outer[:0]
         weights = (1 - frequency / frequency.max()) ** self.power + 1e-3
@@ -191,9 +179,7 @@ class PoissonDisc(Sampling):
     stream = "points"
     axes = 2
 
-    def mask(
-        self, g: np.random.Generator, height: int, width: int, acceleration: float
-    ) -> np.ndarray:
+    def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:
         total = round(height * width / acceleration)
         inside = np.outer(_middle(height, self.centre), _middle(width, self.centre))
         count = max(0, total - int(inside.sum()))
@@ -203,7 +189,7 @@ class PoissonDisc(Sampling):
         return np.asarray(np.fft.ifftshift(mask))
 
 
-def throw(order: np.ndarray, growth: np.ndarray, count: int) -> np.ndarray:
+def throw(order: ndarray, growth: ndarray, count: int) -> ndarray:
     """`count` places, each at least r₀ · growth(p) from every p chosen before it.
 
     r₀ starts where squares of that side would cover the plane and shrinks by 3 % whenever no place
@@ -252,7 +238,7 @@ def disc(reach: int, width: int) -> tuple[tuple[float, int], ...]:
     return tuple(sorted(pair for pair in near if pair[0] <= reach))
 
 
-def _middle(size: int, fraction: float) -> np.ndarray:
+def _middle(size: int, fraction: float) -> ndarray:
     """Which of the frequencies of a side, 0 in the middle, are nearest to 0: at least one."""
     order = np.argsort(np.abs(_frequencies(size)), kind="stable")
     inside = np.zeros(size, dtype=bool)
@@ -260,12 +246,12 @@ def _middle(size: int, fraction: float) -> np.ndarray:
     return inside
 
 
-def _radius(height: int, width: int) -> np.ndarray:
+def _radius(height: int, width: int) -> ndarray:
     """|k| over its largest value, (H, W), 0 in the middle."""
     v, u = (2 * _frequencies(size) / size for size in (height, width))
     k = np.hypot(v[:, None], u)
     return np.asarray(k / max(float(k.max()), 1e-9))
 
 
-def _frequencies(size: int) -> np.ndarray:
+def _frequencies(size: int) -> ndarray:
     return np.asarray(np.fft.fftshift(np.fft.fftfreq(size, 1 / size)))
