@@ -16,7 +16,7 @@ from unfold.physics.custom.matrix import Dense
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mri.cartesian import Fourier, MultiCoilFourier, MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import Operator
 from unfold.physics.sensing.compressed import SinglePixel
 from unfold.physics.spectral.colour import LUMA, WeightedChannels

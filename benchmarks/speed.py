@@ -26,7 +26,7 @@ from unfold.initialization import Regularised
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

@@ -10,7 +10,7 @@ import torch
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 

@@ -2,7 +2,7 @@
 
 from . import testing as testing
 from .algorithms.admm import ADMM as ADMM
-from .physics.noise.additive import Additive as Additive
+from .physics.noise.base import Additive as Additive
 from .physics.algebra import Adjoint as Adjoint
 from .algorithms.algorithm import Algorithm as Algorithm
 from .fidelities.amplitude import Amplitude as Amplitude
@@ -81,7 +81,7 @@ from .models.unfolded import Full as Full
 from .physics.custom.functions import FunctionOperator as FunctionOperator
 from .physics.custom.functions import FunctionPhysics as FunctionPhysics
 from .algorithms.gd import GD as GD
-from .physics.noise.additive import Gaussian as Gaussian
+from .physics.noise.base import Gaussian as Gaussian
 from .physics.blur.kernels import GaussianKernel as GaussianKernel
 from .physics.sensing.gaussian import GaussianSensing as GaussianSensing
 from .priors.tikhonov import GeneralTikhonov as GeneralTikhonov
@@ -110,7 +110,7 @@ from .training.losses.base import L1Loss as L1Loss
 from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
 from .algorithms.landweber import Landweber as Landweber
-from .physics.noise.additive import Laplace as Laplace
+from .physics.noise.base import Laplace as Laplace
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
@@ -225,7 +225,7 @@ from .models.unfolded import Truncated as Truncated
 from .physics.algebra import Unary as Unary
 from .models.unfolded import Unfolded as Unfolded
 from .models.unfolded import UnfoldedBackward as UnfoldedBackward
-from .physics.noise.additive import Uniform as Uniform
+from .physics.noise.base import Uniform as Uniform
 from .physics.mri.trajectories import UniformSpokes as UniformSpokes
 from .physics.closed_forms import UnitNorm as UnitNorm
 from .physics.custom.functions import UserFunction as UserFunction

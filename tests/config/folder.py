@@ -18,7 +18,7 @@ FILES = {
     ),
     "physics/motion_blur.yaml": (
         "_target_: unfold.physics.denoising.Denoising\n"
-        "noise: {_target_: unfold.physics.noise.additive.Gaussian, sigma: 0.1}\n"
+        "noise: {_target_: unfold.physics.noise.base.Gaussian, sigma: 0.1}\n"
     ),
     "fidelity/l2.yaml": "_target_: unfold.fidelities.l2.L2\n",
     "model/unfolded.yaml": (

@@ -28,7 +28,7 @@ from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 

@@ -16,7 +16,7 @@ from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.random import Draws

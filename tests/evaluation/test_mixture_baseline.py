@@ -10,7 +10,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 
 NOISE = Gaussian(0.05)

@@ -19,8 +19,7 @@ from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.chain import Chain, Stack
 from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.inpainting import BoxInpainting, Inpainting, LineInpainting
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.sensing.compressed import CompressedSensing, Walsh
 from unfold.physics.sensing.gaussian import DenseRows, GaussianSensing

@@ -13,7 +13,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.custom.deepinv import DeepinvPhysics
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 
 HERE = importlib.util.find_spec("deepinv") is not None

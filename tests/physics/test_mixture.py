@@ -12,8 +12,7 @@ from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Curriculum, Mixture, PerFamilyNoise
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.phase.retrieval import PhaseRetrieval
 from unfold.random import Draws
 

@@ -14,8 +14,7 @@ from unfold.physics.mri.sampling import (
     RandomColumns,
     VariableDensityColumns,
 )
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from tests.operator_properties import gap
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.random import Draws
 

@@ -7,8 +7,7 @@ import torch
 
 from tests.physics.test_noise import CLEAN, DRAWS, assert_moments
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.noise.additive import Laplace, Uniform
-from unfold.physics.noise.base import Noise
+from unfold.physics.noise.base import Laplace, Noise, Uniform
 from unfold.physics.noise.signal_dependent import (
     PoissonGaussian,
     Quantisation,

@@ -15,8 +15,7 @@ from unfold.physics.chain import Chain, Stack
 from unfold.physics.custom.functions import NonlinearFunctionPhysics
 from unfold.physics.denoising import Denoising
 from unfold.physics.mixture import Mixture, PerFamilyNoise
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.random import Draws
 
 

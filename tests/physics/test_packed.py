@@ -34,8 +34,7 @@ from unfold.physics.denoising import Denoising, Identity
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MRI, Fourier, RealFourier
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
 from unfold.priors.tikhonov import Tikhonov

@@ -24,8 +24,7 @@ from unfold.models.unfolded import Full, Unfolded, UnfoldedBackward
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
 from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP

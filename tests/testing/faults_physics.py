@@ -13,8 +13,7 @@ from torch import Tensor
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
 from unfold.physics.phase.retrieval import PhaseRetrieval

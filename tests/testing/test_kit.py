@@ -10,7 +10,7 @@ import torch
 from tests.testing.every import FAULTS, SOUND
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.inpainting import Inpainting, Mask
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import LinearOperator
 from unfold.testing import operators, solves
 from unfold.testing.physics import check_operator, check_physics

@@ -9,7 +9,7 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import newest_checkpoint

@@ -12,7 +12,7 @@ from unfold.evaluation.metrics import objective_mode
 from unfold.physics.blur.blur import ValidBlur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.noise.additive import Gaussian
+from unfold.physics.noise.base import Gaussian
 from unfold.training.checkpoints.weights import read_weights
 
 

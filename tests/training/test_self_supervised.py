@@ -17,8 +17,7 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.additive import Gaussian, Laplace
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
 from unfold.random import Draws
 from unfold.training.losses.base import MSE, Trial

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from unfold.physics.base import Physics
 from unfold.physics.closed_forms import Isometry
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import Noise
+from unfold.physics.noise.base import Gaussian, Noise
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 

@@ -53,12 +53,22 @@ class Mixture(Physics):
         for name, physics in self.families.items():
             expect_linear_observation(f"Mixture.families.{name}", physics)
         if self.weights is not None:
-            self._check_weights()
+            self.expect_weights("weights", self.weights)
 
-    def _check_weights(self) -> None:
-        for name, weight in expect_names("Mixture.weights", self.weights, self.families).items():
+    def expect_weights(self, key: str, weights: Mapping[str, float]) -> None:
+        """Raise a `ConfigError` unless every family has its weight, and a positive one."""
+        self.expect_names(key, weights)
+        for name, weight in weights.items():
             if not 0 < weight < float("inf"):
-                raise ConfigError(f"Mixture.weights.{name} = {weight}: must be positive.")
+                raise ConfigError(f"Mixture.{key}.{name} = {weight}: must be positive.")
+
+    def expect_names(self, key: str, weights: Mapping[str, float] | None) -> None:
+        """Raise a `ConfigError`, with the names of both, unless every family has its weight."""
+        if set(weights or ()) != set(self.families):
+            raise ConfigError(
+                f"{type(self).__name__}.{key} is given for {listing(weights or ())}; the families "
+                f"are {listing(self.families)}: give each its weight."
+            )
 
     @property
     def is_deterministic(self) -> bool:
@@ -154,7 +164,12 @@ class Mixture(Physics):
 
     def chances(self, draws: Draws) -> np.ndarray:
         """How likely each family is, in their order; of sum 1."""
-        return shares(self.weights, self.families)
+        return self.shares(self.weights)
+
+    def shares(self, weights: Mapping[str, float] | None) -> np.ndarray:
+        """The weights in the order of the families, of sum 1; equal ones for None."""
+        values = np.array([1.0 if weights is None else weights[name] for name in self.families])
+        return np.asarray(values / values.sum())
 
     def _groups(self, draws: Draws) -> dict[str, list[int]]:
         """The places of the images of each family; families without images are omitted."""
@@ -164,28 +179,6 @@ class Mixture(Physics):
         chosen = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
         found = {name: np.flatnonzero(chosen == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
-
-
-def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:
-    """The weights in the order of the families, of sum 1; equal ones for None."""
-    values = np.array([1.0 if weights is None else weights[name] for name in families])
-    return np.asarray(values / values.sum())
-
-
-def expect_names(
-    key: str, weights: Mapping[str, float] | None, families: Mapping[str, Physics]
-) -> Mapping[str, float]:
-    """The weights, if every family has its own.
-
-    Raises:
-        ConfigError: with the names of both.
-    """
-    if weights is None or set(weights) != set(families):
-        raise ConfigError(
-            f"{key} is given for {listing(weights or ())}; the families are "
-            f"{listing(families)}: give each its weight."
-        )
-    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,21 +203,18 @@ class Curriculum(Mixture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_end("later", self.later)
+        self.expect_weights("later", self.later)
 
-    def _check_weights(self) -> None:
-        self._check_end("weights", self.weights)
-
-    def _check_end(self, key: str, weights: Mapping[str, float] | None) -> None:
-        found = expect_names(f"Curriculum.{key}", weights, self.families)
-        values = found.values()
+    def expect_weights(self, key: str, weights: Mapping[str, float]) -> None:
+        """Raise a `ConfigError` unless every family has its weight, and some are positive."""
+        self.expect_names(key, weights)
+        values = weights.values()
         if not all(0 <= weight < float("inf") for weight in values) or not any(values):
             raise ConfigError(
-                f"Curriculum.{key} = {dict(found)}: must be zero or positive, and not all 0."
+                f"Curriculum.{key} = {dict(weights)}: must be zero or positive, and not all 0."
             )
 
     def chances(self, draws: Draws) -> np.ndarray:
         """Those of the epoch in training, the last ones elsewhere."""
         part = min(1.0, draws.epoch / self.epochs) if draws.split == "train" else 1.0
-        first, last = (shares(w, self.families) for w in (self.weights, self.later))
-        return np.asarray((1 - part) * first + part * last)
+        return np.asarray((1 - part) * self.shares(self.weights) + part * self.shares(self.later))

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.physics.base import Physics
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import NoNoise
+from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.random import Draws
 from unfold.testing.dense import DOUBLE, gap
 from unfold.testing.report import Check, Finding, NotJudged, holds

@@ -10,8 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError
 from unfold.parameters.bounds import bounded, inside, nonnegative, positive, whole
 from unfold.physics.levels import Level, level_per_image
-from unfold.physics.noise.additive import Gaussian
-from unfold.physics.noise.base import IN_IMAGES, Moments, Noise, level_of, levels, on_cpu
+from unfold.physics.noise.base import IN_IMAGES, Gaussian, Moments, Noise, level_of, levels, on_cpu
 from unfold.random import Draws
 from unfold.typing import Measurement
 
