@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Unary
 from unfold.physics.closed_forms import PerPixel
-from unfold.physics.operator import ALGEBRA, LinearBaseline, Operator
+from unfold.physics.operator import ALGEBRA, EACH, LinearBaseline, Operator
 from unfold.pytree import per_image
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
@@ -100,11 +100,7 @@ class Scaled(Wrapped):
     scale: Tensor
 
     def __post_init__(self) -> None:
-        if self.scale.ndim != 1 or self.scale.is_complex():
-            raise ShapeError(
-                f"Scaled.scale must be real, (batch or 1,), got {tuple(self.scale.shape)} of "
-                f"{self.scale.dtype}."
-            )
+        self.expect_field("scale", "real", EACH)
         if len(self.scale) != 1 != self.operator.batch != len(self.scale):
             raise ShapeError(
                 f"Scaled: {len(self.scale)} numbers for an operator of {self.operator.batch} "

@@ -1,4 +1,4 @@
-"""Convolution with periodic boundaries, diagonal in the Fourier basis."""
+"""Convolution: with periodic boundaries, diagonal in the Fourier basis, or without any."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Distributions of blur kernels: non-negative, of odd size, of sum 1."""
+"""Distributions of blur kernels: non-negative, of odd size, of sum 1; the kernel of a lens."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Padding: an image continued beyond its border."""
+"""Padding and cropping: an image continued beyond its border, or part of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

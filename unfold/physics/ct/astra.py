@@ -21,9 +21,6 @@ from unfold.physics.ct.projector import Fan
 from unfold.physics.ct.rays import Geometry, Weighting, Weights
 from unfold.physics.ct.tomography import FanScan, ParallelScan
 
-PARALLEL = ("strip", "linear", "line")
-FAN = ("strip", "line")
-
 
 @dataclass(frozen=True)
 class AstraWeights(Weighting):
@@ -70,7 +67,7 @@ class AstraTomography(ParallelScan):
             length in a pixel.
     """
 
-    projector: str = bounded("strip", one_of(*PARALLEL))
+    projector: str = bounded("strip", one_of("strip", "linear", "line"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,7 +93,7 @@ class AstraFanBeamTomography(FanScan):
             pixel.
     """
 
-    projector: str = bounded("strip", one_of(*FAN))
+    projector: str = bounded("strip", one_of("strip", "line"))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -186,13 +186,7 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
 
     @abstractmethod
     def build(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
-        """The operator.
-
-        Args:
-            shape: of one image.
-            y: what A makes of two images of zeros.
-            like: (1,), a number in the precision and on the device of images.
-        """
+        """The operator that makes y of two images of zeros; `like` has the kind of images."""
 
     def _tried(self, shape: Shape, draws: Draws) -> Measurement:
         nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)

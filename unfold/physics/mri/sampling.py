@@ -1,4 +1,4 @@
-"""Which part of the Fourier plane a scanner acquires."""
+"""Which part of the Fourier plane a scanner acquires: masks of columns, and of points."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -72,20 +72,11 @@ class PhaseRetrieval(Phaseless):
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> CodedDiffraction:
-        return CodedDiffraction(self._codes(draws, shape), shape)
-
-    def _codes(self, draws: Draws, shape: Shape) -> Tensor:
-        """(B, L, H, W), of modulus 1."""
-
         def phases(g: np.random.Generator, _: int) -> np.ndarray:
             return np.asarray(np.exp(2j * np.pi * g.uniform(size=(self.codes, *shape[1:]))))
 
         own = replace(draws, dtype=draws.dtype.to_complex())
-        return own.each("codes", phases)
-
-
-MOST_ENTRIES = 2**24
-"""Of a matrix: 128 MiB in single precision, an image of 45 x 45 pixels measured 4 times over."""
+        return CodedDiffraction(own.each("codes", phases), shape)
 
 
 @dataclass(frozen=True, eq=False)

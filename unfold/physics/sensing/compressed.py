@@ -1,4 +1,4 @@
-"""Compressed sensing of full images by fast structured matrices."""
+"""Compressed sensing by fast orthonormal transforms of the image."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Compressed sensing of full images by a dense random matrix."""
+"""Compressed sensing by dense Gaussian matrices, of the image or of each of its blocks."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache

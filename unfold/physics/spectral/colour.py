@@ -1,4 +1,4 @@
-"""From colour to grey."""
+"""Colour images through one channel: weighted sums, and mosaics of a colour filter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
