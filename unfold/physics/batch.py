@@ -234,12 +234,9 @@ class Packed(Isometric):
 
 
 def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]:
-    """What brings the measurements of operators like these into one shape and kind.
+    """What brings the measurements of operators, one of each family, into one shape and kind.
 
     It changes nothing where they agree, and else packs them into rows as long as the longest.
-
-    Args:
-        operators: one of each family, by name.
 
     Raises:
         ShapeError: the images differ in shape, or some are complex by nature and others not.

@@ -89,11 +89,7 @@ def _product(matrix: Matrix, v: Tensor) -> Tensor:
 
 
 class Table:
-    """A real sparse matrix, whose tensors are made once for each kind of image.
-
-    Args:
-        entries: of the matrix.
-    """
+    """A real sparse matrix, whose tensors are made once for each kind of image."""
 
     def __init__(self, entries: Entries) -> None:
         self._entries, self.shape = entries, entries.shape

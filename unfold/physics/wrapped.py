@@ -228,11 +228,7 @@ def _complex(x: Tensor) -> Tensor:
 
 
 def scaled(operator: Operator, scale: float | int) -> Scaled:
-    """s A of a number s, real and not 0.
-
-    Raises:
-        ConfigError: the number is another.
-    """
+    """s A; a `ConfigError` unless s is real, finite and not 0."""
     if not 0 < abs(scale) < float("inf"):
         raise ConfigError(f"{scale} * {type(operator).__name__}: must be real, finite and not 0.")
     like = operator.anchor

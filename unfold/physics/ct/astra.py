@@ -107,9 +107,5 @@ class AstraFanBeamTomography(FanScan):
 
 
 def toolbox() -> ModuleType:
-    """The package `astra`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """The package `astra`; a `ConfigError` where it is not installed."""
     return optional("astra", "astra")

@@ -37,12 +37,9 @@ class SampledPhysics(NamedTuple):
 
 
 def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
-    """Call `make` with the size of the images, where it asks for one that is not given.
+    """Call a class, or a partial one, with the size of the images where it asks for one.
 
-    Args:
-        make: a class, or a partial one.
-        shape: (C, H, W).
-        seed: of PyTorch's generator meanwhile.
+    The seed is that of PyTorch's generator meanwhile.
 
     Raises:
         ConfigError: it refuses its arguments.
@@ -64,12 +61,7 @@ def made_by(make: Callable[..., Any]) -> str:
 
 
 def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> SampledPhysics:
-    """Parameters for every image from its own seed, whatever the batch.
-
-    Args:
-        physics: is not changed.
-        generator: a `PhysicsGenerator`.
-        seeds: of the images.
+    """Parameters of a physics, which is not changed, for every image from its own seed.
 
     Raises:
         ConfigError: the generator samples nothing that the physics has.

@@ -232,11 +232,7 @@ def to_grid(y: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def finufft() -> ModuleType:
-    """The package that transforms.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """The package that transforms; a `ConfigError` where it is not installed."""
     return optional("finufft", "nufft")
 
 

@@ -58,11 +58,7 @@ class Noise(Declared, ABC):
             )
 
     def with_level(self: N, level: Level) -> N:
-        """The same noise at another level, its first field that is declared as one.
-
-        Raises:
-            ConfigError: the noise has no level, or not this one.
-        """
+        """The same noise at another level, its first field that is declared as one."""
         if not (names := level_names(self)):
             raise ConfigError(
                 f"{type(self).__name__} has no level to set to {level}; use Gaussian or Poisson."
@@ -152,9 +148,6 @@ class Gaussian(Additive):
     Args:
         sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
             At σ = 0, y is v exactly.
-
-    Raises:
-        ConfigError: σ is negative or not finite.
     """
 
     supports_sure = True

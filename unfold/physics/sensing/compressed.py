@@ -163,15 +163,13 @@ class CompressedSensing(Physics):
             self.basis.check(side)
         count = max(1, round(self.ratio * height * width))
 
-        def signs(g: np.random.Generator, _: int) -> np.ndarray:
-            return np.asarray(g.integers(0, 2, (1, height, width)) * 2 - 1)
-
-        def kept(g: np.random.Generator, _: int) -> np.ndarray:
-            return np.sort(g.permutation(height * width)[:count])
-
-        own = replace(draws, dtype=torch.int8).each("signs", signs)
-        places = replace(draws, dtype=torch.int64).each("kept", kept)
-        return Coefficients(own, places, self.basis, shape)
+        signs = replace(draws, dtype=torch.int8).each(
+            "signs", lambda g, _: np.asarray(g.integers(0, 2, (1, height, width)) * 2 - 1)
+        )
+        kept = replace(draws, dtype=torch.int64).each(
+            "kept", lambda g, _: np.sort(g.permutation(height * width)[:count])
+        )
+        return Coefficients(signs, kept, self.basis, shape)
 
 
 def _shuffled(p: np.ndarray, q: np.ndarray) -> np.ndarray:
