@@ -15,7 +15,6 @@ from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernels import Kernel
 from unfold.random import Draws
 
-ARRAYS = (".npy", ".npz", ".mat")
 IMAGES = (".png", ".tif", ".tiff")
 
 LARGEST = 2048
@@ -32,7 +31,7 @@ def read_kernels(path: str) -> list[np.ndarray]:
 
     file = Path(path).expanduser()
     suffix = file.suffix.lower()
-    if suffix not in (*ARRAYS, *IMAGES):
+    if suffix not in (".npy", ".npz", ".mat", *IMAGES):
         raise DataError(
             f"{path}: a kernel is read from .npy, .npz, .mat, .png or .tif, not '{file.suffix}'."
         )

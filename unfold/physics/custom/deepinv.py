@@ -56,7 +56,6 @@ def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
 
 
 def made_by(make: Callable[..., Any]) -> str:
-    """The name of a class, also of a partial one."""
     return name_of(make.func if isinstance(make, partial) else make)
 
 
