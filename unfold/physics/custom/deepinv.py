@@ -56,6 +56,7 @@ def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
 
 
 def made_by(make: Callable[..., Any]) -> str:
+    """The name of a class, also of a partial one."""
     return name_of(make.func if isinstance(make, partial) else make)
 
 
@@ -120,7 +121,6 @@ class Method(nn.Module):
         self.physics = physics
 
     def forward(self, name: str, *given: Any) -> Any:
-        """The method `name` of the physics."""
         return getattr(self.physics, name)(*given)
 
 
