@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 from unfold.extras import deepinv
-from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution, ValidConvolution
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.ct.tomography import Tomography
-from unfold.physics.custom.linear import Dense
+from unfold.physics.custom.matrix import Dense
 from unfold.physics.inpainting import Inpainting
-from unfold.physics.mri.cartesian import MultiCoilMRI
-from unfold.physics.mri.coils import MultiCoilFourier
-from unfold.physics.mri.fourier import Fourier
+from unfold.physics.mri.cartesian import Fourier, MultiCoilFourier, MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import Operator

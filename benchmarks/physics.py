@@ -34,16 +34,16 @@ from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.base import Physics
 from unfold.physics.blur.blur import Blur, ValidBlur
+from unfold.physics.blur.convolution import ValidConvolution
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.ct.tomography import FanBeamTomography, Tomography
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.operator import Operator
-from unfold.physics.sensing.blocks import BlockCompressedSensing
 from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
+from unfold.physics.sensing.gaussian import BlockCompressedSensing
 from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

@@ -38,7 +38,7 @@ from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.saturation import Saturated
-from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.custom.functions import NonlinearFunction
 from unfold.priors.box import Box
 from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior

@@ -20,7 +20,8 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.base import Gaussian, Poisson
+from unfold.physics.noise.base import Gaussian
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.priors.denoiser_priors import PnP
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor

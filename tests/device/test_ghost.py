@@ -13,7 +13,7 @@ CASES = Path(__file__).with_name("ghost_cases.py")
 
 @pytest.mark.skipif(not SUPPORTED, reason="this PyTorch has no device defined in Python")
 def test_the_core_on_a_simulated_device():
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(CASES)]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", str(CASES)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=CASES.parents[2])
     assert found.returncode == 0, found.stdout[-4000:]
     assert " passed" in found.stdout and " skipped" not in found.stdout

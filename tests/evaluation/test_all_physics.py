@@ -25,8 +25,8 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.base import Gaussian, Poisson
-from unfold.physics.noise.signal_dependent import PoissonGaussian
+from unfold.physics.noise.base import Gaussian
+from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
 from unfold.random import Draws
 
 

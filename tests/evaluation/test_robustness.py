@@ -23,7 +23,8 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mri.cartesian import MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(4), dtype=torch.float64)

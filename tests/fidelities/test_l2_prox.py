@@ -7,8 +7,8 @@ from tests.operator_properties import dense, gap
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2, LeastSquares, NormalEquations
+from unfold.physics.blur.convolution import ValidConvolution
 from unfold.physics.blur.kernels import GaussianKernel
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.ct.projector import Parallel, Projector
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns

@@ -9,7 +9,7 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
-from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.blur.convolution import ValidConvolution
 from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 

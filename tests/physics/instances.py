@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tests.shipped import files
 from unfold.physics.base import Physics
-from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution, ValidConvolution
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator

@@ -7,10 +7,10 @@ from tests.engine import blur
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
-from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.custom.functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
-from unfold.physics.mri.fourier import Fourier
+from unfold.physics.mri.cartesian import Fourier
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages, Scaled

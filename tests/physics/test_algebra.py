@@ -13,17 +13,16 @@ from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.physics.algebra import Composed, OperatorSum, Stacked
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.padding import Cropped
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.custom.linear import Dense, FunctionOperator
-from unfold.physics.custom.matrix import MatrixPhysics
-from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.custom.functions import FunctionOperator, NonlinearFunction
+from unfold.physics.custom.matrix import Dense, MatrixPhysics
 from unfold.physics.denoising import Identity
 from unfold.physics.inpainting import Mask
-from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.mri.cartesian import Fourier, RealFourier
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.physics.phase.coded_diffraction import CodedDiffraction, PhaseRetrieval
-from unfold.physics.sensing.cropping import Cropped
+from unfold.physics.phase.retrieval import CodedDiffraction, PhaseRetrieval
 from unfold.physics.wrapped import RealImages, Scaled
 from unfold.random import Draws
 
@@ -70,7 +69,7 @@ CASES = [(name, kind) for name, (_, kinds) in OPERATORS.items() for kind in kind
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
-def test_every_law(name: str, dtype: torch.dtype):
+def test_every_property(name: str, dtype: torch.dtype):
     operator = OPERATORS[name][0]
     for check in (
         properties.assert_adjoint,

@@ -8,11 +8,10 @@ import torch
 from tests import operator_properties as properties
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.blur.blur import PaddedBlur
+from unfold.physics.blur.blur import PaddedBlur, VaryingBlur, VaryingConvolution, hats
 from unfold.physics.blur.kernel_files import FixedKernel
 from unfold.physics.blur.kernels import GaussianKernel, MotionKernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
-from unfold.physics.blur.varying import VaryingBlur, VaryingConvolution, hats
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 

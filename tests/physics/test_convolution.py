@@ -10,9 +10,8 @@ from tests import operator_properties as properties
 from tests.physics.definition import assert_convolves
 from tests.physics.instances import kernel
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.convolution import CircularConvolution, ValidConvolution
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.blur.valid_convolution import ValidConvolution
 from unfold.physics.inpainting import Mask
 
 H = kernel(3, 2, 5, 3)

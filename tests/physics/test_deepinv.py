@@ -12,7 +12,7 @@ from unfold.denoisers.deepinv_denoiser import DeepinvDenoiser
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.physics.custom.deepinv_physics import DeepinvPhysics
+from unfold.physics.custom.deepinv import DeepinvPhysics
 from unfold.physics.noise.base import Gaussian
 from unfold.random import Draws
 

@@ -5,7 +5,8 @@ import torch
 
 from tests.physics.instances import physics_of
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.mri.coils import MultiCoilFourier, estimate_maps
+from unfold.physics.mri.cartesian import MultiCoilFourier
+from unfold.physics.mri.coils import estimate_maps
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(2), dtype=torch.float64)

@@ -7,8 +7,7 @@ import torch
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Stacked
-from unfold.physics.custom.functions import FunctionPhysics
-from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.custom.functions import FunctionPhysics, NonlinearFunctionPhysics
 from unfold.physics.denoising import Identity
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws

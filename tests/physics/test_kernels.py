@@ -11,8 +11,14 @@ from PIL import Image
 
 from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernel_files import FixedKernel, KernelFile
-from unfold.physics.blur.kernels import DiskKernel, GaussianKernel, Kernel, MotionKernel, splat
-from unfold.physics.blur.lens import LensKernel
+from unfold.physics.blur.kernels import (
+    DiskKernel,
+    GaussianKernel,
+    Kernel,
+    LensKernel,
+    MotionKernel,
+    splat,
+)
 from unfold.random import Draws
 
 DRAWS = Draws(seed=1, images=range(20), dtype=torch.float64)

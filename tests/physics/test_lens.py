@@ -5,7 +5,7 @@ import scipy.integrate
 import scipy.special
 import torch
 
-from unfold.physics.blur.lens import LensKernel, lens
+from unfold.physics.blur.kernels import LensKernel, lens
 from unfold.random import Draws
 
 DRAWS = Draws(seed=1, images=range(2), dtype=torch.float64)

@@ -13,7 +13,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Curriculum, Mixture, PerFamilyNoise
 from unfold.physics.noise.base import Gaussian, NoNoise
-from unfold.physics.phase.coded_diffraction import PhaseRetrieval
+from unfold.physics.phase.retrieval import PhaseRetrieval
 from unfold.random import Draws
 
 QUIET = NoNoise()

@@ -6,12 +6,10 @@ import torch
 
 from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
-from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
-from unfold.physics.mri.coils import MultiCoilFourier
-from unfold.physics.mri.fourier import Fourier, RealFourier
-from unfold.physics.mri.poisson_disc import PoissonDisc
+from unfold.physics.mri.cartesian import MRI, Fourier, MultiCoilFourier, MultiCoilMRI, RealFourier
 from unfold.physics.mri.sampling import (
     EquispacedColumns,
+    PoissonDisc,
     PoissonDiscColumns,
     RandomColumns,
     VariableDensityColumns,
@@ -49,7 +47,7 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str):
+def test_every_property(name: str):
     operator, dtype = OPERATORS[name]
     properties.assert_properties(operator, dtype=dtype)
 

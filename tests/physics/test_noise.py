@@ -6,7 +6,8 @@ from torch import Tensor
 
 from tests.operator_properties import gap
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.random import Draws
 
 DRAWS = Draws(seed=3, images=range(4), dtype=torch.float64)

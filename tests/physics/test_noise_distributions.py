@@ -7,10 +7,15 @@ import torch
 
 from tests.physics.test_noise import CLEAN, DRAWS, assert_moments
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.noise.additive import Laplace, Uniform
-from unfold.physics.noise.base import Noise
-from unfold.physics.noise.detector import Quantisation, SaltAndPepper
-from unfold.physics.noise.signal_dependent import PoissonGaussian, Rician, Speckle, Transmission
+from unfold.physics.noise.base import Laplace, Noise, Uniform
+from unfold.physics.noise.signal_dependent import (
+    PoissonGaussian,
+    Quantisation,
+    Rician,
+    SaltAndPepper,
+    Speckle,
+    Transmission,
+)
 from unfold.random import Draws
 
 NOISES = [

@@ -17,8 +17,9 @@ from unfold.physics.mri.non_cartesian import (
     MultiCoilNonCartesianMRI,
     NonCartesian,
     NonCartesianMRI,
+    to_grid,
+    to_points,
 )
-from unfold.physics.mri.nufft import to_grid, to_points
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.mri.trajectories import GoldenAngleSpokes, Spiral, UniformSpokes
 from unfold.physics.noise.base import NoNoise

@@ -31,9 +31,9 @@ from unfold.initialization import Regularised
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
-from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.custom.functions import NonlinearFunction
 from unfold.physics.denoising import Identity
-from unfold.physics.mri.fourier import Fourier
+from unfold.physics.mri.cartesian import Fourier
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Scaled
 
@@ -41,7 +41,7 @@ every_operator = pytest.mark.parametrize("name", OPERATORS)
 
 
 @every_operator
-def test_every_law(name: str):
+def test_every_property(name: str):
     operator, dtype = OPERATORS[name]
     properties.assert_nonlinear(operator, dtype=dtype)
 

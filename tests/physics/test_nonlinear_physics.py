@@ -12,7 +12,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.saturation import SaturatedBlur
 from unfold.physics.chain import Chain, Stack
-from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.custom.functions import NonlinearFunctionPhysics
 from unfold.physics.denoising import Denoising
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import Gaussian, NoNoise

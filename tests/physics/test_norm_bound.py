@@ -6,9 +6,9 @@ import torch
 from tests.physics.instances import NAMES, physics_of
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Composed
+from unfold.physics.blur.convolution import ValidConvolution
 from unfold.physics.blur.padding import Padding
-from unfold.physics.blur.valid_convolution import ValidConvolution
-from unfold.physics.custom.linear import Dense
+from unfold.physics.custom.matrix import Dense
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.random import Draws

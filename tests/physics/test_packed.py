@@ -32,10 +32,10 @@ from unfold.physics.blur.super_resolution import Downsampling, SuperResolution
 from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising, Identity
 from unfold.physics.mixture import Mixture, PerFamilyNoise
-from unfold.physics.mri.cartesian import MRI
-from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.mri.cartesian import MRI, Fourier, RealFourier
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem

@@ -9,9 +9,8 @@ from tests.physics.instances import physics_of
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.inpainting import GridInpainting
 from unfold.physics.noise.base import NoNoise
-from unfold.physics.sensing.bases import Walsh
-from unfold.physics.sensing.blocks import BlockCompressedSensing
-from unfold.physics.sensing.compressed import SinglePixel
+from unfold.physics.sensing.compressed import SinglePixel, Walsh
+from unfold.physics.sensing.gaussian import BlockCompressedSensing
 from unfold.random import Draws
 
 

@@ -13,7 +13,7 @@ from unfold.physics.base import Physics
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.phase.ptychography import ProbeScan, Ptychography
-from unfold.physics.phase.random_matrix import ChannelwiseMatrix, RandomPhaseRetrieval
+from unfold.physics.phase.retrieval import ChannelwiseMatrix, RandomPhaseRetrieval
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 
@@ -32,7 +32,7 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str):
+def test_every_property(name: str):
     operator, dtype = OPERATORS[name]
     properties.assert_properties(operator, dtype=dtype)
 

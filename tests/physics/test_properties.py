@@ -18,7 +18,8 @@ from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.denoising import Denoising, Identity
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import PerFamilyNoise
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.pytree import tensors
 from unfold.random import Draws
 

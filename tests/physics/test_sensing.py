@@ -8,13 +8,23 @@ import torch
 
 from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
+from unfold.physics.blur.padding import ZeroPadding
 from unfold.physics.noise.base import NoNoise
-from unfold.physics.sensing.bases import Coefficients, Cosine, Walsh
-from unfold.physics.sensing.blocks import BlockCompressedSensing, BlockMatrix
-from unfold.physics.sensing.compressed import CompressedSensing, SinglePixel
-from unfold.physics.sensing.cropping import ZeroPadding
-from unfold.physics.spectral.colour import Colorization, WeightedChannels
-from unfold.physics.spectral.mosaic import PATTERNS, Demosaicing, Mosaic
+from unfold.physics.sensing.compressed import (
+    Coefficients,
+    CompressedSensing,
+    Cosine,
+    SinglePixel,
+    Walsh,
+)
+from unfold.physics.sensing.gaussian import BlockCompressedSensing, BlockMatrix
+from unfold.physics.spectral.colour import (
+    PATTERNS,
+    Colorization,
+    Demosaicing,
+    Mosaic,
+    WeightedChannels,
+)
 from unfold.random import Draws
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
@@ -32,7 +42,7 @@ OPERATORS = {
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str, dtype: torch.dtype):
+def test_every_property(name: str, dtype: torch.dtype):
     operator = OPERATORS[name]
     properties.assert_properties(operator, dtype=dtype)
 

@@ -36,7 +36,7 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str):
+def test_every_property(name: str):
     properties.assert_properties(OPERATORS[name], dtype=properties.DOUBLE)
     properties.assert_adjoint(OPERATORS[name], dtype=torch.complex128)
     properties.assert_solves(OPERATORS[name], gamma=2.0, dtype=torch.complex128)

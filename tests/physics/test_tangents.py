@@ -13,7 +13,7 @@ from unfold.initialization import BackProjection
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
-from unfold.physics.custom.nonlinear_functions import NonlinearFunction
+from unfold.physics.custom.functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages, Scaled

@@ -44,7 +44,7 @@ def discs(side: int, blur: float) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_law(name: str, dtype: torch.dtype):
+def test_every_property(name: str, dtype: torch.dtype):
     operator = OPERATORS[name]
     properties.assert_matrix_properties(operator, dtype=dtype)
 

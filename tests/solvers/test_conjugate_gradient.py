@@ -13,7 +13,7 @@ from tests.physics.instances import OPERATORS, kernel
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
-from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.blur.convolution import ValidConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import tensors, with_tensors

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tests.operator_properties import dense, gap, probe
 from tests.physics.instances import kernel
-from unfold.physics.blur.valid_convolution import ValidConvolution
-from unfold.physics.custom.linear import Dense
+from unfold.physics.blur.convolution import ValidConvolution
+from unfold.physics.custom.matrix import Dense
 from unfold.pytree import with_tensors
 from unfold.solvers.lsqr import least_norm
 from unfold.solvers.report import ConvergenceWarning

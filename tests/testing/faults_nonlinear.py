@@ -8,7 +8,7 @@ import torch
 
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.saturation import Saturated, SaturatedBlur
-from unfold.physics.custom.nonlinear_functions import NonlinearFunctionPhysics
+from unfold.physics.custom.functions import NonlinearFunctionPhysics
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import NoNoise
 from unfold.testing.physics import check_physics

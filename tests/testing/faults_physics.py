@@ -13,9 +13,10 @@ from torch import Tensor
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
+from unfold.physics.noise.base import Gaussian, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
-from unfold.physics.phase.coded_diffraction import PhaseRetrieval
+from unfold.physics.phase.retrieval import PhaseRetrieval
 from unfold.testing.physics import DENSE, check_operator, check_physics
 from unfold.testing.report import Report, report
 

@@ -17,9 +17,8 @@ from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MRI
 from unfold.physics.mri.sampling import RandomColumns
-from unfold.physics.noise.additive import Laplace
-from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
-from unfold.physics.noise.signal_dependent import PoissonGaussian
+from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
+from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
 from unfold.random import Draws
 from unfold.training.losses.base import MSE, Trial
 from unfold.training.losses.consistency import SURE, Consistency

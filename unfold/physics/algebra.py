@@ -13,12 +13,6 @@ from unfold.physics.operator import ALGEBRA, LinearOperator, Operator
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 
-def linear_together(operators: tuple[Operator, ...]) -> tuple[bool, ...]:
-    """Whether all are linear: of each sample, or one for all."""
-    each = [operator.linear_samples for operator in operators]
-    return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
-
-
 def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:
     """Raise a `ShapeError` where operators have different numbers of samples."""
     batches = {operator.batch for operator in operators} - {1}
@@ -43,12 +37,14 @@ class Composite(LinearOperator, ABC):
         """The same of other operators."""
 
     @cached_property
-    def linear(self) -> bool:
+    def linear(self) -> bool:  # type: ignore[override]
         return all(part.linear for part in self.parts)
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        return linear_together(self.parts)
+        """Whether all are linear: of each sample, or one for all."""
+        each = [part.linear_samples for part in self.parts]
+        return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
 
     def linearize(self, x: Image) -> Operator:
         if self.linear:
@@ -79,12 +75,10 @@ class Composite(LinearOperator, ABC):
 
     @property
     def batch(self) -> int:
-        """The largest of theirs."""
         return max(part.batch for part in self.parts)
 
     @property
     def abs_operator(self) -> Operator | None:
-        """The same of theirs, where all are known."""
         found = [part.abs_operator for part in self.parts]
         known = tuple(operator for operator in found if operator is not None)
         return self.with_parts(known) if len(known) == len(found) else None
@@ -134,7 +128,6 @@ class Composed(Composite):
         return Composed(outer, self.inner.linearize(x))
 
     def reference(self, like: Tensor) -> Image:
-        """That of C."""
         return self.inner.reference(like)
 
     def linearized_data(self, y: Measurement) -> Measurement:
@@ -328,12 +321,10 @@ class Adjoint(Unary):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_squared
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_bound
 
     def forward(self, x: Image) -> Measurement:

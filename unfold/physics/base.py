@@ -64,13 +64,7 @@ class Physics(Declared, ABC):
         return Measured(self.noise.apply(clean, draws.within("noise")), operator)
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
-        """Mean and variance of y given v = Ax; None where the noise states none.
-
-        Args:
-            clean: v, as a detector observes it.
-            operator: A, sampled from `draws`.
-            draws: those of the measurement.
-        """
+        """Mean and variance of y given v, as a detector observes it; None where none are known."""
         return self.noise.moments(clean, draws.within("noise"))
 
     @property
@@ -79,13 +73,7 @@ class Physics(Declared, ABC):
         return self.noise.supports_sure
 
     def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
-        """Normal numbers b with E|b|² = 1, real or complex as each entry of y.
-
-        Args:
-            y: the measurement, whose shape b has.
-            operator: A, that measured it.
-            draws: those of b.
-        """
+        """Normal numbers b with E|b|² = 1, real or complex as each entry of y, of its shape."""
         return replace(draws.like(y), dtype=y.dtype).normal("probe", y.shape[1:])
 
     def observe(self, v: Measurement) -> Measurement:
@@ -135,3 +123,19 @@ def expect_linear_observation(option: str, physics: Physics) -> None:
             f"{option}: {type(physics).__name__} observes less than Ax, so that its measurements "
             "are not linear in the image and need their own fidelity; leave it out."
         )
+
+
+@dataclass(frozen=True)
+class Phaseless(ComplexPhysics, ABC):
+    """y = |Ax| with noise, A linear.
+
+    The observation is not linear in the image: take the fidelity `Amplitude`, whose A is the linear
+    operator, with the start `Spectral`. An image and its negative are observed alike.
+
+    Args:
+        noise: added to the amplitudes.
+    """
+
+    def observe(self, v: Measurement) -> Measurement:
+        """|v|: a detector measures no phase."""
+        return v.abs()

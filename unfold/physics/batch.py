@@ -21,6 +21,8 @@ from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 class Grouped(Several):
     """(Ax)_i = A_{k(i)} x_i: every sample through its operator, those of one operator together.
 
+    Solves, norms and pseudo-inverses are by the formula of each operator.
+
     Args:
         operators: A_k, of the same shapes; each of its samples, in their order, or of all.
         family: k(i) of each sample.
@@ -44,13 +46,11 @@ class Grouped(Several):
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """Those of the operator of each sample."""
         own = [cycle(operator.entries) for operator in self.operators]
         return tuple(next(own[k]) for k in self.family)
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        """Those of the operator of each sample."""
         own = [cycle(operator.linear_samples) for operator in self.operators]
         return tuple(next(own[k]) for k in self.family)
 
@@ -71,7 +71,6 @@ class Grouped(Several):
         return Grouped(tuple(found), self.family)
 
     def reference(self, like: Tensor) -> Image:
-        """That of the operator of each sample."""
         if len(self.operators) == 1:
             return self.operators[0].reference(like)
         pairs = zip(self.operators, self.places, strict=True)
@@ -79,36 +78,27 @@ class Grouped(Several):
         return torch.cat(parts)[self._order.to(like.device)]
 
     def linearized_data(self, y: Measurement) -> Measurement:
-        """Each operator's, by its own reference."""
         return self.each(y, lambda operator, part, _: operator.linearized_data(part))
 
     def normal(self, x: Image) -> Image:
-        """A*Ax, by the formula of each operator."""
         return self.each(x, lambda operator, part, _: operator.normal(part))
 
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """(I + γA*A)⁻¹b, by the formula of each operator."""
-
-        def own(places: Tensor) -> Scalar:
-            several = isinstance(gamma, Tensor) and gamma.numel() > 1
-            return gamma[places] if several else gamma  # type: ignore[index]
-
         def solve(operator: Operator, part: Image, at: Tensor) -> Image:
             near = None if start is None else start[at]
-            return operator.solve_normal(part, own(at), near, tol)
+            own = gamma[at] if isinstance(gamma, Tensor) and gamma.numel() > 1 else gamma
+            return operator.solve_normal(part, own, near, tol)
 
         return self.each(b, solve)
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """‖A_{k(i)}‖² of each sample."""
         return self._in_place([operator.norm_squared for operator in self.operators])
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of the operator of each sample."""
         return self._in_place([operator.norm_bound for operator in self.operators])
 
     def _in_place(self, numbers: list[Tensor]) -> PerImage:
@@ -119,7 +109,6 @@ class Grouped(Several):
         return torch.cat([part.to(like) for part in parts])[self._order]
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """A⁺y, by the formula of each operator."""
         return self.each(y, lambda operator, part, _: operator.pseudo_inverse(part))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
@@ -245,12 +234,9 @@ class Packed(Isometric):
 
 
 def packing(operators: Mapping[str, Operator]) -> Callable[[Operator], Operator]:
-    """What brings the measurements of operators like these into one shape and kind.
+    """What brings the measurements of operators, one of each family, into one shape and kind.
 
     It changes nothing where they agree, and else packs them into rows as long as the longest.
-
-    Args:
-        operators: one of each family, by name.
 
     Raises:
         ShapeError: the images differ in shape, or some are complex by nature and others not.

@@ -50,7 +50,6 @@ class Chain(CombinedPhysics):
         return measurement_shape
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """Their product."""
         product: Operator | None = None
         for name, physics in self.operators.items():
             taken = shape if product is None else product.measurement_shape
@@ -72,6 +71,5 @@ class Stack(CombinedPhysics):
         )
 
     def sample(self, draws: Draws, shape: Shape) -> Stacked:
-        """Their stack."""
         components = self.operators.items()
         return Stacked(tuple(p.sample(draws.within(name), shape) for name, p in components))

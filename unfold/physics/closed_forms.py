@@ -26,49 +26,38 @@ class ClosedForm(LinearOperator, ABC):
         """`solve`, which is exact."""
         return self.solve(b, gamma)
 
-    def _unit_norms(self) -> PerImage:
-        held = tensors(self)
-        return torch.ones(self.batch, device=held[0].device if held else None)
-
 
 @dataclass(frozen=True, eq=False)
-class Isometry(ClosedForm, ABC):
-    """A*A = I."""
-
-    def normal(self, x: Image) -> Image:
-        """The image itself."""
-        return x
-
-    def solve(self, b: Image, gamma: Scalar) -> Image:
-        """b / (1 + γ)."""
-        return b / (1 + gamma)
+class UnitNorm(ClosedForm, ABC):
+    """A⁺ = A*, and ‖A‖ = 1."""
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """1."""
-        return self._unit_norms()
+        held = tensors(self)
+        return torch.ones(self.batch, device=held[0].device if held else None)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
         return self.adjoint(y)
 
 
 @dataclass(frozen=True, eq=False)
-class OrthonormalRows(ClosedForm, ABC):
+class Isometry(UnitNorm, ABC):
+    """A*A = I."""
+
+    def normal(self, x: Image) -> Image:
+        return x
+
+    def solve(self, b: Image, gamma: Scalar) -> Image:
+        return b / (1 + gamma)
+
+
+@dataclass(frozen=True, eq=False)
+class OrthonormalRows(UnitNorm, ABC):
     """AA* = I: measurements are coefficients of the image in part of an orthonormal basis."""
 
     def solve(self, b: Image, gamma: Scalar) -> Image:
         """b − γ/(1 + γ) A*Ab."""
         return b - gamma / (1 + gamma) * self.normal(b)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """1."""
-        return self._unit_norms()
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*y."""
-        return self.adjoint(y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Inpainting: some pixels are missing."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +13,8 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, inside, one_of, whole
 from unfold.physics.base import Physics
 from unfold.physics.closed_forms import DiagonalNormal, divide
-from unfold.physics.levels import Level, sample_level
-from unfold.physics.operator import Operator
+from unfold.physics.levels import Level, level_column, sample_level
+from unfold.physics.operator import EACH, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -30,11 +31,8 @@ class Mask(DiagonalNormal):
     mask: Tensor
 
     def __post_init__(self) -> None:
-        if self.mask.ndim != 4 or self.mask.is_complex():
-            raise ShapeError(
-                f"Mask.mask must be real, (batch or 1, channel, height, width), got "
-                f"{tuple(self.mask.shape)} of {self.mask.dtype}; expand it over shared channels."
-            )
+        axes = EACH, "channel", "height", "width"
+        self.expect_field("mask", "real", *axes, hint="; expand it over shared channels")
 
     @cached_property
     def image_shape(self) -> Shape:
@@ -42,12 +40,10 @@ class Mask(DiagonalNormal):
 
     @Derived
     def power(self) -> Tensor:
-        """m²."""
         return self.mask**2
 
     @property
     def abs_operator(self) -> Operator:
-        """With |m|."""
         return replace(self, mask=self.mask.abs())
 
     def forward(self, x: Image) -> Measurement:
@@ -62,7 +58,21 @@ class Mask(DiagonalNormal):
 
 
 @dataclass(frozen=True)
-class Inpainting(Physics):
+class MaskPhysics(Physics, ABC):
+    """y = m · x with noise, m of zeros and ones shared by the channels."""
+
+    def sample(self, draws: Draws, shape: Shape) -> Mask:
+        """(B, C, H, W), all but the known sides being views of one."""
+        draws = draws.take([0]) if self.is_deterministic else draws
+        return Mask(self.known(draws, shape).to(draws.dtype).expand(-1, *shape))
+
+    @abstractmethod
+    def known(self, draws: Draws, shape: Shape) -> Tensor:
+        """(B, 1, H or 1, W or 1): which pixels are known."""
+
+
+@dataclass(frozen=True)
+class Inpainting(MaskPhysics):
     """m(u) ~ Bernoulli(keep), independently for every pixel u and image, shared by the channels.
 
     Args:
@@ -75,28 +85,21 @@ class Inpainting(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where nothing is missing."""
         return self.keep == 1
 
-    def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one."""
-        known = sample_mask(draws, (1, *shape[1:]), self.keep)
-        mask = known[:1] if self.is_deterministic else known
-        return Mask(mask.to(draws.dtype).expand(-1, *shape))
+    def known(self, draws: Draws, shape: Shape) -> Tensor:
+        return sample_mask(draws, "pixels", (1, *shape[1:]), self.keep)
 
 
-def sample_mask(draws: Draws, shape: Shape, keep: Level) -> Tensor:
+def sample_mask(draws: Draws, name: str, shape: Shape, keep: Level) -> Tensor:
     """(B, …): independently true with probability `keep`, and at least once in every sample."""
-    chance = draws.uniform("pixels", shape)
-    own = sample_level(keep, draws, "keep")
-    if isinstance(own, Tensor):
-        own = own.reshape(-1, 1, 1, 1)
+    chance = draws.uniform(name, shape)
     least = chance.amin((1, 2, 3), keepdim=True)
-    return chance <= torch.clamp(least, min=own)
+    return chance <= torch.clamp(least, min=level_column(keep, draws, "keep"))
 
 
 @dataclass(frozen=True)
-class BoxInpainting(Physics):
+class BoxInpainting(MaskPhysics):
     """m = 0 in one box at a random place inside the image, 1 elsewhere, shared by the channels.
 
     Args:
@@ -109,21 +112,19 @@ class BoxInpainting(Physics):
         0.4, inside("(0, 1)"), "the side of the box over that of the image", level=True
     )
 
-    def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one."""
+    def known(self, draws: Draws, shape: Shape) -> Tensor:
         if shape[1:] == (1, 1):
             raise ShapeError("BoxInpainting: an image of 1 x 1 pixel has nothing outside a box.")
         side, chance = sample_level(self.side, draws, "side"), draws.uniform("place", (2,))
         down, across = (
             _inside(side, chance[:, axis], length) for axis, length in enumerate(shape[1:])
         )
-        hole = down[:, :, None] & across[:, None]
-        return Mask((~hole)[:, None].to(draws.dtype).expand(-1, *shape))
+        return ~(down[:, :, None] & across[:, None])[:, None]
 
 
 def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
     """(B, length): which places of an axis are in the box; every first place is as likely."""
-    share = torch.as_tensor(side, dtype=chance.dtype, device=chance.device)
+    share = torch.as_tensor(side, dtype=chance.dtype).to(chance.device)
     size = (share * length).round().clamp(1, max(1, length - 1))
     first = (chance * (length - size + 1)).floor()
     place = torch.arange(length, device=chance.device)
@@ -132,7 +133,7 @@ def _inside(side: float | Tensor, chance: Tensor, length: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LineInpainting(Physics):
+class LineInpainting(MaskPhysics):
     """m of rows, or of columns: each is known with probability `keep`, in all channels.
 
     Args:
@@ -147,20 +148,16 @@ class LineInpainting(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Only where nothing is missing."""
         return self.keep == 1
 
-    def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), all but one side being views of one."""
+    def known(self, draws: Draws, shape: Shape) -> Tensor:
         _, height, width = shape
         each = (1, height, 1) if self.lines == "rows" else (1, 1, width)
-        known = sample_mask(draws, each, self.keep)
-        mask = known[:1] if self.is_deterministic else known
-        return Mask(mask.to(draws.dtype).expand(-1, *shape))
+        return sample_mask(draws, "pixels", each, self.keep)
 
 
 @dataclass(frozen=True)
-class GridInpainting(Physics):
+class GridInpainting(MaskPhysics):
     """m = 1 at every s-th row and column, s sampled for every image: an image sampled coarsely.
 
     After a blur, in a `Chain`, it is super-resolution whose factor differs between images; y
@@ -180,20 +177,16 @@ class GridInpainting(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Where there is one factor."""
         return len(set(self.factors)) == 1
 
-    def sample(self, draws: Draws, shape: Shape) -> Mask:
-        """(B, C, H, W), the channels being views of one."""
+    def known(self, draws: Draws, shape: Shape) -> Tensor:
         if max(self.factors) > min(shape[1:]):
             raise ShapeError(
                 f"GridInpainting: an image of {shape[1]} x {shape[2]} pixels is smaller than the "
                 f"factor {max(self.factors)}; choose smaller factors."
             )
-        own = draws.take([0]) if self.is_deterministic else draws
-        chance = own.uniform("factor", ())
+        chance = draws.uniform("factor", ())
         place = (chance * len(self.factors)).long().clamp(max=len(self.factors) - 1)
-        factor = torch.tensor(self.factors, device=chance.device)[place][:, None]
+        factor = torch.tensor(self.factors).to(chance.device)[place][:, None]
         down, across = (torch.arange(n, device=chance.device) % factor == 0 for n in shape[1:])
-        known = down[:, :, None] & across[:, None]
-        return Mask(known[:, None].to(draws.dtype).expand(-1, *shape))
+        return (down[:, :, None] & across[:, None])[:, None]

@@ -34,11 +34,6 @@ def level_column(level: Level, draws: Draws, name: str) -> Tensor:
     return torch.full((1, 1, 1, 1), value, dtype=draws.dtype, device=draws.device)
 
 
-def is_number(level: Level) -> bool:
-    """Whether every image has the same value."""
-    return isinstance(level, float | int)
-
-
 def level_names(component: Declared) -> list[str]:
     """The fields of a component that are declared as levels."""
     kind: Any = type(component)
@@ -47,4 +42,4 @@ def level_names(component: Declared) -> list[str]:
 
 def all_numbers(component: Declared) -> bool:
     """Whether no level of a component is a range."""
-    return all(is_number(getattr(component, name)) for name in level_names(component))
+    return all(isinstance(getattr(component, name), float | int) for name in level_names(component))

@@ -1,6 +1,6 @@
 """A mixture: every image is measured through one of several families."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Field, Image, Measurement, Shape
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,28 @@ class Mixture(Physics):
         for name, physics in self.families.items():
             expect_linear_observation(f"Mixture.families.{name}", physics)
         if self.weights is not None:
-            self._check_weights()
+            self.expect_weights("weights", self.weights)
 
-    def _check_weights(self) -> None:
-        for name, weight in expect_names("Mixture.weights", self.weights, self.families).items():
+    def expect_weights(self, key: str, weights: Mapping[str, float]) -> None:
+        """Raise a `ConfigError` unless every family has its weight, and a positive one."""
+        self.expect_names(key, weights)
+        for name, weight in weights.items():
             if not 0 < weight < float("inf"):
-                raise ConfigError(f"Mixture.weights.{name} = {weight}: must be positive.")
+                raise ConfigError(f"Mixture.{key}.{name} = {weight}: must be positive.")
+
+    def expect_names(self, key: str, weights: Mapping[str, float] | None) -> None:
+        """Raise a `ConfigError`, with the names of both, unless every family has its weight."""
+        if set(weights or ()) != set(self.families):
+            raise ConfigError(
+                f"{type(self).__name__}.{key} is given for {listing(weights or ())}; the families "
+                f"are {listing(self.families)}: give each its weight."
+            )
 
     @property
     def is_deterministic(self) -> bool:
-        """Only with a single family, which is."""
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """That of any family."""
         if len(self.families) > 1 and len(measurement_shape) == 1:
             raise ConfigError(
                 f"Mixture: a row of {measurement_shape[0]} numbers does not tell the shape of the "
@@ -92,31 +100,34 @@ class Mixture(Physics):
         """Sample the operators and measure the images, each with the noise of its family."""
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        clean, parts = operator.A(x), []
-        for through, noise, places, own in self._noises(operator, draws):
-            noisy = noise.apply(unpacked(through, clean[places]), own)
-            parts.append((places, packed(through, noisy)))
-        return Measured(in_place(parts), operator)
+        noisy = self._each(
+            operator, draws, operator.A(x), lambda noise, v, own: noise.apply(v, own)
+        )
+        return Measured(noisy, operator)
 
     @property
     def supports_sure(self) -> bool:
-        """Whether every noise is."""
         if isinstance(self.noise, PerFamilyNoise):
             return all(family.supports_sure for family in self.families.values())
         return self.noise.supports_sure
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Of each measurement those of the noise of its family."""
-        means, variances = [], []
-        for through, noise, places, own in self._noises(operator, draws):
-            v = unpacked(through, clean[places])
-            found = noise.moments(v, own)
-            if found is None:
-                return None
-            mean, variance = (packed(through, moment.expand(v.shape)) for moment in found)
-            means.append((places, mean))
-            variances.append((places, variance.real))
-        return Moments(in_place(means), in_place(variances))
+        found: list[Moments] = []
+
+        def mean(noise: Noise, v: Field, own: Draws) -> Field:
+            moments = noise.moments(v, own)
+            found.extend(() if moments is None else (moments,))
+            return v if moments is None else moments.mean.expand(v.shape)
+
+        means = self._each(operator, draws, clean, mean)
+        if len(found) < len(self._groups(draws.within("operator"))):
+            return None
+        of_family = iter(found)
+        variances = self._each(
+            operator, draws, clean, lambda _, v, __: next(of_family).variance.expand(v.shape)
+        )
+        return Moments(means, variances.real)
 
     def probe(self, y: Measurement, operator: Operator, draws: Draws) -> Measurement:
         """Of each measurement those of its family: real ones stay real among complex ones."""
@@ -130,21 +141,35 @@ class Mixture(Physics):
 
         return operator.each(y, own)
 
-    def _noises(
-        self, operator: Operator, draws: Draws
-    ) -> Iterator[tuple[Operator, Noise, list[int], Draws]]:
-        """Of each family its operator, its noise, the places of its images and their draws."""
-        groups = self._groups(draws.within("operator"))
-        family = operator.operators if isinstance(operator, Grouped) else (operator,)
-        for (name, places), through in zip(groups.items(), family, strict=True):
-            noise = (
-                self.families[name].noise if isinstance(self.noise, PerFamilyNoise) else self.noise
-            )
-            yield through, noise, places, draws.take(places).within("noise").within(name)
+    def _each(
+        self,
+        operator: Operator,
+        draws: Draws,
+        y: Measurement,
+        method: Callable[[Noise, Field, Draws], Field],
+    ) -> Measurement:
+        """Apply a method of the noise of each family to its measurements, with their draws."""
+        groups = iter(self._groups(draws.within("operator")).items())
+
+        def own(through: Operator, part: Measurement, _: Tensor) -> Measurement:
+            name, places = next(groups)
+            each = isinstance(self.noise, PerFamilyNoise)
+            noise = self.families[name].noise if each else self.noise
+            numbers = draws.take(places).within("noise").within(name)
+            return packed(through, method(noise, unpacked(through, part), numbers))
+
+        if not isinstance(operator, Grouped):
+            operator = Grouped((operator,), (0,) * len(draws))
+        return operator.each(y, own)
 
     def chances(self, draws: Draws) -> np.ndarray:
         """How likely each family is, in their order; of sum 1."""
-        return shares(self.weights, self.families)
+        return self.shares(self.weights)
+
+    def shares(self, weights: Mapping[str, float] | None) -> np.ndarray:
+        """The weights in the order of the families, of sum 1; equal ones for None."""
+        values = np.array([1.0 if weights is None else weights[name] for name in self.families])
+        return np.asarray(values / values.sum())
 
     def _groups(self, draws: Draws) -> dict[str, list[int]]:
         """The places of the images of each family; families without images are omitted."""
@@ -154,35 +179,6 @@ class Mixture(Physics):
         chosen = np.minimum(np.searchsorted(edges, chance.numpy(), side="right"), len(names) - 1)
         found = {name: np.flatnonzero(chosen == k).tolist() for k, name in enumerate(names)}
         return {name: places for name, places in found.items() if places}
-
-
-def in_place(parts: Sequence[tuple[list[int], Tensor]]) -> Tensor:
-    """The batch of the parts, each with the places of its samples."""
-    order = torch.tensor([i for places, _ in parts for i in places]).argsort()
-    batch = torch.cat([part for _, part in parts])
-    return batch[order.to(batch.device)]
-
-
-def shares(weights: Mapping[str, float] | None, families: Mapping[str, Physics]) -> np.ndarray:
-    """The weights in the order of the families, of sum 1; equal ones for None."""
-    values = np.array([1.0 if weights is None else weights[name] for name in families])
-    return np.asarray(values / values.sum())
-
-
-def expect_names(
-    key: str, weights: Mapping[str, float] | None, families: Mapping[str, Physics]
-) -> Mapping[str, float]:
-    """The weights, if every family has its own.
-
-    Raises:
-        ConfigError: with the names of both.
-    """
-    if weights is None or set(weights) != set(families):
-        raise ConfigError(
-            f"{key} is given for {listing(weights or ())}; the families are "
-            f"{listing(families)}: give each its weight."
-        )
-    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,21 +203,18 @@ class Curriculum(Mixture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_end("later", self.later)
+        self.expect_weights("later", self.later)
 
-    def _check_weights(self) -> None:
-        self._check_end("weights", self.weights)
-
-    def _check_end(self, key: str, weights: Mapping[str, float] | None) -> None:
-        found = expect_names(f"Curriculum.{key}", weights, self.families)
-        values = found.values()
+    def expect_weights(self, key: str, weights: Mapping[str, float]) -> None:
+        """Raise a `ConfigError` unless every family has its weight, and some are positive."""
+        self.expect_names(key, weights)
+        values = weights.values()
         if not all(0 <= weight < float("inf") for weight in values) or not any(values):
             raise ConfigError(
-                f"Curriculum.{key} = {dict(found)}: must be zero or positive, and not all 0."
+                f"Curriculum.{key} = {dict(weights)}: must be zero or positive, and not all 0."
             )
 
     def chances(self, draws: Draws) -> np.ndarray:
         """Those of the epoch in training, the last ones elsewhere."""
         part = min(1.0, draws.epoch / self.epochs) if draws.split == "train" else 1.0
-        first, last = (shares(w, self.families) for w in (self.weights, self.later))
-        return np.asarray((1 - part) * first + part * last)
+        return np.asarray((1 - part) * self.shares(self.weights) + part * self.shares(self.later))

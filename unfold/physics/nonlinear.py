@@ -55,7 +55,6 @@ class Linearization(Unary):
 
     @property
     def batch(self) -> int:
-        """That of the operator, or of the image."""
         return max(self.operator.batch, len(self.at))
 
     def forward(self, x: Image) -> Measurement:

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +25,10 @@ O = TypeVar("O", bound="Operator")  # noqa: E741
 ALGEBRA: dict[str, Callable[..., "Operator"]] = {}
 """What `A @ B`, `A + B`, `s * A` and `A.H` make; `algebra` registers its classes here."""
 
-BASELINE_TOL = 1e-4
-"""Of an iterative pseudo-inverse used for comparison: far below the noise, and soon reached."""
+Axis = int | str | tuple[int, ...]
+"""Of a tensor: a size, several sizes that it may have, or the name of any size."""
+
+EACH: Axis = "batch or 1"
 
 
 class LinearBaseline(NamedTuple):
@@ -133,13 +136,9 @@ class Operator(LinearMap, ABC):
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """(I + γA*A)⁻¹b; refused where A is not linear.
+        """(I + γA*A)⁻¹b, γ > 0 a number or (B, 1, 1, 1); refused where A is not linear.
 
-        Args:
-            b: the right-hand side.
-            gamma: γ > 0; a number, or (B, 1, 1, 1).
-            start: an image near the solution, for iterations; a closed form needs none.
-            tol: ‖b − (I + γA*A)x‖ / ‖b‖ at which iterations stop; a closed form needs none.
+        Iterations begin at `start` and end at a relative residual `tol`; closed forms need neither.
         """
         self._refuse("solve_normal")
 
@@ -173,20 +172,19 @@ class Operator(LinearMap, ABC):
         return self.linearize(x).adjoint(u)
 
     def least_squares_gradient(self, x: Image, y: Measurement, At_y: Image) -> Image:
-        """The gradient of ½‖A(x) − y‖²: A*Ax − A*y with A*y known, or J(x)*(A(x) − y)."""
+        """∇ ½‖A(x) − y‖²: A*Ax − A*y with A*y known, or J(x)*(A(x) − y)."""
         return self.normal(x) - At_y if self.linear else self.vjp(x, self.A(x) - y)
 
     def reference(self, like: Tensor) -> Image:
-        """x̄, one per sample: where a nonlinear A is linearized before an image is known.
+        """x̄ = ½, one per sample: where a nonlinear A is linearized before an image is known.
 
-        It is ½ in every pixel, as images are in [0, 1]; on the device and in the precision of
-        `like`. A composite linearizes each component at the reference of that component.
+        A composite linearizes each component at the reference of that component.
         """
         kind = like.dtype.to_complex() if self.complex_images else like.dtype.to_real()
         return torch.full((self.batch, *self.image_shape), 0.5, dtype=kind, device=like.device)
 
     def tangent(self, like: Tensor) -> "Operator":
-        """J(x̄), the linear operator that replaces A before an image is known: A where linear."""
+        """J(x̄), which replaces A before an image is known: A where linear."""
         return self if self.linear else self.linearize(self.reference(like))
 
     def linearized_data(self, y: Measurement) -> Measurement:
@@ -210,8 +208,8 @@ class Operator(LinearMap, ABC):
     @property
     def start_image(self) -> Image:
         """The same Gaussian image for every sample, of norm 1, from which norms are iterated."""
-        kind = self.anchor.dtype.to_real()
-        kind = kind.to_complex() if self.complex_images else kind
+        real = self.anchor.dtype.to_real()
+        kind = real.to_complex() if self.complex_images else real
         numbers = generator("norm_squared").standard_normal((1, *self.image_shape))
         q = torch.from_numpy(numbers).to(dtype=kind, device=self.anchor.device)
         start: Tensor = q / torch.linalg.vector_norm(q)
@@ -240,10 +238,7 @@ class Operator(LinearMap, ABC):
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """(B,) or (1,): a cheap upper bound of ‖A‖², to which steps are relative.
-
-        It is `norm_squared` in closed form, or a few iterations for `abs_operator`.
-        """
+        """(B,) or (1,): `norm_squared`, or a cheap bound of it by `abs_operator`, for steps."""
         above = self.abs_operator
         if above is None or type(self).norm_squared is not Operator.norm_squared:
             return self.norm_squared
@@ -255,7 +250,7 @@ class Operator(LinearMap, ABC):
             found = self.tangent(y).linear_baseline(self.linearized_data(y))
             return found._replace(method=f"linearized_{found.method}")
         if not self.closed_pseudo_inverse:
-            return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=BASELINE_TOL))
+            return LinearBaseline("pseudo_inverse", least_norm(self, y, tol=1e-4))  # below noise
         return LinearBaseline("pseudo_inverse", self.pseudo_inverse(y))
 
     @property
@@ -268,6 +263,16 @@ class Operator(LinearMap, ABC):
         """The kind of a tensor of the operator that is not in double precision, if there is one."""
         kinds = (t.dtype for t in tensors(self) if t.is_floating_point() or t.is_complex())
         return next((kind for kind in kinds if kind.to_real() != torch.float64), None)
+
+    def expect_field(self, name: str, kind: str, *axes: Axis, hint: str = "") -> None:
+        """Raise a `ShapeError` unless a tensor has this kind and these axes."""
+        t: Tensor = getattr(self, name)
+        pairs = zip(t.shape, axes, strict=False)
+        fits = t.ndim == len(axes) and t.is_complex() == (kind == "complex")
+        if not fits or not all(isinstance(a, str) or n in np.atleast_1d(a) for n, a in pairs):
+            want = ", ".join(str(a).strip("()").replace(", ", " or ") for a in axes)
+            got = f"{tuple(t.shape)} of {t.dtype}{hint}"
+            raise ShapeError(f"{type(self).__name__}.{name} must be {kind}, ({want}), got {got}.")
 
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
         got, name = t.shape, f"{type(self).__name__}.{method}"
@@ -309,9 +314,7 @@ class LinearOperator(Operator, ABC):
     are not all linear says so by `linear`; its methods are then refused by its components.
     """
 
-    @property
-    def linear(self) -> bool:
-        return True
+    linear = True
 
     def linearize(self, x: Image) -> Operator:
         if self.linear:
@@ -334,7 +337,6 @@ class LinearOperator(Operator, ABC):
         return self.adjoint(y)
 
     def normal(self, x: Image) -> Image:
-        """A*Ax."""
         return self.adjoint(self.forward(x))
 
     def solve_normal(

@@ -25,15 +25,29 @@ class Matrix(NamedTuple):
         return Matrix(self.transposed, self.forward)
 
 
-def by_rows(
-    row: np.ndarray,
-    column: np.ndarray,
-    value: np.ndarray,
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """A sparse matrix from its entries, each with its row and column; equal places are added up."""
+class Entries(NamedTuple):
+    """The entries of a sparse matrix; those of equal places are added up.
+
+    row: of each entry.
+    column: of each entry.
+    value: of each entry, real.
+    shape: rows and columns.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    shape: tuple[int, int]
+
+    def matrix(self, dtype: torch.dtype, device: torch.device) -> Matrix:
+        """As tensors."""
+        row, column, value, shape = self
+        transposed = Entries(column, row, value, shape[::-1])
+        return Matrix(_by_rows(self, dtype, device), _by_rows(transposed, dtype, device))
+
+
+def _by_rows(entries: Entries, dtype: torch.dtype, device: torch.device) -> Tensor:
+    row, column, value, shape = entries
     order = np.lexsort((column, row))
     starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
     with warnings.catch_warnings(), torch.inference_mode(False):
@@ -75,30 +89,17 @@ def _product(matrix: Matrix, v: Tensor) -> Tensor:
 
 
 class Table:
-    """The entries of a real sparse matrix; as tensors they are made once for each kind of image.
+    """A real sparse matrix, whose tensors are made once for each kind of image."""
 
-    Args:
-        row: of each entry.
-        column: of each entry.
-        value: of each entry.
-        shape: rows and columns.
-    """
-
-    def __init__(
-        self, row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple[int, int]
-    ) -> None:
-        self._entries, self.shape = (row, column, value), shape
+    def __init__(self, entries: Entries) -> None:
+        self._entries, self.shape = entries, entries.shape
         self._made: dict[tuple[torch.dtype, torch.device], Matrix] = {}
 
     def matrix(self, like: Tensor) -> Matrix:
         """The matrix and its transpose, in the precision and on the device of `like`."""
         key = like.dtype.to_real(), like.device
         if key not in self._made:
-            row, column, value = self._entries
-            self._made[key] = Matrix(
-                by_rows(row, column, value, self.shape, *key),
-                by_rows(column, row, value, self.shape[::-1], *key),
-            )
+            self._made[key] = self._entries.matrix(*key)
         return self._made[key]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Unary
 from unfold.physics.closed_forms import PerPixel
-from unfold.physics.operator import ALGEBRA, LinearBaseline, Operator
+from unfold.physics.operator import ALGEBRA, EACH, LinearBaseline, Operator
 from unfold.pytree import per_image
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
@@ -58,7 +58,6 @@ class Wrapped(Unary, ABC):
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """Those of B."""
         return self.operator.entries
 
 
@@ -67,31 +66,25 @@ class Isometric(Wrapped, ABC):
     """Ax = L(Bx) where L*L = I: what there is of A*A, and A⁺ = B⁺L*, is that of B."""
 
     def normal(self, x: Image) -> Image:
-        """That of B."""
         return self.operator.normal(x)
 
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """That of B."""
         return self.operator.solve_normal(b, gamma, start, tol)
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_squared
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """That of B."""
         return self.operator.norm_bound
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """That of B."""
         return self.operator.pseudo_inverse(self.post_adjoint(y))
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        """That of B."""
         return self.operator.linear_baseline(self.post_adjoint(y))
 
 
@@ -107,11 +100,7 @@ class Scaled(Wrapped):
     scale: Tensor
 
     def __post_init__(self) -> None:
-        if self.scale.ndim != 1 or self.scale.is_complex():
-            raise ShapeError(
-                f"Scaled.scale must be real, (batch or 1,), got {tuple(self.scale.shape)} of "
-                f"{self.scale.dtype}."
-            )
+        self.expect_field("scale", "real", EACH)
         if len(self.scale) != 1 != self.operator.batch != len(self.scale):
             raise ShapeError(
                 f"Scaled: {len(self.scale)} numbers for an operator of {self.operator.batch} "
@@ -120,7 +109,6 @@ class Scaled(Wrapped):
 
     @property
     def batch(self) -> int:
-        """That of B, or of the scale."""
         return max(self.operator.batch, len(self.scale))
 
     def post(self, v: Field) -> Measurement:
@@ -151,7 +139,6 @@ class Scaled(Wrapped):
         return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
-        """B⁺y / s."""
         return self.operator.pseudo_inverse(y / per_image(self.scale, y))
 
 
@@ -178,7 +165,6 @@ class RealImages(Unary):
         return self.operator.reference(like).real
 
     def linearized_data(self, y: Measurement) -> Measurement:
-        """Those of B."""
         return self.operator.linearized_data(y)
 
     @property
@@ -242,11 +228,7 @@ def _complex(x: Tensor) -> Tensor:
 
 
 def scaled(operator: Operator, scale: float | int) -> Scaled:
-    """s A of a number s, real and not 0.
-
-    Raises:
-        ConfigError: the number is another.
-    """
+    """s A; a `ConfigError` unless s is real, finite and not 0."""
     if not 0 < abs(scale) < float("inf"):
         raise ConfigError(f"{scale} * {type(operator).__name__}: must be real, finite and not 0.")
     like = operator.anchor

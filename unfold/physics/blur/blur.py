@@ -1,19 +1,32 @@
-"""Blur: the image convolved with a kernel that is fixed or sampled for every image."""
+"""Blur: the image convolved with a kernel, fixed, sampled, or varying from place to place."""
 
 from abc import ABC
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from unfold.parameters.bounds import bounded, one_of
+import numpy as np
+import torch
+from torch import Tensor
+
+from unfold.errors import ConfigError
+from unfold.parameters.bounds import bounded, one_of, whole
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics
-from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.blur.convolution import (
+    CircularConvolution,
+    ValidConvolution,
+    centred_spectrum,
+    spectrum,
+    synthesis,
+)
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
-from unfold.physics.blur.valid_convolution import ValidConvolution
+from unfold.physics.operator import LinearOperator, Operator
+from unfold.pytree import Derived
 from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,6 @@ class Blur(KernelPhysics):
     """
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
-        """One kernel per image, shared by its channels."""
         return CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -70,7 +82,6 @@ class ValidBlur(KernelPhysics):
         return channels, height + kh - 1, width + kw - 1
 
     def sample(self, draws: Draws, shape: Shape) -> ValidConvolution:
-        """One kernel per image, shared by its channels."""
         return ValidConvolution(self.kernels.sample(draws.within("kernel")), shape)
 
 
@@ -91,9 +102,109 @@ class PaddedBlur(KernelPhysics):
     boundary: str = bounded("reflect", one_of(*BOUNDARIES))
 
     def sample(self, draws: Draws, shape: Shape) -> Composed:
-        """One kernel per image, shared by its channels."""
         kernel = self.kernels.sample(draws.within("kernel"))
         check_kernel("PaddedBlur", kernel, shape)
         top, left = (size // 2 for size in kernel.shape[-2:])
         pad = Padding(shape, top, left, self.boundary)
         return Composed(ValidConvolution(kernel, pad.measurement_shape), pad)
+
+
+@dataclass(frozen=True, eq=False)
+class VaryingConvolution(LinearOperator):
+    """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
+
+    A point of light at v is measured as Σ_k w_k(v) h_k around v: kernels are interpolated where the
+    light comes from, so that none of it is lost where the weights sum to 1. With the weights after
+    the convolution, flat images would stay flat and light would not be kept.
+
+    Args:
+        kernels: h, real, (B or 1, K, kh, kw), odd sizes, shared by the channels.
+        weights: w, real, (1, K, H, W).
+        image_shape: of one image, (C, H, W).
+
+    Source: Denis, Thiébaut, Soulez, Becker and Mourya, Fast approximations of shift-variant blur,
+    IJCV 115 (2015), section 3.4; Nagy and O'Leary, Restoring images degraded by spatially variant
+    blur, SIAM J. Scientific Computing 19 (1998).
+    """
+
+    kernels: Tensor
+    weights: Tensor
+    image_shape: Shape
+
+    def __post_init__(self) -> None:
+        check_kernel("VaryingConvolution", self.kernels[:, :1], self.image_shape)
+        count, size = self.kernels.shape[1], self.image_shape[1:]
+        self.expect_field("weights", "real", 1, count, *size)
+
+    @Derived
+    def half_spectrum(self) -> Tensor:
+        """ĥ for real images, (B or 1, K, 1, H, W // 2 + 1)."""
+        return centred_spectrum(self.kernels, *self.image_shape[1:], half=True)[:, :, None]
+
+    @Derived
+    def full_spectrum(self) -> Tensor:
+        """ĥ for complex images, (B or 1, K, 1, H, W)."""
+        return centred_spectrum(self.kernels, *self.image_shape[1:], half=False)[:, :, None]
+
+    @property
+    def abs_operator(self) -> Operator:
+        return replace(self, kernels=self.kernels.abs(), weights=self.weights.abs())
+
+    def forward(self, x: Image) -> Measurement:
+        """K transforms and one back."""
+        parts = self.weights[:, :, None] * x[:, None]
+        return synthesis((self._spectrum(x) * spectrum(parts)).sum(1), x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        """One transform and K back."""
+        parts = synthesis(self._spectrum(y).conj() * spectrum(y)[:, None], y)
+        return (self.weights[:, :, None] * parts).sum(1)
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return self.full_spectrum if x.is_complex() else self.half_spectrum
+
+
+@dataclass(frozen=True)
+class VaryingBlur(KernelPhysics):
+    """y = Σ_k h_k * (w_k · x) with noise, periodic boundaries: h_k at the places of a grid.
+
+    The places lie on a grid from border to border, and w_k falls linearly from 1 at its place to 0
+    at the neighbours: Σ_k w_k = 1. The kernels are independent samples of one distribution.
+
+    Args:
+        noise: added to the blurred image.
+        kernel: the distribution of h_k, or the file of several kernels.
+        grid: places down and across, each at least 1, and two or more in all.
+    """
+
+    grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.grid) != 2 or tuple(self.grid) == (1, 1):
+            raise ConfigError(
+                f"VaryingBlur.grid = {list(self.grid)}: must be [down, across], of which one is "
+                "above 1."
+            )
+        if self.kernels.is_deterministic:
+            raise ConfigError(
+                "VaryingBlur.kernel: the distribution has a single kernel, so that nothing would "
+                "vary; give a range such as sigma = (0.5, 2.0), or take Blur."
+            )
+
+    def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
+        """Its own kernels for every image, shared by the channels."""
+        places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
+        kernels = torch.cat([self.kernels.sample(draws.within(place)) for place in places], 1)
+        down, across = map(hats, self.grid, shape[1:])
+        tables = down[:, None, :, None] * across[None, :, None, :]
+        weights = torch.from_numpy(tables.reshape(1, -1, *shape[1:]))
+        return VaryingConvolution(kernels, weights.to(kernels), shape)
+
+
+def hats(count: int, size: int) -> np.ndarray:
+    """(count, size): linear from 1 at each of equally spaced places to 0 at its neighbours."""
+    if count == 1:
+        return np.ones((1, size))
+    place = np.linspace(0, count - 1, size) if size > 1 else np.full(1, (count - 1) / 2)
+    return np.asarray((1 - np.abs(place - np.arange(count)[:, None])).clip(0))

@@ -1,7 +1,7 @@
 """Kernels from values or from a file."""
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernels import Kernel
 from unfold.random import Draws
 
-ARRAYS = (".npy", ".npz", ".mat")
 IMAGES = (".png", ".tif", ".tiff")
 
 LARGEST = 2048
@@ -32,12 +31,12 @@ def read_kernels(path: str) -> list[np.ndarray]:
 
     file = Path(path).expanduser()
     suffix = file.suffix.lower()
-    if suffix not in (*ARRAYS, *IMAGES):
+    if suffix not in (".npy", ".npz", ".mat", *IMAGES):
         raise DataError(
             f"{path}: a kernel is read from .npy, .npz, .mat, .png or .tif, not '{file.suffix}'."
         )
     try:
-        found = _image(file) if suffix in IMAGES else _tables(_arrays(file, suffix))
+        found = _image(file) if suffix in IMAGES else _tables(file, suffix)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
     except (OSError, ValueError, UnidentifiedImageError) as error:
@@ -59,13 +58,8 @@ def _image(file: Path) -> list[np.ndarray]:
         raise ValueError(str(error)) from error
 
 
-def _arrays(file: Path, suffix: str) -> list[np.ndarray]:
-    if suffix == ".mat":
-        return _matlab(file)
-    return list(read_arrays(file).values())
-
-
-def _tables(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+def _tables(file: Path, suffix: str) -> list[np.ndarray]:
+    arrays = _matlab(file) if suffix == ".mat" else read_arrays(file).values()
     return [table for values in arrays for table in (values if values.ndim == 3 else [values])]
 
 

@@ -60,7 +60,6 @@ class Saturated(NonlinearOperator):
         return self.slope(x) * (self.gain * self.operator.forward(v))
 
     def slope(self, x: Image) -> Measurement:
-        """R'(g Bx)."""
         return torch.sigmoid(self.sharpness * (1 - self.gain * self.operator.forward(x)))
 
     def reference(self, like: Tensor) -> Image:
@@ -96,6 +95,5 @@ class SaturatedBlur(KernelPhysics):
     sharpness: float = bounded(50.0, positive)
 
     def sample(self, draws: Draws, shape: Shape) -> Saturated:
-        """One kernel per image, shared by its channels."""
         blur = CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
         return Saturated(blur, self.gain, self.sharpness)

@@ -63,7 +63,6 @@ class Downsampling(Declared, ClosedForm):
 
     @property
     def abs_operator(self) -> Operator:
-        """With |h|."""
         return replace(self, kernel=self.kernel.abs())
 
     def forward(self, x: Image) -> Measurement:
@@ -117,10 +116,8 @@ class SuperResolution(KernelPhysics):
     factor: int = bounded(2, whole(1))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, s · h, s · w)."""
         channels, height, width = measurement_shape
         return channels, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> Downsampling:
-        """One kernel per image, shared by its channels."""
         return Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)

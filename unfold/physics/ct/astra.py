@@ -10,7 +10,7 @@ Source: van Aarle et al., Fast and flexible X-ray tomography using the ASTRA too
 24 (2016).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -18,53 +18,29 @@ import numpy as np
 from unfold.extras import optional
 from unfold.parameters.bounds import bounded, one_of
 from unfold.physics.ct.projector import Fan
-from unfold.physics.ct.rays import Geometry, PixelRays, Rays
+from unfold.physics.ct.rays import Geometry, Weighting, Weights
 from unfold.physics.ct.tomography import FanScan, ParallelScan
-
-PARALLEL = ("strip", "linear", "line")
-FAN = ("strip", "line")
 
 
 @dataclass(frozen=True)
-class AstraRays(Geometry):
-    """The rays of a scan, with ASTRA's weights of the pixels.
+class AstraWeights(Weighting):
+    """ASTRA's weights of the pixels.
 
     Args:
-        angles: those of the scan.
-        scan: the lines.
         projector: ASTRA's name of the weights.
         kind: ASTRA's name of such a scan.
         spacing: from one detector to the next, in pixels.
         distances: of source and screen from the centre, for a fan, in pixels.
     """
 
-    scan: Geometry
     projector: str
     kind: str
     spacing: float = 1.0
     distances: tuple[float, ...] = ()
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.scan.size
-
-    @property
-    def full_arc(self) -> float:
-        return self.scan.full_arc
-
-    def lines(self) -> Rays:
-        return self.scan.lines()
-
-    def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
-        return self.scan.pixel_rays(column, row)
-
-    def gains(self) -> np.ndarray:
-        return self.scan.gains()
-
-    def weights(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As (line, pixel, value): ASTRA's."""
-        astra = toolbox()
-        lengths = self.spacing, self.size[1], np.deg2rad(self.angles), *self.distances
+    def weights(self, geometry: Geometry, height: int, width: int) -> Weights:
+        astra, angles = toolbox(), np.deg2rad(geometry.angles)
+        lengths = self.spacing, geometry.detectors, angles, *self.distances
         scan = astra.create_proj_geom(self.kind, *lengths)
         made = astra.create_projector(self.projector, scan, astra.create_vol_geom(height, width))
         matrix = astra.projector.matrix(made)
@@ -91,14 +67,14 @@ class AstraTomography(ParallelScan):
             length in a pixel.
     """
 
-    projector: str = bounded("strip", one_of(*PARALLEL))
+    projector: str = bounded("strip", one_of("strip", "linear", "line"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         toolbox()
 
-    def weighted(self, rays: Geometry) -> AstraRays:
-        return AstraRays(rays.angles, rays, self.projector, "parallel")
+    def weighted(self, rays: Geometry) -> Geometry:
+        return replace(rays, projector=AstraWeights(self.projector, "parallel"))
 
 
 @dataclass(frozen=True)
@@ -117,22 +93,19 @@ class AstraFanBeamTomography(FanScan):
             pixel.
     """
 
-    projector: str = bounded("strip", one_of(*FAN))
+    projector: str = bounded("strip", one_of("strip", "line"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         toolbox()
 
-    def weighted(self, rays: Geometry) -> AstraRays:
+    def weighted(self, rays: Geometry) -> Geometry:
         assert isinstance(rays, Fan)
         name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
-        return AstraRays(rays.angles, rays, name, "fanflat", rays.spacing, distances)
+        weighting = AstraWeights(name, "fanflat", rays.spacing, distances)
+        return replace(rays, projector=weighting)
 
 
 def toolbox() -> ModuleType:
-    """The package `astra`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """The package `astra`; a `ConfigError` where it is not installed."""
     return optional("astra", "astra")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import bounded, positive, whole
+from unfold.parameters.bounds import bounded, positive
 from unfold.physics.ct.rays import Geometry, PixelRays, Rays
 from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
@@ -67,27 +67,19 @@ class Parallel(Geometry):
         detectors: D, one pixel apart.
     """
 
-    detectors: int = bounded(accepted=whole(1))
-
     full_arc = 180.0
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return len(self.angles), self.detectors
-
     def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
-        theta = np.deg2rad(np.asarray(self.angles))[:, None]
-        place = column * np.cos(theta) - row * np.sin(theta) + (self.detectors - 1) / 2
+        place = column * np.cos(self.theta) - row * np.sin(self.theta) + (self.detectors - 1) / 2
         return PixelRays(place, np.ones_like(place))
 
     def gains(self) -> np.ndarray:
         return np.ones(self.detectors)
 
     def lines(self) -> Rays:
-        theta = np.deg2rad(np.asarray(self.angles))[:, None]
-        offset = (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
-        point = np.stack([offset * np.cos(theta), -offset * np.sin(theta)], -1)
-        direction = np.stack([-np.sin(theta), -np.cos(theta)], -1) + 0 * point
+        offset = self.offsets[None]
+        point = np.stack([offset * np.cos(self.theta), -offset * np.sin(self.theta)], -1)
+        direction = np.stack([-np.sin(self.theta), -np.cos(self.theta)], -1) + 0 * point
         return Rays(point.reshape(-1, 2), direction.reshape(-1, 2))
 
 
@@ -103,22 +95,16 @@ class Fan(Geometry):
         screen: distance from the centre to the detectors, in pixels.
     """
 
-    detectors: int = bounded(accepted=whole(1))
     spacing: float = bounded(accepted=positive, note="in pixels")
     source: float = bounded(accepted=positive, note="in pixels")
     screen: float = bounded(accepted=positive, note="in pixels")
 
     full_arc = 360.0
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return len(self.angles), self.detectors
-
     def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
         """The ray through a pixel; its weight is the square of the source's distance over depth."""
-        theta = np.deg2rad(np.asarray(self.angles))[:, None]
-        depth = self.source - column * np.sin(theta) - row * np.cos(theta)
-        across = column * np.cos(theta) - row * np.sin(theta)
+        depth = self.source - column * np.sin(self.theta) - row * np.cos(self.theta)
+        across = column * np.cos(self.theta) - row * np.sin(self.theta)
         offset = across * (self.source + self.screen) / depth
         return PixelRays(
             offset / self.spacing + (self.detectors - 1) / 2, (self.source / depth) ** 2
@@ -127,14 +113,13 @@ class Fan(Geometry):
     def gains(self) -> np.ndarray:
         """cos γ / a: γ the angle of a ray, a the spacing on a screen through the centre."""
         reach = self.source + self.screen
-        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)
+        offset = self.spacing * self.offsets
         return np.asarray(reach / np.hypot(reach, offset) * reach / (self.spacing * self.source))
 
     def lines(self) -> Rays:
-        theta = np.deg2rad(np.asarray(self.angles))[:, None]
-        offset = self.spacing * (np.arange(self.detectors) - (self.detectors - 1) / 2)[None]
-        along = np.stack([np.cos(theta), -np.sin(theta)], -1)
-        towards = np.stack([-np.sin(theta), -np.cos(theta)], -1)
+        offset = self.spacing * self.offsets[None]
+        along = np.stack([np.cos(self.theta), -np.sin(self.theta)], -1)
+        towards = np.stack([-np.sin(self.theta), -np.cos(self.theta)], -1)
         source = -self.source * towards + 0 * offset[..., None]
         end = self.screen * towards + offset[..., None] * along
         return Rays(source.reshape(-1, 2), (end - source).reshape(-1, 2))

@@ -8,18 +8,24 @@ Medical Imaging 1 (1982).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from math import prod
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import Declared
-from unfold.physics.sparse import Matrix, by_rows, multiply
+from unfold.parameters.bounds import Declared, bounded, whole
+from unfold.physics.sparse import Entries, Matrix, multiply
 from unfold.typing import Shape
+
+Kind = tuple[torch.dtype, torch.device]
+
+Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of the pixels in line integrals, as (line, pixel, value)."""
 
 LEAST = 1e-2
 """The least power of the convolution that approximates MᵀM, relative to its largest."""
@@ -52,9 +58,13 @@ class Geometry(Declared, ABC):
 
     Args:
         angles: in degrees, at least one.
+        detectors: how many, at least 1.
+        projector: other weights of the pixels than those of `joseph`.
     """
 
     angles: tuple[float, ...]
+    detectors: int = bounded(accepted=whole(1))
+    projector: "Weighting | None" = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,18 +75,26 @@ class Geometry(Declared, ABC):
             )
 
     @property
-    @abstractmethod
     def size(self) -> tuple[int, int]:
         """(angles, detectors)."""
+        return len(self.angles), self.detectors
+
+    @property
+    def theta(self) -> np.ndarray:
+        """The angles in radians, (angles, 1)."""
+        return np.asarray(np.deg2rad(np.asarray(self.angles))[:, None])
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """The detectors from the middle one, in detectors."""
+        return np.arange(self.detectors) - (self.detectors - 1) / 2
 
     @abstractmethod
     def lines(self) -> Rays:
         """One line for each detector of each angle, angle by angle."""
 
-    @property
-    @abstractmethod
-    def full_arc(self) -> float:
-        """The degrees over which every line is measured, and after which they repeat."""
+    full_arc: ClassVar[float]
+    """The degrees over which every line is measured, and after which they repeat."""
 
     @abstractmethod
     def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
@@ -86,17 +104,19 @@ class Geometry(Declared, ABC):
     def gains(self) -> np.ndarray:
         """What the readings of each detector are multiplied by before they are filtered."""
 
-    def weights(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """How much every pixel counts in every line integral, as (line, pixel, value): Joseph's."""
+    def weights(self, height: int, width: int) -> Weights:
+        """How much every pixel counts in every line integral."""
+        if self.projector is not None:
+            return self.projector.weights(self, height, width)
         return joseph(self.lines(), height, width)
 
     def back_matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """To every pixel, the reading of the ray through it at every angle, weighted."""
-        return _back_matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
+        return _back_matrix(self, shape[1:], _kind(like))
 
     def matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """The weights of the pixels in every line integral, in the precision of `like`."""
-        return _matrix(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
+        return _matrix(self, shape[1:], _kind(like))
 
     def spectrum(self, shape: Shape, like: Tensor) -> Tensor:
         """(H, W): the periodic convolution nearest to MᵀM, M the matrix, at the middle pixel.
@@ -106,18 +126,29 @@ class Geometry(Declared, ABC):
         is no convolution, and cost iterations where γ is large: 443 instead of 70 at γ‖A‖² = 1e4,
         for 60 angles of 128 x 128 pixels.
         """
-        return _spectrum(self, shape[-2], shape[-1], like.dtype.to_real(), like.device)
+        return _spectrum(self, shape[1:], _kind(like))
+
+
+class Weighting(ABC):
+    """Weights of pixels in line integrals; a value, as a geometry is."""
+
+    @abstractmethod
+    def weights(self, geometry: Geometry, height: int, width: int) -> Weights:
+        """Those of the lines of a geometry."""
+
+
+def _kind(like: Tensor) -> Kind:
+    return like.dtype.to_real(), like.device
 
 
 @lru_cache(maxsize=8)
-def _spectrum(
-    geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _spectrum(geometry: Geometry, size: Shape, kind: Kind) -> Tensor:
+    height, width = size
     middle = (height // 2, width // 2)
     with torch.inference_mode(False), torch.no_grad():
-        point = torch.zeros(height, width, dtype=dtype, device=device)
+        point = torch.zeros(size, dtype=kind[0], device=kind[1])
         point[middle] = 1
-        matrix = _matrix(geometry, height, width, dtype, device)
+        matrix = _matrix(geometry, size, kind)
         response = multiply(matrix.swapped, multiply(matrix, point.reshape(1, -1)))
         response = response.reshape(height, width).roll((-middle[0], -middle[1]), (0, 1))
         spectrum: Tensor = torch.fft.fft2(response).real
@@ -125,21 +156,14 @@ def _spectrum(
 
 
 @lru_cache(maxsize=8)
-def _matrix(
-    geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> Matrix:
-    row, column, value = geometry.weights(height, width)
-    count = geometry.size[0] * geometry.size[1]
-    return Matrix(
-        by_rows(row, column, value, (count, height * width), dtype, device),
-        by_rows(column, row, value, (height * width, count), dtype, device),
-    )
+def _matrix(geometry: Geometry, size: Shape, kind: Kind) -> Matrix:
+    shape = prod(geometry.size), prod(size)
+    return Entries(*geometry.weights(*size), shape).matrix(*kind)
 
 
 @lru_cache(maxsize=8)
-def _back_matrix(
-    geometry: Geometry, height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> Matrix:
+def _back_matrix(geometry: Geometry, size: Shape, kind: Kind) -> Matrix:
+    height, width = size
     row, column = np.mgrid[:height, :width].reshape(2, -1)
     angles, detectors = geometry.size
     place, weight = geometry.pixel_rays(column - (width - 1) / 2, row - (height - 1) / 2)
@@ -150,14 +174,10 @@ def _back_matrix(
         reading = angle * detectors + index[angle, pixel]
         parts.append((pixel, reading, (share * weight)[angle, pixel]))
     pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-    size = height * width, angles * detectors
-    return Matrix(
-        by_rows(pixel, reading, value, size, dtype, device),
-        by_rows(reading, pixel, value, size[::-1], dtype, device),
-    )
+    return Entries(pixel, reading, value, (height * width, angles * detectors)).matrix(*kind)
 
 
-def joseph(lines: Rays, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def joseph(lines: Rays, height: int, width: int) -> Weights:
     """Joseph's weights as (line, pixel, value)."""
     steep = np.abs(lines.direction[:, 1]) >= np.abs(lines.direction[:, 0])
     found = [
@@ -168,9 +188,7 @@ def joseph(lines: Rays, height: int, width: int) -> tuple[np.ndarray, np.ndarray
     return line, pixel, value
 
 
-def _along(
-    lines: Rays, chosen: np.ndarray, major: int, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _along(lines: Rays, chosen: np.ndarray, major: int, shape: tuple[int, int]) -> Weights:
     """The weights of the lines that cross every row (`major` 1) or every column (0)."""
     height, width = shape
     steps, across = (height, width) if major == 1 else (width, height)

@@ -25,8 +25,15 @@ class Scan(Physics, ABC):
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image with as many detectors."""
-        return square_image(type(self).__name__, measurement_shape)
+        """(C, n, n), the square image whose diagonal has as many pixels as there are detectors."""
+        channels, _, detectors = measurement_shape
+        side = int(detectors / 2**0.5)
+        if diagonal((channels, side, side)) != detectors:
+            raise ConfigError(
+                f"{type(self).__name__}: no square image has {detectors} detectors; pass the "
+                "operator that measured y."
+            )
+        return channels, side, side
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; the detectors cover it."""
@@ -43,39 +50,20 @@ class Scan(Physics, ABC):
 
 @dataclass(frozen=True)
 class ParallelScan(Scan, ABC):
-    """Parallel rays from equally spaced angles.
-
-    Args:
-        noise: added to the integrals.
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
-        first: of the first angle, in degrees.
-    """
+    """Parallel rays from equally spaced angles."""
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
     first: float = bounded(0.0, finite, "in degrees")
 
-    @property
-    def directions(self) -> tuple[float, ...]:
-        """Every angle, in degrees."""
-        return tuple(self.first + k * self.arc / self.angles for k in range(self.angles))
-
     def geometry(self, shape: Shape) -> Parallel:
-        return Parallel(self.directions, diagonal(shape))
+        directions = (self.first + k * self.arc / self.angles for k in range(self.angles))
+        return Parallel(tuple(directions), diagonal(shape))
 
 
 @dataclass(frozen=True)
 class FanScan(Scan, ABC):
-    """A fan of rays from a point source that turns about the image.
-
-    Args:
-        noise: added to the integrals.
-        angles: positions of the source, at least 1.
-        arc: what they cover, in degrees, in (0, 360].
-        source: distance from the source to the centre, above 1/√2: outside the image.
-        screen: distance from the centre to the detectors, positive.
-    """
+    """A fan of rays from a point source that turns about the image."""
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(360.0, inside("(0, 360]"), "in degrees")
@@ -118,15 +106,3 @@ class FanBeamTomography(FanScan):
         source: distance from the source to the centre, above 1/√2: outside the image.
         screen: distance from the centre to the detectors, positive.
     """
-
-
-def square_image(owner: str, measurement_shape: Shape) -> Shape:
-    """The square image whose diagonal has as many pixels as there are detectors."""
-    channels, _, detectors = measurement_shape
-    side = int(detectors / 2**0.5)
-    if diagonal((channels, side, side)) != detectors:
-        raise ConfigError(
-            f"{owner}: no square image has {detectors} detectors; pass the operator that "
-            "measured y."
-        )
-    return channels, side, side

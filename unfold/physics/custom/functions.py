@@ -1,21 +1,21 @@
-"""User-defined linear functions."""
+"""User-defined functions, linear or not."""
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
-from unfold.physics.custom.linear import FunctionOperator
-from unfold.physics.nonlinear import reverse_mode
-from unfold.physics.operator import Operator
+from unfold.physics.nonlinear import NonlinearOperator, reverse_mode
+from unfold.physics.operator import LinearOperator, Operator
 from unfold.random import Draws, generator
-from unfold.typing import Measurement, Shape
+from unfold.typing import Image, Measurement, Shape
 
 USER_ERRORS = (
     *(RuntimeError, ValueError, TypeError, LookupError),
@@ -25,6 +25,75 @@ USER_ERRORS = (
 
 ADJOINT_TOL = 0.05
 """How far an adjoint may be from that of A: some back-projectors are fast and not exact."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserFunction(Operator, ABC):
+    """A as a user-defined function.
+
+    Args:
+        function: x ↦ A(x), (B, C, H, W) to (B, …), sample by sample, differentiable.
+        image_shape: of one image, (C, H, W).
+        measured: of one measurement.
+        like: (1,), a number in the precision and on the device of images, as the tensors of the
+            function are not known; default ones where it is None.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    image_shape: Shape
+    measured: Shape
+    like: Tensor | None = field(default=None, kw_only=True)
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.measured
+
+    def forward(self, x: Image) -> Measurement:
+        return self.function(x)
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionOperator(UserFunction, LinearOperator):
+    """A linear function, and A* as another or by the reverse mode.
+
+    Args:
+        adjoint_function: y ↦ A*y; the reverse mode of A where it is None.
+    """
+
+    adjoint_function: Callable[[Tensor], Tensor] | None = None
+
+    def adjoint(self, y: Measurement) -> Image:
+        if self.adjoint_function is not None:
+            return self.adjoint_function(y)
+        at = torch.zeros(len(y), *self.image_shape, dtype=y.dtype, device=y.device)
+        return reverse_mode(self.function, at, y)
+
+
+@dataclass(frozen=True, eq=False)
+class NonlinearFunction(UserFunction, NonlinearOperator):
+    """A function that need not be linear, and J(x)*u as another or by the reverse mode.
+
+    Args:
+        complex_y: whether measurements are complex.
+        vjp_function: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
+        grey: of every pixel of the image at which A is linearized before one is known.
+    """
+
+    complex_y: bool = False
+    vjp_function: Callable[[Tensor, Tensor], Tensor] | None = None
+    grey: float = 0.5
+
+    complex_images = False
+
+    @property
+    def complex_measurements(self) -> bool:
+        return self.complex_y
+
+    def vjp(self, x: Image, u: Measurement) -> Image:
+        return super().vjp(x, u) if self.vjp_function is None else self.vjp_function(x, u)
+
+    def reference(self, like: Tensor) -> Image:
+        return torch.full_like(super().reference(like), self.grey)
 
 
 @dataclass(frozen=True)
@@ -107,11 +176,9 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
 
     @property
     def label(self) -> str:
-        """The name of the function."""
         return name_of(self.forward)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The same for every image."""
         y = self._tried(shape, draws)
         made = self.build(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
         self.check_adjoint(made, y)
@@ -119,13 +186,7 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
 
     @abstractmethod
     def build(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
-        """The operator.
-
-        Args:
-            shape: of one image.
-            y: what A makes of two images of zeros.
-            like: (1,), a number in the precision and on the device of images.
-        """
+        """The operator that makes y of two images of zeros; `like` has the kind of images."""
 
     def _tried(self, shape: Shape, draws: Draws) -> Measurement:
         nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
@@ -183,4 +244,29 @@ class FunctionPhysics(UserFunctionPhysics):
     adjoint: Callable[[Tensor], Tensor] | None = None
 
     def build(self, shape: Shape, y: Measurement, like: Tensor) -> FunctionOperator:
-        return FunctionOperator(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like)
+        return FunctionOperator(self.forward, shape, tuple(y.shape[1:]), self.adjoint, like=like)
+
+
+@dataclass(frozen=True)
+class NonlinearFunctionPhysics(UserFunctionPhysics):
+    """y = A(x) with noise, A a function of real images, differentiable and sample by sample.
+
+    It need not be linear: it takes an algorithm that needs only the gradient of f.
+    `unfold check` tests its derivative.
+
+    Args:
+        noise: added to the measurement.
+        forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
+        vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
+        grey: intensity of the flat image at which A is linearized for lengths of steps and for the
+            first image; its derivative there must not be 0.
+    """
+
+    vjp: Callable[[Tensor, Tensor], Tensor] | None = None
+    grey: float = bounded(0.5, inside("[0, 1]"))
+
+    def build(self, shape: Shape, y: Measurement, like: Tensor) -> NonlinearFunction:
+        measured, complex_y = tuple(y.shape[1:]), y.is_complex()
+        return NonlinearFunction(
+            self.forward, shape, measured, complex_y, self.vjp, self.grey, like=like
+        )

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +13,51 @@ from torch import Tensor
 from unfold.arrays import read_arrays
 from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Physics
-from unfold.physics.custom.linear import Dense
-from unfold.physics.sparse import Sparse, Table
+from unfold.physics.operator import LinearOperator
+from unfold.physics.sparse import Entries, Sparse, Table
 from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.typing import Image, Measurement, Shape
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(LinearOperator):
+    """Ax = Mx, the pixels row by row and channel by channel.
+
+    Args:
+        matrix: M, real or complex, (B or 1, m, C · H · W).
+        image_shape: of one image, (C, H, W); one measurement is (m,).
+    """
+
+    matrix: Tensor
+    image_shape: Shape
+
+    def __post_init__(self) -> None:
+        pixels = torch.Size(self.image_shape).numel()
+        if self.matrix.ndim != 3 or self.matrix.shape[2] != pixels or 0 in self.matrix.shape:
+            raise ShapeError(
+                f"Dense.matrix must be (batch or 1, m, {pixels}) for images of {self.image_shape}, "
+                f"got {tuple(self.matrix.shape)}."
+            )
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return (self.matrix.shape[1],)
+
+    def forward(self, x: Image) -> Measurement:
+        matrix, v = self._as(x), x.flatten(1)
+        if len(matrix) == 1:  # one product of two matrices: a broadcast batch would copy M
+            return v @ matrix[0].mT
+        return (matrix @ v[..., None])[..., 0]
+
+    def adjoint(self, y: Measurement) -> Image:
+        matrix = self._as(y).conj()
+        x = y @ matrix[0] if len(matrix) == 1 else (y[:, None] @ matrix)[:, 0]
+        return x.reshape(-1, *self.image_shape)
+
+    def _as(self, like: Tensor) -> Tensor:
+        return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))
 
 
 @dataclass(frozen=True)
@@ -61,17 +99,15 @@ class MatrixPhysics(Physics):
         if not np.isfinite(values).all():
             raise DataError(f"{self.path}: some entries are not finite; replace them.")
         if isinstance(found, Entries):
-            return Table(found.row, found.column, values.astype(np.float64), found.shape)
+            return Table(found._replace(value=values.astype(np.float64)))
         return torch.from_numpy(values.astype(np.float64))
 
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """The shape given."""
         return self.shape
 
     def sample(self, draws: Draws, shape: Shape) -> Dense | Sparse:
-        """The same for every image."""
         if shape != self.shape:
             raise ShapeError(
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; give "
@@ -80,15 +116,6 @@ class MatrixPhysics(Physics):
         if isinstance(self.matrix, Table):
             return Sparse(self.matrix, shape)
         return Dense(self.matrix.to(device=draws.device, dtype=draws.dtype)[None], shape)
-
-
-class Entries(NamedTuple):
-    """Those of a sparse matrix that the file holds, each with its row and column."""
-
-    row: np.ndarray
-    column: np.ndarray
-    value: np.ndarray
-    shape: tuple[int, int]
 
 
 def _read(path: str) -> np.ndarray | Entries:

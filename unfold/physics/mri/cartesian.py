@@ -1,14 +1,141 @@
 """Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
 from unfold.physics.base import ComplexPhysics
-from unfold.physics.mri.coils import HALVES, MultiCoilFourier, sample_maps
-from unfold.physics.mri.fourier import Fourier, RealFourier
+from unfold.physics.closed_forms import DiagonalNormal, divide
+from unfold.physics.mri.coils import HALVES, sample_maps
 from unfold.physics.mri.sampling import Sampling
+from unfold.physics.operator import EACH, LinearOperator
 from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.typing import Image, Measurement, PerImage, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Fourier(DiagonalNormal):
+    """Ax = m · Fx of complex images, F the orthonormal transform; frequency 0 is at index (0, 0).
+
+    Args:
+        mask: m, real, (B or 1, 1, H or 1, W or 1), shared by the channels; 1 where a frequency is
+            sampled.
+        image_shape: of one image, (C, H, W).
+    """
+
+    mask: Tensor
+    image_shape: Shape
+
+    def __post_init__(self) -> None:
+        _, height, width = self.image_shape
+        self.expect_field("mask", "real", EACH, 1, (height, 1), (width, 1))
+
+    complex_images = True
+
+    def forward(self, x: Image) -> Measurement:
+        return self.mask * transform(x)
+
+    def adjoint(self, y: Measurement) -> Image:
+        return back(self.mask * y)
+
+    @property
+    def power(self) -> Tensor:
+        """m², the spectrum of A*A."""
+        return self.mask**2
+
+    def coefficients(self, x: Image) -> Tensor:
+        return transform(x)
+
+    def synthesis(self, v: Tensor) -> Image:
+        return back(v)
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(y / m) over the frequencies with m ≠ 0."""
+        return back(divide(y, self.mask))
+
+
+@dataclass(frozen=True, eq=False)
+class RealFourier(Fourier):
+    """Ax = m · Fx of real images: A*y = Re F⁻¹(m · y), and A*A = F⁻¹ s F.
+
+    The frequencies k and −k of a real image are conjugate: s(k) = (m²(k) + m²(−k)) / 2.
+    """
+
+    complex_images = False
+    complex_measurements = True
+
+    def adjoint(self, y: Measurement) -> Image:
+        return super().adjoint(y).real
+
+    def synthesis(self, v: Tensor) -> Image:
+        return back(v).real
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """F⁻¹(F A*y / s) over the frequencies with s ≠ 0."""
+        s = self.power
+        inverse = torch.where(s != 0, 1 / torch.where(s != 0, s, 1), 0)
+        return back(inverse * transform(self.adjoint(y))).real
+
+    @property
+    def power(self) -> Tensor:
+        """The spectrum s of A*A, of the shape of the mask."""
+        squared = self.mask**2
+        mirrored = squared.flip((-2, -1)).roll((1, 1), (-2, -1))
+        return (squared + mirrored) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class MultiCoilFourier(LinearOperator):
+    """(Ax)_j = m · F(S_j · x), F the orthonormal transform, frequency 0 at index (0, 0).
+
+    Args:
+        mask: m, real, (B or 1, 1, H or 1, W or 1); 1 where a frequency is sampled.
+        maps: S, complex, (B or 1, J, H, W), one map for each of the J coils.
+        image_shape: of one image, (C, H, W); one measurement is (C, J, H, W).
+
+    Source: Pruessmann, Weiger, Scheidegger and Boesiger, SENSE: sensitivity encoding for fast MRI,
+    Magnetic Resonance in Medicine 42 (1999), for the model; its solves are by conjugate gradients.
+    """
+
+    mask: Tensor
+    maps: Tensor
+    image_shape: Shape
+
+    def __post_init__(self) -> None:
+        _, height, width = self.image_shape
+        self.expect_field("mask", "real", EACH, 1, (height, 1), (width, 1))
+        self.expect_field("maps", "complex", EACH, "coils", height, width)
+
+    @property
+    def measurement_shape(self) -> Shape:
+        return self.image_shape[0], self.maps.shape[1], *self.image_shape[1:]
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """The largest m² times the largest Σ_j |S_j|², between which F keeps the norm."""
+        weights = self.mask.detach().square().flatten(1).amax(1)
+        return weights * self.maps.detach().abs().square().sum(1).flatten(1).amax(1)
+
+    def forward(self, x: Image) -> Measurement:
+        return self.mask[:, None] * transform(self.maps[:, None] * x[:, :, None])
+
+    def adjoint(self, y: Measurement) -> Image:
+        return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)
+
+
+def transform(x: Tensor) -> Tensor:
+    """Fx, orthonormal, over the last two dimensions."""
+    spectrum: Tensor = torch.fft.fft2(x, norm="ortho")
+    return spectrum
+
+
+def back(spectrum: Tensor) -> Tensor:
+    """F⁻¹ of a spectrum."""
+    x: Tensor = torch.fft.ifft2(spectrum, norm="ortho")
+    return x
 
 
 @dataclass(frozen=True)
@@ -31,7 +158,6 @@ class MRI(ComplexPhysics):
         return RealFourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
-        """The operator of the same draws for complex images."""
         return Fourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
 
@@ -54,10 +180,8 @@ class MultiCoilMRI(ComplexPhysics):
     width: float = bounded(1.0, positive, HALVES)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W)."""
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
-        """The operator of the same draws for complex images."""
         mask = self.columns.sample(draws.within("columns"), *shape[-2:])
         return MultiCoilFourier(mask, sample_maps(draws, self.coils, self.width, shape), shape)

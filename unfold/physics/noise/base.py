@@ -1,4 +1,4 @@
-"""Noise: the distribution of a measurement given the clean one; the two most common."""
+"""Noise: the distribution of a measurement given the clean one; noise that is added to it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
-from unfold.physics.levels import Level, level_names, level_per_image, sample_level
+from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import Declared, bounded, nonnegative
+from unfold.physics.levels import Level, level_names, sample_level
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
@@ -46,12 +46,19 @@ class Noise(Declared, ABC):
         """
         return None
 
-    def with_level(self: N, level: Level) -> N:
-        """The same noise at another level, its first field that is declared as one.
+    def expect(self, clean: Measurement, draws: Draws, not_complex: str = "") -> None:
+        """Raise for draws of another number of images, or complex measurements, with the reason."""
+        name = type(self).__name__
+        if not_complex and clean.is_complex():
+            raise ConfigError(f"{name}: {not_complex} in complex measurements; use Gaussian.")
+        if clean.shape[0] != len(draws):
+            raise ShapeError(
+                f"{name}.apply: {clean.shape[0]} measurements and draws for {len(draws)} images; "
+                "pass one image index per measurement."
+            )
 
-        Raises:
-            ConfigError: the noise has no level, or not this one.
-        """
+    def with_level(self: N, level: Level) -> N:
+        """The same noise at another level, its first field that is declared as one."""
         if not (names := level_names(self)):
             raise ConfigError(
                 f"{type(self).__name__} has no level to set to {level}; use Gaussian or Poisson."
@@ -72,7 +79,6 @@ class NoNoise(Noise):
     supports_sure = True
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        """The clean measurement itself."""
         return clean
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
@@ -80,75 +86,15 @@ class NoNoise(Noise):
         return Moments(clean, torch.zeros_like(clean, dtype=clean.dtype.to_real()))
 
 
-@dataclass(frozen=True)
-class Gaussian(Noise):
-    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
-
-    Args:
-        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
-            At σ = 0, y is v exactly.
-
-    Raises:
-        ConfigError: σ is negative or not finite.
-    """
-
-    supports_sure = True
-
-    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
-
-    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        same_batch("Gaussian", clean, draws)
-        sigma = sample_level(self.sigma, draws.like(clean), "level")
-        if isinstance(sigma, Tensor):
-            sigma = per_image(sigma, clean)
-        elif sigma == 0:
-            return clean
-        own = replace(draws, dtype=clean.dtype, device=clean.device)
-        return clean + sigma * own.normal("noise", clean.shape[1:])
-
-    def moments(self, clean: Measurement, draws: Draws) -> Moments:
-        """v, and σ²."""
-        return Moments(clean, levels(self.sigma, draws, clean) ** 2)
-
-
-@dataclass(frozen=True)
-class Poisson(Noise):
-    """y = k / gain, k ~ Poisson(gain · v): mean v, variance v / gain.
-
-    The sample passes no gradient to v, and is made on the CPU.
-
-    Args:
-        gain: photons that an intensity of 1 gives, > 0; a number, or a range to sample from per
-            image. A larger gain is less noise.
-
-    Raises:
-        ConfigError: the gain is not positive and finite, or v is complex.
-        DataError: v has negative values, beyond the rounding of a convolution.
-    """
-
-    supports_sure = True
-
-    gain: Level = bounded(accepted=positive, note="in photons for an intensity of 1", level=True)
-
-    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        same_batch("Poisson", clean, draws)
-        rates = _rates(clean)
-        gains = level_per_image(self.gain, on_cpu(draws), "level")
-
-        def count(g: np.random.Generator, position: int) -> np.ndarray:
-            return np.asarray(g.poisson(gains[position] * rates[position]) / gains[position])
-
-        own = replace(draws, dtype=clean.dtype, device=clean.device)
-        return own.each("noise", count)
-
-    def moments(self, clean: Measurement, draws: Draws) -> Moments:
-        """v, and v / gain."""
-        return Moments(clean, clean.clamp(min=0) / levels(self.gain, draws, clean))
-
-
 def on_cpu(draws: Draws) -> Draws:
     """The same draws in double precision on the CPU."""
     return replace(draws, dtype=torch.float64, device="cpu")
+
+
+def level_of(level: Level, draws: Draws, clean: Tensor) -> float | Tensor:
+    """The level as a number, or of every image, (B, 1, …), in the precision of v."""
+    sampled = sample_level(level, draws.like(clean), "level")
+    return per_image(sampled, clean) if isinstance(sampled, Tensor) else sampled
 
 
 def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
@@ -156,27 +102,79 @@ def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
     sampled = sample_level(level, on_cpu(draws), "level")
     if isinstance(sampled, Tensor):
         return per_image(sampled.to(clean.device, clean.dtype.to_real()), clean)
-    return torch.as_tensor(sampled, dtype=clean.dtype.to_real(), device=clean.device)
+    return torch.tensor(sampled, dtype=clean.dtype.to_real()).to(clean.device)
 
 
-def _rates(clean: Tensor) -> np.ndarray:
-    """The intensities as numpy doubles; values that are negative by rounding become 0."""
-    if clean.is_complex():
-        raise ConfigError("Poisson: photons are not counted in complex measurements; use Gaussian.")
-    rates = clean.detach().cpu().double().numpy()
-    rounding = 1e3 * torch.finfo(clean.dtype).eps * max(1.0, float(np.abs(rates).max(initial=0)))
-    if not rates.min(initial=0) >= -rounding:
-        raise DataError(
-            f"Poisson: the clean measurement goes down to {rates.min():.3g}; intensities must be "
-            "zero or positive: scale the images to [0, 1] or use Gaussian."
-        )
-    return np.asarray(rates.clip(0))
+@dataclass(frozen=True)
+class Additive(Noise):
+    """y = v + σn, n of mean 0 and variance 1; for complex v, E|n|² = 1, half in each part.
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
+            to sample from per image. At σ = 0, y is v exactly.
+    """
+
+    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
+
+    @abstractmethod
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent draws of mean 0 and variance 1."""
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        self.expect(clean, draws)
+        sigma = level_of(self.sigma, draws, clean)
+        if not isinstance(sigma, Tensor) and sigma == 0:
+            return clean
+        shape = tuple(clean.shape[1:])
+
+        def numbers(g: np.random.Generator, _: int) -> np.ndarray:
+            if not clean.is_complex():
+                return self.standard(g, shape)
+            parts = self.standard(g, (2, *shape)) / np.sqrt(2.0)
+            return np.asarray(parts[0] + 1j * parts[1])
+
+        own = replace(draws, dtype=clean.dtype, device=clean.device)
+        return clean + sigma * own.each("noise", numbers)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and σ²."""
+        return Moments(clean, levels(self.sigma, draws, clean) ** 2)
 
 
-def same_batch(owner: str, clean: Tensor, draws: Draws) -> None:
-    """Raise a `ShapeError` for draws of another number of images."""
-    if clean.shape[0] != len(draws):
-        raise ShapeError(
-            f"{owner}.apply: {clean.shape[0]} measurements and draws for {len(draws)} images; "
-            "pass one image index per measurement."
-        )
+@dataclass(frozen=True)
+class Gaussian(Additive):
+    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
+
+    Args:
+        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
+            At σ = 0, y is v exactly.
+    """
+
+    supports_sure = True
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.standard_normal(shape))
+
+
+@dataclass(frozen=True)
+class Laplace(Additive):
+    """y = v + σn, n with density ∝ exp(−√2|n|): the noise whose likelihood is the ℓ1 fidelity.
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation; the scale of the density is σ/√2.
+    """
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.laplace(0.0, 1 / np.sqrt(2.0), shape))
+
+
+@dataclass(frozen=True)
+class Uniform(Additive):
+    """y = v + σn, n uniform on [−√3, √3].
+
+    Args:
+        sigma: σ ≥ 0, the standard deviation; y is within √3 σ of v.
+    """
+
+    def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(g.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape))

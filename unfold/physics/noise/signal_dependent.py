@@ -1,28 +1,64 @@
-"""Noise whose strength or distribution depends on the signal."""
+"""Noise whose strength or distribution depends on the signal, as of photons and detectors."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.parameters.bounds import bounded, nonnegative, positive
-from unfold.physics.levels import Level, level_per_image, sample_level
-from unfold.physics.noise.additive import refuse_complex
-from unfold.physics.noise.base import (
-    IN_IMAGES,
-    Gaussian,
-    Moments,
-    Noise,
-    Poisson,
-    levels,
-    on_cpu,
-    same_batch,
-)
-from unfold.pytree import per_image
+from unfold.errors import ConfigError, DataError
+from unfold.parameters.bounds import bounded, inside, nonnegative, positive, whole
+from unfold.physics.levels import Level, level_per_image
+from unfold.physics.noise.base import IN_IMAGES, Gaussian, Moments, Noise, level_of, levels, on_cpu
 from unfold.random import Draws
 from unfold.typing import Measurement
+
+
+@dataclass(frozen=True)
+class Poisson(Noise):
+    """y = k / gain, k ~ Poisson(gain · v): mean v, variance v / gain.
+
+    The sample passes no gradient to v, and is made on the CPU.
+
+    Args:
+        gain: photons that an intensity of 1 gives, > 0; a number, or a range to sample from per
+            image. A larger gain is less noise.
+
+    Raises:
+        ConfigError: the gain is not positive and finite, or v is complex.
+        DataError: v has negative values, beyond the rounding of a convolution.
+    """
+
+    supports_sure = True
+
+    gain: Level = bounded(accepted=positive, note="in photons for an intensity of 1", level=True)
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        self.expect(clean, draws, "photons are not counted")
+        rates = _rates(clean)
+        gains = level_per_image(self.gain, on_cpu(draws), "level")
+
+        def count(g: np.random.Generator, position: int) -> np.ndarray:
+            return np.asarray(g.poisson(gains[position] * rates[position]) / gains[position])
+
+        return draws.like(clean).each("noise", count)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """v, and v / gain."""
+        return Moments(clean, clean.clamp(min=0) / levels(self.gain, draws, clean))
+
+
+def _rates(clean: Tensor) -> np.ndarray:
+    """The intensities as numpy doubles; values that are negative by rounding become 0."""
+    rates = clean.detach().cpu().double().numpy()
+    rounding = 1e3 * torch.finfo(clean.dtype).eps * max(1.0, float(np.abs(rates).max(initial=0)))
+    if not rates.min(initial=0) >= -rounding:
+        raise DataError(
+            f"Poisson: the clean measurement goes down to {rates.min():.3g}; intensities must be "
+            "zero or positive: scale the images to [0, 1] or use Gaussian."
+        )
+    return np.asarray(rates.clip(0))
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ class PoissonGaussian(Noise):
     sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        refuse_complex("PoissonGaussian", clean, "photons are not counted")
+        self.expect(clean, draws, "photons are not counted")
         counted = Poisson(self.gain).apply(clean, draws.within("photons"))
         return Gaussian(self.sigma).apply(counted, draws.within("read out"))
 
@@ -72,11 +108,9 @@ class Rician(Noise):
     sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        refuse_complex("Rician", clean, "magnitudes are not measured")
-        same_batch("Rician", clean, draws)
+        self.expect(clean, draws, "magnitudes are not measured")
         own = draws.like(clean)
-        sigma = sample_level(self.sigma, own, "level")
-        sigma = per_image(sigma, clean) if isinstance(sigma, Tensor) else sigma
+        sigma = level_of(self.sigma, draws, clean)
         across, along = (sigma * own.normal(name, clean.shape[1:]) for name in ("across", "along"))
         return torch.hypot(clean + along, across)
 
@@ -103,7 +137,7 @@ class Speckle(Noise):
     looks: Level = bounded(accepted=positive, note="the number of images averaged", level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        same_batch("Speckle", clean, draws)
+        self.expect(clean, draws)
         looks = level_per_image(self.looks, on_cpu(draws), "level")
         shape = tuple(clean.shape[1:])
 
@@ -140,8 +174,7 @@ class Transmission(Noise):
     attenuation: float = bounded(4.0, positive, "of an integral of 1")
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
-        refuse_complex("Transmission", clean, "photons are not counted")
-        same_batch("Transmission", clean, draws)
+        self.expect(clean, draws, "photons are not counted")
         photons = level_per_image(self.photons, on_cpu(draws), "level")
         passed = np.exp(-self.attenuation * clean.detach().cpu().double().numpy())
 
@@ -149,5 +182,54 @@ class Transmission(Noise):
             counts = np.maximum(g.poisson(photons[position] * passed[position]), 0.5)
             return np.asarray(-np.log(counts / photons[position]) / self.attenuation)
 
-        own = replace(draws, dtype=clean.dtype, device=clean.device)
-        return own.each("noise", integrals)
+        return draws.like(clean).each("noise", integrals)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(Noise):
+    """y = 0 or 1, each with probability p/2, and v otherwise, independently for every entry.
+
+    Args:
+        probability: p in [0, 1]; a number, or a range to sample from per image.
+    """
+
+    probability: Level = bounded(
+        accepted=inside("[0, 1]"), note="the fraction of entries that are lost", level=True
+    )
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        self.expect(clean, draws, "there is no range from 0 to 1")
+        p = level_of(self.probability, draws, clean)
+        chance = draws.like(clean).uniform("noise", clean.shape[1:])
+        salted = torch.where(chance < p, 1.0, clean)
+        return torch.where(chance < p / 2, 0.0, salted)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        """(1 − p)v + p/2, and (1 − p)v² + p/2 less its square."""
+        p = levels(self.probability, draws, clean)
+        mean = (1 - p) * clean + p / 2
+        return Moments(mean, (1 - p) * clean**2 + p / 2 - mean**2)
+
+
+@dataclass(frozen=True)
+class Quantisation(Noise):
+    """y = the nearest of 2^bits equally spaced values from 0 to 1; deterministic.
+
+    Within [0, 1], y is within 1 / 2(2^bits − 1) of v; what lies outside is clipped.
+
+    Args:
+        bits: a whole number from 1 to 16.
+    """
+
+    bits: int = bounded(accepted=whole(1, 16))
+
+    def apply(self, clean: Measurement, draws: Draws) -> Measurement:
+        self.expect(clean, draws, "there is no range from 0 to 1")
+        steps = 2**self.bits - 1
+        value: Tensor = torch.round(clean.clamp(0, 1) * steps) / steps
+        return value
+
+    def with_level(self, level: Level) -> "Quantisation":
+        if not isinstance(level, float | int) or int(level) != level:
+            raise ConfigError(f"Quantisation.bits = {level}: must be a whole number from 1 to 16.")
+        return Quantisation(int(level))

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, finite, whole
+from unfold.physics.base import Phaseless
 from unfold.physics.closed_forms import PerPixel
-from unfold.physics.mri.fourier import back, transform
-from unfold.physics.phase.base import Phaseless
+from unfold.physics.mri.cartesian import back, transform
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
@@ -55,7 +55,6 @@ class ProbeScan(PerPixel):
 
     @property
     def side(self) -> int:
-        """n."""
         return self.probe.shape[-1]
 
     @property
@@ -124,13 +123,11 @@ class Ptychography(Phaseless):
             )
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W)."""
         channels, down, across, *_ = measurement_shape
         height, width = (self.side + (count - 1) * self.step for count in (down, across))
         return channels, height, width
 
     def complex_operator(self, draws: Draws, shape: Shape) -> ProbeScan:
-        """The same scan of every image."""
         return ProbeScan(self._probe(draws, shape), shape, self.step)
 
     def _probe(self, draws: Draws, shape: Shape) -> Tensor:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.physics.base import Physics
 from unfold.physics.closed_forms import ClosedForm, divide
-from unfold.physics.levels import Level, sample_level
+from unfold.physics.inpainting import sample_mask
+from unfold.physics.levels import Level
+from unfold.physics.operator import EACH
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
@@ -39,12 +41,7 @@ class CodedAperture(Declared, ClosedForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        want = (1, *self.image_shape[1:])
-        if self.mask.ndim != 4 or tuple(self.mask.shape[1:]) != want or self.mask.is_complex():
-            raise ShapeError(
-                f"CodedAperture.mask must be real, (batch or 1, {', '.join(map(str, want))}), got "
-                f"{tuple(self.mask.shape)} of {self.mask.dtype}."
-            )
+        self.expect_field("mask", "real", EACH, 1, *self.image_shape[1:])
 
     @property
     def measurement_shape(self) -> Shape:
@@ -107,7 +104,6 @@ class SpectralImaging(Physics):
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether the aperture is fully open."""
         return self.keep == 1
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -118,12 +114,6 @@ class SpectralImaging(Physics):
         )
 
     def sample(self, draws: Draws, shape: Shape) -> CodedAperture:
-        """One aperture per image."""
         draws = draws.take([0]) if self.is_deterministic else draws
-        chance = draws.uniform("aperture", (1, *shape[1:]))
-        keep = sample_level(self.keep, draws, "keep")
-        if isinstance(keep, Tensor):
-            keep = keep.reshape(-1, 1, 1, 1)
-        # The least chance of each image is always open, so that no aperture is empty.
-        open_ = chance <= torch.clamp(chance.amin((1, 2, 3), keepdim=True), min=keep)
+        open_ = sample_mask(draws, "aperture", (1, *shape[1:]), self.keep)
         return CodedAperture(open_.to(draws.dtype), shape, self.shift)

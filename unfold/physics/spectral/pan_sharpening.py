@@ -71,7 +71,6 @@ class CoarseAndGrey(ClosedForm):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        """‖D‖² + |w|²."""
         return self.coarse.norm_squared + self.grey.norm_squared
 
     def pseudo_inverse(self, y: Measurement) -> Image:
@@ -117,12 +116,10 @@ class PanSharpening(KernelPhysics):
             expect_weights("PanSharpening.weights", self.weights)
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, s · h, s · w)."""
         channels, height, width = measurement_shape
         return channels - self.factor**2, self.factor * height, self.factor * width
 
     def sample(self, draws: Draws, shape: Shape) -> CoarseAndGrey:
-        """One kernel per image, shared by its channels."""
         own = self.weights if self.weights is not None else (1 / shape[0],) * shape[0]
         if len(own) != shape[0]:
             raise ShapeError(
@@ -130,5 +127,5 @@ class PanSharpening(KernelPhysics):
                 "weight for each channel, or none."
             )
         coarse = Downsampling(self.kernels.sample(draws.within("kernel")), shape, self.factor)
-        weights = torch.tensor(own, dtype=draws.dtype, device=draws.device).reshape(1, -1, 1, 1)
+        weights = torch.tensor(own, dtype=draws.dtype).to(draws.device).reshape(1, -1, 1, 1)
         return CoarseAndGrey(coarse, WeightedChannels(weights, shape))

@@ -1,4 +1,4 @@
-"""Operators of the package deepinv, linear or not."""
+"""The operators of the package deepinv, linear or not: `pip install -e '.[deepinv]'`."""
 
 import inspect
 from abc import ABC
@@ -9,15 +9,17 @@ from functools import cached_property, partial
 from math import prod
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.extras import deepinv
-from unfold.physics.custom.functions import USER_ERRORS, name_of
+from unfold.physics.custom.functions import USER_ERRORS, BlackBoxPhysics, name_of
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import LinearOperator, Operator
+from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -35,12 +37,9 @@ class SampledPhysics(NamedTuple):
 
 
 def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
-    """Call `make` with the size of the images, where it asks for one that is not given.
+    """Call a class, or a partial one, with the size of the images where it asks for one.
 
-    Args:
-        make: a class, or a partial one.
-        shape: (C, H, W).
-        seed: of PyTorch's generator meanwhile.
+    The seed is that of PyTorch's generator meanwhile.
 
     Raises:
         ConfigError: it refuses its arguments.
@@ -62,12 +61,7 @@ def made_by(make: Callable[..., Any]) -> str:
 
 
 def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> SampledPhysics:
-    """Parameters for every image from its own seed, whatever the batch.
-
-    Args:
-        physics: is not changed.
-        generator: a `PhysicsGenerator`.
-        seeds: of the images.
+    """Parameters of a physics, which is not changed, for every image from its own seed.
 
     Raises:
         ConfigError: the generator samples nothing that the physics has.
@@ -79,16 +73,17 @@ def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> S
         copies.append(cast(Any, physics).clone())
         copies[-1].update_parameters(**parameters)
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
-    names = tuple(n for n, t in found[0].items() if t is not before.get(n) and _new(t, before, n))
+
+    def is_new(name: str, t: Tensor) -> bool:
+        old = before.get(name)
+        return old is None or old.shape != t.shape or not torch.equal(old, t)
+
+    names = tuple(name for name, t in found[0].items() if is_new(name, t))
     if not names:
         raise ConfigError(
             f"{type(physics).__name__}: the generator samples none of its parameters."
         )
     return SampledPhysics(copies[0], names, tuple(torch.cat([f[n] for f in found]) for n in names))
-
-
-def _new(t: Tensor, before: dict[str, Tensor], name: str) -> bool:
-    return name not in before or before[name].shape != t.shape or not torch.equal(before[name], t)
 
 
 @contextmanager
@@ -119,18 +114,13 @@ def kind(t: Tensor, x: Tensor) -> torch.dtype:
 
 
 class Method(nn.Module):
-    """A method of a physics as a function of its buffers.
-
-    Args:
-        physics: of deepinv; it is shared, not copied.
-    """
+    """A method of a physics, which is shared, as a function of its buffers."""
 
     def __init__(self, physics: nn.Module) -> None:
         super().__init__()
         self.physics = physics
 
     def forward(self, name: str, *given: Any) -> Any:
-        """The method `name` of the physics."""
         return getattr(self.physics, name)(*given)
 
 
@@ -212,7 +202,8 @@ class DeepinvOperator(DeepinvBase, LinearOperator):
     """A and A* of a `LinearPhysics`; its solves are by conjugate gradients."""
 
     def adjoint(self, y: Measurement) -> Image:
-        return real(self._call("A_adjoint", self.split(y)))
+        x: Image = self._call("A_adjoint", self.split(y))
+        return x.real
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +214,8 @@ class DeepinvNonlinear(DeepinvBase, NonlinearOperator):
         """J(x)*u, by the formula of the physics, or the reverse mode of a list of measurements."""
         if len(self.parts) > 1:  # which that of deepinv does not take
             return super().vjp(x, u)
-        return real(self._call("A_vjp", self.given(x), u))
+        found: Image = self._call("A_vjp", self.given(x), u)
+        return found.real
 
 
 def joined(y: Any) -> Tensor:
@@ -233,6 +225,116 @@ def joined(y: Any) -> Tensor:
     return torch.cat([part.flatten(1) for part in y], 1)
 
 
-def real(x: Tensor) -> Tensor:
-    """The real part of what is complex."""
-    return x.real if x.is_complex() else x
+@dataclass(frozen=True)
+class DeepinvPhysics(BlackBoxPhysics):
+    """y = A(x) with noise, A any physics of deepinv that acts on real images.
+
+    The physics is built once for each size of the images, which is given to it; its random part
+    depends only on the seed. A generator samples the parameters of A for every image. A list of
+    measurements becomes one vector. A physics that is not linear takes algorithms that need only
+    the gradient of f.
+
+    Args:
+        noise: added to the measurement; that of deepinv is not used.
+        operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
+        generator: makes the `PhysicsGenerator` of its parameters; none if None.
+        seed: of the physics when it is built.
+    """
+
+    operator: Callable[..., Any]
+    generator: Callable[..., Any] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        deepinv()
+        given = self.operator.keywords if isinstance(self.operator, partial) else {}
+        for name in given:
+            if name.startswith("noise"):
+                raise ConfigError(
+                    f"{self.label}.{name}: leave it out; the noise is a separate component."
+                )
+
+    @property
+    def is_deterministic(self) -> bool:
+        return self.generator is None
+
+    @property
+    def label(self) -> str:
+        return made_by(self.operator)
+
+    def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
+        """The same for every image, or one for each."""
+        x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
+        sampled = SampledPhysics(self._built(shape), (), ())
+        if self.generator is not None:
+            sampled = sample_parameters(
+                sampled.physics, construct(self.generator, shape, self.seed), _seeds(draws)
+            )
+        physics = like(sampled.physics, x)
+        y, complex_x = self._measured(physics, x)
+        parts = [y] if isinstance(y, Tensor) else list(y)
+        is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
+        kind_of: type[DeepinvBase] = DeepinvOperator if is_linear else DeepinvNonlinear
+        made = kind_of(
+            physics,
+            shape,
+            tuple(tuple(part.shape[1:]) for part in parts),
+            complex_y=joined(y).is_complex(),
+            complex_x=complex_x,
+            names=sampled.names,
+            held=tuple(t.to(x.device, kind(t, x)) for t in sampled.values),
+        )
+        self.check_adjoint(made, x)
+        return made
+
+    @cached_property
+    def _memory(self) -> dict[Shape, nn.Module]:
+        return {}
+
+    def _built(self, shape: Shape) -> nn.Module:
+        """The physics for images of this shape; built at its first use."""
+        if shape not in self._memory:
+            physics = construct(self.operator, shape, self.seed)
+            if not isinstance(physics, deepinv().physics.Physics):
+                raise ConfigError(f"{self.label}: a Physics of deepinv is expected.")
+            self._memory[shape] = physics
+        return self._memory[shape]
+
+    def _measured(self, physics: nn.Module, x: Tensor) -> tuple[Any, bool]:
+        """What it makes of two images, a tensor or a list of them, and whether of complex ones.
+
+        Raises:
+            ShapeError: it refuses real and complex images of this shape.
+            ConfigError: it makes something else of them.
+        """
+        try:
+            y, complex_x = _applied(physics, x), False
+        except USER_ERRORS as error:
+            try:
+                y, complex_x = _applied(physics, x.to(x.dtype.to_complex())), True
+            except USER_ERRORS:
+                raise ShapeError(
+                    f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
+                ) from error
+        several = isinstance(y, deepinv().utils.TensorList)
+        parts = list(y) if several else [y]
+        fits = all(isinstance(part, Tensor) and part.shape[:1] == (2,) for part in parts)
+        if not fits or len({part.is_complex() for part in parts}) != 1:
+            raise ConfigError(
+                f"{self.label}: a measurement for each of 2 images is expected, a tensor or a "
+                "list of real, or of complex, ones; choose another."
+            )
+        return y, complex_x
+
+
+def _applied(physics: nn.Module, x: Tensor) -> Any:
+    with torch.no_grad():
+        return Method(physics)("A", x)
+
+
+def _seeds(draws: Draws) -> list[int]:
+    """One for each image."""
+    own = replace(draws, dtype=torch.int64, device="cpu")
+    seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
+    return [int(seed) for seed in seeds]
