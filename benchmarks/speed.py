@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.cli.runtime import keep_freed_memory
 from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision

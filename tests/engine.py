@@ -20,7 +20,7 @@ from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import pack, unpack
 
 DOUBLE = torch.float64

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.engine import blur, difference, learned, measured, reconstructor, weighted_loss
-from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.errors import ConfigError
 from unfold.models.deq import DEQ

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from tests.algorithms.small import Dense
 from tests.engine import DOUBLE, difference, iterate, normal
-from unfold.algorithms.gd import GD
-from unfold.algorithms.landweber import Landweber
+from unfold.algorithms.gradient_descent import GD, Landweber
 from unfold.errors import ConfigError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term

@@ -20,7 +20,7 @@ from tests.algorithms.small import (
     total_variation,
 )
 from tests.engine import blur, difference, iterate, measured, normal, problem, reconstructor, run
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
 from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.pidal import PIDAL, Agreement
 from unfold.errors import ConfigError
@@ -28,11 +28,10 @@ from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.priors.box import Box
+from unfold.priors.composite import Sum, Weighted
 from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
-from unfold.priors.sum import Sum
 from unfold.priors.tv import TV
-from unfold.priors.weighted import Weighted
 from unfold.pytree import tensors
 from unfold.solvers.conjugate_gradient import solve_system
 

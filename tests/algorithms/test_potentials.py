@@ -13,7 +13,8 @@ from tests.algorithms.small import (
     dense_problem,
 )
 from tests.engine import difference, normal
-from unfold.algorithms.mirror_descent import MirrorDescent
+from unfold.algorithms.expectation_maximization import RichardsonLucy
+from unfold.algorithms.mirror_descent import CLOSED_FORMS, MirrorDescent, ProximalMirrorDescent
 from unfold.algorithms.potentials import (
     BurgEntropy,
     Euclidean,
@@ -21,8 +22,6 @@ from unfold.algorithms.potentials import (
     Potential,
     SimplexEntropy,
 )
-from unfold.algorithms.proximal_mirror_descent import CLOSED_FORMS, ProximalMirrorDescent
-from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
 from unfold.fidelities.poisson import PoissonFidelity

@@ -93,7 +93,7 @@ def test_doctor_refuses_what_learns_nothing(capsys):
 
 
 def test_formulas_in_names():
-    from unfold.algorithms.pgd import PGD
+    from unfold.algorithms.proximal_gradient import PGD
 
     described = describe(PGD)
     assert list(described.arguments) == ["stepsize", "lambda_reg"]

@@ -24,9 +24,9 @@ from tests.physics.nonlinear_instances import (
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import Fidelity, data_term
-from unfold.fidelities.huber import Huber
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
+from unfold.fidelities.robust import Huber
 from unfold.initialization import Regularised
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed

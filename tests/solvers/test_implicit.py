@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, difference, normal
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit, one_step
 

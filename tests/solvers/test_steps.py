@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, difference, normal
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
 
 

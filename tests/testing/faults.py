@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from tests.engine import blur, measured, network_prior, reconstructor
-from unfold.algorithms.admm import ADMM, ADMMState
 from unfold.algorithms.algorithm import ImageState
-from unfold.algorithms.drs import DRS
-from unfold.algorithms.gd import GD
+from unfold.algorithms.gradient_descent import GD
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM, DRS, ADMMState
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.engine import blur, measured
 from tests.training.small import run, small_training
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from unfold.data.batches import EvaluationBatches, Picture, TrainBatches
+from unfold.data.batches import EvaluationBatches, Loader, Picture, TrainBatches
 from unfold.data.crops import FullImages, TrainCrops, cut_to_multiple
-from unfold.data.data_check import SplitReport, check_files
 from unfold.data.files import embedded_files, folder_files
-from unfold.data.image_cache import ImageFile, Images, fingerprint, load_splits
-from unfold.data.loader import Loader
+from unfold.data.image_cache import (
+    ImageFile,
+    Images,
+    SplitReport,
+    check_files,
+    fingerprint,
+    load_splits,
+)
 from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.bounds import Declared, Range, bounded, whole
 

@@ -19,8 +19,7 @@ from unfold.models.model import Model, Solution
 from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.report import ConvergenceWarning

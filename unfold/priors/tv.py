@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from unfold.parameters.bounds import at_least, bounded, positive
 from unfold.priors.prior import Prior, expect_weight
 from unfold.pytree import batched_norm, per_field, per_image
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.solvers.interface import LinearMap

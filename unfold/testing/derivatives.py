@@ -13,9 +13,8 @@ from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, with_tensors
 from unfold.testing import operators
-from unfold.testing.dense import DOUBLE, gap, measured, probe
+from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tiny, tolerances
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import largest, single, tiny, tolerances
 
 LINEAR_ONLY = (
     ("PH1", "A* = Aᴴ"),

@@ -17,9 +17,20 @@ from torch import Tensor
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
 from unfold.solvers import power
-from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
+from unfold.testing.dense import (
+    DOUBLE,
+    IN_SINGLE,
+    dense,
+    dense_adjoint,
+    gap,
+    largest,
+    measured,
+    probe,
+    single,
+    tiny,
+    tolerances,
+)
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import IN_SINGLE, largest, single, tiny, tolerances
 
 FEW = 600
 """Entries of a measurement whose pseudo-inverse is cheap, also by iterations."""

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
-from unfold.testing.dense import DOUBLE, columns, dense, dense_solve, gap, probe
+from unfold.testing.dense import (
+    DOUBLE,
+    columns,
+    dense,
+    dense_solve,
+    gap,
+    largest,
+    probe,
+    tiny,
+    tolerances,
+)
 from unfold.testing.report import Check
-from unfold.testing.tolerances import largest, tiny, tolerances
 
 
 def solve(

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from torch import nn
 
+from unfold.data.batches import Loader
 from unfold.data.image_data import ImageData
 from unfold.evaluation.metrics import objective_mode
 from unfold.training.callbacks import (
@@ -20,10 +21,46 @@ from unfold.training.callbacks import (
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
 from unfold.training.checkpoints.weights import load_checkpoint, save_weights
-from unfold.training.data_module import DataModule
 from unfold.training.module import Training
 from unfold.training.resource_errors import limits_explained
 from unfold.training.settings import Log, TrainerSettings
+
+
+class DataModule(pl.LightningDataModule):
+    """The batches of this process; ends the loader workers on teardown.
+
+    `ImageData` does not depend on Lightning, so that images are checked without importing it.
+    """
+
+    def __init__(self, data: ImageData) -> None:
+        super().__init__()
+        self.data = data
+        self._loaders: list[Loader] = []
+
+    def train_dataloader(self) -> Loader:
+        """Batches of crops; the trainer sets the epoch."""
+        trainer = self.trainer
+        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return self._open(self.data.train_loader(*share, done=self._batches_done))
+
+    def val_dataloader(self) -> Loader:
+        """Full validation images."""
+        return self._open(self.data.evaluation_loader("validation"))
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that were trained on; not 0 only after a resume."""
+        if not (self.trainer and self.trainer.training):
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _open(self, loader: Loader) -> Loader:
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """End the workers of every loader."""
+        while self._loaders:
+            self._loaders.pop().close()
 
 
 def keep_channels_last(network: nn.Module) -> None:

@@ -20,8 +20,12 @@ from unfold.physics.base import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.report import SolveReport, watched
-from unfold.training import convergence
-from unfold.training.guard.failures import locate_nonfinite
+from unfold.training.guard.failures import (
+    backward_metrics,
+    forward_metrics,
+    locate_nonfinite,
+    solve_metrics,
+)
 from unfold.training.guard.guard import Guard
 from unfold.training.losses.base import Loss, Trial
 from unfold.training.optim import Optimizer, Scheduler
@@ -101,7 +105,7 @@ class Training(pl.LightningModule):
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
-            self.log_dict(convergence.of_forward(self.solutions))
+            self.log_dict(forward_metrics(self.solutions))
         return loss
 
     def _forward(self, batch: Batch) -> Float[Tensor, ""]:
@@ -152,8 +156,8 @@ class Training(pl.LightningModule):
             if self.current_epoch < first:
                 parameter.grad = None  # the optimizer ignores it, and its state stays empty
         if self._logs_now():
-            backward = convergence.of_backward(self.solutions)
-            self.log_dict(backward | convergence.of_solves(self.solves))
+            backward = backward_metrics(self.solutions)
+            self.log_dict(backward | solve_metrics(self.solves))
         self.solutions, self.solves = [], []
 
     def teardown(self, stage: str) -> None:
