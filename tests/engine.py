@@ -15,8 +15,8 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import PnP
+from unfold.priors.norms import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor

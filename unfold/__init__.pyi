@@ -42,7 +42,7 @@ from .physics.algebra import Composite as Composite
 from .physics.sensing.compressed import CompressedSensing as CompressedSensing
 from .algorithms.analysis_primal_dual import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
-from .training.losses.consistency import Consistency as Consistency
+from .training.losses.self_supervised import Consistency as Consistency
 from .physics.sensing.cropping import Cropped as Cropped
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
@@ -68,7 +68,7 @@ from .random import Draws as Draws
 from .algorithms.learned_primal_dual import DualBlock as DualBlock
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
-from .training.losses.equivariant import Equivariant as Equivariant
+from .training.losses.self_supervised import Equivariant as Equivariant
 from .config.experiment import Experiment as Experiment
 from .algorithms.proximal_gradient import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
@@ -84,12 +84,12 @@ from .algorithms.gradient_descent import GD as GD
 from .physics.noise.base import Gaussian as Gaussian
 from .physics.blur.kernels import GaussianKernel as GaussianKernel
 from .physics.sensing.gaussian import GaussianSensing as GaussianSensing
-from .priors.tikhonov import GeneralTikhonov as GeneralTikhonov
+from .priors.norms import GeneralTikhonov as GeneralTikhonov
 from .parameters.schedules import Geometric as Geometric
 from .physics.mri.trajectories import GoldenAngleSpokes as GoldenAngleSpokes
 from .priors.denoiser_priors import GradientStep as GradientStep
 from .physics.inpainting import GridInpainting as GridInpainting
-from .priors.l1 import GroupL1 as GroupL1
+from .priors.norms import GroupL1 as GroupL1
 from .physics.batch import Grouped as Grouped
 from .algorithms.splitting import HQS as HQS
 from .algorithms.gradient_descent import HeavyBall as HeavyBall
@@ -104,11 +104,11 @@ from .models.equilibrium_gradient import JacobianFree as JacobianFree
 from .physics.blur.kernels import Kernel as Kernel
 from .physics.blur.kernel_files import KernelFile as KernelFile
 from .physics.blur.blur import KernelPhysics as KernelPhysics
-from .priors.l1 import L1 as L1
+from .priors.norms import L1 as L1
 from .fidelities.robust import L1Fidelity as L1Fidelity
 from .training.losses.base import L1Loss as L1Loss
 from .fidelities.l2 import L2 as L2
-from .fidelities.l2_ball import L2Ball as L2Ball
+from .fidelities.l2 import L2Ball as L2Ball
 from .algorithms.gradient_descent import Landweber as Landweber
 from .physics.noise.additive import Laplace as Laplace
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
@@ -121,7 +121,7 @@ from .training.losses.base import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
 from .training.losses.base import MSE as MSE
 from .physics.inpainting import Mask as Mask
-from .training.losses.splitting import MaskedMeasurement as MaskedMeasurement
+from .training.losses.self_supervised import MaskedMeasurement as MaskedMeasurement
 from .physics.custom.matrix import MatrixPhysics as MatrixPhysics
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
@@ -187,7 +187,7 @@ from .initialization import Regularised as Regularised
 from .algorithms.expectation_maximization import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
 from .algorithms.sirt import SIRT as SIRT
-from .training.losses.consistency import SURE as SURE
+from .training.losses.self_supervised import SURE as SURE
 from .physics.noise.detector import SaltAndPepper as SaltAndPepper
 from .physics.mri.sampling import Sampling as Sampling
 from .physics.blur.saturation import Saturated as Saturated
@@ -205,7 +205,7 @@ from .physics.noise.signal_dependent import Speckle as Speckle
 from .initialization import Spectral as Spectral
 from .physics.spectral.coded_aperture import SpectralImaging as SpectralImaging
 from .physics.mri.trajectories import Spiral as Spiral
-from .training.losses.splitting import Splitting as Splitting
+from .training.losses.self_supervised import Splitting as Splitting
 from .physics.mri.trajectories import Spokes as Spokes
 from .physics.blur.kernels import SquareKernel as SquareKernel
 from .physics.chain import Stack as Stack
@@ -215,7 +215,7 @@ from .priors.composite import Sum as Sum
 from .physics.blur.super_resolution import SuperResolution as SuperResolution
 from .training.losses.base import Supervised as Supervised
 from .priors.tv import TV as TV
-from .priors.tikhonov import Tikhonov as Tikhonov
+from .priors.norms import Tikhonov as Tikhonov
 from .physics.ct.tomography import Tomography as Tomography
 from .priors.tv import TotalVariation as TotalVariation
 from .physics.mri.trajectories import Trajectory as Trajectory

@@ -19,6 +19,7 @@ from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
+from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.typing import Image, Measurement
 
@@ -158,3 +159,32 @@ def _scales(operator: Operator, y: Measurement) -> Scales:
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_seeing(operator, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
+
+
+class Exportable(nn.Module):
+    """x̂ from y and the tensors of the operator: kernels and masks are inputs, not constants.
+
+    A trained network is exported once and serves every operator of the same shape:
+
+        example = physics.operator_for(y)
+        with torch.no_grad():
+            program = torch.export.export(Exportable(net, example), (y, *tensors(example)))
+        image = program.module()(y, *tensors(another))
+
+    It works for unfolded networks whose operator has closed forms: a solve that stops by itself, an
+    equilibrium or conjugate gradients, is no graph of fixed length.
+
+    Args:
+        reconstructor: with its weights.
+        operator: of the kind and the shapes that will be given; its own tensors are not used.
+    """
+
+    def __init__(self, reconstructor: Reconstructor, operator: Operator) -> None:
+        super().__init__()
+        self.reconstructor, self.operator = reconstructor, operator
+
+    def forward(self, y: Measurement, *parts: Tensor) -> Image:
+        """Reconstruct; `parts` are the operator's tensors, in the order of `tensors(operator)`."""
+        assert len(parts) == len(tensors(self.operator))
+        image: Image = self.reconstructor(y, with_tensors(self.operator, list(parts)))
+        return image

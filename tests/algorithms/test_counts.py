@@ -19,8 +19,7 @@ from unfold.algorithms.potentials import (
     SimplexEntropy,
 )
 from unfold.fidelities.poisson import PoissonFidelity
-from unfold.priors.l1 import L1
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.norms import L1, Tikhonov
 
 B = 0.3
 y = COUNTS[0].numpy()

@@ -39,8 +39,8 @@ from unfold.parameters.select import Trainable
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.composite import Sum, Weighted
+from unfold.priors.norms import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=Implicit(tol=1e-12, max_iterations=300))

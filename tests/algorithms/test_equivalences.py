@@ -28,9 +28,8 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Identity
 from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.problem import make_problem
 

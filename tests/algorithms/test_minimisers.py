@@ -33,9 +33,8 @@ from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
 from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem
 
 LAM, TAU = 0.2, 1.1 / NORM

@@ -40,9 +40,8 @@ from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor

@@ -16,7 +16,7 @@ from unfold.fidelities.l2 import L2
 from unfold.initialization import BackProjection, Spectral
 from unfold.models.classical import Classical
 from unfold.physics.inpainting import Mask
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.norms import Tikhonov
 from unfold.problem import Problem, make_problem
 from unfold.reconstructor import Reconstructor
 

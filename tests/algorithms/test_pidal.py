@@ -29,7 +29,7 @@ from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1
 from unfold.priors.prior import Prior
 from unfold.priors.tv import TV
 from unfold.pytree import tensors

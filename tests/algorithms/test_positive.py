@@ -33,8 +33,8 @@ from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
+from unfold.priors.norms import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor
 

@@ -27,9 +27,8 @@ from unfold.errors import ConfigError
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.priors.box import Box
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 B, LAM = 0.3, 0.05

@@ -39,7 +39,7 @@ from unfold.priors.wavelet import Wavelet
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 TIGHT = Implicit(tol=1e-12, max_iterations=300)
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=TIGHT)

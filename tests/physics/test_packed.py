@@ -19,8 +19,7 @@ from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import Fidelity, data_term
-from unfold.fidelities.l2 import L2
-from unfold.fidelities.l2_ball import Discrepancy, L2Ball
+from unfold.fidelities.l2 import L2, Discrepancy, L2Ball
 from unfold.fidelities.poisson import PoissonFidelity as KullbackLeibler
 from unfold.fidelities.robust import Huber, L1Fidelity
 from unfold.physics.batch import Grouped, Packed
@@ -36,7 +35,7 @@ from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.operator import Operator
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.norms import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws
 

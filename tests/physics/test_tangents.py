@@ -17,7 +17,7 @@ from unfold.physics.custom.nonlinear_functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages, Scaled
-from unfold.training.losses.splitting import MaskedMeasurement
+from unfold.training.losses.self_supervised import MaskedMeasurement
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)
 """At half a grey it is past its knee; the slope of a dark image is 2.5/(1 + exp(-4))."""

@@ -18,7 +18,7 @@ from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.training.losses.splitting import MaskedMeasurement
+from unfold.training.losses.self_supervised import MaskedMeasurement
 
 DRAWS = Draws(seed=2, images=range(3), dtype=torch.float64)
 SIDE = 65

@@ -10,9 +10,8 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import DenoiserPrior
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, GeneralTikhonov, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import GeneralTikhonov, Tikhonov
 from unfold.priors.tv import TotalVariation
 from unfold.priors.wavelet import Wavelet, WaveletBands
 

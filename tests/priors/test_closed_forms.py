@@ -12,9 +12,8 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.operator import Operator
 from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.l1 import L1, GroupL1
+from unfold.priors.norms import L1, GeneralTikhonov, GroupL1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import GeneralTikhonov, Tikhonov
 from unfold.priors.tv import TV, Differences
 from unfold.priors.wavelet import Wavelet, WaveletBands
 

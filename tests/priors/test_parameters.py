@@ -19,7 +19,7 @@ from unfold.parameters.schedules import Linear
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1
 from unfold.priors.prior import Prior
 from unfold.priors.wavelet import WaveletBands
 from unfold.reconstructor import Reconstructor

@@ -27,8 +27,7 @@ from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
 from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.l1 import L1
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.solvers.implicit import implicit

@@ -11,8 +11,7 @@ from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
-from unfold.solvers import power
-from unfold.training.losses.splitting import MaskedMeasurement
+from unfold.training.losses.self_supervised import MaskedMeasurement
 
 LAWS = {
     "denoising": Denoising(NoNoise()),

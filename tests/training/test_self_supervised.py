@@ -22,9 +22,15 @@ from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.noise.signal_dependent import PoissonGaussian
 from unfold.random import Draws
 from unfold.training.losses.base import MSE, Trial
-from unfold.training.losses.consistency import SURE, Consistency
-from unfold.training.losses.equivariant import Equivariant, RotationsAndFlips, Shifts
-from unfold.training.losses.splitting import MaskedMeasurement, Splitting
+from unfold.training.losses.self_supervised import (
+    SURE,
+    Consistency,
+    Equivariant,
+    MaskedMeasurement,
+    RotationsAndFlips,
+    Shifts,
+    Splitting,
+)
 
 SIDE = 6
 LOSSES = {

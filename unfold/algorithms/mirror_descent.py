@@ -11,9 +11,8 @@ from unfold.errors import ConfigError, listing
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
 from unfold.priors.box import Box
-from unfold.priors.l1 import L1
+from unfold.priors.norms import L1, Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem
 from unfold.pytree import per_image
 from unfold.typing import Image, Scalar

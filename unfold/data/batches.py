@@ -168,7 +168,10 @@ class EvaluationBatches(Sampler[list[Key]]):
 
 
 class Loader:
-    """Batches of a data set, the same for any number of workers.
+    """Batches of a data set, the same for any number of workers, from the first request on.
+
+    Lightning makes the iterator before it restores a checkpoint and sets the epoch. A loader with
+    workers would already fetch batches of the wrong epoch; this one waits.
 
     Args:
         dataset: of samples.

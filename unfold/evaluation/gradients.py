@@ -22,7 +22,7 @@ from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 from unfold.typing import Image, Measurement
 
 

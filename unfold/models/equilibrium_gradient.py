@@ -16,7 +16,7 @@ from unfold.pytree import map_tensors, tensors, with_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.implicit import BackwardReport, implicit
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 Map = Callable[[Any], Any]
 

@@ -15,8 +15,8 @@ from unfold.pytree import batched_norm, per_field, per_image
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
-from unfold.solvers.interface import LinearMap
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.linear_map import LinearMap
+from unfold.solvers.result import ConvergenceWarning
 from unfold.thresholds import root
 from unfold.typing import Field, Image, PerImage, Scalar
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
-from unfold.solvers.interface import LinearMap
-from unfold.solvers.report import report
+from unfold.solvers.linear_map import LinearMap
+from unfold.solvers.result import report
 from unfold.typing import Flags, Image, PerImage, Scalar
 
 T = TypeVar("T")

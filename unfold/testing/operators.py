@@ -16,7 +16,6 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
-from unfold.solvers import power
 from unfold.testing.dense import (
     DOUBLE,
     IN_SINGLE,

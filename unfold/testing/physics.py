@@ -13,7 +13,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 from unfold.testing import noises, operators, solves
 from unfold.testing.dense import DOUBLE
 from unfold.testing.derivatives import check_nonlinear

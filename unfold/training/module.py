@@ -19,7 +19,7 @@ from unfold.models.model import Solution
 from unfold.physics.base import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.report import SolveReport, watched
+from unfold.solvers.result import SolveReport, watched
 from unfold.training.guard.failures import (
     backward_metrics,
     forward_metrics,
@@ -28,8 +28,13 @@ from unfold.training.guard.failures import (
 )
 from unfold.training.guard.guard import Guard
 from unfold.training.losses.base import Loss, Trial
-from unfold.training.optim import Optimizer, Scheduler
-from unfold.training.parameter_groups import by_learning_rate, check_first_gradient, frozen
+from unfold.training.optim import (
+    Optimizer,
+    Scheduler,
+    by_learning_rate,
+    check_first_gradient,
+    frozen,
+)
 from unfold.training.shards import Part, Shards, add_gradients
 
 

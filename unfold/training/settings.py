@@ -165,8 +165,7 @@ class TrainerSettings(Declared):
 
     def guard(self) -> "Guard":
         """Handles steps with non-finite numbers or equilibria that were not reached."""
-        from unfold.training.guard.guard import Guard
-        from unfold.training.guard.policies import policy
+        from unfold.training.guard.guard import Guard, policy
 
         return Guard(
             policy(self.on_nonfinite, self.nonfinite_limit),

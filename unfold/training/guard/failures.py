@@ -11,7 +11,7 @@ from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
-from unfold.solvers.report import SolveReport
+from unfold.solvers.result import SolveReport
 from unfold.typing import Measurement
 
 
