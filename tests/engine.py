@@ -22,6 +22,7 @@ from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import pack, unpack
+from unfold.solvers.result import Stopping
 
 DOUBLE = torch.float64
 
@@ -145,7 +146,7 @@ def equilibrium(net: Reconstructor, y: Tensor, operator: Operator) -> Any:
         def T(z: Tensor) -> Tensor:
             return pack(algorithm.step(unpack(z, start), at))
 
-        end = Anderson().solve(T, pack(start), tol=1e-15, max_iterations=400)
+        end = Anderson().solve(T, pack(start), Stopping(tol=1e-15, max_iterations=400))
         assert (T(end.image) - end.image).abs().max() < 1e-13
     return unpack(end.image, start)
 

@@ -172,7 +172,7 @@ PLUGGED: dict[str, Algorithm[Any]] = {
     "drs": DRS(0.8, beta=1.2),
     "pdhg": PDHG(0.9, 0.8, beta=1.3),
     "preconditioned_pdhg": PreconditionedPDHG(0.9, 0.8),
-    "pidal": PIDAL(0.8, 0.9, 0.1, -9.0, 9.0),
+    "pidal": PIDAL(0.8, 0.9, 0.1, low=-9.0, high=9.0),
 }
 
 
@@ -190,7 +190,7 @@ def test_in_the_weights_of_a_network(name: str):
 
 def test_in_the_weights_of_the_terms_of_a_sum():
     A = blur(3)
-    for algorithm in (DavisYin(0.9, 0.2), PIDAL(0.8, 0.9, 0.2, -9.0, 9.0)):
+    for algorithm in (DavisYin(0.9, 0.2), PIDAL(0.8, 0.9, 0.2, low=-9.0, high=9.0)):
         net = build(Case(algorithm, A, Sum((Weighted(ROUND, 0.5), Weighted(ROUND, 2.0)))))
         y = measured(A).requires_grad_()
         names = [n for n, p in net.named_parameters() if p.requires_grad]

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat, largest
-from unfold.parameters.bounds import check_order
+from unfold.algorithms.algorithm import BoxAlgorithm, Guarantee, flat, largest
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -56,15 +55,15 @@ class AnalysisPDHGState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
+class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
     """Primal–dual hybrid gradient for min_x f(x) + λ h(Kx) over images in [low, high], g = h∘K.
 
     x̂ = prox_{τf}(x − τ(K*u + q));  x̄ = 2x̂ − x;
     û = prox_{σ(λh)*}(u + σKx̄);  q̂ = q + σx̄ − σ clip(q/σ + x̄);
     (x, u, q)⁺ = (x, u, q) + β((x̂, û, q̂) − (x, u, q)), for g = h∘K.
 
-    The prox of f makes it fast where A is
-    badly conditioned; τ = ratio/λ and τσ(‖K‖² + 1) = 1 make it fast for every λ.
+    The prox of f makes it fast where A is badly conditioned; τ = ratio/λ and τσ(‖K‖² + 1) = 1 make
+    it fast for every λ.
 
     Args:
         ratio: τλ, how long the primal steps are against the dual ones.
@@ -80,17 +79,10 @@ class AnalysisPDHG(Algorithm[AnalysisPDHGState]):
 
     needs_f = frozenset({"prox"})
     needs_g = frozenset({"analysis"})
-    solves = "f + λg over the images in [low, high]"
 
     ratio: Scalar = param(0.05, positive)
     lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.9, Interval(0.0, 2.0))
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_order(self)
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
         """Start from x₀ and no dual force."""
@@ -133,7 +125,7 @@ class CondatVuState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CondatVu(Algorithm[CondatVuState]):
+class CondatVu(BoxAlgorithm[CondatVuState]):
     """Condat–Vũ splitting for min_x f(x) + λ h(Kx) over images in [low, high], g = h∘K.
 
     x⁺ = clip(x − τ∇f(x) − τK*u);  u⁺ = prox_{σ(λh)*}(u + σK(2x⁺ − x)), for g = h∘K.
@@ -152,17 +144,10 @@ class CondatVu(Algorithm[CondatVuState]):
     needs_f = frozenset({"grad"})
     takes_nonlinear = True
     needs_g = frozenset({"analysis"})
-    solves = "f + λg over the images in [low, high]"
 
     stepsize: Scalar = param(0.95, positive, "1/‖A‖²")
     stepsize_dual: Scalar = param(0.06, positive, "‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_order(self)
 
     def init(self, problem: Problem) -> CondatVuState:
         """Start from x₀, clipped, and no dual force."""
@@ -181,8 +166,8 @@ class CondatVu(Algorithm[CondatVuState]):
     def guarantee(self, problem: Problem) -> Guarantee:
         norm = problem.g.analysis_norm_squared
         slack = 1 / flat(self.stepsize) - flat(self.stepsize_dual) * norm
-        holds = bool((slack >= problem.lipschitz / 2).all())
-        return Guarantee("1/stepsize − stepsize_dual·‖K‖² ≥ L_f/2", holds)
+        condition = "1/stepsize − stepsize_dual·‖K‖² ≥ L_f/2"
+        return Guarantee.when(condition, slack >= problem.lipschitz / 2)
 
     def relative_gap(self, state: CondatVuState, problem: Problem) -> PerImage | None:
         """That of the image and of u."""

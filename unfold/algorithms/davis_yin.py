@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, flat, smallest
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
@@ -25,8 +25,7 @@ class DavisYin(Algorithm[DavisYinState]):
 
     x = prox_{γλg₁}(z);  v⁺ = prox_{γλg₂}(2x − z − γ∇f(x));  z⁺ = z + β(v⁺ − x), g = g₁ + g₂.
 
-    What is read out is v, so that
-    a constraint belongs to the second term.
+    What is read out is v, so that a constraint belongs to the second term.
 
     Args:
         stepsize: γ; converges for γ < 2/L_f.
@@ -67,9 +66,8 @@ class DavisYin(Algorithm[DavisYinState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         scaled = flat(self.stepsize) * problem.lipschitz
-        holds = bool((scaled < 2).all()) and bool((flat(self.beta) < 2 - scaled / 2).all())
-        condition = "0 < stepsize < 2/L_f and 0 < beta < 2 − stepsize·L_f/2"
-        return Guarantee(condition, holds and smallest(self.beta) > 0)
+        beta, condition = flat(self.beta), "0 < stepsize < 2/L_f and 0 < beta < 2 − stepsize·L_f/2"
+        return Guarantee.when(condition, scaled < 2, beta < 2 - scaled / 2, beta > 0)
 
 
 def _check(terms: tuple[Prior, ...]) -> None:

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, curvature, flat
+from unfold.algorithms.algorithm import (
+    Algorithm,
+    Guarantee,
+    ImageAlgorithm,
+    ImageState,
+    curvature,
+    flat,
+)
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -11,7 +18,7 @@ from unfold.typing import Image, Scalar
 
 
 @dataclass(frozen=True)
-class GD(Algorithm[ImageState]):
+class GD(ImageAlgorithm):
     """Gradient descent for min_x f(x) + λ g(x).
 
     x⁺ = x − τ(∇f(x) + λ∇g(x)).
@@ -30,10 +37,6 @@ class GD(Algorithm[ImageState]):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.05, positive)
 
-    def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
-        return ImageState(x=problem.start)
-
     def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f and the prior together."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
@@ -41,12 +44,12 @@ class GD(Algorithm[ImageState]):
         return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        holds = bool((flat(self.stepsize) * curvature(problem, self.lambda_reg) < 2).all())
-        return Guarantee("0 < stepsize < 2/(L_f + lambda_reg·L_g)", holds)
+        scaled = flat(self.stepsize) * curvature(problem, self.lambda_reg)
+        return Guarantee.when("0 < stepsize < 2/(L_f + lambda_reg·L_g)", scaled < 2)
 
 
 @dataclass(frozen=True)
-class Landweber(Algorithm[ImageState]):
+class Landweber(ImageAlgorithm):
     """Landweber's iteration for min_x f(x), regularised by early stopping.
 
     x⁺ = x − τ∇f(x), which is x + τA*(y − Ax) for least squares.
@@ -68,18 +71,14 @@ class Landweber(Algorithm[ImageState]):
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
 
-    def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
-        return ImageState(x=problem.start)
-
     def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f."""
         x = state.x - self.stepsize * problem.f.grad(state.x)
         return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())
-        return Guarantee("0 < stepsize < 2/L_f", holds)
+        scaled = flat(self.stepsize) * problem.lipschitz
+        return Guarantee.when("0 < stepsize < 2/L_f", scaled < 2)
 
 
 class HeavyBallState(NamedTuple):
@@ -129,6 +128,5 @@ class HeavyBall(Algorithm[HeavyBallState]):
     def guarantee(self, problem: Problem) -> Guarantee:
         mu = flat(self.momentum)
         scaled = flat(self.stepsize) * curvature(problem, self.lambda_reg)
-        holds = bool((mu < 1).all()) and bool((scaled < 2 * (1 - mu)).all())
         condition = "momentum < 1 and stepsize < 2(1 − momentum)/(L_f + lambda_reg·L_g)"
-        return Guarantee(condition, holds)
+        return Guarantee.when(condition, mu < 1, scaled < 2 * (1 - mu))

@@ -57,8 +57,8 @@ class MirrorDescent(Algorithm[ImageState]):
     def guarantee(self, problem: Problem) -> Guarantee:
         phi = self.potential
         t = flat(self.stepsize) * phi.unit(problem)
-        holds = bool((t * phi.smoothness(problem, self.lambda_reg) <= 1).all())
-        return Guarantee("stepsize · unit ≤ 1/L, f + lambda_reg·g L-smooth relative to φ", holds)
+        condition = "stepsize · unit ≤ 1/L, f + lambda_reg·g L-smooth relative to φ"
+        return Guarantee.when(condition, t * phi.smoothness(problem, self.lambda_reg) <= 1)
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class ProximalMirrorDescent(Algorithm[ImageState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         t = flat(self.stepsize) * self.potential.unit(problem)
-        holds = bool((t * self.potential.smoothness(problem, 0.0) <= 1).all())
-        return Guarantee("stepsize · unit ≤ 1/L, f L-smooth relative to φ", holds)
+        condition = "stepsize · unit ≤ 1/L, f L-smooth relative to φ"
+        return Guarantee.when(condition, t * self.potential.smoothness(problem, 0.0) <= 1)
 
 
 Form = Callable[[Prior, Image, Scalar], Image]

@@ -68,10 +68,9 @@ class PDHG(Algorithm[PDHGState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         product = flat(self.stepsize) * flat(self.stepsize_dual) * problem.norm_squared
-        beta, condition = flat(self.beta), "theta = 1 and 0 < beta < 2"
-        holds = bool((product < 1).all()) and bool((flat(self.theta) == 1).all())
-        holds = holds and bool(((beta > 0) & (beta < 2)).all())
-        return Guarantee(f"stepsize · stepsize_dual · ‖A‖² < 1, {condition}", holds)
+        theta, beta = flat(self.theta), flat(self.beta)
+        condition = "stepsize · stepsize_dual · ‖A‖² < 1, theta = 1 and 0 < beta < 2"
+        return Guarantee.when(condition, product < 1, theta == 1, beta > 0, beta < 2)
 
 
 def relaxed(old: Field, new: Field, beta: Scalar) -> Field:
@@ -80,16 +79,8 @@ def relaxed(old: Field, new: Field, beta: Scalar) -> Field:
     return factor * new + (1 - factor) * old
 
 
-class PreconditionedPDHGState(NamedTuple):
-    """The image, its extrapolation, and the dual variable in the space of measurements."""
-
-    x: Image
-    x_bar: Image
-    u: Measurement
-
-
 @dataclass(frozen=True)
-class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
+class PreconditionedPDHG(Algorithm[PDHGState]):
     """Diagonally preconditioned primal–dual method for min_x d(Ax, y) + λ g(x).
 
     ũ = prox_{Σd*}(u + ΣAx̄);  u⁺ = u + β(ũ − u);  x̃ = prox_{tλg}(x − tA*u⁺);
@@ -120,13 +111,13 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
     lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
-    def init(self, problem: Problem) -> PreconditionedPDHGState:
+    def init(self, problem: Problem) -> PDHGState:
         """Start from x₀ and a dual variable of zero."""
         expect_nonnegative(self, problem)
         x = problem.start
-        return PreconditionedPDHGState(x=x, x_bar=x, u=torch.zeros_like(problem.y))
+        return PDHGState(x=x, x_bar=x, u=torch.zeros_like(problem.y))
 
-    def step(self, state: PreconditionedPDHGState, problem: Problem) -> PreconditionedPDHGState:
+    def step(self, state: PDHGState, problem: Problem) -> PDHGState:
         """Update the dual variable, the image, the extrapolation, in this order."""
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.stepsize / problem.f.column_sums.flatten(1).amax(1).reshape(-1, 1, 1, 1)
@@ -136,10 +127,9 @@ class PreconditionedPDHG(Algorithm[PreconditionedPDHGState]):
         x = g.prox(state.x - tau * problem.A_adjoint(u), tau * lam)
         x_bar = 2 * x - state.x
         x = relaxed(state.x, x, beta)
-        return PreconditionedPDHGState(x, x_bar, u)
+        return PDHGState(x, x_bar, u)
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        beta = flat(self.beta)
-        holds = bool((flat(self.stepsize) * flat(self.stepsize_dual) < 1).all())
-        holds = holds and bool(((beta > 0) & (beta < 2)).all())
-        return Guarantee("stepsize · stepsize_dual < 1 and 0 < beta < 2", holds)
+        product, beta = flat(self.stepsize) * flat(self.stepsize_dual), flat(self.beta)
+        condition = "stepsize · stepsize_dual < 1 and 0 < beta < 2"
+        return Guarantee.when(condition, product < 1, beta > 0, beta < 2)

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
+from unfold.algorithms.algorithm import BoxAlgorithm, Guarantee, smallest
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.physics.operator import Operator
@@ -35,7 +34,7 @@ class PIDALState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PIDAL(Algorithm[PIDALState]):
+class PIDAL(BoxAlgorithm[PIDALState]):
     """ADMM with one split for each term, for min_x d(Ax, y) + λ Σ gᵢ(x) over images in [low, high].
 
     x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
@@ -63,17 +62,10 @@ class PIDAL(Algorithm[PIDALState]):
     """
 
     needs_f = frozenset({"prox_conj"})
-    solves = "f + λg over the images in [low, high]"
 
     stepsize: Scalar = param(1.0, positive)
     stepsize_data: Scalar = param(1.0, positive, "‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_order(self)
 
     def init(self, problem: Problem) -> PIDALState:
         """Start from x₀ in every split, and no dual force."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageAlgorithm, ImageState, flat
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.parameters.schedules import ChambolleDossal
@@ -12,7 +12,7 @@ from unfold.typing import Image, Scalar
 
 
 @dataclass(frozen=True)
-class PGD(Algorithm[ImageState]):
+class PGD(ImageAlgorithm):
     """Proximal gradient descent for min_x f(x) + λ g(x).
 
     x⁺ = prox_{τλg}(x − τ∇f(x)).
@@ -32,10 +32,6 @@ class PGD(Algorithm[ImageState]):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
 
-    def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
-        return ImageState(x=problem.start)
-
     def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Descend along f, then apply the prior."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
@@ -43,8 +39,8 @@ class PGD(Algorithm[ImageState]):
         return ImageState(x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        holds = bool((flat(self.stepsize) * problem.lipschitz < 2).all())
-        return Guarantee("0 < stepsize < 2/L_f", holds)
+        scaled = flat(self.stepsize) * problem.lipschitz
+        return Guarantee.when("0 < stepsize < 2/L_f", scaled < 2)
 
 
 ROUNDING = 1e-6
@@ -99,6 +95,6 @@ class FISTA(Algorithm[FISTAState]):
         return FISTAState(x, z)
 
     def guarantee(self, problem: Problem) -> Guarantee:
-        holds = bool((flat(self.stepsize) * problem.lipschitz <= 1 + ROUNDING).all())
-        holds = holds and bool((flat(self.momentum) < 1).all())
-        return Guarantee("0 < stepsize ≤ 1/L_f and momentum < 1", holds)
+        scaled, mu = flat(self.stepsize) * problem.lipschitz, flat(self.momentum)
+        condition = "0 < stepsize ≤ 1/L_f and momentum < 1"
+        return Guarantee.when(condition, scaled <= 1 + ROUNDING, mu < 1)

@@ -56,8 +56,8 @@ class SIRT(Algorithm[ImageState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         constant = flat(problem.f.fidelity.lipschitz(problem.y))
-        holds = bool((flat(self.stepsize) * constant < 2).all())
-        return Guarantee("0 < stepsize < 2/L_d, which is 2 for least squares", holds)
+        condition = "0 < stepsize < 2/L_d, which is 2 for least squares"
+        return Guarantee.when(condition, flat(self.stepsize) * constant < 2)
 
 
 def expect_nonnegative(owner: object, problem: Problem) -> None:

@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, largest, smallest
+from unfold.algorithms.algorithm import (
+    Algorithm,
+    Guarantee,
+    ImageAlgorithm,
+    ImageState,
+    largest,
+    smallest,
+)
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -116,7 +123,7 @@ class DRS(Algorithm[DRSState]):
 
 
 @dataclass(frozen=True)
-class HQS(Algorithm[ImageState]):
+class HQS(ImageAlgorithm):
     """Half-quadratic splitting for min_{x,u} λ g(x) + f(u) + ‖x − u‖²/(2γ).
 
     x⁺ = prox_{γλg}(prox_{γf}(x)).
@@ -139,10 +146,6 @@ class HQS(Algorithm[ImageState]):
 
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
-
-    def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
-        return ImageState(x=problem.start)
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
         """Fit the data, then apply the prior."""

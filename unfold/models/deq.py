@@ -17,6 +17,7 @@ from unfold.random import Draws, generator
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
 from unfold.solvers.implicit import BackwardReport, one_step
+from unfold.solvers.result import Stopping
 from unfold.typing import PerImage
 
 
@@ -178,14 +179,8 @@ class DEQ(Model):
         def flat(z: Flat) -> Flat:
             return pack(T(unpack(z, start)))
 
-        end = self.solver.solve(
-            flat,
-            pack(start),
-            tol=self.tol,
-            max_iterations=self.max_iterations,
-            accuracy=self.accuracy,
-            every=3,
-        )
+        stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
+        end = self.solver.solve(flat, pack(start), stopping)
         return unpack(end.z, start), unpack(end.image, start), end
 
     def _contraction(self, T: Map, found: Any) -> Tensor | None:

@@ -16,7 +16,7 @@ from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
 from unfold.solvers.linear_map import LinearMap
-from unfold.solvers.result import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning, Stopping
 from unfold.thresholds import root
 from unfold.typing import Field, Image, PerImage, Scalar
 
@@ -126,7 +126,7 @@ class TotalVariation(Prior):
 
     def _adjoint_solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
         tol, most = 0.1 * self.tol, max(200, self.max_iterations)
-        end = Anderson().solve(transposed, v, tol=tol, max_iterations=most, every=5)
+        end = Anderson().solve(transposed, v, Stopping(tol=tol, max_iterations=most, every=5))
         if not bool(end.converged.all()):
             self._warn("the gradient of its prox", f"{most} products", end.converged)
         return end

@@ -1,5 +1,6 @@
 """How iterations ended: fixed points, their estimated error, linear solves."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,8 +146,23 @@ def undecided(z: Flat) -> FixedPoint:
     return FixedPoint(z, z, infinite, infinite, count, no, no)
 
 
+class Stopping(NamedTuple):
+    """When an iteration z⁺ = T(z) stops.
+
+    tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
+    max_iterations: evaluations of T at most.
+    accuracy: on the estimated ‖z − z*‖ / ‖T(z)‖, per sample, besides `tol`.
+    every: iterations between two tests whether all have stopped; a test synchronizes.
+    """
+
+    tol: float
+    max_iterations: int
+    accuracy: float = math.inf
+    every: int = 1
+
+
 def judge(
-    best: FixedPoint, z: Flat, Tz: Flat, kappa: Tensor, count: int, tol: float, accuracy: float
+    best: FixedPoint, z: Flat, Tz: Flat, kappa: Tensor, count: int, stopping: Stopping
 ) -> tuple[FixedPoint, Tensor]:
     """Take a new pair into account; also its residuals.
 
@@ -156,8 +172,7 @@ def judge(
         Tz: its image.
         kappa: the estimated amplification of a residual into an error, (B,).
         count: evaluations of T so far.
-        tol: on the residual.
-        accuracy: on the estimated error.
+        stopping: the tolerances.
     """
     running = ~(best.converged | best.diverged)
     difference, size = batched_norm(Tz - z), batched_norm(Tz)
@@ -168,7 +183,7 @@ def judge(
     better = running & finite & ((residual < best.residual) | best.residual.isinf())
     reached = torch.where(better, residual, best.residual)
     error = torch.where(running & reached.isfinite(), kappa * reached, best.error)
-    small = (reached <= tol) & (error <= accuracy)
+    small = (reached <= stopping.tol) & (error <= stopping.accuracy)
     updated = FixedPoint(
         z=torch.where(better[:, None], z, best.z),
         image=torch.where(better[:, None], Tz, best.image),

@@ -20,6 +20,7 @@ from unfold.pytree import batched_norm, tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import pack, unpack
+from unfold.solvers.result import Stopping
 from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
 from unfold.typing import Image, Measurement
@@ -179,7 +180,7 @@ def equilibrium(net: Reconstructor, y: Measurement, operator: Operator) -> tuple
         def T(z: Tensor) -> Tensor:
             return pack(algorithm.step(unpack(z, start), problem))
 
-        end = Anderson().solve(T, pack(start), tol=1e-15, max_iterations=2000)
+        end = Anderson().solve(T, pack(start), Stopping(tol=1e-15, max_iterations=2000))
         defect = float((T(end.image) - end.image).abs().max())
     return unpack(end.image, start), defect
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
+from unfold.solvers.linear_map import norm_squared
 from unfold.testing.dense import (
     DOUBLE,
     IN_SINGLE,
@@ -115,7 +116,7 @@ def norm(
 
 def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """As `norm`, where a dense matrix is too large: against the Lanczos process."""
-    truth = power.norm_squared(operator, operator.start_image).double()
+    truth = norm_squared(operator, operator.start_image).double()
     error = largest((operator.norm_squared.double() / truth - 1).abs())
     yield Check("PH6", "norm_squared = that of Lanczos", error, tolerances(dtype).norm)
     below = largest(1 - operator.norm_bound.double() / truth)
