@@ -88,7 +88,6 @@ class ImageAlgorithm(Algorithm[ImageState]):
     """An algorithm whose state is the image, x₀ at first."""
 
     def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
         return ImageState(x=problem.start)
 
 

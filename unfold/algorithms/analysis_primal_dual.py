@@ -85,12 +85,10 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
     beta: Scalar = param(1.9, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
-        """Start from x₀ and no dual force."""
         x = problem.start
         return AnalysisPDHGState(x, torch.zeros_like(problem.g.analyse(x)), torch.zeros_like(x))
 
     def step(self, state: AnalysisPDHGState, problem: Problem) -> AnalysisPDHGState:
-        """Update the image, the two dual variables at its extrapolation, and relax all three."""
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.ratio / lam
         sigma = 1 / (tau * (g.analysis_norm_squared + 1))
@@ -150,12 +148,10 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
     lambda_reg: Scalar = param(0.01, positive)
 
     def init(self, problem: Problem) -> CondatVuState:
-        """Start from x₀, clipped, and no dual force."""
         x = problem.start.clamp(self.low, self.high)
         return CondatVuState(x=x, u=torch.zeros_like(problem.g.analyse(x)))
 
     def step(self, state: CondatVuState, problem: Problem) -> CondatVuState:
-        """Descend and clip, then update the dual variable at the extrapolated image."""
         f, g = problem.f, problem.g
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + g.analyse_adjoint(state.u))
@@ -170,6 +166,5 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
         return Guarantee.when(condition, slack >= problem.lipschitz / 2)
 
     def relative_gap(self, state: CondatVuState, problem: Problem) -> PerImage | None:
-        """That of the image and of u."""
         box = (self.low, self.high)
         return relative_box_gap(state.x, state.u, self.lambda_reg, box, problem)

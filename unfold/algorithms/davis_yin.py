@@ -48,12 +48,10 @@ class DavisYin(Algorithm[DavisYinState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> DavisYinState:
-        """Start from z = x₀."""
         _check(problem.g.terms)
         return DavisYinState(z=problem.start, v=problem.start)
 
     def step(self, state: DavisYinState, problem: Problem) -> DavisYinState:
-        """Apply one prior, the other one to the reflected descent, and move by the difference."""
         f, (g1, g2) = problem.f, problem.g.terms
         gamma, lam, beta = self.stepsize, self.lambda_reg, self.beta
         x = g1.prox(state.z, gamma * lam)

@@ -45,12 +45,10 @@ class RichardsonLucy(Algorithm[ImageState]):
     lambda_reg: Scalar = param(0.0, nonnegative)
 
     def init(self, problem: Problem) -> ImageState:
-        """Start from x₀, made positive."""
         expect_nonnegative(self, problem)
         return ImageState(x=positive_start(problem))
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Multiply by what was measured over what the image explains."""
         f, g, lam = problem.f, problem.g, self.lambda_reg
         above = f.column_sums - f.grad(state.x)
         below = f.column_sums + lam * g.grad(state.x)
@@ -113,12 +111,10 @@ class OSEM(Algorithm[ImageState]):
     subsets: int = bounded(4, at_least(1))
 
     def init(self, problem: Problem) -> ImageState:
-        """Start from x₀, made positive."""
         expect_nonnegative(self, problem)
         return ImageState(x=positive_start(problem))
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """One pass over the subsets."""
         d, y, A, A_adjoint = problem.f.fidelity, problem.y, problem.A, problem.A_adjoint
         x = state.x
         for m in self._masks(y):

@@ -38,7 +38,6 @@ class GD(ImageAlgorithm):
     lambda_reg: Scalar = param(0.05, positive)
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Descend along f and the prior together."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
         return ImageState(x)
@@ -72,7 +71,6 @@ class Landweber(ImageAlgorithm):
     stepsize: Scalar = param(1.0, positive, "1/‖A‖²")
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Descend along f."""
         x = state.x - self.stepsize * problem.f.grad(state.x)
         return ImageState(x)
 
@@ -115,11 +113,9 @@ class HeavyBall(Algorithm[HeavyBallState]):
     momentum: Scalar = param(0.5, Interval(0.0, 1.0))
 
     def init(self, problem: Problem) -> HeavyBallState:
-        """Start from x₀, at rest."""
         return HeavyBallState(x=problem.start, x_before=problem.start)
 
     def step(self, state: HeavyBallState, problem: Problem) -> HeavyBallState:
-        """Descend, and roll on."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         descent = state.x - tau * (f.grad(state.x) + lam * g.grad(state.x))
         x = descent + self.momentum * (state.x - state.x_before)

@@ -103,7 +103,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     dual: DualBlock = field(default_factory=DualBlock)
 
     def init(self, problem: Problem) -> LearnedPrimalDualState:
-        """Start from x₀ in every image of the memory, and dual variables of zero."""
         x, y = problem.start, problem.y
         _expect("primal", "images", self.primal.channels, x)
         _expect("dual", "measurements", self.dual.channels, y)
@@ -111,7 +110,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
         return LearnedPrimalDualState(x.repeat(1, self.primal.memory, 1, 1), u)
 
     def step(self, state: LearnedPrimalDualState, problem: Problem) -> LearnedPrimalDualState:
-        """Update the dual memory from the second image, the primal one from the first dual."""
         C, M = self.primal.channels, self.dual.channels
         second = state.x[:, C : 2 * C]
         u = state.u + self.dual(state.u, problem.A(second), problem.y)

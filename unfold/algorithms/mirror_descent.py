@@ -43,11 +43,9 @@ class MirrorDescent(Algorithm[ImageState]):
     lambda_reg: Scalar = param(0.05, nonnegative)
 
     def init(self, problem: Problem) -> ImageState:
-        """Start near x₀, inside the domain of φ."""
         return ImageState(x=self.potential.start(problem.start))
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Descend in the dual space of φ."""
         f, g, phi, lam = problem.f, problem.g, self.potential, self.lambda_reg
         t = self.stepsize * per_image(phi.unit(problem), state.x)
         p = phi.forward(state.x) - t * (f.grad(state.x) + lam * g.grad(state.x))
@@ -92,12 +90,10 @@ class ProximalMirrorDescent(Algorithm[ImageState]):
     lambda_reg: Scalar = param(0.05, positive)
 
     def init(self, problem: Problem) -> ImageState:
-        """Start near x₀, inside the domain of φ."""
         closed_form(self.potential, problem.g)
         return ImageState(x=self.potential.start(problem.start))
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Descend along f in the dual space of φ, then apply the prior there."""
         f, g, phi, lam = problem.f, problem.g, self.potential, self.lambda_reg
         t = self.stepsize * per_image(phi.unit(problem), state.x)
         p = phi.forward(state.x) - t * f.grad(state.x)

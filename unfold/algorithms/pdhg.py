@@ -52,11 +52,9 @@ class PDHG(Algorithm[PDHGState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> PDHGState:
-        """Start from x₀ and a dual variable of zero."""
         return PDHGState(x=problem.start, x_bar=problem.start, u=torch.zeros_like(problem.y))
 
     def step(self, state: PDHGState, problem: Problem) -> PDHGState:
-        """Update the dual variable, the image, the extrapolation, in this order."""
         f, g, A, A_adjoint = problem.f, problem.g, problem.A, problem.A_adjoint
         tau, sigma, lam, beta = self.stepsize, self.stepsize_dual, self.lambda_reg, self.beta
         u = f.prox_conj(state.u + per_field(sigma, state.u) * A(state.x_bar), sigma)
@@ -112,13 +110,11 @@ class PreconditionedPDHG(Algorithm[PDHGState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> PDHGState:
-        """Start from x₀ and a dual variable of zero."""
         expect_nonnegative(self, problem)
         x = problem.start
         return PDHGState(x=x, x_bar=x, u=torch.zeros_like(problem.y))
 
     def step(self, state: PDHGState, problem: Problem) -> PDHGState:
-        """Update the dual variable, the image, the extrapolation, in this order."""
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.stepsize / problem.f.column_sums.flatten(1).amax(1).reshape(-1, 1, 1, 1)
         sigma = per_field(self.stepsize_dual, state.u) / filled(f.row_sums)

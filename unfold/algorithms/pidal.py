@@ -68,7 +68,6 @@ class PIDAL(BoxAlgorithm[PIDALState]):
     lambda_reg: Scalar = param(0.01, positive)
 
     def init(self, problem: Problem) -> PIDALState:
-        """Start from x₀ in every split, and no dual force."""
         x = problem.start
         _check(problem.g.terms)
         images = [analyse(term, x) for term in problem.g.terms]
@@ -78,7 +77,6 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         return PIDALState(x, Split(v, torch.zeros_like(v)), terms, box)
 
     def step(self, state: PIDALState, problem: Problem) -> PIDALState:
-        """Find the image that agrees best with all splits, then update each of them."""
         y, d, gamma_d = problem.y, problem.f.fidelity, self.stepsize_data
         weight = self.stepsize * self.lambda_reg
         x = self._agree(state, problem)
@@ -122,7 +120,6 @@ class Agreement(System):
     ratio: Scalar
 
     def apply(self, x: Image) -> Image:
-        """Mx."""
         result = x + self.ratio * self.operator.normal(x)
         for term in self.terms:
             result = result + analyse_adjoint(term, analyse(term, x))

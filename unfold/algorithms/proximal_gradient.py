@@ -33,7 +33,6 @@ class PGD(ImageAlgorithm):
     lambda_reg: Scalar = param(0.01, positive)
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Descend along f, then apply the prior."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.x - tau * f.grad(state.x), tau * lam)
         return ImageState(x)
@@ -84,11 +83,9 @@ class FISTA(Algorithm[FISTAState]):
     momentum: Scalar = param(ChambolleDossal(), Interval(0.0, 1.0))
 
     def init(self, problem: Problem) -> FISTAState:
-        """Start from x₀."""
         return FISTAState(x=problem.start, z=problem.start)
 
     def step(self, state: FISTAState, problem: Problem) -> FISTAState:
-        """Descend along f from the extrapolation, apply the prior, extrapolate."""
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.z - tau * f.grad(state.z), tau * lam)
         z = x + self.momentum * (x - state.x)

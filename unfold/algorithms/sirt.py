@@ -42,12 +42,10 @@ class SIRT(Algorithm[ImageState]):
     stepsize: Scalar = param(1.0, positive)
 
     def init(self, problem: Problem) -> ImageState:
-        """Start from x₀."""
         expect_nonnegative(self, problem)
         return ImageState(x=problem.start)
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Project the weighted residual back."""
         f, tau = problem.f, self.stepsize
         C, R = inverse(f.column_sums), inverse(f.row_sums)
         slope = f.fidelity.grad(problem.A(state.x), problem.y)

@@ -50,11 +50,9 @@ class ADMM(Algorithm[ADMMState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> ADMMState:
-        """Start from z = x₀ and no dual force."""
         return ADMMState(x=problem.start, z=problem.start, u=torch.zeros_like(problem.start))
 
     def step(self, state: ADMMState, problem: Problem) -> ADMMState:
-        """Fit the data, apply the prior, add up what they disagree on."""
         f, g = problem.f, problem.g
         gamma, lam, beta = self.stepsize, self.lambda_reg, self.beta
         x = f.prox(state.z - state.u, gamma)
@@ -102,11 +100,9 @@ class DRS(Algorithm[DRSState]):
     beta: Scalar = param(1.0, Interval(0.0, 2.0))
 
     def init(self, problem: Problem) -> DRSState:
-        """Start from z = x₀."""
         return DRSState(z=problem.start, v=problem.start)
 
     def step(self, state: DRSState, problem: Problem) -> DRSState:
-        """Fit the data, apply the prior to the reflection, and move by what they disagree on."""
         f, g = problem.f, problem.g
         gamma, lam, beta = self.stepsize, self.lambda_reg, self.beta
         x = f.prox(state.z, gamma)
@@ -148,7 +144,6 @@ class HQS(ImageAlgorithm):
     lambda_reg: Scalar = param(0.01, positive)
 
     def step(self, state: ImageState, problem: Problem) -> ImageState:
-        """Fit the data, then apply the prior."""
         f, g, gamma, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         u = f.prox(state.x, gamma)
         x = g.prox(u, gamma * lam)

@@ -62,7 +62,6 @@ class DnCNN(Denoiser):
         self.noise = start_small(chain(channels, channels, depth, width), width)
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        """Remove the predicted noise; `sigma` is not used."""
         self.expect(v)
         predicted: Tensor = self.noise(v)
         return v - predicted

@@ -70,7 +70,6 @@ class L2(Fidelity):
         return 0.5 * batched_inner(v - y, v - y)
 
     def lipschitz(self, y: Measurement) -> float | PerImage:
-        """1."""
         return 1.0
 
     def grad(self, v: Measurement, y: Measurement) -> Measurement:

@@ -62,7 +62,6 @@ class Tikhonov(Prior):
 
     @property
     def lipschitz(self) -> Scalar:
-        """1."""
         return 1.0
 
     def prox(self, v: Image, weight: Scalar) -> Image:

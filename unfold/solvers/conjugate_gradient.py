@@ -50,12 +50,10 @@ class NormalSystem(System):
     gamma: Scalar
 
     def apply(self, x: Tensor) -> Tensor:
-        """Mx."""
         result: Tensor = x + self.gamma * self.operator.normal(x)
         return result
 
     def precondition(self, r: Tensor) -> Tensor:
-        """What the operator knows to be near M⁻¹r."""
         return self.operator.precondition(r, self.gamma)
 
 

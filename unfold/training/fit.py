@@ -44,7 +44,6 @@ class DataModule(pl.LightningDataModule):
         return self._open(self.data.train_loader(*share, done=self._batches_done))
 
     def val_dataloader(self) -> Loader:
-        """Full validation images."""
         return self._open(self.data.evaluation_loader("validation"))
 
     def _batches_done(self) -> int:
@@ -58,7 +57,6 @@ class DataModule(pl.LightningDataModule):
         return loader
 
     def teardown(self, stage: str) -> None:
-        """End the workers of every loader."""
         while self._loaders:
             self._loaders.pop().close()
 

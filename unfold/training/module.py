@@ -151,7 +151,6 @@ class Training(pl.LightningModule):
         return Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Check the gradients."""
         if self.global_step == 0:
             check_first_gradient(self.reconstructor)
         self.guard.check(self.global_step, self.reconstructor, self._locate, self._total)
@@ -166,15 +165,12 @@ class Training(pl.LightningModule):
         self.solutions, self.solves = [], []
 
     def teardown(self, stage: str) -> None:
-        """End the threads of the parts."""
         self.shards.close()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the counts of the guard."""
         checkpoint.update(self.guard.state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counts of the guard."""
         self.guard.load(checkpoint)
 
     def _total(self, values: Tensor) -> Tensor:

@@ -73,7 +73,6 @@ class Checkpointing(pl.Callback):
 
     @property
     def best_path(self) -> Path:
-        """The file of the best weights."""
         return self.folder / BEST
 
     def improves(self, score: float, best: float | None) -> bool:
