@@ -23,7 +23,7 @@ from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver

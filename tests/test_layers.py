@@ -13,7 +13,7 @@ LAYERS = (
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem", "initialization"),
+    ("problem",),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders"),
     ("data", "training", "evaluation", "testing"),
@@ -32,7 +32,6 @@ SIDEWAYS = {
     ("priors", "denoisers"),
     ("priors", "fidelities"),
     ("compatibility", "algorithms"),
-    ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("training", "data"),

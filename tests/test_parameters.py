@@ -18,7 +18,7 @@ from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 

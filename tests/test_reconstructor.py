@@ -21,7 +21,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import NoNoise
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.reconstructor import Reconstructor

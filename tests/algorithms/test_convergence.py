@@ -26,7 +26,7 @@ from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.robust import Huber, L1Fidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.tv import TV, gradient
 from unfold.priors.wavelet import Wavelet
 from unfold.problem import Problem, make_problem

@@ -19,7 +19,7 @@ from unfold.algorithms.potentials import (
     SimplexEntropy,
 )
 from unfold.fidelities.poisson import PoissonFidelity
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Tikhonov
 
 B = 0.3
 y = COUNTS[0].numpy()

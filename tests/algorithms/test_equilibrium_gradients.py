@@ -21,7 +21,6 @@ from tests.engine import (
     weighted_loss,
 )
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.expectation_maximization import RichardsonLucy
 from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
 from unfold.algorithms.mirror_descent import MirrorDescent, ProximalMirrorDescent
@@ -30,7 +29,7 @@ from unfold.algorithms.pidal import PIDAL
 from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy
 from unfold.algorithms.proximal_gradient import FISTA
 from unfold.algorithms.sirt import SIRT
-from unfold.algorithms.splitting import DRS, HQS
+from unfold.algorithms.splitting import DRS, HQS, DavisYin
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -39,7 +38,7 @@ from unfold.parameters.select import Trainable
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
 from unfold.reconstructor import Reconstructor
 

@@ -16,19 +16,17 @@ from tests.algorithms.small import (
     dense_problem,
 )
 from tests.engine import difference, iterate, normal, reconstructor
-from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.proximal_gradient import FISTA, PGD
-from unfold.algorithms.splitting import ADMM, DRS, HQS
+from unfold.algorithms.splitting import ADMM, DRS, HQS, DavisYin
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Identity
-from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, NonNegative, Tikhonov
 from unfold.priors.prior import Prior
 from unfold.priors.wavelet import Wavelet
 from unfold.problem import make_problem

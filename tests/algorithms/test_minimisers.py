@@ -22,18 +22,16 @@ from tests.algorithms.small import (
 )
 from tests.engine import DOUBLE, difference, iterate, reconstructor
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.proximal_gradient import FISTA
-from unfold.algorithms.splitting import ADMM, DRS, HQS
+from unfold.algorithms.splitting import ADMM, DRS, HQS, DavisYin
 from unfold.errors import ConfigError
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
-from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, NonNegative, Tikhonov
 from unfold.priors.prior import Prior
 from unfold.problem import Problem
 

@@ -31,19 +31,17 @@ from unfold.evaluation.baselines import total_variation
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
-from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.nonlinear_functions import NonlinearFunction
-from unfold.priors.box import Box
 from unfold.priors.composite import Sum
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, Tikhonov
 from unfold.priors.prior import Prior
 from unfold.priors.tv import TV
-from unfold.problem import make_problem
+from unfold.problem import Regularised, make_problem
 from unfold.reconstructor import Reconstructor
 
 SENSOR = Saturated(blur(8), 1.4, 6.0)

@@ -33,7 +33,7 @@ from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor

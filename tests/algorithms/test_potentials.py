@@ -26,8 +26,7 @@ from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
-from unfold.priors.box import Box
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, Tikhonov
 from unfold.priors.prior import Prior
 from unfold.reconstructor import Reconstructor
 

@@ -17,7 +17,7 @@ from unfold.algorithms.pdhg import PDHG, PreconditionedPDHG
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.physics.denoising import Identity
-from unfold.priors.norms import L1
+from unfold.priors.elementary import L1
 from unfold.problem import make_problem
 
 y = COUNTS[0].numpy()

@@ -13,7 +13,7 @@ from unfold.cli.console import guarded
 from unfold.cli.describe import describe
 from unfold.cli.explain import in_names
 from unfold.cli.main import dispatch
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.testing.report import ENDED
 
 

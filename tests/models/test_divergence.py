@@ -17,7 +17,7 @@ from unfold.errors import ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, Phantom
 from unfold.models.model import Steps
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
 from unfold.solvers.result import ConvergenceWarning

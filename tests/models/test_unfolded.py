@@ -103,7 +103,7 @@ def test_untied_steps_are_used_in_their_order():
     net = reconstructor(PGD(stepsize=steps), Unfolded(3), learn=[], relative=[])
     at = problem(A, Wavelet("haar", 1))
     state = None
-    from unfold.priors.norms import Tikhonov
+    from unfold.priors.elementary import Tikhonov
 
     at = problem(A, Tikhonov())
     for k, tau in enumerate(map(net.steps(at.y, A).at, range(3))):

@@ -35,7 +35,7 @@ from unfold.physics.mri.fourier import Fourier, RealFourier
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.operator import Operator
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws
 

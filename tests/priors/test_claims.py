@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.engine import DOUBLE, difference, normal
 from tests.priors.instances import ALL, having
 from unfold.errors import ConfigError
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
 from unfold.pytree import batched_inner, batched_norm
 

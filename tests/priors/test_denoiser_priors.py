@@ -24,9 +24,9 @@ from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Unfolded
-from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import RED, DenoiserPrior, GradientStep, PnP, Score
+from unfold.priors.elementary import Box
 from unfold.priors.tv import TV
 
 

@@ -16,10 +16,9 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Linear
-from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import L1
+from unfold.priors.elementary import L1, Box
 from unfold.priors.prior import Prior
 from unfold.priors.wavelet import WaveletBands
 from unfold.reconstructor import Reconstructor

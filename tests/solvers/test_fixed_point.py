@@ -24,7 +24,7 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack

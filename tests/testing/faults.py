@@ -25,9 +25,8 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
-from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.solvers.implicit import implicit

@@ -11,7 +11,7 @@ from unfold.data.batches import Batch
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.deq import DEQ, JacobianPenalty
 from unfold.physics.denoising import Denoising
-from unfold.training.losses.base import MSE
+from unfold.training.losses import MSE
 from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 

@@ -12,7 +12,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 from unfold.solvers import linear_map
-from unfold.training.losses.self_supervised import MaskedMeasurement
+from unfold.training.losses import MaskedMeasurement
 
 LAWS = {
     "denoising": Denoising(NoNoise()),

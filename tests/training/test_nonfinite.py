@@ -10,7 +10,7 @@ from tests.training.test_resume import same
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.guard.guard import Guard, Skip, Warn
-from unfold.training.losses.base import MSE, Supervised
+from unfold.training.losses import MSE, Supervised
 from unfold.training.settings import TrainerSettings
 
 NAN = float("nan")

@@ -12,7 +12,7 @@ from unfold.algorithms.proximal_gradient import PGD
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
-from unfold.priors.norms import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.training.guard.failures import locate_nonfinite
 from unfold.training.optim import (

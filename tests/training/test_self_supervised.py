@@ -21,8 +21,8 @@ from unfold.physics.noise.additive import Laplace
 from unfold.physics.noise.base import Gaussian, NoNoise, Poisson
 from unfold.physics.noise.signal_dependent import PoissonGaussian
 from unfold.random import Draws
-from unfold.training.losses.base import MSE, Trial
-from unfold.training.losses.self_supervised import (
+from unfold.training.losses import (
+    MSE,
     SURE,
     Consistency,
     Equivariant,
@@ -30,6 +30,7 @@ from unfold.training.losses.self_supervised import (
     RotationsAndFlips,
     Shifts,
     Splitting,
+    Trial,
 )
 
 SIDE = 6

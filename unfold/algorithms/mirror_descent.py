@@ -10,8 +10,7 @@ from unfold.algorithms.potentials import BurgEntropy, Euclidean, NegativeEntropy
 from unfold.errors import ConfigError, listing
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
-from unfold.priors.box import Box
-from unfold.priors.norms import L1, Tikhonov
+from unfold.priors.elementary import L1, Box, Tikhonov
 from unfold.priors.prior import Prior
 from unfold.problem import Problem
 from unfold.pytree import per_image

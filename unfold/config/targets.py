@@ -27,7 +27,7 @@ COMPONENTS = frozenset(
         "priors",
         "parameters",
         "solvers",
-        "initialization",
+        "problem",
         "training",
     }
 )

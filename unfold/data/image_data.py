@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from unfold.data.batches import EvaluationBatches, Loader, Picture, TrainBatches
-from unfold.data.crops import FullImages, TrainCrops, cut_to_multiple
+from unfold.data.batches import (
+    EvaluationBatches,
+    FullImages,
+    Loader,
+    Picture,
+    TrainBatches,
+    TrainCrops,
+    cut_to_multiple,
+)
 from unfold.data.files import embedded_files, folder_files
 from unfold.data.image_cache import (
     ImageFile,

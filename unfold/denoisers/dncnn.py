@@ -37,8 +37,15 @@ def chain(
 
 def start_small(network: nn.Sequential, width: int) -> nn.Sequential:
     """The last convolution near zero; not at zero, where no other would get a first gradient."""
-    nn.init.normal_(network[-1].weight, std=1e-3 / math.sqrt(9 * width))
+    nn.init.normal_(last(network).weight, std=1e-3 / math.sqrt(9 * width))
     return network
+
+
+def last(network: nn.Sequential) -> nn.Conv2d:
+    """The last convolution."""
+    layer = network[-1]
+    assert isinstance(layer, nn.Conv2d)
+    return layer
 
 
 class DnCNN(Denoiser):
@@ -75,6 +82,7 @@ class _Conditional(Denoiser):
     """D(v, σ) = v − R(v, σ1): the level enters as one more channel."""
 
     uses_sigma = True
+    noise: nn.Sequential
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
@@ -136,4 +144,4 @@ class SmoothDnCNN(_Conditional):
         smooth = partial(nn.Softplus, beta=SHARPNESS)
         self.noise = chain(channels + 1, channels, depth, width, smooth)
         with torch.no_grad():
-            self.noise[-1].weight *= 0.1
+            last(self.noise).weight *= 0.1

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from unfold.arrays import read_arrays
-from unfold.data.crops import cut_to_multiple
+from unfold.data.batches import cut_to_multiple
 from unfold.data.image_reader import read_image
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, DataError, listing

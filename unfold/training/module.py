@@ -27,7 +27,7 @@ from unfold.training.guard.failures import (
     solve_metrics,
 )
 from unfold.training.guard.guard import Guard
-from unfold.training.losses.base import Loss, Trial
+from unfold.training.losses import Loss, Trial
 from unfold.training.optim import (
     Optimizer,
     Scheduler,
