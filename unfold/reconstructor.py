@@ -88,7 +88,7 @@ class Reconstructor(nn.Module):
         if isinstance(operator, Physics):
             operator = operator.operator_for(y)
         steps = self.steps(y, operator)
-        return self.model.run(steps, keep_iterates=keep_iterates, start=start, draws=draws)
+        return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
 
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""

@@ -349,8 +349,8 @@ def algorithm(kind: type[Any], **fields: float) -> Report:
 
 
 class OneStepLess(Unfolded):
-    def run(self, steps, **options):
-        return Unfolded(self.iterations - 1).run(steps, **options)
+    def run(self, steps):
+        return Unfolded(self.iterations - 1).run(steps)
 
 
 class CutsTheGraph(UnfoldedBackward):
@@ -371,8 +371,8 @@ class WrongSign(EquilibriumBackward):
 
 @dataclass(frozen=True)
 class AlwaysConverged(DEQ):
-    def run(self, steps: Steps, **options: Any):
-        solution = super().run(steps, **options)
+    def run(self, steps: Steps):
+        solution = super().run(steps)
         return solution._replace(converged=torch.ones_like(solution.converged))
 
 
@@ -403,8 +403,8 @@ def always(backward: Any) -> Any:
 
     @dataclass(frozen=True)
     class Stubborn(DEQ):
-        def run(self, steps, **options):
-            return DEQ(tol=1e-13, max_iterations=2000, backward=backward).run(steps, **options)
+        def run(self, steps):
+            return DEQ(tol=1e-13, max_iterations=2000, backward=backward).run(steps)
 
     return Stubborn()
 

@@ -132,33 +132,26 @@ class DEQ(Model):
     def refuses_inexact_gradients(self) -> bool:
         return self.backward.refuses
 
-    def run(
-        self,
-        steps: Steps,
-        *,
-        keep_iterates: bool = False,
-        start: Any = None,
-        draws: Draws | None = None,
-    ) -> Solution:
+    def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
         images: list[Tensor] = []
 
         def T(state: Any) -> Any:
             new = algorithm.step(state, problem)
-            if keep_iterates:
+            if steps.keep_iterates:
                 images.append(algorithm.image(new).detach())
             return new
 
         with torch.no_grad():
-            first = begin(algorithm, problem, start)
-            if keep_iterates:
+            first = begin(algorithm, problem, steps.start)
+            if steps.keep_iterates:
                 images.append(algorithm.image(first))
             found, state, end = self._solve(T, first)
         report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
-            if draws is not None and self.penalty.weight > 0:
-                penalty = self.penalty.value(recorded, found, draws)
+            if steps.draws is not None and self.penalty.weight > 0:
+                penalty = self.penalty.value(recorded, found, steps.draws)
         return Solution(
             image=algorithm.image(state),
             state=state,

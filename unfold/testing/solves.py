@@ -66,18 +66,9 @@ def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterato
     gammas = torch.linspace(0.5, 4.0, len(b), dtype=dtype.to_real())
     got = operator.solve_normal(b, per_image(gammas, b))
     numbers = [operator.solve_normal(b, gamma)[i] for i, gamma in enumerate(gammas.tolist())]
-    yield Check(
-        "PH8",
-        "γ per image = γ as a number",
-        gap(got, torch.stack(numbers)),
-        100 * tolerances(dtype).batch,
-    )
-    yield Check(
-        "PH8",
-        "γ = 0 is the identity",
-        gap(operator.solve_normal(b, 0.0), b),
-        tolerances(dtype).batch,
-    )
+    error, tol = gap(got, torch.stack(numbers)), tolerances(dtype).batch
+    yield Check("PH8", "γ per image = γ as a number", error, 100 * tol)
+    yield Check("PH8", "γ = 0 is the identity", gap(operator.solve_normal(b, 0.0), b), tol)
 
 
 def pseudo_inverse(

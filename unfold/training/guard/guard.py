@@ -191,10 +191,8 @@ class Guard:
 
     def state(self) -> dict[str, dict[str, int]]:
         """The counts, for a checkpoint."""
-        return {
-            "on_nonfinite": self.on_nonfinite.state(),
-            "on_unreached": self.on_unreached.state(),
-        }
+        policies = {"on_nonfinite": self.on_nonfinite, "on_unreached": self.on_unreached}
+        return {name: policy.state() for name, policy in policies.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore the counts of a checkpoint."""
