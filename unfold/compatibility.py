@@ -29,10 +29,7 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
 def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> None:
     """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
 
-    Args:
-        algorithm: its class.
-        operator: A.
-        source: of the operator, for messages: " of evaluation.operators.blur".
+    `source` of the operator ends its name in messages: " of evaluation.operators.blur".
 
     Raises:
         IncompatibleError: names the operator, its shapes and the algorithms that take it.

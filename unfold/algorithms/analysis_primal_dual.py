@@ -22,16 +22,8 @@ def relative_box_gap(
     Σ (λ|Kx| − u·Kx) + Σ (max(low·v, high·v) − v·x): two sums of terms that are never negative, so
     that no digits cancel. The box makes every pair (p, u) with u in the dual ball of h feasible.
 
-    Args:
-        x: an image in the box.
-        u: a field in the dual ball of radius λ.
-        lam: λ.
-        box: (low, high).
-        problem: with an analysis prior.
-
-    Returns:
-        None where d is not convex and differentiable, as this pair of dual variables needs, or A
-        is not linear.
+    None where d is not convex and differentiable, as this pair of dual variables needs, or A is not
+    linear.
     """
     low, high = box
     f, g = problem.f, problem.g

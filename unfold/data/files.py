@@ -35,13 +35,9 @@ MOST_HELD_OUT = 20
 
 
 def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
-    """All images under `root`, at any depth, sorted by name.
+    """All images under `root`, at any depth, sorted by name, for the argument `key`.
 
     Files and folders whose names begin with a dot are left out.
-
-    Args:
-        root: a folder.
-        key: the argument that names it, for messages.
 
     Raises:
         DataError: there is no such folder, or no image in it.

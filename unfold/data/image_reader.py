@@ -28,10 +28,7 @@ Values = Int64[np.ndarray, "_ _ _"]
 def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values | None:
     """(H, W, 2 to 4), from 0 to 65535: all bits of a 16-bit colour image, or None for others.
 
-    Args:
-        picture: opened and not yet loaded.
-        data: the bytes of its file.
-        name: of the file, for messages.
+    The picture is opened and not yet loaded; `data` are the bytes of its file.
 
     Raises:
         DataError: it is 16-bit, and of a kind that cannot be read exactly.

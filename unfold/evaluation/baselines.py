@@ -41,17 +41,11 @@ def total_variation(
     model: Classical,
     precision: torch.dtype = torch.float64,
 ) -> Solution:
-    """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap.
+    """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap of the model.
 
-    For ill-conditioned A, rounding in float32 leaves a gap of 3e-4. Where A is not linear there is
-    no gap: it is the limit of Condat and Vũ's iteration, to the residual.
-
-    Args:
-        y: the measurements.
-        operator: A.
-        weights: λ of each image, or one for all, (B,) or (1,).
-        model: the gap and the limit of iterations.
-        precision: in which it is solved.
+    `weights` is λ of each image, (B,), or one for all, (1,). For ill-conditioned A, rounding in
+    float32 leaves a gap of 3e-4. Where A is not linear there is no gap: it is the limit of Condat
+    and Vũ's iteration, to the residual.
     """
     wide = y.to(precision.to_complex() if y.is_complex() else precision)
     # Errors of the solves enter the measured gap: they must be far below it.

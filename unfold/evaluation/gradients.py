@@ -117,13 +117,8 @@ class Row(NamedTuple):
 def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int) -> Iterator[Row]:
     """One row for each mode; the reference of each model is computed in double precision.
 
-    Unfolded networks are compared with the exact gradient of as many iterations, equilibria with
-    the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
-
-    Args:
-        reconstructor: an equilibrium with its weights.
-        case: one batch.
-        iterations: of the unfolded networks.
+    Unfolded networks of as many `iterations` are compared with their exact gradient, equilibria
+    with the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
 
     Raises:
         ConfigError: the model is no DEQ, or nothing is learned.

@@ -28,18 +28,9 @@ def reconstruct_simulated(
     metrics: ImageMetrics,
     seed: int,
 ) -> dict[str, float]:
-    """Simulate the measurement of an image, reconstruct it and write both.
+    """Simulate the measurement of a (C, H, W) image in [0, 1], reconstruct it and write both.
 
-    Args:
-        reconstructor: with its weights.
-        physics: the forward model.
-        truth: (C, H, W), in [0, 1].
-        output: the file written; an .npy file keeps all digits.
-        metrics: of the reconstruction.
-        seed: of the draws.
-
-    Returns:
-        The metrics, and the iterations taken.
+    An .npy file keeps all digits. Returns the metrics, and the iterations taken.
     """
     reconstructor.eval()
     x = truth.unsqueeze(0)
@@ -55,16 +46,9 @@ def reconstruct_simulated(
 def reconstruct_measured(
     reconstructor: Reconstructor, physics: Physics, y: Tensor, output: Path
 ) -> dict[str, float]:
-    """Reconstruct a real measurement and write the result.
+    """Reconstruct a real measurement, without batch, and write the result.
 
-    Args:
-        reconstructor: with its weights.
-        physics: the forward model, which must be deterministic.
-        y: the measurement, without batch.
-        output: the file written; an .npy file keeps all digits.
-
-    Returns:
-        The iterations taken.
+    The forward model must be deterministic; an .npy file keeps all digits. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)

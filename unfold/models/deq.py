@@ -58,13 +58,8 @@ class JacobianPenalty(Declared):
 def contraction(T: Callable[[Any], Any], state: Any, iterations: int) -> PerImage:
     """The spectral radius of J by power iteration: the growth per product, over the last half.
 
-    A geometric mean over several products, because those of a complex pair go up and down. It
-    starts from the same Gaussian vector every time.
-
-    Args:
-        T: the step.
-        state: the equilibrium.
-        iterations: products with Jᵀ, at least 1.
+    A geometric mean over several products with Jᵀ, because those of a complex pair go up and down.
+    It starts from the same Gaussian vector every time.
 
     Source: Golub and Van Loan, Matrix computations, 4th edition (2013), section 7.3.1.
     """

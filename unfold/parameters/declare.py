@@ -29,10 +29,7 @@ MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
 def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
     """Refuse sizes of which no network can be made.
 
-    Args:
-        owner: the class.
-        sizes: `channels`, `depth` and `width` of 3×3 convolutions, and what else it has.
-        least: the smallest values.
+    `sizes` has `channels`, `depth` and `width` of 3×3 convolutions, and what else the owner has.
 
     Raises:
         ConfigError: with the size, and what is allowed.

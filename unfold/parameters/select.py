@@ -80,13 +80,10 @@ class Selection:
     def __call__(
         self, key: str, patterns: Sequence[str], *, alive: bool = True, optional: Set[str] = NONE
     ) -> set[str]:
-        """The names meant by `patterns`; without the dead ones if `alive`.
+        """The names meant by the globs of a field of `Trainable`.
 
-        Args:
-            key: the field of `Trainable`, for messages.
-            patterns: the globs.
-            alive: leave out, or refuse where named, what cannot act.
-            optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
+        `alive` leaves out, or refuses where named, what cannot act. Globs in `optional` may match
+        nothing, such as `prior.*` of a prior without parameters.
 
         Raises:
             ConfigError: a pattern matches nothing, or names what cannot act.

@@ -52,12 +52,8 @@ def report(
 ) -> None:
     """Record how a solve ended, and warn when a sample is above its limit, NaN included.
 
-    Args:
-        name: of what was solved.
-        residual: its norm, (B,).
-        right: the norm of the right-hand side, (B,).
-        tol: what the residual may be relative to it.
-        iterations: steps that each sample took, (B,).
+    `tol` is what the norm of the residual may be relative to that of the right-hand side; both
+    norms, and the iterations that each sample took, are (B,).
     """
     converged = residual <= tol * right
     if _watching:
@@ -166,13 +162,8 @@ def judge(
 ) -> tuple[FixedPoint, Tensor]:
     """Take a new pair into account; also its residuals.
 
-    Args:
-        best: what was found before.
-        z: the new iterate.
-        Tz: its image.
-        kappa: the estimated amplification of a residual into an error, (B,).
-        count: evaluations of T so far.
-        stopping: the tolerances.
+    `kappa` is the estimated amplification of a residual into an error, (B,), and `count` the
+    evaluations of T so far.
     """
     running = ~(best.converged | best.diverged)
     difference, size = batched_norm(Tz - z), batched_norm(Tz)

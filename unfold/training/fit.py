@@ -83,14 +83,7 @@ def keep_channels_last(network: nn.Module) -> None:
 def make_trainer(
     settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """A trainer that writes into a run directory.
-
-    Args:
-        settings: how long, on what, how precisely.
-        directory: of the run.
-        log: where the curves go.
-        callbacks: of the trainer.
-    """
+    """A trainer with these callbacks that writes into a run directory."""
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -225,10 +218,6 @@ class OutOfMemoryError(RunError):
 @contextmanager
 def limits_explained(reconstructor: Reconstructor, data: "ImageData") -> Iterator[None]:
     """Turn errors of memory and disk into ones that say what to change.
-
-    Args:
-        reconstructor: what is trained.
-        data: the images.
 
     Raises:
         OutOfMemoryError: out of memory.

@@ -32,13 +32,8 @@ def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
 def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) -> dict[str, Any]:
     """The value of each learned name that a glob matches; the last matching glob counts.
 
-    Args:
-        key: where the globs are given, for messages.
-        patterns: globs and their values.
-        reconstructor: whose parameters are meant.
-
     Raises:
-        ConfigError: a glob matches nothing that is learned.
+        ConfigError: a glob of `key` matches nothing that is learned.
     """
     known = learned(reconstructor)
     found: dict[str, Any] = {}
