@@ -90,13 +90,8 @@ def decode_files(
 ) -> tuple[list[DecodedFile], list[str]]:
     """Decode every file; the usable ones, and the faults of the others.
 
-    Args:
-        files: to decode, in order.
-        channels: 1 or 3.
-        smallest: height and width that an image needs, in pixels.
-        why: the argument that requires that size, for the message.
-        memory: bytes of images to keep.
-        progress: called after every file.
+    `why` is the argument that requires height and width of `smallest` pixels, for the message.
+    `memory` is the number of bytes of images to keep; `progress` is called after every file.
     """
     usable: list[DecodedFile] = []
     faults: list[str] = []
@@ -215,11 +210,7 @@ def check_files(
 ) -> dict[str, SplitReport]:
     """Decode every file, and collect the faults of all; no image is kept.
 
-    Args:
-        splits: the files of each, `train` among them.
-        channels: 1 or 3.
-        smallest: the size that the images of a split need.
-        progress: called after every file.
+    `smallest` gives the size that the images of a split need; `train` is among the splits.
     """
     entries: dict[str, list[DecodedFile]] = {}
     faults: dict[str, list[str]] = {}

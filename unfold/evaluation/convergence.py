@@ -37,13 +37,9 @@ class Trace(NamedTuple):
 def follow(
     reconstructor: Reconstructor, physics: Physics, images: Sequence[tuple[str, Tensor]], seed: int
 ) -> list[Trace]:
-    """Reconstruct test images one by one, and record their convergence.
+    """Reconstruct named test images (C, H, W) one by one, and record their convergence.
 
-    Args:
-        reconstructor: in evaluation mode.
-        physics: what measures them.
-        images: the first ones with their names, (C, H, W) each.
-        seed: of the draws, which are those of every evaluation.
+    The draws are those of every evaluation.
     """
     return [_trace(reconstructor, physics, batch, seed) for batch in batches(images, 1)]
 

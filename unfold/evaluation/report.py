@@ -36,11 +36,7 @@ def write_report(
 ) -> dict[str, float]:
     """Write all files, each atomically, and return the main figures.
 
-    Args:
-        context: of the evaluation.
-        rows: one per image, method and metric.
-        examples: images of every condition.
-        images: how many images of the operator trained on the gallery shows.
+    The gallery shows the first `images` of the operator trained on.
     """
     folder, reconstructor = context.folder, context.reconstructor
     write_rows(folder / "rows.csv", rows)

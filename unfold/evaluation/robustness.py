@@ -291,14 +291,7 @@ def table(found: Means, metric: str) -> Matrix:
 def write_sweep(
     directory: Path, rows: Sequence[MismatchRow], run: str, trained_on: str
 ) -> dict[str, float]:
-    """Write the rows, the tables and the figure, and return the main figures.
-
-    Args:
-        directory: the folder, made if missing.
-        rows: of `Robustness.sweep`.
-        run: the name of the run.
-        trained_on: the name of the physics that the network was trained on.
-    """
+    """Write the rows of a sweep, the tables and the figure, and return the main figures."""
     from unfold.evaluation.figures import robustness_figure  # imports Matplotlib
 
     columns = ["run", "trained_on", *(f.name for f in fields(MismatchRow))]

@@ -205,8 +205,8 @@ def dense_gradients(
 ) -> Dense:
     """The gradients of loss(image of the fixed point), by solving (I − Jᵀ)w = v as a matrix.
 
-    The network is in float64 and its model is not used; y is of one small image. `at` are leaves, of
-    which y may be one.
+    The network is in float64 and its model is not used; y is of one small image. `at` are leaves,
+    of which y may be one.
     """
     state, defect = equilibrium(net, y, operator)
     J = jacobian(net, y, operator, state)

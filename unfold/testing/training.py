@@ -26,11 +26,7 @@ def check_start(
 ) -> Report:
     """The initial image has the shape of an image, is finite, and is independent of the batch.
 
-    Args:
-        start: the initialization.
-        physics: a forward model that it is made for.
-        fidelity: of the data term; least squares if None.
-        shape: (C, H, W).
+    The forward model is one that the start is made for; the fidelity is least squares if None.
     """
     subject = f"{type(start).__name__} with {type(physics).__name__}"
     return report(subject, _start(start, fidelity or L2(), *_measured(physics, shape)[:2]))

@@ -113,11 +113,8 @@ def locate_nonfinite(
 ) -> str:
     """The first image and iteration that is not finite, and the parameters, in one sentence.
 
-    Args:
-        reconstructor: as it was when the loss or its gradient was not finite.
-        y: the measurement of the batch.
-        operator: A.
-        names: the index of every image of the batch.
+    The reconstructor is as it was when the loss or its gradient was not finite; `names` are the
+    indices of the images.
     """
     if not bool(y.isfinite().all()):
         return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
