@@ -154,8 +154,8 @@ def cotangents(
 ) -> list[Tensor | None]:
     """The gradient of Σ Re⟨a, b(θ)⟩ with respect to θ, for the pairs (a, b) that `tree` gives.
 
-    `pairs` is called with the tree rebuilt from its tensors θ, the last inputs of the function; a is
-    held constant. `ctx`, of the backward pass, says which of them need a gradient.
+    `pairs` is called with the tree rebuilt from its tensors θ, the last inputs of the function; a
+    is held constant. `ctx`, of the backward pass, says which of them need a gradient.
     """
     found: list[Tensor | None] = [None] * len(theta)
     wanted = [i for i, t in enumerate(theta) if ctx.needs_input_grad[i - len(theta)]]

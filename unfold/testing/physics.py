@@ -177,7 +177,9 @@ def _properties_at(
             continue
         yield from check_operator(operator, dtype=dtype, only=only)
         if dtype == DOUBLE:
-            yield holds("PH15", "the operator has the shape asked for", _fits(operator, shape))
+            yield holds(
+                "PH15", "the operator has the shape asked for", tuple(operator.image_shape) == shape
+            )
             yield from _refuses(operator)
             if not operator.complex_images and not operator.complex_measurements:
                 yield from _complex(operator)
@@ -198,10 +200,6 @@ def _complex(operator: Operator) -> Iterator[Check]:
     yield from operators.adjoint(operator, dtype=dtype)
     yield from operators.linear(operator, dtype=dtype)
     yield from operators.normal(operator, dtype=dtype)
-
-
-def _fits(operator: Operator, shape: Shape) -> bool:
-    return tuple(operator.image_shape) == shape
 
 
 def _refuses(operator: Operator) -> Iterator[Check]:
