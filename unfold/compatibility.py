@@ -17,11 +17,7 @@ from unfold.priors.prior import DESCRIPTION, Prior
 
 
 def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> None:
-    """Refuse parts that do not fit each other.
-
-    Raises:
-        IncompatibleError: names what is missing and which priors or fidelities have it.
-    """
+    """Refuse parts that do not fit each other."""
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
 
@@ -48,11 +44,7 @@ def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> 
 
 
 def check_one_map(networks: nn.Module) -> None:
-    """Refuse layers that make every call another map: an equilibrium iterates one.
-
-    Raises:
-        ConfigError: a layer draws at random, or follows the statistics of what it saw.
-    """
+    """Refuse layers that make every call another map: an equilibrium iterates one."""
     for name, layer in networks.named_modules():
         if isinstance(layer, (_DropoutNd, _BatchNorm)) and getattr(layer, "p", 1) != 0:
             raise ConfigError(

@@ -23,15 +23,12 @@ class RichardsonLucy(Algorithm[ImageState]):
 
     Intensities stay positive, above the rounding of the brightest one. Without a prior and a
     background every iterate accounts for all counts: ⟨A*1, x⁺⟩ = Σy. A pixel that no measurement
-    covers is unchanged.
+    covers is unchanged. A must have no negative entries.
 
     Args:
         lambda_reg: λ, how much the prior counts. At 0 it converges to the image of maximal
             likelihood; above 0 the prior's gradient is that of the image before, for which nothing
             is known, and the step has a meaning only where A*1 + λ∇g(x) > 0.
-
-    Raises:
-        ConfigError: the operator has negative entries.
 
     Source: Shepp and Vardi, Maximum likelihood reconstruction for emission tomography, TMI 1
     (1982), equation (2.13); Green, Bayesian reconstructions from emission tomography data using a
@@ -89,16 +86,14 @@ class OSEM(Algorithm[ImageState]):
     For each subset s in turn: x ← x ⊙ A*(m_s ⊙ y/(Ax + b)) / A*m_s.
 
     One step is one pass over all subsets; m_s selects the entries s, s + n, s + 2n, … of the
-    measurement. There is no place for a prior, and learned parts of a prior cannot act.
+    measurement. There is no place for a prior, and learned parts of a prior cannot act. A must have
+    no negative entries.
 
     It is as fast at first as n steps of MLEM, and then goes round in a cycle near the image of
     maximal likelihood instead of converging; `RichardsonLucy` converges.
 
     Args:
         subsets: n; 1 is MLEM.
-
-    Raises:
-        ConfigError: there is no subset, or the operator has negative entries.
 
     Source: Hudson and Larkin, Accelerated image reconstruction using ordered subsets of projection
     data, TMI 13 (1994), section II-C.

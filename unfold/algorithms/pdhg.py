@@ -85,16 +85,13 @@ class PreconditionedPDHG(Algorithm[PDHGState]):
     x̄⁺ = 2x̃ − x;  x⁺ = x + β(x̃ − x), with Σ = σ diag(1/A1) and t = τ / max(A*1).
 
     The steps follow from the sums of the rows and columns of A, without its norm, and each
-    measurement has its own: useful where rows differ in size.
+    measurement has its own: useful where rows differ in size. A must have no negative entries.
 
     Args:
         stepsize: τ; converges for τσ < 1.
         stepsize_dual: σ.
         lambda_reg: λ, how much the prior counts.
         beta: β in (0, 2), over-relaxation above 1; 1 is the plain method.
-
-    Raises:
-        ConfigError: the operator has negative entries.
 
     Source: Pock and Chambolle, Diagonal preconditioning for first order primal-dual algorithms in
     convex optimization, ICCV 2011, lemma 2 with α = 1; the primal steps are their smallest, because

@@ -23,13 +23,10 @@ class SIRT(Algorithm[ImageState]):
 
     Minimises ½‖Ax − y‖² with the weights R. There is no place for a prior: regularisation is to
     stop early, and learned parts of a prior cannot act. With another fidelity, −∇d(Ax, y) stands
-    for y − Ax. A pixel that no measurement covers is unchanged.
+    for y − Ax. A pixel that no measurement covers is unchanged. A must have no negative entries.
 
     Args:
         stepsize: τ; converges for τ in (0, 2), whatever the operator's norm.
-
-    Raises:
-        ConfigError: the operator has negative entries.
 
     Source: Gregor and Benson, Computational analysis and improvement of SIRT, TMI 27 (2008),
     equation (2), with the relaxation τ.

@@ -86,29 +86,18 @@ class ImageData(Declared, ABC):
         TrainBatches(self._samples, self.batch_size, self.seed)
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
-        """Every fault of every image; `progress` is called after each.
-
-        Raises:
-            DataError: a folder is missing or empty.
-        """
+        """Every fault of every image; `progress` is called after each."""
         return check_files(self.files(), self.channels, self._smallest, progress)
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the names, sizes and bytes of the images of each split.
 
         It does not depend on the location or the dates of the files.
-
-        Raises:
-            DataError: as `check`.
         """
         return fingerprint(self._loaded)
 
     def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
-        """The name and the shape of each image of each split, in order.
-
-        Raises:
-            DataError: as `check`.
-        """
+        """The name and the shape of each image of each split, in order."""
         splits = self._loaded.items()
         return {split: [(e.file.name, e.shape) for e in images.entries] for split, images in splits}
 

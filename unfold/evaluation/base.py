@@ -125,9 +125,6 @@ class Evaluation(Declared, ABC):
             reconstructor: before training.
             physics: the forward model trained on.
             operator: one sample of it.
-
-        Raises:
-            ConfigError: says what does not fit.
         """
 
     @abstractmethod

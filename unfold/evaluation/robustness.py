@@ -35,9 +35,6 @@ class Mismatch(ABC):
 
     Args:
         strengths: 0 is no mismatch, and is always measured; each at most `largest`.
-
-    Raises:
-        ConfigError: a strength is out of its range, or there is none.
     """
 
     largest: ClassVar[float] = float("inf")
@@ -197,9 +194,6 @@ class Robustness(Evaluation):
 
     Args:
         mismatches: by name; those that do not apply to the operator are left out, with no rows.
-
-    Raises:
-        ConfigError: there is none.
     """
 
     mismatches: Mapping[str, Mismatch]

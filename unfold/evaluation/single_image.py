@@ -97,11 +97,7 @@ def write_measurement(path: Path, y: Tensor) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Refuse a file name whose format cannot be written.
-
-    Raises:
-        ConfigError: lists the formats.
-    """
+    """Refuse a file name whose format cannot be written."""
     kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
     if output.suffix.lower() not in kinds:
         raise ConfigError(

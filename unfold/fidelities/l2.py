@@ -128,9 +128,6 @@ class L2Ball(Fidelity):
         radius: ε of every image, (B,) for an ε of each, or a `Discrepancy` that follows from the
             noise.
 
-    Raises:
-        ConfigError: the radius is negative or not finite.
-
     Source: Afonso, Bioucas-Dias and Figueiredo, An augmented Lagrangian approach to the constrained
     optimization formulation of imaging inverse problems, TIP 20 (2011).
     """

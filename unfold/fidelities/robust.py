@@ -40,9 +40,6 @@ class Huber(Fidelity):
     Args:
         delta: δ > 0, in the unit of y; about the size of the noise that is no outlier.
 
-    Raises:
-        ConfigError: δ is not positive and finite.
-
     Source: Huber, Robust estimation of a location parameter, Ann. Math. Statist. 35 (1964).
     """
 

@@ -165,11 +165,7 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
 
 
 def check_order(component: Any) -> None:
-    """Refuse `low` ≥ `high`.
-
-    Raises:
-        ConfigError: with both.
-    """
+    """Refuse `low` ≥ `high`."""
     low, high = component.low, component.high
     if not low < high:
         raise ConfigError(f"{type(component).__name__} needs low < high, got [{low}, {high}].")

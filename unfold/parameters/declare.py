@@ -30,9 +30,6 @@ def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int])
     """Refuse sizes of which no network can be made.
 
     `sizes` has `channels`, `depth` and `width` of 3×3 convolutions, and what else the owner has.
-
-    Raises:
-        ConfigError: with the size, and what is allowed.
     """
     for name, value in sizes.items():
         if value < least[name]:

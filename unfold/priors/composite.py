@@ -24,9 +24,6 @@ class Sum(Prior):
     Args:
         terms: the gᵢ; `Weighted` gives one its own weight.
 
-    Raises:
-        ConfigError: there is no term.
-
     Source: Bauschke and Combettes, Convex analysis and monotone operator theory in Hilbert spaces
     (2nd ed., 2017), chapter 24 (on an interval, the prox of a function of one variable is
     projected).

@@ -70,11 +70,7 @@ class Loss(Declared, ABC):
     """A number that training minimizes."""
 
     def check(self, physics: Physics) -> None:
-        """Refuse a forward model that the loss does not support.
-
-        Raises:
-            ConfigError: says what it supports.
-        """
+        """Refuse a forward model that the loss does not support."""
 
     def reconstruct(self, trial: Trial) -> Solution:
         """The reconstruction that is compared: that of the full measurement."""
@@ -157,9 +153,6 @@ class Splitting(Loss):
     Args:
         keep: the probability, in (0, 1).
 
-    Raises:
-        ConfigError: the probability is out of its range.
-
     Source: Yaman et al., Self-supervised learning of physics-guided reconstruction neural networks
     without fully sampled reference data, Magnetic Resonance in Medicine 84 (2020), equation 6, of
     which the mask is drawn uniformly here.
@@ -204,9 +197,6 @@ class SURE(Loss):
 
     Args:
         step: τ > 0, in units of an image in [0, 1].
-
-    Raises:
-        ConfigError: the step is not positive.
 
     Source: Stein, Estimation of the mean of a multivariate normal distribution, Annals of
     Statistics 9 (1981), theorem 1; Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Trans. Image
@@ -279,9 +269,6 @@ class Equivariant(Loss):
         weight: α ≥ 0.
         consistency: c, a loss that needs no images; `SURE` where the noise must not be fitted.
         transform: the distribution of T.
-
-    Raises:
-        ConfigError: the weight is negative.
 
     Source: Chen, Tachella and Davies, Equivariant imaging: learning beyond the range space, ICCV
     2021, equation 8; with SURE: Robust equivariant imaging, CVPR 2022, equation 5.

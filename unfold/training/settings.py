@@ -182,11 +182,7 @@ class TrainerSettings(Declared):
         return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
     def check_model(self, model: "Model") -> None:
-        """Refuse `on_unreached` where it would never apply.
-
-        Raises:
-            ConfigError: the model has no equilibrium, or raises before the policy is asked.
-        """
+        """Refuse `on_unreached` where it would never apply."""
         from unfold.models.deq import DEQ
 
         if self.on_unreached == "warn":
@@ -206,11 +202,7 @@ class TrainerSettings(Declared):
             )
 
     def check_devices(self) -> None:
-        """Refuse devices that this machine does not have.
-
-        Raises:
-            ConfigError: there are no GPUs, or fewer.
-        """
+        """Refuse devices that this machine does not have."""
         if self.accelerator != "gpu":
             return
         import torch

@@ -49,11 +49,7 @@ def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = N
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
-    """Write the weights of a reconstructor into a run directory, atomically.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
+    """Write the weights of a reconstructor into a run directory, atomically."""
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
     write_bytes(path, weights_with_checksum(save(state, BLANK)))

@@ -23,11 +23,7 @@ from unfold.training.settings import Log
 
 
 def require(package: str) -> None:
-    """Refuse a log whose package is missing; the extra has the name of the package.
-
-    Raises:
-        ConfigError: says how to install it.
-    """
+    """Refuse a log whose package is missing; the extra has the name of the package."""
     if find_spec(package) is None:
         raise ConfigError(
             f"needs the package {package}. Run {install_command(package)}, or use CSV."
