@@ -93,7 +93,12 @@ class ImageAlgorithm(Algorithm[ImageState]):
 
 @dataclass(frozen=True)
 class BoxAlgorithm(Algorithm[S]):
-    """An algorithm over the images in [low, high]."""
+    """An algorithm over the images in [low, high].
+
+    Args:
+        low: smallest intensity.
+        high: largest intensity.
+    """
 
     solves = "f + λg over the images in [low, high]"
 

@@ -61,8 +61,6 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
         ratio: τλ, how long the primal steps are against the dual ones.
         lambda_reg: λ, how much the prior counts.
         beta: β in (0, 2), over-relaxation above 1.
-        low: smallest intensity.
-        high: largest intensity.
 
     Source: Condat, A primal–dual splitting method for convex optimization involving Lipschitzian,
     proximable and linear composite terms, JOTA 158 (2013), algorithm 3.1 with F = 0, the prox of f
@@ -124,8 +122,6 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
         stepsize: τ; converges for 1/τ − σ‖K‖² ≥ ‖A‖²/2.
         stepsize_dual: σ; relative to ‖A‖², not to its inverse, so that the condition transfers.
         lambda_reg: λ, how much the prior counts.
-        low: smallest intensity.
-        high: largest intensity.
 
     Source: Condat, A primal–dual splitting method for convex optimization involving Lipschitzian,
     proximable and linear composite terms, JOTA 158 (2013), algorithm 3.1 with ρ = 1.

@@ -15,7 +15,12 @@ from unfold.typing import Field, Image, Measurement
 
 
 class _Block(Network):
-    """Convolutions of a memory of N fields and of what else the update takes."""
+    """Convolutions of a memory of N fields and of what else the update takes.
+
+    Args:
+        depth: 3×3 convolutions, at least 2.
+        width: features between them.
+    """
 
     extra: ClassVar[int]
     least_memory: ClassVar[int] = 1
@@ -40,8 +45,6 @@ class PrimalBlock(_Block):
     Args:
         channels: C of an image.
         memory: N, how many images are remembered; the first is read out.
-        depth: 3×3 convolutions, at least 2.
-        width: features between them.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
     """
@@ -55,8 +58,6 @@ class DualBlock(_Block):
     Args:
         channels: of a measurement, which must be (B, channels, H, W).
         memory: N, how many measurements are remembered; the first is projected back.
-        depth: 3×3 convolutions, at least 2.
-        width: features between them.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
     """

@@ -49,8 +49,6 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         stepsize: γ of the prior and of the box, any positive number.
         stepsize_data: γ_d of the data, any positive number.
         lambda_reg: λ, how much the prior counts.
-        low: smallest intensity.
-        high: largest intensity.
 
     Raises:
         ConfigError: low is not below high, or a term of the prior has neither a prox nor an

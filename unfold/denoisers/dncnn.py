@@ -79,7 +79,13 @@ class DnCNN(Denoiser):
 
 
 class _Conditional(Denoiser):
-    """D(v, σ) = v − R(v, σ1): the level enters as one more channel."""
+    """D(v, σ) = v − R(v, σ1): the level enters as one more channel.
+
+    Args:
+        channels: C of the images.
+        depth: convolutions.
+        width: features.
+    """
 
     uses_sigma = True
     noise: nn.Sequential
@@ -93,11 +99,6 @@ class _Conditional(Denoiser):
 
 class ConditionalDnCNN(_Conditional):
     """D(v, σ) = v − R(v, σ1), R a plain chain of 3×3 convolutions.
-
-    Args:
-        channels: C of the images.
-        depth: convolutions.
-        width: features.
 
     Source: Zhang et al., FFDNet, TIP 27 (2018), section III-B (the noise level map).
     """
@@ -126,11 +127,6 @@ class SmoothDnCNN(_Conditional):
     R is infinitely differentiable, as a potential made of it needs. It starts at a tenth of the
     usual size: small enough that N is near the identity, and large enough that the gradient of
     ‖R‖², which is quadratic in the last layer, does not vanish.
-
-    Args:
-        channels: C of the images.
-        depth: convolutions.
-        width: features.
 
     Source: Hurault, Leclaire and Papadakis, Gradient step denoiser for convergent plug-and-play,
     ICLR 2022, section 3 (a differentiable activation, no residual on the potential); the chain in

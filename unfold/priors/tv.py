@@ -158,10 +158,6 @@ class TotalVariation(Prior):
 class TV(TotalVariation):
     """g(x) = Σ ‖(Dx)_i‖₂, isotropic total variation: the same for edges of every direction.
 
-    Args:
-        tol: relative duality gap at which the prox of an image is accepted.
-        max_iterations: of the dual iteration.
-
     Source: Rudin, Osher and Fatemi, Nonlinear total variation based noise removal algorithms,
     Physica D 60 (1992).
     """
@@ -180,10 +176,6 @@ class TV(TotalVariation):
 @dataclass(frozen=True)
 class AnisotropicTV(TotalVariation):
     """g(x) = Σ |(Dx)_i|₁: edges along the axes cost least, so that corners stay sharp.
-
-    Args:
-        tol: relative duality gap at which the prox of an image is accepted.
-        max_iterations: of the dual iteration.
 
     Source: Esedoglu and Osher, Decomposition of images by the anisotropic Rudin–Osher–Fatemi
     model, Comm. Pure Appl. Math. 57 (2004), section 1.
