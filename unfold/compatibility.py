@@ -71,16 +71,11 @@ def _check(
 
 
 def concrete(base: type) -> list[Any]:
-    """Every class of the base's package that can be built."""
-    _import_beside(base)
-    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
-
-
-def _import_beside(base: type) -> None:
-    """Import every module of the base's package, so that all alternatives are known."""
+    """Every class of the base's package that can be built; all its modules are imported."""
     package = importlib.import_module(base.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
 
 
 def _subclasses(base: type) -> list[Any]:

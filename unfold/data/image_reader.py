@@ -67,12 +67,11 @@ def _decoded(data: bytes, raw: str) -> Values:
     """The image decoded with another raw mode, upright."""
     picture = Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF"))
     assert isinstance(picture, ImageFile.ImageFile)
-    picture.tile = [tile._replace(args=_replaced(tile.args, raw)) for tile in picture.tile]
+    picture.tile = [
+        tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
+        for tile in picture.tile
+    ]
     return np.asarray(ImageOps.exif_transpose(picture)).astype(np.int64)
-
-
-def _replaced(arguments: object, raw: str) -> tuple[object, ...] | str:
-    return (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw
 
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")

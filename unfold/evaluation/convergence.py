@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from unfold.evaluation.base import ImageBatch, batches, measure
-from unfold.models.model import Solution
 from unfold.physics.base import Physics
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image
 
 Points = list[tuple[int, float]]
 """What was measured, and after how many steps."""
@@ -49,21 +47,12 @@ def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, se
     # A classical algorithm takes thousands of steps: it keeps figures, and no images.
     solution = reconstructor.solve(y, operator, keep_iterates=reconstructor.model.trains)
     (name,) = batch.names
-    if solution.history:
-        return _from_history(name, solution)
-    return _from_iterates(name, solution, batch.images)
-
-
-def _from_history(name: str, solution: Solution) -> Trace:
-    history = solution.history
-    gap = all(math.isfinite(float(entry.gap)) for entry in history)
-    residual = [(entry.iteration, float(entry.gap if gap else entry.residual)) for entry in history]
-    return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}")
-
-
-def _from_iterates(name: str, solution: Solution, truth: Image) -> Trace:
+    if history := solution.history:
+        gap = all(math.isfinite(float(entry.gap)) for entry in history)
+        residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
+        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}")
     images = solution.iterates
-    errors = [float((image - truth).abs().square().mean()) for image in images]
+    errors = [float((image - batch.images).abs().square().mean()) for image in images]
     psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
     changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
     return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Solution, Steps, begin, change
 from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
@@ -48,7 +48,8 @@ class Classical(Model):
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
             if steps.later is not None:
-                algorithm, problem = _of(steps.at(k - 1), active, batch)
+                pair = steps.at(k - 1)
+                algorithm, problem = pair if len(active) == batch else take(pair, active, batch)
             before, state = state, algorithm.step(state, problem)
             if steps.keep_iterates:
                 images.append(algorithm.image(end.put(active, state).state))
@@ -77,11 +78,6 @@ def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor 
     weight = lam.flatten() if isinstance(lam, Tensor) else lam
     objective: Tensor = problem.f.value(x) + weight * problem.g.value(x)
     return objective
-
-
-def _of(pair: Pair, active: Tensor, batch: int) -> Pair:
-    """An iteration's algorithm and problem for the images that are not done."""
-    return pair if len(active) == batch else take(pair, active, batch)
 
 
 class _Progress(NamedTuple):

@@ -154,14 +154,12 @@ class Training(pl.LightningModule):
         if self.global_step == 0:
             check_first_gradient(self.reconstructor)
         self.guard.check(self.global_step, self.reconstructor, self._locate, self._total)
-        if self._logs_now():
-            self.log_dict(self.guard.counts())
         for parameter, first in self.frozen:
             if self.current_epoch < first:
                 parameter.grad = None  # the optimizer ignores it, and its state stays empty
         if self._logs_now():
-            backward = backward_metrics(self.solutions)
-            self.log_dict(backward | solve_metrics(self.solves))
+            counts, backward = self.guard.counts(), backward_metrics(self.solutions)
+            self.log_dict(counts | backward | solve_metrics(self.solves))
         self.solutions, self.solves = [], []
 
     def teardown(self, stage: str) -> None:
