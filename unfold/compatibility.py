@@ -26,9 +26,6 @@ def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> 
     """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
 
     `source` of the operator ends its name in messages: " of evaluation.operators.blur".
-
-    Raises:
-        IncompatibleError: names the operator, its shapes and the algorithms that take it.
     """
     if operator.linear or algorithm.takes_nonlinear:
         return

@@ -9,8 +9,8 @@ from tests.engine import network_prior, reconstructor
 from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
 from unfold.algorithms.proximal_gradient import PGD
 from unfold.algorithms.splitting import ADMM
-from unfold.evaluation.convergence import follow
 from unfold.evaluation.figures import convergence_figure, training_figure
+from unfold.evaluation.single_image import follow
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded

@@ -126,13 +126,7 @@ class ImageData(Declared, ABC):
     def train_loader(
         self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
     ) -> Loader:
-        """Batches of crops, of one process of several.
-
-        Args:
-            rank: of the process.
-            processes: that share each batch.
-            done: the number of batches of the current epoch before a resume.
-        """
+        """Batches of crops, of one process of several; `done` as of `TrainBatches`."""
         images = self._loaded["train"]
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, rank, processes, done=done

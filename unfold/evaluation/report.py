@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from unfold.disk import write_text
 from unfold.evaluation.base import Context, Example
-from unfold.evaluation.convergence import follow
 from unfold.evaluation.figures import (
     convergence_figure,
     gallery,
@@ -24,6 +23,7 @@ from unfold.evaluation.records import (
     to_markdown,
     write_rows,
 )
+from unfold.evaluation.single_image import follow
 
 
 def label(row: Row) -> str:

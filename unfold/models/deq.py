@@ -41,10 +41,7 @@ class JacobianPenalty(Declared):
     def value(self, T: Callable[[Any], Any], state: Any, draws: Draws) -> Float[Tensor, ""]:
         """The penalty of a batch, with a gradient in what T depends on; `state` is held fixed.
 
-        Args:
-            T: the step.
-            state: the equilibrium.
-            draws: of the probes, one set for each image.
+        The draws are those of the probes, one set for each image.
         """
         products = _products(T, state, recorded=True)
         z = pack(state)

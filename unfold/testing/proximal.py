@@ -78,10 +78,7 @@ def moreau(
 def no_weight(prox: Prox, v: Tensor, inside: Tensor) -> Iterator[Check]:
     """w → 0 leaves a point of the domain where it is, and w = 0 is the projection onto it.
 
-    Args:
-        prox: of g.
-        v: any images.
-        inside: images in the domain of g, such as the prox of v.
+    `v` are any images, `inside` images in the domain of g, such as the prox of v.
     """
     once = prox(v, 0.0).detach()
     twice = prox(once, 0.0).detach()

@@ -132,13 +132,7 @@ class Guard:
     def observe(
         self, loss: Float[Tensor, ""], names: Sequence[int], solutions: Sequence[Solution]
     ) -> None:
-        """Record a batch; a step has one or several.
-
-        Args:
-            loss: of the batch.
-            names: the index of every image of it.
-            solutions: of all its images, in their order.
-        """
+        """Record a batch, `names` the indices of its images in order; a step has one or several."""
         self._losses.append(loss.detach())
         start = 0
         for solution in solutions:

@@ -78,12 +78,7 @@ class Tracked(Curves):
 
     @rank_zero_only
     def show(self, path: Path, step: int) -> None:
-        """Send a picture, once.
-
-        Args:
-            path: of the file.
-            step: of the row of the table that it belongs to.
-        """
+        """Send a picture, once; `step` is that of the row of the table that it belongs to."""
         if step > self._sent["picture"]:
             self._record({"picture": step})
             self.send_picture(path, step)
