@@ -7,7 +7,7 @@ from unfold.errors import ConfigError
 from unfold.runs.identity import LEFT_OUT, directory_for, identity, slug
 
 CONFIG = {
-    "algo": {"_target_": "unfold.algorithms.proximal_gradient.PGD", "stepsize": 1.0},
+    "algo": {"_target_": "unfold.algorithms.pgd.PGD", "stepsize": 1.0},
     "data": {"root": "/here", "workers": 0, "crop": 64},
     "logger": {"_target_": "unfold.training.settings.CSV"},
     "name": None,

@@ -17,11 +17,7 @@ RELU = partial(nn.ReLU, inplace=True)
 
 
 def chain(
-    inputs: int,
-    outputs: int,
-    depth: int,
-    width: int,
-    activation: Callable[[], nn.Module] = RELU,
+    inputs: int, outputs: int, depth: int, width: int, activation: Callable[[], nn.Module] = RELU
 ) -> nn.Sequential:
     """`depth` 3×3 convolutions with an activation between them."""
     widths = [inputs, *[width] * (depth - 1), outputs]

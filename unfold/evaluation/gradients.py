@@ -156,10 +156,7 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
     deq["phantom"] = replace(base, backward=Phantom())
     deq["neumann"] = replace(base, backward=Neumann())
     double = copy.deepcopy(reconstructor).double()
-    for name, reference, modes in (
-        ("unfolded", unfolded["full"], unfolded),
-        ("deq", exact, deq),
-    ):
+    for name, reference, modes in (("unfolded", unfolded["full"], unfolded), ("deq", exact, deq)):
         want, _ = _gradient(double, reference, case.double())
         for mode, model in modes.items():
             yield _row(name, mode, reconstructor, model, case, want)

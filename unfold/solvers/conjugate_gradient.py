@@ -105,10 +105,7 @@ def solve_normal(
 
 
 def solve_system(
-    system: System,
-    b: Tensor,
-    budget: Budget | None = None,
-    start: Tensor | None = None,
+    system: System, b: Tensor, budget: Budget | None = None, start: Tensor | None = None
 ) -> Tensor:
     """M⁻¹b for any system, as `solve_normal` does it."""
     budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)

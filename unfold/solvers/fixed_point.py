@@ -161,12 +161,7 @@ class Picard(Solver):
 
 
 def fixed_point(
-    T: Callable[[S], S],
-    start: S,
-    solver: Solver,
-    *,
-    tol: float,
-    max_iterations: int,
+    T: Callable[[S], S], start: S, solver: Solver, *, tol: float, max_iterations: int
 ) -> tuple[S, FixedPoint]:
     """T(z*) as a state, and how the iteration ended.
 
