@@ -109,45 +109,26 @@ Form = Callable[[Prior, Image, Scalar], Image]
 """argmin_u w g(u) + φ(u) − ⟨p, u⟩ from g, p and w."""
 
 
-def _euclidean(g: Prior, p: Image, weight: Scalar) -> Image:
-    return g.prox(p, weight)
-
-
 def _burg_tikhonov(g: Prior, p: Image, weight: Scalar) -> Image:
     """The root u > 0 of wu − 1/u = p, without cancellation for either sign of p."""
     root = torch.sqrt(p * p + 4 * weight)
     return torch.where(p < 0, 2 / (root - p), (root + p) / (2 * weight))
 
 
-def _burg_l1(g: Prior, p: Image, weight: Scalar) -> Image:
-    """‖u‖₁ is Σu on positive images: the dual variable moves by w."""
-    return BurgEntropy().back(p - weight)
-
-
-def _entropy_l1(g: Prior, p: Image, weight: Scalar) -> Image:
-    """‖u‖₁ is Σu on positive images: the image is multiplied by exp(−w)."""
-    return NegativeEntropy().back(p - weight)
-
-
 def _burg_box(g: Prior, p: Image, weight: Scalar) -> Image:
-    """In one variable the nearest point of an interval is its clip, whatever φ is."""
     # Where p ≥ 0 the minimum over u > 0 does not exist, and the box ends the ascent.
     free = torch.where(p < 0, -1 / torch.where(p < 0, p, -torch.ones_like(p)), torch.inf)
     return g.prox(free, weight)
 
 
-def _entropy_box(g: Prior, p: Image, weight: Scalar) -> Image:
-    """In one variable the nearest point of an interval is its clip, whatever φ is."""
-    return g.prox(NegativeEntropy().back(p), weight)
-
-
 CLOSED_FORMS: Mapping[tuple[type[Potential], type[Prior]], Form] = {
     (BurgEntropy, Tikhonov): _burg_tikhonov,
-    (BurgEntropy, L1): _burg_l1,
+    (BurgEntropy, L1): lambda _, p, w: BurgEntropy().back(p - w),
     (BurgEntropy, Box): _burg_box,
-    (NegativeEntropy, L1): _entropy_l1,
-    (NegativeEntropy, Box): _entropy_box,
+    (NegativeEntropy, L1): lambda _, p, w: NegativeEntropy().back(p - w),
+    (NegativeEntropy, Box): lambda g, p, w: g.prox(NegativeEntropy().back(p), w),
 }
+"""On positive images ‖u‖₁ is Σu. In one variable the nearest point of an interval is its clip."""
 
 
 def closed_form(phi: Potential, g: Prior) -> Form:
@@ -157,7 +138,7 @@ def closed_form(phi: Potential, g: Prior) -> Form:
         ConfigError: there is none; lists those that exist.
     """
     if isinstance(phi, Euclidean):
-        return _euclidean
+        return lambda g, p, weight: g.prox(p, weight)
     found = CLOSED_FORMS.get((type(phi), type(g)))
     if found is None:
         pairs = [f"{phi.__name__} with {g.__name__}" for phi, g in CLOSED_FORMS]
