@@ -146,7 +146,7 @@ class Problem:
 
     Args:
         f: the data term d(A·, y), which keeps A*y for the whole batch.
-        g: the prior; where iterations have priors of their own, that of iteration k.
+        g: the prior; where iterations have different priors, that of iteration k.
         start: the image that the initial state is made of.
     """
 

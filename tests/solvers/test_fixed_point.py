@@ -120,7 +120,7 @@ def test_a_residual_that_must_grow_first_is_allowed_to(solver: Solver):
     at = problem(A, Wavelet("haar", 2), batch=2, noise=0.0)
     algorithm = PDHG(stepsize=15.0, stepsize_dual=0.05)
     _, end = fixed_point(
-        lambda s: algorithm.step(s, at), algorithm.init(at), solver, tol=1e-6, max_iterations=400
+        lambda s: algorithm.step(s, at), algorithm.init(at), solver, Stopping(1e-6, 400)
     )
     assert end.converged.all()
 
@@ -178,7 +178,7 @@ def test_anderson_is_never_worse_than_the_plain_iteration(name: str):
     start = algorithm.init(at)
     for budget in (5, 10, 20, 40, 80):
         ends = [
-            fixed_point(lambda s: algorithm.step(s, at), start, solver, tol=1e-11, max_iterations=n)
+            fixed_point(lambda s: algorithm.step(s, at), start, solver, Stopping(1e-11, n))
             for solver, n in ((Picard(), budget), (Anderson(), budget))
         ]
         plain, fast = (float(end.residual.max()) for _, end in ends)
@@ -193,7 +193,7 @@ def test_fifty_evaluations_bring_a_contractive_network_to_a_millionth():
     at = problem(A.to_like(torch.zeros(1)), prior, y=measured(A).float())
     algorithm = PGD()
     _, end = fixed_point(
-        lambda s: algorithm.step(s, at), algorithm.init(at), Anderson(), tol=1e-7, max_iterations=50
+        lambda s: algorithm.step(s, at), algorithm.init(at), Anderson(), Stopping(1e-7, 50)
     )
     assert float(end.residual) <= 1e-6
 
@@ -208,8 +208,7 @@ def test_anderson_needs_a_fifth_of_the_evaluations_on_blur_and_tikhonov():
             lambda s: algorithm.step(s, at),
             algorithm.init(at),
             solver,
-            tol=1e-6,
-            max_iterations=4000,
+            Stopping(1e-6, 4000),
         )[1]
         for solver in (Picard(), Anderson())
     ]

@@ -64,7 +64,7 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
 
     Source: Condat, A primal–dual splitting method for convex optimization involving Lipschitzian,
     proximable and linear composite terms, JOTA 158 (2013), algorithm 3.1 with F = 0, the prox of f
-    in place of that of G, and the operator (K, I).
+    instead of that of G, and the operator (K, I).
     """
 
     needs_f = frozenset({"prox"})

@@ -15,7 +15,7 @@ from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, t
 from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.acceleration import Anderson
-from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
+from unfold.solvers.fixed_point import Solver, fixed_point, pack, unpack
 from unfold.solvers.implicit import BackwardReport, one_step
 from unfold.solvers.result import Stopping
 from unfold.typing import PerImage
@@ -138,7 +138,9 @@ class DEQ(Model):
             first = begin(algorithm, problem, steps.start)
             if steps.keep_iterates:
                 images.append(algorithm.image(first))
-            found, state, end = self._solve(T, first)
+            stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
+            state, end = fixed_point(T, first, self.solver, stopping)
+            found = unpack(end.z, first)
         report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
@@ -157,16 +159,6 @@ class DEQ(Model):
             penalty=penalty,
             contraction=self._contraction(recorded, found),
         )
-
-    def _solve(self, T: Map, start: Any) -> tuple[Any, Any, FixedPoint]:
-        """(s, T(s), how it ended) for the iterate s of smallest residual."""
-
-        def flat(z: Flat) -> Flat:
-            return pack(T(unpack(z, start)))
-
-        stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
-        end = self.solver.solve(flat, pack(start), stopping)
-        return unpack(end.z, start), unpack(end.image, start), end
 
     def _contraction(self, T: Map, found: Any) -> Tensor | None:
         if self.power_iterations == 0 or torch.is_grad_enabled():

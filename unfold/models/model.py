@@ -115,7 +115,7 @@ class Model(Declared, ABC):
 
     @property
     def count(self) -> int | None:
-        """How many iterations may have values of their own; None where they share them."""
+        """How many iterations may have independent values; None where they share them."""
         return None
 
     @property

@@ -132,7 +132,7 @@ def _refuse_outside(owner: str, name: str, value: object, declaration: Declarati
 
 
 def children(recipe: object) -> Iterator[tuple[str, object]]:
-    """The fields of a recipe that hold recipes of their own, tuples of them unrolled."""
+    """The fields of a recipe that hold recipes, tuples of them unrolled."""
     if not dataclasses.is_dataclass(recipe):
         return
     for field in dataclasses.fields(recipe):

@@ -107,7 +107,7 @@ class TotalVariation(Prior):
         return v - gradient_adjoint(implicit(descend, p, self._adjoint_solve, BackwardReport()))
 
     def _dual(self, v: Image, weight: Scalar) -> Field:
-        """The dual field p; every image stops on its own."""
+        """The dual field p; every image stops independently."""
         p = torch.zeros_like(gradient(v))
         q, t = p, 1.0
         done = torch.zeros(v.shape[0], dtype=torch.bool, device=v.device)

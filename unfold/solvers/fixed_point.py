@@ -1,4 +1,4 @@
-"""Fixed points z = T(z) of batched maps, each sample stopped on its own.
+"""Fixed points z = T(z) of batched maps, each sample stopped independently.
 
 The iteration works on (B, N) real matrices; `pack` and `unpack` take a state there and back. A
 sample that has converged is frozen: its answer never depends on the others of its batch.
@@ -60,7 +60,7 @@ class Memory(ABC):
 
 @dataclass(frozen=True)
 class AffineSolver(Declared, ABC):
-    """Finds the fixed point of an affine map, batched, each sample stopped on its own."""
+    """Finds the fixed point of an affine map, batched, each sample stopped independently."""
 
     @abstractmethod
     def solve(self, T: Callable[[Flat], Flat], z: Flat, stopping: Stopping) -> FixedPoint:
@@ -161,17 +161,8 @@ class Picard(Solver):
 
 
 def fixed_point(
-    T: Callable[[S], S], start: S, solver: Solver, *, tol: float, max_iterations: int
+    T: Callable[[S], S], start: S, solver: AffineSolver, stopping: Stopping
 ) -> tuple[S, FixedPoint]:
-    """T(z*) as a state, and how the iteration ended.
-
-    Args:
-        T: a map from a state to a state of the same fields, shapes and dtypes.
-        start: where to begin; every field is (B, ...).
-        solver: plain or accelerated.
-        tol: relative residual at which a sample counts as converged.
-        max_iterations: evaluations of `T` at most.
-    """
-    stopping = Stopping(tol, max_iterations)
+    """T(z) as a state, for the iterate z of smallest residual, and how the iteration ended."""
     end = solver.solve(lambda z: pack(T(unpack(z, start))), pack(start), stopping)
     return unpack(end.image, start), end

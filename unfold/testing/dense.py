@@ -83,10 +83,10 @@ def measured(operator: Operator, dtype: torch.dtype) -> torch.dtype:
 def columns(y: Tensor, dtype: torch.dtype) -> Tensor:
     """(batch, m): the entries; the two parts of complex ones where the images are of a real kind.
 
-    Where images are real and measurements complex, A is linear over the real numbers alone.
+    Where images are real and measurements complex, A is linear over the real numbers only.
     """
-    apart = y.is_complex() and not dtype.is_complex
-    return (torch.view_as_real(y) if apart else y).flatten(1)
+    split = y.is_complex() and not dtype.is_complex
+    return (torch.view_as_real(y) if split else y).flatten(1)
 
 
 def dense(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
@@ -108,7 +108,7 @@ def dense_adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
 
 
 def _long(t: Tensor) -> Tensor:
-    """In double precision: what is computed from a matrix should not add an error of its own."""
+    """In double precision: what is computed from a matrix should not add its own error."""
     return t.to(torch.complex128 if t.is_complex() else DOUBLE)
 
 

@@ -123,7 +123,7 @@ def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
         return
     x, v, u = _at(operator, 120, dtype)
     g = torch.Generator().manual_seed(123)
-    # Small beside the tensors, as A is curved in them.
+    # Small relative to the tensors, as A is curved in them.
     size = {i: 0.1 * float(own[i].abs().mean()) for i in free}
     moves = {i: size[i] * torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in free}
     values: dict[str, Callable[[Operator], Tensor]] = {
@@ -160,17 +160,17 @@ def _steps(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
 
 
 def _batch_invariance(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
-    """A sample's answers do not depend on its batch mates."""
+    """A sample's answers do not depend on the other samples."""
     x, _, u = _at(operator, 90, dtype)
     y, tol = operator.A(x), 10 * tolerances(dtype).batch
     for i in range(len(x)):
         one, part = operator.take(torch.tensor([i]), len(x)), slice(i, i + 1)
-        for name, alone, whole in (
+        for name, got, want in (
             ("A", one.A(x[part]), y),
             ("vjp", one.vjp(x[part], u[part]), operator.vjp(x, u)),
             ("back_project", one.back_project(y[part]), operator.back_project(y)),
         ):
-            yield Check("PH9", f"batch invariance of {name}", gap(alone, whole[part]), tol)
+            yield Check("PH9", f"batch invariance of {name}", gap(got, want[part]), tol)
         shared = operator.norm_squared[min(i, operator.batch - 1)]
         error = largest((one.norm_squared / shared - 1).abs())
         yield Check("PH9", "batch invariance of the norm", error, 10 * tol)

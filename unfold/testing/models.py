@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from unfold.physics.operator import Operator
 from unfold.pytree import batched_norm, tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson
-from unfold.solvers.fixed_point import pack, unpack
+from unfold.solvers.fixed_point import fixed_point, pack, unpack
 from unfold.solvers.result import Stopping
 from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
@@ -130,7 +131,7 @@ def _gradients(
 
 
 def _error(got: list[Tensor], want: list[Tensor]) -> float:
-    """The largest error of all gradients, followingst the largest entry of all."""
+    """The largest error of all gradients, against the largest entry of all."""
     scale = max(float(w.abs().max()) for w in want)
     return max(float((g - w).abs().max()) for g, w in zip(got, want, strict=True)) / scale
 
@@ -138,7 +139,7 @@ def _error(got: list[Tensor], want: list[Tensor]) -> float:
 def _slope_error(
     net: Reconstructor, y: Tensor, operator: Operator, parameter: Tensor, gradient: Tensor
 ) -> float:
-    """The gradient along itself followingst central differences, relative; the best of several.
+    """The gradient along itself against central differences, relative; the best of several.
 
     A long step crosses the kinks of a network, a short one is rounding: no length suits all.
     """
@@ -175,14 +176,11 @@ def equilibrium(net: Reconstructor, y: Measurement, operator: Operator) -> tuple
     """The fixed point of the plain step, iterated to rounding, and its defect."""
     with torch.no_grad():
         algorithm, problem = net.steps(y, operator).at(0)
-        start = algorithm.init(problem)
-
-        def T(z: Tensor) -> Tensor:
-            return pack(algorithm.step(unpack(z, start), problem))
-
-        end = Anderson().solve(T, pack(start), Stopping(tol=1e-15, max_iterations=2000))
-        defect = float((T(end.image) - end.image).abs().max())
-    return unpack(end.image, start), defect
+        step = partial(algorithm.step, problem=problem)
+        stopping = Stopping(tol=1e-15, max_iterations=2000)
+        state, _ = fixed_point(step, algorithm.init(problem), Anderson(), stopping)
+        defect = float((pack(step(state)) - pack(state)).abs().max())
+    return state, defect
 
 
 def jacobian(net: Reconstructor, y: Measurement, operator: Operator, state: Any) -> Tensor:

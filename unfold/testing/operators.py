@@ -159,7 +159,7 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
 
 
 def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """A sample's answers do not depend on its batch mates."""
+    """A sample's answers do not depend on the other samples."""
     tol = tolerances(dtype).batch
     x, y = probe(operator, 15, dtype=dtype), probe(operator, 16, dtype=dtype, dual=True)
     for i in range(len(x)):

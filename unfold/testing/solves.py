@@ -115,7 +115,7 @@ def penrose(
 
 
 def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """The pseudo-inverse of a sample does not depend on its batch mates.
+    """The pseudo-inverse of a sample does not depend on the other samples.
 
     Times ‖A‖²‖A⁺y‖ / ‖A*y‖, which is 1 for a unitary A: a solve amplifies rounding by so much.
     """

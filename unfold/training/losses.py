@@ -283,8 +283,8 @@ class Equivariant(Loss):
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         moved = self.transform.apply(solution.image, trial.own.within("motion"))
-        again = trial.solve(trial.observed(moved), trial.operator).image
-        found = (again - moved).abs().square().mean()
+        second = trial.solve(trial.observed(moved), trial.operator).image
+        found = (second - moved).abs().square().mean()
         return self.consistency.value(solution, trial) + self.weight * found
 
 

@@ -75,7 +75,7 @@ class TrainerSettings(Declared):
         threads: of PyTorch; null for all CPUs that this process may use.
         gradient_clip: largest norm of the gradient; null for no limit.
         accumulate: batches whose gradients are summed before a step.
-        shards: equal parts of a batch that one process computes side by side, each on an equal
+        shards: equal parts of a batch that one process computes in parallel, each on an equal
             share of its threads; as many processes give bit-identical results. null for 2 on CPU,
             where it is faster, and 1 elsewhere. Several processes compute one part each.
         validate_every: epochs between validations.
