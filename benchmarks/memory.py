@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.gradients import PeakMemory
 from unfold.fidelities.l2 import L2
@@ -27,7 +27,7 @@ from unfold.models.unfolded import Checkpoint, Full, Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 ITERATIONS = 40
 STEPS = 30

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
-from unfold.initialization import Start
 from unfold.models.model import Model
 from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import PnP
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.tikhonov import Tikhonov
-from unfold.problem import Problem, make_problem
+from unfold.problem import Problem, Start, make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import pack, unpack
+from unfold.solvers.result import Stopping
 
 DOUBLE = torch.float64
 
@@ -145,7 +145,7 @@ def equilibrium(net: Reconstructor, y: Tensor, operator: Operator) -> Any:
         def T(z: Tensor) -> Tensor:
             return pack(algorithm.step(unpack(z, start), at))
 
-        end = Anderson().solve(T, pack(start), tol=1e-15, max_iterations=400)
+        end = Anderson().solve(T, pack(start), Stopping(tol=1e-15, max_iterations=400))
         assert (T(end.image) - end.image).abs().max() < 1e-13
     return unpack(end.image, start)
 

@@ -19,7 +19,7 @@ BASES = frozenset(
     }
 )
 PACKAGES = (
-    *("algorithms", "builders", "denoisers", "fidelities", "initialization", "models"),
+    *("algorithms", "builders", "denoisers", "fidelities", "models", "problem"),
     *("parameters", "physics", "priors", "reconstructor", "solvers", "training/losses"),
 )
 FUNCTIONS = {

@@ -13,9 +13,9 @@ LAYERS = (
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem", "initialization"),
+    ("problem",),
     ("algorithms", "models", "compatibility"),
-    ("reconstructor", "architectures", "builders", "export"),
+    ("reconstructor", "architectures", "builders"),
     ("data", "training", "evaluation", "testing"),
     ("config", "runs", "launchers", "cli"),
 )
@@ -32,10 +32,8 @@ SIDEWAYS = {
     ("priors", "denoisers"),
     ("priors", "fidelities"),
     ("compatibility", "algorithms"),
-    ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
-    ("export", "reconstructor"),
     ("training", "data"),
     ("training", "evaluation"),
     ("testing", "training"),

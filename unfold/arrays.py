@@ -36,4 +36,4 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise ValueError(f"not a whole .npz file ({error})") from error
+        raise ValueError(f"not a complete .npz file ({error})") from error

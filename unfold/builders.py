@@ -89,11 +89,7 @@ class BaseDEQ(_Built):
     """A deep-equilibrium network; the arguments are those of `BaseUnfold`.
 
     Args:
-        iteration: the class name of an algorithm, or an algorithm of the user.
         prior: g; a network takes its firmly nonexpansive form.
-        data_fidelity: d; least squares if not given.
-        params_algo: values of `stepsize`, `lambda`, `g_param`, …
-        trainable_params: which of them are learned; the networks of the prior always are.
         max_iter: evaluations of the step at most.
         tol: relative residual at which an image has converged.
     """

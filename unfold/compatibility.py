@@ -17,11 +17,7 @@ from unfold.priors.prior import DESCRIPTION, Prior
 
 
 def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> None:
-    """Refuse parts that do not fit each other.
-
-    Raises:
-        IncompatibleError: names what is missing and which priors or fidelities have it.
-    """
+    """Refuse parts that do not fit each other."""
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
 
@@ -29,13 +25,7 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
 def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> None:
     """Refuse an algorithm that asks for A* or (I + γA*A)⁻¹ where A is not linear.
 
-    Args:
-        algorithm: its class.
-        operator: A.
-        source: of the operator, for messages: " of evaluation.operators.blur".
-
-    Raises:
-        IncompatibleError: names the operator, its shapes and the algorithms that take it.
+    `source` of the operator ends its name in messages: " of evaluation.operators.blur".
     """
     if operator.linear or algorithm.takes_nonlinear:
         return
@@ -51,11 +41,7 @@ def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> 
 
 
 def check_one_map(networks: nn.Module) -> None:
-    """Refuse layers that make every call another map: an equilibrium iterates one.
-
-    Raises:
-        ConfigError: a layer draws at random, or follows the statistics of what it saw.
-    """
+    """Refuse layers that make every call another map: an equilibrium iterates one."""
     for name, layer in networks.named_modules():
         if isinstance(layer, (_DropoutNd, _BatchNorm)) and getattr(layer, "p", 1) != 0:
             raise ConfigError(
@@ -82,16 +68,11 @@ def _check(
 
 
 def concrete(base: type) -> list[Any]:
-    """Every class of the base's package that can be built."""
-    _import_beside(base)
-    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
-
-
-def _import_beside(base: type) -> None:
-    """Import every module of the base's package, so that all alternatives are known."""
+    """Every class of the base's package that can be built; all its modules are imported."""
     package = importlib.import_module(base.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
 
 
 def _subclasses(base: type) -> list[Any]:

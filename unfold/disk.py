@@ -56,12 +56,7 @@ def write_bytes(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by text; line ends stay as they are.
-
-    Raises:
-        DiskFullError: there is no room.
-        RunError: the folder cannot be written.
-    """
+    """Replace a file by text; line ends stay as they are."""
     write_bytes(path, text.encode())
 
 

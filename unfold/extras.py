@@ -42,10 +42,6 @@ def deepinv() -> ModuleType:
 def optional(package: str, extra: str) -> ModuleType:
     """Import a package that an extra of unfold brings.
 
-    Args:
-        package: its name.
-        extra: of this distribution.
-
     Raises:
         ConfigError: it is not installed, or something that it needs is not.
     """

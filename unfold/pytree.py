@@ -40,10 +40,7 @@ class Takes(Protocol):
 def map_tensors(f: Callable[[Tensor], Tensor], tree: T, own: Own | None = None) -> T:
     """The same tree with `f` applied to every tensor; what holds none is shared, not copied.
 
-    Args:
-        f: applied to tensors.
-        tree: of tensors.
-        own: gives the replacement of a node, or None to descend into it.
+    `own` gives the replacement of a node, or None to descend into it.
     """
     result: Any = tree
     if own is not None and (replaced := own(tree)) is not None:

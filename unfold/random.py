@@ -54,7 +54,7 @@ class Draws:
         return len(self.images)
 
     def within(self, name: str) -> "Draws":
-        """The same images under a scope of their own."""
+        """The same images under an independent scope."""
         return replace(self, scope=(*self.scope, name))
 
     def like(self, x: Tensor) -> "Draws":

@@ -11,14 +11,14 @@ from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
-from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.group import Scales
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
-from unfold.problem import make_problem
+from unfold.problem import BackProjection, Start, make_problem
+from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.typing import Image, Measurement
 
@@ -88,7 +88,7 @@ class Reconstructor(nn.Module):
         if isinstance(operator, Physics):
             operator = operator.operator_for(y)
         steps = self.steps(y, operator)
-        return self.model.run(steps, keep_iterates=keep_iterates, start=start, draws=draws)
+        return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
 
     def steps(self, y: Measurement, operator: Operator) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""
@@ -158,3 +158,32 @@ def _scales(operator: Operator, y: Measurement) -> Scales:
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_seeing(operator, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
+
+
+class Exportable(nn.Module):
+    """x̂ from y and the tensors of the operator: kernels and masks are inputs, not constants.
+
+    A trained network is exported once and serves every operator of the same shape:
+
+        example = physics.operator_for(y)
+        with torch.no_grad():
+            program = torch.export.export(Exportable(net, example), (y, *tensors(example)))
+        image = program.module()(y, *tensors(another))
+
+    It works for unfolded networks whose operator has closed forms: a solve that stops by itself, an
+    equilibrium or conjugate gradients, is no graph of fixed length.
+
+    Args:
+        reconstructor: with its weights.
+        operator: of the kind and the shapes that will be given; its own tensors are not used.
+    """
+
+    def __init__(self, reconstructor: Reconstructor, operator: Operator) -> None:
+        super().__init__()
+        self.reconstructor, self.operator = reconstructor, operator
+
+    def forward(self, y: Measurement, *parts: Tensor) -> Image:
+        """Reconstruct; `parts` are the operator's tensors, in the order of `tensors(operator)`."""
+        assert len(parts) == len(tensors(self.operator))
+        image: Image = self.reconstructor(y, with_tensors(self.operator, list(parts)))
+        return image

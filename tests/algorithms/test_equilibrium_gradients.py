@@ -21,21 +21,15 @@ from tests.engine import (
     weighted_loss,
 )
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.davis_yin import DavisYin
-from unfold.algorithms.drs import DRS
-from unfold.algorithms.fista import FISTA
-from unfold.algorithms.gd import GD
-from unfold.algorithms.heavy_ball import HeavyBall
-from unfold.algorithms.hqs import HQS
-from unfold.algorithms.landweber import Landweber
-from unfold.algorithms.mirror_descent import MirrorDescent
-from unfold.algorithms.pdhg import PDHG
+from unfold.algorithms.expectation_maximization import RichardsonLucy
+from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
+from unfold.algorithms.mirror_descent import MirrorDescent, ProximalMirrorDescent
+from unfold.algorithms.pdhg import PDHG, PreconditionedPDHG
 from unfold.algorithms.pidal import PIDAL
 from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy
-from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
-from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
-from unfold.algorithms.richardson_lucy import RichardsonLucy
+from unfold.algorithms.proximal_gradient import FISTA
 from unfold.algorithms.sirt import SIRT
+from unfold.algorithms.splitting import DRS, HQS, DavisYin
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -43,10 +37,9 @@ from unfold.models.deq import DEQ, Implicit
 from unfold.parameters.select import Trainable
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
+from unfold.priors.composite import Sum, Weighted
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.priors.sum import Sum
-from unfold.priors.tikhonov import Tikhonov
-from unfold.priors.weighted import Weighted
 from unfold.reconstructor import Reconstructor
 
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=Implicit(tol=1e-12, max_iterations=300))
@@ -178,7 +171,7 @@ PLUGGED: dict[str, Algorithm[Any]] = {
     "drs": DRS(0.8, beta=1.2),
     "pdhg": PDHG(0.9, 0.8, beta=1.3),
     "preconditioned_pdhg": PreconditionedPDHG(0.9, 0.8),
-    "pidal": PIDAL(0.8, 0.9, 0.1, -9.0, 9.0),
+    "pidal": PIDAL(0.8, 0.9, 0.1, low=-9.0, high=9.0),
 }
 
 
@@ -196,7 +189,7 @@ def test_in_the_weights_of_a_network(name: str):
 
 def test_in_the_weights_of_the_terms_of_a_sum():
     A = blur(3)
-    for algorithm in (DavisYin(0.9, 0.2), PIDAL(0.8, 0.9, 0.2, -9.0, 9.0)):
+    for algorithm in (DavisYin(0.9, 0.2), PIDAL(0.8, 0.9, 0.2, low=-9.0, high=9.0)):
         net = build(Case(algorithm, A, Sum((Weighted(ROUND, 0.5), Weighted(ROUND, 2.0)))))
         y = measured(A).requires_grad_()
         names = [n for n, p in net.named_parameters() if p.requires_grad]

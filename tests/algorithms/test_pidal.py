@@ -20,19 +20,17 @@ from tests.algorithms.small import (
     total_variation,
 )
 from tests.engine import blur, difference, iterate, measured, normal, problem, reconstructor, run
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
-from unfold.algorithms.davis_yin import DavisYin
+from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
 from unfold.algorithms.pidal import PIDAL, Agreement
+from unfold.algorithms.splitting import DavisYin
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
-from unfold.priors.box import Box
-from unfold.priors.l1 import L1
+from unfold.priors.composite import Sum, Weighted
+from unfold.priors.elementary import L1, Box
 from unfold.priors.prior import Prior
-from unfold.priors.sum import Sum
 from unfold.priors.tv import TV
-from unfold.priors.weighted import Weighted
 from unfold.pytree import tensors
 from unfold.solvers.conjugate_gradient import solve_system
 
@@ -59,7 +57,7 @@ def by_hand(k: int) -> np.ndarray:
 
 def test_the_first_iterates_are_those_of_the_formulas():
     at = dense_problem(Sum((TV(), L1())), shape=LINE)
-    algorithm = PIDAL(0.8, 1.7, 0.3, 0.0, 2.0)
+    algorithm = PIDAL(0.8, 1.7, 0.3, low=0.0, high=2.0)
     state = algorithm.init(at)
     for k in range(6):
         assert difference(algorithm.image(state), image(by_hand(k), LINE)) < 1e-9, f"iterate {k}"
@@ -71,7 +69,7 @@ def test_the_first_iterates_are_those_of_the_formulas():
 
 
 def test_without_an_active_box_it_ends_at_known_minimisers():
-    wide = PIDAL(1.0, 1.0, 0.3, -99.0, 99.0)
+    wide = PIDAL(1.0, 1.0, 0.3, low=-99.0, high=99.0)
     for prior, want in (
         (L1(), lasso(y, 0.3)),
         (Weighted(TV(), 0.5), total_variation(M, y, 0.15)),
@@ -108,7 +106,7 @@ def test_total_variation_a_box_and_counts_at_once():
     want = scipy_minimum(value, lambda x: M.T @ (1 - counts / (M @ x + b)), lam, high)
     assert (want > high - 1e-6).any() and (want < high - 1e-2).any()  # the box is met
     at = dense_problem(TV(), PoissonFidelity(b), y=COUNTS, shape=LINE)
-    found = iterate(PIDAL(5.0, 5.0, lam, 0.0, high), at, 90)
+    found = iterate(PIDAL(5.0, 5.0, lam, low=0.0, high=high), at, 90)
     assert difference(found, image(want, LINE)) < 1e-6
 
 
@@ -120,8 +118,8 @@ def test_a_box_in_the_prior_is_the_box_of_the_algorithm_and_davis_yin_agrees():
     inside = dense_problem(prior, shape=LINE)
     outside = dense_problem(TV(), shape=LINE)
     found = (
-        iterate(PIDAL(1.0, 1.0, 0.2, -99.0, 99.0), inside, 70).clamp(0, 0.8),
-        iterate(PIDAL(1.0, 1.0, 0.2, 0.0, 0.8), outside, 70),
+        iterate(PIDAL(1.0, 1.0, 0.2, low=-99.0, high=99.0), inside, 70).clamp(0, 0.8),
+        iterate(PIDAL(1.0, 1.0, 0.2, low=0.0, high=0.8), outside, 70),
         iterate(DavisYin(1.0 / float(inside.norm_squared), 0.2), inside, 15),
     )
     for x, close in zip(found, (1e-5, 1e-5, 1e-3), strict=True):  # Davis–Yin's prox is inexact
@@ -154,12 +152,12 @@ def test_the_system_is_solved_and_its_gradient_is_that_of_the_dense_one():
 def test_only_a_weight_that_the_system_does_not_hold_can_be_learned():
     weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     at = dense_problem(Weighted(TV(), weight), shape=LINE)
-    found = iterate(PIDAL(1.0, 1.0, 0.2, -99.0, 99.0), at, 5)
+    found = iterate(PIDAL(1.0, 1.0, 0.2, low=-99.0, high=99.0), at, 5)
     (slope,) = torch.autograd.grad(found.sum(), weight)
     moved = []
     for w in (0.5 + 1e-6, 0.5 - 1e-6):
         at = dense_problem(Weighted(TV(), w), shape=LINE)
-        moved.append(iterate(PIDAL(1.0, 1.0, 0.2, -99.0, 99.0), at, 5).sum())
+        moved.append(iterate(PIDAL(1.0, 1.0, 0.2, low=-99.0, high=99.0), at, 5).sum())
     assert float(slope) == pytest.approx(float(moved[0] - moved[1]) / 2e-6, rel=1e-5)
 
 

@@ -31,7 +31,7 @@ FIRST = [case for i, case in enumerate(CASES) if case.number not in {c.number fo
 """One command line of every row; `python -m tests.bad_input` tries them all, as processes."""
 
 
-@pytest.mark.filterwarnings("default::unfold.solvers.report.ConvergenceWarning")
+@pytest.mark.filterwarnings("default::unfold.solvers.result.ConvergenceWarning")
 @pytest.mark.parametrize("case", FIRST, ids=lambda case: f"{case.number} {case.arguments}")
 def test_it_is_refused(case, files, no_training, capsys):
     arguments = case.arguments.format(files).split()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unfold.training.losses.base import Supervised
+from unfold.training.losses import Supervised
 
 
 @dataclass(frozen=True)

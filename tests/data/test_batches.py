@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from unfold.data.batches import EvaluationBatches, Sample, TrainBatches, collate, epoch_order
-from unfold.data.crops import (
+from unfold.data.batches import (
     CropWindow,
+    EvaluationBatches,
     FullImages,
+    Sample,
+    TrainBatches,
     TrainCrops,
+    collate,
     cut,
     cut_to_multiple,
+    epoch_order,
     random_window,
 )
 from unfold.errors import ConfigError, ShapeError

@@ -12,7 +12,7 @@ from tests.data.test_folder import write
 from unfold.data.batches import TrainBatches
 from unfold.data.image_data import EmbeddedData, FolderData
 from unfold.errors import ConfigError, DataError
-from unfold.training.data_module import DataModule
+from unfold.training.fit import DataModule
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6.6 calls what PyTorch 2.13 deprecates; nobody here can change that.

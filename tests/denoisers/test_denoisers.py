@@ -10,9 +10,8 @@ from torch.nn.functional import conv2d, pad
 from tests.engine import DOUBLE, difference, normal, uniform
 from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
-from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
+from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet, lipschitz_bound
-from unfold.denoisers.smooth import SmoothDnCNN
 from unfold.errors import ConfigError, ShapeError
 
 KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN]

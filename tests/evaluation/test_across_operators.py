@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
 from unfold.evaluation.across_operators import AcrossOperators
 from unfold.evaluation.base import Context, NoEvaluation, batches, evaluate, measure
-from unfold.evaluation.baselines import Baselines, TunedTV
+from unfold.evaluation.baselines import Baselines, TunedTV, total_variation
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.records import read_rows
 from unfold.evaluation.single_image import (
@@ -19,7 +19,6 @@ from unfold.evaluation.single_image import (
     reconstruct_measured,
     reconstruct_simulated,
 )
-from unfold.evaluation.total_variation import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded

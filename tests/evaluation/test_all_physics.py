@@ -16,7 +16,7 @@ from unfold.evaluation.across_operators import AcrossOperators
 from unfold.evaluation.base import evaluate
 from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.mismatch import CoilErrors, MaskErrors, NoiseLevel
+from unfold.evaluation.robustness import CoilErrors, MaskErrors, NoiseLevel
 from unfold.evaluation.single_image import read_cropped, read_measurement, reconstruct_simulated
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile

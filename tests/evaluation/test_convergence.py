@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.engine import network_prior, reconstructor
-from unfold.algorithms.admm import ADMM
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
-from unfold.algorithms.pgd import PGD
-from unfold.evaluation.convergence import follow
+from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.evaluation.figures import convergence_figure, training_figure
+from unfold.evaluation.single_image import follow
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded

@@ -2,8 +2,7 @@
 
 import torch
 
-from unfold.evaluation.baselines import Baselines, TunedTV
-from unfold.evaluation.total_variation import total_variation
+from unfold.evaluation.baselines import Baselines, TunedTV, total_variation
 from unfold.models.classical import Classical
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel

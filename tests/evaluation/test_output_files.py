@@ -24,7 +24,7 @@ from unfold.evaluation.single_image import (
     write_measurement,
 )
 from unfold.training.callbacks import save_picture
-from unfold.training.loggers.tracked import Tracked
+from unfold.training.loggers.trackers import Tracked
 
 ROOT = Path(__file__).parents[2] / "unfold"
 

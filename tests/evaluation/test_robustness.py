@@ -14,8 +14,7 @@ from unfold.config.compose import compose
 from unfold.errors import ConfigError
 from unfold.evaluation.base import evaluate
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.mismatch import CoilErrors, KernelWidth, MaskErrors, NoiseLevel
-from unfold.evaluation.robustness import Robustness
+from unfold.evaluation.robustness import CoilErrors, KernelWidth, MaskErrors, NoiseLevel, Robustness
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution

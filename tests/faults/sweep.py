@@ -20,7 +20,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from unfold.training.losses.base import MSE
+from unfold.training.losses import MSE
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
-from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.errors import ConfigError
@@ -27,8 +27,7 @@ from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, 
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tv import TV
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
 
 ALGORITHMS = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG()}

@@ -20,11 +20,10 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
-from unfold.algorithms.admm import ADMM
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
-from unfold.algorithms.condat_vu import CondatVu
+from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import (
     EquilibriumBackward,
@@ -37,11 +36,10 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 TIGHT = Implicit(tol=1e-12, max_iterations=300)
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=TIGHT)

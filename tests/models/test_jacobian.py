@@ -16,12 +16,11 @@ from tests.engine import (
     network_prior,
     reconstructor,
 )
-from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.errors import ConfigError
-from unfold.models.deq import DEQ
-from unfold.models.jacobian import JacobianPenalty, contraction
+from unfold.models.deq import DEQ, JacobianPenalty, contraction
 from unfold.random import Draws
 
 ALGORITHMS: dict[str, Any] = {"pgd": PGD(), "admm": ADMM(), "pdhg": PDHG()}

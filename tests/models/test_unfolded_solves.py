@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from unfold.algorithms.admm import ADMM
-from unfold.algorithms.hqs import HQS
+from unfold.algorithms.splitting import ADMM, HQS
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2

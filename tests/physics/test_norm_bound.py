@@ -12,7 +12,7 @@ from unfold.physics.custom.matrix import Dense
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.solvers.power import positive_bound
+from unfold.solvers.linear_map import positive_bound
 
 DRAWS = Draws(seed=3, images=range(2), dtype=torch.float64)
 

@@ -3,8 +3,8 @@
 import torch
 
 from tests.operator_properties import dense
-from unfold.algorithms.analysis_pdhg import AnalysisPDHG
-from unfold.evaluation.total_variation import total_variation
+from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
+from unfold.evaluation.baselines import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.physics.ct.projector import Parallel, Projector

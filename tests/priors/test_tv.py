@@ -12,7 +12,7 @@ from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
 from unfold.priors.tv import TV, gradient, gradient_adjoint
 from unfold.pytree import batched_inner
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (5, 6)]
 

@@ -34,7 +34,7 @@ CHANGED = {
     "trainer.gradient_clip": None,
     "trainer.accumulate": 2,
     "trainer.ema": 0.9,
-    "loss._target_": "unfold.training.losses.base.L1Loss",
+    "loss._target_": "unfold.training.losses.L1Loss",
 }
 
 

@@ -19,7 +19,7 @@ from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import tensors, with_tensors
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.lsqr import least_norm
-from unfold.solvers.report import ConvergenceWarning, watched
+from unfold.solvers.result import ConvergenceWarning, watched
 
 KINDS = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 BLUR = ValidConvolution(kernel(2, 1, 3, 3), (1, 6, 5))

@@ -17,18 +17,18 @@ from tests.engine import (
     normal,
     problem,
 )
-from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.elementary import Tikhonov
 from unfold.priors.wavelet import Wavelet
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack
+from unfold.solvers.result import Stopping
 
 SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson(), "broyden": Broyden()}
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
@@ -60,7 +60,7 @@ def linear(radius: float, n: int = 8, seed: int = 0) -> tuple[Callable[[Tensor],
 def test_a_contraction_ends_at_its_fixed_point(solver: Solver):
     for seed in range(5):
         T, want = linear(0.7, seed=seed)
-        end = solver.solve(T, normal(3, 8, seed=9), tol=1e-12, max_iterations=500)
+        end = solver.solve(T, normal(3, 8, seed=9), Stopping(tol=1e-12, max_iterations=500))
         assert end.converged.all() and difference(end.image[2], want) < 1e-9
 
 
@@ -68,7 +68,7 @@ def test_a_contraction_ends_at_its_fixed_point(solver: Solver):
 def test_converged_means_that_the_residual_is_there(solver: Solver):
     for seed in range(20):
         T, _ = linear(0.3 + 0.04 * seed, seed=seed)
-        end = solver.solve(T, normal(2, 8, seed=9), tol=1e-6, max_iterations=40)
+        end = solver.solve(T, normal(2, 8, seed=9), Stopping(tol=1e-6, max_iterations=40))
         residual = (T(end.z) - end.z).norm(dim=1) / T(end.z).norm(dim=1)
         assert torch.allclose(residual, end.residual, rtol=1e-6, atol=1e-15)
         assert torch.equal(end.converged, residual <= 1e-6)
@@ -92,7 +92,7 @@ def diverging(i: int) -> Callable[[Tensor], Tensor]:
 def test_a_diverging_map_is_never_converged(solver: Solver, dtype: torch.dtype):
     for i in range(10):
         start = 1 + normal(2, 6, seed=i, dtype=dtype).abs()
-        end = solver.solve(diverging(i), start, tol=1e-3, max_iterations=60, every=10)
+        end = solver.solve(diverging(i), start, Stopping(tol=1e-3, max_iterations=60, every=10))
         assert not end.converged.any(), i
         assert end.z.isfinite().all()
         if i % 5 == 3:
@@ -105,7 +105,7 @@ def test_one_diverging_image_does_not_change_the_others(solver: Solver):
         grow = torch.tensor([0.0, 1.0, 0.0], dtype=DOUBLE)[:, None]
         return torch.where(grow > 0, z.abs() ** 3 + 10, 0.5 * z + 1)
 
-    end = solver.solve(T, normal(3, 4), tol=1e-9, max_iterations=100)
+    end = solver.solve(T, normal(3, 4), Stopping(tol=1e-9, max_iterations=100))
     assert end.converged.tolist() == [True, False, True]
     assert not end.diverged[[0, 2]].any()
     assert difference(end.image[[0, 2]], torch.full((2, 4), 2.0, dtype=DOUBLE)) < 1e-8
@@ -120,7 +120,7 @@ def test_a_residual_that_must_grow_first_is_allowed_to(solver: Solver):
     at = problem(A, Wavelet("haar", 2), batch=2, noise=0.0)
     algorithm = PDHG(stepsize=15.0, stepsize_dual=0.05)
     _, end = fixed_point(
-        lambda s: algorithm.step(s, at), algorithm.init(at), solver, tol=1e-6, max_iterations=400
+        lambda s: algorithm.step(s, at), algorithm.init(at), solver, Stopping(1e-6, 400)
     )
     assert end.converged.all()
 
@@ -129,9 +129,9 @@ def test_a_residual_that_must_grow_first_is_allowed_to(solver: Solver):
 def test_an_image_does_not_depend_on_its_batch(solver: Solver):
     T, _ = linear(0.9)
     start = normal(4, 8) * torch.logspace(-3, 3, 4, dtype=DOUBLE)[:, None]
-    whole = solver.solve(T, start, tol=1e-4, max_iterations=60, every=3)
+    whole = solver.solve(T, start, Stopping(tol=1e-4, max_iterations=60, every=3))
     for i in range(4):
-        one = solver.solve(T, start[i : i + 1], tol=1e-4, max_iterations=60, every=3)
+        one = solver.solve(T, start[i : i + 1], Stopping(tol=1e-4, max_iterations=60, every=3))
         assert difference(one.image, whole.image[i : i + 1]) < 1e-10
         assert one.iterations[0] == whole.iterations[i]
 
@@ -142,16 +142,18 @@ def test_scale_changes_nothing(solver: Solver):
     ends = []
     for c in (1e-12, 1.0, 1e12):
         ends.append(
-            solver.solve(lambda z, c=c: c * T(z / c), c * normal(2, 8), tol=1e-6, max_iterations=90)
+            solver.solve(
+                lambda z, c=c: c * T(z / c), c * normal(2, 8), Stopping(tol=1e-6, max_iterations=90)
+            )
         )
         assert torch.equal(ends[-1].iterations, ends[0].iterations)
         assert difference(ends[-1].image / c, ends[0].image / 1e-12) < 1e-8
 
 
 def test_a_fixed_point_at_zero_is_found():
-    end = Picard().solve(lambda z: 0 * z, normal(2, 3), tol=1e-9, max_iterations=9)
+    end = Picard().solve(lambda z: 0 * z, normal(2, 3), Stopping(tol=1e-9, max_iterations=9))
     assert end.converged.all() and not end.image.any()
-    once = Picard().solve(lambda z: 0 * z, normal(2, 3), tol=1e-9, max_iterations=1)
+    once = Picard().solve(lambda z: 0 * z, normal(2, 3), Stopping(tol=1e-9, max_iterations=1))
     assert not once.image.any() and not once.converged.any()
 
 
@@ -176,7 +178,7 @@ def test_anderson_is_never_worse_than_the_plain_iteration(name: str):
     start = algorithm.init(at)
     for budget in (5, 10, 20, 40, 80):
         ends = [
-            fixed_point(lambda s: algorithm.step(s, at), start, solver, tol=1e-11, max_iterations=n)
+            fixed_point(lambda s: algorithm.step(s, at), start, solver, Stopping(1e-11, n))
             for solver, n in ((Picard(), budget), (Anderson(), budget))
         ]
         plain, fast = (float(end.residual.max()) for _, end in ends)
@@ -191,7 +193,7 @@ def test_fifty_evaluations_bring_a_contractive_network_to_a_millionth():
     at = problem(A.to_like(torch.zeros(1)), prior, y=measured(A).float())
     algorithm = PGD()
     _, end = fixed_point(
-        lambda s: algorithm.step(s, at), algorithm.init(at), Anderson(), tol=1e-7, max_iterations=50
+        lambda s: algorithm.step(s, at), algorithm.init(at), Anderson(), Stopping(1e-7, 50)
     )
     assert float(end.residual) <= 1e-6
 
@@ -206,8 +208,7 @@ def test_anderson_needs_a_fifth_of_the_evaluations_on_blur_and_tikhonov():
             lambda s: algorithm.step(s, at),
             algorithm.init(at),
             solver,
-            tol=1e-6,
-            max_iterations=4000,
+            Stopping(1e-6, 4000),
         )[1]
         for solver in (Picard(), Anderson())
     ]
@@ -229,5 +230,5 @@ def test_settings_without_meaning_are_refused():
 
 def test_damping_has_the_same_fixed_point():
     T, want = linear(0.8)
-    end = Picard(0.5).solve(T, normal(1, 8), tol=1e-13, max_iterations=2000)
+    end = Picard(0.5).solve(T, normal(1, 8), Stopping(tol=1e-13, max_iterations=2000))
     assert difference(end.image[0], want) < 1e-10

@@ -12,6 +12,7 @@ from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.gmres import GMRES
+from unfold.solvers.result import Stopping
 
 
 def matrices(batch: int, n: int, radius: float = 0.9) -> Tensor:
@@ -22,7 +23,7 @@ def matrices(batch: int, n: int, radius: float = 0.9) -> Tensor:
 
 def solve(M: Tensor, b: Tensor, solver: GMRES, **limits: float) -> FixedPoint:
     chosen = {"tol": 1e-11, "max_iterations": 200, **limits}
-    return solver.solve(lambda z: torch.einsum("bij,bj->bi", M, z) + b, b, **chosen)
+    return solver.solve(lambda z: torch.einsum("bij,bj->bi", M, z) + b, b, Stopping(**chosen))
 
 
 @pytest.mark.parametrize("restart", [1, 5, 30])
@@ -95,8 +96,7 @@ def test_what_is_not_finite_is_diverged_and_does_not_change_the_others():
     end = GMRES().solve(
         lambda z: torch.where(grow > 0, torch.inf * z.abs(), 0.5 * z + b),
         b,
-        tol=1e-9,
-        max_iterations=30,
+        Stopping(tol=1e-9, max_iterations=30),
     )
     assert end.converged.tolist() == [True, False, True]
     assert end.diverged.tolist() == [False, True, False]
@@ -104,7 +104,7 @@ def test_what_is_not_finite_is_diverged_and_does_not_change_the_others():
 
 
 def test_zero_needs_one_evaluation():
-    end = GMRES().solve(lambda z: 0.5 * z, torch.zeros(2, 4), tol=1e-9, max_iterations=9)
+    end = GMRES().solve(lambda z: 0.5 * z, torch.zeros(2, 4), Stopping(tol=1e-9, max_iterations=9))
     assert end.converged.all() and (end.iterations == 1).all() and not end.z.any()
 
 

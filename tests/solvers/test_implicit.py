@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, difference, normal
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit, one_step
+from unfold.solvers.result import Stopping
 
 
 class Pair(NamedTuple):
@@ -17,7 +18,7 @@ class Pair(NamedTuple):
 
 
 def solve(transposed: object, v: Tensor) -> FixedPoint:
-    return Anderson().solve(transposed, v, tol=1e-13, max_iterations=200)
+    return Anderson().solve(transposed, v, Stopping(tol=1e-13, max_iterations=200))
 
 
 def test_of_a_linear_map_with_two_fields():

@@ -14,7 +14,7 @@ from unfold.physics.blur.convolution import ValidConvolution
 from unfold.physics.custom.matrix import Dense
 from unfold.pytree import with_tensors
 from unfold.solvers.lsqr import least_norm
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 
 SHAPE = (1, 6, 5)
 BLUR = ValidConvolution(kernel(2, 1, 3, 3), SHAPE)

@@ -10,7 +10,7 @@ from tests.operator_properties import assert_norm
 from tests.physics.instances import OPERATORS
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import LinearOperator, Operator
-from unfold.solvers.power import norm_squared
+from unfold.solvers.linear_map import norm_squared
 
 
 def bound(operator):

@@ -6,7 +6,7 @@ import torch
 from tests.operator_properties import dense
 from unfold.physics.ct.projector import Fan, Parallel, Projector
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.solvers.interface import LinearMap
+from unfold.solvers.linear_map import LinearMap
 
 DOUBLE = torch.float64
 ANGLES = tuple(12.0 * i for i in range(15))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, difference, normal
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
+from unfold.solvers.result import Stopping
 
 
 @pytest.mark.parametrize("damping", [1.0, 0.5])
@@ -23,7 +23,7 @@ def test_picard_takes_plain_steps_whatever_the_residual_does(damping: float):
         points.append(z)
         return z @ M.mT + 1
 
-    Picard(damping).solve(T, normal(2, 3), tol=1e-12, max_iterations=12)
+    Picard(damping).solve(T, normal(2, 3), Stopping(tol=1e-12, max_iterations=12))
     sizes = [float((T(z) - z).norm()) for z in points[:12]]
     assert max(b / a for a, b in pairwise(sizes)) > 2
     for before, after in pairwise(points[:12]):
@@ -42,7 +42,7 @@ def test_the_first_updates_of_broyden_are_those_of_the_textbook():
         points.append(z)
         return z + g(z)
 
-    Broyden().solve(T, normal(1, 4, seed=2), tol=1e-13, max_iterations=6)
+    Broyden().solve(T, normal(1, 4, seed=2), Stopping(tol=1e-13, max_iterations=6))
     z, B = points[0][0], -torch.eye(4, dtype=DOUBLE)  # B approximates the derivative of g
     for point in points[:5]:
         assert difference(z, point[0]) < 1e-9
@@ -61,9 +61,8 @@ def test_an_accuracy_is_asked_of_the_estimated_error(solver: Solver):
         want = torch.linalg.solve(torch.eye(16, dtype=DOUBLE) - M, b[0])
         errors = []
         for accuracy in (math.inf, 1e-3):
-            end = solver.solve(
-                lambda z, M=M, b=b: z @ M.mT + b, b, tol=1e-3, max_iterations=99, accuracy=accuracy
-            )
+            stopping = Stopping(tol=1e-3, max_iterations=99, accuracy=accuracy)
+            end = solver.solve(lambda z, M=M, b=b: z @ M.mT + b, b, stopping)
             assert end.converged.all() and float(end.error) <= accuracy
             errors.append(float((end.image[0] - want).norm() / want.norm()))
         assert errors[1] < 4e-3 and errors[1] < errors[0]

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from tests.engine import blur, measured, network_prior, reconstructor
-from unfold.algorithms.admm import ADMM, ADMMState
 from unfold.algorithms.algorithm import ImageState
-from unfold.algorithms.drs import DRS
-from unfold.algorithms.gd import GD
+from unfold.algorithms.gradient_descent import GD
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.splitting import ADMM, DRS, ADMMState
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -26,10 +25,8 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
-from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.l1 import L1
-from unfold.priors.tikhonov import Tikhonov
+from unfold.priors.elementary import L1, Box, Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.solvers.implicit import implicit
@@ -352,8 +349,8 @@ def algorithm(kind: type[Any], **fields: float) -> Report:
 
 
 class OneStepLess(Unfolded):
-    def run(self, steps, **options):
-        return Unfolded(self.iterations - 1).run(steps, **options)
+    def run(self, steps):
+        return Unfolded(self.iterations - 1).run(steps)
 
 
 class CutsTheGraph(UnfoldedBackward):
@@ -374,8 +371,8 @@ class WrongSign(EquilibriumBackward):
 
 @dataclass(frozen=True)
 class AlwaysConverged(DEQ):
-    def run(self, steps: Steps, **options: Any):
-        solution = super().run(steps, **options)
+    def run(self, steps: Steps):
+        solution = super().run(steps)
         return solution._replace(converged=torch.ones_like(solution.converged))
 
 
@@ -406,8 +403,8 @@ def always(backward: Any) -> Any:
 
     @dataclass(frozen=True)
     class Stubborn(DEQ):
-        def run(self, steps, **options):
-            return DEQ(tol=1e-13, max_iterations=2000, backward=backward).run(steps, **options)
+        def run(self, steps):
+            return DEQ(tol=1e-13, max_iterations=2000, backward=backward).run(steps)
 
     return Stubborn()
 

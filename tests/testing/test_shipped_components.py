@@ -12,9 +12,9 @@ from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.random import Draws
 from unfold.testing import check_algorithm, check_equilibrium, check_fidelity, check_prior
+from unfold.testing.algorithms import problem_for
 from unfold.testing.models import check_unfolded
 from unfold.testing.priors import in_double
-from unfold.testing.problems import problem_for
 from unfold.testing.training import check_loss, check_start
 
 FIXED = ["trainer.progress=false", "evaluation=none"]

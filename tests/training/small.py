@@ -2,7 +2,7 @@
 
 import pytest
 
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.metrics import ImageMetrics
@@ -14,7 +14,7 @@ from unfold.priors.denoiser_priors import PnP
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
-from unfold.training.losses.base import MSE
+from unfold.training.losses import MSE
 from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 from unfold.training.settings import CSV, TrainerSettings

@@ -9,7 +9,7 @@ from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
-from unfold.training.losses.base import Loss
+from unfold.training.losses import Loss
 
 SMALL = ("model=unfolded", "model.iterations=2")
 FILTERED = ("physics=tomography", "start=filtered_back_projection")

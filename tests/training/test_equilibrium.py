@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from tests.engine import network_prior, reconstructor
-from unfold.algorithms.pgd import PGD
+from unfold.algorithms.proximal_gradient import PGD
 from unfold.data.batches import Batch
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.models.deq import DEQ
-from unfold.models.jacobian import JacobianPenalty
+from unfold.models.deq import DEQ, JacobianPenalty
 from unfold.physics.denoising import Denoising
-from unfold.training.losses.base import MSE
+from unfold.training.losses import MSE
 from unfold.training.module import Training, TrainingOptions
 from unfold.training.optim import Adam, Constant
 

@@ -18,9 +18,7 @@ from unfold.training.callbacks import save_picture
 from unfold.training.checkpoints.checksum import newest_checkpoint
 from unfold.training.fit import fit
 from unfold.training.loggers.local import Events
-from unfold.training.loggers.mlflow import MLflow
-from unfold.training.loggers.tracked import Tracked
-from unfold.training.loggers.wandb import WandB
+from unfold.training.loggers.trackers import MLflow, Tracked, WandB
 from unfold.training.settings import TensorBoard
 
 STEPS = 6
@@ -128,7 +126,7 @@ def stand_in(monkeypatch, name, **content):
 @pytest.fixture
 def picture(tmp_path, monkeypatch):
     """A picture file in a run directory, for trackers whose package need not be there."""
-    monkeypatch.setattr("unfold.training.loggers.tracked.require", lambda package: None)
+    monkeypatch.setattr("unfold.training.loggers.trackers.require", lambda package: None)
     path = tmp_path / "pgd/one/images/0000003.png"
     path.parent.mkdir(parents=True)
     save_picture(torch.tensor([[[0.0, 0.2, 1.0]]]), path)
@@ -177,7 +175,7 @@ def test_settings_are_sent_by_their_full_keys(tmp_path):
 
 @pytest.mark.parametrize("log", [MLflow, WandB])
 def test_a_missing_package_is_refused_at_once(log, monkeypatch):
-    monkeypatch.setattr("unfold.training.loggers.tracked.find_spec", lambda name: None)
+    monkeypatch.setattr("unfold.training.loggers.trackers.find_spec", lambda name: None)
     name = log.__name__.lower()
     with pytest.raises(ConfigError, match=rf"package {name}\. Run pip install -e '.\[{name}\]"):
         log()
@@ -209,7 +207,7 @@ def test_wandb_writes_offline_files_of_one_run(tmp_path):
 
 
 def test_a_password_is_not_written_into_runs(monkeypatch):
-    monkeypatch.setattr("unfold.training.loggers.tracked.require", lambda package: None)
+    monkeypatch.setattr("unfold.training.loggers.trackers.require", lambda package: None)
     with pytest.raises(
         ConfigError, match=r"MLflow\.uri contains a password.*MLFLOW_TRACKING_PASSW"
     ) as e:

@@ -9,9 +9,8 @@ from tests.training.small import KilledError, run, small_training
 from tests.training.test_resume import same
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.training.checkpoints.checksum import newest_checkpoint
-from unfold.training.guard.guard import Guard
-from unfold.training.guard.policies import Skip, Warn
-from unfold.training.losses.base import MSE, Supervised
+from unfold.training.guard.guard import Guard, Skip, Warn
+from unfold.training.losses import MSE, Supervised
 from unfold.training.settings import TrainerSettings
 
 NAN = float("nan")

@@ -15,7 +15,7 @@ from unfold.training.checkpoints import weights as checkpoint
 from unfold.training.checkpoints.callback import BEST
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.weights import read_checkpoint
-from unfold.training.resource_errors import OutOfMemoryError
+from unfold.training.fit import OutOfMemoryError
 
 
 @pytest.fixture

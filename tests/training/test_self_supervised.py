@@ -20,10 +20,17 @@ from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
 from unfold.random import Draws
-from unfold.training.losses.base import MSE, Trial
-from unfold.training.losses.consistency import SURE, Consistency
-from unfold.training.losses.equivariant import Equivariant, RotationsAndFlips, Shifts
-from unfold.training.losses.splitting import MaskedMeasurement, Splitting
+from unfold.training.losses import (
+    MSE,
+    SURE,
+    Consistency,
+    Equivariant,
+    MaskedMeasurement,
+    RotationsAndFlips,
+    Shifts,
+    Splitting,
+    Trial,
+)
 
 SIDE = 6
 LOSSES = {

@@ -16,8 +16,7 @@ from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann
 from unfold.solvers.fixed_point import Picard
 from unfold.training.checkpoints.checksum import newest_checkpoint
-from unfold.training.guard.guard import Guard
-from unfold.training.guard.policies import Skip, Stop, Warn, policy
+from unfold.training.guard.guard import Guard, Skip, Stop, Warn, policy
 from unfold.training.settings import TrainerSettings
 
 LOOSE = {"tol": 0.05, "accuracy": float("inf")}

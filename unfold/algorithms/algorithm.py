@@ -1,12 +1,13 @@
 """The contract of an algorithm: scalars as fields, and one pure step."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from unfold.parameters.bounds import check_order
 from unfold.parameters.declare import Recipe
 from unfold.problem import Problem
 from unfold.typing import Image, PerImage
@@ -29,6 +30,11 @@ class Guarantee(NamedTuple):
 
     condition: str
     holds: bool
+
+    @staticmethod
+    def when(condition: str, *facts: Tensor | bool) -> "Guarantee":
+        """It holds where every fact does, for every image."""
+        return Guarantee(condition, all(bool(torch.as_tensor(fact).all()) for fact in facts))
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,33 @@ class Algorithm(Recipe, ABC, Generic[S]):
     def relative_gap(self, state: S, problem: Problem) -> PerImage | None:
         """The duality gap at the state relative to the objective, where the algorithm knows it."""
         return None
+
+
+@dataclass(frozen=True)
+class ImageAlgorithm(Algorithm[ImageState]):
+    """An algorithm whose state is the image, x₀ at first."""
+
+    def init(self, problem: Problem) -> ImageState:
+        return ImageState(x=problem.start)
+
+
+@dataclass(frozen=True)
+class BoxAlgorithm(Algorithm[S]):
+    """An algorithm over the images in [low, high].
+
+    Args:
+        low: smallest intensity.
+        high: largest intensity.
+    """
+
+    solves = "f + λg over the images in [low, high]"
+
+    low: float = field(default=0.0, kw_only=True)
+    high: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self)
 
 
 def proven(algorithm: Algorithm[Any], problem: Problem) -> Guarantee:

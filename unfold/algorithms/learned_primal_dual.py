@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,52 +14,55 @@ from unfold.problem import Problem
 from unfold.typing import Field, Image, Measurement
 
 
-class PrimalBlock(Network):
+class _Block(Network):
+    """Convolutions of a memory of N fields and of what else the update takes.
+
+    Args:
+        depth: 3×3 convolutions, at least 2.
+        width: features between them.
+    """
+
+    extra: ClassVar[int]
+    least_memory: ClassVar[int] = 1
+
+    def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
+        least = {"channels": 1, "memory": self.least_memory, "depth": 2, "width": 1}
+        sizes = {"channels": channels, "memory": memory, "depth": depth, "width": width}
+        expect_sizes(type(self).__name__, sizes, least)
+        super().__init__()
+        self.channels, self.memory = channels, memory
+        self.layers = _chain((memory + self.extra) * channels, memory * channels, depth, width)
+
+    def forward(self, *fields: Tensor) -> Tensor:
+        """(B, NC, H, W), from the fields joined along the channels."""
+        increment: Tensor = self.layers(torch.cat(fields, dim=1))
+        return increment
+
+
+class PrimalBlock(_Block):
     """P(x, A*u₁): what is added to the memory of images.
 
     Args:
         channels: C of an image.
         memory: N, how many images are remembered; the first is read out.
-        depth: 3×3 convolutions, at least 2.
-        width: features between them.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
     """
 
-    def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
-        _check_sizes("PrimalBlock", channels, memory, depth, width)
-        super().__init__()
-        self.channels, self.memory = channels, memory
-        self.layers = _chain((memory + 1) * channels, memory * channels, depth, width)
-
-    def forward(self, x: Tensor, back_projection: Tensor) -> Tensor:
-        """(B, NC, H, W) from the memory and A*u₁."""
-        increment: Tensor = self.layers(torch.cat((x, back_projection), dim=1))
-        return increment
+    extra, least_memory = 1, 2
 
 
-class DualBlock(Network):
+class DualBlock(_Block):
     """D(u, Ax₂, y): what is added to the memory of measurements.
 
     Args:
         channels: of a measurement, which must be (B, channels, H, W).
         memory: N, how many measurements are remembered; the first is projected back.
-        depth: 3×3 convolutions, at least 2.
-        width: features between them.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
     """
 
-    def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
-        _check_sizes("DualBlock", channels, memory, depth, width)
-        super().__init__()
-        self.channels, self.memory = channels, memory
-        self.layers = _chain((memory + 2) * channels, memory * channels, depth, width)
-
-    def forward(self, u: Tensor, projection: Tensor, y: Tensor) -> Tensor:
-        """(B, NC, H, W) from the memory, Ax₂ and y."""
-        increment: Tensor = self.layers(torch.cat((u, projection, y), dim=1))
-        return increment
+    extra = 2
 
 
 class LearnedPrimalDualState(NamedTuple):
@@ -101,7 +104,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     dual: DualBlock = field(default_factory=DualBlock)
 
     def init(self, problem: Problem) -> LearnedPrimalDualState:
-        """Start from x₀ in every image of the memory, and dual variables of zero."""
         x, y = problem.start, problem.y
         _expect("primal", "images", self.primal.channels, x)
         _expect("dual", "measurements", self.dual.channels, y)
@@ -109,7 +111,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
         return LearnedPrimalDualState(x.repeat(1, self.primal.memory, 1, 1), u)
 
     def step(self, state: LearnedPrimalDualState, problem: Problem) -> LearnedPrimalDualState:
-        """Update the dual memory from the second image, the primal one from the first dual."""
         C, M = self.primal.channels, self.dual.channels
         second = state.x[:, C : 2 * C]
         u = state.u + self.dual(state.u, problem.A(second), problem.y)
@@ -129,12 +130,6 @@ def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
             f"LearnedPrimalDual.{key} expects {what} of (batch, {channels}, height, width), got "
             f"{tuple(t.shape)}; set algo.{key}.channels={t.shape[1] if t.ndim == 4 else '…'}."
         )
-
-
-def _check_sizes(owner: str, channels: int, memory: int, depth: int, width: int) -> None:
-    least = {"channels": 1, "memory": 2 if owner == "PrimalBlock" else 1, "depth": 2, "width": 1}
-    sizes = {"channels": channels, "memory": memory, "depth": depth, "width": width}
-    expect_sizes(owner, sizes, least)
 
 
 def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:

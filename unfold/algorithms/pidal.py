@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee, smallest
+from unfold.algorithms.algorithm import BoxAlgorithm, Guarantee, smallest
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import check_order
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.physics.operator import Operator
@@ -35,7 +34,7 @@ class PIDALState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PIDAL(Algorithm[PIDALState]):
+class PIDAL(BoxAlgorithm[PIDALState]):
     """ADMM with one split for each term, for min_x d(Ax, y) + λ Σ gᵢ(x) over images in [low, high].
 
     x⁺ = argmin_x Σ_j ‖H_j x − v_j + u_j‖²/(2γ_j);
@@ -50,8 +49,6 @@ class PIDAL(Algorithm[PIDALState]):
         stepsize: γ of the prior and of the box, any positive number.
         stepsize_data: γ_d of the data, any positive number.
         lambda_reg: λ, how much the prior counts.
-        low: smallest intensity.
-        high: largest intensity.
 
     Raises:
         ConfigError: low is not below high, or a term of the prior has neither a prox nor an
@@ -63,20 +60,12 @@ class PIDAL(Algorithm[PIDALState]):
     """
 
     needs_f = frozenset({"prox_conj"})
-    solves = "f + λg over the images in [low, high]"
 
     stepsize: Scalar = param(1.0, positive)
     stepsize_data: Scalar = param(1.0, positive, "‖A‖²")
     lambda_reg: Scalar = param(0.01, positive)
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_order(self)
 
     def init(self, problem: Problem) -> PIDALState:
-        """Start from x₀ in every split, and no dual force."""
         x = problem.start
         _check(problem.g.terms)
         images = [analyse(term, x) for term in problem.g.terms]
@@ -86,7 +75,6 @@ class PIDAL(Algorithm[PIDALState]):
         return PIDALState(x, Split(v, torch.zeros_like(v)), terms, box)
 
     def step(self, state: PIDALState, problem: Problem) -> PIDALState:
-        """Find the image that agrees best with all splits, then update each of them."""
         y, d, gamma_d = problem.y, problem.f.fidelity, self.stepsize_data
         weight = self.stepsize * self.lambda_reg
         x = self._agree(state, problem)
@@ -130,7 +118,6 @@ class Agreement(System):
     ratio: Scalar
 
     def apply(self, x: Image) -> Image:
-        """Mx."""
         result = x + self.ratio * self.operator.normal(x)
         for term in self.terms:
             result = result + analyse_adjoint(term, analyse(term, x))

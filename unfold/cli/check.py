@@ -122,7 +122,7 @@ def _component(group: str, arguments: Sequence[str]) -> Any:
 
 
 def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
-    from unfold.solvers.report import ConvergenceWarning
+    from unfold.solvers.result import ConvergenceWarning
     from unfold.testing.physics import check_physics
 
     with warnings.catch_warnings():
@@ -153,8 +153,7 @@ def _fidelity(arguments: Sequence[str]) -> "Report":
 
 
 def _algorithm(arguments: Sequence[str]) -> "Report":
-    from unfold.testing.algorithms import check_algorithm
-    from unfold.testing.problems import problem_for
+    from unfold.testing.algorithms import check_algorithm, problem_for
 
     return check_algorithm(*problem_for(_component("algo", arguments)))
 

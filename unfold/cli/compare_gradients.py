@@ -74,7 +74,7 @@ def _case(components: Components, seed: int, count: int, size: int) -> "Case":
 
     from unfold.evaluation.gradients import Case
     from unfold.random import Draws
-    from unfold.training.losses.base import Supervised
+    from unfold.training.losses import Supervised
 
     loss = components.groups["loss"]
     if not isinstance(loss, Supervised):

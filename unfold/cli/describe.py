@@ -14,7 +14,7 @@ class Described(NamedTuple):
 
     headline: its first paragraph, on one line.
     formula: its second paragraph, on one line: the update of an algorithm.
-    arguments: by name, in the order of the docstring.
+    arguments: by name, in the order of the docstring; inherited ones first.
     source: the paper; empty where none is named.
     """
 
@@ -29,7 +29,9 @@ def describe(kind: type) -> Described:
     text = inspect.getdoc(kind) or ""
     paragraphs = [" ".join(p.split()) for p in SECTION.split(text)[0].split("\n\n")]
     headline, formula = (*paragraphs, "")[:2]
-    return Described(headline, formula, _arguments(text), _source(text))
+    above = (inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__[1:]))
+    inherited = {name: entry for doc in above for name, entry in _arguments(doc).items()}
+    return Described(headline, formula, inherited | _arguments(text), _source(text))
 
 
 def _arguments(text: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from unfold.physics.mixture import Mixture
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.training.losses.base import Trial
+from unfold.training.losses import Trial
 from unfold.typing import Image, Measurement
 
 SIZES = 3

@@ -172,7 +172,7 @@ class _Build:
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
         origins = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
-            from unfold.training.parameter_groups import by_learning_rate, frozen
+            from unfold.training.optim import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
             frozen(reconstructor, trainable.freeze)

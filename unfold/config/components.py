@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from unfold.evaluation.base import Evaluation
     from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
-    from unfold.training.losses.base import Loss
+    from unfold.training.losses import Loss
     from unfold.training.settings import Log, TrainerSettings
 
 

@@ -1,16 +1,17 @@
-"""Batches of images, and which images each batch holds.
+"""Batches of images: which images each one holds, and the loader that yields them.
 
 The order of samples is a function of (seed, epoch, position). There is no state to save: workers,
 ranks and a resume in the middle of an epoch do not change it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.random import generator
@@ -165,3 +166,126 @@ class EvaluationBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         return iter(self._batches)
+
+
+class Loader:
+    """Batches of a data set, the same for any number of workers, from the first request on.
+
+    Lightning makes the iterator before it restores a checkpoint and sets the epoch. A loader with
+    workers would already fetch batches of the wrong epoch; this one waits.
+
+    Args:
+        dataset: of samples.
+        batches: which samples each batch holds; Lightning calls it `sampler`, and sets its epoch.
+        workers: processes that prepare batches; 0 for none besides the trainer's.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Sample], batches: TrainBatches | EvaluationBatches, workers: int
+    ) -> None:
+        self.sampler = batches
+        self.batch_sampler = None  # read by Lightning wherever there is a sampler
+        self._dataset, self._workers = dataset, workers
+        self._loader: DataLoader[Sample] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._dataset,
+                batch_sampler=self.sampler,
+                num_workers=self._workers,
+                collate_fn=collate,
+                persistent_workers=self._workers > 0,
+                generator=torch.Generator(),  # or it draws from the global generator
+            )
+        yield from self._loader
+
+    def close(self) -> None:
+        """End the workers.
+
+        Left to the garbage collector, each would block for five seconds: their queue is gone by
+        then.
+        """
+        self._loader = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Empty: the position in an epoch follows from the trainer's progress.
+
+        Lightning resumes only loaders with this method.
+        """
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+class CropWindow(NamedTuple):
+    """A crop: its corner in pixels, whether it is flipped, and its rotation in units of 90°."""
+
+    top: int
+    left: int
+    flipped: bool
+    turns: int
+
+
+def random_window(seed: int, key: Key, height: int, width: int, crop: int) -> CropWindow:
+    """The window of one virtual sample: a function of (seed, epoch, index) and the sizes."""
+    epoch, index = key
+    draw = generator(seed, "train", epoch, index, "crop")
+    top, left = (int(draw.integers(0, size - crop, endpoint=True)) for size in (height, width))
+    return CropWindow(top, left, flipped=bool(draw.integers(2)), turns=int(draw.integers(4)))
+
+
+def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
+    """(C, crop, crop): the window of an image, flipped left to right, then rotated."""
+    rows = slice(window.top, window.top + crop)
+    columns = slice(window.left, window.left + crop)
+    part = image[:, rows, columns]
+    part = part.flip(-1) if window.flipped else part
+    return torch.rot90(part, window.turns, (-2, -1)).contiguous()
+
+
+def cut_to_multiple(image: Picture, multiple: int) -> Picture:
+    """The image, cropped at the bottom and right to sides that are multiples of `multiple`."""
+    height, width = ((size // multiple) * multiple for size in image.shape[-2:])
+    return image[:, :height, :width].contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainCrops(Dataset[Sample]):
+    """Square random crops; virtual sample i is a crop of image i modulo the number of images.
+
+    Args:
+        images: to crop from, each at least `crop` pixels high and wide.
+        seed: of the windows.
+        crop: side of a crop, in pixels.
+    """
+
+    images: Sequence[Picture]
+    seed: int
+    crop: int
+
+    def __getitem__(self, key: Key) -> Sample:
+        image = self.images[key[1] % len(self.images)]
+        height, width = image.shape[-2:]
+        window = random_window(self.seed, key, height, width, self.crop)
+        return Sample(cut(image, window, self.crop), key)
+
+
+@dataclass(frozen=True, eq=False)
+class FullImages(Dataset[Sample]):
+    """Full images, cropped to sides that are multiples of `multiple_of` pixels.
+
+    Args:
+        images: at least `multiple_of` pixels high and wide.
+        multiple_of: of both sides, in pixels.
+    """
+
+    images: Sequence[Picture]
+    multiple_of: int
+
+    def __getitem__(self, key: Key) -> Sample:
+        return Sample(cut_to_multiple(self.images[key[1]], self.multiple_of), key)

@@ -35,13 +35,9 @@ MOST_HELD_OUT = 20
 
 
 def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
-    """All images under `root`, at any depth, sorted by name.
+    """All images under `root`, at any depth, sorted by name, for the argument `key`.
 
     Files and folders whose names begin with a dot are left out.
-
-    Args:
-        root: a folder.
-        key: the argument that names it, for messages.
 
     Raises:
         DataError: there is no such folder, or no image in it.
@@ -50,7 +46,8 @@ def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
         what = "a file" if root.exists() else "missing"
         raise DataError(f"{key} = {root}: {what}; expected a folder of images ({root.absolute()}).")
     paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
-    names = sorted(n for n, path in paths.items() if _is_image(n, path))
+    shown = {n: p for n, p in paths.items() if not any(s.startswith(".") for s in n.split("/"))}
+    names = sorted(n for n, p in shown.items() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not names:
         patterns = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise DataError(
@@ -58,11 +55,6 @@ def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
             f"on {len(paths)} entries."
         )
     return tuple(ImageFile(name, paths[name]) for name in names)
-
-
-def _is_image(name: str, path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in name.split("/"))
-    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def hold_out(

@@ -1,7 +1,8 @@
-"""Image files, all decoded once at start, and kept in memory where they fit."""
+"""Image files, all decoded and checked once at start, and kept in memory where they fit."""
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -89,13 +90,8 @@ def decode_files(
 ) -> tuple[list[DecodedFile], list[str]]:
     """Decode every file; the usable ones, and the faults of the others.
 
-    Args:
-        files: to decode, in order.
-        channels: 1 or 3.
-        smallest: height and width that an image needs, in pixels.
-        why: the argument that requires that size, for the message.
-        memory: bytes of images to keep.
-        progress: called after every file.
+    `why` is the argument that requires height and width of `smallest` pixels, for the message.
+    `memory` is the number of bytes of images to keep; `progress` is called after every file.
     """
     usable: list[DecodedFile] = []
     faults: list[str] = []
@@ -186,3 +182,49 @@ def fingerprint(splits: Mapping[str, Images]) -> str:
         for split, images in splits.items()
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class SplitReport(NamedTuple):
+    """The files of a split.
+
+    files: how many there are.
+    sizes: (height, width) and the number of images, the most frequent first.
+    faults: the path and the reason of each file that cannot be used.
+    """
+
+    files: int
+    sizes: tuple[tuple[tuple[int, int], int], ...]
+    faults: tuple[str, ...]
+
+    @property
+    def usable(self) -> int:
+        """Files without a fault."""
+        return self.files - len(self.faults)
+
+
+def check_files(
+    splits: Mapping[str, Sequence[ImageFile]],
+    channels: int,
+    smallest: Smallest,
+    progress: Callable[[], None],
+) -> dict[str, SplitReport]:
+    """Decode every file, and collect the faults of all; no image is kept.
+
+    `smallest` gives the size that the images of a split need; `train` is among the splits.
+    """
+    entries: dict[str, list[DecodedFile]] = {}
+    faults: dict[str, list[str]] = {}
+    for split, files in splits.items():
+        size = smallest(split)
+        entries[split], faults[split] = decode_files(files, channels, *size, progress=progress)
+    for entry, other, split in shared(entries):
+        faults[split].append(f"{entry.file.path}: the same file as {other.file.path}, for train.")
+    return {
+        split: SplitReport(len(files), _sizes(entries[split]), tuple(faults[split]))
+        for split, files in splits.items()
+    }
+
+
+def _sizes(entries: Sequence[DecodedFile]) -> tuple[tuple[tuple[int, int], int], ...]:
+    counted = Counter((entry.shape[-2], entry.shape[-1]) for entry in entries)
+    return tuple(counted.most_common())

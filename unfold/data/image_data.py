@@ -6,12 +6,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from unfold.data.batches import EvaluationBatches, Picture, TrainBatches
-from unfold.data.crops import FullImages, TrainCrops, cut_to_multiple
-from unfold.data.data_check import SplitReport, check_files
+from unfold.data.batches import (
+    EvaluationBatches,
+    FullImages,
+    Loader,
+    Picture,
+    TrainBatches,
+    TrainCrops,
+    cut_to_multiple,
+)
 from unfold.data.files import embedded_files, folder_files
-from unfold.data.image_cache import ImageFile, Images, fingerprint, load_splits
-from unfold.data.loader import Loader
+from unfold.data.image_cache import (
+    ImageFile,
+    Images,
+    SplitReport,
+    check_files,
+    fingerprint,
+    load_splits,
+)
 from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.bounds import Declared, Range, bounded, whole
 
@@ -74,29 +86,18 @@ class ImageData(Declared, ABC):
         TrainBatches(self._samples, self.batch_size, self.seed)
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
-        """Every fault of every image; `progress` is called after each.
-
-        Raises:
-            DataError: a folder is missing or empty.
-        """
+        """Every fault of every image; `progress` is called after each."""
         return check_files(self.files(), self.channels, self._smallest, progress)
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the names, sizes and bytes of the images of each split.
 
         It does not depend on the location or the dates of the files.
-
-        Raises:
-            DataError: as `check`.
         """
         return fingerprint(self._loaded)
 
     def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
-        """The name and the shape of each image of each split, in order.
-
-        Raises:
-            DataError: as `check`.
-        """
+        """The name and the shape of each image of each split, in order."""
         splits = self._loaded.items()
         return {split: [(e.file.name, e.shape) for e in images.entries] for split, images in splits}
 
@@ -125,13 +126,7 @@ class ImageData(Declared, ABC):
     def train_loader(
         self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
     ) -> Loader:
-        """Batches of crops, of one process of several.
-
-        Args:
-            rank: of the process.
-            processes: that share each batch.
-            done: the number of batches of the current epoch before a resume.
-        """
+        """Batches of crops, of one process of several; `done` as of `TrainBatches`."""
         images = self._loaded["train"]
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, rank, processes, done=done

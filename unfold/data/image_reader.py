@@ -28,10 +28,7 @@ Values = Int64[np.ndarray, "_ _ _"]
 def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values | None:
     """(H, W, 2 to 4), from 0 to 65535: all bits of a 16-bit colour image, or None for others.
 
-    Args:
-        picture: opened and not yet loaded.
-        data: the bytes of its file.
-        name: of the file, for messages.
+    The picture is opened and not yet loaded; `data` are the bytes of its file.
 
     Raises:
         DataError: it is 16-bit, and of a kind that cannot be read exactly.
@@ -70,12 +67,11 @@ def _decoded(data: bytes, raw: str) -> Values:
     """The image decoded with another raw mode, upright."""
     picture = Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF"))
     assert isinstance(picture, ImageFile.ImageFile)
-    picture.tile = [tile._replace(args=_replaced(tile.args, raw)) for tile in picture.tile]
+    picture.tile = [
+        tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
+        for tile in picture.tile
+    ]
     return np.asarray(ImageOps.exif_transpose(picture)).astype(np.int64)
-
-
-def _replaced(arguments: object, raw: str) -> tuple[object, ...] | str:
-    return (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw
 
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")

@@ -48,7 +48,6 @@ class DeepinvDenoiser(Denoiser):
             ) from error
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        """D(v, σ)."""
         self.expect(v)
         if isinstance(sigma, Tensor):
             sigma = sigma.reshape(-1).expand(len(v)).to(v)

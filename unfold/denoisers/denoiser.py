@@ -58,7 +58,7 @@ class InHalfPrecision(Denoiser):
         self.call = (network,)
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        # The cache of casts is one for all threads: parts of a batch side by side would share it.
+        # The cache of casts is one for all threads: parts of a batch in parallel would share it.
         with torch.autocast(v.device.type, dtype=torch.bfloat16, cache_enabled=False):
             denoised: Image = self.call[0](v, sigma)
         return denoised.to(v.dtype)

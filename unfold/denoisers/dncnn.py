@@ -1,6 +1,8 @@
-"""DnCNN, a plain chain of convolutions that predicts the noise."""
+"""DnCNN, chains of convolutions that predict the noise; one of them smooth."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,9 +13,13 @@ from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
 
+RELU = partial(nn.ReLU, inplace=True)
 
-def chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
-    """`depth` 3×3 convolutions with ReLU between them; the last starts near zero."""
+
+def chain(
+    inputs: int, outputs: int, depth: int, width: int, activation: Callable[[], nn.Module] = RELU
+) -> nn.Sequential:
+    """`depth` 3×3 convolutions with an activation between them."""
     widths = [inputs, *[width] * (depth - 1), outputs]
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
@@ -21,12 +27,21 @@ def chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.ReLU(inplace=True)]
-    last = layers[-2]
-    assert isinstance(last, nn.Conv2d)
-    # Not at zero: every layer before it would get no gradient from the first batch.
-    nn.init.normal_(last.weight, std=1e-3 / math.sqrt(9 * width))
+        layers += [convolution, activation()]
     return nn.Sequential(*layers[:-1])
+
+
+def start_small(network: nn.Sequential, width: int) -> nn.Sequential:
+    """The last convolution near zero; not at zero, where no other would get a first gradient."""
+    nn.init.normal_(last(network).weight, std=1e-3 / math.sqrt(9 * width))
+    return network
+
+
+def last(network: nn.Sequential) -> nn.Conv2d:
+    """The last convolution."""
+    layer = network[-1]
+    assert isinstance(layer, nn.Conv2d)
+    return layer
 
 
 class DnCNN(Denoiser):
@@ -47,10 +62,9 @@ class DnCNN(Denoiser):
         check_size("DnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
-        self.noise = chain(channels, channels, depth, width)
+        self.noise = start_small(chain(channels, channels, depth, width), width)
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        """Remove the predicted noise; `sigma` is not used."""
         self.expect(v)
         predicted: Tensor = self.noise(v)
         return v - predicted
@@ -60,24 +74,17 @@ class DnCNN(Denoiser):
         return NonexpansiveResNet(self.channels, self.depth, self.width)
 
 
-class ConditionalDnCNN(Denoiser):
+class _Conditional(Denoiser):
     """D(v, σ) = v − R(v, σ1): the level enters as one more channel.
 
     Args:
         channels: C of the images.
         depth: convolutions.
         width: features.
-
-    Source: Zhang et al., FFDNet, TIP 27 (2018), section III-B (the noise level map).
     """
 
     uses_sigma = True
-
-    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
-        check_size("ConditionalDnCNN", channels, depth, width)
-        super().__init__()
-        self.channels, self.depth, self.width = channels, depth, width
-        self.noise = chain(channels + 1, channels, depth, width)
+    noise: nn.Sequential
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
@@ -85,9 +92,48 @@ class ConditionalDnCNN(Denoiser):
         predicted: Tensor = self.noise(torch.cat((v, level), dim=1))
         return v - predicted
 
+
+class ConditionalDnCNN(_Conditional):
+    """D(v, σ) = v − R(v, σ1), R a plain chain of 3×3 convolutions.
+
+    Source: Zhang et al., FFDNet, TIP 27 (2018), section III-B (the noise level map).
+    """
+
+    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
+        check_size("ConditionalDnCNN", channels, depth, width)
+        super().__init__()
+        self.channels, self.depth, self.width = channels, depth, width
+        self.noise = start_small(chain(channels + 1, channels, depth, width), width)
+
     def firmly_nonexpansive(self) -> Denoiser:
         """Refused: the nonexpansive form takes no level."""
         raise ConfigError(
             "ConditionalDnCNN has no firmly nonexpansive form, which an equilibrium needs; "
             "use DnCNN in an equilibrium."
         )
+
+
+SHARPNESS = 20.0
+"""β of the softplus log(1 + e^{βx})/β: within 0.035 of max(x, 0), and infinitely differentiable."""
+
+
+class SmoothDnCNN(_Conditional):
+    """N(v, σ) = v − R(v, σ1), R a chain of 3×3 convolutions with softplus between them.
+
+    R is infinitely differentiable, as a potential made of it needs. It starts at a tenth of the
+    usual size: small enough that N is near the identity, and large enough that the gradient of
+    ‖R‖², which is quadratic in the last layer, does not vanish.
+
+    Source: Hurault, Leclaire and Papadakis, Gradient step denoiser for convergent plug-and-play,
+    ICLR 2022, section 3 (a differentiable activation, no residual on the potential); the chain in
+    place of their U-Net is ours, for its size.
+    """
+
+    def __init__(self, channels: int = 3, depth: int = 5, width: int = 32) -> None:
+        check_size("SmoothDnCNN", channels, depth, width)
+        super().__init__()
+        self.channels = channels
+        smooth = partial(nn.Softplus, beta=SHARPNESS)
+        self.noise = chain(channels + 1, channels, depth, width, smooth)
+        with torch.no_grad():
+            last(self.noise).weight *= 0.1

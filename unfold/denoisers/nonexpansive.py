@@ -107,7 +107,6 @@ class NonexpansiveResNet(Denoiser):
         self.register_buffer("E", E[:, :, None, None])
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        """Denoise; `sigma` is not used."""
         return self.prepared()(v, sigma)  # type: ignore[no-any-return]
 
     def prepared(self) -> Denoiser:

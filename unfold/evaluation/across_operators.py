@@ -19,8 +19,8 @@ from unfold.evaluation.base import (
     measure,
 )
 from unfold.evaluation.baselines import Baselines, TunedTV, Weighted
-from unfold.evaluation.mismatch import sigma_of
 from unfold.evaluation.records import Row
+from unfold.evaluation.robustness import sigma_of
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.bounds import bounded, nonnegative, whole

@@ -119,16 +119,7 @@ class Evaluation(Declared, ABC):
         return {}
 
     def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
-        """Refuse a run that cannot be evaluated; called before training.
-
-        Args:
-            reconstructor: before training.
-            physics: the forward model trained on.
-            operator: one sample of it.
-
-        Raises:
-            ConfigError: says what does not fit.
-        """
+        """Refuse, before training, a run that cannot be evaluated; `operator` is one sample."""
 
     @abstractmethod
     def run(self, context: Context) -> dict[str, float]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from unfold.disk import write_bytes
 from unfold.evaluation.base import Example
-from unfold.evaluation.convergence import Points, Trace
 from unfold.evaluation.records import Matrix
+from unfold.evaluation.single_image import Points, Trace
 
 matplotlib.use("Agg")
 
@@ -41,10 +41,7 @@ def convergence_figure(traces: Sequence[Trace], path: Path) -> None:
 def training_figure(curves: Path, metric: str, path: Path) -> None:
     """The training loss and a metric of the validation images, against the steps; if there are any.
 
-    Args:
-        curves: `metrics.csv` of a run.
-        metric: by its name in tables.
-        path: of the figure.
+    `curves` is `metrics.csv` of a run.
     """
     names = (LOSS, f"{VALIDATION}{metric}")
     found = {name: points for name in names if (points := _column(curves, name))}

@@ -19,11 +19,10 @@ from unfold.models.model import Model, Solution
 from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.broyden import Broyden
+from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard
 from unfold.solvers.gmres import GMRES
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning
 from unfold.typing import Image, Measurement
 
 
@@ -118,13 +117,8 @@ class Row(NamedTuple):
 def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int) -> Iterator[Row]:
     """One row for each mode; the reference of each model is computed in double precision.
 
-    Unfolded networks are compared with the exact gradient of as many iterations, equilibria with
-    the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
-
-    Args:
-        reconstructor: an equilibrium with its weights.
-        case: one batch.
-        iterations: of the unfolded networks.
+    Unfolded networks of as many `iterations` are compared with their exact gradient, equilibria
+    with the implicit gradient, both solves at 1e-9. All use the network of the equilibrium.
 
     Raises:
         ConfigError: the model is no DEQ, or nothing is learned.
@@ -162,10 +156,7 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
     deq["phantom"] = replace(base, backward=Phantom())
     deq["neumann"] = replace(base, backward=Neumann())
     double = copy.deepcopy(reconstructor).double()
-    for name, reference, modes in (
-        ("unfolded", unfolded["full"], unfolded),
-        ("deq", exact, deq),
-    ):
+    for name, reference, modes in (("unfolded", unfolded["full"], unfolded), ("deq", exact, deq)):
         want, _ = _gradient(double, reference, case.double())
         for mode, model in modes.items():
             yield _row(name, mode, reconstructor, model, case, want)

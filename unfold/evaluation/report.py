@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from unfold.disk import write_text
 from unfold.evaluation.base import Context, Example
-from unfold.evaluation.convergence import follow
 from unfold.evaluation.figures import (
     convergence_figure,
     gallery,
@@ -24,6 +23,7 @@ from unfold.evaluation.records import (
     to_markdown,
     write_rows,
 )
+from unfold.evaluation.single_image import follow
 
 
 def label(row: Row) -> str:
@@ -36,11 +36,7 @@ def write_report(
 ) -> dict[str, float]:
     """Write all files, each atomically, and return the main figures.
 
-    Args:
-        context: of the evaluation.
-        rows: one per image, method and metric.
-        examples: images of every condition.
-        images: how many images of the operator trained on the gallery shows.
+    The gallery shows the first `images` of the operator trained on.
     """
     folder, reconstructor = context.folder, context.reconstructor
     write_rows(folder / "rows.csv", rows)

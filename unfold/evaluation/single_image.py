@@ -1,7 +1,11 @@
-"""Single images: simulated measurements and real ones, and image files of any kind."""
+"""Single images: simulated measurements and real ones, their convergence, and image files."""
 
 import io
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,10 +13,11 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from unfold.arrays import read_arrays
-from unfold.data.crops import cut_to_multiple
+from unfold.data.batches import cut_to_multiple
 from unfold.data.image_reader import read_image
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, DataError, listing
+from unfold.evaluation.base import ImageBatch, batches, measure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.physics.base import Physics
 from unfold.random import Draws
@@ -28,18 +33,9 @@ def reconstruct_simulated(
     metrics: ImageMetrics,
     seed: int,
 ) -> dict[str, float]:
-    """Simulate the measurement of an image, reconstruct it and write both.
+    """Simulate the measurement of a (C, H, W) image in [0, 1], reconstruct it and write both.
 
-    Args:
-        reconstructor: with its weights.
-        physics: the forward model.
-        truth: (C, H, W), in [0, 1].
-        output: the file written; an .npy file keeps all digits.
-        metrics: of the reconstruction.
-        seed: of the draws.
-
-    Returns:
-        The metrics, and the iterations taken.
+    An .npy file keeps all digits. Returns the metrics, and the iterations taken.
     """
     reconstructor.eval()
     x = truth.unsqueeze(0)
@@ -55,16 +51,9 @@ def reconstruct_simulated(
 def reconstruct_measured(
     reconstructor: Reconstructor, physics: Physics, y: Tensor, output: Path
 ) -> dict[str, float]:
-    """Reconstruct a real measurement and write the result.
+    """Reconstruct a real measurement, without batch, and write the result.
 
-    Args:
-        reconstructor: with its weights.
-        physics: the forward model, which must be deterministic.
-        y: the measurement, without batch.
-        output: the file written; an .npy file keeps all digits.
-
-    Returns:
-        The iterations taken.
+    The forward model must be deterministic; an .npy file keeps all digits. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
@@ -113,11 +102,7 @@ def write_measurement(path: Path, y: Tensor) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Refuse a file name whose format cannot be written.
-
-    Raises:
-        ConfigError: lists the formats.
-    """
+    """Refuse a file name whose format cannot be written."""
     kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
     if output.suffix.lower() not in kinds:
         raise ConfigError(
@@ -137,3 +122,49 @@ def write_image(path: Path, image: Tensor) -> None:
     picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
     picture.save(content, format=PillowImage.registered_extensions()[path.suffix.lower()])
     write_bytes(path, content.getvalue())
+
+
+Points = list[tuple[int, float]]
+"""What was measured, and after how many steps."""
+
+
+class Trace(NamedTuple):
+    """Convergence of the reconstruction of one image.
+
+    name: of the image.
+    psnr: of the iterates, in dB on the range [0, 1]; empty where they are too many to keep.
+    residual: of each step, in the quantity that `measure` names.
+    measure: relative change, relative residual or relative duality gap.
+    """
+
+    name: str
+    psnr: Points
+    residual: Points
+    measure: str
+
+
+@torch.no_grad()
+def follow(
+    reconstructor: Reconstructor, physics: Physics, images: Sequence[tuple[str, Tensor]], seed: int
+) -> list[Trace]:
+    """Reconstruct named test images (C, H, W) one by one, and record their convergence.
+
+    The draws are those of every evaluation.
+    """
+    return [_trace(reconstructor, physics, batch, seed) for batch in batches(images, 1)]
+
+
+def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
+    y, operator = measure(physics, batch, seed, "test")
+    # A classical algorithm takes thousands of steps: it keeps figures, and no images.
+    solution = reconstructor.solve(y, operator, keep_iterates=reconstructor.model.trains)
+    (name,) = batch.names
+    if history := solution.history:
+        gap = all(math.isfinite(float(entry.gap)) for entry in history)
+        residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
+        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}")
+    images = solution.iterates
+    errors = [float((image - batch.images).abs().square().mean()) for image in images]
+    psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
+    changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
+    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change")

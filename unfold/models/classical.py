@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Solution, Steps, begin, change
 from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
-from unfold.random import Draws
 from unfold.solvers.fixed_point import pack
 from unfold.typing import Image
 
@@ -39,16 +38,9 @@ class Classical(Model):
         return self.max_iterations
 
     @torch.no_grad()
-    def run(
-        self,
-        steps: Steps,
-        *,
-        keep_iterates: bool = False,
-        start: Any = None,
-        draws: Draws | None = None,
-    ) -> Solution:
+    def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
-        state = begin(algorithm, problem, start)
+        state = begin(algorithm, problem, steps.start)
         batch = algorithm.image(state).shape[0]
         end = _Progress.start(state, batch)
         images, history = [algorithm.image(state)], list[ConvergenceCheck]()
@@ -56,14 +48,15 @@ class Classical(Model):
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
             if steps.later is not None:
-                algorithm, problem = _of(steps.at(k - 1), active, batch)
+                pair = steps.at(k - 1)
+                algorithm, problem = pair if len(active) == batch else take(pair, active, batch)
             before, state = state, algorithm.step(state, problem)
-            if keep_iterates:
+            if steps.keep_iterates:
                 images.append(algorithm.image(end.put(active, state).state))
             if k % self.every and k < self.max_iterations:
                 continue
             end = end.check(active, before, state, k, algorithm, problem, self.tol)
-            value = _objective(*first, images[-1]) if keep_iterates else None
+            value = _objective(*first, images[-1]) if steps.keep_iterates else None
             history.append(ConvergenceCheck(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
             if len(left) == 0:
@@ -73,7 +66,7 @@ class Classical(Model):
                 parts = (algorithm, problem, state)
                 algorithm, problem, state = take(parts, left, len(active))
                 active = active[left]
-        kept = tuple(images) if keep_iterates else ()
+        kept = tuple(images) if steps.keep_iterates else ()
         return end.solution(first[0], kept)._replace(history=tuple(history))
 
 
@@ -85,11 +78,6 @@ def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor 
     weight = lam.flatten() if isinstance(lam, Tensor) else lam
     objective: Tensor = problem.f.value(x) + weight * problem.g.value(x)
     return objective
-
-
-def _of(pair: Pair, active: Tensor, batch: int) -> Pair:
-    """An iteration's algorithm and problem for the images that are not done."""
-    return pair if len(active) == batch else take(pair, active, batch)
 
 
 class _Progress(NamedTuple):

@@ -1,20 +1,95 @@
 """Deep equilibrium: the fixed point of the step, over its whole state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map
-from unfold.models.jacobian import JacobianPenalty, contraction
 from unfold.models.model import Model, Solution, Steps, begin
-from unfold.parameters.bounds import at_least, bounded, nonnegative, tolerance
-from unfold.random import Draws
-from unfold.solvers.anderson import Anderson
-from unfold.solvers.fixed_point import FixedPoint, Flat, Solver, pack, unpack
-from unfold.solvers.implicit import BackwardReport
+from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, tolerance
+from unfold.pytree import batched_norm, tensors
+from unfold.random import Draws, generator
+from unfold.solvers.acceleration import Anderson
+from unfold.solvers.fixed_point import Solver, fixed_point, pack, unpack
+from unfold.solvers.implicit import BackwardReport, one_step
+from unfold.solvers.result import Stopping
+from unfold.typing import PerImage
+
+
+@dataclass(frozen=True)
+class JacobianPenalty(Declared):
+    """weight · E‖Jᵀε‖² / N = weight · ‖J‖²_F / N, ε Gaussian, J the Jacobian at the equilibrium.
+
+    N is the size of the state, so that the penalty does not depend on the size of the images.
+
+    Args:
+        weight: of the penalty in the loss; 0 for none.
+        probes: draws of ε per image, at least 1.
+
+    Source: Bai, Koltun and Kolter, Stabilizing equilibrium models by Jacobian regularization, ICML
+    2021, equations (4) and (5).
+    """
+
+    weight: float = bounded(0.0, nonnegative)
+    probes: int = bounded(1, at_least(1))
+
+    def value(self, T: Callable[[Any], Any], state: Any, draws: Draws) -> Float[Tensor, ""]:
+        """The penalty of a batch, with a gradient in what T depends on; `state` is held fixed.
+
+        The draws are those of the probes, one set for each image.
+        """
+        products = _products(T, state, recorded=True)
+        z = pack(state)
+        total = z.new_zeros(())
+        for probe in range(self.probes):
+            noise = draws.within("jacobian").like(z).normal(str(probe), z.shape[1:])
+            total = total + products(noise).square().mean()
+        return self.weight / self.probes * total
+
+
+def contraction(T: Callable[[Any], Any], state: Any, iterations: int) -> PerImage:
+    """The spectral radius of J by power iteration: the growth per product, over the last half.
+
+    A geometric mean over several products with Jᵀ, because those of a complex pair go up and down.
+    It starts from the same Gaussian vector every time.
+
+    Source: Golub and Van Loan, Matrix computations, 4th edition (2013), section 7.3.1.
+    """
+    products = _products(T, state, recorded=False)
+    z = pack(state)
+    numbers = generator("contraction").standard_normal(z.shape[1])
+    v = torch.from_numpy(numbers).to(z).expand_as(z)
+    v = v / batched_norm(v)[:, None]
+    growth, counted = torch.zeros_like(z[:, 0]), 0
+    for k in range(iterations):
+        v = products(v)
+        size = batched_norm(v)
+        v = v / torch.where(size > 0, size, 1)[:, None]
+        if 2 * k >= iterations - 1:
+            growth, counted = growth + size.log(), counted + 1
+    return (growth / counted).exp()
+
+
+def _products(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callable[[Tensor], Tensor]:
+    """v ↦ Jᵀv on packed states; one step is recorded."""
+    start, end = one_step(T, state)
+    leaves = tensors(start)
+    with torch.enable_grad():
+        flat = pack(end)
+
+    def product(v: Tensor) -> Tensor:
+        found = torch.autograd.grad(
+            flat, leaves, v, retain_graph=True, create_graph=recorded, allow_unused=True
+        )
+        pairs = zip(found, leaves, strict=True)
+        return pack(tuple(torch.zeros_like(t) if g is None else g for g, t in pairs))
+
+    return product
 
 
 @dataclass(frozen=True)
@@ -49,33 +124,28 @@ class DEQ(Model):
     def refuses_inexact_gradients(self) -> bool:
         return self.backward.refuses
 
-    def run(
-        self,
-        steps: Steps,
-        *,
-        keep_iterates: bool = False,
-        start: Any = None,
-        draws: Draws | None = None,
-    ) -> Solution:
+    def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
         images: list[Tensor] = []
 
         def T(state: Any) -> Any:
             new = algorithm.step(state, problem)
-            if keep_iterates:
+            if steps.keep_iterates:
                 images.append(algorithm.image(new).detach())
             return new
 
         with torch.no_grad():
-            first = begin(algorithm, problem, start)
-            if keep_iterates:
+            first = begin(algorithm, problem, steps.start)
+            if steps.keep_iterates:
                 images.append(algorithm.image(first))
-            found, state, end = self._solve(T, first)
+            stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
+            state, end = fixed_point(T, first, self.solver, stopping)
+            found = unpack(end.z, first)
         report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
-            if draws is not None and self.penalty.weight > 0:
-                penalty = self.penalty.value(recorded, found, draws)
+            if steps.draws is not None and self.penalty.weight > 0:
+                penalty = self.penalty.value(recorded, found, steps.draws)
         return Solution(
             image=algorithm.image(state),
             state=state,
@@ -89,22 +159,6 @@ class DEQ(Model):
             penalty=penalty,
             contraction=self._contraction(recorded, found),
         )
-
-    def _solve(self, T: Map, start: Any) -> tuple[Any, Any, FixedPoint]:
-        """(s, T(s), how it ended) for the iterate s of smallest residual."""
-
-        def flat(z: Flat) -> Flat:
-            return pack(T(unpack(z, start)))
-
-        end = self.solver.solve(
-            flat,
-            pack(start),
-            tol=self.tol,
-            max_iterations=self.max_iterations,
-            accuracy=self.accuracy,
-            every=3,
-        )
-        return unpack(end.z, start), unpack(end.image, start), end
 
     def _contraction(self, T: Map, found: Any) -> Tensor | None:
         if self.power_iterations == 0 or torch.is_grad_enabled():

@@ -16,7 +16,7 @@ from unfold.pytree import map_tensors, tensors, with_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.implicit import BackwardReport, implicit
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.result import ConvergenceWarning, Stopping
 
 Map = Callable[[Any], Any]
 
@@ -68,14 +68,8 @@ class Implicit(EquilibriumBackward):
     def _solve(
         self, forward: Tensor | None, transposed: Callable[[Tensor], Tensor], v: Tensor
     ) -> FixedPoint:
-        end = self.solver.solve(
-            transposed,
-            v,
-            tol=self.tol,
-            max_iterations=self.max_iterations,
-            accuracy=self.accuracy,
-            every=3,
-        )
+        stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
+        end = self.solver.solve(transposed, v, stopping)
         if not bool(end.converged.all()):
             end = self._missed(end, transposed, v)
         elif forward is not None:

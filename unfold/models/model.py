@@ -77,10 +77,16 @@ class Steps:
     Args:
         first: the algorithm and the problem of iteration 0.
         later: gives those of iteration k; None where every iteration is like the first.
+        keep_iterates: whether the solution holds the first image and that after every step.
+        start: the state to start from, of the algorithm's own kind; its initial state if None.
+        draws: of a random part of the loss, such as a penalty; without them there is none.
     """
 
     first: Pair
     later: Callable[[int], Pair] | None = None
+    keep_iterates: bool = False
+    start: Any = None
+    draws: Draws | None = None
 
     def at(self, k: int) -> Pair:
         """The algorithm and the problem of iteration k."""
@@ -109,7 +115,7 @@ class Model(Declared, ABC):
 
     @property
     def count(self) -> int | None:
-        """How many iterations may have values of their own; None where they share them."""
+        """How many iterations may have independent values; None where they share them."""
         return None
 
     @property
@@ -122,22 +128,8 @@ class Model(Declared, ABC):
         return None
 
     @abstractmethod
-    def run(
-        self,
-        steps: Steps,
-        *,
-        keep_iterates: bool = False,
-        start: Any = None,
-        draws: Draws | None = None,
-    ) -> Solution:
-        """Repeat the steps.
-
-        Args:
-            steps: the algorithm and the problem of each iteration.
-            keep_iterates: whether the solution holds the first image and that after every step.
-            start: the state to start from, of the algorithm's own kind; its initial state if None.
-            draws: of a random part of the loss, such as a penalty; without them there is none.
-        """
+    def run(self, steps: Steps) -> Solution:
+        """Repeat the steps."""
 
 
 def begin(algorithm: Algorithm[Any], problem: Problem, start: Any) -> Any:

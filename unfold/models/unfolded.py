@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from unfold.models.model import Model, Solution, Steps, begin, change
 from unfold.parameters.bounds import Declared, at_least, bounded, inside
 from unfold.pytree import tensors, with_tensors
-from unfold.random import Draws
 from unfold.typing import Measurement
 
 
@@ -94,23 +93,16 @@ class Unfolded(Model):
     def count(self) -> int | None:
         return self.iterations
 
-    def run(
-        self,
-        steps: Steps,
-        *,
-        keep_iterates: bool = False,
-        start: Any = None,
-        draws: Draws | None = None,
-    ) -> Solution:
+    def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
-        state = begin(algorithm, problem, start)
+        state = begin(algorithm, problem, steps.start)
         images = [algorithm.image(state)]
         for k in range(self.iterations):
             state = self.backward.step(partial(steps.step, k), state, self.iterations - k)
             images.append(algorithm.image(state))
-            if not keep_iterates:
+            if not steps.keep_iterates:
                 del images[:-2]
         count = torch.full((images[-1].shape[0],), self.iterations, device=images[-1].device)
         residual = change(images[-2], images[-1])
-        kept = tuple(images) if keep_iterates else ()
+        kept = tuple(images) if steps.keep_iterates else ()
         return Solution(images[-1], state, residual, count, iterates=kept)

@@ -127,17 +127,13 @@ def check_bounds(component: object) -> None:
     kind: Any = type(component)
     for name, bound in bounds_of(kind).items():
         value = getattr(component, name)
-        if value is None and _optional(kind, name):
+        if value is None and "None" in str(kind.__dataclass_fields__[name].type):
             continue
         if _is_tensor(value) or dataclasses.is_dataclass(value):
             continue  # tensors would synchronize; components have their own bounds
         accepted = check_value(f"{kind.__name__}.{name}", value, bound)
         if accepted is not value:
             object.__setattr__(component, name, accepted)
-
-
-def _optional(kind: type, name: str) -> bool:
-    return "None" in str(kind.__dataclass_fields__[name].type)  # type: ignore[attr-defined]
 
 
 def check_value(name: str, value: Any, bound: Bound) -> Any:
@@ -165,11 +161,7 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
 
 
 def check_order(component: Any) -> None:
-    """Refuse `low` ≥ `high`.
-
-    Raises:
-        ConfigError: with both.
-    """
+    """Refuse `low` ≥ `high`."""
     low, high = component.low, component.high
     if not low < high:
         raise ConfigError(f"{type(component).__name__} needs low < high, got [{low}, {high}].")

@@ -38,41 +38,39 @@ class Constraint(ABC):
         """The set, for messages: "must be positive"."""
 
 
-@dataclass(frozen=True)
-class Positive(Constraint):
-    """(0, ∞) by value = exp(raw): a step of the optimiser is a relative change at any magnitude."""
-
-    def holds(self, value: Tensor) -> bool:
-        return bool(((value > 0) & value.isfinite()).all())
+class _Exponential(Constraint):
+    """value = exp(raw): a step of the optimiser is a relative change at any magnitude."""
 
     def spans(self, low: float, high: float) -> bool:
         return low >= 0
 
-    def to_raw(self, value: Tensor) -> Tensor:
-        return value.log()
-
     def from_raw(self, raw: Tensor) -> Tensor:
         return raw.exp()
+
+
+@dataclass(frozen=True)
+class Positive(_Exponential):
+    """(0, ∞)."""
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(((value > 0) & value.isfinite()).all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value.log()
 
     def __str__(self) -> str:
         return "positive"
 
 
 @dataclass(frozen=True)
-class NonNegative(Constraint):
-    """[0, ∞) by value = exp(raw); a fixed value may be 0, a learned one starts at 1e-6 or above."""
+class NonNegative(_Exponential):
+    """[0, ∞); a fixed value may be 0, a learned one starts at 1e-6 or above."""
 
     def holds(self, value: Tensor) -> bool:
         return bool(((value >= 0) & value.isfinite()).all())
 
-    def spans(self, low: float, high: float) -> bool:
-        return low >= 0
-
     def to_raw(self, value: Tensor) -> Tensor:
         return value.clamp(min=1e-6).log()
-
-    def from_raw(self, raw: Tensor) -> Tensor:
-        return raw.exp()
 
     def __str__(self) -> str:
         return "zero or positive"

@@ -29,13 +29,7 @@ MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
 def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
     """Refuse sizes of which no network can be made.
 
-    Args:
-        owner: the class.
-        sizes: `channels`, `depth` and `width` of 3×3 convolutions, and what else it has.
-        least: the smallest values.
-
-    Raises:
-        ConfigError: with the size, and what is allowed.
+    `sizes` has `channels`, `depth` and `width` of 3×3 convolutions, and what else the owner has.
     """
     for name, value in sizes.items():
         if value < least[name]:
@@ -138,7 +132,7 @@ def _refuse_outside(owner: str, name: str, value: object, declaration: Declarati
 
 
 def children(recipe: object) -> Iterator[tuple[str, object]]:
-    """The fields of a recipe that hold recipes of their own, tuples of them unrolled."""
+    """The fields of a recipe that hold recipes, tuples of them unrolled."""
     if not dataclasses.is_dataclass(recipe):
         return
     for field in dataclasses.fields(recipe):

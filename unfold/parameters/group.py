@@ -92,14 +92,9 @@ def initial_vector(
 ) -> Tensor:
     """The values to start from, those of a vector as so many scalars side by side: (n,), (K, n).
 
-    Args:
-        name: for messages.
-        value: one number for all entries, a list of them, a list of such lists for the iterations,
-            or a schedule for all entries.
-        count: n; None of a scalar.
-        iterations: K, as of a scalar.
-        horizon: for how many iterations a schedule is read.
-        own: whether a single value is repeated, so that each iteration has its own.
+    The other arguments are those of `initial_values`. `value` is one number for all `count`
+    entries, a list of them, a list of such lists for the iterations, or a schedule for all entries;
+    `count` is None of a scalar.
     """
     if count is None:
         return initial_values(name, value, iterations, horizon, own=own)

@@ -4,7 +4,7 @@ Names are chosen by globs such as `algo.stepsize`; every glob must match somethi
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -35,26 +35,28 @@ class Trainable:
     relative: Sequence[str] = ("algo.*",)
 
 
-def names(recipe: Recipe, path: str) -> dict[str, Any]:
-    """The declared scalars and the networks of a recipe and of those inside it, by full name."""
-    found = {f"{path}.{name}": getattr(recipe, name) for name in declarations(recipe)}
-    for f in fields(recipe):
-        value = getattr(recipe, f.name)
-        if isinstance(value, nn.Module):
-            found[f"{path}.{f.name}"] = value
+def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:
+    """A recipe and those inside it, by full name."""
+    yield path, recipe
     for name, child in children(recipe):
         assert isinstance(child, Recipe)
-        found |= names(child, f"{path}.{name}")
+        yield from walk(child, f"{path}.{name}")
+
+
+def names(recipe: Recipe, path: str) -> dict[str, Any]:
+    """The declared scalars and the networks of a recipe and of those inside it, by full name."""
+    found: dict[str, Any] = {}
+    for owner, one in walk(recipe, path):
+        found |= {f"{owner}.{name}": getattr(one, name) for name in declarations(one)}
+        held = {f"{owner}.{f.name}": getattr(one, f.name) for f in fields(one)}
+        found |= {name: value for name, value in held.items() if isinstance(value, nn.Module)}
     return found
 
 
 def dead_names(recipe: Recipe, path: str) -> dict[str, str]:
     """The scalars of a recipe, and of those inside it, that cannot act, and why."""
-    dead = {f"{path}.{name}": reason for name, reason in recipe.cannot_act().items()}
-    for name, child in children(recipe):
-        assert isinstance(child, Recipe)
-        dead |= dead_names(child, f"{path}.{name}")
-    return dead
+    pairs = walk(recipe, path)
+    return {f"{owner}.{n}": why for owner, one in pairs for n, why in one.cannot_act().items()}
 
 
 def matches(pattern: str, name: str, value: object) -> bool:
@@ -80,13 +82,10 @@ class Selection:
     def __call__(
         self, key: str, patterns: Sequence[str], *, alive: bool = True, optional: Set[str] = NONE
     ) -> set[str]:
-        """The names meant by `patterns`; without the dead ones if `alive`.
+        """The names meant by the globs of a field of `Trainable`.
 
-        Args:
-            key: the field of `Trainable`, for messages.
-            patterns: the globs.
-            alive: leave out, or refuse where named, what cannot act.
-            optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
+        `alive` leaves out, or refuses where named, what cannot act. Globs in `optional` may match
+        nothing, such as `prior.*` of a prior without parameters.
 
         Raises:
             ConfigError: a pattern matches nothing, or names what cannot act.
@@ -207,14 +206,12 @@ def _limits(
 
 def _scalars(recipes: Mapping[str, Recipe]) -> dict[str, tuple[Any, Declaration, Recipe]]:
     """Every declared scalar with its value, its declaration and its recipe."""
-    found: dict[str, tuple[Any, Declaration, Recipe]] = {}
-    queue: list[tuple[str, Recipe]] = list(recipes.items())
-    for path, recipe in queue:
-        for name, declaration in declarations(recipe).items():
-            found[f"{path}.{name}"] = (getattr(recipe, name), declaration, recipe)
-        inner = [(f"{path}.{name}", child) for name, child in children(recipe)]
-        queue += [(name, child) for name, child in inner if isinstance(child, Recipe)]
-    return found
+    return {
+        f"{owner}.{name}": (getattr(one, name), declaration, one)
+        for path, recipe in recipes.items()
+        for owner, one in walk(recipe, path)
+        for name, declaration in declarations(one).items()
+    }
 
 
 def _freeze(
@@ -233,6 +230,6 @@ def _freeze(
         for one in copies:
             for n, p in one.named_parameters():
                 full = f"{name}.{n}"
-                meant = any(fnmatch.fnmatchcase(full, pattern) for pattern in trainable.learn)
-                meant |= any(fnmatch.fnmatchcase(name, pattern) for pattern in trainable.learn)
-                p.requires_grad_(name in learned and meant)
+                globs = [g for g in trainable.learn if fnmatch.fnmatchcase(full, g)]
+                globs += [g for g in trainable.learn if fnmatch.fnmatchcase(name, g)]
+                p.requires_grad_(name in learned and bool(globs))

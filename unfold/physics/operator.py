@@ -15,9 +15,8 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import take, tensors, to_like
 from unfold.random import generator
 from unfold.solvers.conjugate_gradient import solve_normal
-from unfold.solvers.interface import LinearMap
+from unfold.solvers.linear_map import LinearMap, norm_squared, positive_bound
 from unfold.solvers.lsqr import least_norm
-from unfold.solvers.power import norm_squared, positive_bound
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 O = TypeVar("O", bound="Operator")  # noqa: E741

@@ -55,11 +55,6 @@ class DenoiserPrior(Prior):
 class PnP(DenoiserPrior):
     """prox_{wg}(v) is replaced by D(v, σ); the weight w, and with it λ, drops out.
 
-    Args:
-        denoiser: D, a network.
-        sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
-        weights: where the weights of D come from, for the record; None if they are random.
-
     Source: Venkatakrishnan, Bouman and Wohlberg, Plug-and-play priors, GlobalSIP 2013.
     """
 
@@ -78,11 +73,6 @@ class RED(DenoiserPrior):
 
     There is a g with this gradient only where the Jacobian of D is symmetric, which a network does
     not promise, so that no value is claimed.
-
-    Args:
-        denoiser: D, a network.
-        sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
-        weights: where the weights of D come from, for the record; None if they are random.
 
     Source: Romano, Elad and Milanfar, The little engine that could: regularization by denoising
     (RED), SIAM J. Imaging Sci. 10 (2017), section 3; the claim on g is that of Reehorst and
@@ -106,9 +96,7 @@ class Score(DenoiserPrior):
     that no value is claimed.
 
     Args:
-        denoiser: D, a network.
         sigma: σ > 0, in units of an image in [0, 1]; it acts through 1/σ² in any case.
-        weights: where the weights of D come from, for the record; None if they are random.
 
     Source: Efron, Tweedie's formula and selection bias, J. Am. Stat. Assoc. 106 (2011), section 1;
     Vincent, A connection between score matching and denoising autoencoders, Neural Comput. 23

@@ -12,11 +12,11 @@ from torch.nn.functional import pad
 from unfold.parameters.bounds import at_least, bounded, positive
 from unfold.priors.prior import Prior, expect_weight
 from unfold.pytree import batched_norm, per_field, per_image
-from unfold.solvers.anderson import Anderson
+from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint
 from unfold.solvers.implicit import BackwardReport, implicit
-from unfold.solvers.interface import LinearMap
-from unfold.solvers.report import ConvergenceWarning
+from unfold.solvers.linear_map import LinearMap
+from unfold.solvers.result import ConvergenceWarning, Stopping
 from unfold.thresholds import root
 from unfold.typing import Field, Image, PerImage, Scalar
 
@@ -107,7 +107,7 @@ class TotalVariation(Prior):
         return v - gradient_adjoint(implicit(descend, p, self._adjoint_solve, BackwardReport()))
 
     def _dual(self, v: Image, weight: Scalar) -> Field:
-        """The dual field p; every image stops on its own."""
+        """The dual field p; every image stops independently."""
         p = torch.zeros_like(gradient(v))
         q, t = p, 1.0
         done = torch.zeros(v.shape[0], dtype=torch.bool, device=v.device)
@@ -126,7 +126,7 @@ class TotalVariation(Prior):
 
     def _adjoint_solve(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
         tol, most = 0.1 * self.tol, max(200, self.max_iterations)
-        end = Anderson().solve(transposed, v, tol=tol, max_iterations=most, every=5)
+        end = Anderson().solve(transposed, v, Stopping(tol=tol, max_iterations=most, every=5))
         if not bool(end.converged.all()):
             self._warn("the gradient of its prox", f"{most} products", end.converged)
         return end
@@ -158,10 +158,6 @@ class TotalVariation(Prior):
 class TV(TotalVariation):
     """g(x) = Σ ‖(Dx)_i‖₂, isotropic total variation: the same for edges of every direction.
 
-    Args:
-        tol: relative duality gap at which the prox of an image is accepted.
-        max_iterations: of the dual iteration.
-
     Source: Rudin, Osher and Fatemi, Nonlinear total variation based noise removal algorithms,
     Physica D 60 (1992).
     """
@@ -180,10 +176,6 @@ class TV(TotalVariation):
 @dataclass(frozen=True)
 class AnisotropicTV(TotalVariation):
     """g(x) = Σ |(Dx)_i|₁: edges along the axes cost least, so that corners stay sharp.
-
-    Args:
-        tol: relative duality gap at which the prox of an image is accepted.
-        max_iterations: of the dual iteration.
 
     Source: Esedoglu and Osher, Decomposition of images by the anisotropic Rudin–Osher–Fatemi
     model, Comm. Pure Appl. Math. 57 (2004), section 1.

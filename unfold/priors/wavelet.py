@@ -129,10 +129,6 @@ class WaveletSparsity(Prior):
 class Wavelet(WaveletSparsity):
     """g(x) = ‖Wx‖₁ over the detail bands of an orthonormal, periodic wavelet transform W.
 
-    Args:
-        family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
-        levels: how often the image is halved; its sides must be divisible by 2^levels.
-
     Source: Donoho, De-noising by soft-thresholding, IEEE Trans. Inf. Theory 41 (1995).
     """
 
@@ -145,8 +141,6 @@ class WaveletBands(WaveletSparsity):
     """g(x) = Σ c_b ‖(Wx)_b‖₁, W as of `Wavelet`, with a weight c_b of each detail band, learnable.
 
     Args:
-        family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
-        levels: how often the image is halved; its sides must be divisible by 2^levels.
         weights: c_b, one number for all or 3 · levels: horizontal, vertical and diagonal details
             from coarse to fine.
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
-from unfold.solvers.interface import LinearMap
-from unfold.solvers.report import report
+from unfold.solvers.linear_map import LinearMap
+from unfold.solvers.result import report
 from unfold.typing import Flags, Image, PerImage, Scalar
 
 T = TypeVar("T")
@@ -50,12 +50,10 @@ class NormalSystem(System):
     gamma: Scalar
 
     def apply(self, x: Tensor) -> Tensor:
-        """Mx."""
         result: Tensor = x + self.gamma * self.operator.normal(x)
         return result
 
     def precondition(self, r: Tensor) -> Tensor:
-        """What the operator knows to be near M⁻¹r."""
         return self.operator.precondition(r, self.gamma)
 
 
@@ -107,10 +105,7 @@ def solve_normal(
 
 
 def solve_system(
-    system: System,
-    b: Tensor,
-    budget: Budget | None = None,
-    start: Tensor | None = None,
+    system: System, b: Tensor, budget: Budget | None = None, start: Tensor | None = None
 ) -> Tensor:
     """M⁻¹b for any system, as `solve_normal` does it."""
     budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)
@@ -156,11 +151,8 @@ def cotangents(
 ) -> list[Tensor | None]:
     """The gradient of Σ Re⟨a, b(θ)⟩ with respect to θ, for the pairs (a, b) that `tree` gives.
 
-    Args:
-        pairs: called with the tree rebuilt from its tensors; a is held constant.
-        tree: what holds θ.
-        theta: its tensors, in order: the last inputs of the function.
-        ctx: of the backward pass; says which of them need a gradient.
+    `pairs` is called with the tree rebuilt from its tensors θ, the last inputs of the function; a
+    is held constant. `ctx`, of the backward pass, says which of them need a gradient.
     """
     found: list[Tensor | None] = [None] * len(theta)
     wanted = [i for i, t in enumerate(theta) if ctx.needs_input_grad[i - len(theta)]]

@@ -1,10 +1,9 @@
-"""Fixed points z = T(z) of batched maps, each sample stopped on its own.
+"""Fixed points z = T(z) of batched maps, each sample stopped independently.
 
 The iteration works on (B, N) real matrices; `pack` and `unpack` take a state there and back. A
 sample that has converged is frozen: its answer never depends on the others of its batch.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from unfold.parameters.bounds import Declared, bounded, inside
 from unfold.pytree import tensors, with_tensors
-from unfold.solvers.result import Amplification, judge, undecided
+from unfold.solvers.result import Amplification, Stopping, judge, undecided
 from unfold.solvers.result import FixedPoint as FixedPoint
 from unfold.solvers.result import Flat as Flat
 
@@ -61,28 +60,16 @@ class Memory(ABC):
 
 @dataclass(frozen=True)
 class AffineSolver(Declared, ABC):
-    """Finds the fixed point of an affine map, batched, each sample stopped on its own."""
+    """Finds the fixed point of an affine map, batched, each sample stopped independently."""
 
     @abstractmethod
-    def solve(
-        self,
-        T: Callable[[Flat], Flat],
-        z: Flat,
-        *,
-        tol: float,
-        max_iterations: int,
-        accuracy: float = math.inf,
-        every: int = 1,
-    ) -> FixedPoint:
+    def solve(self, T: Callable[[Flat], Flat], z: Flat, stopping: Stopping) -> FixedPoint:
         """Iterate from `z` until every sample has reached the tolerance.
 
         Args:
             T: the map, on (B, N).
             z: where to begin.
-            tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
-            max_iterations: evaluations of T at most.
-            accuracy: on the estimated ‖z − z*‖ / ‖T(z)‖, per sample, besides `tol`.
-            every: iterations between two tests whether all have stopped; a test synchronizes.
+            stopping: the tolerances and limits.
         """
 
 
@@ -94,16 +81,7 @@ class Solver(AffineSolver):
     def memory_for(self, z: Flat) -> Memory:
         """A fresh memory for a batch like `z`."""
 
-    def solve(
-        self,
-        T: Callable[[Flat], Flat],
-        z: Flat,
-        *,
-        tol: float,
-        max_iterations: int,
-        accuracy: float = math.inf,
-        every: int = 1,
-    ) -> FixedPoint:
+    def solve(self, T: Callable[[Flat], Flat], z: Flat, stopping: Stopping) -> FixedPoint:
         """Iterate from `z` until every sample has reached the tolerance.
 
         An accelerated proposal whose residual is more than twice the smallest since the last
@@ -114,16 +92,16 @@ class Solver(AffineSolver):
         best = undecided(z)
         anchor = _Anchor(z, z, best.residual, plain=torch.ones_like(best.converged))
         amplification: Amplification | None = None
-        for k in range(max_iterations):
+        for k in range(stopping.max_iterations):
             Tz = T(z)
             amplification = (
                 amplification.after(z, Tz - z) if amplification else Amplification.start(z, Tz - z)
             )
-            best, residual = judge(best, z, Tz, amplification.kappa, k + 1, tol, accuracy)
+            best, residual = judge(best, z, Tz, amplification.kappa, k + 1, stopping)
             stopped = best.converged | best.diverged
-            if k + 1 == max_iterations:
+            if k + 1 == stopping.max_iterations:
                 break
-            if (k + 1) % every == 0 and bool(stopped.all()):
+            if (k + 1) % stopping.every == 0 and bool(stopped.all()):
                 break
             if memory.accelerates:
                 z, Tz, anchor = anchor.judge(z, Tz, residual)
@@ -183,23 +161,8 @@ class Picard(Solver):
 
 
 def fixed_point(
-    T: Callable[[S], S],
-    start: S,
-    solver: Solver,
-    *,
-    tol: float,
-    max_iterations: int,
+    T: Callable[[S], S], start: S, solver: AffineSolver, stopping: Stopping
 ) -> tuple[S, FixedPoint]:
-    """T(z*) as a state, and how the iteration ended.
-
-    Args:
-        T: a map from a state to a state of the same fields, shapes and dtypes.
-        start: where to begin; every field is (B, ...).
-        solver: plain or accelerated.
-        tol: relative residual at which a sample counts as converged.
-        max_iterations: evaluations of `T` at most.
-    """
-    end = solver.solve(
-        lambda z: pack(T(unpack(z, start))), pack(start), tol=tol, max_iterations=max_iterations
-    )
+    """T(z) as a state, for the iterate z of smallest residual, and how the iteration ended."""
+    end = solver.solve(lambda z: pack(T(unpack(z, start))), pack(start), stopping)
     return unpack(end.image, start), end

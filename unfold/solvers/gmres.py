@@ -1,6 +1,5 @@
 """GMRES for fixed points of affine maps, batched and restarted."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from unfold.parameters.bounds import at_least, bounded
 from unfold.pytree import batched_norm
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint, Flat
-from unfold.solvers.result import judge, undecided
+from unfold.solvers.result import Stopping, judge, undecided
 
 
 class _Krylov:
@@ -87,33 +86,25 @@ class GMRES(AffineSolver):
 
     restart: int = bounded(30, at_least(1))
 
-    def solve(
-        self,
-        T: Callable[[Flat], Flat],
-        z: Flat,
-        *,
-        tol: float,
-        max_iterations: int,
-        accuracy: float = math.inf,
-        every: int = 1,
-    ) -> FixedPoint:
+    def solve(self, T: Callable[[Flat], Flat], z: Flat, stopping: Stopping) -> FixedPoint:
         best, count, kappa = undecided(z), 0, torch.ones_like(z[:, 0])
-        while count < max_iterations:
+        limit = stopping.max_iterations
+        while count < limit:
             Tz = T(z)
             count += 1
-            best, _ = judge(best, z, Tz, kappa, count, tol, accuracy)
+            best, _ = judge(best, z, Tz, kappa, count, stopping)
             if bool((best.converged | best.diverged).all()):
                 break
             space = _Krylov(best.z, best.image, self.restart)
-            while space.k < self.restart and count < max_iterations:
+            while space.k < self.restart and count < limit:
                 space.extend(T)
                 count += 1
-                ends = space.k == self.restart or count == max_iterations
-                if space.k % every and not ends:
+                ends = space.k == self.restart or count == limit
+                if space.k % stopping.every and not ends:
                     continue
                 z, Tz, slope = space.best()
                 kappa = torch.maximum(kappa, slope)  # a short new space knows less
-                best, _ = judge(best, z, Tz, kappa, count, tol, accuracy)
+                best, _ = judge(best, z, Tz, kappa, count, stopping)
                 if bool((best.converged | best.diverged).all()):
                     return best
             z = best.z

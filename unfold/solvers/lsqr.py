@@ -18,8 +18,8 @@ from unfold.solvers.conjugate_gradient import (
     ratio,
     tested,
 )
-from unfold.solvers.interface import LinearMap
-from unfold.solvers.report import report
+from unfold.solvers.linear_map import LinearMap
+from unfold.solvers.result import report
 from unfold.typing import Image, Measurement, Scalar, Shape
 
 

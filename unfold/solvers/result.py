@@ -1,5 +1,9 @@
-"""Result of a fixed-point iteration: residual, estimated error, convergence flags."""
+"""How iterations ended: fixed points, their estimated error, linear solves."""
 
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -7,7 +11,71 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.pytree import batched_norm
-from unfold.typing import PerImage
+from unfold.typing import Flags, PerImage
+
+
+class ConvergenceWarning(UserWarning):
+    """A solve that stopped at its iteration limit: its answer is the best it reached."""
+
+
+class SolveReport(NamedTuple):
+    """How one linear solve of a batch ended.
+
+    name: of what was solved.
+    iterations: steps that each sample took, (B,).
+    residual: relative to the right-hand side, (B,).
+    converged: whether the tolerance was reached, (B,).
+    """
+
+    name: str
+    iterations: Tensor
+    residual: Tensor
+    converged: Tensor
+
+
+_watching: list[list[SolveReport]] = []
+"""The records that are being kept: of all threads, as parts of a batch are solved in their own."""
+
+
+@contextmanager
+def watched(record: list[SolveReport]) -> Iterator[None]:
+    """Add every linear solve that ends meanwhile to a record, those of a backward pass too."""
+    _watching.append(record)
+    try:
+        yield
+    finally:
+        del _watching[next(i for i, one in enumerate(_watching) if one is record)]
+
+
+def report(
+    name: str, residual: PerImage, right: PerImage, tol: float, iterations: PerImage
+) -> None:
+    """Record how a solve ended, and warn when a sample is above its limit, NaN included.
+
+    `tol` is what the norm of the residual may be relative to that of the right-hand side; both
+    norms, and the iterations that each sample took, are (B,).
+    """
+    converged = residual <= tol * right
+    if _watching:
+        relative = residual / torch.where(right == 0, 1, right)
+        for record in tuple(_watching):
+            record.append(SolveReport(name, iterations, relative, converged))
+    if not bool(converged.all()):
+        _warn(name, residual, right, tol, iterations, ~converged)
+
+
+def _warn(
+    name: str, residual: PerImage, right: PerImage, tol: float, iterations: PerImage, failed: Flags
+) -> None:
+    worst = float((residual / right)[failed].max())
+    warnings.warn(
+        f"{name}: {int(failed.sum())} of {len(failed)} samples are above the relative residual "
+        f"{tol:.1e} after {int(iterations.max())} iterations; the worst is at {worst:.1e}. "
+        "Allow more iterations, a larger tol or a smaller gamma.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
 
 FORGETTING = 0.9
 """What is left of an old slope after one evaluation: a map that is not affine has others later."""
@@ -74,19 +142,28 @@ def undecided(z: Flat) -> FixedPoint:
     return FixedPoint(z, z, infinite, infinite, count, no, no)
 
 
+class Stopping(NamedTuple):
+    """When an iteration z⁺ = T(z) stops.
+
+    tol: on ‖T(z) − z‖ / ‖T(z)‖, per sample.
+    max_iterations: evaluations of T at most.
+    accuracy: on the estimated ‖z − z*‖ / ‖T(z)‖, per sample, besides `tol`.
+    every: iterations between two tests whether all have stopped; a test synchronizes.
+    """
+
+    tol: float
+    max_iterations: int
+    accuracy: float = math.inf
+    every: int = 1
+
+
 def judge(
-    best: FixedPoint, z: Flat, Tz: Flat, kappa: Tensor, count: int, tol: float, accuracy: float
+    best: FixedPoint, z: Flat, Tz: Flat, kappa: Tensor, count: int, stopping: Stopping
 ) -> tuple[FixedPoint, Tensor]:
     """Take a new pair into account; also its residuals.
 
-    Args:
-        best: what was found before.
-        z: the new iterate.
-        Tz: its image.
-        kappa: the estimated amplification of a residual into an error, (B,).
-        count: evaluations of T so far.
-        tol: on the residual.
-        accuracy: on the estimated error.
+    `kappa` is the estimated amplification of a residual into an error, (B,), and `count` the
+    evaluations of T so far.
     """
     running = ~(best.converged | best.diverged)
     difference, size = batched_norm(Tz - z), batched_norm(Tz)
@@ -97,7 +174,7 @@ def judge(
     better = running & finite & ((residual < best.residual) | best.residual.isinf())
     reached = torch.where(better, residual, best.residual)
     error = torch.where(running & reached.isfinite(), kappa * reached, best.error)
-    small = (reached <= tol) & (error <= accuracy)
+    small = (reached <= stopping.tol) & (error <= stopping.accuracy)
     updated = FixedPoint(
         z=torch.where(better[:, None], z, best.z),
         image=torch.where(better[:, None], Tz, best.image),

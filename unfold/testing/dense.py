@@ -1,11 +1,64 @@
-"""Operators as matrices: the reference that closed forms and solvers are held to."""
+"""Operators as matrices, the reference of closed forms and solvers, and the errors allowed."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from unfold.physics.operator import Operator
+
+
+class Tolerances(NamedTuple):
+    """Relative errors.
+
+    adjoint: of A* against Aᴴ, as matrices, in the norm of Frobenius.
+    entrywise: the same for each entry.
+    linear: of A(ax + bz).
+    product: of A*A, and of the derivatives of A.
+    norm: of ‖A‖², from above.
+    inverse: of A⁺, relative to ‖A⁺‖.
+    solve: of (I + γA*A)⁻¹b.
+    solve_gradient: of its derivatives.
+    parameter: of the derivatives of A in the operator's own tensors.
+    batch: between a single sample and the same in a batch.
+    """
+
+    adjoint: float
+    entrywise: float
+    linear: float
+    product: float
+    norm: float
+    inverse: float
+    solve: float
+    solve_gradient: float
+    parameter: float
+    batch: float
+
+
+IN_DOUBLE = Tolerances(1e-10, 1e-12, 1e-12, 1e-10, 1e-4, 1e-8, 1e-8, 1e-6, 1e-6, 1e-12)
+IN_SINGLE = Tolerances(1e-5, 1e-6, 1e-5, 1e-5, 1e-3, 1e-3, 1e-4, 1e-3, 1e-2, 1e-6)
+
+
+def single(dtype: torch.dtype) -> bool:
+    """Whether the precision is single."""
+    return torch.finfo(dtype).eps > 1e-10
+
+
+def tolerances(dtype: torch.dtype) -> Tolerances:
+    """The errors allowed in this precision."""
+    return IN_SINGLE if single(dtype) else IN_DOUBLE
+
+
+def largest(t: Tensor) -> float:
+    """The largest entry, NaN where there is one."""
+    return float(t.detach().max())
+
+
+def tiny(dtype: torch.dtype) -> float:
+    """The smallest normal number of this dtype."""
+    return float(torch.finfo(dtype).tiny)
+
 
 DOUBLE = torch.float64
 
@@ -30,10 +83,10 @@ def measured(operator: Operator, dtype: torch.dtype) -> torch.dtype:
 def columns(y: Tensor, dtype: torch.dtype) -> Tensor:
     """(batch, m): the entries; the two parts of complex ones where the images are of a real kind.
 
-    Where images are real and measurements complex, A is linear over the real numbers alone.
+    Where images are real and measurements complex, A is linear over the real numbers only.
     """
-    apart = y.is_complex() and not dtype.is_complex
-    return (torch.view_as_real(y) if apart else y).flatten(1)
+    split = y.is_complex() and not dtype.is_complex
+    return (torch.view_as_real(y) if split else y).flatten(1)
 
 
 def dense(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
@@ -55,7 +108,7 @@ def dense_adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Tensor:
 
 
 def _long(t: Tensor) -> Tensor:
-    """In double precision: what is computed from a matrix should not add an error of its own."""
+    """In double precision: what is computed from a matrix should not add its own error."""
     return t.to(torch.complex128 if t.is_complex() else DOUBLE)
 
 

@@ -13,9 +13,8 @@ from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, with_tensors
 from unfold.testing import operators
-from unfold.testing.dense import DOUBLE, gap, measured, probe
+from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tiny, tolerances
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import largest, single, tiny, tolerances
 
 LINEAR_ONLY = (
     ("PH1", "A* = Aᴴ"),
@@ -72,22 +71,19 @@ def _relative(a: Tensor, b: Tensor, size: Tensor) -> float:
 
 def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     """⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩ at several images, with the derivatives that autograd has of A."""
+    tol = tolerances(dtype)
     for seed in (40, 50, 60):
         x, v, u = _at(operator, seed, dtype)
         J = operator.linearize(x)
         Jv, Jtu = J.A(v), operator.vjp(x, u)
         size = batched_norm(Jv) * batched_norm(u)
         error = _relative(batched_inner(Jv, u), batched_inner(v, Jtu), size)
-        yield Check("PH14", "⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩", error, tolerances(dtype).adjoint)
+        yield Check("PH14", "⟨J(x)v, u⟩ = ⟨v, J(x)*u⟩", error, tol.adjoint)
         at = x.clone().requires_grad_()
         with torch.enable_grad():
             (pulled,) = torch.autograd.grad(operator.A(at), at, u)
-        yield Check(
-            "PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), tolerances(dtype).product
-        )
-        yield Check(
-            "PH14", "linearize(x)* = vjp", gap(J.A_adjoint(u), Jtu), tolerances(dtype).product
-        )
+        yield Check("PH14", "vjp = the reverse mode of A", gap(Jtu, pulled), tol.product)
+        yield Check("PH14", "linearize(x)* = vjp", gap(J.A_adjoint(u), Jtu), tol.product)
 
 
 def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
@@ -127,7 +123,7 @@ def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
         return
     x, v, u = _at(operator, 120, dtype)
     g = torch.Generator().manual_seed(123)
-    # Small beside the tensors, as A is curved in them.
+    # Small relative to the tensors, as A is curved in them.
     size = {i: 0.1 * float(own[i].abs().mean()) for i in free}
     moves = {i: size[i] * torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in free}
     values: dict[str, Callable[[Operator], Tensor]] = {
@@ -164,23 +160,20 @@ def _steps(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
 
 
 def _batch_invariance(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
-    """A sample's answers do not depend on its batch mates."""
+    """A sample's answers do not depend on the other samples."""
     x, _, u = _at(operator, 90, dtype)
-    y = operator.A(x)
-    whole = {"A": y, "vjp": operator.vjp(x, u), "back_project": operator.back_project(y)}
+    y, tol = operator.A(x), 10 * tolerances(dtype).batch
     for i in range(len(x)):
         one, part = operator.take(torch.tensor([i]), len(x)), slice(i, i + 1)
-        alone = {
-            "A": one.A(x[part]),
-            "vjp": one.vjp(x[part], u[part]),
-            "back_project": one.back_project(y[part]),
-        }
-        for name, value in alone.items():
-            error = gap(value, whole[name][part])
-            yield Check("PH9", f"batch invariance of {name}", error, 10 * tolerances(dtype).batch)
+        for name, got, want in (
+            ("A", one.A(x[part]), y),
+            ("vjp", one.vjp(x[part], u[part]), operator.vjp(x, u)),
+            ("back_project", one.back_project(y[part]), operator.back_project(y)),
+        ):
+            yield Check("PH9", f"batch invariance of {name}", gap(got, want[part]), tol)
         shared = operator.norm_squared[min(i, operator.batch - 1)]
         error = largest((one.norm_squared / shared - 1).abs())
-        yield Check("PH9", "batch invariance of the norm", error, 100 * tolerances(dtype).batch)
+        yield Check("PH9", "batch invariance of the norm", error, 10 * tol)
 
 
 def _kind(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:

@@ -1,9 +1,14 @@
-"""Properties of unfolded networks and of equilibria: values and gradients."""
+"""Properties of unfolded networks and of equilibria: values and gradients.
+
+The reference for gradients of equilibria is the implicit function theorem by a dense solve.
+"""
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +17,11 @@ from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Checkpoint, Unfolded
 from unfold.physics.operator import Operator
-from unfold.pytree import batched_norm
+from unfold.pytree import batched_norm, tensors, with_tensors
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.fixed_point import pack
-from unfold.testing.implicit import dense_gradients
+from unfold.solvers.acceleration import Anderson
+from unfold.solvers.fixed_point import fixed_point, pack, unpack
+from unfold.solvers.result import Stopping
 from unfold.testing.proximal import gaussian
 from unfold.testing.report import Check, Report, holds, report
 from unfold.typing import Image, Measurement
@@ -125,7 +131,7 @@ def _gradients(
 
 
 def _error(got: list[Tensor], want: list[Tensor]) -> float:
-    """The largest error of all gradients, followingst the largest entry of all."""
+    """The largest error of all gradients, against the largest entry of all."""
     scale = max(float(w.abs().max()) for w in want)
     return max(float((g - w).abs().max()) for g, w in zip(got, want, strict=True)) / scale
 
@@ -133,7 +139,7 @@ def _error(got: list[Tensor], want: list[Tensor]) -> float:
 def _slope_error(
     net: Reconstructor, y: Tensor, operator: Operator, parameter: Tensor, gradient: Tensor
 ) -> float:
-    """The gradient along itself followingst central differences, relative; the best of several.
+    """The gradient along itself against central differences, relative; the best of several.
 
     A long step crosses the kinks of a network, a short one is rounding: no length suits all.
     """
@@ -151,3 +157,70 @@ def _slope_error(
             errors.append(abs((values[0] - values[1]) / (2 * h) - size) / size)
         parameter.copy_(held)
     return min(errors)
+
+
+class Dense(NamedTuple):
+    """Gradients by a dense solve.
+
+    gradients: in the order of `at`; zeros for unused leaves.
+    radius: the spectral radius of the Jacobian of the step at the fixed point.
+    defect: ‖T(s) − s‖∞ at the computed fixed point.
+    """
+
+    gradients: list[Tensor]
+    radius: float
+    defect: float
+
+
+def equilibrium(net: Reconstructor, y: Measurement, operator: Operator) -> tuple[Any, float]:
+    """The fixed point of the plain step, iterated to rounding, and its defect."""
+    with torch.no_grad():
+        algorithm, problem = net.steps(y, operator).at(0)
+        step = partial(algorithm.step, problem=problem)
+        stopping = Stopping(tol=1e-15, max_iterations=2000)
+        state, _ = fixed_point(step, algorithm.init(problem), Anderson(), stopping)
+        defect = float((pack(step(state)) - pack(state)).abs().max())
+    return state, defect
+
+
+def jacobian(net: Reconstructor, y: Measurement, operator: Operator, state: Any) -> Tensor:
+    """J of the packed step at a state of one image, column by column."""
+    steps = net.steps(y.detach(), operator)
+
+    def flat(z: Tensor) -> Tensor:
+        return pack(steps.step(0, unpack(z[None], state)))[0]
+
+    result: Tensor = torch.autograd.functional.jacobian(flat, pack(state)[0])  # type: ignore[no-untyped-call]
+    return result
+
+
+def dense_gradients(
+    net: Reconstructor,
+    y: Measurement,
+    operator: Operator,
+    loss: Callable[[Image], Tensor],
+    at: Sequence[Tensor],
+) -> Dense:
+    """The gradients of loss(image of the fixed point), by solving (I − Jᵀ)w = v as a matrix.
+
+    The network is in float64 and its model is not used; y is of one small image. `at` are leaves,
+    of which y may be one.
+    """
+    state, defect = equilibrium(net, y, operator)
+    J = jacobian(net, y, operator, state)
+    with torch.enable_grad():
+        leaves = [t.clone().requires_grad_() for t in tensors(state)]
+        algorithm, _ = net.steps(y, operator).at(0)
+        value = loss(algorithm.image(with_tensors(state, leaves)))
+        grads = torch.autograd.grad(value, leaves, allow_unused=True)
+        v = pack(tuple(_filled(grads, leaves)))[0]
+        w = torch.linalg.solve(torch.eye(len(v), dtype=v.dtype) - J.mT, v)
+        end = pack(net.steps(y, operator).step(0, state))[0]
+        found = torch.autograd.grad(end, list(at), w, allow_unused=True)
+    radius = float(torch.linalg.eigvals(J).abs().max())
+    return Dense(_filled(found, at), radius, defect)
+
+
+def _filled(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    pairs = zip(grads, like, strict=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in pairs]

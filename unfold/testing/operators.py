@@ -16,10 +16,21 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
-from unfold.solvers import power
-from unfold.testing.dense import DOUBLE, dense, dense_adjoint, gap, measured, probe
+from unfold.solvers.linear_map import norm_squared
+from unfold.testing.dense import (
+    DOUBLE,
+    IN_SINGLE,
+    dense,
+    dense_adjoint,
+    gap,
+    largest,
+    measured,
+    probe,
+    single,
+    tiny,
+    tolerances,
+)
 from unfold.testing.report import Check, Finding, NotJudged, holds
-from unfold.testing.tolerances import IN_SINGLE, largest, single, tiny, tolerances
 
 FEW = 600
 """Entries of a measurement whose pseudo-inverse is cheap, also by iterations."""
@@ -105,7 +116,7 @@ def norm(
 
 def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """As `norm`, where a dense matrix is too large: against the Lanczos process."""
-    truth = power.norm_squared(operator, operator.start_image).double()
+    truth = norm_squared(operator, operator.start_image).double()
     error = largest((operator.norm_squared.double() / truth - 1).abs())
     yield Check("PH6", "norm_squared = that of Lanczos", error, tolerances(dtype).norm)
     below = largest(1 - operator.norm_bound.double() / truth)
@@ -148,7 +159,7 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
 
 
 def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """A sample's answers do not depend on its batch mates."""
+    """A sample's answers do not depend on the other samples."""
     tol = tolerances(dtype).batch
     x, y = probe(operator, 15, dtype=dtype), probe(operator, 16, dtype=dtype, dual=True)
     for i in range(len(x)):

@@ -22,7 +22,7 @@ def minimises(
 ) -> Iterator[Check]:
     """wg(z) + ½‖z − v‖² ≥ wg(p) + ½‖p − v‖² + ½‖z − p‖² for 200 z, half of them near p.
 
-    The last term is there because the objective is 1-strongly convex: any other point in place of
+    The last term is there because the objective is 1-strongly convex: any other point instead of
     the minimiser p fails for some z near it. A p within `gap` of the least objective, relatively,
     is √(2 gap) away from the minimiser, and may miss by that times ‖z − p‖. `value` is called with
     all z one after the other: with many times the batch of v.
@@ -70,18 +70,15 @@ def moreau(
     prox: Prox, prox_conj: Prox, u: Tensor, sigma: Tensor | float, *, tol: float = 1e-10
 ) -> Iterator[Check]:
     """prox_{σg*}(u) + σ prox_{g/σ}(u/σ) = u."""
-    whole = prox_conj(u, sigma) + sigma * prox(u / sigma, 1 / sigma)
-    error = float((whole - u).detach().abs().max()) / float(u.abs().max())
+    total = prox_conj(u, sigma) + sigma * prox(u / sigma, 1 / sigma)
+    error = float((total - u).detach().abs().max()) / float(u.abs().max())
     yield Check("PR3", "Moreau's identity", error, tol)
 
 
 def no_weight(prox: Prox, v: Tensor, inside: Tensor) -> Iterator[Check]:
     """w → 0 leaves a point of the domain where it is, and w = 0 is the projection onto it.
 
-    Args:
-        prox: of g.
-        v: any images.
-        inside: images in the domain of g, such as the prox of v.
+    `v` are any images, `inside` images in the domain of g, such as the prox of v.
     """
     once = prox(v, 0.0).detach()
     twice = prox(once, 0.0).detach()
@@ -91,15 +88,15 @@ def no_weight(prox: Prox, v: Tensor, inside: Tensor) -> Iterator[Check]:
 
 
 def batch_invariance(prox: Prox, v: Tensor, w: Tensor, *, tol: float = 1e-12) -> Iterator[Check]:
-    """An image alone has the prox that it has in a batch, with its weight as a number too."""
-    whole = prox(v, w)
-    scale = float(whole.detach().abs().max()) or 1.0
+    """A single image has the prox that it has in a batch, with its weight as a number too."""
+    batched = prox(v, w)
+    scale = float(batched.detach().abs().max()) or 1.0
     worst = 0.0
     for i in range(len(v)):
-        alone = prox(v[i : i + 1], w[i : i + 1])
+        single = prox(v[i : i + 1], w[i : i + 1])
         number = prox(v[i : i + 1], w[i].item())
-        for one in (alone, number):
-            worst = max(worst, _over((one - whole[i]).abs()))
+        for one in (single, number):
+            worst = max(worst, _over((one - batched[i]).abs()))
     yield Check("PR9", "no image sees its batch", worst / scale, tol)
 
 

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, per_image, tensors, with_tensors
-from unfold.testing.dense import DOUBLE, columns, dense, dense_solve, gap, probe
+from unfold.testing.dense import (
+    DOUBLE,
+    columns,
+    dense,
+    dense_solve,
+    gap,
+    largest,
+    probe,
+    tiny,
+    tolerances,
+)
 from unfold.testing.report import Check
-from unfold.testing.tolerances import largest, tiny, tolerances
 
 
 def solve(
@@ -57,18 +66,9 @@ def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterato
     gammas = torch.linspace(0.5, 4.0, len(b), dtype=dtype.to_real())
     got = operator.solve_normal(b, per_image(gammas, b))
     numbers = [operator.solve_normal(b, gamma)[i] for i, gamma in enumerate(gammas.tolist())]
-    yield Check(
-        "PH8",
-        "γ per image = γ as a number",
-        gap(got, torch.stack(numbers)),
-        100 * tolerances(dtype).batch,
-    )
-    yield Check(
-        "PH8",
-        "γ = 0 is the identity",
-        gap(operator.solve_normal(b, 0.0), b),
-        tolerances(dtype).batch,
-    )
+    error, tol = gap(got, torch.stack(numbers)), tolerances(dtype).batch
+    yield Check("PH8", "γ per image = γ as a number", error, 100 * tol)
+    yield Check("PH8", "γ = 0 is the identity", gap(operator.solve_normal(b, 0.0), b), tol)
 
 
 def pseudo_inverse(
@@ -115,7 +115,7 @@ def penrose(
 
 
 def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """The pseudo-inverse of a sample does not depend on its batch mates.
+    """The pseudo-inverse of a sample does not depend on the other samples.
 
     Times ‖A‖²‖A⁺y‖ / ‖A*y‖, which is 1 for a unitary A: a solve amplifies rounding by so much.
     """

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
-from unfold.initialization import Start
 from unfold.models.model import Solution
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
+from unfold.problem import Start
 from unfold.random import Draws
 from unfold.testing.dense import DOUBLE, gap
 from unfold.testing.report import Check, Report, holds, report
-from unfold.training.losses.base import Loss, Trial
+from unfold.training.losses import Loss, Trial
 from unfold.typing import Image, Measurement, Shape
 
 COUNT = 3
@@ -26,11 +26,7 @@ def check_start(
 ) -> Report:
     """The initial image has the shape of an image, is finite, and is independent of the batch.
 
-    Args:
-        start: the initialization.
-        physics: a forward model that it is made for.
-        fidelity: of the data term; least squares if None.
-        shape: (C, H, W).
+    The forward model is one that the start is made for; the fidelity is least squares if None.
     """
     subject = f"{type(start).__name__} with {type(physics).__name__}"
     return report(subject, _start(start, fidelity or L2(), *_measured(physics, shape)[:2]))

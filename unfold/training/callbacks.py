@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unfold.data.batches import Batch
 from unfold.disk import write_bytes
-from unfold.training.loggers.tracked import Tracked
+from unfold.training.loggers.trackers import Tracked
 from unfold.training.module import Training
 
 

@@ -1,16 +1,27 @@
 """Fitting: Lightning's trainer around the module, and the best weights at the end."""
 
 import logging
+import resource
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from torch import nn
 
+from unfold.data.batches import Loader
 from unfold.data.image_data import ImageData
+from unfold.disk import FULL, DiskFullError
+from unfold.errors import RunError
 from unfold.evaluation.metrics import objective_mode
+from unfold.models.deq import DEQ
+from unfold.models.unfolded import Checkpoint, Unfolded
+from unfold.reconstructor import Reconstructor
 from unfold.training.callbacks import (
     AveragedWeights,
     EarlyStopping,
@@ -20,10 +31,43 @@ from unfold.training.callbacks import (
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
 from unfold.training.checkpoints.weights import load_checkpoint, save_weights
-from unfold.training.data_module import DataModule
 from unfold.training.module import Training
-from unfold.training.resource_errors import limits_explained
 from unfold.training.settings import Log, TrainerSettings
+
+
+class DataModule(pl.LightningDataModule):
+    """The batches of this process; ends the loader workers on teardown.
+
+    `ImageData` does not depend on Lightning, so that images are checked without importing it.
+    """
+
+    def __init__(self, data: ImageData) -> None:
+        super().__init__()
+        self.data = data
+        self._loaders: list[Loader] = []
+
+    def train_dataloader(self) -> Loader:
+        """Batches of crops; the trainer sets the epoch."""
+        trainer = self.trainer
+        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return self._open(self.data.train_loader(*share, done=self._batches_done))
+
+    def val_dataloader(self) -> Loader:
+        return self._open(self.data.evaluation_loader("validation"))
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that were trained on; not 0 only after a resume."""
+        if not (self.trainer and self.trainer.training):
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _open(self, loader: Loader) -> Loader:
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        while self._loaders:
+            self._loaders.pop().close()
 
 
 def keep_channels_last(network: nn.Module) -> None:
@@ -39,14 +83,7 @@ def keep_channels_last(network: nn.Module) -> None:
 def make_trainer(
     settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """A trainer that writes into a run directory.
-
-    Args:
-        settings: how long, on what, how precisely.
-        directory: of the run.
-        log: where the curves go.
-        callbacks: of the trainer.
-    """
+    """A trainer with these callbacks that writes into a run directory."""
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -163,3 +200,74 @@ def _quiet() -> None:
         ".*isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+if TYPE_CHECKING:
+    from unfold.data.image_data import ImageData
+
+CPU_MESSAGE = "can't allocate memory"
+"""Part of the message of PyTorch's allocator on CPU, which has no error class for it."""
+
+GB = 1e9
+
+
+class OutOfMemoryError(RunError):
+    """A training that needs more memory than there is."""
+
+
+@contextmanager
+def limits_explained(reconstructor: Reconstructor, data: "ImageData") -> Iterator[None]:
+    """Turn errors of memory and disk into ones that say what to change.
+
+    Raises:
+        OutOfMemoryError: out of memory.
+        DiskFullError: the disk is full, for a file without its own message.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(_advice(error, reconstructor, data)) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise DiskFullError(
+            f"{error.strerror}{where}. Free space; the same command continues from the newest "
+            "checkpoint."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch's or Python's allocator ran out of memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
+
+
+def _advice(error: BaseException, reconstructor: Reconstructor, data: "ImageData") -> str:
+    model = reconstructor.model
+    images, own = type(data).__name__, type(model).__name__
+    values = [f"{images}.batch_size = {data.batch_size}", f"{images}.crop = {data.crop}"]
+    remedies = ["a smaller batch_size or crop"]
+    if isinstance(model, DEQ):
+        values.append(f"{own}.max_iterations = {model.max_iterations}")
+    else:
+        remedies.insert(0, "a DEQ (keeps one step)")
+    if isinstance(model, Unfolded):
+        values.append(f"{own}.iterations = {model.iterations}")
+        if not isinstance(model.backward, Checkpoint):
+            remedies.insert(0, "the Checkpoint backward pass (keeps only iterates, same gradient)")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"out of memory in training, at {', '.join(values)}; the peak was {_peak()}. Use "
+        f"{', or '.join(remedies)}. ({reason})"
+    )
+
+
+def _peak() -> str:
+    on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if on_device:
+        return f"{on_device / GB:.2f} GB on the device"
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f"{held / GB:.2f} GB in this process"

@@ -19,13 +19,22 @@ from unfold.models.model import Solution
 from unfold.physics.base import Physics
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.solvers.report import SolveReport, watched
-from unfold.training import convergence
-from unfold.training.guard.failures import locate_nonfinite
+from unfold.solvers.result import SolveReport, watched
+from unfold.training.guard.failures import (
+    backward_metrics,
+    forward_metrics,
+    locate_nonfinite,
+    solve_metrics,
+)
 from unfold.training.guard.guard import Guard
-from unfold.training.losses.base import Loss, Trial
-from unfold.training.optim import Optimizer, Scheduler
-from unfold.training.parameter_groups import by_learning_rate, check_first_gradient, frozen
+from unfold.training.losses import Loss, Trial
+from unfold.training.optim import (
+    Optimizer,
+    Scheduler,
+    by_learning_rate,
+    check_first_gradient,
+    frozen,
+)
 from unfold.training.shards import Part, Shards, add_gradients
 
 
@@ -101,7 +110,7 @@ class Training(pl.LightningModule):
         if self._logs_now():
             n = len(batch.images)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
-            self.log_dict(convergence.of_forward(self.solutions))
+            self.log_dict(forward_metrics(self.solutions))
         return loss
 
     def _forward(self, batch: Batch) -> Float[Tensor, ""]:
@@ -142,30 +151,24 @@ class Training(pl.LightningModule):
         return Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Check the gradients."""
         if self.global_step == 0:
             check_first_gradient(self.reconstructor)
         self.guard.check(self.global_step, self.reconstructor, self._locate, self._total)
-        if self._logs_now():
-            self.log_dict(self.guard.counts())
         for parameter, first in self.frozen:
             if self.current_epoch < first:
                 parameter.grad = None  # the optimizer ignores it, and its state stays empty
         if self._logs_now():
-            backward = convergence.of_backward(self.solutions)
-            self.log_dict(backward | convergence.of_solves(self.solves))
+            counts, backward = self.guard.counts(), backward_metrics(self.solutions)
+            self.log_dict(counts | backward | solve_metrics(self.solves))
         self.solutions, self.solves = [], []
 
     def teardown(self, stage: str) -> None:
-        """End the threads of the parts."""
         self.shards.close()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the counts of the guard."""
         checkpoint.update(self.guard.state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counts of the guard."""
         self.guard.load(checkpoint)
 
     def _total(self, values: Tensor) -> Tensor:

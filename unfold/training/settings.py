@@ -75,7 +75,7 @@ class TrainerSettings(Declared):
         threads: of PyTorch; null for all CPUs that this process may use.
         gradient_clip: largest norm of the gradient; null for no limit.
         accumulate: batches whose gradients are summed before a step.
-        shards: equal parts of a batch that one process computes side by side, each on an equal
+        shards: equal parts of a batch that one process computes in parallel, each on an equal
             share of its threads; as many processes give bit-identical results. null for 2 on CPU,
             where it is faster, and 1 elsewhere. Several processes compute one part each.
         validate_every: epochs between validations.
@@ -165,8 +165,7 @@ class TrainerSettings(Declared):
 
     def guard(self) -> "Guard":
         """Handles steps with non-finite numbers or equilibria that were not reached."""
-        from unfold.training.guard.guard import Guard
-        from unfold.training.guard.policies import policy
+        from unfold.training.guard.guard import Guard, policy
 
         return Guard(
             policy(self.on_nonfinite, self.nonfinite_limit),
@@ -183,11 +182,7 @@ class TrainerSettings(Declared):
         return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
     def check_model(self, model: "Model") -> None:
-        """Refuse `on_unreached` where it would never apply.
-
-        Raises:
-            ConfigError: the model has no equilibrium, or raises before the policy is asked.
-        """
+        """Refuse `on_unreached` where it would never apply."""
         from unfold.models.deq import DEQ
 
         if self.on_unreached == "warn":
@@ -207,11 +202,7 @@ class TrainerSettings(Declared):
             )
 
     def check_devices(self) -> None:
-        """Refuse devices that this machine does not have.
-
-        Raises:
-            ConfigError: there are no GPUs, or fewer.
-        """
+        """Refuse devices that this machine does not have."""
         if self.accelerator != "gpu":
             return
         import torch

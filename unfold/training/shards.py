@@ -53,11 +53,8 @@ class Shards:
     ) -> list[Part]:
         """The parts of a batch, in order.
 
-        Args:
-            compute: the solution and the loss of some images.
-            batch: its size is a multiple of `count`.
-            model: whose parameters the gradients are of.
-            share: of one part in the loss.
+        `compute` gives the solution and the loss of some images; `share` is that of one part in the
+        loss. The size of the batch is a multiple of `count`.
         """
         parameters = [p for p in model.parameters() if p.requires_grad]
 

@@ -31,10 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_checkpoint(checkpoint, Path(path), keep=Path(path).with_name(PREVIOUS))
 
     def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Any = None,
-        weights_only: bool | None = None,
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
@@ -73,7 +70,6 @@ class Checkpointing(pl.Callback):
 
     @property
     def best_path(self) -> Path:
-        """The file of the best weights."""
         return self.folder / BEST
 
     def improves(self, score: float, best: float | None) -> bool:

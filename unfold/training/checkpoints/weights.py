@@ -37,12 +37,7 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
-    """Write a state with its checksum atomically.
-
-    Args:
-        state: tensors and plain values.
-        path: of the file.
-        keep: where an existing file is moved to; None to replace it.
+    """Write tensors and plain values with a checksum atomically; an existing file moves to `keep`.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written; the existing file is kept.
@@ -54,11 +49,7 @@ def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = N
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
-    """Write the weights of a reconstructor into a run directory, atomically.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
+    """Write the weights of a reconstructor into a run directory, atomically."""
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
     write_bytes(path, weights_with_checksum(save(state, BLANK)))

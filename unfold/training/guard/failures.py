@@ -1,4 +1,4 @@
-"""What can go wrong in a training step: figures, causes and remedies."""
+"""Convergence of a training step, and what can go wrong in it: figures, causes and remedies."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from unfold.models.model import Solution
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
+from unfold.solvers.result import SolveReport
 from unfold.typing import Measurement
 
 
@@ -112,11 +113,8 @@ def locate_nonfinite(
 ) -> str:
     """The first image and iteration that is not finite, and the parameters, in one sentence.
 
-    Args:
-        reconstructor: as it was when the loss or its gradient was not finite.
-        y: the measurement of the batch.
-        operator: A.
-        names: the index of every image of the batch.
+    The reconstructor is as it was when the loss or its gradient was not finite; `names` are the
+    indices of the images.
     """
     if not bool(y.isfinite().all()):
         return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
@@ -137,3 +135,51 @@ def _nonfinite(t: Tensor) -> list[int]:
 def _range(value: Tensor) -> str:
     ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
     return " to ".join(ends)
+
+
+Values = dict[str, Tensor | float]
+"""By the name of the curve; empty where nothing converges."""
+
+
+def forward_metrics(solutions: Sequence[Solution]) -> Values:
+    """Residuals of equilibria, and iterations."""
+    found = [(s.converged, s.residual, s.iterations) for s in solutions if s.converged is not None]
+    penalties = [s.penalty for s in solutions if s.penalty is not None]
+    values = _summary("train/", found)
+    if found and penalties:
+        values["train/penalty"] = torch.stack(penalties).detach().mean()
+    return values
+
+
+def backward_metrics(solutions: Sequence[Solution]) -> Values:
+    """The same of the linear equation of the implicit gradient."""
+    reports = [s.backward for s in solutions if s.backward is not None]
+    return _summary(
+        "train/backward_",
+        [(r.converged, r.residual, r.iterations) for r in reports if r.converged is not None],
+    )
+
+
+def _summary(prefix: str, rows: Sequence[tuple[Tensor | None, ...]]) -> Values:
+    """The share that converged, the largest residual and the mean number of iterations."""
+    if not rows:
+        return {}
+    columns = [[v for v in column if v is not None] for column in zip(*rows, strict=True)]
+    converged, residual, iterations = (torch.cat(column) for column in columns)
+    return {
+        f"{prefix}converged": converged.float().mean(),
+        f"{prefix}residual": residual.max(),
+        f"{prefix}iterations": iterations.float().mean(),
+    }
+
+
+def solve_metrics(solves: Sequence[SolveReport]) -> Values:
+    """The linear solves of a step, those of the backward pass included."""
+    if not solves:
+        return {}
+    return {
+        "train/solves": float(len(solves)),
+        "train/solve_iterations": torch.cat([s.iterations for s in solves]).float().mean(),
+        "train/solve_residual": torch.stack([s.residual.max() for s in solves]).max(),
+        "train/solve_converged": torch.cat([s.converged for s in solves]).float().mean(),
+    }

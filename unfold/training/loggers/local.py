@@ -51,7 +51,6 @@ class Curves(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Put values into the row of a step."""
         assert step is not None
         new = [name for name in metrics if name not in self._columns]
         self._columns += new
@@ -81,7 +80,6 @@ class Curves(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write all rows."""
         self.flush()
 
     @rank_zero_only
@@ -153,5 +151,4 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Write all values."""
         self.experiment.flush()

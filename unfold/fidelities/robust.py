@@ -1,10 +1,36 @@
-"""Huber's loss: quadratic for small residuals, linear for large ones."""
+"""Fidelities that are robust to outliers: least absolute deviations, Huber's loss."""
 
 from dataclasses import dataclass
 
 from unfold.fidelities.fidelity import Fidelity, expect_step
 from unfold.parameters.bounds import bounded, positive
+from unfold.thresholds import soft
 from unfold.typing import Measurement, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class L1Fidelity(Fidelity):
+    """d(v, y) = ‖v − y‖₁: the negative log-likelihood of Laplacian noise, robust to outliers.
+
+    Source: Nikolova, A variational approach to remove outliers and impulse noise, J. Math. Imaging
+    Vis. 20 (2004), section 1.
+    """
+
+    provides = frozenset({"prox_conj"})
+
+    def value(self, v: Measurement, y: Measurement) -> PerImage:
+        return (v - y).abs().flatten(1).sum(1)
+
+    def prox(self, v: Measurement, y: Measurement, gamma: Scalar) -> Measurement:
+        """y + soft(v − y, γ)."""
+        expect_step(self, gamma)
+        return y + soft(v - y, gamma)
+
+    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
+        """(u − σy) / max(1, |u − σy|)."""
+        expect_step(self, sigma)
+        moved = u - sigma * y
+        return moved / moved.abs().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -13,9 +39,6 @@ class Huber(Fidelity):
 
     Args:
         delta: δ > 0, in the unit of y; about the size of the noise that is no outlier.
-
-    Raises:
-        ConfigError: δ is not positive and finite.
 
     Source: Huber, Robust estimation of a location parameter, Ann. Math. Statist. 35 (1964).
     """

@@ -1,16 +1,35 @@
-"""The norm of an operator, from above.
+"""What solvers need of a linear map, and its norm from above."""
 
-Source: Golub and Kahan, Calculating the singular values and pseudo-inverse of a matrix, SINUM 2
-(1965), in the form of the Lanczos process on A*A; Paige, Error analysis of the Lanczos algorithm,
-IMA J. Appl. Math. 18 (1976), for why the largest value needs no reorthogonalisation.
-"""
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unfold.pytree import batched_inner, batched_norm, per_image
-from unfold.solvers.interface import LinearMap
-from unfold.typing import Image, PerImage
+from unfold.typing import Image, PerImage, Scalar
+
+
+class LinearMap(ABC):
+    """A, sample by sample; a frozen dataclass, whose tensors may require gradients."""
+
+    @abstractmethod
+    def forward(self, x: Any) -> Tensor:
+        """Ax."""
+
+    @abstractmethod
+    def adjoint(self, y: Any) -> Tensor:
+        """A*y."""
+
+    def normal(self, x: Any) -> Tensor:
+        """A*Ax."""
+        return self.adjoint(self.forward(x))
+
+    def precondition(self, r: Any, gamma: Scalar) -> Tensor:
+        """Near (I + γA*A)⁻¹r by a Hermitian positive definite map, for iterative solves; or r."""
+        given: Tensor = r
+        return given
+
 
 MAX_ITERATIONS = 300
 TEST_EVERY = 10
@@ -32,6 +51,11 @@ def norm_squared(operator: LinearMap, start: Image) -> PerImage:
 
     Returns:
         (B,) or (1,), without a gradient.
+
+    Source: Golub and Kahan, Calculating the singular values and pseudo-inverse of a matrix, SINUM 2
+    (1965), in the form of the Lanczos process on A*A; Paige, Error analysis of the Lanczos
+    algorithm, IMA J. Appl. Math. 18 (1976), for why the largest value needs no
+    reorthogonalisation.
     """
     with torch.inference_mode(False), torch.no_grad():
         return _bound(operator, start)
