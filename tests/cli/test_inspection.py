@@ -10,8 +10,7 @@ import pytest
 from unfold import testing
 from unfold.cli.check import ROWS
 from unfold.cli.console import guarded
-from unfold.cli.describe import describe
-from unfold.cli.explain import in_names
+from unfold.cli.explain import describe, in_names
 from unfold.cli.main import dispatch
 from unfold.priors.tikhonov import Tikhonov
 from unfold.testing.report import ENDED

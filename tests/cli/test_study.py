@@ -13,17 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from unfold.cli import trials as trials_module
-from unfold.cli.search import budget_of, learn
+from unfold.cli import search as search_module
+from unfold.cli.search import Trials, budget_of, learn, validations
 from unfold.cli.study import REDOES, Budget, Study, Trial
-from unfold.cli.trials import Trials, validations
-from unfold.config.search import space_of
+from unfold.config.sweep import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
 from unfold.launchers.launcher import LOG, Job, Launcher
 from unfold.launchers.parallel import Parallel
 from unfold.launchers.submitit_local import SubmititLocal
-from unfold.runs.lock import Lock
-from unfold.runs.outcome import Outcome
+from unfold.runs.processes import Lock
+from unfold.runs.status import Outcome
 
 WORDS = ["seed=1", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "algo=pgd,admm", "a=range(2,9,2)"]
 
@@ -117,7 +116,7 @@ def states(folder):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     pytest.importorskip("optuna")
-    monkeypatch.setattr(trials_module, "POLL", 0.01)
+    monkeypatch.setattr(search_module, "POLL", 0.01)
 
 
 def test_a_search_learns_and_is_not_repeated(tmp_path, capsys):

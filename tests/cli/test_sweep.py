@@ -11,8 +11,7 @@ import pytest
 
 from unfold.cli.pool import run_jobs
 from unfold.errors import PreemptedError
-from unfold.launchers.parallel import Parallel
-from unfold.launchers.shares import slots
+from unfold.launchers.parallel import Parallel, slots
 
 ROOT = Path(__file__).parents[2]
 

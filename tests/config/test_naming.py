@@ -19,7 +19,7 @@ def job():
     [
         ("PGD.stepsize = -1: must be positive.", "algo.stepsize = -1: must be positive."),
         ("use DnCNN.depth instead", "use prior.denoiser.depth instead"),
-        ("Reconstructor.learn = []: nothing", "trainable.learn = []: nothing"),
+        ("Trainable.learn = []: nothing", "trainable.learn = []: nothing"),
         ("TrainerSettings.devices = 2: no", "trainer.devices = 2: no"),
         ("the PGD. It ends.", "the PGD. It ends."),
         ("MyPGD.stepsize", "MyPGD.stepsize"),

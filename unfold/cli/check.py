@@ -1,5 +1,6 @@
-"""`unfold check`: the property kit on any configured component, with every measured figure."""
+"""`unfold check`: the property kit on any configured component, or every image of a data set."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.options import configs_folder
 from unfold.config.overrides import key_of
-from unfold.errors import ConfigError, listing, nearest
+from unfold.errors import ConfigError, DataError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.testing.report import Report
+
 
 COLUMNS = ("property", "measured", "allowed", "verdict")
 
@@ -49,8 +51,6 @@ def check(arguments: Sequence[str]) -> int:
     }
     _expect_rows(only, chosen)
     if "data" in map(key_of, given.overrides):
-        from unfold.cli.check_data import check_data
-
         check_data(_component("data", typed))
         if not chosen:
             return 0
@@ -206,3 +206,38 @@ ROWS = {
     ),
 }
 """The rows of each kit."""
+
+
+SHOWN = 3
+"""Sizes of images that a row shows."""
+
+
+def check_data(data: Any) -> None:
+    """Look at every image of a data set.
+
+    Raises:
+        DataError: some cannot be used.
+    """
+    from rich.progress import Progress
+
+    total = sum(map(len, data.files().values()))
+    begin = time.perf_counter()
+    with Progress(transient=True) as bar:
+        task = bar.add_task("images", total=total)
+        found = data.check_files(lambda: bar.advance(task))
+    rate = total / (time.perf_counter() - begin)
+    rows = [(split, str(s.files), str(s.usable), _sizes(s.sizes)) for split, s in found.items()]
+    table(f"{total} images, {rate:.0f} a second", ("split", "files", "usable", "sizes"), rows)
+    faults = [fault for one in found.values() for fault in one.faults]
+    for fault in faults:
+        say(f"  {fault}")
+    if faults:
+        raise DataError(f"{len(faults)} of {total} images cannot be used.")
+    say("All images can be used.")
+
+
+def _sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:
+    """The most frequent sizes, each with how often it occurs."""
+    shown = [f"{count} of {height}x{width}" for (height, width), count in sizes[:SHOWN]]
+    rest = len(sizes) - SHOWN
+    return ", ".join([*shown, f"{rest} further sizes"] if rest > 0 else shown)

@@ -1,10 +1,11 @@
 """`unfold explain`: the update of a configuration, its parameters, its solvers, its convergence."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.cli.console import say
-from unfold.cli.describe import Described, describe, first_line
 from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from unfold.physics.operator import Operator
     from unfold.problem import Problem
     from unfold.reconstructor import Reconstructor
+
 
 OF_F = {
     "grad": ("∇f(x)", "grad_through"),
@@ -172,3 +174,56 @@ def _numbers(value: "Tensor | float") -> str:
 def _cautions(net: "Reconstructor") -> Iterator[str]:
     for name, reason in net.dead.items():
         yield f"note: {name} cannot act: {reason}."
+
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Source|Warns|Yields)\b.*:", re.MULTILINE)
+ENTRY = re.compile(r"^    (\w+): (.*)$")
+
+
+class Described(NamedTuple):
+    """A docstring, read.
+
+    headline: its first paragraph, on one line.
+    formula: its second paragraph, on one line: the update of an algorithm.
+    arguments: by name, in the order of the docstring.
+    source: the paper; empty where none is named.
+    """
+
+    headline: str
+    formula: str
+    arguments: Mapping[str, str]
+    source: str
+
+
+def describe(kind: type) -> Described:
+    """Read the docstring of a class."""
+    text = inspect.getdoc(kind) or ""
+    paragraphs = [" ".join(p.split()) for p in SECTION.split(text)[0].split("\n\n")]
+    headline, formula = (*paragraphs, "")[:2]
+    return Described(headline, formula, _arguments(text), _source(text))
+
+
+def _arguments(text: str) -> dict[str, str]:
+    _, found, rest = text.partition("Args:\n")
+    entries: dict[str, str] = {}
+    name = ""
+    for line in rest.splitlines() if found else ():
+        match = ENTRY.match(line)
+        if match:
+            name = match[1]
+            entries[name] = match[2].strip()
+        elif name and line.startswith("     "):
+            entries[name] += f" {line.strip()}"
+        elif line and not line.startswith(" "):
+            break
+    return entries
+
+
+def _source(text: str) -> str:
+    _, _, rest = text.partition("Source:")
+    return " ".join(rest.split("\n\n")[0].split()).rstrip(".")
+
+
+def first_line(function: object) -> str:
+    """The first line of a method's docstring; of its base's where it has none."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -15,8 +15,8 @@ from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, UnfoldError
+from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.redact import REDACTED, restored
-from unfold.runs.reference import Reference, read_reference
 from unfold.runs.weights import find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
@@ -27,7 +27,7 @@ it."""
 class StoredRun(NamedTuple):
     """A run and the components of its configuration, with untrained weights."""
 
-    reference: Reference
+    reference: Entry
     checked: Checked
     components: Components
 
@@ -49,7 +49,7 @@ def open_run(given: Arguments, command: str) -> StoredRun:
     return StoredRun(reference, checked, components)
 
 
-def configured(reference: Reference, overrides: Sequence[str]) -> Checked:
+def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
     """The run's configuration, in which the groups that the overrides name are composed anew.
 
     Raises:
@@ -71,7 +71,7 @@ def configured(reference: Reference, overrides: Sequence[str]) -> Checked:
     return verify(replace(composed, jobs=(job,)))[0]
 
 
-def stored_overrides(reference: Reference, given: Sequence[str]) -> list[str]:
+def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
     """The run's own folders and overrides, except those that are given again.
 
     Raises:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from unfold.config.search import Choice, Space
+from unfold.config.sweep import Choice, Space
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
-from unfold.runs.lock import Lock, is_held
+from unfold.runs.processes import Lock, is_held
 
 REDOES = "redoes"
 """The attribute of a trial that repeats the one of a lost process; holds its number."""

@@ -10,11 +10,11 @@ from unfold.config.build import build_group
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
 from unfold.launchers.launcher import Job, Launcher
+from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
 from unfold.runs.identity import directory_for
-from unfold.runs.outcome import Outcome
 from unfold.runs.redact import redacted_override
-from unfold.runs.verify import Computation
+from unfold.runs.status import Outcome
 
 
 class Entry(NamedTuple):

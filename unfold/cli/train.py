@@ -1,15 +1,20 @@
 """`unfold train`: compose, check and build, then run one job or a sweep."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unfold.cli.console import guarded, say
-from unfold.cli.inspect import asks_to_inspect, inspect
+from unfold.cli.main import help_text
+from unfold.errors import ConfigError
 
 if TYPE_CHECKING:
     from unfold.config.check import Checked
-    from unfold.runs.outcome import Outcome
+    from unfold.runs.status import Outcome
+
+INSPECT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+"""Hydra's flags that show a configuration and run nothing."""
 
 
 def main() -> None:
@@ -33,17 +38,14 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         UnfoldError: anything that the user can correct.
     """
     if {"--help", "-h"} & set(arguments):
-        from unfold.cli.help import text
-
-        say(text())
+        say(help_text())
         return 0
-    if asks_to_inspect(arguments):
+    if any(text.partition("=")[0] in INSPECT for text in arguments):
         return inspect(arguments)
     from unfold.cli.launch import take_launcher
     from unfold.config.compose import compose
-    from unfold.config.search import search_method
-    from unfold.launchers.parallel import end_with_sweep
-    from unfold.launchers.shares import keep_to_cpus
+    from unfold.config.sweep import search_method
+    from unfold.launchers.parallel import end_with_sweep, keep_to_cpus
 
     end_with_sweep()
     keep_to_cpus()
@@ -62,7 +64,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
     if len(jobs) == 1:
-        from unfold.runs.outcome import write_outcome
+        from unfold.runs.status import write_outcome
 
         write_outcome(_run(jobs[0], prefix))
         return 0
@@ -82,3 +84,40 @@ def _run(job: "Checked", prefix: Sequence[str]) -> "Outcome":
 
     with as_single_job([*prefix, *command_of(job)]):
         return run_job(job)
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    """Let Hydra answer its own flags that show a configuration and run nothing.
+
+    Raises:
+        ConfigError: the configuration cannot be composed.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from unfold.config.arguments import TRAIN
+    from unfold.config.build import verify
+    from unfold.config.compose import compose
+    from unfold.config.options import configs_folder, first_line
+
+    def nothing(config: DictConfig) -> None:
+        """Hydra wants a task; none of these flags runs it."""
+
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of printing and exiting
+    try:
+        folder = str(configs_folder())
+        hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        given = TRAIN.parse(arguments, known_only=True)
+        overrides = [text for text in given.overrides if "=" in text]
+        sweep = ["-m"] if given.multirun else []
+        verify(compose([*sweep, *given.folder_flags, *overrides]))  # has the better message
+        raise ConfigError(first_line(error)) from error
+    finally:
+        sys.argv = before
+        del os.environ["HYDRA_FULL_ERROR"]
+    return 0

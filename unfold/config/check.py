@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 from unfold.config.components import Components
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
-from unfold.config.explain import unknown
 from unfold.config.options import names, where
-from unfold.config.overrides import key_of
+from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
-from unfold.config.signature import admits, parameters
 from unfold.config.targets import resolve
-from unfold.config.values import Mismatch, describe, read
+from unfold.config.values import Mismatch, admits, describe, parameters, read
 from unfold.errors import ConfigError, listing
 
 SPECIAL = ("_target_", "_partial_")

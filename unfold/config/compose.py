@@ -22,9 +22,8 @@ from omegaconf.resolvers.oc import env
 from unfold.config import options
 from unfold.config.arguments import TRAIN, Arguments
 from unfold.config.errors import UNKNOWN, Problem, refuse
-from unfold.config.explain import explain, why_unresolved
 from unfold.config.options import configs_folder
-from unfold.config.overrides import key_of, separate, trusted
+from unfold.config.overrides import explain, key_of, separate, trusted, why_unresolved
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.runs.catalogue import flat
 

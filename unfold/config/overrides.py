@@ -1,4 +1,4 @@
-"""The overrides of a command line, and the mistakes in them that show before composing."""
+"""The overrides of a command line, and the mistakes in them."""
 
 import re
 from collections import Counter
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 
 from unfold.config import options
 from unfold.config.errors import Problem
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, listing, nearest
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 """The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
@@ -155,3 +155,69 @@ def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"{text}: a list of package names is expected, trust=[mypackage].")
         return tuple(names)
     return ()
+
+
+class Explained(NamedTuple):
+    """A problem, and the override that made it (None where a file did)."""
+
+    problem: Problem
+    culprit: str | None
+
+
+def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> Explained:
+    """Name the key, the value, what is allowed, and the nearest name.
+
+    Args:
+        error: what Hydra raised.
+        overrides: that were composed.
+        folders: of the options.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
+        culprit = next((o for o in overrides if key_of(o) == group), None)
+        allowed = error.options or options.names(group, folders)
+        return Explained(_no_option(group or "configuration", name, allowed), culprit)
+    for override in overrides:
+        key, value = key_of(override), override.partition("=")[2]
+        allowed = options.names(key, folders)
+        if allowed and value not in allowed and not override.startswith("~"):
+            return Explained(_no_option(key, value, allowed), override)
+    text = options.first_line(error.__cause__ or error)
+    culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
+    return Explained(Problem(culprit or "configuration", None, text), culprit)
+
+
+def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+    near = nearest(name, allowed)
+    return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
+
+
+def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str:
+    """What to say of a key that does not exist: its owner or the nearest one, and the list."""
+    group, *rest = full_key.split(".")
+    near = nearest(full_key.rpartition(".")[2], known)
+    belongs = options.owners(group, rest, folders) if rest else []
+    if belongs and not near.startswith(f", did you mean '{rest[-1]}'"):
+        near = f", '{rest[-1]}' belongs to {' and '.join(belongs[:3])}."
+    return f"unknown key{near} Allowed: {listing(known)}."
+
+
+def why_unresolved(text: str) -> str:
+    """Why a reference such as ${oc.env:NAME} has no value, and what to do.
+
+    Args:
+        text: of OmegaConf's error.
+    """
+    if variable := re.search(r"Environment variable '(.*?)' not found", text):
+        name = variable[1]
+        return (
+            f"the environment variable {name} is not set. Set it, or write "
+            f"${{oc.env:{name},VALUE}} for a default."
+        )
+    if key := re.search(r"Interpolation key '(.*?)' not found", text):
+        return (
+            f"cannot be resolved: the configuration has no key {key[1]}. Name one in full, from "
+            "the top, as ${trainer.max_steps}."
+        )
+    reason = text.splitlines()[0] if text else "it has no value"
+    return f"cannot be resolved: {reason.removesuffix('.')}."

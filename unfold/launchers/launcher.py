@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from unfold.errors import ConfigError
 from unfold.extras import install_command
 from unfold.parameters.bounds import Declared
-from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, read_outcome
+from unfold.runs.status import OUTCOME_VARIABLE, Outcome, read_outcome
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
 """The files of a job: its result, its output, and its exit code once it has ended."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unfold.launchers.launcher import CODE, Job, command
-from unfold.launchers.shares import ThisMachine
+from unfold.launchers.parallel import ThisMachine
 from unfold.launchers.worker import Worker
 
 PATIENCE = 120.0

@@ -1,4 +1,4 @@
-"""Text, JSON and YAML in run directories, written whole or not at all."""
+"""The files of a run directory, replaced atomically, and its configuration with its version."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from unfold.disk import write_bytes
-from unfold.errors import RunError
+from unfold.errors import ConfigError, RunError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,6 +40,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def optional(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is no file."""
+    return read_json(path) if path.exists() else {}
+
+
 def damaged(path: Path, reason: str) -> RunError:
     """The error of a file whose content cannot be used."""
     return RunError(f"{path} is damaged: it {reason}. Repeat the run with rerun=true.")
@@ -60,3 +65,37 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}.") from error
+
+
+SCHEMA_VERSION = 3
+"""Raised when a key is renamed or changes its meaning."""
+
+KEY = "schema_version"
+
+
+def stored_config(directory: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where it terminated before it wrote one.
+
+    Raises:
+        ConfigError: it is of another schema version; names the directory.
+        RunError: the file is damaged.
+    """
+    path = directory / "config.yaml"
+    config = read_yaml(path) if path.exists() else {}
+    if not isinstance(config, Mapping):
+        raise damaged(path, "does not hold a configuration")
+    if config and (version := version_of(config)) != SCHEMA_VERSION:
+        later = isinstance(version, int) and version > SCHEMA_VERSION
+        remedy = (
+            "Install a newer unfold." if later else "Repeat the run with runs_dir=DIR elsewhere."
+        )
+        raise ConfigError(
+            f"{path}: {KEY} = {version}: this unfold reads version {SCHEMA_VERSION} only. It was "
+            f"written by {'a later' if later else 'an earlier'} one and stays as it is. {remedy}"
+        )
+    return dict(config)
+
+
+def version_of(config: Mapping[str, Any]) -> Any:
+    """The version that a stored configuration names; 1 where it names none."""
+    return config.get(KEY, 1)

@@ -35,7 +35,7 @@ def begin(run: Run, origin: Mapping[str, Any]) -> None:
         origin: what this start is made from.
     """
     path = run.path / "provenance.json"
-    first = files.read_json(path) if path.exists() else {}
+    first = files.optional(path)
     before = [_closed(attempt) for attempt in first.get("attempts", [])]
     attempt = _started(run, origin, first.get("sources", origin["sources"]))
     base = dict(first) if run.plan == "resume" and first else dict(origin)

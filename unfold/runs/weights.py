@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unfold.errors import UnfoldError
-from unfold.runs.reference import read_reference
+from unfold.runs.catalogue import read_reference
 
 EMBEDDED = "embedded"
 """The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
