@@ -105,7 +105,7 @@ def search(folder, trials, launcher):
     """The entries of a search, in this process."""
     study = study_in(folder, trials)
     lead = ["train", "--config-dir=x"]
-    return learn(study, Trials(study, space_of(WORDS), lead, launcher, trials), str(folder))
+    return learn(Trials(study, lead, launcher), str(folder))
 
 
 def states(folder):
@@ -181,7 +181,7 @@ def test_failures_of_all_processes_take_the_places_of_all(tmp_path):
     launchers = [Scores(others=broken) for _ in both]
     failed = []
     for study, launcher in zip(both, launchers, strict=True):
-        entries = Trials(study, space_of(WORDS), [], launcher, 4).run(str(tmp_path))
+        entries = Trials(study, [], launcher).run(str(tmp_path))
         failed.append(sum(entry.error is not None for entry in entries))
     assert failed == [4, 0]
     assert states(tmp_path) == {"FAIL": 4}
@@ -303,7 +303,7 @@ def test_a_hopeless_trial_is_ended(tmp_path):
 
     study = Study(space_of(WORDS), "validation/psnr", str(tmp_path), Budget(3, 2, warmup=1))
     launcher = Scores(others={1: good, 2: good, 3: hopeless})
-    entries = Trials(study, space_of(WORDS), [], launcher, 3).run(str(tmp_path))
+    entries = Trials(study, [], launcher).run(str(tmp_path))
     assert [entry.remark for entry in entries] == [None, None, "pruned"]
     assert states(tmp_path) == {"COMPLETE": 2, "PRUNED": 1}
 

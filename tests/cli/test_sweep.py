@@ -103,8 +103,8 @@ run_jobs([[]], Parallel(1), lambda number, job: None, sys.argv[0] + ".runs")
 
 JOB = """
 import os, sys, time
-from unfold.launchers.parallel import end_with_sweep
-end_with_sweep()
+from unfold.launchers.parallel import join_sweep
+join_sweep()
 open(__file__ + ".pid", "w").write(str(os.getpid()))
 time.sleep(60)
 """

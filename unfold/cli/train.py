@@ -3,15 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unfold.cli.console import guarded, say
 from unfold.cli.main import help_text
 from unfold.errors import ConfigError
-
-if TYPE_CHECKING:
-    from unfold.config.check import Checked
-    from unfold.runs.status import Outcome
 
 INSPECT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
 """Hydra's flags that show a configuration and run nothing."""
@@ -45,13 +40,11 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     from unfold.cli.launch import take_launcher
     from unfold.config.compose import compose
     from unfold.config.sweep import search_method
-    from unfold.launchers.parallel import end_with_sweep, keep_to_cpus
+    from unfold.launchers.parallel import join_sweep
 
-    end_with_sweep()
-    keep_to_cpus()
+    join_sweep()
     launcher, arguments = take_launcher(arguments)
-    method = search_method(arguments)
-    if method is not None:
+    if (method := search_method(arguments)) is not None:
         from unfold.cli.search import search
 
         return search(method, arguments, prefix, launcher)
@@ -63,27 +56,17 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     jobs = verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
+    from unfold.cli.sweep import run_in_process, run_jobs_of, run_one
+
     if len(jobs) == 1:
         from unfold.runs.status import write_outcome
 
-        write_outcome(_run(jobs[0], prefix))
-        return 0
-    from unfold.cli.sweep import run_in_process, run_jobs_of
-
-    if launcher is None:
-        run_in_process(jobs, lambda job: _run(job, prefix))
+        write_outcome(run_one(jobs[0], prefix))
+    elif launcher is None:
+        run_in_process(jobs, prefix)
     else:
         run_jobs_of(jobs, prefix, launcher)
     return 0
-
-
-def _run(job: "Checked", prefix: Sequence[str]) -> "Outcome":
-    from unfold.cli.job import run_job
-    from unfold.cli.pool import command_of
-    from unfold.cli.runtime import as_single_job
-
-    with as_single_job([*prefix, *command_of(job)]):
-        return run_job(job)
 
 
 def inspect(arguments: Sequence[str]) -> int:

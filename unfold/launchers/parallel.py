@@ -18,72 +18,14 @@ from unfold.parameters.bounds import bounded, whole
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
 """The process of the sweep, with which its jobs terminate."""
 
-DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of Linux: the signal that a process gets when the one that made it is gone."""
-
-
-class Process(Job):
-    """One process that runs one configuration.
-
-    Args:
-        arguments: of its command, after the program.
-        folder: for its output.
-        share: the variables that restrict it to its part of the machine.
-    """
-
-    def __init__(self, arguments: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
-        super().__init__(folder)
-        line, variables = command(arguments, folder)
-        given = variables | {SWEEP_VARIABLE: str(os.getpid()), **share}
-        with (folder / LOG).open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                line,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | given,
-            )
-
-    @property
-    def code(self) -> int | None:
-        return self._process.poll()
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        self._process.wait()
-
-
-@dataclass(frozen=True)
-class Parallel(ThisMachine):
-    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
-
-    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
-        return Process(arguments, folder, self.share(slot))
-
-
-def end_with_sweep() -> None:
-    """Let SIGTERM, on which a run saves its state, reach this process when its sweep is killed.
-
-    Linux sends it. Elsewhere a job runs to its end, and the next sweep finds it finished.
-    """
-    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
-    if sweep is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(sweep):  # it terminated before this call
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 CPUS_VARIABLE = "UNFOLD_CPUS"
 """The CPUs of a job, separated by commas: concurrent jobs share no CPU."""
 
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """The GPUs of a process, separated by commas, as CUDA and PyTorch read it."""
+
+DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux: the signal that a process gets when the one that made it is gone."""
 
 
 def share_of(slot: int, jobs: int, gpus: int | None) -> dict[str, str]:
@@ -98,8 +40,7 @@ def share_of(slot: int, jobs: int, gpus: int | None) -> dict[str, str]:
     given: dict[str, str] = {}
     if cpus := slots(jobs)[slot]:
         given[CPUS_VARIABLE] = ",".join(map(str, cpus))
-    names = visible_gpus()
-    if names:
+    if names := visible_gpus():
         count = max(1, len(names) // jobs) if gpus is None else gpus
         own = [names[(slot * count + k) % len(names)] for k in range(count)]
         given[GPUS_VARIABLE] = ",".join(own)
@@ -131,35 +72,6 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def check_gpus(jobs: int, gpus: int | None) -> None:
-    """Refuse to run jobs that have not the GPUs they ask for.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each; None for a share of what there is.
-
-    Raises:
-        ConfigError: there are fewer.
-    """
-    if not gpus:
-        return
-    names = visible_gpus()
-    if jobs * gpus > len(names):
-        seen = f"{len(names)} ({', '.join(names)})" if names else "none"
-        raise ConfigError(
-            f"hydra.launcher.gpus = {gpus}: {jobs} jobs at a time need {jobs * gpus} GPUs, and "
-            f"there are {seen}. Lower hydra.launcher.jobs, or leave hydra.launcher.gpus out: jobs "
-            "then share what there is."
-        )
-
-
-def keep_to_cpus() -> None:
-    """Keep this process to the CPUs that the sweep gave it."""
-    given = os.environ.get(CPUS_VARIABLE)
-    if given and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(cpu) for cpu in given.split(",")})
-
-
 @dataclass(frozen=True)
 class ThisMachine(Launcher, ABC):
     """Starts jobs with an equal share of the CPUs and the GPUs of this machine each.
@@ -175,8 +87,68 @@ class ThisMachine(Launcher, ABC):
     def require(self) -> None:
         """Refuse as well where there are fewer GPUs than the jobs ask for."""
         super().require()
-        check_gpus(self.jobs, self.gpus)
+        needed = self.jobs * (self.gpus or 0)
+        if needed and needed > len(names := visible_gpus()):
+            seen = f"{len(names)} ({', '.join(names)})" if names else "none"
+            raise ConfigError(
+                f"hydra.launcher.gpus = {self.gpus}: {self.jobs} jobs at a time need {needed} GPUs,"
+                f" and there are {seen}. Lower hydra.launcher.jobs, or leave hydra.launcher.gpus "
+                "out: jobs then share what there is."
+            )
 
     def share(self, slot: int) -> dict[str, str]:
         """The variables that keep the job in a place to its part of the machine."""
         return share_of(slot, self.jobs, self.gpus)
+
+
+class Process(Job):
+    """One process that runs one configuration.
+
+    Args:
+        arguments: of its command, after the program.
+        folder: for its output.
+        share: the variables that restrict it to its part of the machine.
+    """
+
+    def __init__(self, arguments: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        line, variables = command(arguments, folder)
+        given = variables | {SWEEP_VARIABLE: str(os.getpid()), **share}
+        with (folder / LOG).open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                line, stdout=log, stderr=subprocess.STDOUT, env=os.environ | given
+            )
+
+    @property
+    def code(self) -> int | None:
+        return self._process.poll()
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Parallel(ThisMachine):
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each."""
+
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
+        return Process(arguments, folder, self.share(slot))
+
+
+def join_sweep() -> None:
+    """Keep a job to the CPUs that its sweep gave it, and let it terminate with the sweep.
+
+    On Linux it gets SIGTERM, on which a run saves its state, when the sweep is killed. Elsewhere it
+    runs to its end, and the next sweep finds it finished.
+    """
+    cpus = os.environ.get(CPUS_VARIABLE)
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
+    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
+    if sweep is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != int(sweep):  # it terminated before this call
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -86,12 +86,7 @@ class LocalJob(SubmititJob):
 
 @dataclass(frozen=True)
 class SubmititLocal(ThisMachine):
-    """Processes of this machine, started by submitit, with an equal share of it each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
+    """Processes of this machine, started by submitit, with an equal share of it each."""
 
     package: ClassVar[str | None] = "submitit"
     extra: ClassVar[str] = "slurm"
