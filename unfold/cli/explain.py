@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Source|Warns|Yields)\b.*:", re.MULTILINE)
-ENTRY = re.compile(r"^    (\w+): (.*)$")
+ARGUMENTS = re.compile(r"^Args:\n((?: .*\n?|\n)*)", re.MULTILINE)
+ENTRY = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
 
 
 class Described(NamedTuple):
@@ -41,30 +42,15 @@ class Described(NamedTuple):
 def describe(kind: type) -> Described:
     """Read the docstring of a class."""
     text = inspect.getdoc(kind) or ""
-    paragraphs = [" ".join(p.split()) for p in SECTION.split(text)[0].split("\n\n")]
-    headline, formula = (*paragraphs, "")[:2]
-    return Described(headline, formula, _arguments(text), _source(text))
+    headline, formula = (*map(_one_line, SECTION.split(text)[0].split("\n\n")), "")[:2]
+    found = ARGUMENTS.search(text)
+    arguments = {name: _one_line(said) for name, said in ENTRY.findall(found[1] if found else "")}
+    source = _one_line(text.partition("Source:")[2].split("\n\n")[0]).rstrip(".")
+    return Described(headline, formula, arguments, source)
 
 
-def _arguments(text: str) -> dict[str, str]:
-    _, found, rest = text.partition("Args:\n")
-    entries: dict[str, str] = {}
-    name = ""
-    for line in rest.splitlines() if found else ():
-        match = ENTRY.match(line)
-        if match:
-            name = match[1]
-            entries[name] = match[2].strip()
-        elif name and line.startswith("     "):
-            entries[name] += f" {line.strip()}"
-        elif line and not line.startswith(" "):
-            break
-    return entries
-
-
-def _source(text: str) -> str:
-    _, _, rest = text.partition("Source:")
-    return " ".join(rest.split("\n\n")[0].split()).rstrip(".")
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def first_line(function: object) -> str:
@@ -106,19 +92,19 @@ def explain(arguments: Sequence[str]) -> int:
     with torch.no_grad():
         y, operator = components.physics.measure(x, draws)
         algorithm, problem = net.steps(y, operator).at(0)
-        for line in _lines(components, algorithm, problem, operator):
+        for line in _update(components, algorithm, problem, operator):
             say(line)
         for line in _parameters(net, algorithm, problem):
             say(line)
         guarantee = net.guarantee(y, operator)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
-    for line in _cautions(net):
-        say(line)
+    for name, reason in net.dead.items():
+        say(f"note: {name} cannot act: {reason}.")
     return 0
 
 
-def _lines(
+def _update(
     components: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
 ) -> Iterator[str]:
     net = components.reconstructor
@@ -222,8 +208,3 @@ def _numbers(value: "Tensor | float") -> str:
     if len(flat) == 1:
         return f"{float(flat):.4g}"
     return f"{float(flat.min()):.4g} to {float(flat.max()):.4g}"
-
-
-def _cautions(net: "Reconstructor") -> Iterator[str]:
-    for name, reason in net.dead.items():
-        yield f"note: {name} cannot act: {reason}."
