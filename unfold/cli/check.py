@@ -124,7 +124,8 @@ def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
     with warnings.catch_warnings():
         # What did not converge is not judged, and the report says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return check_physics(*_components(arguments, "physics"), only=only)
+        (physics,) = _components(arguments, "physics")
+        return check_physics(physics, only=only)
 
 
 def _prior(arguments: Sequence[str]) -> "Report":
@@ -158,8 +159,9 @@ def _algorithm(arguments: Sequence[str]) -> "Report":
 def _start(arguments: Sequence[str]) -> "Report":
     from unfold.testing.training import check_start
 
-    *components, data = _components(arguments, "start", "physics", "fidelity", "data")
-    return check_start(*components, (data.channels, 16, 16))
+    names = ("start", "physics", "fidelity", "data")
+    start, physics, fidelity, data = _components(arguments, *names)
+    return check_start(start, physics, fidelity, (data.channels, 16, 16))
 
 
 def _loss(arguments: Sequence[str]) -> "Report":

@@ -137,7 +137,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             build_training(checked, components),
             components.data,
             components.trainer,
-            components.log,
+            components.logger,
             run.path,
             objective=checked.settings.objective,
             resume_from=run.checkpoint,

@@ -1,7 +1,7 @@
 """From a checked configuration to objects: each is built once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from unfold.config.check import Checked, affected_groups, check_job
@@ -17,6 +17,7 @@ from unfold.errors import ConfigError
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
+    from unfold.training.module import Training
 
 
 SEEDED = ("algo", "prior", "model", "loss")
@@ -36,22 +37,20 @@ def verify(composed: Composed) -> list[Checked]:
     if not composed.jobs:
         refuse(composed.problems)
         raise ConfigError("There is no job to run. Name one value in the sweep.")
+    several = len(composed.jobs) > 1
     built = [_Build(job) for job in composed.jobs]
     problems = list(composed.problems)
     for one in built:
         one.examine(affected_groups(one.job, together=not problems))
-        if len(built) > 1:
-            one.objects.clear()
+        if several:
+            one.release()
     refuse([*problems, *(problem for one in built for problem in one.problems)])
-    jobs = []
     for one in built:
         one.examine(tuple(GROUPS))
-        if len(built) > 1:
-            one.objects.clear()
-            one.checked = one.checked._replace(components=None)
-        jobs.append(one.checked)
+        if several:
+            one.release()
     refuse([problem for one in built for problem in one.problems])
-    return jobs
+    return [one.checked for one in built]
 
 
 def configure(arguments: Sequence[str], command: str = "build") -> Checked:
@@ -76,7 +75,8 @@ def build(checked: Checked) -> Components:
     one = _Build(checked.job)
     one.examine(tuple(GROUPS))
     refuse(one.problems)
-    return one.components()
+    assert one.checked.components is not None
+    return one.checked.components
 
 
 def components_of(checked: Checked) -> Components:
@@ -103,11 +103,7 @@ def build_physics(checked: Checked) -> "Physics":
 
 
 class _Build:
-    """The objects of one job as they are built, and what is wrong with it so far.
-
-    Args:
-        job: the composed configuration.
-    """
+    """The objects of one job as they are built, and what is wrong with it so far."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -135,13 +131,12 @@ class _Build:
             names = built["metrics"].all_names
             self._try("", lambda: objective_mode(checked.settings.objective, names))
         if not problems and {*GROUPS, "reconstructor"} <= set(built):
-            self.checked = checked._replace(components=self.components())
+            self.checked = checked._replace(components=Components(**built))
 
-    def components(self) -> Components:
-        """All objects together."""
-        objects = dict(self.objects)
-        reconstructor, origins = objects.pop("reconstructor")
-        return Components(objects, reconstructor, origins)
+    def release(self) -> None:
+        """Keep nothing that was built: the job builds it again when it starts."""
+        self.objects.clear()
+        self.checked = self.checked._replace(components=None)
 
     def _try(self, name: str, make: Any) -> None:
         try:
@@ -157,8 +152,8 @@ class _Build:
             seed_networks(self.checked.settings.seed, name)
         return instantiate(self.checked.groups[name])
 
-    def _reconstructor(self) -> tuple["Reconstructor", tuple[str, ...]]:
-        """The algorithm, prior, fidelity and model, with what is learned of them."""
+    def _reconstructor(self) -> "Reconstructor":
+        """The algorithm, prior, fidelity, model and start, with what is learned of them."""
         from unfold.parameters.select import Trainable
         from unfold.reconstructor import Reconstructor
 
@@ -170,37 +165,36 @@ class _Build:
         )
         reconstructor = Reconstructor(algorithm, prior, fidelity, model, start, chosen)
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
-        origins = start_networks(self.checked, reconstructor)
+        self.objects["origins"] = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
             from unfold.training.parameter_groups import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
             frozen(reconstructor, trainable.freeze)
-        return reconstructor, origins
+        return reconstructor
 
 
-def build_training(checked: Checked, components: Components) -> Any:
+def build_training(checked: Checked, components: Components) -> "Training":
     """The LightningModule that measures, reconstructs and compares."""
     from unfold.training.module import Training, TrainingOptions
 
-    groups: Mapping[str, Any] = components.groups
-    settings = checked.settings
+    settings, trainer = checked.settings, components.trainer
     return Training(
         reconstructor=components.reconstructor,
-        physics=groups["physics"],
-        loss=groups["loss"],
-        optimizer=groups["optimizer"],
-        scheduler=groups["scheduler"],
-        metrics=groups["metrics"],
+        physics=components.physics,
+        loss=components.loss,
+        optimizer=components.optimizer,
+        scheduler=components.scheduler,
+        metrics=components.metrics,
         options=TrainingOptions(
             settings.seed,
             settings.strict,
-            groups["trainer"].log_every,
-            groups["trainer"].parts(groups["data"].batch_size),
+            trainer.log_every,
+            trainer.parts(components.data.batch_size),
             checked.trainable.lr,
             checked.trainable.freeze,
         ),
-        guard=groups["trainer"].guard(),
+        guard=trainer.guard(),
     )
 
 
