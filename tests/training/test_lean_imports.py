@@ -1,4 +1,4 @@
-"""That importing torchmetrics leaves out what it does not need here, and works without the patch."""
+"""Importing torchmetrics leaves out what is not needed here, and works without the patch."""
 
 import subprocess
 import sys

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.config.check import Checked, affected_groups, check_job
+from unfold.config.check import Checked, affected_groups, check_job, misspelt
 from unfold.config.components import Components
 from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
@@ -40,6 +40,8 @@ def verify(composed: Composed) -> list[Checked]:
     several = len(composed.jobs) > 1
     built = [_Build(job) for job in composed.jobs]
     problems = list(composed.problems)
+    if all(quick := [misspelt(job) for job in composed.jobs]):
+        refuse([*problems, *(problem for found in quick for problem in found)])
     for one in built:
         one.examine(affected_groups(one.job, together=not problems))
         if several:

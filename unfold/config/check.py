@@ -12,6 +12,7 @@ from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
+from unfold.config.source import declared
 from unfold.config.targets import resolve
 from unfold.config.values import Mismatch, admits, describe, parameters, read
 from unfold.errors import ConfigError, listing
@@ -83,6 +84,24 @@ def affected_groups(job: Job, *, together: bool = True) -> list[str]:
     if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
+
+
+def misspelt(job: Job) -> list[Problem]:
+    """The problems of a job, found without an import where overrides only misspell arguments."""
+    groups, reader = affected_groups(job, together=False), _Reader(job, [])
+    typed = [key for key in map(key_of, job.overrides) if key.split(".")[0] in groups]
+    found = set[str]()
+    for key in (key for key in typed if "." in key):
+        group, *rest = key.split(".")
+        node = job.config.get(group)
+        known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
+        if known is None or len(rest) > 1 or rest[0] in known:
+            return []  # the classes are needed to check the other overrides
+        reader.report(key, job.config[group][rest[0]], reader.unknown(key, known))
+        found.add(group)
+    if not found or found != set(groups):
+        return []
+    return [*check_job(job, ())[1], *reader.problems]
 
 
 class _Reader(NamedTuple):
@@ -178,7 +197,7 @@ class _Reader(NamedTuple):
         dot = f"{path}." if path else ""
         for key in values:
             if key not in known:
-                self.report(f"{dot}{key}", values[key], self._unknown(f"{dot}{key}", list(known)))
+                self.report(f"{dot}{key}", values[key], self.unknown(f"{dot}{key}", list(known)))
         if not is_partial:
             for name, parameter in known.items():
                 if parameter.default is parameter.empty and name not in values:
@@ -191,7 +210,7 @@ class _Reader(NamedTuple):
         }
         return {key: value for key, value in found.items() if value is not UNKNOWN}
 
-    def _unknown(self, key: str, known: Sequence[str]) -> str:
+    def unknown(self, key: str, known: Sequence[str]) -> str:
         if key.rpartition(".")[2].startswith("_"):
             return f"is not supported. Allowed: {', '.join(SPECIAL)} and arguments by name."
         return unknown(key, known, self.job.folders)
