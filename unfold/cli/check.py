@@ -201,11 +201,7 @@ def _model(arguments: Sequence[str]) -> "Report":
 
 
 def check_data(data: Any) -> None:
-    """Read every image of a data set, and report every fault.
-
-    Raises:
-        DataError: some cannot be used.
-    """
+    """Read every image of a data set, and report every fault."""
     from rich.progress import Progress
 
     total = sum(map(len, data.files().values()))

@@ -25,11 +25,7 @@ from unfold.training.checkpoints.signals import raising_signals
 
 
 def run_job(checked: Checked) -> Outcome:
-    """Run a checked configuration, resume it, or report that it is finished.
-
-    Raises:
-        UnfoldError: the configuration, the data, the training or the directory fails.
-    """
+    """Run a checked configuration, resume it, or report that it is finished."""
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
@@ -50,11 +46,7 @@ def run_job(checked: Checked) -> Outcome:
 
 
 def prepare(checked: Checked) -> Components:
-    """The components of a job, after everything that can fail before its directory is claimed.
-
-    Raises:
-        UnfoldError: this machine lacks devices, or weights, images or components do not fit.
-    """
+    """The components of a job, after everything that can fail before its directory is claimed."""
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
     check_launch(trainer.nodes)

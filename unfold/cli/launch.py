@@ -24,10 +24,6 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
     """The launcher that is chosen, None for all jobs in this process; the other arguments.
 
     Unless one is chosen, each job has its own process, one after another.
-
-    Raises:
-        ConfigError: there is no such launcher, its keys or values are wrong, or its package is
-            missing.
     """
     own = [text for text in arguments if _is_own(text)]
     rest = [text for text in arguments if not _is_own(text)]

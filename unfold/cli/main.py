@@ -32,11 +32,7 @@ def main() -> None:
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Run the subcommand that the first argument names; each has its own `--help`.
-
-    Raises:
-        UnfoldError: anything that the user can correct.
-    """
+    """Run the subcommand that the first argument names; each has its own `--help`."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
     if command in ("--help", "-h"):
         say(help_text())

@@ -42,9 +42,6 @@ def run_pool(
         launcher: starts them.
         runs_dir: the folder of all runs, for files that several machines must see.
         poll: seconds between two checks, at least.
-
-    Raises:
-        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
     """
     free = list(range(launcher.jobs))
     running: list[_Running] = []
@@ -77,11 +74,7 @@ def run_jobs(
     ended: Callable[[int, Job], None],
     runs_dir: str | Path = "runs",
 ) -> None:
-    """Run a list of commands; `ended` is called with the number of each job and the job.
-
-    Raises:
-        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
-    """
+    """Run a list of commands; `ended` is called with the number of each job and the job."""
     waiting = iter([Next(number, arguments) for number, arguments in enumerate(commands)])
 
     def watch(number: int, job: Job) -> State:

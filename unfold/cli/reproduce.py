@@ -36,11 +36,6 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     On the platform of the run the files must be bit-identical; on another one the scores must
     agree within a tolerance, and the differences of the platforms are reported.
-
-    Raises:
-        ConfigError: the run does not exist, or is not finished; a folder of its options is gone,
-            or a secret that it does not store is not given.
-        RunError: the repetition failed.
     """
     typed = SYNTAX.parse(arguments)
     reference = read_reference(typed.names[0], typed.runs_dir)
@@ -66,11 +61,7 @@ def _repeat(reference: Entry, folder: Path, given: Sequence[str]) -> Path:
 
 
 def repeated_arguments(reference: Entry, given: Sequence[str] = ()) -> list[str]:
-    """The arguments that make the same run in another place, in addition to those given.
-
-    Raises:
-        ConfigError: a folder of its options is gone, or a secret was not stored.
-    """
+    """The arguments that make the same run in another place, in addition to those given."""
     root = Path(str(reference.config.get("runs_dir", "runs")))
     kept = [text for text in stored_overrides(reference, given) if key_of(text) != "runs_dir"]
     start = reference.config.get("init_from")

@@ -31,13 +31,7 @@ POLL = 0.3
 def search(
     method: str, arguments: Sequence[str], prefix: Sequence[str], launcher: Launcher | None
 ) -> int:
-    """Run a search; the same command continues one that was interrupted, or takes part in it.
-
-    Raises:
-        ConfigError: a mistake in the arguments, or optuna is not installed.
-        SweepError: some trials failed; the others are done.
-        PreemptedError: a signal ended it; the same command continues it.
-    """
+    """Run a search; the same command continues one that was interrupted, or takes part in it."""
     keys = (text.partition("=")[0] for text in arguments if text.startswith(SEARCH))
     # Every `sweep.KEY` is a key of the command: `budget_of` checks them.
     given = replace(TRAIN, keys=dict.fromkeys(keys, "of the search")).parse(arguments)
@@ -61,9 +55,6 @@ def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
     Args:
         method: which search.
         given: its settings, by full key.
-
-    Raises:
-        ConfigError: a key that it does not have, or a value that is no count.
     """
     allowed = [f"{SEARCH}{key}" for key in KEYS[method]]
     for key, value in given.items():
@@ -85,12 +76,7 @@ def _checked(flags: Sequence[str], space: Space, trial: int) -> Checked:
 
 
 def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
-    """Run the trials of this process, and show what the study came to.
-
-    Raises:
-        SweepError: some failed.
-        PreemptedError: a signal ended the search.
-    """
+    """Run the trials of this process, and show what the study came to."""
     study = trials.study
     if made := study.made:
         say(f"{made} trials were made before.")
@@ -117,11 +103,7 @@ class Trials:
         self._entries: list[Entry] = []
 
     def run(self, runs_dir: str) -> list[Entry]:
-        """Run until the study asks for no more, and the trials of this process have ended.
-
-        Raises:
-            PreemptedError: a signal asked to terminate; the trials have saved their state.
-        """
+        """Run until the study asks for no more, and the trials of this process have ended."""
         try:
             run_pool(self._next, self._watch, self.launcher, runs_dir, POLL)
         finally:

@@ -1,6 +1,7 @@
 """The configuration of a stored run, with other overrides."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +34,7 @@ class StoredRun(NamedTuple):
 
 
 def open_run(given: Arguments, command: str) -> StoredRun:
-    """The run that `run=` names, with the overrides that are given.
-
-    Raises:
-        ConfigError: it is not given or does not exist, or a mistake in the overrides.
-    """
+    """The run that `run=` names, with the overrides that are given."""
     if "run" not in given.keys:
         raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
     keep_freed_memory()  # before PyTorch allocates anything
@@ -50,11 +47,7 @@ def open_run(given: Arguments, command: str) -> StoredRun:
 
 
 def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
-    """The run's configuration, in which the groups that the overrides name are composed anew.
-
-    Raises:
-        ConfigError: any mistake in the overrides, or in the run's configuration.
-    """
+    """The run's configuration, in which the groups that the overrides name are composed anew."""
     named = {key_of(text) for text in TRAIN.parse(overrides).overrides}
     composed = compose([*stored_overrides(reference, overrides), *overrides])
     if not composed.jobs:
@@ -72,11 +65,7 @@ def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
 
 
 def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
-    """The run's own folders and overrides, except those that are given again.
-
-    Raises:
-        ConfigError: a folder of its options is gone, or a secret was not stored.
-    """
+    """The run's own folders and overrides, except those that are given again."""
     typed = TRAIN.parse(given)
     named = {key_of(text) for text in typed.overrides}
     kept = [text for text in reference.overrides if key_of(text) not in {*named, *NOT_KEPT}]
@@ -99,14 +88,11 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
 
 def with_full_paths(overrides: Sequence[str], runs_dir: str | Path) -> list[str]:
     """The overrides with the weights of other runs by path, which holds for any `runs_dir`."""
-    return [_with_full_path(text, runs_dir) for text in overrides]
-
-
-def _with_full_path(text: str, runs_dir: str | Path) -> str:
-    key, _, value = text.partition("=")
-    if not names_weights(key_of(text), value) or value in ("", "null"):
-        return text
-    try:
-        return f"{key}={find_weights(value, runs_dir).resolve()}"
-    except UnfoldError:
-        return text
+    found = []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if names_weights(key_of(text), value) and value not in ("", "null"):
+            with suppress(UnfoldError):
+                text = f"{key}={find_weights(value, runs_dir).resolve()}"
+        found.append(text)
+    return found

@@ -83,9 +83,6 @@ class Study:
         objective: the validation metric that is improved.
         runs_dir: where the study and its trials are kept.
         budget: how many trials it makes.
-
-    Raises:
-        ConfigError: optuna is not installed.
     """
 
     def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:

@@ -48,11 +48,7 @@ def command_of(checked: Checked) -> list[str]:
 
 
 def run_in_process(jobs: Sequence[Checked], prefix: Sequence[str]) -> list[Entry]:
-    """Run the jobs one after another in this process, and show them in a table.
-
-    Raises:
-        SweepError: some jobs failed; the others are done.
-    """
+    """Run the jobs one after another in this process, and show them in a table."""
     entries: list[Entry] = []
     for number, (label, job) in enumerate(zip(_labels(jobs), jobs, strict=True), 1):
         say(f"[{number}/{len(jobs)}] {' '.join(label)}")
@@ -61,12 +57,7 @@ def run_in_process(jobs: Sequence[Checked], prefix: Sequence[str]) -> list[Entry
 
 
 def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher) -> list[Entry]:
-    """Run each job in its own process, and show them in a table.
-
-    Raises:
-        SweepError: some jobs failed; the others are done.
-        PreemptedError: a signal ended the sweep; the same command resumes it.
-    """
+    """Run each job in its own process, and show them in a table."""
     labels, settings = _labels(jobs), jobs[0].settings
     entries = dict(_finished_before(labels, jobs))
     left = [number for number in range(len(jobs)) if number not in entries]
@@ -115,11 +106,7 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
 
 
 def conclude(entries: list[Entry], objective: str) -> list[Entry]:
-    """Show the results of all jobs.
-
-    Raises:
-        SweepError: some failed.
-    """
+    """Show the results of all jobs."""
     rows = []
     for label, outcome, error, remark in entries:
         name = " ".join(label) or "(no overrides)"

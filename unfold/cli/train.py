@@ -28,9 +28,6 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     Args:
         arguments: flags and overrides.
         prefix: the arguments before them that lead here, `train` for the console script.
-
-    Raises:
-        UnfoldError: anything that the user can correct.
     """
     if {"--help", "-h"} & set(arguments):
         say(help_text())
@@ -70,11 +67,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
 
 
 def inspect(arguments: Sequence[str]) -> int:
-    """Let Hydra answer its own flags that show a configuration and run nothing.
-
-    Raises:
-        ConfigError: the configuration cannot be composed.
-    """
+    """Let Hydra answer its own flags that show a configuration and run nothing."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig

@@ -15,7 +15,6 @@ from unfold.config.weights import start_networks
 from unfold.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
     from unfold.training.module import Training
 
@@ -96,12 +95,6 @@ def build_group(checked: Checked, name: str) -> Any:
     one.examine((name,))
     refuse(one.problems)
     return one.objects[name]
-
-
-def build_physics(checked: Checked) -> "Physics":
-    """The forward model that is trained on."""
-    physics: Physics = build_group(checked, "physics")
-    return physics
 
 
 class _Build:

@@ -95,9 +95,9 @@ def misspelt(job: Job) -> list[Problem]:
         group, *rest = key.split(".")
         node = job.config.get(group)
         known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
-        if known is None or len(rest) > 1 or rest[0] in known:
+        if known is None or len(rest) > 1 or rest[0] in known or rest[0][:1] == "_":
             return []  # the classes are needed to check the other overrides
-        reader.report(key, job.config[group][rest[0]], reader.unknown(key, known))
+        reader.report(key, node.get(rest[0]), reader.unknown(key, known))
         found.add(group)
     if not found or found != set(groups):
         return []

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,11 +18,7 @@ HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 
 
 def parse_override(text: str) -> Override:
-    """One override in Hydra's grammar.
-
-    Raises:
-        HydraException: the text does not follow the grammar.
-    """
+    """One override in Hydra's grammar."""
     return OverridesParser.create().parse_overrides([text])[0]
 
 
@@ -44,15 +39,10 @@ def address_of(text: str) -> str:
     return f"{override.key_or_group}@{override.package}" if override.package else key_of(text)
 
 
-class Separated(NamedTuple):
-    """The overrides that can be composed, and what is wrong with the others."""
-
-    sound: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-
-def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Separated:
-    """Separate overrides whose mistakes show without composing.
+def separate(
+    overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """The overrides that can be composed, and the mistakes of the others that show before.
 
     Args:
         overrides: as typed.
@@ -67,7 +57,7 @@ def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path
             problems.append(problem)
         else:
             sound.setdefault(address_of(text), text)
-    return Separated(tuple(sound.values()), tuple(problems))
+    return tuple(sound.values()), problems
 
 
 def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
@@ -82,7 +72,10 @@ def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | 
     try:
         override = parse_override(text)
     except HydraException:
-        return _unreadable(text)
+        return Problem(
+            text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket "
+            "and quote, and put quotes around values with spaces, commas or '='."
+        )  # fmt: skip
     key, _, value = text.partition("=")
     name = str(override.key_or_group)
     if not name:
@@ -101,13 +94,6 @@ def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | 
         remedy = f"Add -m to run each of them, or write {key}=[{value}] for one list."
         return Problem(key, value, f"several values. {remedy}")
     return None
-
-
-def _unreadable(text: str) -> Problem:
-    return Problem(
-        text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket and "
-        "quote, and put quotes around values with spaces, commas or '='."
-    )  # fmt: skip
 
 
 CLOSES = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}
@@ -141,11 +127,7 @@ def why_unreadable(text: str) -> str:
 
 
 def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The packages of `trust=[...]` on the command line: the only place where it counts.
-
-    Raises:
-        ConfigError: the value is not a list of package names.
-    """
+    """The packages of `trust=[...]` on the command line: the only place where it counts."""
     for text in overrides:
         if key_of(text) != "trust":
             continue
@@ -157,34 +139,23 @@ def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-class Explained(NamedTuple):
-    """A problem, and the override that made it (None where a file did)."""
-
-    problem: Problem
-    culprit: str | None
-
-
-def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> Explained:
-    """Name the key, the value, what is allowed, and the nearest name.
-
-    Args:
-        error: what Hydra raised.
-        overrides: that were composed.
-        folders: of the options.
-    """
+def explain(
+    error: Exception, overrides: Sequence[str], folders: Sequence[Path]
+) -> tuple[Problem, str | None]:
+    """Hydra's exception as a problem, and the override that made it (None where a file did)."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
         culprit = next((o for o in overrides if key_of(o) == group), None)
         allowed = error.options or options.names(group, folders)
-        return Explained(_no_option(group or "configuration", name, allowed), culprit)
+        return _no_option(group or "configuration", name, allowed), culprit
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]
         allowed = options.names(key, folders)
         if allowed and value not in allowed and not override.startswith("~"):
-            return Explained(_no_option(key, value, allowed), override)
+            return _no_option(key, value, allowed), override
     text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
-    return Explained(Problem(culprit or "configuration", None, text), culprit)
+    return Problem(culprit or "configuration", None, text), culprit
 
 
 def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:

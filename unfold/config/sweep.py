@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,22 +17,16 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
+from unfold.config.overrides import parse_override
 from unfold.errors import ConfigError
 
 SEARCH = "sweep."
 """What the settings of a search itself begin with."""
 
 
-class Grid(NamedTuple):
-    """The overrides of each job, and how many points were named twice and are run once."""
-
-    jobs: list[tuple[str, ...]]
-    repeated: int
-
-
 def is_sweep(text: str) -> bool:
     """Whether the override names several values."""
-    return bool(OverridesParser.create().parse_overrides([text])[0].is_sweep_override())
+    return bool(parse_override(text).is_sweep_override())
 
 
 def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[str]:
@@ -47,17 +41,13 @@ def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[
     return [*preset, *overrides]
 
 
-def expand(overrides: Sequence[str]) -> Grid:
-    """Every combination of the values named.
-
-    Raises:
-        ConfigError: a sweep without a value, or over a continuous interval.
-    """
+def expand(overrides: Sequence[str]) -> tuple[list[tuple[str, ...]], int]:
+    """The overrides of each job, and how many points were named twice and are run once."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices = [_values(override) for override in parser.parse_overrides(list(overrides))]
     points = list(itertools.product(*choices))
     distinct = list(dict.fromkeys(points))
-    return Grid(distinct, len(points) - len(distinct))
+    return distinct, len(points) - len(distinct)
 
 
 def _values(override: Override) -> list[str]:
@@ -145,11 +135,7 @@ class Space:
 
 
 def space_of(overrides: Sequence[str]) -> Space:
-    """Separate what is fixed from what is searched.
-
-    Raises:
-        ConfigError: nothing is searched, or an interval that cannot be meant.
-    """
+    """Separate what is fixed from what is searched."""
     fixed: list[str] = []
     domains: dict[str, Domain] = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):

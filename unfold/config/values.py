@@ -38,9 +38,6 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
         annotation: a type, a union, a literal, a collection; anything goes where it is `Any`.
         path: of the value in the configuration.
         visit: reads nodes that have a `_target_`.
-
-    Raises:
-        Mismatch: the value does not fit; with its path and what is expected.
     """
     if value is UNKNOWN:
         raise Mismatch(describe(annotation), path, value)

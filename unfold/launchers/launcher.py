@@ -73,11 +73,7 @@ class Launcher(Declared, ABC):
     """Seconds between two checks of the running jobs."""
 
     def require(self) -> None:
-        """Refuse to launch anything where the package is missing.
-
-        Raises:
-            ConfigError: with how to install it.
-        """
+        """Refuse to launch anything where the package is missing."""
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
             raise ConfigError(

@@ -29,11 +29,7 @@ class Difference(NamedTuple):
 
 
 def compare(one: Path, other: Path) -> dict[str, list[Difference]]:
-    """The differences of two runs, by section; a section without any is empty.
-
-    Raises:
-        RunError: a file of one of them is missing or damaged.
-    """
+    """The differences of two runs, by section; a section without any is empty."""
     origins = [files.read_json(path / "provenance.json") for path in (one, other)]
     configs = (stored_config(path) for path in (one, other))
     kept = [{k: v for k, v in config.items() if k not in PLACE} for config in configs]
@@ -123,12 +119,7 @@ class Computation(NamedTuple):
 
 
 def refuse_foreign(directory: Path, asked: Computation) -> None:
-    """Refuse a directory whose files are of another run: edited by hand, or copied there.
-
-    Raises:
-        ConfigError: names each key with both values.
-        RunError: a file of the directory is damaged.
-    """
+    """Refuse a directory whose files are of another run: edited by hand, or copied there."""
     if found := _differences(directory, asked):
         shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
         raise ConfigError(

@@ -97,11 +97,7 @@ def _files(value: Any) -> list[str]:
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
-    """Where the run of a configuration lives.
-
-    Raises:
-        ConfigError: the name leads out of `runs_dir`.
-    """
+    """Where the run of a configuration lives."""
     root = Path(config["runs_dir"]).expanduser().resolve()
     directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
     if root not in directory.resolve().parents:

@@ -53,11 +53,7 @@ def start() -> Status:
 
 
 def read(directory: Path) -> Status | None:
-    """The status of a run directory; None where it has none.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """The status of a run directory; None where it has none."""
     path = directory / "status.json"
     if not (content := files.optional(path)):
         return None
