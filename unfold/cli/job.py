@@ -139,14 +139,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
 def evaluate_components(
     checked: Checked, components: Components, directory: Path, trained_on: str | None = None
 ) -> dict[str, float]:
-    """Evaluate the weights that the reconstructor holds.
-
-    Args:
-        checked: the configuration.
-        components: what is evaluated, and how.
-        directory: of the run.
-        trained_on: the option of the physics that the weights were trained on; None for its own.
-    """
+    """Evaluate the weights that the reconstructor holds; `trained_on` where not its own physics."""
     from unfold.evaluation.base import Context, evaluate
 
     context = Context(

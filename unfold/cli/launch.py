@@ -43,7 +43,7 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
         return None, rest
     if name == "parallel" and not given and GROUP in dict(map(_pair, own)):
         given = {"jobs": available_cpus()}
-    launcher = _built(_node(str(name), folders) | given, folders)
+    launcher = _built(str(name), given, folders)
     launcher.require()
     return launcher, rest
 
@@ -60,24 +60,19 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.removeprefix(PREFIX), value if key == GROUP else parse_override(text).value()
 
 
-def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    files = [folder / GROUP / f"{name}.yaml" for folder in folders]
-    node = options.read(next(file for file in files if file.is_file()))
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
-    return node
-
-
-def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
+def _built(name: str, given: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
     from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
 
+    files = [folder / GROUP / f"{name}.yaml" for folder in folders]
+    node = options.read(next(file for file in files if file.is_file()))
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
     job = Composed({}, {}, {}, (), folders=tuple(folders))
-    plan, problems = check_component(
-        node, "unfold.launchers.launcher.Launcher", PREFIX.rstrip("."), job
-    )
+    base, path = "unfold.launchers.launcher.Launcher", PREFIX.rstrip(".")
+    plan, problems = check_component(node | given, base, path, job)
     refuse(problems)
     launcher: Launcher = instantiate(plan)
     return launcher

@@ -50,12 +50,7 @@ def search(
 
 
 def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
-    """How many trials a search makes.
-
-    Args:
-        method: which search.
-        given: its settings, by full key.
-    """
+    """How many trials a search makes."""
     allowed = [f"{SEARCH}{key}" for key in KEYS[method]]
     for key, value in given.items():
         if key not in allowed:

@@ -164,13 +164,7 @@ class Study:
         return trial.suggest_float(key, domain.low, domain.high, log=domain.log)
 
     def is_hopeless(self, trial: Trial, rows: Sequence[tuple[int, float]], known: int) -> bool:
-        """Whether a trial is worse than others at the same step.
-
-        Args:
-            trial: that runs.
-            rows: the steps at which it was validated, and its values.
-            known: how many of them were reported before.
-        """
+        """Whether a trial is worse than others at this step; `known` rows are reported already."""
         for step, value in rows[known:]:
             trial.trial.report(value, step)
         return len(rows) > max(known, self.budget.warmup) and bool(trial.trial.should_prune())

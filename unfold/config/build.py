@@ -86,11 +86,7 @@ def components_of(checked: Checked) -> Components:
 
 
 def build_group(checked: Checked, name: str) -> Any:
-    """Build one group, which need not fit the others.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-    """
+    """Build one group, which need not fit the others."""
     one = _Build(checked.job)
     one.examine((name,))
     refuse(one.problems)

@@ -39,12 +39,7 @@ class Checked(NamedTuple):
 
 
 def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
-    """Check the keys, types and `_target_`s of a job, and return what was found.
-
-    Args:
-        job: the composed configuration.
-        groups: those that are looked into; the others are left out of the result.
-    """
+    """Check the keys, types and `_target_`s of some groups of a job; also returns the problems."""
     reader = _Reader(job, [])
     reader.top()
     settings = reader.record(Settings, reader.scalars(), "")
@@ -56,28 +51,13 @@ def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked,
 def check_component(
     node: Mapping[str, Any], base: str, path: str, job: Job
 ) -> tuple[Any, list[Problem]]:
-    """Check one node with a `_target_` that stands outside of the groups.
-
-    Args:
-        node: its keys and values.
-        base: the class that it must be of.
-        path: its full key.
-        job: the folders of its options, and what is trusted.
-
-    Returns:
-        Its plan, and what is wrong with it.
-    """
+    """The plan of one node outside of the groups, of a base class, and what is wrong with it."""
     reader = _Reader(job, [])
     return reader.value(node, resolve(base), path), reader.problems
 
 
 def affected_groups(job: Job, *, together: bool = True) -> list[str]:
-    """The groups that the command line changes, directly or through files of the user.
-
-    Args:
-        job: the composed configuration.
-        together: whether a change of one component of the reconstructor affects all of them.
-    """
+    """The groups that the command line changes; `together`: all of the reconstructor or none."""
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}

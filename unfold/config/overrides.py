@@ -42,13 +42,7 @@ def address_of(text: str) -> str:
 def separate(
     overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]
 ) -> tuple[tuple[str, ...], list[Problem]]:
-    """The overrides that can be composed, and the mistakes of the others that show before.
-
-    Args:
-        overrides: as typed.
-        multirun: whether several values make a sweep.
-        folders: of the options.
-    """
+    """The overrides that can be composed, and the mistakes of the others that show before."""
     sound: dict[str, str] = {}
     problems = list(_repeated(overrides))
     for text in overrides:
@@ -174,11 +168,7 @@ def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str
 
 
 def why_unresolved(text: str) -> str:
-    """Why a reference such as ${oc.env:NAME} has no value, and what to do.
-
-    Args:
-        text: of OmegaConf's error.
-    """
+    """Why a reference such as ${oc.env:NAME} has no value by OmegaConf's error; what to do."""
     if variable := re.search(r"Environment variable '(.*?)' not found", text):
         name = variable[1]
         return (

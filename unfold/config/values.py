@@ -31,14 +31,7 @@ class Mismatch(Exception):  # noqa: N818 (not an error: a verdict on a value)
 
 
 def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
-    """The value as its annotation requires.
-
-    Args:
-        value: plain data.
-        annotation: a type, a union, a literal, a collection; anything goes where it is `Any`.
-        path: of the value in the configuration.
-        visit: reads nodes that have a `_target_`.
-    """
+    """The value as its annotation requires; `visit` reads nodes that have a `_target_`."""
     if value is UNKNOWN:
         raise Mismatch(describe(annotation), path, value)
     if isinstance(value, Mapping) and "_target_" in value:

@@ -18,11 +18,7 @@ OUTCOME, LOG, CODE = "outcome.json", "log", "code"
 
 
 class Job(ABC):
-    """One job that was started.
-
-    Args:
-        folder: its files.
-    """
+    """One job that was started, with the folder of its files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,12 +100,7 @@ class Command(NamedTuple):
 
 
 def command(arguments: Sequence[str], folder: Path) -> Command:
-    """The command of a job, without a progress bar.
-
-    Args:
-        arguments: that run it by itself.
-        folder: its files.
-    """
+    """The command of a job, without a progress bar; it writes its outcome into the folder."""
     asked = any(text.lstrip("+").startswith("trainer.progress=") for text in arguments)
     quiet = [] if asked else ["trainer.progress=false"]
     line = [sys.executable, sys.argv[0], *arguments, *quiet]

@@ -102,13 +102,7 @@ class ThisMachine(Launcher, ABC):
 
 
 class Process(Job):
-    """One process that runs one configuration.
-
-    Args:
-        arguments: of its command, after the program.
-        folder: for its output.
-        share: the variables that restrict it to its part of the machine.
-    """
+    """One process that runs one configuration; its share are variables that restrict it."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
         super().__init__(folder)

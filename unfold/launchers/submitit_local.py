@@ -21,12 +21,7 @@ NO_LIMIT = 60 * 24 * 365
 
 
 class SubmititJob(Job):
-    """A job of submitit, whose worker writes its exit code.
-
-    Args:
-        job: what submitit returned.
-        folder: its files.
-    """
+    """A job of submitit, whose worker writes its exit code."""
 
     def __init__(self, job: Any, folder: Path) -> None:
         super().__init__(folder)

@@ -85,11 +85,7 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
 
 
 def read_entry(path: Path, name: str) -> Entry:
-    """Read a run, finished or not.
-
-    Raises:
-        RunError: a file of it is damaged.
-    """
+    """Read a run, finished or not."""
     written, stored = _status(path), path / "config.yaml"
     config = files.read_yaml(stored) if stored.exists() else {}
     if config and version_of(config) != SCHEMA_VERSION:

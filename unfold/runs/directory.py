@@ -188,8 +188,7 @@ def _changed_code(directory: Path) -> list[str]:
 
 
 def _refuse_other_code(directory: Path, remedy: str) -> None:
-    changed = _changed_code(directory)
-    if changed:
+    if changed := _changed_code(directory):
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "

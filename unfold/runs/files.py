@@ -56,11 +56,7 @@ def write_yaml(path: Path, content: Any) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, plain values only.
-
-    Raises:
-        RunError: the file is missing, or is not plain YAML.
-    """
+    """The content of a YAML file, plain values only; a RunError where it is missing or is not."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -48,10 +48,6 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     """A letter and 7 hexadecimal digits, of everything that can change a number.
 
     The letter keeps a command line from reading the name as a number, as it would 99244e02.
-
-    Args:
-        config: the resolved configuration.
-        fingerprint: of the images.
     """
     kept = hashed_part(config, digests(config))
     content = {"config": kept, "data": fingerprint, "files": _files(kept)}

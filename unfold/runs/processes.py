@@ -49,11 +49,7 @@ def launched() -> Iterator[None]:
 
 
 def check_launch(nodes: int) -> None:
-    """Refuse several machines without the launcher that starts their processes.
-
-    Raises:
-        ConfigError: says how to start them.
-    """
+    """Refuse several machines without the launcher that starts their processes."""
     if nodes > 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
         raise ConfigError(
             f"trainer.nodes = {nodes}: several machines start through torchrun or srun, one "
@@ -73,11 +69,7 @@ def busy_directory(error: str) -> Path | None:
 
 
 class Lock:
-    """A lock on a file, which the system drops when the process terminates, however it does.
-
-    Args:
-        path: the lock file; it holds the process id and the host, and is left in place.
-    """
+    """A lock on a file, which the system drops when the process terminates; the file stays."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
