@@ -1,6 +1,6 @@
 """The launcher of a sweep, from the arguments that choose it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.removeprefix(PREFIX), value if key == GROUP else parse_override(text).value()
 
 
-def _built(name: str, given: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
+def _built(name: str, given: dict[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
     from unfold.config.errors import refuse

@@ -67,12 +67,7 @@ def configure(arguments: Sequence[str], command: str = "build") -> Checked:
 
 
 def build(checked: Checked) -> Components:
-    """Build every group and the reconstructor anew.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-        UnfoldError: an error outside the configuration, such as unreadable weights.
-    """
+    """Build every group and the reconstructor anew; refuses as `verify` does."""
     one = _Build(checked.job)
     one.examine(tuple(GROUPS))
     refuse(one.problems)

@@ -73,7 +73,7 @@ def misspelt(job: Job) -> list[Problem]:
     found = set[str]()
     for key in (key for key in typed if "." in key):
         group, *rest = key.split(".")
-        node = job.config.get(group)
+        node: Any = job.config.get(group)
         known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
         if known is None or len(rest) > 1 or rest[0] in known or rest[0][:1] == "_":
             return []  # the classes are needed to check the other overrides

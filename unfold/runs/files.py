@@ -12,11 +12,7 @@ from unfold.errors import ConfigError, RunError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text`; after a crash it holds the old content or the new one.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
+    """Replace a file by `text`; after a crash it holds the old content or the new one."""
     write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
@@ -26,11 +22,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file.
-
-    Raises:
-        RunError: the file is missing, or is not a JSON object.
-    """
+    """The content of a JSON file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

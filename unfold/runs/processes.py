@@ -76,11 +76,7 @@ class Lock:
         self._lock = FileLock(path, fallback_to_soft=False)
 
     def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            RunError: another process holds it, or the file cannot be made.
-        """
+        """Take the lock; a RunError where another process holds it or the file cannot be made."""
         folder = self._path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

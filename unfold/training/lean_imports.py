@@ -4,6 +4,7 @@ It needs them for audio metrics and plots only, and they are a fifth of the star
 """
 
 from importlib import import_module
+from typing import Any
 
 UNUSED = ("matplotlib", "scipy")
 
@@ -14,7 +15,7 @@ def import_torchmetrics() -> None:
     Where lightning-utilities decides in another way what is installed, all is imported.
     """
     try:
-        imports = import_module("lightning_utilities.core.imports")
+        imports: Any = import_module("lightning_utilities.core.imports")
         cache = imports.RequirementCache
         installed, satisfied = imports.package_available, cache.__bool__
     except (ImportError, AttributeError):
