@@ -58,7 +58,7 @@ def configs(tmp_path_factory):
 @pytest.fixture
 def calls(monkeypatch, configs, tmp_path):
     """The command line with training and evaluation that do nothing but take notes."""
-    for module in ("config.compose", "cli.help", "config.options"):
+    for module in ("config.compose", "config.options"):
         monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: configs)
     monkeypatch.chdir(tmp_path)
     log = Log()

@@ -56,6 +56,7 @@ def test_the_peak_counts_what_lives_at_one_time():
         (["iterations=two"], "iterations = two: a whole number"),
         (["model=unfolded"], "model=unfolded: compare-gradients runs every model itself"),
         (["algo=pgdd"], "algo = pgdd: no such option, did you mean 'pgd'?"),
+        (["trainable.learn=[]"], "error: trainable.learn: nothing is learned"),
         (["loss=sure"], "loss SURE: gradients are compared where the images are known"),
     ],
 )

@@ -16,8 +16,8 @@ from unfold.cli.train import train
 from unfold.config.compose import compose
 from unfold.errors import PreemptedError
 from unfold.random import SCHEME
+from unfold.runs.catalogue import read_reference
 from unfold.runs.provenance import source_hashes
-from unfold.runs.reference import read_reference
 
 
 def run(*arguments):

@@ -18,7 +18,7 @@ from unfold.cli.reproduce import repeated_arguments, verdict
 from unfold.cli.train import train
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
-from unfold.runs.reference import read_reference
+from unfold.runs.catalogue import read_reference
 from unfold.training.checkpoints.weights import read_weights
 
 ROOT = Path(__file__).parents[2]

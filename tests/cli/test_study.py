@@ -13,17 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from unfold.cli import trials as trials_module
-from unfold.cli.search import budget_of, learn
+from unfold.cli import search as search_module
+from unfold.cli.search import Trials, budget_of, learn, validations
 from unfold.cli.study import REDOES, Budget, Study, Trial
-from unfold.cli.trials import Trials, validations
-from unfold.config.search import space_of
+from unfold.config.sweep import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
 from unfold.launchers.launcher import LOG, Job, Launcher
 from unfold.launchers.parallel import Parallel
 from unfold.launchers.submitit_local import SubmititLocal
-from unfold.runs.lock import Lock
-from unfold.runs.outcome import Outcome
+from unfold.runs.processes import Lock
+from unfold.runs.status import Outcome
 
 WORDS = ["seed=1", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "algo=pgd,admm", "a=range(2,9,2)"]
 
@@ -106,7 +105,7 @@ def search(folder, trials, launcher):
     """The entries of a search, in this process."""
     study = study_in(folder, trials)
     lead = ["train", "--config-dir=x"]
-    return learn(study, Trials(study, space_of(WORDS), lead, launcher, trials), str(folder))
+    return learn(Trials(study, lead, launcher), str(folder))
 
 
 def states(folder):
@@ -117,7 +116,7 @@ def states(folder):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     pytest.importorskip("optuna")
-    monkeypatch.setattr(trials_module, "POLL", 0.01)
+    monkeypatch.setattr(search_module, "POLL", 0.01)
 
 
 def test_a_search_learns_and_is_not_repeated(tmp_path, capsys):
@@ -182,7 +181,7 @@ def test_failures_of_all_processes_take_the_places_of_all(tmp_path):
     launchers = [Scores(others=broken) for _ in both]
     failed = []
     for study, launcher in zip(both, launchers, strict=True):
-        entries = Trials(study, space_of(WORDS), [], launcher, 4).run(str(tmp_path))
+        entries = Trials(study, [], launcher).run(str(tmp_path))
         failed.append(sum(entry.error is not None for entry in entries))
     assert failed == [4, 0]
     assert states(tmp_path) == {"FAIL": 4}
@@ -304,7 +303,7 @@ def test_a_hopeless_trial_is_ended(tmp_path):
 
     study = Study(space_of(WORDS), "validation/psnr", str(tmp_path), Budget(3, 2, warmup=1))
     launcher = Scores(others={1: good, 2: good, 3: hopeless})
-    entries = Trials(study, space_of(WORDS), [], launcher, 3).run(str(tmp_path))
+    entries = Trials(study, [], launcher).run(str(tmp_path))
     assert [entry.remark for entry in entries] == [None, None, "pruned"]
     assert states(tmp_path) == {"COMPLETE": 2, "PRUNED": 1}
 

@@ -11,8 +11,7 @@ import pytest
 
 from unfold.cli.pool import run_jobs
 from unfold.errors import PreemptedError
-from unfold.launchers.parallel import Parallel
-from unfold.launchers.shares import slots
+from unfold.launchers.parallel import Parallel, slots
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,8 +103,8 @@ run_jobs([[]], Parallel(1), lambda number, job: None, sys.argv[0] + ".runs")
 
 JOB = """
 import os, sys, time
-from unfold.launchers.parallel import end_with_sweep
-end_with_sweep()
+from unfold.launchers.parallel import join_sweep
+join_sweep()
 open(__file__ + ".pid", "w").write(str(os.getpid()))
 time.sleep(60)
 """

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from unfold.config.compose import preset_of_sweep
-from unfold.config.search import Choice, Interval, Space, drawn, search_method, space_of
+from unfold.config.sweep import Choice, Interval, Space, drawn, search_method, space_of
 from unfold.errors import ConfigError
 
 WORDS = [

@@ -10,7 +10,7 @@ def made_folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def configs(made_folder, monkeypatch, tmp_path):
-    for module in ("config.compose", "cli.help", "config.options"):
+    for module in ("config.compose", "config.options"):
         monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: made_folder)
     monkeypatch.chdir(tmp_path)
     return made_folder

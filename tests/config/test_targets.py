@@ -29,7 +29,7 @@ ATTACKS = [
     "unfold.cli.main.main",
     "unfold.cli.train.guarded",
     "unfold.runs.files.write_text",
-    "unfold.runs.lock.Lock",
+    "unfold.runs.processes.Lock",
     "unfold.runs.directory.files.write_text",
     "unfold.config.targets.resolve",
     "unfold.training.settings.Path",

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.test_image_reader import GOOD, JPEG, REFUSED
-from unfold.cli.check_data import check_data
+from unfold.cli.check import check_data
 from unfold.data.image_data import FolderData
 from unfold.errors import DataError
 

@@ -14,7 +14,6 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
-import unfold.cli.help
 import unfold.config.compose
 import unfold.config.options
 from tests.config.folder import checked, make_folder
@@ -102,7 +101,7 @@ def try_them(folder: Path, seed: int, count: int) -> None:
     configs = folder / "configs"
     configs.mkdir()
     make_folder(configs)
-    for module in (unfold.config.compose, unfold.cli.help, unfold.config.options):
+    for module in (unfold.config.compose, unfold.config.options):
         module.configs_folder = lambda: configs
     unfold.training.fit.fit = unfold.evaluation.base.evaluate = begin
     came: list[tuple[list[str], str]] = []

@@ -8,9 +8,8 @@ import pytest
 from unfold.cli.launch import take_launcher
 from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError
-from unfold.launchers import shares
-from unfold.launchers.parallel import Parallel
-from unfold.launchers.shares import share_of, visible_gpus
+from unfold.launchers import parallel
+from unfold.launchers.parallel import Parallel, share_of, visible_gpus
 from unfold.launchers.submitit_local import SubmititLocal
 
 PROGRAM = """
@@ -35,8 +34,8 @@ LAUNCHERS = [
 def machine(monkeypatch):
     """Sets how many GPUs there are, and that there are four CPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(shares.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    return lambda count: monkeypatch.setattr(shares, "count_gpus", lambda: count)
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    return lambda count: monkeypatch.setattr(parallel, "count_gpus", lambda: count)
 
 
 def gpus_of(jobs, gpus=None):

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 
 from tests import operator_properties as properties
-from unfold.config.build import build_physics, verify
+from unfold.config.build import build_group, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.physics.base import Phaseless
@@ -158,7 +158,7 @@ def test_the_file_of_a_matrix_is_named_in_a_configuration(tmp_path, table):
     path = str(tmp_path / "m.npy")
     np.save(path, table)
     words = ["physics=matrix", f"physics.path={path}", "physics.shape=[1,3,4]", "evaluation=none"]
-    physics = build_physics(verify(compose(words))[0])
+    physics = build_group(verify(compose(words))[0], "physics")
     assert physics.sample(draws(), (1, 3, 4)).measurement_shape == (7,)
 
 
@@ -233,11 +233,11 @@ def test_the_command_line_adds_operators_and_families():
         "+physics@physics.families.boxes=box_inpainting",
         "physics/noise@physics.families.fine.noise=poisson",
     ]
-    mixture = build_physics(verify(compose(words))[0])
+    mixture = build_group(verify(compose(words))[0], "physics")
     assert isinstance(mixture.families["fine"].noise, Poisson)
     assert isinstance(mixture.families["boxes"], BoxInpainting)
     words = ["evaluation=none", "physics=chain", "+physics@physics.operators.last=super_resolution"]
-    chain = build_physics(verify(compose(words))[0])
+    chain = build_group(verify(compose(words))[0], "physics")
     assert list(chain.operators) == ["blur", "inpainting", "last"]
     with pytest.raises(ConfigError, match=r"physics@physics\.operators\.last: given 2 times"):
         verify(compose([*words, "+physics@physics.operators.last=denoising"]))

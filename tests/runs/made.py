@@ -1,7 +1,7 @@
 """Finished runs that nothing was computed for."""
 
 from unfold.runs import files, status
-from unfold.runs.version import KEY, SCHEMA_VERSION
+from unfold.runs.files import KEY, SCHEMA_VERSION
 
 
 def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0, **config):

@@ -9,7 +9,7 @@ from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import catalogue, flat
 from unfold.runs.compare import compare
-from unfold.runs.lock import Lock, is_held
+from unfold.runs.processes import Lock, is_held
 
 
 def test_a_run_without_a_process_was_killed(tmp_path):

@@ -6,13 +6,21 @@ import sys
 import pytest
 
 from unfold.errors import ConfigError, RunError
-from unfold.runs.lock import Lock, is_held
-from unfold.runs.ranks import LAUNCHES, RANKS, check_launch, launch, launched, rank
+from unfold.runs.processes import (
+    LAUNCHES,
+    RANKS,
+    Lock,
+    check_launch,
+    is_held,
+    launch,
+    launched,
+    rank,
+)
 
 HOLD = """
 import sys
 from pathlib import Path
-from unfold.runs.lock import Lock
+from unfold.runs.processes import Lock
 lock = Lock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

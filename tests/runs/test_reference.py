@@ -2,8 +2,8 @@ import pytest
 
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files, status
-from unfold.runs.reference import find_runs, read_reference
-from unfold.runs.version import KEY, SCHEMA_VERSION
+from unfold.runs.catalogue import find_runs, read_reference
+from unfold.runs.files import KEY, SCHEMA_VERSION
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import math
 
-from unfold.runs.tolerance import score_differences
+from unfold.runs.compare import score_differences
 
 
 def test_figures_in_decibels_and_ratios_have_their_bounds():

@@ -9,10 +9,10 @@ from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
 from unfold.runs import files
+from unfold.runs.compare import Computation, refuse_foreign
 from unfold.runs.directory import Request, claim
+from unfold.runs.files import SCHEMA_VERSION
 from unfold.runs.identity import directory_for
-from unfold.runs.verify import Computation, refuse_foreign
-from unfold.runs.version import SCHEMA_VERSION
 
 CHANGED = {
     "seed": 1,

@@ -7,10 +7,9 @@ from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
-from unfold.runs.catalogue import catalogue
+from unfold.runs.catalogue import catalogue, read_reference
 from unfold.runs.directory import Request, claim
-from unfold.runs.reference import read_reference
-from unfold.runs.version import SCHEMA_VERSION, stored_config
+from unfold.runs.files import SCHEMA_VERSION, stored_config
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ ATTACKS = {
     "os.system": target("os.system", command="'touch {}/executed'"),
     "an alias in another package": target("logging.os.system", command="'touch {}/executed'"),
     "an alias in torch": target("torch.os.system", command="'touch {}/executed'"),
-    "an alias in unfold": target("unfold.runs.lock.os.mkdir", path=FILE),
+    "an alias in unfold": target("unfold.runs.processes.os.mkdir", path=FILE),
     "subprocess": target("subprocess.check_call", args="[touch, '{}/executed']"),
     "builtins": target("builtins.open", file=FILE, mode="x"),
     "exec": target("builtins.exec", source="\"open('{}/executed', 'x')\""),

@@ -19,8 +19,8 @@ from unfold.evaluation.single_image import read_measurement
 from unfold.physics.blur.kernel_files import read_kernels
 from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.noise.base import NoNoise
+from unfold.runs.catalogue import read_reference
 from unfold.runs.identity import slug
-from unfold.runs.reference import read_reference
 from unfold.training.checkpoints.checksum import with_checksum
 from unfold.training.checkpoints.weights import read_checkpoint, read_weights
 

@@ -40,12 +40,12 @@ def build(*overrides: str):
 
 
 def component(group: str, name: str):
-    return build(f"{group}={name}").groups[group]
+    return getattr(build(f"{group}={name}"), group)
 
 
 @pytest.mark.parametrize("name", files("algo"))
 def test_every_algorithm(name):
-    algorithm, problem = problem_for(build(f"algo={name}", *_fitting(name)).groups["algo"])
+    algorithm, problem = problem_for(build(f"algo={name}", *_fitting(name)).algo)
     found = check_algorithm(algorithm, problem)
     assert found.subject.startswith(f"{type(algorithm).__name__} with ")
     found.raise_if_failed()
@@ -71,7 +71,7 @@ def _fitting(name: str) -> list[str]:
 @pytest.mark.parametrize("name", files("prior"))
 def test_every_prior(name):
     algo = {"red": "gd", "score": "gd", "tv_box": "davis_yin"}.get(name, "admm")
-    prior = in_double(build(f"algo={algo}", f"prior={name}").groups["prior"])
+    prior = in_double(build(f"algo={algo}", f"prior={name}").prior)
     check_prior(prior, gap=getattr(prior, "tol", 1e-4 if "tv" in name else 0.0)).raise_if_failed()
 
 
@@ -79,7 +79,7 @@ def test_every_prior(name):
 def test_every_fidelity(name):
     algo = "gd" if name == "amplitude" else "pdhg"
     made = build(f"algo={algo}", "prior=tikhonov", f"fidelity={name}")
-    check_fidelity(made.groups["fidelity"]).raise_if_failed()
+    check_fidelity(made.fidelity).raise_if_failed()
 
 
 def net(*overrides: str):
@@ -118,13 +118,13 @@ def test_all_models_are_here():
 @pytest.mark.parametrize("name", files("start"))
 def test_every_start(name):
     physics = component("physics", STARTS.get(name, "gaussian_blur"))
-    made = build("algo=gd", "prior=tikhonov", f"start={name}").groups["start"]
+    made = build("algo=gd", "prior=tikhonov", f"start={name}").start
     check_start(made, physics, Amplitude() if name == "spectral" else None).raise_if_failed()
 
 
 @pytest.mark.parametrize("name", files("loss"))
 def test_every_loss(name):
     made = build(f"loss={name}")
-    found = check_loss(made.groups["loss"], made.physics)
+    found = check_loss(made.loss, made.physics)
     # Splitting averages over all held-out entries of the batch; images have unequally many.
     (found.only(["LO1", "LO2"]) if name == "splitting" else found).raise_if_failed()

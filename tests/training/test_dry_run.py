@@ -51,7 +51,7 @@ class Misshapen(Loss):
 
 def test_the_value_of_a_loss_is_computed():
     own = parts("physics=denoising")
-    own = own._replace(groups={**own.groups, "loss": Misshapen()})
+    own = own._replace(loss=Misshapen())
     with pytest.raises(ShapeError, match="loss Misshapen: images of 3 and of 4 pixels"):
         dry_run(own, 0)
 

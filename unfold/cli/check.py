@@ -1,19 +1,20 @@
-"""`unfold check`: the property kit on any configured component, with every measured figure."""
+"""`unfold check`: the property kit on any configured component, or every image of a data set."""
 
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unfold.cli.console import say, table
 from unfold.config import options
 from unfold.config.arguments import Syntax
 from unfold.config.build import build_group, components_of, configure
-from unfold.config.check import Checked, check_job
+from unfold.config.check import check_job
 from unfold.config.compose import compose
 from unfold.config.errors import refuse
-from unfold.config.options import configs_folder
 from unfold.config.overrides import key_of
-from unfold.errors import ConfigError, listing, nearest
+from unfold.errors import ConfigError, DataError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.testing.report import Report
@@ -27,11 +28,19 @@ EXTRAS = (
 )
 """Options that need an optional package: checked where they are named, not among all."""
 
+MADE_FOR = {
+    "start=spectral": ("physics=phase_retrieval", "fidelity=amplitude"),
+    "start=filtered_back_projection": ("physics=tomography",),
+}
+"""The forward model that an option is checked with unless the arguments choose one."""
+
+SIZES = 3
+"""Sizes of images that a row shows."""
 
 SYNTAX = Syntax(
     "check",
-    "Measure every property of a component: physics=NAME, prior=, fidelity=, algo= or model=;\n"
-    "NAME may be all. Or read every image of data=folder data.root=DIR.",
+    "Measure every property of a component: physics=NAME, prior=, fidelity=, algo=, start=, loss=\n"
+    "or model=; NAME may be all. Or read every image of data=folder data.root=DIR.",
     flags={"--only": "rows of the kit, PH1,PH9"},
 )
 
@@ -44,19 +53,18 @@ def check(arguments: Sequence[str]) -> int:
     if "=" in rows:
         raise ConfigError("--only: give it rows of the kit, --only PH1,PH9.")
     only = tuple(row.strip() for row in rows.split(",") if row)
-    chosen = {
-        key_of(text): text.partition("=")[2] for text in given.overrides if key_of(text) in KITS
-    }
-    _expect_rows(only, chosen)
-    if "data" in map(key_of, given.overrides):
-        from unfold.cli.check_data import check_data
-
-        check_data(_component("data", typed))
-        if not chosen:
-            return 0
+    pairs = ((key_of(text), text.partition("=")[2]) for text in given.overrides)
+    chosen = {group: name for group, name in pairs if group in (*KITS, "data")}
+    known = [row for group in chosen for row in ROWS.get(group, ())]
+    for row in (row for row in only if row not in known):
+        raise ConfigError(
+            f"--only {row}: no such row{nearest(row, known)} Available: {', '.join(known)}."
+        )
     if not chosen:
-        known = listing(f"{group}=NAME" for group in (*KITS, "data"))
-        raise ConfigError(f"unfold check needs something to check: {known}; NAME may be all.")
+        groups = listing(f"{group}=NAME" for group in (*KITS, "data"))
+        raise ConfigError(f"unfold check needs something to check: {groups}; NAME may be all.")
+    if chosen.pop("data", None):
+        check_data(*_components(typed, "data"))
     reports = [found for group, name in chosen.items() for found in _each(group, name, typed, only)]
     for name, found in reports:
         _show(name, found, only)
@@ -86,39 +94,27 @@ def _row(one: Any) -> tuple[str, str, str, str]:
     return f"{one.id} {one.name}", f"{one.value:.1e}", shown, verdict
 
 
-def _expect_rows(only: Sequence[str], groups: Iterable[str]) -> None:
-    """Refuse rows that no kit of these groups has.
-
-    Raises:
-        ConfigError: with the nearest row and all of them.
-    """
-    known = [row for group in groups for row in ROWS[group]]
-    for row in only:
-        if row not in known:
-            raise ConfigError(
-                f"--only {row}: no such row{nearest(row, known)} Available: {', '.join(known)}."
-            )
-
-
 def _each(
     group: str, name: str, arguments: Sequence[str], only: Sequence[str]
 ) -> "Iterator[tuple[str, Report]]":
-    known = [one for one in options.names(group, [configs_folder()]) if one not in EXTRAS]
-    names = known if name == "all" else [name]
-    others = [text for text in arguments if key_of(text) not in KITS or key_of(text) != group]
-    for one in names:
-        kept = [w for w in others if w.partition("=")[2] != "all"]
-        named = [*kept, f"{group}={one}"]
+    known = [one for one in options.names(group, [options.configs_folder()]) if one not in EXTRAS]
+    kept = [text for text in arguments if key_of(text) != group and text.partition("=")[2] != "all"]
+    given = {key_of(text) for text in kept}
+    for one in known if name == "all" else [name]:
+        own = [f"{group}={one}"]
+        if "physics" not in given:
+            own += [text for text in MADE_FOR.get(own[0], ()) if key_of(text) not in given]
+        named = [*kept, *own]
         found = _physics(named, only) if group == "physics" else KITS[group](named).only(only)
-        yield f"{group}={one}", found
+        yield " ".join(own), found
 
 
-def _component(group: str, arguments: Sequence[str]) -> Any:
-    """The component of one group, which need not fit the others."""
+def _components(arguments: Sequence[str], *groups: str) -> list[Any]:
+    """The components of some groups, which need not fit the others."""
     composed = compose(arguments)
     refuse(composed.problems)
     checked, _ = check_job(composed.jobs[0], ())
-    return build_group(checked, group)
+    return [build_group(checked, group) for group in groups]
 
 
 def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
@@ -128,13 +124,14 @@ def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
     with warnings.catch_warnings():
         # What did not converge is not judged, and the report says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return check_physics(_component("physics", arguments), only=only)
+        (physics,) = _components(arguments, "physics")
+        return check_physics(physics, only=only)
 
 
 def _prior(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_prior, in_double
 
-    prior = in_double(_component("prior", arguments))
+    prior = in_double(*_components(arguments, "prior"))
     return check_prior(prior, gap=_inexactness(prior))
 
 
@@ -149,20 +146,36 @@ def _inexactness(recipe: Any) -> float:
 def _fidelity(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_fidelity
 
-    return check_fidelity(_component("fidelity", arguments))
+    return check_fidelity(*_components(arguments, "fidelity"))
 
 
 def _algorithm(arguments: Sequence[str]) -> "Report":
     from unfold.testing.algorithms import check_algorithm, problem_for
 
-    return check_algorithm(*problem_for(_component("algo", arguments)))
+    return check_algorithm(*problem_for(*_components(arguments, "algo")))
+
+
+def _start(arguments: Sequence[str]) -> "Report":
+    from unfold.testing.training import check_start
+
+    names = ("start", "physics", "fidelity", "data")
+    start, physics, fidelity, data = _components(arguments, *names)
+    return check_start(start, physics, fidelity, (data.channels, 16, 16))
+
+
+def _loss(arguments: Sequence[str]) -> "Report":
+    from unfold.testing.training import check_loss
+    from unfold.training.losses.splitting import Splitting
+
+    loss, physics, data = _components(arguments, "loss", "physics", "data")
+    found = check_loss(loss, physics, (data.channels, 16, 16))
+    if isinstance(loss, Splitting):
+        # It averages over all entries held out of the batch; images have unequally many.
+        found = replace(found, checks=tuple(one for one in found.checks if one.id != "LO3"))
+    return found
 
 
 def _model(arguments: Sequence[str]) -> "Report":
-    return _reconstructor(configure(arguments, "check"))
-
-
-def _reconstructor(checked: Checked) -> "Report":
     """The properties of the reconstructor on tiny images, in float64."""
     import torch
 
@@ -172,6 +185,7 @@ def _reconstructor(checked: Checked) -> "Report":
     from unfold.testing.algorithms import check_algorithm
     from unfold.testing.models import check_equilibrium, check_unfolded
 
+    checked = configure(arguments, "check")
     components = components_of(checked)
     net = components.reconstructor.double()
     one = isinstance(net.model, DEQ)
@@ -185,11 +199,40 @@ def _reconstructor(checked: Checked) -> "Report":
     return check_algorithm(*net.steps(y, operator).at(0))
 
 
+def check_data(data: Any) -> None:
+    """Read every image of a data set, and report every fault."""
+    from rich.progress import Progress
+
+    total = sum(map(len, data.files().values()))
+    begin = time.perf_counter()
+    with Progress(transient=True) as bar:
+        task = bar.add_task("images", total=total)
+        found = data.check_files(lambda: bar.advance(task))
+    rate = total / (time.perf_counter() - begin)
+    rows = [(split, str(s.files), str(s.usable), _sizes(s.sizes)) for split, s in found.items()]
+    table(f"{total} images, {rate:.0f} a second", ("split", "files", "usable", "sizes"), rows)
+    faults = [fault for one in found.values() for fault in one.faults]
+    for fault in faults:
+        say(f"  {fault}")
+    if faults:
+        raise DataError(f"{len(faults)} of {total} images cannot be used.")
+    say("All images can be used.")
+
+
+def _sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:
+    """The most frequent sizes, each with how often it occurs."""
+    shown = [f"{count} of {height}x{width}" for (height, width), count in sizes[:SIZES]]
+    rest = len(sizes) - SIZES
+    return ", ".join([*shown, f"{rest} further sizes"] if rest > 0 else shown)
+
+
 KITS: dict[str, "Callable[[Sequence[str]], Report]"] = {
     "physics": _physics,
     "prior": _prior,
     "fidelity": _fidelity,
     "algo": _algorithm,
+    "start": _start,
+    "loss": _loss,
     "model": _model,
 }
 """The groups that can be checked."""
@@ -199,6 +242,8 @@ ROWS = {
     "prior": ("PR1", "PR2", "PR3", "PR4", "PR5", "PR7", "PR9", "PR10"),
     "fidelity": ("PR1", "PR2", "PR3", "PR5", "PR7", "PR9"),
     "algo": ("AL0", "AL1", "AL2", "AL6", "AL7"),
+    "start": ("ST1", "ST2"),
+    "loss": ("LO1", "LO2", "LO3"),
     "model": (
         *("AL0", "AL1", "AL2", "AL6", "AL7"),
         *("DQ0", "DQ1", "DQ2", "DQ5", "UN1", "UN2", "UN3", "UN4"),

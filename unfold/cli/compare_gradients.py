@@ -7,11 +7,12 @@ from unfold.cli.console import say, table
 from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
+from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unfold.evaluation.gradients import Case
+    from unfold.evaluation.gradients import Case, Row
 
 COLUMNS = ("gradient", "time (ms)", "peak (MB)", "cosine", "error", "reached")
 
@@ -45,13 +46,8 @@ def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
     set_threads(components.trainer.threads)
     components.data.check()
     case = _case(components, checked.settings.seed, images, size)
-    rows = []
-    for row in compare_gradients(components.reconstructor, case, iterations):
-        reached = "" if row.reached is None else "yes" if row.reached else "no"
-        numbers = f"{1e3 * row.seconds:.0f}", f"{row.memory / 1e6:.1f}"
-        rows.append(
-            (f"{row.model} {row.mode}", *numbers, f"{row.cosine:.6f}", f"{row.error:.1e}", reached)
-        )
+    with option_names(checked):
+        rows = [_row(one) for one in compare_gradients(components.reconstructor, case, iterations)]
     table(None, COLUMNS, rows)
     shape = "x".join(map(str, case.x.shape))
     say(
@@ -59,6 +55,12 @@ def compare_gradients_of_batch(arguments: Sequence[str]) -> int:
         "gradient of each model in float64."
     )
     return 0
+
+
+def _row(row: "Row") -> tuple[str, ...]:
+    reached = "" if row.reached is None else "yes" if row.reached else "no"
+    numbers = f"{1e3 * row.seconds:.0f}", f"{row.memory / 1e6:.1f}"
+    return f"{row.model} {row.mode}", *numbers, f"{row.cosine:.6f}", f"{row.error:.1e}", reached
 
 
 def _count(given: Arguments, key: str, default: int) -> int:
@@ -76,7 +78,7 @@ def _case(components: Components, seed: int, count: int, size: int) -> "Case":
     from unfold.random import Draws
     from unfold.training.losses import Supervised
 
-    loss = components.groups["loss"]
+    loss = components.loss
     if not isinstance(loss, Supervised):
         raise ConfigError(
             f"loss {type(loss).__name__}: gradients are compared where the images are known; set "

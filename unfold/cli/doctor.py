@@ -53,7 +53,11 @@ def doctor(arguments: Sequence[str]) -> int:
             "nothing is learned: model=classical learns nothing, and trainable.learn names nothing "
             "that can act. Choose model=unfolded or model=deq, or add to trainable.learn."
         )
-    _backward(build_training(checked, components), components.data)
+    batch = next(iter(components.data.train_loader()))
+    _, loss = build_training(checked, components).compare(batch, "train")
+    if not bool(loss.isfinite()):
+        raise ConfigError(f"the loss of the first batch is {float(loss)}: lower algo.stepsize.")
+    loss.backward()  # type: ignore[no-untyped-call]
     rows, dead = _examine(found)
     table(None, COLUMNS, rows)
     for name, reason in net.dead.items():
@@ -91,19 +95,6 @@ def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
             yield Learnable(f"{path}.{name}", learned, type(group.get_submodule(name)).__name__, "")
     for name in group.inner:
         yield from _of_group(group.get_submodule(name), f"{path}.{name}")
-
-
-def _backward(training: "nn.Module", data: object) -> None:
-    """The gradients of the loss of the first training batch."""
-    from unfold.data.image_data import ImageData
-    from unfold.training.module import Training
-
-    assert isinstance(training, Training) and isinstance(data, ImageData)
-    batch = next(iter(data.train_loader()))
-    _, loss = training.compare(batch, "train")
-    if not bool(loss.isfinite()):
-        raise ConfigError(f"the loss of the first batch is {float(loss)}: lower algo.stepsize.")
-    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _examine(found: Sequence[Learnable]) -> tuple[list[tuple[str, ...]], list[str]]:

@@ -29,19 +29,7 @@ SIZES = 3
 
 
 def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
-    """Measure a crop and full images with every operator, and take one step of the algorithm.
-
-    Args:
-        components: of the run, with images that were checked.
-        seed: of the draws.
-        strict: whether values outside the proven range are an error.
-
-    Raises:
-        DataError: the images do not fit an operator.
-        ShapeError: the images do not fit a network or a prior.
-        ConfigError: an operator cannot act on such images, the evaluation does not accept it, or
-            the loss accepts neither the noise nor the reconstruction.
-    """
+    """Measure a crop and full images with every operator, and take one step of the algorithm."""
     import torch
 
     physics, net, evaluation = components.physics, components.reconstructor, components.evaluation

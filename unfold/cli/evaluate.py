@@ -17,7 +17,7 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     """Evaluate a run, with the evaluation that the overrides choose."""
     reference, checked, components = open_run(SYNTAX.parse(arguments), "evaluate")
     from unfold.cli.job import evaluate_components
-    from unfold.runs.lock import Lock
+    from unfold.runs.processes import Lock
     from unfold.training.checkpoints.weights import load_weights
 
     components.data.check()

@@ -1,10 +1,11 @@
 """`unfold explain`: the update of a configuration, its parameters, its solvers, its convergence."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.cli.console import say
-from unfold.cli.describe import Described, describe, first_line
 from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
@@ -16,6 +17,48 @@ if TYPE_CHECKING:
     from unfold.physics.operator import Operator
     from unfold.problem import Problem
     from unfold.reconstructor import Reconstructor
+
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Source|Warns|Yields)\b.*:", re.MULTILINE)
+ARGUMENTS = re.compile(r"^Args:\n((?: .*\n?|\n)*)", re.MULTILINE)
+ENTRY = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
+
+
+class Described(NamedTuple):
+    """A docstring, read.
+
+    headline: its first paragraph, on one line.
+    formula: its second paragraph, on one line: the update of an algorithm.
+    arguments: by name, in the order of the docstring.
+    source: the paper; empty where none is named.
+    """
+
+    headline: str
+    formula: str
+    arguments: Mapping[str, str]
+    source: str
+
+
+def describe(kind: type) -> Described:
+    """Read the docstring of a class."""
+    text = inspect.getdoc(kind) or ""
+    headline, formula = (*map(_one_line, SECTION.split(text)[0].split("\n\n")), "")[:2]
+    documents = [inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__)]
+    found = [ARGUMENTS.search(document) for document in documents]  # inherited ones first
+    entries = [entry for one in found if one for entry in ENTRY.findall(one[1])]
+    arguments = {name: _one_line(entry) for name, entry in entries}
+    source = _one_line(text.partition("Source:")[2].split("\n\n")[0]).rstrip(".")
+    return Described(headline, formula, arguments, source)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def first_line(function: object) -> str:
+    """The first line of a method's docstring; of its base's where it has none."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
 
 OF_F = {
     "grad": ("∇f(x)", "grad_through"),
@@ -51,19 +94,19 @@ def explain(arguments: Sequence[str]) -> int:
     with torch.no_grad():
         y, operator = components.physics.measure(x, draws)
         algorithm, problem = net.steps(y, operator).at(0)
-        for line in _lines(components, algorithm, problem, operator):
+        for line in _update(components, algorithm, problem, operator):
             say(line)
         for line in _parameters(net, algorithm, problem):
             say(line)
         guarantee = net.guarantee(y, operator)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
-    for line in _cautions(net):
-        say(line)
+    for name, reason in net.dead.items():
+        say(f"note: {name} cannot act: {reason}.")
     return 0
 
 
-def _lines(
+def _update(
     components: Components, algorithm: "Algorithm[Any]", problem: "Problem", operator: "Operator"
 ) -> Iterator[str]:
     net = components.reconstructor
@@ -167,8 +210,3 @@ def _numbers(value: "Tensor | float") -> str:
     if len(flat) == 1:
         return f"{float(flat):.4g}"
     return f"{float(flat.min()):.4g} to {float(flat.max()):.4g}"
-
-
-def _cautions(net: "Reconstructor") -> Iterator[str]:
-    for name, reason in net.dead.items():
-        yield f"note: {name} cannot act: {reason}."

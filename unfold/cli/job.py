@@ -12,24 +12,20 @@ from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
 from unfold.runs import files
+from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.outcome import Outcome, write_outcome
+from unfold.runs.processes import check_launch, rank
 from unfold.runs.provenance import Made, provenance
-from unfold.runs.ranks import check_launch, rank
 from unfold.runs.redact import redacted, redacted_overrides
-from unfold.runs.verify import Computation
+from unfold.runs.status import Outcome, write_outcome
 from unfold.runs.weights import digests, sha256
 from unfold.training.checkpoints.signals import raising_signals
 
 
 def run_job(checked: Checked) -> Outcome:
-    """Run a checked configuration, resume it, or report that it is finished.
-
-    Raises:
-        UnfoldError: the configuration, the data, the training or the directory fails.
-    """
+    """Run a checked configuration, resume it, or report that it is finished."""
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
@@ -50,11 +46,7 @@ def run_job(checked: Checked) -> Outcome:
 
 
 def prepare(checked: Checked) -> Components:
-    """The components of a job, after everything that can fail before its directory is claimed.
-
-    Raises:
-        UnfoldError: this machine lacks devices, or weights, images or components do not fit.
-    """
+    """The components of a job, after everything that can fail before its directory is claimed."""
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
     check_launch(trainer.nodes)
@@ -137,7 +129,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             build_training(checked, components),
             components.data,
             components.trainer,
-            components.log,
+            components.logger,
             run.path,
             objective=checked.settings.objective,
             resume_from=run.checkpoint,
@@ -147,14 +139,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
 def evaluate_components(
     checked: Checked, components: Components, directory: Path, trained_on: str | None = None
 ) -> dict[str, float]:
-    """Evaluate the weights that the reconstructor holds.
-
-    Args:
-        checked: the configuration.
-        components: what is evaluated, and how.
-        directory: of the run.
-        trained_on: the option of the physics that the weights were trained on; None for its own.
-    """
+    """Evaluate the weights that the reconstructor holds; `trained_on` where not its own physics."""
     from unfold.evaluation.base import Context, evaluate
 
     context = Context(

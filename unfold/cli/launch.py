@@ -1,6 +1,6 @@
 """The launcher of a sweep, from the arguments that choose it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,6 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
     """The launcher that is chosen, None for all jobs in this process; the other arguments.
 
     Unless one is chosen, each job has its own process, one after another.
-
-    Raises:
-        ConfigError: there is no such launcher, its keys or values are wrong, or its package is
-            missing.
     """
     own = [text for text in arguments if _is_own(text)]
     rest = [text for text in arguments if not _is_own(text)]
@@ -47,7 +43,7 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
         return None, rest
     if name == "parallel" and not given and GROUP in dict(map(_pair, own)):
         given = {"jobs": available_cpus()}
-    launcher = _built(_node(str(name), folders) | given, folders)
+    launcher = _built(str(name), given, folders)
     launcher.require()
     return launcher, rest
 
@@ -64,24 +60,19 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.removeprefix(PREFIX), value if key == GROUP else parse_override(text).value()
 
 
-def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    files = [folder / GROUP / f"{name}.yaml" for folder in folders]
-    node = options.read(next(file for file in files if file.is_file()))
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
-    return node
-
-
-def _built(node: Mapping[str, Any], folders: Sequence[Path]) -> Launcher:
+def _built(name: str, given: dict[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
     from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
 
+    files = [folder / GROUP / f"{name}.yaml" for folder in folders]
+    node = options.read(next(file for file in files if file.is_file()))
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
     job = Composed({}, {}, {}, (), folders=tuple(folders))
-    plan, problems = check_component(
-        node, "unfold.launchers.launcher.Launcher", PREFIX.rstrip("."), job
-    )
+    base, path = "unfold.launchers.launcher.Launcher", PREFIX.rstrip(".")
+    plan, problems = check_component(node | given, base, path, job)
     refuse(problems)
     launcher: Launcher = instantiate(plan)
     return launcher

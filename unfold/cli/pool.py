@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from unfold.errors import PreemptedError
 from unfold.launchers.launcher import Job, Launcher
-
-if TYPE_CHECKING:
-    from unfold.config.check import Checked
 
 State = Literal["running", "ended", "restart"]
 
@@ -24,9 +21,10 @@ class Next(NamedTuple):
     arguments: Sequence[str]
 
 
-def command_of(job: "Checked") -> list[str]:
-    """The arguments that run one job of a sweep by itself."""
-    return [*(f"--config-dir={folder}" for folder in job.job.folders[1:]), *job.job.overrides]
+class _Running(NamedTuple):
+    next: Next
+    slot: int
+    job: Job
 
 
 def run_pool(
@@ -44,32 +42,29 @@ def run_pool(
         launcher: starts them.
         runs_dir: the folder of all runs, for files that several machines must see.
         poll: seconds between two checks, at least.
-
-    Raises:
-        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
     """
     free = list(range(launcher.jobs))
-    running: dict[int, tuple[int, Job]] = {}
-    arguments: dict[int, Sequence[str]] = {}
+    running: list[_Running] = []
     with _job_folder(launcher, Path(runs_dir)) as folder, _ended_on_error(running):
 
-        def start(number: int, slot: int) -> None:
+        def start(new: Next, slot: int) -> None:
             own = Path(tempfile.mkdtemp(dir=folder))
-            running[number] = (slot, launcher.start(arguments[number], own, slot))
+            running.append(_Running(new, slot, launcher.start(new.arguments, own, slot)))
 
         while True:
             while free and (new := following()) is not None:
-                arguments[new.number] = new.arguments
-                start(new.number, free.pop())
+                start(new, free.pop())
             if not running:
                 return
-            for number, (slot, job) in list(running.items()):
-                state = watch(number, job)
+            for one in list(running):
+                state = watch(one.next.number, one.job)
+                if state == "running":
+                    continue
+                running.remove(one)
                 if state == "restart":
-                    start(number, slot)
-                elif state == "ended":
-                    del running[number]
-                    free.append(slot)
+                    start(one.next, one.slot)
+                else:
+                    free.append(one.slot)
             time.sleep(max(poll, launcher.poll))
 
 
@@ -79,17 +74,7 @@ def run_jobs(
     ended: Callable[[int, Job], None],
     runs_dir: str | Path = "runs",
 ) -> None:
-    """Run a list of commands.
-
-    Args:
-        commands: the arguments of each.
-        launcher: starts them.
-        ended: called with the number of each job that has ended, and the job.
-        runs_dir: the folder of all runs.
-
-    Raises:
-        PreemptedError: a signal asked to terminate; the running jobs have saved their state.
-    """
+    """Run a list of commands; `ended` is called with the number of each job and the job."""
     waiting = iter([Next(number, arguments) for number, arguments in enumerate(commands)])
 
     def watch(number: int, job: Job) -> State:
@@ -104,22 +89,20 @@ def run_jobs(
 @contextmanager
 def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
     """A folder for the files of the jobs, removed at the end."""
-    if not launcher.shared:
-        with tempfile.TemporaryDirectory() as name:
-            yield Path(name)
-        return
-    root = runs_dir.expanduser().resolve() / ".jobs"
-    root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=root))
+    root = None
+    if launcher.shared:
+        root = runs_dir.expanduser().resolve() / ".jobs"
+        root.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(dir=root)
     try:
-        yield folder
+        yield Path(folder)
     finally:
         # A job that has just ended may still write its last lines.
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _ended_on_error(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
+def _ended_on_error(running: list[_Running]) -> Iterator[None]:
     """End the running jobs where the sweep itself is ended."""
     from unfold.training.checkpoints.signals import raising_signals
 
@@ -127,8 +110,8 @@ def _ended_on_error(running: dict[int, tuple[int, Job]]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            for _, job in running.values():
-                job.end()
+            for one in running:
+                one.job.end()
             if isinstance(error, PreemptedError):
                 raise type(error)(f"{len(running)} jobs saved and ended. {error}") from error
             raise

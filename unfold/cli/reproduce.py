@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.console import say, short
-from unfold.cli.diff import show_differences
-from unfold.cli.list_runs import RUNS_DIR
+from unfold.cli.runs import RUNS_DIR, show_differences
 from unfold.cli.stored_run import stored_overrides, with_full_paths
 from unfold.config.arguments import Syntax
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
-from unfold.runs.catalogue import read_entry
-from unfold.runs.compare import compare
+from unfold.runs.catalogue import Entry, read_reference
+from unfold.runs.compare import DECIBELS, RATIO, compare, platform_differences, score_differences
 from unfold.runs.redact import redacted_overrides
-from unfold.runs.reference import Reference, read_reference
-from unfold.runs.tolerance import DECIBELS, RATIO, platform_differences, score_differences
 
 FILES = ("weights.safetensors", "metrics.csv", "results.json")
 """What must have the same bytes on the same platform, where the run has it."""
@@ -39,23 +36,18 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     On the platform of the run the files must be bit-identical; on another one the scores must
     agree within a tolerance, and the differences of the platforms are reported.
-
-    Raises:
-        ConfigError: the run does not exist, or is not finished; a folder of its options is gone,
-            or a secret that it does not store is not given.
-        RunError: the repetition failed.
     """
     typed = SYNTAX.parse(arguments)
     reference = read_reference(typed.names[0], typed.runs_dir)
-    if reference.status.state != "finished":
-        state = read_entry(reference.path, reference.path.name).state
-        raise ConfigError(f"{short(reference.path)} is {state}: only a finished run is repeated.")
+    if reference.state != "finished":
+        where = short(reference.path)
+        raise ConfigError(f"{where} is {reference.state}: only a finished run is repeated.")
     given = [*typed.folder_flags, *typed.overrides]
     with tempfile.TemporaryDirectory() as folder:
         return verdict(reference.path, _repeat(reference, Path(folder), given))
 
 
-def _repeat(reference: Reference, folder: Path, given: Sequence[str]) -> Path:
+def _repeat(reference: Entry, folder: Path, given: Sequence[str]) -> Path:
     command = [*repeated_arguments(reference, given), *given]
     say(f"repeating {short(reference.path)}: {' '.join(redacted_overrides(command))}")
     done = subprocess.run(
@@ -68,12 +60,8 @@ def _repeat(reference: Reference, folder: Path, given: Sequence[str]) -> Path:
     return found[0]
 
 
-def repeated_arguments(reference: Reference, given: Sequence[str] = ()) -> list[str]:
-    """The arguments that make the same run in another place, in addition to those given.
-
-    Raises:
-        ConfigError: a folder of its options is gone, or a secret was not stored.
-    """
+def repeated_arguments(reference: Entry, given: Sequence[str] = ()) -> list[str]:
+    """The arguments that make the same run in another place, in addition to those given."""
     root = Path(str(reference.config.get("runs_dir", "runs")))
     kept = [text for text in stored_overrides(reference, given) if key_of(text) != "runs_dir"]
     start = reference.config.get("init_from")

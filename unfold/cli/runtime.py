@@ -69,9 +69,6 @@ def as_single_job(command: Sequence[str]) -> Iterator[None]:
 
     Lightning starts the other ranks of a distributed training by repeating `sys.argv`; under a
     sweep that would be the whole sweep. It also leaves its own variables behind.
-
-    Args:
-        command: the arguments that run this job by itself.
     """
     argv, environment = sys.argv, dict(os.environ)
     try:

@@ -1,6 +1,7 @@
 """The configuration of a stored run, with other overrides."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,8 @@ from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, UnfoldError
+from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.redact import REDACTED, restored
-from unfold.runs.reference import Reference, read_reference
 from unfold.runs.weights import find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
@@ -27,17 +28,13 @@ it."""
 class StoredRun(NamedTuple):
     """A run and the components of its configuration, with untrained weights."""
 
-    reference: Reference
+    reference: Entry
     checked: Checked
     components: Components
 
 
 def open_run(given: Arguments, command: str) -> StoredRun:
-    """The run that `run=` names, with the overrides that are given.
-
-    Raises:
-        ConfigError: it is not given or does not exist, or a mistake in the overrides.
-    """
+    """The run that `run=` names, with the overrides that are given."""
     if "run" not in given.keys:
         raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
     keep_freed_memory()  # before PyTorch allocates anything
@@ -49,12 +46,8 @@ def open_run(given: Arguments, command: str) -> StoredRun:
     return StoredRun(reference, checked, components)
 
 
-def configured(reference: Reference, overrides: Sequence[str]) -> Checked:
-    """The run's configuration, in which the groups that the overrides name are composed anew.
-
-    Raises:
-        ConfigError: any mistake in the overrides, or in the run's configuration.
-    """
+def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
+    """The run's configuration, in which the groups that the overrides name are composed anew."""
     named = {key_of(text) for text in TRAIN.parse(overrides).overrides}
     composed = compose([*stored_overrides(reference, overrides), *overrides])
     if not composed.jobs:
@@ -71,12 +64,8 @@ def configured(reference: Reference, overrides: Sequence[str]) -> Checked:
     return verify(replace(composed, jobs=(job,)))[0]
 
 
-def stored_overrides(reference: Reference, given: Sequence[str]) -> list[str]:
-    """The run's own folders and overrides, except those that are given again.
-
-    Raises:
-        ConfigError: a folder of its options is gone, or a secret was not stored.
-    """
+def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
+    """The run's own folders and overrides, except those that are given again."""
     typed = TRAIN.parse(given)
     named = {key_of(text) for text in typed.overrides}
     kept = [text for text in reference.overrides if key_of(text) not in {*named, *NOT_KEPT}]
@@ -99,14 +88,11 @@ def stored_overrides(reference: Reference, given: Sequence[str]) -> list[str]:
 
 def with_full_paths(overrides: Sequence[str], runs_dir: str | Path) -> list[str]:
     """The overrides with the weights of other runs by path, which holds for any `runs_dir`."""
-    return [_with_full_path(text, runs_dir) for text in overrides]
-
-
-def _with_full_path(text: str, runs_dir: str | Path) -> str:
-    key, _, value = text.partition("=")
-    if not names_weights(key_of(text), value) or value in ("", "null"):
-        return text
-    try:
-        return f"{key}={find_weights(value, runs_dir).resolve()}"
-    except UnfoldError:
-        return text
+    found = []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if names_weights(key_of(text), value) and value not in ("", "null"):
+            with suppress(UnfoldError):
+                text = f"{key}={find_weights(value, runs_dir).resolve()}"
+        found.append(text)
+    return found

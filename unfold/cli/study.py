@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock
 
-from unfold.config.search import Choice, Space
+from unfold.config.sweep import Choice, Space
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
-from unfold.runs.lock import Lock, is_held
+from unfold.runs.processes import Lock, is_held
 
 REDOES = "redoes"
 """The attribute of a trial that repeats the one of a lost process; holds its number."""
@@ -39,17 +39,23 @@ class Budget(Declared):
     warmup: int = bounded(5, whole(0))
 
 
-class Trial(NamedTuple):
+@dataclass
+class Trial:
     """A trial that this process runs.
 
-    trial: of optuna.
-    values: what is tried, by key.
-    lock: held while it runs, so that other processes know.
+    Args:
+        trial: of optuna.
+        values: what is tried, by key.
+        lock: held while it runs, so that other processes know.
+        reported: how many of its validations the study knows.
+        busy: the run directory that it waits for, which another process is writing.
     """
 
     trial: Any
     values: dict[str, Any]
     lock: Lock
+    reported: int = 0
+    busy: Path | None = None
 
     @property
     def number(self) -> int:
@@ -77,24 +83,21 @@ class Study:
         objective: the validation metric that is improved.
         runs_dir: where the study and its trials are kept.
         budget: how many trials it makes.
-
-    Raises:
-        ConfigError: optuna is not installed.
     """
 
     def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:
         try:
             import optuna
         except ImportError as error:
-            text = "sweep=optuna needs the package optuna: pip install optuna, or sweep=random."
-            raise ConfigError(text) from error
+            raise ConfigError(
+                "sweep=optuna needs the package optuna: pip install optuna, or sweep=random."
+            ) from error
         from unfold.evaluation.metrics import objective_mode
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna: Any = optuna
         self._states = optuna.trial.TrialState
-        self._space, self._budget = space, budget
-        self.objective = objective
+        self.space, self.budget, self.objective = space, budget, objective
         text = json.dumps([*space.fixed, repr(space.domains)])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
         root = Path(runs_dir).expanduser().resolve() / ".searches"
@@ -123,7 +126,7 @@ class Study:
         with self._turn:
             self._requeue_lost()
             failed = self.failed - self._failed_before
-            if self.made + self.running + failed >= self._budget.trials:
+            if self.made + self.running + failed >= self.budget.trials:
                 return None
             # Seeded by its number, repeated ones left out, so that a search that is interrupted
             # chooses as one that is not.
@@ -137,7 +140,7 @@ class Study:
             trial = self._study.ask()
             lock = Lock(self._lock_of(trial.number))
             lock.acquire()
-            values = {key: self._suggest(trial, key) for key in self._space.domains}
+            values = {key: self._suggest(trial, key) for key in self.space.domains}
             return Trial(trial, values, lock)
 
     def _requeue_lost(self) -> None:
@@ -152,7 +155,7 @@ class Study:
         return self._folder / f"{number}.lock"
 
     def _suggest(self, trial: Any, key: str) -> Any:
-        domain = self._space.domains[key]
+        domain = self.space.domains[key]
         if isinstance(domain, Choice):
             return trial.suggest_categorical(key, list(domain.values))
         if domain.whole:
@@ -161,17 +164,10 @@ class Study:
         return trial.suggest_float(key, domain.low, domain.high, log=domain.log)
 
     def is_hopeless(self, trial: Trial, rows: Sequence[tuple[int, float]], known: int) -> bool:
-        """Whether a trial is worse than others at the same step.
-
-        Args:
-            trial: that runs.
-            rows: the steps at which it was validated, and its values.
-            known: how many of them were reported before.
-        """
+        """Whether a trial is worse than others at this step; `known` rows are reported already."""
         for step, value in rows[known:]:
             trial.trial.report(value, step)
-        new = len(rows) > max(known, self._budget.warmup)
-        return new and bool(trial.trial.should_prune())
+        return len(rows) > max(known, self.budget.warmup) and bool(trial.trial.should_prune())
 
     def tell(self, trial: Trial, score: float | None, *, pruned: bool) -> bool:
         """Store how a trial ended; whether it counts, which one that failed does not."""

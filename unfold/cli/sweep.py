@@ -1,20 +1,21 @@
 """Many jobs in one command: all are checked before the first starts; a failure stops no other."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from unfold.cli.console import say, say_error, short, table
-from unfold.cli.pool import command_of, run_jobs
+from unfold.cli.pool import run_jobs
+from unfold.cli.runtime import as_single_job
 from unfold.config.build import build_group
 from unfold.config.check import Checked
 from unfold.errors import PreemptedError, SweepError, UnfoldError
 from unfold.launchers.launcher import Job, Launcher
+from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
 from unfold.runs.identity import directory_for
-from unfold.runs.outcome import Outcome
 from unfold.runs.redact import redacted_override
-from unfold.runs.verify import Computation
+from unfold.runs.status import Outcome
 
 
 class Entry(NamedTuple):
@@ -32,31 +33,31 @@ class Entry(NamedTuple):
     remark: str | None = None
 
 
-def run_in_process(jobs: Sequence[Checked], run: Callable[[Checked], Outcome]) -> list[Entry]:
-    """Run the jobs one after another in this process, and show them in a table.
+def run_one(checked: Checked, prefix: Sequence[str]) -> Outcome:
+    """Run one job in this process, as if its command had been typed after the prefix."""
+    from unfold.cli.job import run_job
 
-    Raises:
-        SweepError: some jobs failed; the others are done.
-    """
+    with as_single_job([*prefix, *command_of(checked)]):
+        return run_job(checked)
+
+
+def command_of(checked: Checked) -> list[str]:
+    """The arguments that run one job of a sweep by itself."""
+    job = checked.job
+    return [*(f"--config-dir={folder}" for folder in job.folders[1:]), *job.overrides]
+
+
+def run_in_process(jobs: Sequence[Checked], prefix: Sequence[str]) -> list[Entry]:
+    """Run the jobs one after another in this process, and show them in a table."""
     entries: list[Entry] = []
     for number, (label, job) in enumerate(zip(_labels(jobs), jobs, strict=True), 1):
         say(f"[{number}/{len(jobs)}] {' '.join(label)}")
-        entries.append(_run_one(job, label, run))
+        entries.append(_tried(job, label, prefix))
     return conclude(entries, jobs[0].settings.objective)
 
 
 def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher) -> list[Entry]:
-    """Run each job in its own process, and show them in a table.
-
-    Args:
-        jobs: the checked configurations.
-        prefix: the arguments before the overrides that lead to a training.
-        launcher: starts them.
-
-    Raises:
-        SweepError: some jobs failed; the others are done.
-        PreemptedError: a signal ended the sweep; the same command resumes it.
-    """
+    """Run each job in its own process, and show them in a table."""
     labels, settings = _labels(jobs), jobs[0].settings
     entries = dict(_finished_before(labels, jobs))
     left = [number for number in range(len(jobs)) if number not in entries]
@@ -105,31 +106,26 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
 
 
 def conclude(entries: list[Entry], objective: str) -> list[Entry]:
-    """Show the results of all jobs.
-
-    Raises:
-        SweepError: some failed.
-    """
+    """Show the results of all jobs."""
     rows = []
-    for entry in entries:
-        name = " ".join(entry.label) or "(no overrides)"
-        if entry.outcome is None:
-            rows.append((name, "failed", "", (entry.error or "").splitlines()[0]))
+    for label, outcome, error, remark in entries:
+        name = " ".join(label) or "(no overrides)"
+        if outcome is None:
+            rows.append((name, "failed", "", (error or "").splitlines()[0]))
         else:
-            score = entry.outcome.scores.get(f"best {objective}")
-            state = entry.remark or ("finished before" if entry.outcome.repeated else "finished")
+            score = outcome.scores.get(f"best {objective}")
+            state = remark or ("finished before" if outcome.repeated else "finished")
             value = "" if score is None else f"{score:.4g}"
-            rows.append((name, state, value, short(entry.outcome.directory)))
+            rows.append((name, state, value, short(outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
-    failed = sum(entry.error is not None for entry in entries)
-    if failed:
+    if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
 
 
-def _run_one(checked: Checked, label: tuple[str, ...], run: Callable[[Checked], Outcome]) -> Entry:
+def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:
     try:
-        return Entry(label, run(checked), None)
+        return Entry(label, run_one(checked, prefix), None)
     except PreemptedError:
         raise  # the sweep itself is asked to terminate
     except UnfoldError as error:

@@ -1,15 +1,15 @@
 """`unfold train`: compose, check and build, then run one job or a sweep."""
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unfold.cli.console import guarded, say
-from unfold.cli.inspect import asks_to_inspect, inspect
+from unfold.cli.main import help_text
+from unfold.errors import ConfigError
 
-if TYPE_CHECKING:
-    from unfold.config.check import Checked
-    from unfold.runs.outcome import Outcome
+INSPECT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+"""Hydra's flags that show a configuration and run nothing."""
 
 
 def main() -> None:
@@ -28,28 +28,20 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     Args:
         arguments: flags and overrides.
         prefix: the arguments before them that lead here, `train` for the console script.
-
-    Raises:
-        UnfoldError: anything that the user can correct.
     """
     if {"--help", "-h"} & set(arguments):
-        from unfold.cli.help import text
-
-        say(text())
+        say(help_text())
         return 0
-    if asks_to_inspect(arguments):
+    if any(text.partition("=")[0] in INSPECT for text in arguments):
         return inspect(arguments)
     from unfold.cli.launch import take_launcher
     from unfold.config.compose import compose
-    from unfold.config.search import search_method
-    from unfold.launchers.parallel import end_with_sweep
-    from unfold.launchers.shares import keep_to_cpus
+    from unfold.config.sweep import search_method
+    from unfold.launchers.parallel import join_sweep
 
-    end_with_sweep()
-    keep_to_cpus()
+    join_sweep()
     launcher, arguments = take_launcher(arguments)
-    method = search_method(arguments)
-    if method is not None:
+    if (method := search_method(arguments)) is not None:
         from unfold.cli.search import search
 
         return search(method, arguments, prefix, launcher)
@@ -61,24 +53,47 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     jobs = verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
+    from unfold.cli.sweep import run_in_process, run_jobs_of, run_one
+
     if len(jobs) == 1:
-        from unfold.runs.outcome import write_outcome
+        from unfold.runs.status import write_outcome
 
-        write_outcome(_run(jobs[0], prefix))
-        return 0
-    from unfold.cli.sweep import run_in_process, run_jobs_of
-
-    if launcher is None:
-        run_in_process(jobs, lambda job: _run(job, prefix))
+        write_outcome(run_one(jobs[0], prefix))
+    elif launcher is None:
+        run_in_process(jobs, prefix)
     else:
         run_jobs_of(jobs, prefix, launcher)
     return 0
 
 
-def _run(job: "Checked", prefix: Sequence[str]) -> "Outcome":
-    from unfold.cli.job import run_job
-    from unfold.cli.pool import command_of
-    from unfold.cli.runtime import as_single_job
+def inspect(arguments: Sequence[str]) -> int:
+    """Let Hydra answer its own flags that show a configuration and run nothing."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
-    with as_single_job([*prefix, *command_of(job)]):
-        return run_job(job)
+    from unfold.config.arguments import TRAIN
+    from unfold.config.build import verify
+    from unfold.config.compose import compose
+    from unfold.config.options import configs_folder, first_line
+
+    def nothing(config: DictConfig) -> None:
+        """Hydra wants a task; none of these flags runs it."""
+
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of printing and exiting
+    try:
+        folder = str(configs_folder())
+        hydra.main(config_path=folder, config_name="train", version_base="1.3")(nothing)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        given = TRAIN.parse(arguments, known_only=True)
+        overrides = [text for text in given.overrides if "=" in text]
+        sweep = ["-m"] if given.multirun else []
+        verify(compose([*sweep, *given.folder_flags, *overrides]))  # has the better message
+        raise ConfigError(first_line(error)) from error
+    finally:
+        sys.argv = before
+        del os.environ["HYDRA_FULL_ERROR"]
+    return 0

@@ -70,9 +70,6 @@ class Syntax:
         Args:
             arguments: as typed.
             known_only: whether unknown flags are ignored.
-
-        Raises:
-            ConfigError: an unknown flag, a flag or key without a value, or names that do not fit.
         """
         parser = self._parser()
         given, unknown = parser.parse_known_intermixed_args(list(arguments))

@@ -1,10 +1,10 @@
 """From a checked configuration to objects: each is built once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.config.check import Checked, affected_groups, check_job
+from unfold.config.check import Checked, affected_groups, check_job, misspelt
 from unfold.config.components import Components
 from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
@@ -15,8 +15,8 @@ from unfold.config.weights import start_networks
 from unfold.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unfold.physics.base import Physics
     from unfold.reconstructor import Reconstructor
+    from unfold.training.module import Training
 
 
 SEEDED = ("algo", "prior", "model", "loss")
@@ -36,22 +36,22 @@ def verify(composed: Composed) -> list[Checked]:
     if not composed.jobs:
         refuse(composed.problems)
         raise ConfigError("There is no job to run. Name one value in the sweep.")
+    several = len(composed.jobs) > 1
     built = [_Build(job) for job in composed.jobs]
     problems = list(composed.problems)
+    if all(quick := [misspelt(job) for job in composed.jobs]):
+        refuse([*problems, *(problem for found in quick for problem in found)])
     for one in built:
         one.examine(affected_groups(one.job, together=not problems))
-        if len(built) > 1:
-            one.objects.clear()
+        if several:
+            one.release()
     refuse([*problems, *(problem for one in built for problem in one.problems)])
-    jobs = []
     for one in built:
         one.examine(tuple(GROUPS))
-        if len(built) > 1:
-            one.objects.clear()
-            one.checked = one.checked._replace(components=None)
-        jobs.append(one.checked)
+        if several:
+            one.release()
     refuse([problem for one in built for problem in one.problems])
-    return jobs
+    return [one.checked for one in built]
 
 
 def configure(arguments: Sequence[str], command: str = "build") -> Checked:
@@ -67,16 +67,12 @@ def configure(arguments: Sequence[str], command: str = "build") -> Checked:
 
 
 def build(checked: Checked) -> Components:
-    """Build every group and the reconstructor anew.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-        UnfoldError: an error outside the configuration, such as unreadable weights.
-    """
+    """Build every group and the reconstructor anew; refuses as `verify` does."""
     one = _Build(checked.job)
     one.examine(tuple(GROUPS))
     refuse(one.problems)
-    return one.components()
+    assert one.checked.components is not None
+    return one.checked.components
 
 
 def components_of(checked: Checked) -> Components:
@@ -85,29 +81,15 @@ def components_of(checked: Checked) -> Components:
 
 
 def build_group(checked: Checked, name: str) -> Any:
-    """Build one group, which need not fit the others.
-
-    Raises:
-        ConfigError: lists every value that a constructor refuses.
-    """
+    """Build one group, which need not fit the others."""
     one = _Build(checked.job)
     one.examine((name,))
     refuse(one.problems)
     return one.objects[name]
 
 
-def build_physics(checked: Checked) -> "Physics":
-    """The forward model that is trained on."""
-    physics: Physics = build_group(checked, "physics")
-    return physics
-
-
 class _Build:
-    """The objects of one job as they are built, and what is wrong with it so far.
-
-    Args:
-        job: the composed configuration.
-    """
+    """The objects of one job as they are built, and what is wrong with it so far."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -135,13 +117,12 @@ class _Build:
             names = built["metrics"].all_names
             self._try("", lambda: objective_mode(checked.settings.objective, names))
         if not problems and {*GROUPS, "reconstructor"} <= set(built):
-            self.checked = checked._replace(components=self.components())
+            self.checked = checked._replace(components=Components(**built))
 
-    def components(self) -> Components:
-        """All objects together."""
-        objects = dict(self.objects)
-        reconstructor, origins = objects.pop("reconstructor")
-        return Components(objects, reconstructor, origins)
+    def release(self) -> None:
+        """Keep nothing that was built: the job builds it again when it starts."""
+        self.objects.clear()
+        self.checked = self.checked._replace(components=None)
 
     def _try(self, name: str, make: Any) -> None:
         try:
@@ -157,8 +138,8 @@ class _Build:
             seed_networks(self.checked.settings.seed, name)
         return instantiate(self.checked.groups[name])
 
-    def _reconstructor(self) -> tuple["Reconstructor", tuple[str, ...]]:
-        """The algorithm, prior, fidelity and model, with what is learned of them."""
+    def _reconstructor(self) -> "Reconstructor":
+        """The algorithm, prior, fidelity, model and start, with what is learned of them."""
         from unfold.parameters.select import Trainable
         from unfold.reconstructor import Reconstructor
 
@@ -170,37 +151,36 @@ class _Build:
         )
         reconstructor = Reconstructor(algorithm, prior, fidelity, model, start, chosen)
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
-        origins = start_networks(self.checked, reconstructor)
+        self.objects["origins"] = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
             from unfold.training.optim import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
             frozen(reconstructor, trainable.freeze)
-        return reconstructor, origins
+        return reconstructor
 
 
-def build_training(checked: Checked, components: Components) -> Any:
+def build_training(checked: Checked, components: Components) -> "Training":
     """The LightningModule that measures, reconstructs and compares."""
     from unfold.training.module import Training, TrainingOptions
 
-    groups: Mapping[str, Any] = components.groups
-    settings = checked.settings
+    settings, trainer = checked.settings, components.trainer
     return Training(
         reconstructor=components.reconstructor,
-        physics=groups["physics"],
-        loss=groups["loss"],
-        optimizer=groups["optimizer"],
-        scheduler=groups["scheduler"],
-        metrics=groups["metrics"],
+        physics=components.physics,
+        loss=components.loss,
+        optimizer=components.optimizer,
+        scheduler=components.scheduler,
+        metrics=components.metrics,
         options=TrainingOptions(
             settings.seed,
             settings.strict,
-            groups["trainer"].log_every,
-            groups["trainer"].parts(groups["data"].batch_size),
+            trainer.log_every,
+            trainer.parts(components.data.batch_size),
             checked.trainable.lr,
             checked.trainable.freeze,
         ),
-        guard=groups["trainer"].guard(),
+        guard=trainer.guard(),
     )
 
 

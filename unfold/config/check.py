@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 from unfold.config.components import Components
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
-from unfold.config.explain import unknown
 from unfold.config.options import names, where
-from unfold.config.overrides import key_of
+from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
-from unfold.config.signature import admits, parameters
+from unfold.config.source import declared
 from unfold.config.targets import resolve
-from unfold.config.values import Mismatch, describe, read
+from unfold.config.values import Mismatch, admits, describe, parameters, read
 from unfold.errors import ConfigError, listing
 
 SPECIAL = ("_target_", "_partial_")
@@ -40,12 +39,7 @@ class Checked(NamedTuple):
 
 
 def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
-    """Check the keys, types and `_target_`s of a job, and return what was found.
-
-    Args:
-        job: the composed configuration.
-        groups: those that are looked into; the others are left out of the result.
-    """
+    """Check the keys, types and `_target_`s of some groups of a job; also returns the problems."""
     reader = _Reader(job, [])
     reader.top()
     settings = reader.record(Settings, reader.scalars(), "")
@@ -57,34 +51,37 @@ def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked,
 def check_component(
     node: Mapping[str, Any], base: str, path: str, job: Job
 ) -> tuple[Any, list[Problem]]:
-    """Check one node with a `_target_` that stands outside of the groups.
-
-    Args:
-        node: its keys and values.
-        base: the class that it must be of.
-        path: its full key.
-        job: the folders of its options, and what is trusted.
-
-    Returns:
-        Its plan, and what is wrong with it.
-    """
+    """The plan of one node outside of the groups, of a base class, and what is wrong with it."""
     reader = _Reader(job, [])
     return reader.value(node, resolve(base), path), reader.problems
 
 
 def affected_groups(job: Job, *, together: bool = True) -> list[str]:
-    """The groups that the command line changes, directly or through files of the user.
-
-    Args:
-        job: the composed configuration.
-        together: whether a change of one component of the reconstructor affects all of them.
-    """
+    """The groups that the command line changes; `together`: all of the reconstructor or none."""
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
     if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
+
+
+def misspelt(job: Job) -> list[Problem]:
+    """The problems of a job, found without an import where overrides only misspell arguments."""
+    groups, reader = affected_groups(job, together=False), _Reader(job, [])
+    typed = [key for key in map(key_of, job.overrides) if key.split(".")[0] in groups]
+    found = set[str]()
+    for key in (key for key in typed if "." in key):
+        group, *rest = key.split(".")
+        node: Any = job.config.get(group)
+        known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
+        if known is None or len(rest) > 1 or rest[0] in known or rest[0][:1] == "_":
+            return []  # the classes are needed to check the other overrides
+        reader.report(key, node.get(rest[0]), reader.unknown(key, known))
+        found.add(group)
+    if not found or found != set(groups):
+        return []
+    return [*check_job(job, ())[1], *reader.problems]
 
 
 class _Reader(NamedTuple):
@@ -180,7 +177,7 @@ class _Reader(NamedTuple):
         dot = f"{path}." if path else ""
         for key in values:
             if key not in known:
-                self.report(f"{dot}{key}", values[key], self._unknown(f"{dot}{key}", list(known)))
+                self.report(f"{dot}{key}", values[key], self.unknown(f"{dot}{key}", list(known)))
         if not is_partial:
             for name, parameter in known.items():
                 if parameter.default is parameter.empty and name not in values:
@@ -193,7 +190,7 @@ class _Reader(NamedTuple):
         }
         return {key: value for key, value in found.items() if value is not UNKNOWN}
 
-    def _unknown(self, key: str, known: Sequence[str]) -> str:
+    def unknown(self, key: str, known: Sequence[str]) -> str:
         if key.rpartition(".")[2].startswith("_"):
             return f"is not supported. Allowed: {', '.join(SPECIAL)} and arguments by name."
         return unknown(key, known, self.job.folders)

@@ -22,9 +22,8 @@ from omegaconf.resolvers.oc import env
 from unfold.config import options
 from unfold.config.arguments import TRAIN, Arguments
 from unfold.config.errors import UNKNOWN, Problem, refuse
-from unfold.config.explain import explain, why_unresolved
 from unfold.config.options import configs_folder
-from unfold.config.overrides import key_of, separate, trusted
+from unfold.config.overrides import explain, key_of, separate, trusted, why_unresolved
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.runs.catalogue import flat
 
@@ -65,28 +64,17 @@ class Composed:
     repeated: int = 0
 
 
-class Composition(NamedTuple):
-    """What Hydra composed.
-
-    config: None where nothing can be composed.
-    overrides: those that made it.
-    problems: of the other overrides.
-    """
-
-    config: DictConfig | None
-    overrides: list[str]
-    problems: list[Problem]
-
-
 class Preset(NamedTuple):
     """What an option of `sweep` adds to the overrides.
 
     overrides: all, those of the command line first in rank.
     search: settings of the search itself.
+    problems: mistakes in the other overrides.
     """
 
     overrides: list[str]
     search: dict[str, Any]
+    problems: list[Problem]
 
 
 @contextmanager
@@ -106,16 +94,13 @@ def compose(arguments: Sequence[str]) -> Composed:
     Raises:
         ConfigError: an unknown flag, or an empty sweep.
     """
-    given = TRAIN.parse(arguments)
-    folders = (configs_folder(), *given.config_dirs)
-    sound, found = separate(given.overrides, multirun=given.multirun, folders=folders)
-    given = replace(given, overrides=sound)
+    given, found = _parsed(TRAIN.parse(arguments))
     problems = [*found, *options.clashes(given.config_dirs, configs_folder())]
     jobs: list[Job] = []
     with _hydra():
         grid, repeated = [given.overrides], 0
         if given.multirun:
-            grid, repeated = expand(_preset(given)[0])
+            grid, repeated = expand(_preset(given).overrides)
         for overrides in grid:
             job, mistakes = compose_one(overrides, given)
             problems += mistakes
@@ -129,22 +114,27 @@ def preset_of_sweep(arguments: Sequence[str]) -> Preset:
     Raises:
         ConfigError: lists the mistakes in the arguments.
     """
-    given = TRAIN.parse(arguments)
-    folders = (configs_folder(), *given.config_dirs)
-    sound, problems = separate(given.overrides, multirun=True, folders=folders)
+    given, problems = _parsed(replace(TRAIN.parse(arguments), multirun=True))
     with _hydra():
-        overrides, params, mistakes = _preset(replace(given, overrides=sound))
-    refuse([*problems, *mistakes])
-    return Preset(overrides, {key: v for key, v in params.items() if key.startswith(SEARCH)})
+        preset = _preset(given)
+    refuse([*problems, *preset.problems])
+    return preset
 
 
-def _preset(given: Arguments) -> tuple[list[str], dict[str, Any], list[Problem]]:
-    """The overrides with those of the `sweep` option, all its parameters, and mistakes."""
+def _parsed(given: Arguments) -> tuple[Arguments, list[Problem]]:
+    """The arguments with the overrides that can be composed, and what is wrong with the others."""
+    folders = (configs_folder(), *given.config_dirs)
+    sound, problems = separate(given.overrides, multirun=given.multirun, folders=folders)
+    return replace(given, overrides=sound), problems
+
+
+def _preset(given: Arguments) -> Preset:
     fixed = [text for text in given.overrides if not is_sweep(text)]
     config, _, problems = _compose_sound(fixed, given)
     found: Any = {} if config is None else OmegaConf.to_container(config.hydra.sweeper)
     params = found.get("params") or {}
-    return with_preset(given.overrides, params), params, problems
+    search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
+    return Preset(with_preset(given.overrides, params), search, problems)
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:
@@ -159,20 +149,27 @@ def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None,
     return Job(plain, stored, choices, tuple(sound), trusted(sound), folders), problems
 
 
-def _compose_sound(overrides: Sequence[str], given: Arguments) -> Composition:
-    """Compose; leave out what cannot be composed, so that all mistakes are found."""
+def _compose_sound(
+    overrides: Sequence[str], given: Arguments
+) -> tuple[DictConfig | None, list[str], list[Problem]]:
+    """Compose; leave out what cannot be composed, so that all mistakes are found.
+
+    Returns:
+        The configuration, None where nothing can be composed; the overrides that made it; and what
+        is wrong with the others.
+    """
     sound, problems = list(overrides), list[Problem]()
     folders = (configs_folder(), *given.config_dirs)
     while True:
         try:
-            return Composition(_compose(sound, given.config_dirs), sound, problems)
+            return _compose(sound, given.config_dirs), sound, problems
         except Exception as error:
             if os.environ.get("UNFOLD_DEBUG") == "1":
                 raise
             problem, culprit = explain(error, sound, folders)
             problems.append(problem)
             if culprit is None:
-                return Composition(None, sound, problems)
+                return None, sound, problems
             sound.remove(culprit)
 
 

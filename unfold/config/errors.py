@@ -1,6 +1,6 @@
 """One mistake in a configuration, and the error that lists all of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from unfold.errors import ConfigError
@@ -47,18 +47,10 @@ def as_problem(error: ConfigError) -> Problem:
     return Problem(key, None, text) if text else Problem("configuration", None, key)
 
 
-def distinct(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, each once, in order; those without a text are reported elsewhere."""
-    return [problem for problem in dict.fromkeys(problems) if problem.text]
-
-
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raise one error that lists every problem; do nothing where there is none.
-
-    Raises:
-        ConfigError: there is at least one problem.
-    """
-    found = distinct(problems)
+    """Raise one error that lists every problem; do nothing where there is none."""
+    # Each once; those without a text are reported elsewhere.
+    found = [problem for problem in dict.fromkeys(problems) if problem.text]
     if len(found) == 1:
         raise ConfigError(str(found[0]).removeprefix("configuration: "))
     if found:

@@ -49,12 +49,7 @@ def option_names(checked: "Checked") -> Iterator[None]:
 
 
 def with_paths(text: str, groups: Mapping[str, Any]) -> str:
-    """The text with `Class.field` as the path of the option.
-
-    Args:
-        text: of an error.
-        groups: the plan of each group; a class that is used twice keeps its name.
-    """
+    """The text with `Class.field` as the path of the option; a class used twice keeps its name."""
     trainable = ("Trainable", "TrainingOptions")
     paths: dict[str, set[str]] = {name: {"trainable"} for name in trainable}
     for component in walk(groups):
@@ -70,13 +65,7 @@ def with_paths(text: str, groups: Mapping[str, Any]) -> str:
 def with_options(
     error: IncompatibleError, choices: Mapping[str, str], folders: Sequence[Path]
 ) -> str:
-    """The text of the error with options for its classes; a class that none builds keeps its name.
-
-    Args:
-        error: of components that do not fit.
-        choices: the option of each group, which is named alone for its class.
-        folders: of the options.
-    """
+    """The text with options for the classes of the error; one that none builds keeps its name."""
     known: dict[str, list[str]] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*/*.yaml"))):
         node = options.read(path)

@@ -18,11 +18,7 @@ def package_folder() -> Path:
 
 
 def configs_folder() -> Path:
-    """The folder of `train.yaml`: `unfold/configs` in a wheel, `configs` next to it in a checkout.
-
-    Raises:
-        RunError: neither is there, so that the installation is incomplete.
-    """
+    """The folder of `train.yaml`: in the package in a wheel, next to the package in a checkout."""
     package = package_folder()
     places = (package / "configs", package.parent / "configs")
     for place in places:
@@ -35,12 +31,6 @@ def configs_folder() -> Path:
 def names(group: str, folders: Sequence[Path]) -> list[str]:
     """The options of a group in all folders, sorted; none where it is no group."""
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
-def groups(folders: Sequence[Path]) -> list[str]:
-    """Every folder that holds options, Hydra's own left out."""
-    found = {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
-    return sorted(found - {"hydra"})
 
 
 def owners(group: str, keys: Sequence[str], folders: Sequence[Path]) -> list[str]:
@@ -62,11 +52,7 @@ def _has(group: str, name: str, keys: Sequence[str], folders: Sequence[Path]) ->
 
 
 def read(path: Path) -> Any:
-    """The content of a file as plain data.
-
-    Raises:
-        ConfigError: the file is not YAML; names the line.
-    """
+    """The content of a file as plain data."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,29 +1,24 @@
-"""The overrides of a command line, and the mistakes in them that show before composing."""
+"""The overrides of a command line, and the mistakes in them."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 
 from unfold.config import options
 from unfold.config.errors import Problem
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, listing, nearest
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
 """The keys of Hydra that act here; the rest of Hydra's job handling is not used."""
 
 
 def parse_override(text: str) -> Override:
-    """One override in Hydra's grammar.
-
-    Raises:
-        HydraException: the text does not follow the grammar.
-    """
+    """One override in Hydra's grammar."""
     return OverridesParser.create().parse_overrides([text])[0]
 
 
@@ -44,21 +39,10 @@ def address_of(text: str) -> str:
     return f"{override.key_or_group}@{override.package}" if override.package else key_of(text)
 
 
-class Separated(NamedTuple):
-    """The overrides that can be composed, and what is wrong with the others."""
-
-    sound: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-
-def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]) -> Separated:
-    """Separate overrides whose mistakes show without composing.
-
-    Args:
-        overrides: as typed.
-        multirun: whether several values make a sweep.
-        folders: of the options.
-    """
+def separate(
+    overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """The overrides that can be composed, and the mistakes of the others that show before."""
     sound: dict[str, str] = {}
     problems = list(_repeated(overrides))
     for text in overrides:
@@ -67,7 +51,7 @@ def separate(overrides: Sequence[str], *, multirun: bool, folders: Sequence[Path
             problems.append(problem)
         else:
             sound.setdefault(address_of(text), text)
-    return Separated(tuple(sound.values()), tuple(problems))
+    return tuple(sound.values()), problems
 
 
 def _repeated(overrides: Sequence[str]) -> Iterator[Problem]:
@@ -82,7 +66,10 @@ def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | 
     try:
         override = parse_override(text)
     except HydraException:
-        return _unreadable(text)
+        return Problem(
+            text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket "
+            "and quote, and put quotes around values with spaces, commas or '='."
+        )  # fmt: skip
     key, _, value = text.partition("=")
     name = str(override.key_or_group)
     if not name:
@@ -101,13 +88,6 @@ def _of_one(text: str, *, multirun: bool, folders: Sequence[Path]) -> Problem | 
         remedy = f"Add -m to run each of them, or write {key}=[{value}] for one list."
         return Problem(key, value, f"several values. {remedy}")
     return None
-
-
-def _unreadable(text: str) -> Problem:
-    return Problem(
-        text, None, f"cannot be read as key=value: {why_unreadable(text)}. Close every bracket and "
-        "quote, and put quotes around values with spaces, commas or '='."
-    )  # fmt: skip
 
 
 CLOSES = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}
@@ -141,11 +121,7 @@ def why_unreadable(text: str) -> str:
 
 
 def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The packages of `trust=[...]` on the command line: the only place where it counts.
-
-    Raises:
-        ConfigError: the value is not a list of package names.
-    """
+    """The packages of `trust=[...]` on the command line: the only place where it counts."""
     for text in overrides:
         if key_of(text) != "trust":
             continue
@@ -155,3 +131,54 @@ def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"{text}: a list of package names is expected, trust=[mypackage].")
         return tuple(names)
     return ()
+
+
+def explain(
+    error: Exception, overrides: Sequence[str], folders: Sequence[Path]
+) -> tuple[Problem, str | None]:
+    """Hydra's exception as a problem, and the override that made it (None where a file did)."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
+        culprit = next((o for o in overrides if key_of(o) == group), None)
+        allowed = error.options or options.names(group, folders)
+        return _no_option(group or "configuration", name, allowed), culprit
+    for override in overrides:
+        key, value = key_of(override), override.partition("=")[2]
+        allowed = options.names(key, folders)
+        if allowed and value not in allowed and not override.startswith("~"):
+            return _no_option(key, value, allowed), override
+    text = options.first_line(error.__cause__ or error)
+    culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
+    return Problem(culprit or "configuration", None, text), culprit
+
+
+def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+    near = nearest(name, allowed)
+    return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
+
+
+def unknown(full_key: str, known: Sequence[str], folders: Sequence[Path]) -> str:
+    """What to say of a key that does not exist: its owner or the nearest one, and the list."""
+    group, *rest = full_key.split(".")
+    near = nearest(full_key.rpartition(".")[2], known)
+    belongs = options.owners(group, rest, folders) if rest else []
+    if belongs and not near.startswith(f", did you mean '{rest[-1]}'"):
+        near = f", '{rest[-1]}' belongs to {' and '.join(belongs[:3])}."
+    return f"unknown key{near} Allowed: {listing(known)}."
+
+
+def why_unresolved(text: str) -> str:
+    """Why a reference such as ${oc.env:NAME} has no value by OmegaConf's error; what to do."""
+    if variable := re.search(r"Environment variable '(.*?)' not found", text):
+        name = variable[1]
+        return (
+            f"the environment variable {name} is not set. Set it, or write "
+            f"${{oc.env:{name},VALUE}} for a default."
+        )
+    if key := re.search(r"Interpolation key '(.*?)' not found", text):
+        return (
+            f"cannot be resolved: the configuration has no key {key[1]}. Name one in full, from "
+            "the top, as ${trainer.max_steps}."
+        )
+    reason = text.splitlines()[0] if text else "it has no value"
+    return f"cannot be resolved: {reason.removesuffix('.')}."

@@ -37,11 +37,7 @@ def walk(plan: Any) -> Iterator[Component]:
 
 
 def instantiate(plan: Any) -> Any:
-    """Build every component of a plan, the inner ones first.
-
-    Raises:
-        UnfoldError: a constructor refuses a value; the message begins with the path of the key.
-    """
+    """Build every component of a plan, the inner ones first."""
     if isinstance(plan, Component):
         arguments = {name: instantiate(value) for name, value in plan.arguments.items()}
         if plan.partial:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
-from unfold.runs.version import SCHEMA_VERSION
+from unfold.runs.files import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 """What a run may be called."""

@@ -1,29 +1,32 @@
-"""From the overrides of a sweep to those of each of its jobs."""
+"""From the overrides of a sweep to those of each of its jobs: a grid, or the space of a search."""
 
 import itertools
+import math
+import random
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
 
+from unfold.config.overrides import parse_override
 from unfold.errors import ConfigError
 
 SEARCH = "sweep."
 """What the settings of a search itself begin with."""
 
 
-class Grid(NamedTuple):
-    """The overrides of each job, and how many points were named twice and are run once."""
-
-    jobs: list[tuple[str, ...]]
-    repeated: int
-
-
 def is_sweep(text: str) -> bool:
     """Whether the override names several values."""
-    return bool(OverridesParser.create().parse_overrides([text])[0].is_sweep_override())
+    return bool(parse_override(text).is_sweep_override())
 
 
 def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[str]:
@@ -38,17 +41,13 @@ def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[
     return [*preset, *overrides]
 
 
-def expand(overrides: Sequence[str]) -> Grid:
-    """Every combination of the values named.
-
-    Raises:
-        ConfigError: a sweep without a value, or over a continuous interval.
-    """
+def expand(overrides: Sequence[str]) -> tuple[list[tuple[str, ...]], int]:
+    """The overrides of each job, and how many points were named twice and are run once."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices = [_values(override) for override in parser.parse_overrides(list(overrides))]
     points = list(itertools.product(*choices))
     distinct = list(dict.fromkeys(points))
-    return Grid(distinct, len(points) - len(distinct))
+    return distinct, len(points) - len(distinct)
 
 
 def _values(override: Override) -> list[str]:
@@ -64,3 +63,130 @@ def _values(override: Override) -> list[str]:
     if not values:
         raise ConfigError(f"{override.input_line}: an empty sweep, no job to run. Name one value.")
     return values
+
+
+METHODS = ("optuna", "random")
+"""The options of `sweep` that draw their trials instead of combining all values."""
+
+
+def search_method(arguments: Sequence[str]) -> str | None:
+    """The search that is asked for; None where none is."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return None
+    return next((name for name in METHODS if f"sweep={name}" in arguments), None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, as they are written."""
+
+    values: tuple[str, ...]
+
+    def draw(self, generator: random.Random) -> str:
+        """One of them, each as likely."""
+        return generator.choice(self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number between two others.
+
+    Args:
+        low: at least.
+        high: at most.
+        log: whether its logarithm is uniform; `tag(log, interval(...))`.
+        whole: whether it is an integer; `int(interval(...))`, or a range of integers.
+        step: between two integers.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    step: int = 1
+
+    def draw(self, generator: random.Random) -> str:
+        """A number, uniform or with a uniform logarithm."""
+        if self.whole:
+            return str(generator.randrange(int(self.low), int(self.high) + 1, self.step))
+        if self.log:
+            return repr(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
+        return repr(generator.uniform(self.low, self.high))
+
+
+Domain = Choice | Interval
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched.
+
+    Args:
+        fixed: the overrides that every trial has.
+        domains: of the others, by key.
+    """
+
+    fixed: tuple[str, ...]
+    domains: dict[str, Domain]
+
+    def overrides(self, values: dict[str, Any]) -> list[str]:
+        """The overrides of one trial."""
+        return [*self.fixed, *(f"{key}={value}" for key, value in values.items())]
+
+
+def space_of(overrides: Sequence[str]) -> Space:
+    """Separate what is fixed from what is searched."""
+    fixed: list[str] = []
+    domains: dict[str, Domain] = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            domains[str(override.get_key_element())] = _domain(override)
+        else:
+            fixed.append(str(override.input_line))
+    if not domains:
+        raise ConfigError("A search needs a range: write 'optimizer.lr=interval(1e-4,1e-2)'.")
+    return Space(tuple(fixed), domains)
+
+
+def _domain(override: Override) -> Domain:
+    value = override.value()
+    line = str(override.input_line)
+    if isinstance(value, IntervalSweep):
+        return _interval(value, line)
+    if isinstance(value, RangeSweep) and (found := _integers(value)):
+        return found
+    if not isinstance(value, ChoiceSweep | RangeSweep | QuotedString):
+        raise ConfigError(f"{line}: a search takes interval(...), range(...), choice(...) or a,b.")
+    values = tuple(override.sweep_string_iterator())
+    if not values:
+        raise ConfigError(f"{line}: no value to choose from. Name one.")
+    return Choice(values)
+
+
+def _integers(value: RangeSweep) -> Interval | None:
+    """A rising range of integers: numbers with an order, which a choice has not."""
+    start, stop, step = value.start, value.stop, value.step
+    if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)):
+        return None
+    numbers = range(start, stop, step)
+    if step < 1 or not numbers:
+        return None
+    return Interval(float(numbers[0]), float(numbers[-1]), whole=True, step=step)
+
+
+def _interval(value: IntervalSweep, line: str) -> Interval:
+    low, high = value.start, value.end
+    assert low is not None and high is not None
+    log = "log" in value.tags
+    whole = isinstance(low, int) and isinstance(high, int)
+    if not low < high or (log and low <= 0) or not math.isfinite(high - low):
+        raise ConfigError(
+            f"{line}: must rise from its first to its second number, and be positive with a log."
+        )
+    return Interval(float(low), float(high), log, whole and not log)
+
+
+def drawn(space: Space, seed: int, trial: int) -> dict[str, str]:
+    """The values of a random trial: a function of the seed and its number alone."""
+    generator = random.Random(f"{seed}/{trial}")
+    return {key: domain.draw(generator) for key, domain in space.domains.items()}

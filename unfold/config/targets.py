@@ -15,19 +15,8 @@ from unfold.errors import ConfigError, nearest
 
 COMPONENTS = frozenset(
     {
-        "algorithms",
-        "architectures",
-        "data",
-        "denoisers",
-        "evaluation",
-        "fidelities",
-        "launchers",
-        "models",
-        "physics",
-        "priors",
-        "parameters",
-        "solvers",
-        "problem",
+        *("algorithms", "architectures", "data", "denoisers", "evaluation", "fidelities"),
+        *("initialization", "launchers", "models", "parameters", "physics", "priors", "solvers"),
         "training",
     }
 )

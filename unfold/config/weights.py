@@ -33,10 +33,6 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[st
 
     Returns:
         A sentence for each on where it starts.
-
-    Raises:
-        ConfigError: nothing would be learned, and there are no trained weights.
-        CheckpointError: the weights cannot be read, or belong to another network.
     """
     from unfold.training.checkpoints.weights import load_prior_weights
 
@@ -86,11 +82,7 @@ def _refuse_untrained(path: str, reconstructor: "Reconstructor", weights: str | 
 
 
 def located(key: str, text: str, runs_dir: str) -> Path:
-    """The file or the run directory of weights that a key names.
-
-    Raises:
-        CheckpointError: there is none, or it is an address.
-    """
+    """The file or the run directory of weights that a key names."""
     if "://" in text:
         raise CheckpointError(
             f"{key} = {text}: an address. Nothing is fetched: download the file, compare its "

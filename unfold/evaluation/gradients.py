@@ -129,7 +129,7 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
             f"model = {type(base).__name__}: an equilibrium is needed, use {{model}}.", model=DEQ
         )
     if not any(p.requires_grad for p in reconstructor.parameters()):
-        raise ConfigError("Trainable: nothing is learned, so there is no gradient.")
+        raise ConfigError("Trainable.learn: nothing is learned, so there is no gradient.")
     backward = base.backward if isinstance(base.backward, Implicit) else Implicit()
     backward = replace(backward, on_divergence="warn")
     tight = replace(backward, tol=TIGHT, accuracy=1.0, max_iterations=300, solver=GMRES(60))

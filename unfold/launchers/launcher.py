@@ -11,18 +11,14 @@ from typing import ClassVar, NamedTuple
 from unfold.errors import ConfigError
 from unfold.extras import install_command
 from unfold.parameters.bounds import Declared
-from unfold.runs.outcome import OUTCOME_VARIABLE, Outcome, read_outcome
+from unfold.runs.status import OUTCOME_VARIABLE, Outcome, read_outcome
 
 OUTCOME, LOG, CODE = "outcome.json", "log", "code"
 """The files of a job: its result, its output, and its exit code once it has ended."""
 
 
 class Job(ABC):
-    """One job that was started.
-
-    Args:
-        folder: its files.
-    """
+    """One job that was started, with the folder of its files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,11 +69,7 @@ class Launcher(Declared, ABC):
     """Seconds between two checks of the running jobs."""
 
     def require(self) -> None:
-        """Refuse to launch anything where the package is missing.
-
-        Raises:
-            ConfigError: with how to install it.
-        """
+        """Refuse to launch anything where the package is missing."""
         if self.package is not None and find_spec(self.package) is None:
             name = type(self).__module__.rpartition(".")[2]
             raise ConfigError(
@@ -108,12 +100,7 @@ class Command(NamedTuple):
 
 
 def command(arguments: Sequence[str], folder: Path) -> Command:
-    """The command of a job, without a progress bar.
-
-    Args:
-        arguments: that run it by itself.
-        folder: its files.
-    """
+    """The command of a job, without a progress bar; it writes its outcome into the folder."""
     asked = any(text.lstrip("+").startswith("trainer.progress=") for text in arguments)
     quiet = [] if asked else ["trainer.progress=false"]
     line = [sys.executable, sys.argv[0], *arguments, *quiet]

@@ -1,32 +1,108 @@
-"""Jobs as processes of this machine: a failure of one does not stop the others."""
+"""Jobs as processes of this machine, with a share of its CPUs and GPUs each."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
-from unfold.launchers.launcher import LOG, Job, command
-from unfold.launchers.shares import ThisMachine
+from unfold.errors import ConfigError
+from unfold.launchers.launcher import LOG, Job, Launcher, command
+from unfold.parameters.bounds import bounded, whole
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
 """The process of the sweep, with which its jobs terminate."""
+
+CPUS_VARIABLE = "UNFOLD_CPUS"
+"""The CPUs of a job, separated by commas: concurrent jobs share no CPU."""
+
+GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""The GPUs of a process, separated by commas, as CUDA and PyTorch read it."""
 
 DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux: the signal that a process gets when the one that made it is gone."""
 
 
-class Process(Job):
-    """One process that runs one configuration.
+def share_of(slot: int, jobs: int, gpus: int | None) -> dict[str, str]:
+    """The variables that keep a job to its part of the machine.
 
     Args:
-        arguments: of its command, after the program.
-        folder: for its output.
-        share: the variables that restrict it to its part of the machine.
+        slot: which of the places it takes.
+        jobs: how many run at a time.
+        gpus: of each job; None for an equal share, which several jobs have together where there
+            are fewer GPUs than jobs.
     """
+    given: dict[str, str] = {}
+    if cpus := slots(jobs)[slot]:
+        given[CPUS_VARIABLE] = ",".join(map(str, cpus))
+    if names := visible_gpus():
+        count = max(1, len(names) // jobs) if gpus is None else gpus
+        own = [names[(slot * count + k) % len(names)] for k in range(count)]
+        given[GPUS_VARIABLE] = ",".join(own)
+    return given
+
+
+def slots(jobs: int) -> list[list[int]]:
+    """The CPUs of each job: all where they run one at a time, an equal share otherwise."""
+    if jobs == 1 or not hasattr(os, "sched_getaffinity"):
+        return [[] for _ in range(jobs)]
+    cpus = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cpus) // jobs)
+    return [[cpus[(i * share + k) % len(cpus)] for k in range(share)] for i in range(jobs)]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that `CUDA_VISIBLE_DEVICES` has for them."""
+    given = os.environ.get(GPUS_VARIABLE)
+    if given is None:
+        return [str(number) for number in range(count_gpus())]
+    names = [name.strip() for name in given.split(",")]
+    return list(takewhile(lambda name: name not in ("", "-1"), names))
+
+
+def count_gpus() -> int:
+    """The GPUs of this machine."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+@dataclass(frozen=True)
+class ThisMachine(Launcher, ABC):
+    """Starts jobs with an equal share of the CPUs and the GPUs of this machine each.
+
+    Args:
+        jobs: how many run at a time.
+        gpus: of each job; null for an equal share, 0 for none.
+    """
+
+    jobs: int = bounded(1, whole(1))
+    gpus: int | None = bounded(None, whole(0))
+
+    def require(self) -> None:
+        """Refuse as well where there are fewer GPUs than the jobs ask for."""
+        super().require()
+        needed = self.jobs * (self.gpus or 0)
+        if needed and needed > len(names := visible_gpus()):
+            seen = f"{len(names)} ({', '.join(names)})" if names else "none"
+            raise ConfigError(
+                f"hydra.launcher.gpus = {self.gpus}: {self.jobs} jobs at a time need {needed} GPUs,"
+                f" and there are {seen}. Lower hydra.launcher.jobs, or leave hydra.launcher.gpus "
+                "out: jobs then share what there is."
+            )
+
+    def share(self, slot: int) -> dict[str, str]:
+        """The variables that keep the job in a place to its part of the machine."""
+        return share_of(slot, self.jobs, self.gpus)
+
+
+class Process(Job):
+    """One process that runs one configuration; its share are variables that restrict it."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, share: Mapping[str, str]) -> None:
         super().__init__(folder)
@@ -34,10 +110,7 @@ class Process(Job):
         given = variables | {SWEEP_VARIABLE: str(os.getpid()), **share}
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                line,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | given,
+                line, stdout=log, stderr=subprocess.STDOUT, env=os.environ | given
             )
 
     @property
@@ -52,22 +125,21 @@ class Process(Job):
 
 @dataclass(frozen=True)
 class Parallel(ThisMachine):
-    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each."""
 
     def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
         return Process(arguments, folder, self.share(slot))
 
 
-def end_with_sweep() -> None:
-    """Let SIGTERM, on which a run saves its state, reach this process when its sweep is killed.
+def join_sweep() -> None:
+    """Keep a job to the CPUs that its sweep gave it, and let it terminate with the sweep.
 
-    Linux sends it. Elsewhere a job runs to its end, and the next sweep finds it finished.
+    On Linux it gets SIGTERM, on which a run saves its state, when the sweep is killed. Elsewhere it
+    runs to its end, and the next sweep finds it finished.
     """
+    cpus = os.environ.get(CPUS_VARIABLE)
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     sweep = os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
     if sweep is None or sys.platform != "linux":
         return

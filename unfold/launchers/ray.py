@@ -19,17 +19,7 @@ STOP = "stop"
 def run_command(
     line: Sequence[str], environment: Mapping[str, str], folder: Path, here: Path
 ) -> int:
-    """Run a command line until it ends, or is asked to.
-
-    Args:
-        line: the program and its arguments.
-        environment: of the command, in addition to that of its machine.
-        folder: for its files.
-        here: where it runs.
-
-    Returns:
-        Its exit code.
-    """
+    """Run a command line until it ends or is asked to; its exit code."""
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             list(line),
@@ -47,12 +37,7 @@ def run_command(
 
 
 class Task(Job):
-    """A task of Ray.
-
-    Args:
-        reference: to its result.
-        folder: its files.
-    """
+    """A task of Ray, with the reference to its result."""
 
     def __init__(self, reference: Any, folder: Path) -> None:
         super().__init__(folder)

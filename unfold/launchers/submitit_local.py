@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unfold.launchers.launcher import CODE, Job, command
-from unfold.launchers.shares import ThisMachine
+from unfold.launchers.parallel import ThisMachine
 from unfold.launchers.worker import Worker
 
 PATIENCE = 120.0
@@ -21,12 +21,7 @@ NO_LIMIT = 60 * 24 * 365
 
 
 class SubmititJob(Job):
-    """A job of submitit, whose worker writes its exit code.
-
-    Args:
-        job: what submitit returned.
-        folder: its files.
-    """
+    """A job of submitit, whose worker writes its exit code."""
 
     def __init__(self, job: Any, folder: Path) -> None:
         super().__init__(folder)
@@ -86,12 +81,7 @@ class LocalJob(SubmititJob):
 
 @dataclass(frozen=True)
 class SubmititLocal(ThisMachine):
-    """Processes of this machine, started by submitit, with an equal share of it each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
+    """Processes of this machine, started by submitit, with an equal share of it each."""
 
     package: ClassVar[str | None] = "submitit"
     extra: ClassVar[str] = "slurm"

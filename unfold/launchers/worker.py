@@ -52,11 +52,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """Run it.
-
-        Raises:
-            SystemExit: it saved its state; SLURM restarts it where that was asked for.
-        """
+        """Run it."""
         task = int(os.environ.get("SLURM_PROCID", "0"))
         if task == 0:
             (self.folder / CODE).unlink(missing_ok=True)  # of the start before this one

@@ -1,41 +1,44 @@
-"""The runs of a folder: what they are, how they ended, what they scored."""
+"""The runs of a folder: what they are, how they terminated, what they scored."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from unfold.errors import ConfigError, RunError, nearest
+from unfold.errors import ConfigError, RunError, listing, nearest
 from unfold.runs import files, status
-from unfold.runs.lock import is_held
-from unfold.runs.reference import find_runs
-from unfold.runs.version import SCHEMA_VERSION, version_of
+from unfold.runs.files import SCHEMA_VERSION, stored_config, version_of
+from unfold.runs.processes import is_held
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run.
+    """One run, read from its directory.
 
     Args:
         path: its directory.
         name: its path inside the folder of all runs.
         state: finished, running, failed, preempted, killed where its process is gone, or the schema
             version of a run that this version cannot read.
-        updated: when its status was written, in UTC.
-        config: its configuration; empty where it terminated before it wrote one.
+        status: as it is written.
+        config: its configuration as stored; empty where it terminated before it wrote one.
         choices: the option of each group.
         scores: what it measured; empty until it is finished.
+        overrides: that made it.
+        folders: of the user's own options that it was composed with.
     """
 
     path: Path
     name: str
     state: str
-    updated: str
-    config: Mapping[str, Any]
-    choices: Mapping[str, str]
-    scores: Mapping[str, float]
+    status: status.Status
+    config: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
 
     def get(self, key: str) -> str | None:
         """The option of a group, or the value of a key of the configuration; None without it."""
@@ -43,6 +46,12 @@ class Entry:
             return self.choices[key]
         values = flat(self.config)
         return str(values[key]) if key in values else None
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Every run directory under a folder, the newest first."""
+    found = [path.parent for path in root.glob("*/*/status.json")]
+    return sorted(found, key=lambda path: (path / "status.json").stat().st_mtime, reverse=True)
 
 
 def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
@@ -76,34 +85,67 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
 
 
 def read_entry(path: Path, name: str) -> Entry:
-    """Read a run, finished or not.
-
-    Raises:
-        RunError: a file of it is damaged.
-    """
-    state = status.read(path)
-    if state is None:
-        raise RunError(f"{path} is no run directory: it has no status.json.")
-    gone = state.state == "running" and not is_held(path / ".lock")
-    stored = path / "config.yaml"
+    """Read a run, finished or not."""
+    written, stored = _status(path), path / "config.yaml"
     config = files.read_yaml(stored) if stored.exists() else {}
     if config and version_of(config) != SCHEMA_VERSION:
-        return Entry(path, name, f"schema {version_of(config)}", state.updated, {}, {}, {})
-    origin = _optional(path / "provenance.json")
-    finished = state.state == "finished"
-    return Entry(
-        path=path,
-        name=name,
-        state="killed" if gone else state.state,
-        updated=state.updated,
-        config=config,
+        return Entry(path, name, f"schema {version_of(config)}", written)
+    return _entry(Entry(path, name, written.state, written, config), files.optional(path / ORIGIN))
+
+
+def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
+    """The run that `text` names: a directory, or its path inside `runs_dir`, or the end of it.
+
+    Raises:
+        ConfigError: there is no such run; names the nearest.
+            Or it was written by another version of unfold.
+        RunError: the directory is not a run, or a file of it is missing or damaged.
+    """
+    path = _locate(text, Path(runs_dir))
+    written, config = _status(path), stored_config(path)
+    typed = files.read_yaml(path / "overrides.yaml")
+    origin = files.read_json(path / ORIGIN)
+    if not config or not isinstance(typed, list):
+        raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
+    overrides = tuple(map(str, typed))
+    entry = Entry(path, path.name, written.state, written, config, overrides=overrides)
+    return _entry(entry, origin)
+
+
+ORIGIN = "provenance.json"
+
+
+def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
+    """The entry with what its provenance, its lock and its results add."""
+    gone = read.state == "running" and not is_held(read.path / ".lock")
+    return replace(
+        read,
+        state="killed" if gone else read.state,
         choices=origin.get("choices", {}),
-        scores=_optional(path / "results.json") if finished else {},
+        scores=files.optional(read.path / "results.json") if read.state == "finished" else {},
+        folders=tuple(map(Path, origin.get("folders", {}))),
     )
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return files.read_json(path) if path.exists() else {}
+def _status(path: Path) -> status.Status:
+    written = status.read(path)
+    if written is None:
+        raise RunError(
+            f"{path} is no run directory: it has no status.json. Name a directory in it."
+        )
+    return written
+
+
+def _locate(text: str, runs_dir: Path) -> Path:
+    for candidate in (Path(text).expanduser(), runs_dir / text):
+        if candidate.is_dir():
+            return candidate.resolve()
+    known = {str(path.relative_to(runs_dir)): path for path in find_runs(runs_dir)}
+    ends = [path for name, path in known.items() if text and name.endswith(text)]
+    if len(ends) == 1:
+        return ends[0].resolve()
+    near = nearest(text, known)
+    raise ConfigError(f"run = {text}: no such run{near} Runs in {runs_dir}: {listing(known)}.")
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:

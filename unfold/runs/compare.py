@@ -1,12 +1,18 @@
-"""The differences of two runs: configuration, code, environment and results."""
+"""The differences of two runs, and of a run and the one that its name stands for."""
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import flat
-from unfold.runs.version import stored_config
+from unfold.runs.files import stored_config
+from unfold.runs.identity import hashed_part
+from unfold.runs.redact import redacted
+from unfold.runs.weights import digests
 
 ABSENT = "-"
 
@@ -23,18 +29,15 @@ class Difference(NamedTuple):
 
 
 def compare(one: Path, other: Path) -> dict[str, list[Difference]]:
-    """The differences of two runs, by section; a section without any is empty.
-
-    Raises:
-        RunError: a file of one of them is missing or damaged.
-    """
+    """The differences of two runs, by section; a section without any is empty."""
     origins = [files.read_json(path / "provenance.json") for path in (one, other)]
-    configs = [stored_config(path) for path in (one, other)]
+    configs = (stored_config(path) for path in (one, other))
+    kept = [{k: v for k, v in config.items() if k not in PLACE} for config in configs]
     return {
-        "configuration": differences(*(_without(config, PLACE) for config in configs)),
-        "code": differences(*(_code(origin) for origin in origins)),
-        "environment": differences(*(_environment(origin) for origin in origins)),
-        "results": differences(*(_results(path) for path in (one, other))),
+        "configuration": differences(*kept),
+        "code": differences(*map(_code, origins)),
+        "environment": differences(*map(_environment, origins)),
+        "results": differences(*(files.optional(path / "results.json") for path in (one, other))),
     }
 
 
@@ -44,10 +47,6 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
     keys = sorted({*left, *right} - {""})
     pairs = [(key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys]
     return [Difference(key, str(a), str(b)) for key, a, b in pairs if a != b]
-
-
-def _without(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if key not in keys}
 
 
 def _code(origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +60,84 @@ def _environment(origin: Mapping[str, Any]) -> dict[str, Any]:
     return {**origin["packages"], **origin["machine"], **build, "data": origin["data"]}
 
 
-def _results(path: Path) -> dict[str, Any]:
-    file = path / "results.json"
-    return files.read_json(file) if file.exists() else {}
+PLATFORM = ("torch", "cuda", "capability", "cpu", "threads", "gpus")
+"""The fields of a machine that determine bits."""
+
+DECIBELS = 0.05
+"""How far a figure in dB may be on another platform."""
+
+RATIO = 10 ** (DECIBELS / 10) - 1
+"""The same for every other figure, relative: 1.2 %."""
+
+
+def platform_differences(one: Path, other: Path) -> list[Difference]:
+    """The fields in which the platforms of two runs differ, over all of their starts.
+
+    A field that one of them did not record is ignored.
+    """
+    left, right = _platforms(one), _platforms(other)
+    return [
+        Difference(name, " and ".join(sorted(left[name])), " and ".join(sorted(right[name])))
+        for name in PLATFORM
+        if left[name] and right[name] and left[name] != right[name]
+    ]
+
+
+def _platforms(path: Path) -> dict[str, set[str]]:
+    origin = files.read_json(path / "provenance.json")
+    machines = [attempt["machine"] for attempt in origin.get("attempts", [])]
+    machines = machines or [origin["machine"]]
+    return {name: {str(m[name]) for m in machines if name in m} for name in PLATFORM}
+
+
+def score_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+    """The scores that differ by more than another platform explains."""
+    names = [*one, *(name for name in other if name not in one)]
+    pairs = [(name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in names]
+    return [Difference(n, str(a), str(b)) for n, a, b in pairs if not _near(n, a, b)]
+
+
+def _near(name: str, a: Any, b: Any) -> bool:
+    if ABSENT in (a, b):
+        return False
+    if name == "steps" or math.isnan(a) or math.isnan(b):
+        return str(a) == str(b)
+    if re.search(r"snr|gain", name):
+        return bool(abs(a - b) <= DECIBELS)
+    return math.isclose(a, b, rel_tol=RATIO)
+
+
+class Computation(NamedTuple):
+    """What a run directory should hold.
+
+    config: the configuration as a run stores it.
+    fingerprint: of the images.
+    """
+
+    config: Mapping[str, Any]
+    fingerprint: str
+
+
+def refuse_foreign(directory: Path, asked: Computation) -> None:
+    """Refuse a directory whose files are of another run: edited by hand, or copied there."""
+    if found := _differences(directory, asked):
+        shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
+        raise ConfigError(
+            f"{directory} holds another run than its name says; its files were edited or copied: "
+            f"{shown}. Move it away, or add rerun=true: what is there moves to attempts/."
+        )
+
+
+def _differences(directory: Path, asked: Computation) -> list[Difference]:
+    path, origin_path = directory / "config.yaml", directory / "provenance.json"
+    if not (path.exists() and origin_path.exists()):
+        return []  # it ended before it wrote the last of them
+    stored = stored_config(directory)
+    origin = files.read_json(origin_path)
+    # Where its weights are gone since, what it wrote down of them counts.
+    weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
+    there = hashed_part(stored, weights) | {"images": origin.get("data")}
+    here = hashed_part(redacted(asked.config), digests(asked.config)) | {
+        "images": asked.fingerprint
+    }
+    return differences(there, here)

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from unfold.errors import ConfigError, PreemptedError, RunError
 from unfold.runs import files, status
-from unfold.runs.lock import Lock, is_held
+from unfold.runs.compare import Computation, refuse_foreign
+from unfold.runs.files import stored_config
+from unfold.runs.processes import Lock, is_held, launch, launched
 from unfold.runs.provenance import differing
-from unfold.runs.ranks import launch, launched
-from unfold.runs.verify import Computation, refuse_foreign
-from unfold.runs.version import stored_config
 from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
@@ -42,8 +41,7 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """The scores of a finished run; empty where there are none."""
-        path = self.path / "results.json"
-        return files.read_json(path) if path.exists() else {}
+        return files.optional(self.path / "results.json")
 
 
 @dataclass(frozen=True)
@@ -185,13 +183,12 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
 
 def _changed_code(directory: Path) -> list[str]:
     """The files of code that are not as they were when the run was made."""
-    path = directory / "provenance.json"
-    return differing(files.read_json(path)["sources"]) if path.exists() else []
+    origin = files.optional(directory / "provenance.json")
+    return differing(origin["sources"]) if origin else []
 
 
 def _refuse_other_code(directory: Path, remedy: str) -> None:
-    changed = _changed_code(directory)
-    if changed:
+    if changed := _changed_code(directory):
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "

@@ -1,4 +1,4 @@
-"""Text, JSON and YAML in run directories, written whole or not at all."""
+"""The files of a run directory, replaced atomically, and its configuration with its version."""
 
 import json
 from collections.abc import Mapping
@@ -8,15 +8,11 @@ from typing import Any
 import yaml
 
 from unfold.disk import write_bytes
-from unfold.errors import RunError
+from unfold.errors import ConfigError, RunError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text`; after a crash it holds the old content or the new one.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
+    """Replace a file by `text`; after a crash it holds the old content or the new one."""
     write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
@@ -26,11 +22,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file.
-
-    Raises:
-        RunError: the file is missing, or is not a JSON object.
-    """
+    """The content of a JSON file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -38,6 +30,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, "does not hold a JSON object")
     return content
+
+
+def optional(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is no file."""
+    return read_json(path) if path.exists() else {}
 
 
 def damaged(path: Path, reason: str) -> RunError:
@@ -51,12 +48,42 @@ def write_yaml(path: Path, content: Any) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, plain values only.
-
-    Raises:
-        RunError: the file is missing, or is not plain YAML.
-    """
+    """The content of a YAML file, plain values only; a RunError where it is missing or is not."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}.") from error
+
+
+SCHEMA_VERSION = 3
+"""Raised when a key is renamed or changes its meaning."""
+
+KEY = "schema_version"
+
+
+def stored_config(directory: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where it terminated before it wrote one.
+
+    Raises:
+        ConfigError: it is of another schema version; names the directory.
+        RunError: the file is damaged.
+    """
+    path = directory / "config.yaml"
+    config = read_yaml(path) if path.exists() else {}
+    if not isinstance(config, Mapping):
+        raise damaged(path, "does not hold a configuration")
+    if config and (version := version_of(config)) != SCHEMA_VERSION:
+        later = isinstance(version, int) and version > SCHEMA_VERSION
+        remedy = (
+            "Install a newer unfold." if later else "Repeat the run with runs_dir=DIR elsewhere."
+        )
+        raise ConfigError(
+            f"{path}: {KEY} = {version}: this unfold reads version {SCHEMA_VERSION} only. It was "
+            f"written by {'a later' if later else 'an earlier'} one and stays as it is. {remedy}"
+        )
+    return dict(config)
+
+
+def version_of(config: Mapping[str, Any]) -> Any:
+    """The version that a stored configuration names; 1 where it names none."""
+    return config.get(KEY, 1)

@@ -29,14 +29,11 @@ def begin(run: Run, origin: Mapping[str, Any]) -> None:
 
     The entries of the first start stay, except those in `LATEST`. Every start keeps its overrides,
     and one whose sources differ keeps their former hashes.
-
-    Args:
-        run: held by this process.
-        origin: what this start is made from.
     """
     path = run.path / "provenance.json"
-    first = files.read_json(path) if path.exists() else {}
-    before = [_closed(attempt) for attempt in first.get("attempts", [])]
+    first = files.optional(path)
+    starts = first.get("attempts", [])
+    before = [start | {"outcome": start["outcome"] or "killed"} for start in starts]
     attempt = _started(run, origin, first.get("sources", origin["sources"]))
     base = dict(first) if run.plan == "resume" and first else dict(origin)
     latest = {key: origin[key] for key in LATEST}
@@ -62,11 +59,6 @@ def _started(run: Run, origin: Mapping[str, Any], sources: Mapping[str, str]) ->
         "ended": None,
         "outcome": None,
     }
-
-
-def _closed(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """A start without an outcome was killed."""
-    return dict(attempt) | ({} if attempt["outcome"] else {"outcome": "killed"})
 
 
 @contextmanager

@@ -48,10 +48,6 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     """A letter and 7 hexadecimal digits, of everything that can change a number.
 
     The letter keeps a command line from reading the name as a number, as it would 99244e02.
-
-    Args:
-        config: the resolved configuration.
-        fingerprint: of the images.
     """
     kept = hashed_part(config, digests(config))
     content = {"config": kept, "data": fingerprint, "files": _files(kept)}
@@ -97,11 +93,7 @@ def _files(value: Any) -> list[str]:
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
-    """Where the run of a configuration lives.
-
-    Raises:
-        ConfigError: the name leads out of `runs_dir`.
-    """
+    """Where the run of a configuration lives."""
     root = Path(config["runs_dir"]).expanduser().resolve()
     directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
     if root not in directory.resolve().parents:

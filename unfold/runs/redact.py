@@ -24,12 +24,7 @@ def is_secret(key: str) -> bool:
 
 
 def redacted(value: Any, key: str = "") -> Any:
-    """A configuration in which the value of every secret key is replaced.
-
-    Args:
-        value: plain data.
-        key: that it stands under.
-    """
+    """A configuration in which the value of every secret key is replaced."""
     if is_secret(key):
         kept = value is None or isinstance(value, bool) or _KEPT.fullmatch(str(value))
         return value if kept else REDACTED

@@ -1,15 +1,16 @@
-"""The state of a run, in `status.json`."""
+"""The state of a run, in `status.json`, and the outcome of a job, which a sweep reads."""
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from unfold.errors import RunError
-from unfold.runs.files import read_json, write_json
-from unfold.runs.ranks import launch
+from unfold.runs import files
+from unfold.runs.processes import launch, rank
 
 State = Literal["running", "finished", "failed", "preempted"]
 
@@ -41,13 +42,8 @@ class Status:
 
     def now(self, state: State, reason: str | None = None, *, resumed: int = 0) -> "Status":
         """The same run in another state, written by this process."""
-        return replace(
-            start(),
-            state=state,
-            reason=reason,
-            started=self.started,
-            resumed=self.resumed + resumed,
-        )
+        count = self.resumed + resumed
+        return replace(start(), state=state, reason=reason, started=self.started, resumed=count)
 
 
 def start() -> Status:
@@ -57,15 +53,10 @@ def start() -> Status:
 
 
 def read(directory: Path) -> Status | None:
-    """The status of a run directory; None where it has none.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """The status of a run directory; None where it has none."""
     path = directory / "status.json"
-    if not path.exists():
+    if not (content := files.optional(path)):
         return None
-    content = read_json(path)
     try:
         return Status(**{name: content[name] for name in Status.__dataclass_fields__})
     except KeyError as error:
@@ -74,5 +65,35 @@ def read(directory: Path) -> Status | None:
 
 def write(directory: Path, status: Status) -> None:
     """Write the status of a run directory."""
-    content: dict[str, Any] = asdict(status)
-    write_json(directory / "status.json", content)
+    files.write_json(directory / "status.json", asdict(status))
+
+
+OUTCOME_VARIABLE = "UNFOLD_OUTCOME"
+"""Names the file; set by the sweep for each of its jobs."""
+
+
+class Outcome(NamedTuple):
+    """The result of a job.
+
+    directory: of the run.
+    scores: its numbers, by name; empty until it is finished.
+    repeated: whether it had been finished before, so that nothing was computed.
+    """
+
+    directory: Path
+    scores: Mapping[str, float]
+    repeated: bool
+
+
+def write_outcome(outcome: Outcome) -> None:
+    """Write an outcome to the file that the sweep reads; nothing outside a sweep."""
+    path = os.environ.get(OUTCOME_VARIABLE)
+    if path and rank() == 0:
+        content = outcome._asdict() | {"directory": str(outcome.directory)}
+        files.write_json(Path(path), content)
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """The newest outcome in a file; None before there is any."""
+    content = files.optional(path)
+    return Outcome(**content | {"directory": Path(content["directory"])}) if content else None

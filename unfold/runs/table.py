@@ -19,14 +19,6 @@ TESTED = "tested_on"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A run with one score: of its test, or under one operator of its evaluation."""
-
-    entry: Entry
-    score: float
-
-
-@dataclass(frozen=True)
 class Pivot:
     """The runs of every cell.
 
@@ -34,14 +26,14 @@ class Pivot:
         rows: the key of the rows, `algo`.
         columns: the key of the columns, `physics`.
         value: the score, by its full name.
-        cells: the runs of a row and a column that have the score.
+        cells: the runs of a row and a column that have the score, each with its value.
         left_out: the names of the runs that are in no cell, by the reason.
     """
 
     rows: str
     columns: str
     value: str
-    cells: Mapping[tuple[str, str], Sequence[Scored]]
+    cells: Mapping[tuple[str, str], Sequence[tuple[Entry, float]]]
     left_out: Mapping[str, Sequence[str]]
 
     @property
@@ -55,13 +47,13 @@ class Pivot:
 
     def values(self, row: str, column: str) -> list[float]:
         """The scores of one cell, each of another run."""
-        return [scored.score for scored in self.cells.get((row, column), ())]
+        return [score for _, score in self.cells.get((row, column), ())]
 
     def mixed(self) -> list[str]:
         """The keys that change numbers, except the seed, in which runs of one cell differ."""
         found: set[str] = set()
         for cell in self.cells.values():
-            configs = [flat(scored.entry.config) for scored in cell]
+            configs = [flat(entry.config) for entry, _ in cell]
             keys = {key for config in configs for key in config}
             found |= {k for k in keys if len({str(c.get(k)) for c in configs}) > 1}
         seeds = {key for key in found if key.endswith(".seed")}  # follow the seed of the run
@@ -77,21 +69,17 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
         columns: the same.
         value: the score, or the end of its name; with `tested_on` the metric, `psnr`, averaged
             over the images.
-
-    Raises:
-        ConfigError: no finished run has the keys and the score, or several scores end so.
-        DataError: the rows of an evaluation are damaged.
     """
     across = TESTED in (rows, columns)
     value = value if across else full_name(value, entries)
-    cells: dict[tuple[str, str], list[Scored]] = {}
+    cells: dict[tuple[str, str], list[tuple[Entry, float]]] = {}
     left_out: dict[str, list[str]] = {}
     for entry in entries:
         reason = _missing(entry, (rows, columns))
         found = [] if reason else _scores(entry, value, across=across)
         for tested, score in found:
             row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
-            cells.setdefault((str(row), str(column)), []).append(Scored(entry, score))
+            cells.setdefault((str(row), str(column)), []).append((entry, score))
         if not found:
             left_out.setdefault(reason or f"without {value}", []).append(entry.name)
     if not cells:
@@ -108,9 +96,6 @@ def full_name(end: str, entries: Sequence[Entry]) -> str:
     """The one score of a table that a name or its end means: that of the test before any other.
 
     It is one for all runs: otherwise validation would be compared with test.
-
-    Raises:
-        ConfigError: the end fits several scores, or none of those that the runs have.
     """
     known = sorted({name for entry in entries for name in entry.scores})
     for exact in (end, f"test/{end}"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unfold.errors import UnfoldError
-from unfold.runs.reference import read_reference
+from unfold.runs.catalogue import read_reference
 
 EMBEDDED = "embedded"
 """The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
@@ -19,12 +19,7 @@ def sha256(path: Path) -> str:
 
 
 def find_weights(text: str, runs_dir: str | Path) -> Path:
-    """The file, or the directory of the run, that a text names.
-
-    Raises:
-        ConfigError: there is no such file and no such run.
-        RunError: the run is damaged.
-    """
+    """The file, or the directory of the run, that a text names."""
     path = Path(text).expanduser()
     return path if path.is_file() else read_reference(text, runs_dir).path
 

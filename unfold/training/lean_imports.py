@@ -3,20 +3,29 @@
 It needs them for audio metrics and plots only, and they are a fifth of the startup time.
 """
 
-from lightning_utilities.core import imports
+from importlib import import_module
+from typing import Any
 
 UNUSED = ("matplotlib", "scipy")
 
 
 def import_torchmetrics() -> None:
-    """Import torchmetrics as if the unused packages were missing; nothing else is affected."""
-    installed, satisfied = imports.package_available, imports.RequirementCache.__bool__
-    imports.package_available = lambda name: name not in UNUSED and installed(name)  # type: ignore[assignment]
-    imports.RequirementCache.__bool__ = (  # type: ignore[method-assign]
-        lambda self: self.requirement not in UNUSED and satisfied(self)
+    """Import torchmetrics as if the unused packages were missing; nothing else is affected.
+
+    Where lightning-utilities decides in another way what is installed, all is imported.
+    """
+    try:
+        imports: Any = import_module("lightning_utilities.core.imports")
+        cache = imports.RequirementCache
+        installed, satisfied = imports.package_available, cache.__bool__
+    except (ImportError, AttributeError):
+        import_module("torchmetrics")
+        return
+    imports.package_available = lambda name: name not in UNUSED and installed(name)
+    cache.__bool__ = lambda self: (
+        getattr(self, "requirement", None) not in UNUSED and satisfied(self)
     )
     try:
-        import torchmetrics  # noqa: F401
+        import_module("torchmetrics")
     finally:
-        imports.package_available = installed
-        imports.RequirementCache.__bool__ = satisfied  # type: ignore[method-assign]
+        imports.package_available, cache.__bool__ = installed, satisfied

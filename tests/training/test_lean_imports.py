@@ -1,0 +1,57 @@
+"""Importing torchmetrics leaves out what is not needed here, and works without the patch."""
+
+import subprocess
+import sys
+
+import pytest
+from lightning_utilities.core import imports
+
+from unfold.training import lean_imports
+from unfold.training.lean_imports import UNUSED, import_torchmetrics
+
+PROGRAM = """
+import sys
+from lightning_utilities.core import imports
+before = imports.package_available, imports.RequirementCache.__bool__
+from unfold.training.lean_imports import UNUSED, import_torchmetrics
+import_torchmetrics()
+assert "torchmetrics" in sys.modules
+assert not {*UNUSED} & {*sys.modules}, {*UNUSED} & {*sys.modules}
+assert before == (imports.package_available, imports.RequirementCache.__bool__)
+from torchmetrics.image import PeakSignalNoiseRatio
+import matplotlib, scipy
+assert imports.package_available("scipy") and imports.RequirementCache("matplotlib")
+"""
+
+
+def test_torchmetrics_is_imported_without_what_it_does_not_need():
+    for package in UNUSED:
+        pytest.importorskip(package)
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+
+
+@pytest.mark.parametrize("missing", ["package_available", "RequirementCache"])
+def test_another_version_of_the_library_is_imported_as_it_is(monkeypatch, missing):
+    monkeypatch.delattr(imports, missing)
+    imported = []
+    monkeypatch.setattr(
+        lean_imports,
+        "import_module",
+        lambda name: imports if name.startswith("lightning") else imported.append(name),
+    )
+    import_torchmetrics()
+    assert imported == ["torchmetrics"]
+
+
+def test_the_library_is_restored_where_the_import_fails(monkeypatch):
+    before = imports.package_available, imports.RequirementCache.__bool__
+
+    def fails(name):
+        if name == "torchmetrics":
+            raise ImportError("no torchmetrics")
+        return imports
+
+    monkeypatch.setattr(lean_imports, "import_module", fails)
+    with pytest.raises(ImportError, match="no torchmetrics"):
+        import_torchmetrics()
+    assert before == (imports.package_available, imports.RequirementCache.__bool__)

@@ -1,0 +1,156 @@
+"""`unfold list`, `show`, `diff` and `table`: what is stored of the runs."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unfold.cli.console import say, scores_table, short, table
+from unfold.config.arguments import Syntax
+from unfold.errors import ConfigError, listing, nearest
+from unfold.runs import files
+from unfold.runs.catalogue import Entry, catalogue, read_reference
+from unfold.runs.compare import Difference, compare
+from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
+
+RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
+
+LIST = Syntax(
+    "list",
+    "The state and the scores of every run whose name or path matches a pattern.",
+    ("[GLOB]",),
+    RUNS_DIR,
+    overrides=False,
+)
+
+SHOW = Syntax("show", "What a run is and what it scored.", ("RUN",), RUNS_DIR, overrides=False)
+
+DIFF = Syntax(
+    "diff",
+    "The differences of two runs in configuration, code, environment and results.",
+    ("A", "B"),
+    RUNS_DIR,
+    overrides=False,
+)
+
+TABLE = Syntax(
+    "table",
+    "One score of many runs over two keys: mean ± standard deviation of the runs in each cell.",
+    ("[GLOB]",),
+    RUNS_DIR,
+    {
+        "--rows": "the key of the rows; algo by default",
+        "--cols": "the key of the columns; physics by default",
+        "--value": "the score, or the end of its name; psnr by default",
+        "--format": "terminal, markdown, latex or csv",
+    },
+    overrides=False,
+)
+
+FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
+"""How a table can be written, in addition to that of the terminal."""
+
+
+def list_runs(arguments: Sequence[str]) -> int:
+    """Show the state and the scores of every run."""
+    given = LIST.parse(arguments)
+    entries = catalogue(given.runs_dir, *given.names)
+    if not entries:
+        say(f"no runs in {given.runs_dir}.")
+        return 0
+    rows = [(one.name, one.state, _scores(one), one.status.updated[:16]) for one in entries]
+    table(None, ("run", "state", "best, test", "updated (UTC)"), rows)
+    return 0
+
+
+def _scores(entry: Entry) -> str:
+    objective = str(entry.config.get("objective", "validation/psnr"))
+    names = (f"best {objective}", objective.replace("validation/", "test/"))
+    return ", ".join(f"{entry.scores[name]:.4g}" for name in names if name in entry.scores)
+
+
+def show_run(arguments: Sequence[str]) -> int:
+    """Show what a run is, what it was made from, and its scores."""
+    given = SHOW.parse(arguments)
+    run = read_reference(given.names[0], given.runs_dir)
+    # The options inside the evaluation are many and rarely chosen.
+    shown = {k: v for k, v in run.choices.items() if v != "None" and "@" not in k}
+    lines = {
+        "run": short(run.path),
+        "state": run.state + (f": {run.status.reason}" if run.status.reason else ""),
+        "started": run.status.started,
+        "updated": f"{run.status.updated}, resumed {run.status.resumed} times",
+        "overrides": " ".join(run.overrides) or "none",
+        **shown,
+        **_origin(files.read_json(run.path / "provenance.json")),
+        "files": " ".join(sorted(path.name for path in run.path.iterdir())),
+    }
+    for name, text in lines.items():
+        say(f"{name:<11} {text}")
+    scores_table(run.scores)
+    return 0
+
+
+def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
+    git, machine = origin["git"] or {}, origin["machine"]
+    dirty = " with changes" if git.get("diff") else ""
+    starts = (f"{a['started']} {a['outcome'] or 'running'}" for a in origin.get("attempts", []))
+    return {
+        "seed": str(origin["seed"]),
+        "images": str(origin["data"]),
+        "code": f"unfold {origin['version']}, commit {git.get('commit', 'unknown')}{dirty}",
+        "packages": ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
+        "machine": f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}",
+        "gpus": ", ".join(machine["gpus"]) or "none",
+        "history": "; ".join(starts),
+    }
+
+
+def diff_runs(arguments: Sequence[str]) -> int:
+    """Show the differences of two runs in configuration, code, environment and results."""
+    given = DIFF.parse(arguments)
+    one, other = (read_reference(name, given.runs_dir).path for name in given.names)
+    show_differences(compare(one, other), one, other)
+    return 0
+
+
+def show_differences(found: Mapping[str, Sequence[Difference]], one: Path, other: Path) -> None:
+    """A table for each section; a section without differences is named as the same."""
+    for section, differences in found.items():
+        if differences:
+            table(section, ("", short(one), short(other)), differences)
+        else:
+            say(f"{section}: the same")
+
+
+def runs_table(arguments: Sequence[str]) -> int:
+    """Show one score of many runs: mean ± standard deviation over the runs of each cell."""
+    given = TABLE.parse(arguments)
+    chosen = given.flags.get("--format", "terminal")
+    if chosen not in (known := ("terminal", *FORMATS)):
+        raise ConfigError(f"--format {chosen}{nearest(chosen, known)} Allowed: {listing(known)}.")
+    defaults = {"--rows": "algo", "--cols": "physics", "--value": "psnr"}
+    asked = (given.flags.get(flag, default) for flag, default in defaults.items())
+    found = pivot(catalogue(given.runs_dir, *given.names), *asked)
+    if chosen == "terminal":
+        head, *lines = grid(found)
+        table(found.title, head, lines)
+    else:
+        say(FORMATS[chosen](found))
+    # What is pasted into a paper or read by a program holds the table only.
+    note = say if chosen == "terminal" else lambda text: sys.stderr.write(f"{text}\n")
+    for text in _notes(found):
+        note(text)
+    return 0
+
+
+def _notes(found: Pivot) -> Iterator[str]:
+    """What the numbers do not show."""
+    if mixed := found.mixed():
+        yield f"note: runs of one cell differ in more than the seed: {_some(mixed)}."
+    for reason, names in found.left_out.items():
+        yield f"note: left out, {reason} ({len(names)}): {_some(names)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,49 @@
+"""The arguments of a component read from its source: a typo need not wait for imports."""
+
+import ast
+
+from unfold.config.options import package_folder
+
+PLAIN_BASES = ("ABC", "Generic")
+"""Bases without fields."""
+
+
+def declared(target: str) -> list[str] | None:
+    """The arguments of a dataclass of unfold, inherited ones first; None where only imports tell.
+
+    Args:
+        target: module path and class name, `unfold.algorithms.pgd.PGD`.
+    """
+    module, _, name = target.rpartition(".")
+    path = (package_folder().parent / module.replace(".", "/")).with_suffix(".py")
+    if not module.startswith("unfold.") or not path.is_file():
+        return None
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    kinds = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    homes = {kind: f"{module}.{kind}" for kind in kinds}
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            homes |= {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    kind = kinds.get(name)
+    if kind is None or "def __init__(" in ast.unparse(kind):
+        return None
+    found: dict[str, None] = {}
+    for base in map(_name, reversed(kind.bases)):
+        if base not in PLAIN_BASES:
+            inherited = declared(homes.get(base, ""))
+            if inherited is None:
+                return None
+            found |= dict.fromkeys(inherited)
+    if any("dataclass" in ast.unparse(decorator) for decorator in kind.decorator_list):
+        found |= dict.fromkeys(filter(None, map(_field, kind.body)))
+    return list(found)
+
+
+def _name(base: ast.expr) -> str:
+    return ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+
+
+def _field(node: ast.stmt) -> str | None:
+    if not isinstance(node, ast.AnnAssign) or "ClassVar" in ast.unparse(node.annotation):
+        return None
+    return None if "init=False" in ast.unparse(node) else ast.unparse(node.target)

@@ -1,0 +1,121 @@
+"""The processes of a run: the ranks of its launch, and the lock of the one that writes."""
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unfold.errors import ConfigError, RunError
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Set by torchrun, by torchrun and Lightning, and by srun."""
+
+LAUNCHES = (
+    ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
+    ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
+    ("UNFOLD_LAUNCH",),
+)
+"""What has the same value in all processes of a launch: by torchrun, by srun, by Lightning."""
+
+
+def rank() -> int:
+    """The rank of this process; 0 where it is the only one."""
+    given = (os.environ.get(name, "") for name in RANKS)
+    return max((int(value) for value in given if value.isdigit()), default=0)
+
+
+def launch() -> str:
+    """What distinguishes the processes of this launch from those of others; empty for none."""
+    names = next((names for names in LAUNCHES if names[0] in os.environ), ())
+    return " ".join(os.environ.get(name, "-") for name in names)
+
+
+@contextmanager
+def launched() -> Iterator[None]:
+    """Let the ranks that Lightning starts by repeating this command know its launch."""
+    if launch():
+        yield
+        return
+    os.environ["UNFOLD_LAUNCH"] = uuid.uuid4().hex
+    try:
+        yield
+    finally:
+        del os.environ["UNFOLD_LAUNCH"]
+
+
+def check_launch(nodes: int) -> None:
+    """Refuse several machines without the launcher that starts their processes."""
+    if nodes > 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
+        raise ConfigError(
+            f"trainer.nodes = {nodes}: several machines start through torchrun or srun, one "
+            f"process per device. Write torchrun --nnodes {nodes} --nproc-per-node DEVICES "
+            "--rdzv-endpoint HOST:PORT train.py ... on each, or use hydra/launcher=slurm."
+        )
+
+
+BUSY = " is being written by "
+"""What stands between the directory and its writer in the error of a lock that is held."""
+
+
+def busy_directory(error: str) -> Path | None:
+    """The run directory that an error reports as being written; None in any other error."""
+    directory, found, _ = error.partition(BUSY)
+    return Path(directory.rpartition("\n")[2]) if found else None
+
+
+class Lock:
+    """A lock on a file, which the system drops when the process terminates; the file stays."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(path, fallback_to_soft=False)
+
+    def acquire(self) -> None:
+        """Take the lock; a RunError where another process holds it or the file cannot be made."""
+        folder = self._path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0.2)  # longer than `is_held` takes elsewhere
+            self._path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        except Timeout as error:
+            raise RunError(
+                f"{folder}{BUSY}{_holder(self._path)}. Wait until it ends, or change "
+                "the configuration (another seed or name has its own directory)."
+            ) from error
+        except OSError as error:
+            text = f"{folder} cannot be written: {error.strerror}. Change runs_dir."
+            raise RunError(text) from error
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on this file."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0, fallback_to_soft=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
