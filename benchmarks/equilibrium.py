@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
@@ -23,7 +23,7 @@ from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.gradients import PeakMemory
 from unfold.fidelities.l2 import L2

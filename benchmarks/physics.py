@@ -27,7 +27,7 @@ import torch
 from operator_pairs import BATCH, NOISE, SHAPE, Pair, pairs
 from torch import Tensor
 
-from unfold.algorithms.splitting import HQS
+from unfold.algorithms.hqs import HQS
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2

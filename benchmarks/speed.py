@@ -16,18 +16,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.cli.runtime import keep_freed_memory
 from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Regularised
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
-from unfold.problem import Regularised
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.weights import embedded_weights, load_prior_weights

@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Start
 from unfold.models.model import Model
 from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
-from unfold.problem import Problem, Start, make_problem
+from unfold.priors.tikhonov import Tikhonov
+from unfold.problem import Problem, make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson

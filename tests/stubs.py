@@ -20,6 +20,7 @@ BASES = frozenset(
 )
 PACKAGES = (
     *("algorithms", "builders", "denoisers", "fidelities", "models", "problem"),
+    "initialization",
     *("parameters", "physics", "priors", "reconstructor", "solvers", "training/losses"),
 )
 FUNCTIONS = {

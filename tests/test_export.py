@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.engine import blur, inpainting, learned
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded

@@ -13,7 +13,7 @@ LAYERS = (
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem",),
+    ("problem", "initialization"),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders"),
     ("data", "training", "evaluation", "testing"),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.engine import blur, difference, learned, measured, reconstructor, weighted_loss
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.errors import ConfigError
 from unfold.models.deq import DEQ
@@ -18,7 +18,7 @@ from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 

@@ -12,10 +12,10 @@ from tests.engine import (
     normal,
     reconstructor,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.learned_primal_dual import LearnedPrimalDual
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.data.batches import TrainBatches
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.engine import blur, difference, measured, network_prior, reconstructor
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError, ShapeError
@@ -21,7 +22,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import NoNoise
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
 from unfold.reconstructor import Reconstructor

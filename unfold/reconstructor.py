@@ -11,13 +11,14 @@ from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
+from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.group import Scales
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
-from unfold.problem import BackProjection, Start, make_problem
+from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.typing import Image, Measurement

@@ -9,9 +9,10 @@ from torch import Tensor
 from tests.engine import DOUBLE, normal, uniform
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Start
 from unfold.physics.operator import LinearOperator
 from unfold.priors.prior import Prior
-from unfold.problem import Problem, Start, make_problem
+from unfold.problem import Problem, make_problem
 
 SHAPE = (1, 2, 3)
 SIZE = 6

@@ -17,16 +17,17 @@ from tests.engine import (
     reconstructor,
     run,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.robust import Huber, L1Fidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV, gradient
 from unfold.priors.wavelet import Wavelet
 from unfold.problem import Problem, make_problem

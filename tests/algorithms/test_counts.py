@@ -12,14 +12,16 @@ from tests.algorithms.small import (
     image,
 )
 from tests.engine import difference, iterate
-from unfold.algorithms.expectation_maximization import RichardsonLucy
-from unfold.algorithms.mirror_descent import MirrorDescent, ProximalMirrorDescent
+from unfold.algorithms.mirror_descent import MirrorDescent
 from unfold.algorithms.potentials import (
     BurgEntropy,
     SimplexEntropy,
 )
+from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
+from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.fidelities.poisson import PoissonFidelity
-from unfold.priors.elementary import L1, Tikhonov
+from unfold.priors.l1 import L1
+from unfold.priors.tikhonov import Tikhonov
 
 B = 0.3
 y = COUNTS[0].numpy()

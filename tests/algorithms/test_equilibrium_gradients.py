@@ -21,15 +21,21 @@ from tests.engine import (
     weighted_loss,
 )
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.expectation_maximization import RichardsonLucy
-from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
-from unfold.algorithms.mirror_descent import MirrorDescent, ProximalMirrorDescent
-from unfold.algorithms.pdhg import PDHG, PreconditionedPDHG
+from unfold.algorithms.davis_yin import DavisYin
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.fista import FISTA
+from unfold.algorithms.gd import GD
+from unfold.algorithms.heavy_ball import HeavyBall
+from unfold.algorithms.hqs import HQS
+from unfold.algorithms.landweber import Landweber
+from unfold.algorithms.mirror_descent import MirrorDescent
+from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pidal import PIDAL
 from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy
-from unfold.algorithms.proximal_gradient import FISTA
+from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
+from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
+from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
-from unfold.algorithms.splitting import DRS, HQS, DavisYin
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -38,8 +44,8 @@ from unfold.parameters.select import Trainable
 from unfold.physics.inpainting import Mask
 from unfold.physics.operator import Operator
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 EXACT = DEQ(tol=1e-14, max_iterations=400, backward=Implicit(tol=1e-12, max_iterations=300))

@@ -16,18 +16,26 @@ from tests.algorithms.small import (
     dense_problem,
 )
 from tests.engine import difference, iterate, normal, reconstructor
-from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.davis_yin import DavisYin
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.fista import FISTA
+from unfold.algorithms.gd import GD
+from unfold.algorithms.heavy_ball import HeavyBall
+from unfold.algorithms.hqs import HQS
+from unfold.algorithms.landweber import Landweber
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import FISTA, PGD
-from unfold.algorithms.splitting import ADMM, DRS, HQS, DavisYin
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Identity
+from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.elementary import L1, Box, NonNegative, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.problem import make_problem
 

@@ -21,18 +21,25 @@ from tests.algorithms.small import (
 )
 from tests.engine import DOUBLE, difference, iterate, normal, reconstructor, run
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
-from unfold.algorithms.proximal_gradient import FISTA, PGD
-from unfold.algorithms.splitting import DRS, HQS, DavisYin
+from unfold.algorithms.davis_yin import DavisYin
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.fista import FISTA
+from unfold.algorithms.gd import GD
+from unfold.algorithms.heavy_ball import HeavyBall
+from unfold.algorithms.hqs import HQS
+from unfold.algorithms.landweber import Landweber
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
+from unfold.priors.box import NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.elementary import L1, NonNegative, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 
 LAM, TAU = 0.2, 1.1 / NORM

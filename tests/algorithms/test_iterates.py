@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, least_squares, normal, problem, run
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.priors.tv import TV, gradient, gradient_adjoint
 from unfold.priors.wavelet import Wavelet, soft
 from unfold.pytree import tensors

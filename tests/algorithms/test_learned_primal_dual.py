@@ -21,7 +21,7 @@ from unfold.algorithms.learned_primal_dual import DualBlock, LearnedPrimalDual, 
 from unfold.errors import ConfigError, ShapeError
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Checkpoint, Unfolded
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 
 
 def algorithm(seed: int = 0) -> LearnedPrimalDual:

@@ -21,18 +21,25 @@ from tests.algorithms.small import (
     ridge,
 )
 from tests.engine import DOUBLE, difference, iterate, reconstructor
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.gradient_descent import GD, HeavyBall, Landweber
+from unfold.algorithms.davis_yin import DavisYin
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.fista import FISTA
+from unfold.algorithms.gd import GD
+from unfold.algorithms.heavy_ball import HeavyBall
+from unfold.algorithms.hqs import HQS
+from unfold.algorithms.landweber import Landweber
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import FISTA
-from unfold.algorithms.splitting import ADMM, DRS, HQS, DavisYin
 from unfold.errors import ConfigError
 from unfold.models.classical import Classical
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric
+from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum
-from unfold.priors.elementary import L1, Box, NonNegative, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem
 
 LAM, TAU = 0.2, 1.1 / NORM

@@ -20,28 +20,32 @@ from tests.engine import (
 )
 from tests.shipped import build, files
 from unfold.algorithms.algorithm import Algorithm, proven
-from unfold.algorithms.analysis_primal_dual import CondatVu
-from unfold.algorithms.gradient_descent import GD, HeavyBall
+from unfold.algorithms.condat_vu import CondatVu
+from unfold.algorithms.gd import GD
+from unfold.algorithms.heavy_ball import HeavyBall
 from unfold.algorithms.mirror_descent import MirrorDescent
+from unfold.algorithms.pgd import PGD
 from unfold.algorithms.potentials import BurgEntropy
-from unfold.algorithms.proximal_gradient import PGD
 from unfold.compatibility import check_needs
 from unfold.errors import ConfigError
 from unfold.evaluation.baselines import total_variation
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
+from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.saturation import Saturated
 from unfold.physics.custom.functions import NonlinearFunction
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum
-from unfold.priors.elementary import L1, Box, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
-from unfold.problem import Regularised, make_problem
+from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor
 
 SENSOR = Saturated(blur(8), 1.4, 6.0)

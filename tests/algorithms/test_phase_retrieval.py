@@ -8,15 +8,17 @@ from torch import Tensor
 
 from tests.algorithms.small import Dense
 from tests.engine import DOUBLE, difference, iterate, normal
-from unfold.algorithms.gradient_descent import GD, Landweber
+from unfold.algorithms.gd import GD
+from unfold.algorithms.landweber import Landweber
 from unfold.errors import ConfigError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
+from unfold.initialization import BackProjection, Spectral
 from unfold.models.classical import Classical
 from unfold.physics.inpainting import Mask
-from unfold.priors.elementary import Tikhonov
-from unfold.problem import BackProjection, Problem, Spectral, make_problem
+from unfold.priors.tikhonov import Tikhonov
+from unfold.problem import Problem, make_problem
 from unfold.reconstructor import Reconstructor
 
 SHAPE, ROWS = (1, 3, 4), 240

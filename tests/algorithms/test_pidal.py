@@ -20,15 +20,16 @@ from tests.algorithms.small import (
     total_variation,
 )
 from tests.engine import blur, difference, iterate, measured, normal, problem, reconstructor, run
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.davis_yin import DavisYin
 from unfold.algorithms.pidal import PIDAL, Agreement
-from unfold.algorithms.splitting import DavisYin
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.elementary import L1, Box
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
 from unfold.priors.tv import TV
 from unfold.pytree import tensors

@@ -19,13 +19,15 @@ from tests.algorithms.small import (
 )
 from tests.engine import difference, iterate, normal, run
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.expectation_maximization import OSEM, RichardsonLucy
-from unfold.algorithms.mirror_descent import MirrorDescent, ProximalMirrorDescent
+from unfold.algorithms.mirror_descent import MirrorDescent
+from unfold.algorithms.osem import OSEM
 from unfold.algorithms.potentials import (
     BurgEntropy,
     NegativeEntropy,
     SimplexEntropy,
 )
+from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
+from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
@@ -33,8 +35,8 @@ from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.convolution import CircularConvolution
-from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.reconstructor import Reconstructor
 

@@ -13,8 +13,7 @@ from tests.algorithms.small import (
     dense_problem,
 )
 from tests.engine import difference, normal
-from unfold.algorithms.expectation_maximization import RichardsonLucy
-from unfold.algorithms.mirror_descent import CLOSED_FORMS, MirrorDescent, ProximalMirrorDescent
+from unfold.algorithms.mirror_descent import MirrorDescent
 from unfold.algorithms.potentials import (
     BurgEntropy,
     Euclidean,
@@ -22,12 +21,16 @@ from unfold.algorithms.potentials import (
     Potential,
     SimplexEntropy,
 )
+from unfold.algorithms.proximal_mirror_descent import CLOSED_FORMS, ProximalMirrorDescent
+from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.errors import ConfigError
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
-from unfold.priors.elementary import L1, Box, Tikhonov
+from unfold.priors.box import Box
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
 B, LAM = 0.3, 0.05

@@ -13,11 +13,12 @@ from tests.algorithms.small import (
     lasso,
 )
 from tests.engine import difference, iterate, normal, reconstructor
-from unfold.algorithms.pdhg import PDHG, PreconditionedPDHG
+from unfold.algorithms.pdhg import PDHG
+from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.physics.denoising import Identity
-from unfold.priors.elementary import L1
+from unfold.priors.l1 import L1
 from unfold.problem import make_problem
 
 y = COUNTS[0].numpy()

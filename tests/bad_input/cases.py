@@ -105,7 +105,7 @@ CASES = (
     Case(18, "model.iterations=???", ("model.iterations = ???: must be given",)),
     Case(19, "name=${{nothing.here}}", ("name = ${nothing.here}: cannot be resolved", "no key nothing.here")),
     Case(19, "name=${{oc.env:UNFOLD_NOT_SET}}", ("the environment variable UNFOLD_NOT_SET is not set", "${oc.env:UNFOLD_NOT_SET,VALUE}")),
-    Case(20, "algo._target_=unfold.algorithms.proximal_gradient.PGDD", ("algo._target_ = unfold.algorithms.proximal_gradient.PGDD", "no class 'PGDD'", "did you mean 'PGD'")),
+    Case(20, "algo._target_=unfold.algorithms.pgd.PGDD", ("algo._target_ = unfold.algorithms.pgd.PGDD", "no class 'PGDD'", "did you mean 'PGD'")),
     Case(21, "algo._target_=os.system", ("algo._target_ = os.system", "is not a component of unfold")),
     Case(22, "model=deq trainable.untied=[algo.stepsize]", ("trainable.untied = ['algo.stepsize']", "one and the same step", "set trainable.untied=[]")),
     Case(24, "model=deq algo=fista", ("algo.momentum = ChambolleDossal(a=3.0)", "one and the same step", "needs a number")),

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import config
 
 from tests.config.folder import checked
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.data.batches import Sample, collate
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError, DataError, ShapeError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.engine import blur, measured, network_prior, reconstructor
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.errors import ConfigError

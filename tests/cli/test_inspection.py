@@ -12,7 +12,7 @@ from unfold.cli.check import ROWS
 from unfold.cli.console import guarded
 from unfold.cli.explain import describe, in_names
 from unfold.cli.main import dispatch
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.testing.report import ENDED
 
 
@@ -109,7 +109,7 @@ def test_doctor_refuses_what_learns_nothing(capsys):
 
 
 def test_formulas_in_names():
-    from unfold.algorithms.proximal_gradient import PGD
+    from unfold.algorithms.pgd import PGD
 
     described = describe(PGD)
     assert list(described.arguments) == ["stepsize", "lambda_reg"]

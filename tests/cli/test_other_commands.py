@@ -28,9 +28,7 @@ def test_evaluate_uses_the_run_with_what_is_changed(calls):
 
 def test_evaluate_takes_the_saved_configuration_not_todays(calls, configs):
     directory = trained()
-    (configs / "algo/pgd.yaml").write_text(
-        "_target_: unfold.algorithms.proximal_gradient.PGD\nstepsize: -5\n"
-    )
+    (configs / "algo/pgd.yaml").write_text("_target_: unfold.algorithms.pgd.PGD\nstepsize: -5\n")
     assert run("evaluate", f"run={directory}") == 0
     assert run("evaluate", f"run={directory}", "algo.stepsize=-2") == 2
 
@@ -38,9 +36,7 @@ def test_evaluate_takes_the_saved_configuration_not_todays(calls, configs):
 def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
     directory = trained()
     path = Path(directory) / "config.yaml"
-    path.write_text(
-        path.read_text().replace("unfold.algorithms.proximal_gradient.PGD", "stranger.Evil")
-    )
+    path.write_text(path.read_text().replace("unfold.algorithms.pgd.PGD", "stranger.Evil"))
     (Path(directory) / "overrides.yaml").write_text("['trust=[stranger]', 'seed=5']")
     assert run("evaluate", f"run={directory}") == 2
     assert "algo._target_ = stranger.Evil: is not a component" in capsys.readouterr().err

@@ -133,9 +133,7 @@ def own(calls, tmp_path):
     """A run made with an option of the user's own."""
     folder = tmp_path / "mine"
     (folder / "algo").mkdir(parents=True)
-    (folder / "algo/slow.yaml").write_text(
-        "_target_: unfold.algorithms.proximal_gradient.PGD\nstepsize: 0.1\n"
-    )
+    (folder / "algo/slow.yaml").write_text("_target_: unfold.algorithms.pgd.PGD\nstepsize: 0.1\n")
     assert guarded(train, ["--config-dir", str(folder), "algo=slow"]) == 0
     (run,) = Path("runs").glob("slow-*/*")
     return run, folder

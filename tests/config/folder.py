@@ -10,8 +10,8 @@ from unfold.config.options import configs_folder
 from unfold.errors import ConfigError
 
 FILES = {
-    "algo/pgd.yaml": "_target_: unfold.algorithms.proximal_gradient.PGD\nstepsize: 1.0\n",
-    "algo/admm.yaml": "_target_: unfold.algorithms.splitting.ADMM\nstepsize: 1.0\nbeta: 1.0\n",
+    "algo/pgd.yaml": "_target_: unfold.algorithms.pgd.PGD\nstepsize: 1.0\n",
+    "algo/admm.yaml": "_target_: unfold.algorithms.admm.ADMM\nstepsize: 1.0\nbeta: 1.0\n",
     "prior/dncnn.yaml": (
         "_target_: unfold.priors.denoiser_priors.PnP\nsigma: 0.05\n"
         "denoiser: {_target_: unfold.denoisers.dncnn.DnCNN, channels: 1, depth: 2, width: 4}\n"

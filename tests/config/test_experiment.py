@@ -21,7 +21,7 @@ SMALL = ("model.iterations=2", "data.crop=16")
 def test_an_experiment_is_called_like_its_reconstructor():
     experiment = build("algo=admm", "prior=dncnn", *SMALL)
     assert isinstance(experiment, Experiment) and experiment.scores == {}
-    assert experiment.config["algo"]["_target_"] == "unfold.algorithms.splitting.ADMM"
+    assert experiment.config["algo"]["_target_"] == "unfold.algorithms.admm.ADMM"
     x = torch.rand(1, 1, 16, 16)
     y, operator = experiment.physics.measure(x, Draws(0, (0,)))
     image = experiment(y, operator)

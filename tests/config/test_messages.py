@@ -134,7 +134,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_a_file_with_a_packaged_name_is_refused_because_it_would_not_be_used(tmp_path):
     (tmp_path / "algo").mkdir()
-    (tmp_path / "algo/pgd.yaml").write_text("_target_: unfold.algorithms.proximal_gradient.PGD\n")
+    (tmp_path / "algo/pgd.yaml").write_text("_target_: unfold.algorithms.pgd.PGD\n")
     assert "has the name of a packaged option" in refusal(f"--config-dir={tmp_path}")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.config.folder import checked
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.config.naming import option_names, with_paths
 from unfold.errors import ConfigError, DataError, IncompatibleError
 from unfold.fidelities.l2 import L2

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
 from unfold.evaluation.across_operators import AcrossOperators

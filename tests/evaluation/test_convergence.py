@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.engine import network_prior, reconstructor
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.pgd import PGD
 from unfold.evaluation.figures import convergence_figure, training_figure
 from unfold.evaluation.single_image import follow
 from unfold.models.classical import Classical

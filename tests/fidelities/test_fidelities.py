@@ -18,7 +18,7 @@ from tests.proximal_properties import (
 from tests.shipped import build, files
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term
-from unfold.fidelities.l2 import Discrepancy, L2Ball
+from unfold.fidelities.l2_ball import Discrepancy, L2Ball
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.pytree import batched_norm
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.engine import blur, difference, iterate, measured, problem, reconstructor
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
 from unfold.models.classical import Classical
 from unfold.priors.tv import TV

@@ -12,12 +12,12 @@ from torch import Tensor
 from tests.engine import inpainting, measured, normal, problem, reconstructor, weighted_loss
 from tests.models.test_equilibrium_gradient import gradients, spread, worst
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConvergenceError
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit, Phantom
 from unfold.models.model import Steps
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
 from unfold.solvers.result import ConvergenceWarning

@@ -20,10 +20,11 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import (
     EquilibriumBackward,

@@ -16,9 +16,9 @@ from tests.engine import (
     network_prior,
     reconstructor,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
 from unfold.models.deq import DEQ, JacobianPenalty, contraction
 from unfold.random import Draws

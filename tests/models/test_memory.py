@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.engine import blur, inpainting, measured, network_prior, reconstructor, weighted_loss
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.models.deq import DEQ
 from unfold.solvers.fixed_point import Picard
 

@@ -15,9 +15,9 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
 from unfold.models.unfolded import Unfolded

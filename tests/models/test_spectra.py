@@ -12,7 +12,7 @@ from tests.engine import DOUBLE, inpainting, normal, problem, uniform
 from unfold.algorithms.algorithm import Algorithm
 from unfold.models.deq import DEQ
 from unfold.models.model import Steps
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 
 
 class Point(NamedTuple):

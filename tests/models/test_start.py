@@ -16,9 +16,9 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ShapeError
 from unfold.models.classical import Classical

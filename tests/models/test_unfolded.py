@@ -16,10 +16,11 @@ from tests.engine import (
     reconstructor,
     weighted_loss,
 )
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded
 from unfold.priors.tv import TV
@@ -103,7 +104,7 @@ def test_untied_steps_are_used_in_their_order():
     net = reconstructor(PGD(stepsize=steps), Unfolded(3), learn=[], relative=[])
     at = problem(A, Wavelet("haar", 1))
     state = None
-    from unfold.priors.elementary import Tikhonov
+    from unfold.priors.tikhonov import Tikhonov
 
     at = problem(A, Tikhonov())
     for k, tau in enumerate(map(net.steps(at.y, A).at, range(3))):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unfold.algorithms.splitting import ADMM, HQS
+from unfold.algorithms.admm import ADMM
+from unfold.algorithms.hqs import HQS
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2

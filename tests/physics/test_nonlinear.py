@@ -27,6 +27,7 @@ from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.fidelities.robust import Huber
+from unfold.initialization import Regularised
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
@@ -35,7 +36,6 @@ from unfold.physics.denoising import Identity
 from unfold.physics.mri.cartesian import Fourier
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Scaled
-from unfold.problem import Regularised
 
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 

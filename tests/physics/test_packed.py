@@ -11,15 +11,16 @@ from torch import Tensor
 from tests import operator_properties as properties
 from tests.operator_properties import dense, gap
 from tests.physics.instances import kernel, mask, physics_of
-from unfold.algorithms.expectation_maximization import RichardsonLucy
-from unfold.algorithms.pdhg import PreconditionedPDHG
+from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG
+from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.fidelity import Fidelity, data_term
-from unfold.fidelities.l2 import L2, Discrepancy, L2Ball
+from unfold.fidelities.l2 import L2
+from unfold.fidelities.l2_ball import Discrepancy, L2Ball
 from unfold.fidelities.poisson import PoissonFidelity as KullbackLeibler
 from unfold.fidelities.robust import Huber, L1Fidelity
 from unfold.physics.batch import Grouped, Packed
@@ -35,7 +36,7 @@ from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
 from unfold.physics.operator import Operator
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws
 

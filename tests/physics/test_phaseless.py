@@ -8,13 +8,13 @@ from tests import operator_properties as properties
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
+from unfold.initialization import Spectral
 from unfold.physics.base import Physics
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.phase.ptychography import ProbeScan, Ptychography
 from unfold.physics.phase.retrieval import ChannelwiseMatrix, RandomPhaseRetrieval
 from unfold.physics.wrapped import RealImages
-from unfold.problem import Spectral
 from unfold.random import Draws
 
 QUIET = NoNoise()

@@ -3,7 +3,7 @@
 import torch
 
 from tests.operator_properties import dense
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.evaluation.baselines import total_variation
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical

@@ -9,6 +9,7 @@ from tests import operator_properties as properties
 from tests.physics.nonlinear_instances import DRAWS, SCALES, SHAPE, Intensity, X
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
+from unfold.initialization import BackProjection
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped, Packed
 from unfold.physics.blur.saturation import Saturated
@@ -16,7 +17,6 @@ from unfold.physics.custom.functions import NonlinearFunction
 from unfold.physics.denoising import Identity
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages, Scaled
-from unfold.problem import BackProjection
 from unfold.training.losses import MaskedMeasurement
 
 SENSOR = Saturated(Identity(SHAPE), 2.5, 4.0)

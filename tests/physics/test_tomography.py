@@ -10,13 +10,13 @@ from tests import operator_properties as properties
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import data_term
 from unfold.fidelities.l2 import L2
+from unfold.initialization import FilteredBackProjection
 from unfold.physics.ct.projector import Fan, Parallel, Projector
 from unfold.physics.ct.tomography import FanBeamTomography, Tomography
 from unfold.physics.denoising import Identity
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
-from unfold.problem import FilteredBackProjection
 from unfold.random import Draws
 from unfold.training.losses import MaskedMeasurement
 

@@ -7,10 +7,12 @@ import torch
 from tests.engine import DOUBLE, normal
 from tests.shipped import build, files
 from unfold.physics.blur.convolution import CircularConvolution
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import DenoiserPrior
-from unfold.priors.elementary import L1, Box, GeneralTikhonov, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import GeneralTikhonov, Tikhonov
 from unfold.priors.tv import TotalVariation
 from unfold.priors.wavelet import Wavelet, WaveletBands
 

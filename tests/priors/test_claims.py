@@ -7,8 +7,8 @@ from torch import Tensor
 from tests.engine import DOUBLE, difference, normal
 from tests.priors.instances import ALL, having
 from unfold.errors import ConfigError
-from unfold.priors.elementary import Tikhonov
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.pytree import batched_inner, batched_norm
 
 either_kind = pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])

@@ -10,9 +10,11 @@ from tests.engine import DOUBLE, difference, normal
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.operator import Operator
+from unfold.priors.box import Box, NonNegative
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.elementary import L1, Box, GeneralTikhonov, GroupL1, NonNegative, Tikhonov
+from unfold.priors.l1 import L1, GroupL1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import GeneralTikhonov, Tikhonov
 from unfold.priors.tv import TV, Differences
 from unfold.priors.wavelet import Wavelet, WaveletBands
 

@@ -18,15 +18,15 @@ from tests.engine import (
 )
 from tests.priors.instances import ALL
 from tests.proximal_properties import assert_firmly_nonexpansive
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Unfolded
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import RED, DenoiserPrior, GradientStep, PnP, Score
-from unfold.priors.elementary import Box
 from unfold.priors.tv import TV
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine import blur, difference, learned, measured, reconstructor, weighted_loss
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.models.classical import Classical
@@ -16,9 +16,10 @@ from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Linear
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import L1, Box
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
 from unfold.priors.wavelet import WaveletBands
 from unfold.reconstructor import Reconstructor

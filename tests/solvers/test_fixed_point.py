@@ -17,14 +17,14 @@ from tests.engine import (
     normal,
     problem,
 )
+from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.engine import blur, measured, network_prior, reconstructor
+from unfold.algorithms.admm import ADMM, ADMMState
 from unfold.algorithms.algorithm import ImageState
-from unfold.algorithms.gradient_descent import GD
+from unfold.algorithms.drs import DRS
+from unfold.algorithms.gd import GD
 from unfold.algorithms.pdhg import PDHG
-from unfold.algorithms.proximal_gradient import PGD
-from unfold.algorithms.splitting import ADMM, DRS, ADMMState
+from unfold.algorithms.pgd import PGD
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
@@ -25,8 +26,10 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting, Mask
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.operator import Operator
+from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP
-from unfold.priors.elementary import L1, Box, Tikhonov
+from unfold.priors.l1 import L1
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import make_problem
 from unfold.solvers.implicit import implicit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
 from unfold.evaluation.metrics import ImageMetrics

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.shipped import build, files
 from tests.training.small import run, small_training
-from unfold.algorithms.splitting import ADMM
+from unfold.algorithms.admm import ADMM
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.models.deq import DEQ

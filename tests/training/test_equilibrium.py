@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine import network_prior, reconstructor
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.data.batches import Batch
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.deq import DEQ, JacobianPenalty

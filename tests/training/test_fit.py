@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.small import run, small_training
-from unfold.algorithms.splitting import HQS
+from unfold.algorithms.hqs import HQS
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.evaluation.metrics import objective_mode
 from unfold.physics.blur.blur import ValidBlur

@@ -8,11 +8,11 @@ from torch import nn
 
 from tests.engine import blur, measured
 from tests.training.small import run, small_training
-from unfold.algorithms.proximal_gradient import PGD
+from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
-from unfold.priors.elementary import Tikhonov
+from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 from unfold.training.guard.failures import locate_nonfinite
 from unfold.training.optim import (

@@ -11,7 +11,7 @@ from unfold.training.checkpoints.weights import embedded_weights, read_weights
 NESTED = (
     "prior.terms=[{_target_: unfold.priors.denoiser_priors.PnP, weights: %s, denoiser: "
     "{_target_: unfold.denoisers.dncnn.DnCNN, channels: 1}}, "
-    "{_target_: unfold.priors.elementary.Box}]"
+    "{_target_: unfold.priors.box.Box}]"
 )
 
 

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from unfold.evaluation.base import Evaluation
     from unfold.evaluation.metrics import ImageMetrics
     from unfold.fidelities.fidelity import Fidelity
+    from unfold.initialization import Start
     from unfold.models.model import Model
     from unfold.physics.base import Physics
     from unfold.priors.prior import Prior
-    from unfold.problem import Start
     from unfold.reconstructor import Reconstructor
     from unfold.training.losses import Loss
     from unfold.training.optim import Optimizer, Scheduler

@@ -17,7 +17,7 @@ GROUPS: Mapping[str, str] = {
     "physics": "unfold.physics.base.Physics",
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
-    "start": "unfold.problem.Start",
+    "start": "unfold.initialization.Start",
     "data": "unfold.data.image_data.ImageData",
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optim.Optimizer",

@@ -2,7 +2,7 @@
 
 A name is looked up only where its package is unfold, or one that the command line trusts, or where
 the whole name is on the list below. What is found must be a public class that is defined where it
-is said to be: an alias such as `unfold.algorithms.proximal_gradient.torch.hub.load` is refused.
+is said to be: an alias such as `unfold.algorithms.pgd.torch.hub.load` is refused.
 """
 
 import importlib
@@ -64,7 +64,7 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
     """The class that a `_target_` names.
 
     Args:
-        target: module path and class name, `unfold.algorithms.proximal_gradient.PGD`.
+        target: module path and class name, `unfold.algorithms.pgd.PGD`.
         trust: packages trusted on the command line.
 
     Raises:

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.algorithms.analysis_primal_dual import AnalysisPDHG, CondatVu
+from unfold.algorithms.analysis_pdhg import AnalysisPDHG
+from unfold.algorithms.condat_vu import CondatVu
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, ShapeError
 from unfold.evaluation.base import batches, measure
 from unfold.evaluation.metrics import psnr
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Regularised
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
 from unfold.parameters.bounds import Declared, bounded, positive, whole
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.tv import TV
-from unfold.problem import Problem, Regularised, make_problem
+from unfold.problem import Problem, make_problem
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import default_tol

@@ -16,9 +16,11 @@ from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
 from unfold.models.model import Solution, Steps
 from unfold.physics.blur.convolution import CircularConvolution
+from unfold.priors.box import Box
 from unfold.priors.composite import Sum
-from unfold.priors.elementary import L1, Box, Tikhonov
+from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
+from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.problem import Problem
 from unfold.pytree import batched_norm, per_image, take, tensors

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
+from unfold.initialization import Start
 from unfold.models.model import Solution
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
-from unfold.problem import Start
 from unfold.random import Draws
 from unfold.testing.dense import DOUBLE, gap
 from unfold.testing.report import Check, Report, holds, report
