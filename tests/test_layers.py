@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("priors", "denoisers"),
     ("priors", "fidelities"),
     ("compatibility", "algorithms"),
+    ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("training", "data"),

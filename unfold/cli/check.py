@@ -165,7 +165,7 @@ def _start(arguments: Sequence[str]) -> "Report":
 
 def _loss(arguments: Sequence[str]) -> "Report":
     from unfold.testing.training import check_loss
-    from unfold.training.losses.splitting import Splitting
+    from unfold.training.losses import Splitting
 
     loss, physics, data = _components(arguments, "loss", "physics", "data")
     found = check_loss(loss, physics, (data.channels, 16, 16))
