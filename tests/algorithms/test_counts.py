@@ -4,19 +4,10 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from tests.algorithms.small import (
-    COUNTS,
-    SIZE,
-    M,
-    dense_problem,
-    image,
-)
+from tests.algorithms.small import COUNTS, SIZE, M, dense_problem, image
 from tests.engine import difference, iterate
 from unfold.algorithms.mirror_descent import MirrorDescent
-from unfold.algorithms.potentials import (
-    BurgEntropy,
-    SimplexEntropy,
-)
+from unfold.algorithms.potentials import BurgEntropy, SimplexEntropy
 from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.fidelities.poisson import PoissonFidelity

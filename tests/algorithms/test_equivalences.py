@@ -8,13 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.algorithms.small import (
-    MATRIX,
-    NORM,
-    Dense,
-    Y,
-    dense_problem,
-)
+from tests.algorithms.small import MATRIX, NORM, Dense, Y, dense_problem
 from tests.engine import difference, iterate, normal, reconstructor
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.davis_yin import DavisYin
@@ -198,7 +192,7 @@ def test_gradient_methods_diverge_beyond_their_exact_edge_and_not_before(step: f
         assert bool(iterate(moved, at, 300).abs().max() < 1e3) is sound
 
 
-def test_a_prior_that_has_no_place_is_dead_and_says_so():
+def test_a_prior_that_has_no_place_is_dead_and_is_reported():
     from tests.engine import network_prior
 
     net = reconstructor(Landweber(), Unfolded(2), network_prior())

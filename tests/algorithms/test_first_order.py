@@ -8,17 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.algorithms.small import (
-    MATRIX,
-    NORM,
-    SIZE,
-    Dense,
-    M,
-    Y,
-    dense_problem,
-    image,
-    soft,
-)
+from tests.algorithms.small import MATRIX, NORM, SIZE, Dense, M, Y, dense_problem, image, soft
 from tests.engine import DOUBLE, difference, iterate, normal, reconstructor, run
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.davis_yin import DavisYin

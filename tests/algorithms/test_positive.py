@@ -8,24 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.algorithms.small import (
-    COUNTS,
-    MATRIX,
-    SIZE,
-    M,
-    dense_problem,
-    image,
-    positive_matrix,
-)
+from tests.algorithms.small import COUNTS, MATRIX, SIZE, M, dense_problem, image, positive_matrix
 from tests.engine import difference, iterate, normal, run
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.mirror_descent import MirrorDescent
 from unfold.algorithms.osem import OSEM
-from unfold.algorithms.potentials import (
-    BurgEntropy,
-    NegativeEntropy,
-    SimplexEntropy,
-)
+from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy, SimplexEntropy
 from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT

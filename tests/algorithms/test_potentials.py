@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.algorithms.small import (
-    COUNTS,
-    MATRIX,
-    SHAPE,
-    Dense,
-    M,
-    dense_problem,
-)
+from tests.algorithms.small import COUNTS, MATRIX, SHAPE, Dense, M, dense_problem
 from tests.engine import difference, normal
 from unfold.algorithms.mirror_descent import MirrorDescent
 from unfold.algorithms.potentials import (

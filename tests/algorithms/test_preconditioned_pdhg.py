@@ -2,16 +2,7 @@
 
 import numpy as np
 
-from tests.algorithms.small import (
-    COUNTS,
-    MATRIX,
-    SIZE,
-    Dense,
-    M,
-    dense_problem,
-    image,
-    lasso,
-)
+from tests.algorithms.small import COUNTS, MATRIX, SIZE, Dense, M, dense_problem, image, lasso
 from tests.engine import difference, iterate, normal, reconstructor
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.preconditioned_pdhg import PreconditionedPDHG

@@ -117,7 +117,7 @@ def test_formulas_in_names():
     assert described.source.startswith("Combettes and Wajs")
 
 
-def test_a_warning_is_told_without_the_code_that_made_it(capsys):
+def test_a_warning_is_shown_without_the_code_that_made_it(capsys):
     def warns(words):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
@@ -132,7 +132,7 @@ def test_a_warning_is_told_without_the_code_that_made_it(capsys):
     assert warnings.formatwarning is before
 
 
-def test_a_warning_with_other_figures_is_counted_not_told_again(capsys):
+def test_a_warning_with_other_figures_is_counted_not_repeated(capsys):
     def warns(words):
         with warnings.catch_warnings():
             warnings.simplefilter("always")

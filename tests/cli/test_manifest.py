@@ -95,7 +95,7 @@ def test_every_start_is_kept_with_how_it_ended(calls):
     assert set(origin()["checkpoints"]) == {"checkpoints/last.ckpt"}
 
 
-def test_a_start_that_was_killed_is_told_at_the_next(calls):
+def test_a_start_that_was_killed_is_reported_at_the_next(calls):
     calls.fail = KeyboardInterrupt()
     run()
     (path,) = Path("runs").glob("*/*/provenance.json")

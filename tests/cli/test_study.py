@@ -188,7 +188,7 @@ def test_failures_of_all_processes_take_the_places_of_all(tmp_path):
     assert len(search(tmp_path, 4, Scores())) == 4
 
 
-def test_a_run_without_the_score_is_told(tmp_path, capsys):
+def test_a_run_without_the_score_is_reported(tmp_path, capsys):
     def silent(arguments, folder):
         job = Scored(arguments, folder, 0)
         job.score = math.nan

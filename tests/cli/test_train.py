@@ -64,7 +64,7 @@ def test_rerun_repeats_it_in_the_same_place(calls):
     assert (directory / "attempts/1/results.json").exists()
 
 
-def test_a_failure_is_recorded_and_the_next_start_goes_on(calls, capsys):
+def test_a_failure_is_recorded_and_the_next_start_resumes(calls, capsys):
     calls.fail = NonFiniteError("the loss is nan at step 3.")
     assert run() == 4
     assert capsys.readouterr().err == "error: the loss is nan at step 3.\n"
@@ -135,7 +135,7 @@ def test_all_jobs_are_checked_before_the_first_starts(calls, capsys):
     assert not Path("runs").exists()
 
 
-def test_a_sweep_goes_on_where_it_stopped(calls):
+def test_a_sweep_resumes_where_it_stopped(calls):
     assert run("-m", BASIC, "seed=0,1") == 0
     assert run("-m", BASIC, "seed=0,1,2") == 0
     assert [call[0] for call in calls].count("fit") == 3

@@ -10,11 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from tests.engine import DOUBLE, blur, difference, normal, uniform
-from tests.proximal_properties import (
-    assert_firmly_nonexpansive,
-    assert_minimises,
-    assert_moreau,
-)
+from tests.proximal_properties import assert_firmly_nonexpansive, assert_minimises, assert_moreau
 from tests.shipped import build, files
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity, data_term

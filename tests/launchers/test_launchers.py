@@ -120,7 +120,7 @@ def test_what_no_launcher_can_mean_is_refused(arguments, message):
 
 
 @pytest.mark.parametrize(("package", "launcher"), WITHOUT.items())
-def test_a_missing_package_is_told_before_anything_is_made(monkeypatch, package, launcher):
+def test_a_missing_package_is_reported_before_anything_is_made(monkeypatch, package, launcher):
     monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: None)
     text = rf"needs the package {package}\. Write pip install -e '.\[{launcher.extra}\]'"
     with pytest.raises(ConfigError, match=text):
@@ -177,7 +177,7 @@ def wait_for(path, text):
         time.sleep(0.05)
 
 
-def test_a_worker_writes_down_the_exit_code_and_goes_on_with_a_run(tmp_path, program):
+def test_a_worker_writes_down_the_exit_code_and_continues_with_a_run(tmp_path, program):
     done = start_worker(tmp_path, program, "long", "no", SLURM_RESTART_COUNT="1")
     assert done.wait() == 0 and (tmp_path / CODE).read_text() == "0"
     assert program.read_text() == "long begins\nlong False\n", "no rerun, no tasks of SLURM"

@@ -8,14 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine import (
-    blur,
-    learned,
-    measured,
-    network_prior,
-    reconstructor,
-    weighted_loss,
-)
+from tests.engine import blur, learned, measured, network_prior, reconstructor, weighted_loss
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD

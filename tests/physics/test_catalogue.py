@@ -219,7 +219,7 @@ def test_what_cannot_be_combined_is_refused(kind, parts, message):
         kind(QUIET, parts)
 
 
-def test_a_chain_whose_links_do_not_fit_says_so():
+def test_a_chain_whose_links_do_not_fit_is_reported():
     chain = Chain(QUIET, {"sensing": CompressedSensing(QUIET), "blur": BLUR})
     with pytest.raises((ShapeError, ConfigError)):
         chain.sample(draws(), (1, 8, 8))

@@ -7,15 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine import (
-    DOUBLE,
-    blur,
-    difference,
-    measured,
-    network_prior,
-    normal,
-    reconstructor,
-)
+from tests.engine import DOUBLE, blur, difference, measured, network_prior, normal, reconstructor
 from tests.priors.instances import ALL
 from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.algorithms.pgd import PGD

@@ -53,7 +53,7 @@ def test_patterns_choose_runs(tmp_path, monkeypatch):
         assert {entry.name for entry in found} == everything, pattern
 
 
-def test_a_pattern_that_fits_no_run_says_so(tmp_path):
+def test_a_pattern_that_fits_no_run_is_reported(tmp_path):
     make_run(tmp_path, "pgd-blur/1")
     with pytest.raises(ConfigError, match=r"pgd-blr: none of the 1 runs .* mean 'pgd-blur'\?"):
         catalogue(tmp_path, "pgd-blr")

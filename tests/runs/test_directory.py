@@ -47,7 +47,7 @@ def test_a_rerun_moves_the_former_content_away(tmp_path):
     assert (tmp_path / "run/attempts/2/status.json").exists()
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
+def test_an_interrupted_run_resumes_from_its_checkpoint(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     run = compute(tmp_path / "run")
     assert (run.plan, run.checkpoint) == ("resume", tmp_path / "run/checkpoints/last.ckpt")
@@ -84,14 +84,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["last.ckpt.damaged", "previous.ckpt"]
 
 
-def test_without_a_whole_checkpoint_the_training_starts_anew_and_says_so(tmp_path):
+def test_without_a_whole_checkpoint_the_training_starts_anew_and_is_reported(tmp_path):
     interrupt(tmp_path / "run", with_checkpoint=True)
     (tmp_path / "run/checkpoints/last.ckpt").write_bytes(b"")
     run = compute(tmp_path / "run")
     assert run.plan == "new" and "the training starts anew" in run.notes[0]
 
 
-def test_a_preempted_run_says_so_and_goes_on(tmp_path):
+def test_a_preempted_run_is_marked_and_resumes(tmp_path):
     with pytest.raises(PreemptedError), claim(tmp_path / "run"):
         raise PreemptedError("SIGTERM: ended.")
     state = status.read(tmp_path / "run")

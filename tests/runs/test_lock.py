@@ -37,7 +37,7 @@ def hold(path):
     return process
 
 
-def test_a_second_process_is_refused_and_told_who_has_it(tmp_path):
+def test_a_second_process_is_refused_with_the_holder_of_the_lock(tmp_path):
     process = hold(tmp_path / ".lock")
     with process, pytest.raises(RunError, match=f"is being written by process {process.pid} on "):
         Lock(tmp_path / ".lock").acquire()

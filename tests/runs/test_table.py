@@ -35,7 +35,7 @@ def test_cells_hold_the_runs_of_their_row_and_column(runs):
     assert table.mixed() == [], "seeds are what a cell is for"
 
 
-def test_a_cell_that_mixes_configurations_says_so(runs):
+def test_a_cell_that_mixes_configurations_is_reported(runs):
     make_run(
         runs,
         "pgd-blur/5",

@@ -14,7 +14,7 @@ from unfold.random import Draws
 from unfold.solvers import linear_map
 from unfold.training.losses import MaskedMeasurement
 
-LAWS = {
+PHYSICS = {
     "denoising": Denoising(NoNoise()),
     "tomography": Tomography(NoNoise(), 9),
     "blur": Blur(NoNoise(), GaussianKernel(3, (0.5, 1.0))),
@@ -29,16 +29,16 @@ def rows(physics: Physics) -> MaskedMeasurement:
     return MaskedMeasurement(operator, kept.to(torch.float64))
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", PHYSICS)
 def test_device_and_dtype_are_those_of_the_mask(name: str):
-    made = rows(LAWS[name])
+    made = rows(PHYSICS[name])
     assert made.anchor is made.kept
     assert made.norm_squared.dtype == torch.float64 and made.norm_squared.shape == (3,)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", PHYSICS)
 def test_the_norm_bound_is_that_of_the_inner_operator(name: str, monkeypatch):
-    made = rows(LAWS[name])
+    made = rows(PHYSICS[name])
     inner, own = made.operator.norm_bound, made.norm_squared
 
     def refuse(*_):

@@ -5,11 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from unfold.algorithms.algorithm import (
-    Algorithm,
-    Guarantee,
-    largest,
-)
+from unfold.algorithms.algorithm import Algorithm, Guarantee, largest
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem

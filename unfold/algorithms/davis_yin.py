@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import (
-    Algorithm,
-    Guarantee,
-    flat,
-)
+from unfold.algorithms.algorithm import Algorithm, Guarantee, flat
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param

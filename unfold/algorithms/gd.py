@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass
 
-from unfold.algorithms.algorithm import (
-    Guarantee,
-    ImageAlgorithm,
-    ImageState,
-    curvature,
-    flat,
-)
+from unfold.algorithms.algorithm import Guarantee, ImageAlgorithm, ImageState, curvature, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem

@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import (
-    Algorithm,
-    Guarantee,
-    curvature,
-    flat,
-)
+from unfold.algorithms.algorithm import Algorithm, Guarantee, curvature, flat
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from unfold.algorithms.algorithm import (
-    Guarantee,
-    ImageAlgorithm,
-    ImageState,
-    flat,
-)
+from unfold.algorithms.algorithm import Guarantee, ImageAlgorithm, ImageState, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem

@@ -9,11 +9,17 @@ PLAIN_BASES = ("ABC", "Generic")
 
 
 def declared(target: str) -> list[str] | None:
-    """The arguments of a dataclass of unfold, inherited ones first; None where only imports tell.
+    """The arguments of a dataclass of unfold in their order; None where only imports show them.
 
     Args:
         target: module path and class name, `unfold.algorithms.pgd.PGD`.
     """
+    found = _fields(target)
+    return None if found is None else sorted(found, key=found.__getitem__)
+
+
+def _fields(target: str) -> dict[str, bool] | None:
+    """The fields, inherited ones first, and whether each is an argument by keyword only."""
     module, _, name = target.rpartition(".")
     path = (package_folder().parent / module.replace(".", "/")).with_suffix(".py")
     if not module.startswith("unfold.") or not path.is_file():
@@ -27,16 +33,18 @@ def declared(target: str) -> list[str] | None:
     kind = kinds.get(name)
     if kind is None or "def __init__(" in ast.unparse(kind):
         return None
-    found: dict[str, None] = {}
+    found: dict[str, bool] = {}
     for base in map(_name, reversed(kind.bases)):
         if base not in PLAIN_BASES:
-            inherited = declared(homes.get(base, ""))
+            inherited = _fields(homes.get(base, ""))
             if inherited is None:
                 return None
-            found |= dict.fromkeys(inherited)
+            found |= inherited
     if any("dataclass" in ast.unparse(decorator) for decorator in kind.decorator_list):
-        found |= dict.fromkeys(filter(None, map(_field, kind.body)))
-    return list(found)
+        for node in kind.body:
+            if (field := _field(node)) is not None:
+                found[field] = "kw_only=True" in ast.unparse(node)
+    return found
 
 
 def _name(base: ast.expr) -> str:

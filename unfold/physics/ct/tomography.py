@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
 from unfold.physics.base import Physics
-from unfold.physics.ct.projector import (
-    Fan,
-    Parallel,
-    Projector,
-    diagonal,
-    projector,
-)
+from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.random import Draws
 from unfold.typing import Shape
