@@ -42,16 +42,13 @@ def _fields(target: str) -> dict[str, bool] | None:
             found |= inherited
     if any("dataclass" in ast.unparse(decorator) for decorator in kind.decorator_list):
         for node in kind.body:
-            if (field := _field(node)) is not None:
-                found[field] = "kw_only=True" in ast.unparse(node)
+            if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):
+                field, text = ast.unparse(node.target), ast.unparse(node)
+                found[field] = "kw_only=True" in text
+                if "init=False" in text:
+                    del found[field]
     return found
 
 
 def _name(base: ast.expr) -> str:
     return ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
-
-
-def _field(node: ast.stmt) -> str | None:
-    if not isinstance(node, ast.AnnAssign) or "ClassVar" in ast.unparse(node.annotation):
-        return None
-    return None if "init=False" in ast.unparse(node) else ast.unparse(node.target)
