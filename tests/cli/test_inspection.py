@@ -26,7 +26,7 @@ def test_check_prints_every_property_with_its_figure(capsys):
     code, said = run(capsys, "check", "physics=denoising")
     assert code == 0
     assert "PH1 A* = Aᴴ (Frobenius)" in said and "BROKEN" not in said
-    assert "1 components have all their properties" in said
+    assert "1 component has all its properties" in said
 
 
 @pytest.mark.parametrize("words", [("prior=tv_box",), ("fidelity=huber",), ("algo=gd",)])
@@ -161,7 +161,7 @@ def test_check_measures_the_rows_that_are_asked_for(capsys, words):
 def test_check_says_where_rows_do_not_apply(capsys):
     code, said = run(capsys, "check", "physics=denoising", "prior=l1", "--only", "PH13,PR2")
     assert code == 0 and "physics=denoising: PH13, PR2 do not apply." in said
-    assert "prior=l1: " in said and "1 components have all their properties" in said
+    assert "prior=l1: " in said and "1 component has all its properties" in said
     code, said = run(capsys, "check", "physics=denoising", "--only=PH13")
     assert code == 0 and said.split("\n") == ["physics=denoising: PH13 does not apply.", ""]
 

@@ -97,7 +97,7 @@ def batch_invariance(prox: Prox, v: Tensor, w: Tensor, *, tol: float = 1e-12) ->
         number = prox(v[i : i + 1], w[i].item())
         for one in (single, number):
             worst = max(worst, _over((one - batched[i]).abs()))
-    yield Check("PR9", "no image sees its batch", worst / scale, tol)
+    yield Check("PR9", "independent of the batch", worst / scale, tol)
 
 
 def gradient(
