@@ -108,6 +108,16 @@ def test_doctor_refuses_what_learns_nothing(capsys):
     assert code == 2 and "nothing is learned" in said
 
 
+def test_explain_lists_what_each_setting_accepts(capsys):
+    from unfold.cli.explain import explain
+
+    assert explain(["model=deq", "physics=gaussian_blur"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "physics.noise.sigma = 0.02 (zero or positive, in units of an image in [0, 1])" in shown
+    assert "model.solver.mixing = 1.0 (in (0, 1]) β in (0, 1]" in shown
+    assert "start.weight = 0.02 (positive) ε relative to" in shown
+
+
 def test_formulas_in_names():
     from unfold.algorithms.pgd import PGD
 

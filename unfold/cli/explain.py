@@ -3,12 +3,15 @@
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.cli.console import say
 from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
 from unfold.config.components import Components
+from unfold.config.errors import shown
+from unfold.parameters.bounds import bounds_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from unfold.problem import Problem
     from unfold.reconstructor import Reconstructor
 
+
+SETTINGS = ("physics", "fidelity", "model", "start")
+"""The components whose settings are listed after the parameters of algorithm and prior."""
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Source|Warns|Yields)\b.*:", re.MULTILINE)
 ARGUMENTS = re.compile(r"^Args:\n((?: .*\n?|\n)*)", re.MULTILINE)
@@ -98,6 +104,9 @@ def explain(arguments: Sequence[str]) -> int:
             say(line)
         for line in _parameters(net, algorithm, problem):
             say(line)
+        for path in SETTINGS:
+            for line in _settings(path, getattr(components, path)):
+                say(line)
         guarantee = net.guarantee(y, operator)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
@@ -185,6 +194,18 @@ def _parameters(
                 each = type(module).__name__ == "ModuleList"
                 yield f"  {name}.{network}: {count:,} numbers   ({_learned(moves, each)})"
                 yield f"      {described.get(network, '')}"
+
+
+def _settings(path: str, component: Any) -> Iterator[str]:
+    """One line for each setting with declared bounds, those of the components inside included."""
+    described = describe(type(component)).arguments
+    for name, bound in bounds_of(type(component)).items():
+        yield f"  {path}.{name} = {shown(getattr(component, name))}   ({bound})"
+        yield f"      {described.get(name, '')}"
+    for field in fields(component):
+        inner = getattr(component, field.name)
+        if is_dataclass(inner):
+            yield from _settings(f"{path}.{field.name}", inner)
 
 
 def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
