@@ -30,7 +30,11 @@ FUNCTIONS = {
     "problem": ["Problem"],
     "random": ["Draws"],
     "parameters.declare": ["param"],
+    "parameters.select": ["Trainable"],
+    "parameters.constraints": ["Interval"],
+    "reconstructor": ["Exportable"],
     "parameters.bounds": ["bounded"],
+    "algorithms.algorithm": ["Guarantee", "ImageState"],
     "algorithms.learned_primal_dual": ["DualBlock", "PrimalBlock"],
 }
 

@@ -71,6 +71,7 @@ from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackw
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
 from .config.experiment import Experiment as Experiment
+from .reconstructor import Exportable as Exportable
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -92,15 +93,18 @@ from .priors.denoiser_priors import GradientStep as GradientStep
 from .physics.inpainting import GridInpainting as GridInpainting
 from .priors.l1 import GroupL1 as GroupL1
 from .physics.batch import Grouped as Grouped
+from .algorithms.algorithm import Guarantee as Guarantee
 from .algorithms.hqs import HQS as HQS
 from .algorithms.heavy_ball import HeavyBall as HeavyBall
 from .fidelities.robust import Huber as Huber
 from .physics.denoising import Identity as Identity
 from .algorithms.algorithm import ImageAlgorithm as ImageAlgorithm
+from .algorithms.algorithm import ImageState as ImageState
 from .models.equilibrium_gradient import Implicit as Implicit
 from .denoisers.denoiser import InHalfPrecision as InHalfPrecision
 from .priors.box import Indicator as Indicator
 from .physics.inpainting import Inpainting as Inpainting
+from .parameters.constraints import Interval as Interval
 from .physics.wrapped import Isometric as Isometric
 from .physics.closed_forms import Isometry as Isometry
 from .models.equilibrium_gradient import JacobianFree as JacobianFree
@@ -222,6 +226,7 @@ from .priors.tv import TV as TV
 from .priors.tikhonov import Tikhonov as Tikhonov
 from .physics.ct.tomography import Tomography as Tomography
 from .priors.tv import TotalVariation as TotalVariation
+from .parameters.select import Trainable as Trainable
 from .physics.mri.trajectories import Trajectory as Trajectory
 from .physics.noise.signal_dependent import Transmission as Transmission
 from .models.unfolded import Truncated as Truncated

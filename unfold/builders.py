@@ -136,7 +136,7 @@ def _that_act(learn: Sequence[str], prior: Prior) -> list[str]:
         inactive["algo.lambda_reg"] = f"{type(prior).__name__} takes no weight"
     for name in filter(inactive.__contains__, learn):
         warnings.warn(
-            f"trainable_params: {name} cannot act ({inactive[name]}) and is left out.", stacklevel=5
+            f"trainable_params: {name} cannot act ({inactive[name]}) and is left out.", stacklevel=4
         )
     return [name for name in learn if name not in inactive]
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from abc import ABC
 from typing import Any
 
 from torch import nn
@@ -72,7 +73,7 @@ def concrete(base: type) -> list[Any]:
     package = importlib.import_module(base.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return [c for c in _subclasses(base) if not inspect.isabstract(c)]
+    return [c for c in _subclasses(base) if not (inspect.isabstract(c) or ABC in c.__bases__)]
 
 
 def _subclasses(base: type) -> list[Any]:

@@ -147,7 +147,9 @@ def _continued(directory: Path, before: status.Status, request: Request) -> Run:
     if request.expected is not None:
         refuse_foreign(directory, request.expected)
     if before.state == "finished":
-        _refuse_other_code(directory, "rerun=true to repeat it")
+        _refuse_other_code(
+            directory, "rerun=true to repeat it; the former content moves to attempts/"
+        )
         return Run(directory, "finished")
     _remove_incomplete(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
@@ -157,7 +159,7 @@ def _continued(directory: Path, before: status.Status, request: Request) -> Run:
         _refuse_other_code(
             directory,
             "accept_code=true to continue it under this code, which its history records, or "
-            "rerun=true to repeat it from the start",
+            "rerun=true to repeat it from the start; the former content moves to attempts/",
         )
     return Run(directory, "resume", checkpoint, notes=notes)
 
@@ -192,7 +194,7 @@ def _refuse_other_code(directory: Path, remedy: str) -> None:
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
-            f"Add {remedy}; the former content moves to attempts/."
+            f"Add {remedy}."
         )
 
 

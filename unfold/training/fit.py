@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
@@ -202,9 +201,6 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-if TYPE_CHECKING:
-    from unfold.data.image_data import ImageData
-
 CPU_MESSAGE = "can't allocate memory"
 """Part of the message of PyTorch's allocator on CPU, which has no error class for it."""
 
@@ -216,7 +212,7 @@ class OutOfMemoryError(RunError):
 
 
 @contextmanager
-def limits_explained(reconstructor: Reconstructor, data: "ImageData") -> Iterator[None]:
+def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[None]:
     """Turn errors of memory and disk into ones that say what to change.
 
     Raises:
@@ -244,7 +240,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
 
 
-def _advice(error: BaseException, reconstructor: Reconstructor, data: "ImageData") -> str:
+def _advice(error: BaseException, reconstructor: Reconstructor, data: ImageData) -> str:
     model = reconstructor.model
     images, own = type(data).__name__, type(model).__name__
     values = [f"{images}.batch_size = {data.batch_size}", f"{images}.crop = {data.crop}"]
