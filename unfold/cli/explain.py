@@ -198,8 +198,9 @@ def _parameters(
 
 def _settings(path: str, component: Any) -> Iterator[str]:
     """One line for each setting with declared bounds, those of the components inside included."""
-    described = describe(type(component)).arguments
-    for name, bound in bounds_of(type(component)).items():
+    kind: Any = type(component)
+    described = describe(kind).arguments
+    for name, bound in bounds_of(kind).items():
         yield f"  {path}.{name} = {shown(getattr(component, name))}   ({bound})"
         yield f"      {described.get(name, '')}"
     for field in fields(component):
