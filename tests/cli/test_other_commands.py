@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.made import sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import COMMANDS, dispatch
 
@@ -38,6 +39,7 @@ def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
     path = Path(directory) / "config.yaml"
     path.write_text(path.read_text().replace("unfold.algorithms.pgd.PGD", "stranger.Evil"))
     (Path(directory) / "overrides.yaml").write_text("['trust=[stranger]', 'seed=5']")
+    sealed(Path(directory))
     assert run("evaluate", f"run={directory}") == 2
     assert "algo._target_ = stranger.Evil: is not a component" in capsys.readouterr().err
 

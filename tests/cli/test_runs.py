@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tests.runs.made import make_run
+from tests.runs.made import make_run, sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.cli.reproduce import repeated_arguments, verdict
@@ -122,6 +122,7 @@ def test_a_run_brings_its_words_but_not_its_trust(two):
     arguments = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
     arguments += ["prior.weights=pgd/g2", "accept_code=true"]
     (path / "overrides.yaml").write_text(yaml.safe_dump(arguments))
+    sealed(path)
     weights = f"prior.weights={two.resolve() / 'pgd/g2'}"
     start = f"init_from={two.resolve() / 'pgd/g1'}"
     assert repeated_arguments(read_reference("g5", two)) == ["seed=3", start, weights]
@@ -177,6 +178,7 @@ def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_pa
 def test_a_secret_is_asked_for_again_where_it_has_no_place(two, capsys):
     path = make_run(two, "pgd/g6")
     (path / "overrides.yaml").write_text(yaml.safe_dump(["logger.token=<redacted>", "seed=1"]))
+    sealed(path)
     with pytest.raises(ConfigError, match=r"logger\.token is secret and was not kept\. Give it"):
         repeated_arguments(read_reference("g6", two))
     assert repeated_arguments(read_reference("g6", two), ["logger.token=new"]) == ["seed=1"]

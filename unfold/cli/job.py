@@ -14,13 +14,14 @@ from unfold.config.weights import located
 from unfold.runs import files
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
+from unfold.runs.files import sha256
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
 from unfold.runs.processes import check_launch, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.status import Outcome, write_outcome
-from unfold.runs.weights import digests, sha256
+from unfold.runs.weights import digests
 from unfold.training.checkpoints.signals import raising_signals
 
 

@@ -60,6 +60,9 @@ def list_runs(arguments: Sequence[str]) -> int:
         return 0
     rows = [(one.name, one.state, _scores(one), one.status.updated[:16]) for one in entries]
     table(None, ("run", "state", "best, test", "updated (UTC)"), rows)
+    for one in entries:
+        if one.state == "damaged":
+            say(f"note: {one.name}: {one.status.reason}")
     return 0
 
 

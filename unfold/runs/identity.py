@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unfold.errors import ConfigError
-from unfold.runs.weights import digests, sha256
+from unfold.runs.files import sha256
+from unfold.runs.weights import digests
 
 LEFT_OUT = frozenset(
     {

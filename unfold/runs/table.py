@@ -112,6 +112,8 @@ def full_name(end: str, entries: Sequence[Entry]) -> str:
 
 def _missing(entry: Entry, keys: Sequence[str]) -> str | None:
     """Why a run has no place in the table; None where it has one."""
+    if entry.state == "damaged":
+        return f"damaged: {entry.status.reason}"
     if entry.state != "finished":
         return "not finished"
     lacking = [key for key in keys if key != TESTED and entry.get(key) is None]

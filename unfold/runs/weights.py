@@ -1,21 +1,15 @@
 """The trained weights that a configuration names: a file, or a run by any of its names."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unfold.errors import UnfoldError
 from unfold.runs.catalogue import read_reference
+from unfold.runs.files import sha256
 
 EMBEDDED = "embedded"
 """The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_weights(text: str, runs_dir: str | Path) -> Path:
