@@ -17,7 +17,7 @@ from unfold.runs.directory import Request, Run, claim
 from unfold.runs.files import sha256
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.processes import check_launch, rank
+from unfold.runs.processes import check_launch, check_rank, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.status import Outcome, write_outcome
@@ -51,13 +51,15 @@ def prepare(checked: Checked) -> Components:
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
     check_launch(trainer.nodes)
+    check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
-    if settings.init_from is not None:
-        from unfold.training.checkpoints.weights import load_weights
+    from unfold.training.checkpoints.weights import check_finite, load_weights
 
+    if settings.init_from is not None:
         source = located("init_from", settings.init_from, settings.runs_dir)
         load_weights(components.reconstructor, source)
+    check_finite(components.reconstructor)
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
         components.data.check()

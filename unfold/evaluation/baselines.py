@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from unfold.problem import Problem, make_problem
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import default_tol
+from unfold.training.checkpoints.checksum import damage, with_checksum
 from unfold.typing import Image
 
 SOLVES = 1e-4
@@ -149,11 +151,11 @@ class Baselines:
         identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
         key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
         path = self.cache / f"tv-{key}.pt"
-        if path.is_file():
-            return Weighted(**torch.load(path, weights_only=True))
+        if (cached := _cached(path, key)) is not None:
+            return cached
         found, archive = self._compute(physics), io.BytesIO()
-        torch.save(found._asdict(), archive)
-        write_bytes(path, archive.getvalue())
+        torch.save(found._asdict() | {"key": key}, archive)
+        write_bytes(path, with_checksum(archive.getvalue()))
         return found
 
     @torch.no_grad()
@@ -204,6 +206,21 @@ class Baselines:
         solution = total_variation(y[several], wide, weights, search, torch.float32)
         truth = truth.repeat_interleave(count, 0)
         return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
+
+
+def _cached(path: Path, key: str) -> Weighted | None:
+    """What is stored under a key; None, after a warning, where it is damaged or of another key."""
+    if not path.is_file():
+        return None
+    archive = path.read_bytes()
+    reason = damage(archive)
+    if reason is None:
+        stored = torch.load(io.BytesIO(archive), weights_only=True)
+        if stored.pop("key", None) == key:
+            return Weighted(**stored)
+        reason = "it belongs to another baseline"
+    warnings.warn(f"{path} is not used ({reason}); its baseline is computed again.", stacklevel=2)
+    return None
 
 
 def content(value: Any) -> Any:

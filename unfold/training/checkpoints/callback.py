@@ -192,7 +192,10 @@ class Checkpointing(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the best weights, which are read now rather than when training ends."""
         self.best = state_dict["best"]
+        if self.best is not None:
+            read_checkpoint(self.best_path)
 
 
 def _disk_full(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:

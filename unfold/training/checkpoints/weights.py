@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.disk import write_bytes
-from unfold.errors import CheckpointError, listing
+from unfold.errors import CheckpointError, NonFiniteError, listing
 from unfold.training.checkpoints.checksum import (
     BLANK,
     damage,
@@ -28,6 +28,7 @@ from unfold.training.checkpoints.checksum import (
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
+OWNER = "run"
 
 EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
@@ -39,13 +40,20 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
     """Write tensors and plain values with a checksum atomically; an existing file moves to `keep`.
 
+    The state names the run whose folder `checkpoints` it is in, and is read as a state of no other.
+
     Raises:
         RunError: the disk is full, or the folder cannot be written; the existing file is kept.
     """
     archive = io.BytesIO()
-    torch.save(dict(state), archive)
+    torch.save({**state, OWNER: _owner(path)}, archive)
     advice = "The previous checkpoint is kept; free space, and the same command resumes from it."
     write_bytes(path, with_checksum(archive.getvalue()), keep=keep, advice=advice)
+
+
+def _owner(path: Path) -> str:
+    """The name of the run that a state belongs to, by its place."""
+    return path.absolute().parent.parent.name
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
@@ -146,24 +154,42 @@ def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
     load_matching(denoiser, inside or state, str(path))
 
 
+AGAIN = "Move it away to train without it, or add rerun=true to repeat the run."
+
+
+def check_finite(reconstructor: nn.Module) -> None:
+    """Refuse weights and initial values that are not finite: nothing computed with them is.
+
+    Raises:
+        NonFiniteError: names them.
+    """
+    state = reconstructor.state_dict().items()
+    if bad := [name for name, t in state if not bool(torch.isfinite(t).all())]:
+        raise NonFiniteError(
+            f"{_some(bad)}: not finite before the first step. Choose other values, or other weights."
+        )
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, loaded without executing code.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, or holds more than tensors and plain
-            values.
+        CheckpointError: the file cannot be read, is damaged, holds more than tensors and plain
+            values, or is of another run.
     """
     try:
         content = path.read_bytes()
         reason = damage(content)
         if reason is not None:
-            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).")
+            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {AGAIN}")
         state: dict[str, Any] = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True
         )
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {AGAIN}") from error
+    if (owner := state.pop(OWNER, None)) != _owner(path):
+        raise CheckpointError(f"{path}: is a state of the run {owner}, not of this one. {AGAIN}")
     return state
 
 
