@@ -47,9 +47,12 @@ def test_runs_are_listed_shown_and_compared(two, capsys):
 
 def test_the_table_has_its_formats(two, capsys):
     assert dispatch(["table", "pgd*", "--rows", "algo", "--cols=physics", "--format=csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("pgd,motion_blur,30.0,1.4142")
+    assert capsys.readouterr().out.splitlines()[1] == "pgd,motion_blur,30.0,,2"
     assert dispatch(["table"]) == 0
-    assert "30.00 ± 1.41 (2)" in capsys.readouterr().out
+    assert "30.00 (2)" in capsys.readouterr().out
+    make_run(two, "pgd/g3", seed=2, scores={"test/psnr": 30.0})
+    assert dispatch(["table"]) == 0
+    assert "30.00 ± 1.00 (3)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unfold.evaluation.baselines import Baselines, TunedTV
-from unfold.physics.noise.base import Gaussian
 from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import Gaussian
 
 SETTINGS = TunedTV(count=2, images=1, crop=16, max_iterations=30, search_iterations=10)
 

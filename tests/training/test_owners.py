@@ -16,7 +16,7 @@ def stopped(tmp_path_factory):
     """Two runs that were killed after their first validation."""
     root = tmp_path_factory.mktemp("runs")
     for name in ("one", "two"):
-        with pytest.raises(BaseException):  # noqa: B017, PT011
+        with pytest.raises(BaseException):  # noqa: B017
             run(root / name, training=killed_at(9), steps=12, checkpoint_every=4)
         assert (root / name / "checkpoints/best.ckpt").is_file()
     return root

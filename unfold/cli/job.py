@@ -1,6 +1,9 @@
 """One job: prepare, claim its directory, train, evaluate, write."""
 
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
@@ -14,7 +17,6 @@ from unfold.config.weights import located
 from unfold.runs import files
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
-from unfold.runs.files import sha256
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
 from unfold.runs.processes import check_launch, check_rank, rank
@@ -114,8 +116,17 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         fingerprint=fingerprint,
         shapes=components.data.shapes(),
         weights=digests(job.config),
+        pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
-    begin(run, {"config": {"file": stored.name, "sha256": sha256(stored)}, **provenance(made)})
+    begin(
+        run, {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
+    )
+
+
+def _pixels(images: Sequence[tuple[str, Any]]) -> str:
+    """The SHA-256 of the images of a split, whatever their names and their order."""
+    found = (sha256(repr(tuple(x.shape)).encode() + x.numpy().tobytes()) for _, x in images)
+    return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
 
 
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:

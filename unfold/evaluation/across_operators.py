@@ -98,7 +98,7 @@ class AcrossOperators(Evaluation):
 
         from unfold.evaluation.report import write_report
 
-        data, cache = context.data, context.directory.parents[1] / ".cache"
+        data, cache = context.data, context.run.parents[1] / ".cache"
         images = data.images("validation"), data.images("test")
         baselines = Baselines(
             self.tv, *images, data.fingerprint(), context.seed, cache, data.multiple_of
@@ -172,7 +172,7 @@ def _rows(
     figures: Mapping[str, Tensor] = context.metrics(image, batch.images)
     return [
         Row(
-            run=context.directory.name,
+            run=context.run.name,
             trained_on=context.trained_on,
             tested_on=condition.name,
             noise=condition.noise,

@@ -19,6 +19,9 @@ from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.typing import Image
 
+OTHERS = "evaluations"
+"""The folder in a run directory of evaluations that are not its own, each in its own directory."""
+
 
 class ImageBatch(NamedTuple):
     """Images of one shape, with their names and their positions in the split."""
@@ -83,7 +86,8 @@ class Context:
     Args:
         reconstructor: with the weights to evaluate.
         data: gives `images(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
-        directory: of the run; results go into its folder `evaluation`.
+        directory: of the run, or of another evaluation in its folder `evaluations`; results go into
+            the folder `evaluation` of it.
         physics: the forward model that was trained on.
         trained_on: its name.
         metrics: of every image.
@@ -99,6 +103,12 @@ class Context:
     metrics: ImageMetrics
     seed: int
     progress: bool = True
+
+    @property
+    def run(self) -> Path:
+        """The directory of the run."""
+        inside = self.directory.parent.name == OTHERS
+        return self.directory.parents[1] if inside else self.directory
 
     @property
     def folder(self) -> Path:

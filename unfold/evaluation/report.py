@@ -57,7 +57,7 @@ def write_report(
         gallery([e for e in examples if e.condition == first][:images], folder / "gallery.png")
         one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
         gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
-    training_figure(context.directory / "metrics.csv", headline(rows), folder / "training.png")
+    training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
     test = context.data.images("test")[:images]
     traces = follow(reconstructor, context.physics, test, context.seed)
     if traces:

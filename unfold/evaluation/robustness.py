@@ -216,7 +216,7 @@ class Robustness(Evaluation):
 
     def run(self, context: Context) -> dict[str, float]:
         rows = self.sweep(context)
-        return write_sweep(context.folder, rows, context.directory.name, context.trained_on)
+        return write_sweep(context.folder, rows, context.run.name, context.trained_on)
 
     @torch.no_grad()
     def sweep(self, context: Context) -> list[MismatchRow]:

@@ -29,6 +29,7 @@ class Entry:
         scores: what it measured; empty until it is finished.
         overrides: that made it.
         folders: of the user's own options that it was composed with.
+        sets: `validation_set` and `test_set`, 8 digits of the SHA-256 of their images.
     """
 
     path: Path
@@ -40,12 +41,13 @@ class Entry:
     scores: Mapping[str, float] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, key: str) -> str | None:
-        """The option of a group, or the value of a key of the configuration; None without it."""
+        """The option of a group, a set of images, or the value of a key; None without it."""
         if key in self.choices:
             return self.choices[key]
-        values = flat(self.config)
+        values = {**flat(self.config), **self.sets}
         return str(values[key]) if key in values else None
 
 
@@ -141,6 +143,7 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
         choices=origin.get("choices", {}),
         scores=files.optional(read.path / "results.json") if read.state == "finished" else {},
         folders=tuple(map(Path, origin.get("folders", {}))),
+        sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
 
 

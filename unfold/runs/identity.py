@@ -9,6 +9,7 @@ from typing import Any
 
 from unfold.errors import ConfigError
 from unfold.runs.files import sha256
+from unfold.runs.provenance import source_hashes
 from unfold.runs.weights import digests
 
 LEFT_OUT = frozenset(
@@ -55,6 +56,28 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
+
+
+TRAINING = ("extend", "init_from", "loss", "objective", "optimizer", "scheduler", "trainer")
+"""Keys that cannot change an evaluation of given weights, except `trainer.precision`."""
+
+
+def conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that can change an evaluation of given weights."""
+    kept = hashed_part({k: v for k, v in config.items() if k not in TRAINING}, {})
+    return kept | {"precision": config.get("trainer", {}).get("precision")}
+
+
+def evaluation_name(
+    config: Mapping[str, Any], choices: Mapping[str, str], weights: str | None, fingerprint: str
+) -> str:
+    """The name of an evaluation: readable, and a hash of weights, conditions, images and code."""
+    kept = conditions(config)
+    content = [weights, kept, fingerprint, _files(kept), dict(source_hashes())]
+    text = json.dumps(content, sort_keys=True, default=str)
+    words = f"{choices['evaluation']}-{choices['physics']}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', words).lstrip('.')[:80]}-{digest}"
 
 
 def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:

@@ -20,8 +20,10 @@ MANIFEST = "manifest.json"
 NOT_SEALED = frozenset({".lock", "status.json", MANIFEST, "attempts", "evaluations", "wandb"})
 """What is written later, has its own seal, or belongs to another program."""
 
-READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json")
-"""The files that a list of runs reads."""
+ROWS = "evaluation/rows.csv"
+
+READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json", ROWS)
+"""The files that a list or a table of runs reads."""
 
 
 def finish(directory: Path, now: status.Status) -> None:

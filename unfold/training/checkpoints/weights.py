@@ -166,7 +166,7 @@ def check_finite(reconstructor: nn.Module) -> None:
     state = reconstructor.state_dict().items()
     if bad := [name for name, t in state if not bool(torch.isfinite(t).all())]:
         raise NonFiniteError(
-            f"{_some(bad)}: not finite before the first step. Choose other values, or other weights."
+            f"{_some(bad)}: not finite before the first step. Choose other values or weights."
         )
 
 
