@@ -11,7 +11,7 @@ from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
-from unfold.initialization import BackProjection, Start
+from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.group import Scales
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
@@ -32,7 +32,7 @@ class Reconstructor(nn.Module):
         prior: g, or what stands for it.
         fidelity: d in f = d(A·, y).
         model: how the step is repeated and differentiated.
-        start: the image to start from; `BackProjection` if not given.
+        start: the image to start from; `Regularised` if not given.
         trainable: what is learned, untied, constrained and relative to ‖A‖; all tied if not given.
 
     Raises:
@@ -61,7 +61,7 @@ class Reconstructor(nn.Module):
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:
             check_one_map(self.prior)
-        self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
+        self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
 
     def forward(self, y: Measurement, operator: Operator | Physics) -> Image:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from unfold.cli.console import say, short
 from unfold.cli.runs import RUNS_DIR, show_differences
-from unfold.cli.stored_run import stored_overrides, with_full_paths
 from unfold.config.arguments import Syntax
 from unfold.config.overrides import key_of
+from unfold.config.stored_run import stored_overrides, with_full_paths
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, read_reference

@@ -147,8 +147,11 @@ class EmbeddedData(ImageData):
 
     Eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on. They
     are enough to compare methods, not to publish numbers. 25 crops per image make an epoch of 200
-    crops, 25 steps of 8.
+    crops, 50 steps of 4.
     """
+
+    crop: int = bounded(48, whole(1), "in pixels")
+    batch_size: int = bounded(4, whole(1), "in images")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,6 +15,7 @@ from unfold.evaluation.base import (
     Example,
     ImageBatch,
     NoEvaluation,
+    check_finite,
     convergence_flags,
     measure,
 )
@@ -123,6 +124,7 @@ class AcrossOperators(Evaluation):
     ) -> tuple[list[Row], list[Example]]:
         y, operator = measure(condition.physics, batch, context.seed, "test")
         ours = context.reconstructor.solve(y, operator)
+        check_finite(ours.image, batch.names, f"{condition.name}, noise {condition.noise}")
         baseline = torch.stack([tv.images[i] for i in batch.positions])
         back, linear = operator.back_project(y), operator.linear_baseline(y)
         images: dict[str, tuple[Image, Solution | None]] = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unfold.data.batches import consecutive
+from unfold.errors import NonFiniteError, listing
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
@@ -72,6 +73,20 @@ class Example(NamedTuple):
     pictured: bool
     baseline: Tensor
     ours: Tensor
+
+
+def check_finite(image: Image, names: Sequence[str], condition: str) -> None:
+    """Refuse reconstructions that are not finite: no mean may leave them out.
+
+    Raises:
+        NonFiniteError: names the images and the condition.
+    """
+    finite = torch.isfinite(image).flatten(1).all(1).tolist()
+    if bad := [name for name, ok in zip(names, finite, strict=True) if not ok]:
+        raise NonFiniteError(
+            f"The reconstruction of {listing(bad)} under {condition} is not finite. Leave the "
+            "operator out of the evaluation, or change the model's tolerances or step sizes."
+        )
 
 
 def convergence_flags(solution: Solution) -> list[str]:

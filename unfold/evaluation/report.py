@@ -1,7 +1,9 @@
 """The files of an evaluation: rows, tables, figures."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 
 from unfold.disk import write_text
 from unfold.evaluation.base import Context, Example
@@ -21,6 +23,7 @@ from unfold.evaluation.records import (
     to_csv,
     to_latex,
     to_markdown,
+    undefined,
     write_rows,
 )
 from unfold.evaluation.single_image import follow
@@ -78,9 +81,25 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     ours = [r for r in first if r.method == "ours"]
     figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
     metric = headline(rows)
-    tv = mean([r for r in first if r.method == "tv"], metric)
-    gain = (figures[f"test/{metric}"] - tv) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
-    return figures | {f"test/tv {metric}": tv, "test/gain over tv": gain}
+    figures |= warn_undefined({m: n for m, n in undefined(ours).items() if f"test/{m}" in figures})
+    tv = [r for r in first if r.method == "tv"]
+    figures[f"test/tv {metric}"] = mean(tv, metric)
+    # Over the images for which both are defined.
+    lost = {r.image for r in (*ours, *tv) if r.metric == metric and isnan(r.value)}
+    own, base = (mean([r for r in m if r.image not in lost], metric) for m in (ours, tv))
+    gain = (own - base) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
+    return {k: v for k, v in (figures | {"test/gain over tv": gain}).items() if not isnan(v)}
+
+
+def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Name the images that no mean holds, and count them: `test/nmse undefined`."""
+    for metric, names in found.items():
+        warnings.warn(
+            f"{metric} is undefined for {len(names)} test images, which its mean leaves out: "
+            f"{', '.join(names[:8])}.",
+            stacklevel=2,
+        )
+    return {f"test/{metric} undefined": float(len(names)) for metric, names in found.items()}
 
 
 def headline(rows: Sequence[Row]) -> str:

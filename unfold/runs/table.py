@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -167,7 +168,7 @@ def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]
         return []
     found: dict[str, list[float]] = {}
     for row in read_rows(path):
-        if row.method == "ours" and row.metric == value:
+        if row.method == "ours" and row.metric == value and not isnan(row.value):
             found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row.value)
     return [(name, fmean(values)) for name, values in found.items()]
 

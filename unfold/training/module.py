@@ -187,11 +187,17 @@ class Training(pl.LightningModule):
         solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
         n = len(batch.images)
-        scores = {k: v.mean() for k, v in self.metrics(solution.image, batch.images).items()}
+        values = {"loss": loss}
         if solution.contraction is not None:
-            scores["contraction"] = solution.contraction.mean()
-        values = {f"validation/{name}": value for name, value in (scores | {"loss": loss}).items()}
-        self.log_dict(values, batch_size=n, sync_dist=True, on_epoch=True, prog_bar=False)
+            values["contraction"] = solution.contraction.mean()
+        self._log_validation(values, n)
+        for name, scores in self.metrics(solution.image, batch.images).items():
+            defined = scores[~scores.isnan()]  # where none is, zero of zero: undefined as a whole
+            self._log_validation({name: defined.sum() / max(1, len(defined))}, len(defined))
+
+    def _log_validation(self, values: Mapping[str, Tensor], count: int) -> None:
+        named = {f"validation/{name}": value for name, value in values.items()}
+        self.log_dict(named, batch_size=count, sync_dist=True, on_epoch=True, prog_bar=False)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of what is learned, and its schedule, stepped after every batch."""

@@ -73,8 +73,8 @@ class Checkpointing(pl.Callback):
         return self.folder / BEST
 
     def improves(self, score: float, best: float | None) -> bool:
-        """Whether a score is at least as good as the best; NaN never is."""
-        if math.isnan(score):
+        """Whether a score is at least as good as the best; one that is not finite never is."""
+        if not math.isfinite(score):
             return False
         if best is None:
             return True

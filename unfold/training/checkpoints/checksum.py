@@ -37,13 +37,13 @@ def damage(content: bytes) -> str | None:
 KEY, KIND = "unfold_checksum", "unfold-sha256:"
 """The name and the prefix of the checksum of weights: a flipped bit leaves one of them intact."""
 
-BLANK = {KEY: KIND + "0" * 64}
-"""The metadata to save weights with before their checksum is known."""
+BLANK = KIND + "0" * 64
+"""How the metadata of weights begin before their checksum is known; more may follow."""
 
 
 def weights_with_checksum(content: bytes) -> bytes:
     """A safetensors file saved with `BLANK`, with the SHA-256 of all its bytes in the blank."""
-    blank, digest = BLANK[KEY].encode(), hashlib.sha256(content).hexdigest()
+    blank, digest = BLANK.encode(), hashlib.sha256(content).hexdigest()
     assert blank in content, "the file was saved without its blank"
     return content.replace(blank, KIND.encode() + digest.encode(), 1)
 
@@ -53,7 +53,7 @@ def damage_of_weights(content: bytes) -> str | None:
     header = content[: 8 + int.from_bytes(content[:8], "little")]
     if KEY.encode() not in header and KIND.encode() not in header:
         return None
-    found = re.search(f'"{KEY}":"{KIND}([0-9a-f]{{64}})"'.encode(), header)
+    found = re.search(f'"{KEY}":"{KIND}([0-9a-f]{{64}})[ "]'.encode(), header)
     if found is None:
         return "its checksum cannot be read"
     at, end = found.span(1)

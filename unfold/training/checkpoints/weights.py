@@ -4,6 +4,7 @@ A checkpoint is data: it is loaded with `weights_only`, and never executes code.
 """
 
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,11 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.disk import write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
+from unfold.parameters.group import ParameterGroup
+from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import (
     BLANK,
+    KEY,
     damage,
     damage_of_weights,
     weights_with_checksum,
@@ -60,8 +64,43 @@ def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
     """Write the weights of a reconstructor into a run directory, atomically."""
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
-    write_bytes(path, weights_with_checksum(save(state, BLANK)))
+    # One entry: several would be written in an order that is not always the same.
+    made = {KEY: f"{BLANK} {json.dumps(described(reconstructor))}"}
+    write_bytes(path, weights_with_checksum(save(state, made)))
     return path
+
+
+def keep_channels_last(network: nn.Module) -> None:
+    """Lay the filters of every 2-D convolution out channels last; images follow their filters.
+
+    Only `Conv2d`: filters that a network computes itself have any number of axes, and gain nothing.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def described(reconstructor: nn.Module) -> dict[str, Any]:
+    """What gives weights their meaning and is no tensor: model, start, iterations, scales."""
+    if not isinstance(reconstructor, Reconstructor):
+        return {}
+    algo, prior, model = reconstructor.algo, reconstructor.prior, reconstructor.model
+    groups = {"algo": algo, "prior": prior}
+    inner = {f"{n}.{i}": g for n, group in groups.items() for i, g in group.named_modules()}
+    plans = {
+        f"{name.rstrip('.')}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
+        for name, group in inner.items()
+        if isinstance(group, ParameterGroup)
+        for key, plan in group.plans.items()
+    }
+    return {
+        "algo": type(algo.recipe).__name__,
+        "prior": type(prior.recipe).__name__,
+        "model": type(model).__name__,
+        "model.iterations": model.count,
+        "start": repr(reconstructor.start),
+        "scales": plans,
+    }
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -89,15 +128,43 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(reconstructor: nn.Module, path: Path) -> None:
+def load_weights(reconstructor: nn.Module, path: Path, *, to_train: bool = False) -> None:
     """Load the weights of a run into a reconstructor of the same configuration.
 
+    Args:
+        reconstructor: whose tensors are replaced.
+        path: a weights file, or a run directory.
+        to_train: whether training follows, which may be with another start or other iterations.
+
     Raises:
-        CheckpointError: they are missing, or belong to another architecture.
+        CheckpointError: they are missing, belong to another architecture, or were trained with
+            another start, other iterations or other scales.
     """
     if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
         return  # nothing was learned, so there is no file
-    load_matching(reconstructor, read_weights(path), str(path))
+    state = read_weights(path)
+    if not to_train:
+        _expect_same(reconstructor, path / WEIGHTS if path.is_dir() else path)
+    load_matching(reconstructor, state, str(path))
+
+
+def _expect_same(reconstructor: nn.Module, file: Path) -> None:
+    """Refuse weights that were trained in a model of another kind, start, count or scale."""
+    content = file.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    text = header.get("__metadata__", {}).get(KEY, "").partition(" ")[2]
+    there, here = json.loads(text or "{}"), json.loads(json.dumps(described(reconstructor)))
+    for key in there.keys() & here.keys():
+        if there[key] != here[key]:
+            one, other = there[key], here[key]
+            if key == "scales":
+                key = min(n for n in {*one, *other} if one.get(n) != other.get(n))
+                one, other = one.get(key), other.get(key)
+            raise CheckpointError(
+                f"{file}: these weights were trained with {key} = {one}, and this model has "
+                f"{other}. Give it what they were trained with, as unfold.load(RUN) does, or train "
+                "it from them, init_from=RUN."
+            )
 
 
 def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
