@@ -15,6 +15,7 @@ from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
 from unfold.runs import files
+from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
@@ -139,6 +140,9 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     import_torchmetrics()
     from unfold.training.fit import fit
 
+    checkpoint = run.checkpoint
+    if checked.settings.extend is not None and checkpoint is None and not run.is_rank:
+        checkpoint = _continued(checked, components, run)
     with option_names(checked):
         return fit(
             build_training(checked, components),
@@ -147,8 +151,27 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             components.logger,
             run.path,
             objective=checked.settings.objective,
-            resume_from=run.checkpoint,
+            resume_from=checkpoint,
         )
+
+
+def _continued(checked: Checked, components: Components, run: Run) -> Path:
+    """The state of the run that is extended; says where one longer run would have differed."""
+    from unfold.training.checkpoints.extension import adopt
+
+    settings, now = checked.settings, components.trainer.max_steps
+    parent = read_reference(str(settings.extend), settings.runs_dir)
+    done, then = int(parent.scores["steps"]), parent.config["trainer"]["max_steps"]
+    say(f"continues {short(parent.path)} after its {done} steps")
+    factor = components.scheduler.factor
+    pairs = ((step, factor(step, then), factor(step, now)) for step in range(done))
+    if apart := next((pair for pair in pairs if pair[1] != pair[2]), None):
+        step, one, other = apart
+        say(
+            f"note: not what one run of {now} steps computes: its scheduler has the factor "
+            f"{other:.6g} at step {step}, where {one:.6g} was used."
+        )
+    return adopt(parent.path, run.path)
 
 
 def evaluate_components(

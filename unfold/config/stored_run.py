@@ -12,9 +12,13 @@ from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError, UnfoldError
-from unfold.runs.catalogue import Entry
-from unfold.runs.redact import REDACTED, restored
-from unfold.runs.weights import find_weights, names_weights
+from unfold.runs import files
+from unfold.runs.catalogue import ORIGIN, Entry, read_reference
+from unfold.runs.compare import differences
+from unfold.runs.identity import hashed_part
+from unfold.runs.provenance import differing
+from unfold.runs.redact import REDACTED, redacted, restored
+from unfold.runs.weights import EXTEND, find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
 """Overrides of one start only; and a run never brings its own trust, as a stranger may have made
@@ -71,3 +75,45 @@ def with_full_paths(overrides: Sequence[str], runs_dir: str | Path) -> list[str]
                 text = f"{key}={find_weights(value, runs_dir).resolve()}"
         found.append(text)
     return found
+
+
+MAY_DIFFER = ("evaluation", "extend", "trainer.max_steps", "trainer.max_epochs")
+"""Keys of a run in which one that trains longer may differ, with those that change no number."""
+
+
+def extended(arguments: Sequence[str]) -> Checked | None:
+    """The configuration of the run that `extend=` names, trained longer; None without that key.
+
+    Raises:
+        ConfigError: the run is not finished, was not trained, was made by other code, ended before
+            its last step, has as many steps, or differs in more.
+    """
+    given = TRAIN.parse(arguments)
+    named = {key_of(text): text.partition("=")[2] for text in given.overrides}
+    if (text := named.get(EXTEND, "null")) in ("", "null"):
+        return None
+    if given.multirun:
+        raise ConfigError(f"extend = {text}: a sweep cannot extend a run. Leave out -m.")
+    reference = read_reference(text, named.get("runs_dir", "runs"))
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
+    one, other = (hashed_part(c, {}) for c in (reference.config, redacted(checked.job.stored)))
+    keys = [d.what for d in differences(one, other) if not d.what.startswith(MAY_DIFFER)]
+    trainer, steps = checked.job.config["trainer"], int(reference.scores.get("steps", 0))
+    planned = reference.config["trainer"]["max_steps"]
+    code = differing(files.read_json(reference.path / ORIGIN)["sources"])
+    refused = {
+        f"it is {reference.state}; finish it first": reference.state != "finished",
+        "nothing was trained in it": steps == 0,
+        f"{', '.join(keys[:4])} differ; train from its weights, init_from=RUN": bool(keys),
+        f"it ended at step {steps} of {planned}, as trainer.early_stopping or trainer.max_epochs "
+        "asks": steps < planned and trainer["max_epochs"] == reference.get("trainer.max_epochs"),
+        f"it has made {steps} steps; add trainer.max_steps=N with more": (
+            0 <= trainer["max_steps"] <= steps
+        ),
+        f"other code made it ({', '.join(code[:4])}); add accept_code=true": bool(code)
+        and not checked.settings.accept_code,
+    }
+    for reason, holds in refused.items():
+        if holds:
+            raise ConfigError(f"extend = {text}: {reason}.")
+    return checked

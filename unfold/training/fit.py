@@ -192,6 +192,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*`srun` command is available.*",
         ".*The number of training batches.*",
         ".*is smaller than the logging interval.*",
         ".*You have overridden `transfer_batch_to_device`.*",

@@ -192,8 +192,10 @@ class Training(pl.LightningModule):
             values["contraction"] = solution.contraction.mean()
         self._log_validation(values, n)
         for name, scores in self.metrics(solution.image, batch.images).items():
-            defined = scores[~scores.isnan()]  # where none is, zero of zero: undefined as a whole
-            self._log_validation({name: defined.sum() / max(1, len(defined))}, len(defined))
+            defined = scores[~scores.isnan()]
+            # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
+            mean = defined.mean() if len(defined) else scores.new_zeros(())
+            self._log_validation({name: mean}, len(defined))
 
     def _log_validation(self, values: Mapping[str, Tensor], count: int) -> None:
         named = {f"validation/{name}": value for name, value in values.items()}
