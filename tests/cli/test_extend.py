@@ -60,7 +60,7 @@ def test_a_schedule_over_the_steps_is_said(tmp_path, monkeypatch, capsys):
     assert "nothing to compute" in capsys.readouterr().out
     for arguments, message in {
         ("trainer.max_steps=3",): "it has made 3 steps; add trainer.max_steps=N with more",
-        ("trainer.max_steps=6", "optimizer.lr=0.1"): "optimizer.lr differ; train from its weights",
+        ("trainer.max_steps=6", "optimizer.lr=0.1"): "optimizer.lr differ; take its weights",
         ("trainer.max_steps=6", "-m"): "a sweep cannot extend a run",
     }.items():
         assert guarded(train, [f"extend={short}", *arguments]) == 2

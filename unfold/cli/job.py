@@ -61,8 +61,7 @@ def prepare(checked: Checked) -> Components:
 
     if settings.init_from is not None:
         source = located("init_from", settings.init_from, settings.runs_dir)
-        to_train = components.reconstructor.model.trains
-        load_weights(components.reconstructor, source, to_train=to_train)
+        load_weights(components.reconstructor, source)
     check_finite(components.reconstructor)
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):

@@ -15,7 +15,7 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
-from unfold.disk import write_bytes
+from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import ConfigError, ShapeError
 from unfold.evaluation.base import batches, measure
 from unfold.evaluation.metrics import psnr
@@ -31,7 +31,6 @@ from unfold.problem import Problem, make_problem
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import default_tol
-from unfold.training.checkpoints.checksum import damage, with_checksum
 from unfold.typing import Image
 
 SOLVES = 1e-4

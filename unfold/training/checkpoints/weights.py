@@ -128,13 +128,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(reconstructor: nn.Module, path: Path, *, to_train: bool = False) -> None:
+def load_weights(reconstructor: nn.Module, path: Path) -> None:
     """Load the weights of a run into a reconstructor of the same configuration.
-
-    Args:
-        reconstructor: whose tensors are replaced.
-        path: a weights file, or a run directory.
-        to_train: whether training follows, which may be with another start or other iterations.
 
     Raises:
         CheckpointError: they are missing, belong to another architecture, or were trained with
@@ -143,8 +138,7 @@ def load_weights(reconstructor: nn.Module, path: Path, *, to_train: bool = False
     if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
         return  # nothing was learned, so there is no file
     state = read_weights(path)
-    if not to_train:
-        _expect_same(reconstructor, path / WEIGHTS if path.is_dir() else path)
+    _expect_same(reconstructor, path / WEIGHTS if path.is_dir() else path)
     load_matching(reconstructor, state, str(path))
 
 
@@ -162,8 +156,8 @@ def _expect_same(reconstructor: nn.Module, file: Path) -> None:
                 one, other = one.get(key), other.get(key)
             raise CheckpointError(
                 f"{file}: these weights were trained with {key} = {one}, and this model has "
-                f"{other}. Give it what they were trained with, as unfold.load(RUN) does, or train "
-                "it from them, init_from=RUN."
+                f"{other}. Give it what they were trained with, as unfold.load(RUN) does, or take "
+                "the networks only, prior.weights=RUN."
             )
 
 
