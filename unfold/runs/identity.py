@@ -10,7 +10,7 @@ from typing import Any
 from unfold.errors import ConfigError
 from unfold.runs.files import sha256
 from unfold.runs.provenance import source_hashes
-from unfold.runs.weights import digests
+from unfold.runs.weights import EXTEND, digests
 
 LEFT_OUT = frozenset(
     {
@@ -88,7 +88,7 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
         weights: the SHA-256 of those that it names, by key: each replaces the name, because a
             run has several names, and other weights later.
     """
-    items = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
+    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) != (EXTEND, None))
     return {key: _kept(key, value, weights) for key, value in items}
 
 

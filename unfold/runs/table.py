@@ -48,7 +48,7 @@ class Pivot:
     @property
     def title(self) -> str:
         """What the numbers are."""
-        return f"{self.value}: mean ± standard deviation, from {ENOUGH} runs on (runs)"
+        return f"{self.value}: mean ± standard deviation (runs)"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""

@@ -17,17 +17,15 @@ from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.disk import write_bytes
+from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
 from unfold.parameters.group import ParameterGroup
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import (
     BLANK,
     KEY,
-    damage,
     damage_of_weights,
     weights_with_checksum,
-    with_checksum,
 )
 
 WEIGHTS = "weights.safetensors"
