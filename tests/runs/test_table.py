@@ -53,13 +53,8 @@ def test_every_form_has_the_same_numbers(runs):
     table = pivot(catalogue(runs), "algo", "physics", "test/psnr")
     spread = statistics.stdev(PGD)
     text = f"{np.mean(PGD):.2f} ± {spread:.2f} (3)"
-    assert markdown(table).startswith(
-        "**test/psnr: mean ± standard deviation (runs)**\n\n| algo"
-    )
-    assert (
-        r"\multicolumn{3}{l}{test/psnr: mean $\pm$ standard deviation (runs)} \\"
-        in latex(table)
-    )
+    assert markdown(table).startswith("**test/psnr: mean ± standard deviation (runs)**\n\n| algo")
+    assert r"\multicolumn{3}{l}{test/psnr: mean $\pm$ standard deviation (runs)} \\" in latex(table)
     assert markdown(table).splitlines()[3:] == [
         "| --- | ---: | ---: |",
         "| admm | 28.00 |  |",
