@@ -25,6 +25,7 @@ from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.status import Outcome, write_outcome
 from unfold.runs.weights import digests
+from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
 
@@ -140,7 +141,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     from unfold.training.fit import fit
 
     checkpoint = run.checkpoint
-    if checked.settings.extend is not None and checkpoint is None and not run.is_rank:
+    if checked.settings.extend is not None and checkpoint is None:
         checkpoint = _continued(checked, components, run)
     with option_names(checked):
         return fit(
@@ -158,6 +159,8 @@ def _continued(checked: Checked, components: Components, run: Run) -> Path:
     """The state of the run that is extended; says where one longer run would have differed."""
     from unfold.training.checkpoints.extension import adopt
 
+    if run.is_rank:
+        return run.path / "checkpoints" / LAST  # rank zero writes it before the ranks meet in `fit`
     settings, now = checked.settings, components.trainer.max_steps
     parent = read_reference(str(settings.extend), settings.runs_dir)
     done, then = int(parent.scores["steps"]), parent.config["trainer"]["max_steps"]
