@@ -1,5 +1,6 @@
 """Deep equilibrium: the fixed point of the step, over its whole state."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +16,9 @@ from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, t
 from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.acceleration import Anderson
-from unfold.solvers.fixed_point import Solver, fixed_point, pack, unpack
+from unfold.solvers.fixed_point import FixedPoint, Solver, fixed_point, pack, unpack
 from unfold.solvers.implicit import BackwardReport, one_step
-from unfold.solvers.result import Stopping
+from unfold.solvers.result import ConvergenceWarning, Stopping
 from unfold.typing import PerImage
 
 
@@ -92,6 +93,33 @@ def _products(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callabl
     return product
 
 
+SLOW = 300
+"""Amplification of a residual into an error above which its estimate is often too small itself."""
+
+
+def _report(end: FixedPoint, stopping: Stopping) -> None:
+    """Warn of the samples whose error is too large, or whose estimate is uncertain."""
+    missed = ~end.converged
+    slow = (end.error > SLOW * end.residual) & (10 * end.error > stopping.accuracy)
+    if not bool((missed | slow).any()):
+        return
+    worst = f"the largest estimated relative error is {float(end.error.max()):.1e}"
+    if bool(missed.any()):
+        message = (
+            f"The equilibrium was not reached for {int(missed.sum())} of {len(missed)} images "
+            f"after {int(end.iterations.max())} iterations: {worst}, {stopping.accuracy:.1e} "
+            "expected, and may be several times too small. Raise DEQ.max_iterations, or use a "
+            "more contractive prior."
+        )
+    else:
+        message = (
+            f"The iteration hardly contracts for {int(slow.sum())} of {len(slow)} images: an "
+            f"error is over {SLOW} residuals; {worst}, and may be several times too small. Use "
+            "a more contractive prior, or lower DEQ.accuracy."
+        )
+    warnings.warn(message, ConvergenceWarning, stacklevel=2)
+
+
 @dataclass(frozen=True)
 class DEQ(Model):
     """s* = step(s*), by fixed-point iteration of the whole state; dual variables too.
@@ -113,8 +141,8 @@ class DEQ(Model):
     needs_contraction: ClassVar[bool] = True
 
     tol: float = bounded(5e-4, tolerance)
-    accuracy: float = bounded(1e-3, tolerance)
-    max_iterations: int = bounded(60, at_least(1))
+    accuracy: float = bounded(1e-4, tolerance)
+    max_iterations: int = bounded(100, at_least(1))
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
     penalty: JacobianPenalty = field(default_factory=JacobianPenalty)
@@ -141,7 +169,8 @@ class DEQ(Model):
             stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
             state, end = fixed_point(T, first, self.solver, stopping)
             found = unpack(end.z, first)
-        report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
+        _report(end, stopping)
+        report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if steps.draws is not None and self.penalty.weight > 0:
