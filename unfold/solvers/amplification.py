@@ -51,6 +51,7 @@ class Amplification:
         self.span = span
         self.last: tuple[Flat, Flat] | None = None
         self.k, self.kappa = 0, torch.ones_like(z[:, 0])
+        self.unknown = torch.full_like(self.kappa, torch.inf)
         self.signs = _signs(n).to(z.device) if n > BUCKETS else None
         shape = batch, span, min(n, BUCKETS)
         self.moved = torch.zeros(shape, dtype=torch.float64, device=z.device)
@@ -60,7 +61,7 @@ class Amplification:
         )
 
     def after(self, z: Flat, defect: Flat) -> PerImage:
-        """κ with one pair (z, T(z) − z) more; at least 1; (B,)."""
+        """κ with one pair (z, T(z) − z) more; at least 1, and infinite before two pairs; (B,)."""
         if self.last is not None:
             moved, changed = z - self.last[0], defect - self.last[1]
             size = batched_norm(moved)
@@ -81,8 +82,15 @@ class Amplification:
             ratio = _largest_ratio(*rows).to(z.dtype)
             kappa = torch.maximum(ratio, FORGETTING * self.kappa).clamp(min=1)
             self.kappa = torch.where(known, kappa, self.kappa)
+            self.unknown = torch.where(known, 0, self.unknown)
         self.last = z, defect
-        return self.kappa
+        return self.kappa + self.unknown
+
+    def after_some(self, active: Tensor, z: Flat, defect: Flat) -> PerImage:
+        """The same for the samples at the positions `active`; the others are as they were."""
+        old = self.last or (z.new_zeros(len(self.kappa), z.shape[1]),) * 2
+        whole = [a.index_copy(0, active, b) for a, b in zip(old, (z, defect), strict=True)]
+        return self.after(*whole)[active]
 
     def _sketch(self, rows: Flat) -> Tensor:
         """S row, every entry added with a fixed random sign to one of the buckets."""

@@ -141,7 +141,8 @@ def judge(
     residual = torch.where(finite, residual, torch.full_like(residual, torch.inf))
     better = running & finite & ((residual < best.residual) | best.residual.isinf())
     reached = torch.where(better, residual, best.residual)
-    error = torch.where(running & reached.isfinite(), kappa * reached, best.error)
+    estimate = torch.where(reached == 0, 0, kappa * reached)
+    error = torch.where(running & reached.isfinite(), estimate, best.error)
     small = (reached <= stopping.tol) & (error <= stopping.accuracy)
     updated = FixedPoint(
         z=torch.where(better[:, None], z, best.z),
