@@ -14,6 +14,7 @@ from unfold.evaluation.figures import (
 )
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import (
+    UNTUNED,
     Matrix,
     Row,
     mean,
@@ -41,12 +42,11 @@ def write_report(
     folder, reconstructor = context.folder, context.reconstructor
     write_rows(folder / "rows.csv", rows)
     methods = methods_table(rows)
-    write_text(folder / "methods.md", to_markdown(methods))
-    matrix = pivot(
-        [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
-    )
+    write_text(folder / "methods.md", to_markdown(methods) + marks(rows))
+    ours = [row for row in rows if row.method == "ours"]
+    matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
     write_text(folder / "matrix.csv", to_csv(matrix))
-    write_text(folder / "matrix.md", to_markdown(matrix))
+    write_text(folder / "matrix.md", to_markdown(matrix) + marks(ours))
     write_text(folder / "matrix.tex", to_latex(matrix))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
@@ -80,7 +80,16 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     metric = headline(rows)
     tv = mean([r for r in first if r.method == "tv"], metric)
     gain = (figures[f"test/{metric}"] - tv) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
-    return figures | {f"test/tv {metric}": tv, "test/gain over tv": gain}
+    figures |= {f"test/tv {metric}": tv}
+    untuned = any(r.converged == UNTUNED for r in first)
+    return figures if untuned else figures | {"test/gain over tv": gain}
+
+
+def marks(rows: Sequence[Row]) -> str:
+    """What stands below a table: whose figures are not those of a limit, or not of a tuned one."""
+    words = {"False": "stopped, not converged", UNTUNED: "not tuned: its best weight is at an edge"}
+    found = {(r.method, label(r), words[r.converged]): r for r in rows if r.converged in words}
+    return "".join(f"\n{method} on {where}: {what}.\n" for method, where, what in found)
 
 
 def headline(rows: Sequence[Row]) -> str:
