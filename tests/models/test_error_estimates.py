@@ -110,8 +110,11 @@ def test_the_estimate_holds_for_states_longer_than_their_sketches():
 def test_what_is_not_reached_or_hardly_contracts_is_reported_with_its_estimate():
     at = problem(attenuation(SPECTRA["linear"]), Tikhonov())
     for model, words in (
-        (DEQ(max_iterations=20), r"not reached for 1 of 1 images after 20 iterations: .* error is"),
-        (DEQ(accuracy=1e-2, max_iterations=900), r"hardly contracts .* relative error is \d"),
+        (
+            DEQ(max_iterations=20),
+            r"for 1 of 1 images.*after 20 iterations .* error is \d",
+        ),
+        (DEQ(accuracy=1e-2, max_iterations=900), r"hardly contracts: .* relative error is \d"),
     ):
         with pytest.warns(ConvergenceWarning, match=words):
             model.run(Steps((PGD(lambda_reg=5e-4), at)))

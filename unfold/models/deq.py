@@ -99,25 +99,17 @@ SLOW = 300
 
 def _report(end: FixedPoint, stopping: Stopping) -> None:
     """Warn of the samples whose error is too large, or whose estimate is uncertain."""
-    missed = ~end.converged
     slow = (end.error > SLOW * end.residual) & (10 * end.error > stopping.accuracy)
-    if not bool((missed | slow).any()):
-        return
-    worst = f"the largest estimated relative error is {float(end.error.max()):.1e}"
-    if bool(missed.any()):
-        message = (
-            f"The equilibrium was not reached for {int(missed.sum())} of {len(missed)} images "
-            f"after {int(end.iterations.max())} iterations: {worst}, {stopping.accuracy:.1e} "
-            "expected, and may be several times too small. Raise DEQ.max_iterations, or use a "
-            "more contractive prior."
+    if bool((bad := slow | ~end.converged).any()):
+        warnings.warn(
+            f"The equilibrium was not reached for {int(bad.sum())} of {len(bad)} images, or the "
+            f"iteration hardly contracts: after {int(end.iterations.max())} iterations the largest "
+            f"estimated relative error is {float(end.error.max()):.1e}, {stopping.accuracy:.1e} "
+            "is expected, and it may be several times too small. Raise DEQ.max_iterations, or use "
+            "a more contractive prior.",
+            ConvergenceWarning,
+            stacklevel=2,
         )
-    else:
-        message = (
-            f"The iteration hardly contracts for {int(slow.sum())} of {len(slow)} images: an "
-            f"error is over {SLOW} residuals; {worst}, and may be several times too small. Use "
-            "a more contractive prior, or lower DEQ.accuracy."
-        )
-    warnings.warn(message, ConvergenceWarning, stacklevel=2)
 
 
 @dataclass(frozen=True)

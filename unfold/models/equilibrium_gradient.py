@@ -81,8 +81,12 @@ class Implicit(EquilibriumBackward):
             end = end._replace(error=end.error + forward * kappa.clamp(min=SENSITIVITY))
         if not bool(end.converged.all()):
             end = self._missed(end, transposed, v)
-        else:
-            self._judge(end.error)
+        elif (worst := float(end.error.max())) > 2 * self.accuracy:
+            self._report(
+                "The gradient of the equilibrium that was differentiated has an estimated error "
+                f"of {worst:.1e}, where {2 * self.accuracy:.1e} is expected. Lower DEQ.tol and "
+                "DEQ.accuracy, or use a more contractive prior."
+            )
         return end
 
     def _missed(
@@ -99,15 +103,6 @@ class Implicit(EquilibriumBackward):
             return end
         instead = Phantom().sum(transposed, v)
         return end._replace(image=torch.where(end.converged[:, None], end.image, instead))
-
-    def _judge(self, error: Tensor) -> None:
-        worst = float(error.max())
-        if worst > 2 * self.accuracy:
-            self._report(
-                "The gradient of the equilibrium that was differentiated has an estimated error "
-                f"of {worst:.1e}, where {2 * self.accuracy:.1e} is expected. Lower DEQ.tol and "
-                "DEQ.accuracy, or use a more contractive prior."
-            )
 
     def _report(self, message: str) -> None:
         if self.on_divergence == "error":

@@ -14,8 +14,7 @@ SPAN = 20
 """Pairs that are kept. Five miss the slow directions of Broyden's method near contraction 1."""
 
 PLAIN_SPAN = 2
-"""The same for plain steps: they become parallel to the slow direction, and more of them only
-enlarge rounding errors."""
+"""The same for plain steps, which become parallel to the slow direction: more are only noise."""
 
 BUCKETS = 512
 """Numbers that stand for a longer row; over 20 directions they change a norm by a fifth at most."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.pytree import batched_norm
-from unfold.typing import Flags, PerImage
+from unfold.typing import PerImage
 
 
 class ConvergenceWarning(UserWarning):
@@ -60,20 +60,15 @@ def report(
         relative = residual / torch.where(right == 0, 1, right)
         for record in tuple(_watching):
             record.append(SolveReport(name, iterations, relative, converged))
-    if not bool(converged.all()):
-        _warn(name, residual, right, tol, iterations, ~converged)
-
-
-def _warn(
-    name: str, residual: PerImage, right: PerImage, tol: float, iterations: PerImage, failed: Flags
-) -> None:
-    worst = float((residual / right)[failed].max())
+    if bool(converged.all()):
+        return
     warnings.warn(
-        f"{name}: {int(failed.sum())} of {len(failed)} samples are above the relative residual "
-        f"{tol:.1e} after {int(iterations.max())} iterations; the worst is at {worst:.1e}. "
+        f"{name}: {int((~converged).sum())} of {len(converged)} samples are above the relative "
+        f"residual {tol:.1e} after {int(iterations.max())} iterations; the worst is at "
+        f"{float((residual / right)[~converged].max()):.1e}. "
         "Allow more iterations, a larger tol or a smaller gamma.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
 
 
