@@ -58,12 +58,12 @@ class Classical(Model):
                 images.append(algorithm.image(end.put(active, state).state))
             if k % self.every and k < self.max_iterations:
                 continue
-            gap = algorithm.relative_gap(state, problem)
-            error = None
-            if gap is None:
-                error = _error(amplification, active, (algorithm, problem), before, state)
-            residual = change(pack(before), pack(state)).to(end.residual.dtype)
-            end = end.put(active, state).check(active, k, residual, gap, error, self.tol)
+            found = {"residual": change(pack(before), pack(state))}
+            if (gap := algorithm.relative_gap(state, problem)) is not None:
+                found["gap"] = gap
+            else:
+                found["error"] = _error(amplification, active, (algorithm, problem), before, state)
+            end = end.put(active, state).check(active, k, found, self.tol)
             value = _objective(*first, images[-1]) if steps.keep_iterates else None
             history.append(ConvergenceCheck(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
@@ -96,7 +96,7 @@ def _error(
     rest = algorithm.at_rest(state)
     # A step with momentum is small wherever it turns, however far the limit is.
     z, Tz = (before, state) if rest is state else (rest, algorithm.step(rest, problem))
-    kappa = amplification.after_some(active, pack(z), pack(Tz) - pack(z))
+    kappa = amplification.after(pack(z), pack(Tz) - pack(z), active)
     step = change(pack(z), pack(Tz))
     return torch.where(step == 0, 0, kappa * step)
 
@@ -126,22 +126,14 @@ class _Progress(NamedTuple):
         values = [old.index_copy(0, active, new) for old, new in pairs]
         return self._replace(state=with_tensors(self.state, values))
 
-    def check(
-        self,
-        active: Tensor,
-        k: int,
-        residual: Tensor,
-        gap: Tensor | None,
-        error: Tensor | None,
-        tol: float,
-    ) -> "_Progress":
-        """With what was measured of the active images: a gap, or else an estimated error."""
-        values = {"residual": residual, "gap": gap, "error": error}
-        known = {name: v.to(self.gap.dtype) for name, v in values.items() if v is not None}
-        measure = known["error" if gap is None else "gap"]
-        # No slope is known at the first check, so that the estimate is infinite.
-        finite = residual.isfinite() & ~measure.isnan() & (measure.isfinite() | (gap is None))
-        new = {name: getattr(self, name).index_copy(0, active, v) for name, v in known.items()}
+    def check(self, active: Tensor, k: int, found: dict[str, Tensor], tol: float) -> "_Progress":
+        """With the residual of the active images, and their gap or else their estimated error."""
+        found = {name: values.to(self.gap.dtype) for name, values in found.items()}
+        measure = found.get("gap", found.get("error", found["residual"]))
+        # No slope is known at the first check, so that an estimated error is infinite.
+        finite = found["residual"].isfinite() & ~measure.isnan()
+        finite = finite & (measure.isfinite() | ("error" in found))
+        new = {name: getattr(self, name).index_copy(0, active, v) for name, v in found.items()}
         return self._replace(
             **new,
             iterations=self.iterations.index_fill(0, active, k),

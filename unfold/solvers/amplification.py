@@ -59,37 +59,38 @@ class Amplification:
             torch.zeros_like(self.moved[..., 0]),
         )
 
-    def after(self, z: Flat, defect: Flat) -> PerImage:
-        """κ with one pair (z, T(z) − z) more; at least 1, and infinite before two pairs; (B,)."""
-        if self.last is not None:
-            moved, changed = z - self.last[0], defect - self.last[1]
-            size = batched_norm(moved)
-            # What rounding of z and T(z) leaves of a difference must not pass for a slow direction.
-            rounding = ROUNDING * torch.finfo(z.dtype).eps * batched_norm(z)
-            known = size.isfinite() & batched_norm(changed).isfinite()
-            known = known & (size > 2 * self.kappa * rounding)
-            scale = torch.where(known, 1 / torch.where(known, size, 1), 0)[:, None]
-            slot, chosen = self.k % self.span, known[:, None]
-            for pairs, row in ((self.moved, moved), (self.changed, changed)):
-                new = self._sketch(torch.where(chosen, scale * row, 0))
-                pairs[:, slot] = torch.where(chosen, new, pairs[:, slot])
-            noise = (scale[:, 0] * rounding).square().to(self.noise)
-            self.noise[:, slot] = torch.where(known, noise, self.noise[:, slot])
-            self.k += 1
-            filled = slice(0, min(self.k, self.span))
-            rows = self.moved[:, filled], self.changed[:, filled], self.noise[:, filled]
-            ratio = _largest_ratio(*rows).to(z.dtype)
-            kappa = torch.maximum(ratio, FORGETTING * self.kappa).clamp(min=1)
-            self.kappa = torch.where(known, kappa, self.kappa)
-            self.unknown = torch.where(known, 0, self.unknown)
-        self.last = z, defect
-        return self.kappa + self.unknown
+    def after(self, z: Flat, defect: Flat, active: Tensor | None = None) -> PerImage:
+        """κ with one pair (z, T(z) − z) more; at least 1, and infinite before two pairs; (B,).
 
-    def after_some(self, active: Tensor, z: Flat, defect: Flat) -> PerImage:
-        """The same for the samples at the positions `active`; the others are as they were."""
-        old = self.last or (z.new_zeros(len(self.kappa), z.shape[1]),) * 2
-        whole = [a.index_copy(0, active, b) for a, b in zip(old, (z, defect), strict=True)]
-        return self.after(*whole)[active]
+        With `active`, the pair is of the samples at these positions only, and so is κ.
+        """
+        if active is not None:
+            old = self.last or (z.new_zeros(len(self.kappa), z.shape[1]),) * 2
+            z, defect = old[0].index_copy(0, active, z), old[1].index_copy(0, active, defect)
+        if self.last is not None:
+            self._learn(z, z - self.last[0], defect - self.last[1])
+        self.last = z, defect
+        kappa = self.kappa + self.unknown
+        return kappa if active is None else kappa[active]
+
+    def _learn(self, z: Flat, moved: Flat, changed: Flat) -> None:
+        size, slot = batched_norm(moved), self.k % self.span
+        # What rounding of z and T(z) leaves of a difference must not pass for a slow direction.
+        rounding = ROUNDING * torch.finfo(z.dtype).eps * batched_norm(z)
+        known = size.isfinite() & batched_norm(changed).isfinite()
+        known = known & (size > 2 * self.kappa * rounding)
+        chosen, scale = known[:, None], torch.where(known, 1 / torch.where(known, size, 1), 0)
+        for pairs, row in ((self.moved, moved), (self.changed, changed)):
+            new = self._sketch(torch.where(chosen, scale[:, None] * row, 0))
+            pairs[:, slot] = torch.where(chosen, new, pairs[:, slot])
+        noise = (scale * rounding).square().to(self.noise)
+        self.noise[:, slot] = torch.where(known, noise, self.noise[:, slot])
+        self.k += 1
+        rows = (t[:, : min(self.k, self.span)] for t in (self.moved, self.changed, self.noise))
+        ratio = _largest_ratio(*rows).to(z.dtype)
+        kappa = torch.maximum(ratio, FORGETTING * self.kappa).clamp(min=1)
+        self.kappa = torch.where(known, kappa, self.kappa)
+        self.unknown = torch.where(known, 0, self.unknown)
 
     def _sketch(self, rows: Flat) -> Tensor:
         """S row, every entry added with a fixed random sign to one of the buckets."""
@@ -113,11 +114,10 @@ def _largest_ratio(a: Tensor, b: Tensor, noise: Tensor) -> PerImage:
     L, failed = torch.linalg.cholesky_ex(H + torch.diag_embed(ridge))
     half = torch.linalg.solve_triangular(L, G, upper=False)
     M = torch.linalg.solve_triangular(L, half.mT, upper=False)
-    logarithm, power = torch.zeros_like(trace), 1
-    for _ in range(SQUARINGS):
+    logarithm = torch.zeros_like(trace)
+    for k in range(SQUARINGS + 1):
         size = M.diagonal(dim1=1, dim2=2).sum(1).clamp(min=torch.finfo(M.dtype).tiny)
-        logarithm, M = logarithm + size.log() / power, M / size[:, None, None]
-        M, power = M @ M, 2 * power
-    size = M.diagonal(dim1=1, dim2=2).sum(1).clamp(min=torch.finfo(M.dtype).tiny)
-    ratio = (0.5 * (logarithm + size.log() / power)).exp()
+        logarithm, M = logarithm + size.log() / 2**k, M / size[:, None, None]
+        M = M @ M
+    ratio = (0.5 * logarithm).exp()
     return torch.where((failed == 0) & ratio.isfinite(), ratio, 1)
