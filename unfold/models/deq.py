@@ -161,7 +161,8 @@ class DEQ(Model):
             stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
             state, end = fixed_point(T, first, self.solver, stopping)
             found = unpack(end.z, first)
-        _report(end, stopping)
+        if steps.draws is None:  # a training, which has draws, reports by its own policy
+            _report(end, stopping)
         report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
