@@ -22,6 +22,7 @@ from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tv import TV
 from unfold.solvers.acceleration import Anderson, Broyden
 from unfold.solvers.fixed_point import Picard, Solver
+from unfold.solvers.result import ConvergenceWarning
 
 ALGORITHMS = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG()}
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
@@ -167,7 +168,7 @@ def test_the_certificate_is_of_the_image_that_is_returned():
 def test_a_step_beyond_its_range_is_not_called_converged():
     A = blur(8)
     model = DEQ(max_iterations=400, solver=Picard())
-    with torch.no_grad():
+    with torch.no_grad(), pytest.warns(ConvergenceWarning, match="not reached for 1 of 1 images"):
         solution = reconstructor(PGD(stepsize=2.5, lambda_reg=0.01), model).solve(measured(A), A)
     assert not solution.converged.any()
 

@@ -30,13 +30,13 @@ ALGORITHMS: dict[str, Any] = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_an_equilibrium_started_at_itself_is_done_at_once(name: str):
+def test_an_equilibrium_started_at_itself_is_done_after_two_pairs(name: str):
     A, y = blur(6, batch=2), measured(blur(6, batch=2), batch=2)
     net = reconstructor(ALGORITHMS[name], DEQ(tol=1e-6, max_iterations=200), network_prior())
     first = net.solve(y, A)
     weighted_loss(first.image).backward()
     again = net.solve(y, A, start=first.state)
-    assert (first.iterations > 3).all() and (again.iterations == 1).all()
+    assert (first.iterations > 3).all() and (again.iterations <= 2).all()
     assert again.converged.all() and difference(again.image, first.image) < 1e-5
     weighted_loss(again.image).backward()  # no graph of the first call is entered
 

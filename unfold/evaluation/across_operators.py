@@ -20,7 +20,7 @@ from unfold.evaluation.base import (
     measure,
 )
 from unfold.evaluation.baselines import Baselines, TunedTV, Weighted
-from unfold.evaluation.records import Row
+from unfold.evaluation.records import UNTUNED, Row
 from unfold.evaluation.robustness import sigma_of
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
@@ -135,7 +135,8 @@ class AcrossOperators(Evaluation):
         }
         for count, solution in self._other_counts(context.reconstructor, y, operator):
             images[f"ours, {count} iterations"] = (solution.image, solution)
-        flags = {"tv": [str(tv.converged[i]) for i in batch.positions]}
+        marks = [str(tv.converged[i]) if tv.tuned else UNTUNED for i in batch.positions]
+        flags = {"tv": marks}
         rows = [
             row
             for method, (image, solution) in images.items()

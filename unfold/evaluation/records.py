@@ -24,7 +24,8 @@ class Row:
         method: `ours`, `tv`, `back_projection`, or the linear map of the operator:
             `pseudo_inverse`, `filtered_back_projection`, `gridding`.
         iterations: mean steps taken; 0 where the method does not iterate.
-        converged: whether the method reached its tolerance; empty where it has none.
+        converged: whether the method reached its tolerance; empty where it has none; `untuned`
+            where its parameter is at an edge of what was tried.
         image: the name of the image.
         metric: psnr, ssim, …
         value: the figure.
@@ -41,6 +42,8 @@ class Row:
     metric: str
     value: float
 
+
+UNTUNED = "untuned"
 
 COLUMNS = tuple(f.name for f in fields(Row))
 

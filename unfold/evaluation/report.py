@@ -16,6 +16,7 @@ from unfold.evaluation.figures import (
 )
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import (
+    UNTUNED,
     Matrix,
     Row,
     mean,
@@ -44,12 +45,11 @@ def write_report(
     folder, reconstructor = context.folder, context.reconstructor
     write_rows(folder / "rows.csv", rows)
     methods = methods_table(rows)
-    write_text(folder / "methods.md", to_markdown(methods))
-    matrix = pivot(
-        [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
-    )
+    write_text(folder / "methods.md", to_markdown(methods) + marks(rows))
+    ours = [row for row in rows if row.method == "ours"]
+    matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
     write_text(folder / "matrix.csv", to_csv(matrix))
-    write_text(folder / "matrix.md", to_markdown(matrix))
+    write_text(folder / "matrix.md", to_markdown(matrix) + marks(ours))
     write_text(folder / "matrix.tex", to_latex(matrix))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
@@ -88,7 +88,9 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     lost = {r.image for r in (*ours, *tv) if r.metric == metric and isnan(r.value)}
     own, base = (mean([r for r in m if r.image not in lost], metric) for m in (ours, tv))
     gain = (own - base) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
-    return {k: v for k, v in (figures | {"test/gain over tv": gain}).items() if not isnan(v)}
+    if not any(r.converged == UNTUNED for r in first):
+        figures["test/gain over tv"] = gain
+    return {name: value for name, value in figures.items() if not isnan(value)}
 
 
 def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -100,6 +102,13 @@ def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
             stacklevel=2,
         )
     return {f"test/{metric} undefined": float(len(names)) for metric, names in found.items()}
+
+
+def marks(rows: Sequence[Row]) -> str:
+    """What stands below a table: whose figures are not those of a limit, or not of a tuned one."""
+    words = {"False": "stopped, not converged", UNTUNED: "not tuned: its best weight is at an edge"}
+    found = {(r.method, label(r), words[r.converged]): r for r in rows if r.converged in words}
+    return "".join(f"\n{method} on {where}: {what}.\n" for method, where, what in found)
 
 
 def headline(rows: Sequence[Row]) -> str:

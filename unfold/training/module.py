@@ -1,6 +1,5 @@
 """The LightningModule: measure, reconstruct, compare; independent of the algorithm."""
 
-import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -217,14 +216,13 @@ class Training(pl.LightningModule):
         return bool((self.global_step + 1) % self.options.log_every == 0)
 
     def _expect_convergence(self, solution: Solution) -> None:
-        if solution.converged is None or bool(solution.converged.all()):
+        """Raise where it is strict; else the model has warned."""
+        reached = solution.converged
+        if not self.options.strict or reached is None or bool(reached.all()):
             return
-        message = (
-            f"{int((~solution.converged).sum())} of {len(solution.converged)} images did not reach "
+        raise ConvergenceError(
+            f"{int((~reached).sum())} of {len(reached)} images did not reach "
             f"the equilibrium: residual {float(solution.residual.max()):.1e} after "
             f"{int(solution.iterations.max())} iterations. Raise max_iterations of the model, or "
             "its tol and accuracy."
         )
-        if self.options.strict:
-            raise ConvergenceError(message)
-        warnings.warn(message, stacklevel=2)
