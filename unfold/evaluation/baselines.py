@@ -162,7 +162,7 @@ class Baselines:
         final = Classical(self.settings.tol, self.settings.max_iterations)
         images_to_tune = self._tuning_images(physics)
         for batch in batches(images_to_tune):
-            y, operator = measure(physics, batch, self.seed, "validation")
+            y, operator, _ = measure(physics, batch, self.seed, "validation")
             scores += self._try_all(y, operator, batch.images)
         scores /= len(images_to_tune)
         weights = self.settings.weights
@@ -170,7 +170,7 @@ class Baselines:
         images: list[Tensor] = []
         converged: list[bool] = []
         for batch in batches(self.test):
-            y, operator = measure(physics, batch, self.seed, "test")
+            y, operator, _ = measure(physics, batch, self.seed, "test")
             solution = total_variation(y, operator, torch.tensor([best]), final)
             images += list(solution.image)
             assert solution.converged is not None
