@@ -5,7 +5,7 @@ a complex tensor, never two channels.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxtyping import Bool, Inexact
 from torch import Tensor
@@ -30,9 +30,11 @@ Shape = tuple[int, ...]
 
 if TYPE_CHECKING:
     Scalar = float | Tensor
+    DenoiserLevel = Scalar
 else:
     # A recipe may hold a schedule or a list, one value per iteration; `Parameters.at` replaces it
     # by a number, so that a step always receives a float or a tensor.
     from unfold.parameters.schedules import Schedule
 
     Scalar = float | int | Tensor | Schedule | Sequence[Any]
+    DenoiserLevel = Scalar | Literal["noise_level"]

@@ -125,7 +125,7 @@ def test_a_baseline_that_did_not_converge_says_so_below_the_table(tmp_path):
 
 def test_tv_beats_the_noisy_image_and_reaches_its_gap():
     batch = batches(Pictures().images("test"))[0]
-    y, operator = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
+    y, operator, _ = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
     solution = total_variation(y, operator, torch.tensor([0.1]), Classical(1e-4, 3000))
     assert bool((solution.gap <= 1e-4).all())
     assert bool((psnr(solution.image, batch.images, 1.0) > psnr(y, batch.images, 1.0) + 5).all())

@@ -142,10 +142,9 @@ def _prior(arguments: Sequence[str]) -> "Report":
 
 def _inexactness(recipe: Any) -> float:
     """The largest tolerance of a prox inside a prior; 0 where all are exact."""
-    from unfold.parameters.declare import children
+    from unfold.parameters.select import walk
 
-    inner = [_inexactness(child) for _, child in children(recipe)]
-    return max([getattr(recipe, "tol", 0.0), *inner])
+    return max(getattr(one, "tol", 0.0) for _, one in walk(recipe, "prior"))
 
 
 def _fidelity(arguments: Sequence[str]) -> "Report":

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.evaluation.base import (
+    Case,
     Condition,
     Context,
     Evaluation,
@@ -122,8 +122,9 @@ class AcrossOperators(Evaluation):
     def _one_batch(
         self, context: Context, condition: Condition, batch: ImageBatch, tv: Weighted
     ) -> tuple[list[Row], list[Example]]:
-        y, operator = measure(condition.physics, batch, context.seed, "test")
-        ours = context.reconstructor.solve(y, operator)
+        case = measure(condition.physics, batch, context.seed, "test")
+        y, operator, level = case
+        ours = context.reconstructor.solve(y, operator, noise_level=level)
         check_finite(ours.image, batch.names, f"{condition.name}, noise {condition.noise}")
         baseline = torch.stack([tv.images[i] for i in batch.positions])
         back, linear = operator.back_project(y), operator.linear_baseline(y)
@@ -133,7 +134,7 @@ class AcrossOperators(Evaluation):
             "tv": (baseline, None),
             "ours": (ours.image, ours),
         }
-        for count, solution in self._other_counts(context.reconstructor, y, operator):
+        for count, solution in self._other_counts(context.reconstructor, case):
             images[f"ours, {count} iterations"] = (solution.image, solution)
         marks = [str(tv.converged[i]) if tv.tuned else UNTUNED for i in batch.positions]
         flags = {"tv": marks}
@@ -148,12 +149,12 @@ class AcrossOperators(Evaluation):
         return rows, [Example(condition, *seen, pictured, *found) for seen, found in pairs]
 
     def _other_counts(
-        self, reconstructor: Reconstructor, y: Tensor, operator: Any
+        self, reconstructor: Reconstructor, case: Case
     ) -> Iterator[tuple[int, Solution]]:
         """The same network with other numbers of iterations."""
         model = self._unfolded(reconstructor)
         if model is not None:
-            steps = reconstructor.steps(y, operator)
+            steps = reconstructor.steps(*case)
             for count in self.iterations:
                 yield count, replace(model, iterations=count).run(steps)
 

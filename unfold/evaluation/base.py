@@ -14,11 +14,11 @@ from unfold.errors import NonFiniteError, listing
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
-from unfold.physics.base import Measured, Physics
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image
+from unfold.typing import Image, Measurement, PerImage
 
 OTHERS = "evaluations"
 """The folder in a run directory of evaluations that are not its own, each in its own directory."""
@@ -41,9 +41,19 @@ def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[ImageBa
     ]
 
 
-def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Measured:
+class Case(NamedTuple):
+    """The measurements of a batch, the operators that made them, and the noise levels, (B,)."""
+
+    y: Measurement
+    operator: Operator
+    noise_level: PerImage | None
+
+
+def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Case:
     """The measurements of a batch: a function of the seed, the split and the images."""
-    return physics.measure(batch.images, Draws(seed, batch.positions, split))
+    draws = Draws(seed, batch.positions, split)
+    y, operator = physics.measure(batch.images, draws)
+    return Case(y, operator, physics.noise_level(y, operator, draws))
 
 
 class Condition(NamedTuple):

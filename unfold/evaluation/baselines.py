@@ -175,7 +175,7 @@ class Baselines:
         images: list[Tensor] = []
         converged: list[bool] = []
         for batch in batches(self.test):
-            y, operator = measure(physics, batch, self.seed, "test")
+            y, operator, _ = measure(physics, batch, self.seed, "test")
             solution = total_variation(y, operator, torch.tensor([best]), final)
             images += list(solution.image)
             assert solution.converged is not None

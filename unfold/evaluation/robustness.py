@@ -247,14 +247,18 @@ def _rows(
     if physics is None:
         return
     for batch in context.test_batches():
-        y, operator = measure(physics, batch, context.seed, "test")
+        y, operator, _ = measure(physics, batch, context.seed, "test")
+        # The network is given the level of the noise that it was trained for.
+        level = context.physics.noise_level(
+            y, operator, Draws(context.seed, batch.positions, "test")
+        )
         if mismatch is not None:
             draws = Draws(context.seed, batch.positions, "test").within("mismatch")
             assumed = mismatch.assumed(operator, strength, draws)
             if assumed is None:
                 return
             operator = assumed
-        solution = context.reconstructor.solve(y, operator)
+        solution = context.reconstructor.solve(y, operator, noise_level=level)
         check_finite(solution.image, batch.names, f"{name} {strength:g}")
         flags = convergence_flags(solution) or [""] * len(batch.names)
         for metric, values in context.metrics(solution.image, batch.images).items():

@@ -39,8 +39,10 @@ def reconstruct_simulated(
     """
     reconstructor.eval()
     x = truth.unsqueeze(0)
-    y, operator = physics.measure(x, Draws(seed, (0,), "reconstruct"))
-    solution = reconstructor.solve(y, operator)
+    draws = Draws(seed, (0,), "reconstruct")
+    y, operator = physics.measure(x, draws)
+    level = physics.noise_level(y, operator, draws)
+    solution = reconstructor.solve(y, operator, noise_level=level)
     figures = {name: float(v) for name, v in metrics(solution.image, x).items()}
     write_measurement(output.with_name(f"{output.stem}_measurement.png"), y[0])
     write_image(output, solution.image[0])
@@ -57,7 +59,7 @@ def reconstruct_measured(
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
-    solution = reconstructor.solve(y, physics.operator_for(y))
+    solution = reconstructor.solve(y, physics)
     write_image(output, solution.image[0])
     return {"iterations": float(solution.iterations[0])}
 
@@ -155,9 +157,10 @@ def follow(
 
 
 def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
-    y, operator = measure(physics, batch, seed, "test")
+    y, operator, level = measure(physics, batch, seed, "test")
     # A classical algorithm takes thousands of steps: it keeps figures, and no images.
-    solution = reconstructor.solve(y, operator, keep_iterates=reconstructor.model.trains)
+    kept = reconstructor.model.trains
+    solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
     (name,) = batch.names
     if history := solution.history:
         gap = all(math.isfinite(float(entry.gap)) for entry in history)

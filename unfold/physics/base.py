@@ -4,13 +4,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
+import torch
+
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared
+from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
 
@@ -66,6 +69,25 @@ class Physics(Declared, ABC):
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Mean and variance of y given v, as a detector observes it; None where none are known."""
         return self.noise.moments(clean, draws.within("noise"))
+
+    def noise_level(self, y: Measurement, operator: Operator, draws: Draws) -> PerImage | None:
+        """σ, (B,), with σ² the mean variance of the measured entries of y, as far as y tells it.
+
+        The draws are those of `measure`. None where the noise has no known variance.
+        """
+        moments = self.moments(y, operator, draws.like(y))
+        if moments is None:
+            return None
+        variance = moments.variance.real.expand(y.shape).flatten(1)
+        entries = torch.tensor(operator.entries, device=y.device)  # the rest of a row is padding
+        largest = variance.amax(1).clamp(min=0)
+        share = (variance / torch.where(largest > 0, largest, 1)[:, None]).sum(1) / entries
+        return (largest * share.clamp(min=0)).sqrt()
+
+    @property
+    def has_fixed_level(self) -> bool:
+        """Whether all measurements have one noise level, so that it needs no draws."""
+        return all_numbers(self.noise)
 
     @property
     def supports_sure(self) -> bool:

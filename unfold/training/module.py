@@ -139,7 +139,8 @@ class Training(pl.LightningModule):
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         draws = self._draws(batch, split)
         y, operator = self.physics.measure(batch.images, draws)
-        solve = partial(self.reconstructor.solve, draws=draws.within("model"))
+        level = self.physics.noise_level(y, operator, draws)
+        solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
         trial = Trial(y, operator, batch.images, self.physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
         solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)
@@ -178,8 +179,11 @@ class Training(pl.LightningModule):
 
     def _locate(self) -> str:
         assert self.batch is not None
-        y, operator = self.physics.measure(self.batch.images, self._draws(self.batch, "train"))
-        return locate_nonfinite(self.reconstructor, y, operator, self.batch.index.tolist())
+        draws = self._draws(self.batch, "train")
+        y, operator = self.physics.measure(self.batch.images, draws)
+        level = self.physics.noise_level(y, operator, draws)
+        names = self.batch.index.tolist()
+        return locate_nonfinite(self.reconstructor, y, operator, names, level)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Reconstruct with draws that never change."""
