@@ -1,6 +1,8 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
+import warnings
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm, Guarantee, proven
 from unfold.compatibility import check_linear, check_needs, check_one_map
 from unfold.denoisers.denoiser import InHalfPrecision
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, DataWarning
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model, Pair, Solution, Steps
@@ -21,7 +23,7 @@ from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.typing import Image, Measurement
+from unfold.typing import FAR, Image, Measurement, expect_tensor
 
 
 class Reconstructor(nn.Module):
@@ -86,6 +88,7 @@ class Reconstructor(nn.Module):
             start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
         """
+        expect_tensor("Reconstructor", y)
         if isinstance(operator, Physics):
             operator = operator.operator_for(y)
         steps = self.steps(y, operator)
@@ -154,10 +157,26 @@ def _expect_seeing(operator: Operator, squared: Tensor) -> None:
         )
 
 
+def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
+    """Warn of a measurement that no image in [0, 1] has, by far: ‖y‖ ≤ ‖A‖ √n and noise."""
+    if y.device.type != "cpu" or torch.compiler.is_compiling() or not operator.linear:
+        return
+    most = (squared.flatten() * prod(operator.image_shape)).sqrt()
+    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
+    if bool((norms > FAR * most).any()):
+        warnings.warn(
+            f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
+            f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
 def _scales(operator: Operator, y: Measurement) -> Scales:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_seeing(operator, squared)
+    _expect_meant(operator, y, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
 
 
