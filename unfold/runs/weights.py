@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unfold.disk import expand
 from unfold.errors import UnfoldError
 from unfold.runs.catalogue import read_reference
 
@@ -20,7 +21,7 @@ def sha256(path: Path) -> str:
 
 def find_weights(text: str, runs_dir: str | Path) -> Path:
     """The file, or the directory of the run, that a text names."""
-    path = Path(text).expanduser()
+    path = expand(text, "weights")
     return path if path.is_file() else read_reference(text, runs_dir).path
 
 

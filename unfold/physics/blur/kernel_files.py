@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unfold.arrays import read_arrays
+from unfold.arrays import expect_matlab, expect_unfolded, read_arrays
+from unfold.disk import expand
 from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernels import Kernel
 from unfold.random import Draws
@@ -29,7 +31,7 @@ def read_kernels(path: str) -> list[np.ndarray]:
     """
     from PIL import UnidentifiedImageError
 
-    file = Path(path).expanduser()
+    file = expand(path, "KernelFile.path")
     suffix = file.suffix.lower()
     if suffix not in (".npy", ".npz", ".mat", *IMAGES):
         raise DataError(
@@ -53,8 +55,14 @@ def _image(file: Path) -> list[np.ndarray]:
         with Image.open(file, formats=("PNG", "TIFF")) as image:
             if max(image.size) > LARGEST:
                 raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
-            return [np.asarray(image)]
-    except Image.DecompressionBombError as error:
+            values = np.asarray(image)
+            with suppress(EOFError):
+                image.seek(1)
+                raise ValueError("it has several pages; save the kernel alone")
+            return [values]
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # of many kinds where bytes make no sense
         raise ValueError(str(error)) from error
 
 
@@ -69,9 +77,13 @@ def _matlab(file: Path) -> list[np.ndarray]:
         is_hdf5 = b"MATLAB 7.3" in opened.read(128)
     if is_hdf5:
         with _package("h5py", file).File(file, "r") as stored:
+            sizes: list[int] = []
+            stored.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
+            expect_unfolded(file, sum(sizes))
             return [
                 table for name in sorted(set(stored) - {"#refs#"}) for table in _hdf5(stored, name)
             ]
+    expect_matlab(file)
     stored = _package("scipy.io", file).loadmat(file)
     variables = [stored[name] for name in sorted(stored) if not name.startswith("__")]
     cells = [list(v.ravel()) if v.dtype == object else [v] for v in variables]
