@@ -68,7 +68,7 @@ class ImageData(Declared, ABC):
     crops_per_image: int = bounded(25, whole(1), "in crops")
     multiple_of: int = bounded(8, whole(1), "in pixels")
     workers: int = bounded(0, whole(0), "in processes")
-    intensity_range: Sequence[float] | None = bounded(None, finite, "as stored")
+    intensity_range: Sequence[float | int] | None = bounded(None, finite, "as stored")
 
     def __post_init__(self) -> None:
         super().__post_init__()
