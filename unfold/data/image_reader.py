@@ -177,7 +177,8 @@ def decode_with_facts(
             raise DataError(f"{name}: corrupt or truncated ({error}). Replace the file.") from error
     image = _to_channels(to_unit(stored, stated, name, bounded=bounded), channels)
     image = image.clamp(0.0, 1.0) if bounded else image
-    return image.contiguous(), facts(stored, name, stored.values.shape[-1])
+    grey = (stored.values == stored.values[..., :1]).all()
+    return image.contiguous(), facts(stored, name, 1 if grey else stored.values.shape[-1])
 
 
 def _open(data: bytes, name: str) -> Pillow.Image:
