@@ -57,7 +57,8 @@ def expect_tensor(name: str, value: object) -> None:
 
 def expect_unit(name: str, x: Tensor) -> None:
     """Warn of images that are not in [0, 1], by far: of 8 bits and more, undivided."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or not x.numel():
+    numbers = x.is_floating_point() or x.is_complex()  # others are refused by the operator
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or not (numbers and x.numel()):
         return
     size = float(x.detach().abs().max())
     if size > FAR:

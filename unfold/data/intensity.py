@@ -81,42 +81,36 @@ def to_unit(
 
 def facts(stored: Stored, name: str, bands: int) -> Facts:
     """Of one file or array."""
-    return Facts(
-        name, stored.kind, stored.high, stored.by_file, float(np.abs(stored.values).max()), bands
-    )
+    peak = float(np.abs(stored.values).max())
+    return Facts(name, stored.kind, stored.high, stored.by_file, peak, bands)
 
 
 def doubts(found: Iterable[Facts], channels: int, stated: Interval | None) -> list[str]:
     """What cannot be meant, or is not to go without a word, with figures: of files read alike."""
-    groups: dict[str, list[Facts]] = {}
-    for one in found:
-        groups.setdefault(one.kind, []).append(one)
-    texts = [] if stated else [t for kind, many in groups.items() for t in _scales(kind, many)]
-    every = [one for many in groups.values() for one in many]
-    colour = [one.name for one in every if one.bands > channels]
-    if colour:
-        texts.append(
-            f"{_some(colour)}: colour, read as 0.299 red + 0.587 green + 0.114 blue, because "
-            "data.channels = 1."
-        )
+    every = list(found)
+    kinds = [] if stated else sorted({one.kind for one in every})
+    texts = [t for kind in kinds for t in _scales(kind, [x for x in every if x.kind == kind])]
+    if colour := [one.name for one in every if one.bands > channels]:
+        how = "0.299 red + 0.587 green + 0.114 blue, because data.channels = 1."
+        texts.append(f"{_some(colour)}: colour, read as {how}")
     return texts
 
 
 def _scales(kind: str, many: Sequence[Facts]) -> list[str]:
     """A maximum that fills few of the bits of the type, or that differs from file to file."""
-    peak, highs = max(one.peak for one in many), {one.high for one in many if one.by_file}
+    name, peak = _some([one.name for one in many]), max(one.peak for one in many)
+    highs = sorted({one.high for one in many if one.by_file and one.high})
     if len(highs) > 1:
         return [
-            f"{_some([one.name for one in many])}: the files state {len(highs)} different values "
-            f"of 1, from {min(filter(None, highs)):g} to {max(filter(None, highs)):g}; if that is "
-            "the maximum of each, set data.intensity_range."
+            f"{name}: the files state {len(highs)} different values of 1, from {highs[0]:g} to "
+            f"{highs[-1]:g}; if that is the maximum of each, set data.intensity_range."
         ]
     largest = {"uint8": 255, "uint16": 65535}.get(kind)
     if highs or largest is None or not 0 < peak <= largest / (2 if largest > 255 else 16):
         return []
     full = next(one for one in FULL if one >= peak)
     return [
-        f"{_some([one.name for one in many])}: {kind} with no value above {peak:g} of {largest}, "
+        f"{name}: {kind} with no value above {peak:g} of {largest}, "
         f"read as [0, {peak / largest:.4f}]. If {full} is 1, set data.intensity_range=[0, {full}]."
     ]
 

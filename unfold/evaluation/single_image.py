@@ -143,7 +143,10 @@ def read_geometry(path: Path) -> tuple[Shape, str] | None:
     found = _arrays(path)
     if not {"image_shape", "physics"} <= found.keys():
         return None
-    return tuple(int(n) for n in found["image_shape"]), str(found["physics"])
+    shape = found["image_shape"]
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or shape.min() < 1:
+        raise DataError(f"{path}: image_shape is {shape}; expected three whole numbers, C, H, W.")
+    return tuple(shape.tolist()), str(found["physics"])
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -29,8 +29,6 @@ def read_kernels(path: str) -> list[np.ndarray]:
     Raises:
         DataError: the file is missing, of another kind, or cannot be read.
     """
-    from PIL import UnidentifiedImageError
-
     file = expand(path, "KernelFile.path")
     suffix = file.suffix.lower()
     if suffix not in (".npy", ".npz", ".mat", *IMAGES):
@@ -41,7 +39,10 @@ def read_kernels(path: str) -> list[np.ndarray]:
         found = _image(file) if suffix in IMAGES else _tables(file, suffix)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except DataError:
+        raise
+    # The libraries raise errors of many kinds where bytes make no sense.
+    except Exception as error:
         raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
     if not found:
         raise DataError(f"{path}: holds no array; save at least one kernel.")
@@ -51,19 +52,14 @@ def read_kernels(path: str) -> list[np.ndarray]:
 def _image(file: Path) -> list[np.ndarray]:
     from PIL import Image
 
-    try:
-        with Image.open(file, formats=("PNG", "TIFF")) as image:
-            if max(image.size) > LARGEST:
-                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
-            values = np.asarray(image)
-            with suppress(EOFError):
-                image.seek(1)
-                raise ValueError("it has several pages; save the kernel alone")
-            return [values]
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # of many kinds where bytes make no sense
-        raise ValueError(str(error)) from error
+    with Image.open(file, formats=("PNG", "TIFF")) as image:
+        if max(image.size) > LARGEST:
+            raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
+        values = np.asarray(image)
+        with suppress(EOFError):
+            image.seek(1)
+            raise ValueError("it has several pages; save the kernel alone")
+    return [values]
 
 
 def _tables(file: Path, suffix: str) -> list[np.ndarray]:
