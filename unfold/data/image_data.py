@@ -26,7 +26,6 @@ from unfold.data.image_cache import (
     fingerprint,
     load_splits,
 )
-from unfold.data.intensity import Interval
 from unfold.errors import ConfigError, DataWarning, listing, nearest
 from unfold.parameters.bounds import Declared, Range, bounded, finite, whole
 
@@ -82,10 +81,8 @@ class ImageData(Declared, ABC):
     @property
     def pixels(self) -> Pixels:
         """How files are read."""
-        given: Interval | None = None
-        if self.intensity_range is not None:
-            given = (float(self.intensity_range[0]), float(self.intensity_range[1]))
-        return Pixels(self.channels, given)
+        given = self.intensity_range
+        return Pixels(self.channels, None if given is None else (float(given[0]), float(given[1])))
 
     def left_out(self) -> tuple[str, ...]:
         """The files that are not used, each with the reason; none unless a subclass finds some."""
