@@ -9,7 +9,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from unfold.errors import RunError
+from unfold.errors import ConfigError, RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
@@ -20,6 +20,20 @@ SPARE = 64 * 1024
 
 class DiskFullError(RunError):
     """A file for which there is no room; what was there before is kept."""
+
+
+def expand(path: str | Path, key: str) -> Path:
+    """The path that the argument `key` names, with ~ for a home folder.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{key} = {path}: there is no such user, or no home folder; write the full path."
+        ) from error
 
 
 def write_bytes(

@@ -1,6 +1,8 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
+import warnings
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from unfold.compatibility import (
     check_registered,
 )
 from unfold.denoisers.denoiser import InHalfPrecision
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, DataWarning
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
@@ -28,7 +30,7 @@ from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage
+from unfold.typing import FAR, Image, Measurement, PerImage, expect_tensor
 
 
 class Reconstructor(nn.Module):
@@ -106,10 +108,10 @@ class Reconstructor(nn.Module):
             noise_level: σ of the noise of y, in its units: one number, or (B,); a `Physics` whose
                 level is fixed knows it.
         """
+        expect_tensor("Reconstructor", y)
         if isinstance(operator, Physics):
             physics, operator = operator, operator.operator_for(y)
-            if noise_level is None and physics.has_fixed_level:
-                noise_level = physics.noise_level(y, operator, Draws(0, range(len(y))))
+            noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
         steps = self.steps(y, operator, noise_level)
         return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
 
@@ -200,10 +202,26 @@ def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | Non
     return level.expand(len(y))
 
 
+def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
+    """Warn of a measurement that no image in [0, 1] has, by far: ‖y‖ ≤ ‖A‖ √n and noise."""
+    if y.device.type != "cpu" or torch.compiler.is_compiling() or not operator.linear:
+        return
+    most = (squared.flatten() * prod(operator.image_shape)).sqrt()
+    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
+    if bool((norms > FAR * most).any()):
+        warnings.warn(
+            f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
+            f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
 def _scales(operator: Operator, y: Measurement) -> dict[Unit, Tensor]:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_seeing(operator, squared)
+    _expect_meant(operator, y, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
 
 

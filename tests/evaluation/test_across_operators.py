@@ -195,7 +195,9 @@ def test_one_image_is_measured_and_reconstructed(tmp_path):
     assert set(figures) == {"psnr", "ssim", "nmse", "iterations"}
     with PillowImage.open(tmp_path / "out.png") as picture:
         assert picture.size == (16, 16)
-    assert (tmp_path / "out_measurement.png").exists()
+    with pytest.raises(DataError, match=r"out_measurement.png: a picture .* Give the \.npz file"):
+        read_measurement(tmp_path / "out_measurement.png", 1)
+    assert read_measurement(tmp_path / "out_measurement.npz", 1).shape == (1, 16, 16)
 
 
 def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
@@ -213,7 +215,7 @@ def test_an_invalid_measurement_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"y\.npy: not a readable"):
         read_measurement(tmp_path / "y.npy", 1)
     np.save(tmp_path / "z.npy", np.full((4, 4), np.nan))
-    with pytest.raises(DataError, match=r"z\.npy: 16 values are not finite"):
+    with pytest.raises(DataError, match=r"z\.npy: 16 of 16 values are NaN"):
         read_measurement(tmp_path / "z.npy", 1)
 
 

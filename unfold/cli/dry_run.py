@@ -14,6 +14,7 @@ from unfold.compatibility import check_linear
 from unfold.config.components import Components
 from unfold.data.image_data import ImageData
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
+from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
 from unfold.models.model import Solution
 from unfold.physics.base import Measured, Physics
@@ -53,11 +54,24 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
                     instead = " Or set evaluation=none." if name in tested else ""
                     with _named(name, instead):
                         net.steps(y_, A, model.noise_level(y_, A, draws))
+            if image is not crop:
+                _try_metrics(components.metrics, image)
             algorithm, _ = _one_step(net, y, operator, level)
             if image is crop:
                 _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
                 if net.model.trains:
                     _try_loss(components, image, measured, draws)
+
+
+def _try_metrics(metrics: ImageMetrics, image: Image) -> None:
+    """Evaluate every metric on an image and itself; they raise errors of many kinds."""
+    try:
+        metrics(image, image)
+    except Exception as error:
+        raise DataError(
+            f"a validation or test image of {image.shape[-2]}x{image.shape[-1]} pixels cannot be "
+            f"scored: {error} Remove it, or change metrics.names, metrics.border or metrics.extra."
+        ) from error
 
 
 def _try_loss(components: Components, image: Image, measured: Measured, draws: Draws) -> None:
@@ -106,8 +120,10 @@ def _images(data: ImageData) -> list[Image]:
     named = [*data.images("validation"), *data.images("test")]
     by_size = {image.shape: image[None] for _, image in reversed(named)}
     smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
+    narrow = min(by_size.values(), key=lambda image: min(image.shape[-2:]))
     first = named[0][1][None]
-    return [first, *(image for image in smallest if image.shape != first.shape)]
+    chosen = {image.shape: image for image in (*smallest, narrow) if image.shape != first.shape}
+    return [first, *chosen.values()]
 
 
 def _expect_amplitudes(components: Components) -> None:

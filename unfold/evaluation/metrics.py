@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
+from unfold.parameters.bounds import Declared, bounded, inside, nonnegative
 from unfold.pytree import batched_norm
 from unfold.typing import Image, PerImage
 
@@ -108,7 +108,7 @@ class ImageMetrics(Declared):
     """
 
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
-    data_range: float = bounded(1.0, positive)
+    data_range: float = bounded(1.0, inside("(0, 16]"), "of images in [0, 1], not of 255")
     border: int = bounded(0, nonnegative, "in pixels")
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from unfold.disk import expand
 from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
 from unfold.runs.files import SCHEMA_VERSION, stored_config, version_of
@@ -92,7 +93,7 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
     inside, full = path.relative_to(root), path.resolve()
     with_root = root.resolve().name / inside
     names = (path.parent.name, str(inside), str(with_root), str(full))
-    typed = str(Path(pattern).expanduser().absolute())
+    typed = str(expand(pattern, "pattern").absolute())
     return any(fnmatch(name, pattern) for name in names) or fnmatch(str(full), typed)
 
 
@@ -158,7 +159,7 @@ def _status(path: Path) -> status.Status:
 
 
 def _locate(text: str, runs_dir: Path) -> Path:
-    for candidate in (Path(text).expanduser(), runs_dir / text):
+    for candidate in (expand(text, "run"), runs_dir / text):
         if candidate.is_dir():
             return candidate.resolve()
     known = {str(path.relative_to(runs_dir)): path for path in find_runs(runs_dir)}

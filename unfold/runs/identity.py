@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unfold.disk import expand
 from unfold.errors import ConfigError
 from unfold.runs.files import sha256
 from unfold.runs.provenance import source_hashes
@@ -110,7 +111,7 @@ def _files(value: Any) -> list[str]:
     if isinstance(value, list):
         return [digest for item in value for digest in _files(item)]
     if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
-        path = Path(value.replace("\0", "")).expanduser()
+        path = expand(value.replace("\0", ""), "path")
         candidates = (path, path / "weights.safetensors")
         return [sha256(one) for one in candidates if one.is_file()]
     return []
@@ -118,7 +119,7 @@ def _files(value: Any) -> list[str]:
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
     """Where the run of a configuration lives."""
-    root = Path(config["runs_dir"]).expanduser().resolve()
+    root = expand(config["runs_dir"], "runs_dir").resolve()
     directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
     if root not in directory.resolve().parents:
         raise ConfigError(f"name = {config['name']}: leads out of {root}. Use letters and digits.")

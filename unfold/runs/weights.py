@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unfold.disk import expand
 from unfold.errors import UnfoldError
 from unfold.runs.catalogue import read_reference
 from unfold.runs.files import sha256
@@ -14,7 +15,7 @@ EMBEDDED = "embedded"
 
 def find_weights(text: str, runs_dir: str | Path) -> Path:
     """The file, or the directory of the run, that a text names."""
-    path = Path(text).expanduser()
+    path = expand(text, "weights")
     return path if path.is_file() else read_reference(text, runs_dir).path
 
 

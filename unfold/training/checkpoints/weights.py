@@ -32,6 +32,9 @@ WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
 OWNER = "run"
 
+PAIRS = ":complex128"
+"""Ends the name of a tensor of real and imaginary parts: the format has no type for it."""
+
 EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
     NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
@@ -62,6 +65,8 @@ def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
     """Write the weights of a reconstructor into a run directory, atomically."""
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
+    for name in [name for name, t in state.items() if t.dtype == torch.complex128]:
+        state[name + PAIRS] = torch.view_as_real(state.pop(name).resolve_conj()).contiguous()
     # One entry: several would be written in an order that is not always the same.
     made = {KEY: f"{BLANK} {json.dumps(described(reconstructor))}"}
     write_bytes(path, weights_with_checksum(save(state, made)))
@@ -116,6 +121,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = file.read_bytes()
         state = load(content)
+        for name in [name for name in state if name.endswith(PAIRS)]:
+            state[name.removesuffix(PAIRS)] = torch.view_as_complex(state.pop(name))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
     if damage_of_weights(content) is not None:
@@ -172,10 +179,15 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         for name in sorted(own.keys() & state.keys())
         if state[name].shape != own[name].shape
     ]
+    shapes += [
+        f"{name} is {state[name].dtype}, {own[name].dtype} expected"
+        for name in sorted(own.keys() & state.keys())
+        if state[name].is_complex() and not own[name].is_complex()  # the imaginary part would go
+    ]
     if missing or extra or shapes:
         raise CheckpointError(
             f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
-            f"{_some(extra)}; of another shape: {'; '.join(shapes[:3]) or 'none'}."
+            f"{_some(extra)}; of another shape or kind: {'; '.join(shapes[:3]) or 'none'}."
         )
     module.load_state_dict(dict(state))
 
