@@ -186,10 +186,11 @@ class Baselines:
     def _tune(self, physics: Physics) -> dict[float, float]:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
-        measured = [(*measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
+        cases = [(measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
         ratio, tried, new = first[1] / first[0], dict[float, float](), first
         for _ in range(1 + EXTENSIONS):
-            scores = sum(self._try_all(y, A, b.images, new) for y, A, b in measured) / len(chosen)
+            found = (self._try_all(c.y, c.operator, b.images, new) for c, b in cases)
+            scores = sum(found) / len(chosen)
             tried |= dict(zip(new, torch.as_tensor(scores).tolist(), strict=True))
             steps = range(1, len(first) // 2 + 1)
             new = [edge * ratio ** (k * way) for edge, way in _open(tried) for k in steps]
