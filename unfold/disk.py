@@ -4,8 +4,10 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import struct
 import uuid
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +36,41 @@ def expand(path: str | Path, key: str) -> Path:
         raise ConfigError(
             f"{key} = {path}: there is no such user, or no home folder; write the full path."
         ) from error
+
+
+LARGEST = 2**26
+"""Bytes of the largest file of text that is read."""
+
+
+def read_bytes(path: Path, most: int = LARGEST) -> bytes:
+    """The content of a regular file: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it is something else, cannot be read, or has more than `most` bytes.
+    """
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, os.O_RDONLY | safe), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, of at most {most}")
+        return file.read(most)
+
+
+def odd_entries(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
+    """The links, pipes and devices in a folder, at any depth.
+
+    Args:
+        folder: that may come from a stranger.
+        apart: folders directly in it whose content is not examined.
+    """
+    for inside, folders, names in os.walk(folder):
+        for path in (Path(inside, name) for name in (*folders, *names)):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                yield path
+        if Path(inside) == folder:
+            folders[:] = [name for name in folders if name not in apart]
 
 
 def write_bytes(

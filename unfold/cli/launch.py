@@ -7,6 +7,7 @@ from typing import Any
 from unfold.cli.runtime import available_cpus
 from unfold.config import options
 from unfold.config.arguments import TRAIN
+from unfold.config.errors import refuse
 from unfold.config.options import configs_folder
 from unfold.config.overrides import parse_override
 from unfold.errors import ConfigError, listing, nearest
@@ -31,7 +32,9 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
         return Parallel(), rest
     given = dict(map(_pair, own))
     name = given.pop(GROUP, "parallel")
-    folders = [configs_folder(), *TRAIN.parse(rest).config_dirs]
+    own_folders = TRAIN.parse(rest).config_dirs
+    refuse(list(options.faults(own_folders, configs_folder())))
+    folders = [configs_folder(), *own_folders]
     known = [BASIC, *options.names(GROUP, folders)]
     if name not in known:
         near = nearest(str(name), known)
@@ -63,7 +66,6 @@ def _pair(text: str) -> tuple[str, Any]:
 def _built(name: str, given: dict[str, Any], folders: Sequence[Path]) -> Launcher:
     from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
-    from unfold.config.errors import refuse
     from unfold.config.plan import instantiate
 
     files = [folder / GROUP / f"{name}.yaml" for folder in folders]

@@ -13,7 +13,7 @@ from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
 from unfold.config.source import declared
-from unfold.config.targets import resolve
+from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, describe, parameters, read
 from unfold.errors import ConfigError, listing
 
@@ -164,7 +164,10 @@ class _Reader(NamedTuple):
             self.report(f"{path}._target_", target, str(error))
             return UNKNOWN
         is_partial = node.get("_partial_", False) is True
-        if not is_partial and not admits(annotation, found):
+        if not admits(annotation, found, partial=is_partial, own=is_foreign(target)):
+            if is_partial and admits(annotation, found, own=True):
+                self.report(f"{path}._partial_", True, "no callable is expected. Leave it out.")
+                return UNKNOWN
             raise Mismatch(describe(annotation), path, found.__name__)
         values = {key: value for key, value in node.items() if key not in SPECIAL}
         return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)

@@ -105,7 +105,7 @@ def compose(arguments: Sequence[str]) -> Composed:
         ConfigError: an unknown flag, or an empty sweep.
     """
     given, found = _parsed(TRAIN.parse(arguments))
-    problems = [*found, *options.clashes(given.config_dirs, configs_folder())]
+    problems = found
     jobs: list[Job] = []
     with _hydra():
         grid, repeated = [given.overrides], 0
@@ -133,6 +133,7 @@ def preset_of_sweep(arguments: Sequence[str]) -> Preset:
 
 def _parsed(given: Arguments) -> tuple[Arguments, list[Problem]]:
     """The arguments with the overrides that can be composed, and what is wrong with the others."""
+    refuse(list(options.faults(given.config_dirs, configs_folder())))
     folders = (configs_folder(), *given.config_dirs)
     sound, problems = separate(given.overrides, multirun=given.multirun, folders=folders)
     return replace(given, overrides=sound), problems

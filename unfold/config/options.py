@@ -9,7 +9,9 @@ import yaml
 
 import unfold
 from unfold.config.errors import Problem
+from unfold.disk import odd_entries
 from unfold.errors import ConfigError, RunError
+from unfold.runs.files import YAML_BYTES, parse_yaml
 
 
 def package_folder() -> Path:
@@ -54,8 +56,8 @@ def _has(group: str, name: str, keys: Sequence[str], folders: Sequence[Path]) ->
 def read(path: Path) -> Any:
     """The content of a file as plain data."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return parse_yaml(path)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not YAML ({first_line(error)}).") from error
 
 
@@ -88,12 +90,38 @@ def _short(path: Path) -> str:
     return "/".join(path.parts[-3:])
 
 
-def clashes(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:
-    """The user's files that have the name of a packaged one, which would win in silence."""
+def faults(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:
+    """What is wrong with the user's folders of options before any file of them is composed.
+
+    A link may lead to another file of its folder only; a file, at any depth, that has the name of a
+    packaged one would be ignored.
+    """
     for folder in own:
-        for path in folder.glob("*/*.yaml"):
-            if (packaged / path.parent.name / path.name).is_file():
+        if set('"\\$') & set(str(folder)):
+            yield Problem("--config-dir", str(folder), "has a quote, a backslash or a $. Rename it.")
+        for path in odd_entries(folder):
+            if not (path.is_symlink() and path.exists() and folder in path.resolve().parents):
+                text = "is a pipe, a device or a link out of the folder of options. Remove it."
+                yield Problem(str(path), None, text)
+        for path in sorted(folder.rglob("*.yaml")):
+            inside = path.relative_to(folder)
+            if path.is_file() and (why := _unbounded(path)):
+                yield Problem(str(path), None, why)
+            if (packaged / inside).is_file():
                 yield Problem(
-                    _short(path), None, f"has the name of a packaged option, which would be used "
+                    str(inside), None, f"has the name of a packaged option, which would be used "
                     f"instead. Rename it, e.g. {path.stem}_mine.yaml."
                 )  # fmt: skip
+
+
+def _unbounded(path: Path) -> str:
+    """Why a file is not given to Hydra, which unfolds all aliases; empty for the others."""
+    if path.stat().st_size > YAML_BYTES:
+        return f"has more than {YAML_BYTES} bytes. Split it."
+    try:
+        parse_yaml(path.resolve())
+    except ValueError as error:
+        return f"is not YAML: {first_line(error)}. Write it out."
+    except (OSError, yaml.YAMLError, RecursionError):
+        pass  # Hydra reports it if the file is chosen
+    return ""

@@ -15,7 +15,7 @@ from unfold.errors import ConfigError, nearest
 
 COMPONENTS = frozenset(
     {
-        *("algorithms", "architectures", "data", "denoisers", "evaluation", "fidelities"),
+        *("algorithms", "data", "denoisers", "evaluation", "fidelities"),
         *("initialization", "launchers", "models", "parameters", "physics", "priors", "solvers"),
         "training",
     }
@@ -24,13 +24,6 @@ COMPONENTS = frozenset(
 
 THIRD_PARTY = frozenset(
     {
-        "lightning.pytorch.callbacks.EarlyStopping",
-        "lightning.pytorch.callbacks.GradientAccumulationScheduler",
-        "lightning.pytorch.callbacks.LearningRateMonitor",
-        "lightning.pytorch.loggers.CSVLogger",
-        "lightning.pytorch.loggers.MLFlowLogger",
-        "lightning.pytorch.loggers.TensorBoardLogger",
-        "lightning.pytorch.loggers.WandbLogger",
         "torch.nn.HuberLoss",
         "torch.nn.L1Loss",
         "torch.nn.MSELoss",
@@ -102,6 +95,11 @@ def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
             "is not a component of unfold, nor on the list of allowed classes of other packages."
             + ("" if parts[0] in sys.stdlib_module_names or parts[0] == "unfold" else remedy)
         )
+
+
+def is_foreign(target: str) -> bool:
+    """Whether a name that `resolve` admits is the user's own, or of an adapted package."""
+    return target.partition(".")[0] != "unfold" and target not in THIRD_PARTY
 
 
 def _is_adapted(target: str) -> bool:

@@ -166,18 +166,34 @@ def _hint(annotation: Any) -> Any:
     return Any if isinstance(annotation, str) else annotation
 
 
-def admits(annotation: Any, kind: type) -> bool:
-    """Whether an annotation admits an instance of a class."""
-    arms = [typing.get_origin(arm) or arm for arm in arms_of(annotation)]
-    if any(arm in ANYTHING or arm is Callable or arm is _CALLABLE for arm in arms):
-        return True
-    return issubclass(kind, tuple(arm for arm in arms if inspect.isclass(arm)))
+def admits(annotation: Any, kind: type, *, partial: bool = False, own: bool = False) -> bool:
+    """Whether an annotation admits an instance of a class, or with `partial` a call that makes one.
+
+    A position without a class, `Any` or a callable of no known result, admits only classes of the
+    user (`own`): any class of unfold would be called there, whatever it does.
+    """
+    for arm in arms_of(annotation):
+        expected = get_origin(arm) or arm
+        is_callable = expected in (Callable, _CALLABLE)
+        if is_callable:
+            expected = (get_args(arm) or (Any,))[-1] if partial else Any
+        if is_callable or not partial:
+            if expected in ANYTHING and own:
+                return True
+            if expected not in ANYTHING and _is_component(expected) and issubclass(kind, expected):
+                return True
+    return False
 
 
-_CALLABLE = typing.get_origin(Callable[..., Any])
+def _is_component(expected: Any) -> bool:
+    """Whether it is a class, and no container: a list or a number has no `_target_`."""
+    return inspect.isclass(expected) and expected.__module__ not in ("builtins", "collections.abc")
+
+
+_CALLABLE = get_origin(Callable[..., Any])
 
 
 def arms_of(annotation: Any) -> tuple[Any, ...]:
     """The members of a union; the annotation itself where it is none."""
-    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if is_union else (annotation,)
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    return get_args(annotation) if is_union else (annotation,)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
 from unfold.parameters.bounds import Declared, bounded, inside, nonnegative
@@ -110,7 +110,7 @@ class ImageMetrics(Declared):
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
     data_range: float = bounded(1.0, inside("(0, 16]"), "of images in [0, 1], not of 255")
     border: int = bounded(0, nonnegative, "in pixels")
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

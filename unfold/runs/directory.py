@@ -215,6 +215,8 @@ def move_to_attempts(directory: Path) -> Path | None:
     if not content:
         return None
     attempts = directory / "attempts"
+    if attempts.is_symlink():
+        raise RunError(f"{attempts} is a link, and nothing is moved through one. Remove it.")
     numbers = [int(path.name) for path in attempts.glob("*") if path.name.isdigit()]
     target = attempts / str(max(numbers, default=0) + 1)
     target.mkdir(parents=True)

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unfold.disk import write_bytes
+from unfold.disk import odd_entries, read_bytes, write_bytes
 from unfold.errors import ConfigError, RunError
 
 REPEAT = "Repeat the run with rerun=true."
@@ -47,7 +48,7 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}. {REPEAT}") from error
     if not isinstance(content, dict):
@@ -57,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def optional(path: Path) -> dict[str, Any]:
     """The content of a JSON file; empty where there is no file."""
-    return read_json(path) if path.exists() else {}
+    return read_json(path) if os.path.lexists(path) else {}
 
 
 def damaged(path: Path, reason: str) -> RunError:
@@ -73,9 +74,58 @@ def write_yaml(path: Path, content: Any) -> None:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, plain values only; a RunError where it is missing or is not."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        return parse_yaml(path)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}. {REPEAT}") from error
+
+
+YAML_BYTES, YAML_NODES = 2**20, 100_000
+"""The most that a YAML file may have, and may unfold to by its aliases."""
+
+
+def parse_yaml(path: Path) -> Any:
+    """The plain values in a YAML file.
+
+    Raises:
+        OSError: it is no regular file, or too large.
+        YAMLError, ValueError, RecursionError: it is not YAML, or its aliases unfold to too much.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(read_bytes(path, YAML_BYTES))
+    try:
+        node = loader.get_single_node()
+        if _nodes(node, {}) > YAML_NODES:
+            raise ValueError(f"its aliases unfold to more than {YAML_NODES} values")
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _nodes(node: Any, known: dict[int, int]) -> int:
+    """How many nodes there are without aliases; one that holds itself is endless."""
+    if id(node) not in known:
+        known[id(node)] = YAML_NODES + 1
+        value = getattr(node, "value", None)
+        inner = value if isinstance(value, list) else ()
+        flat = (one for item in inner for one in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = 1 + sum(_nodes(one, known) for one in flat)
+    return known[id(node)]
+
+
+NOT_EXAMINED = ("attempts", "wandb")
+"""Former contents, which nothing reads, and the folder of a program that makes links."""
+
+
+def expect_plain(directory: Path) -> None:
+    """Refuse a run directory that holds anything but files and folders, as a stranger's may.
+
+    Raises:
+        RunError: names a link, a pipe or a device.
+    """
+    if odd := next(odd_entries(directory, NOT_EXAMINED), None):
+        raise RunError(
+            f"{odd} is a link, a pipe or a device, and a run directory holds files and folders. "
+            f"Remove it, or repeat the run with rerun=true; what is there moves to attempts/."
+        )
 
 
 SCHEMA_VERSION = 3
@@ -92,7 +142,7 @@ def stored_config(directory: Path) -> dict[str, Any]:
         RunError: the file is damaged.
     """
     path = directory / "config.yaml"
-    config = read_yaml(path) if path.exists() else {}
+    config = read_yaml(path) if os.path.lexists(path) else {}
     if not isinstance(config, Mapping):
         raise damaged(path, "does not hold a configuration")
     if config and (version := version_of(config)) != SCHEMA_VERSION:

@@ -3,13 +3,15 @@
 import json
 import os
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from unfold.disk import read_bytes
 from unfold.errors import ConfigError, RunError
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -91,6 +93,7 @@ class Lock:
         folder = self._path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            expect_own(self._path)
             self._lock.acquire(timeout=0.2)  # longer than `is_held` takes elsewhere
             self._path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         except Timeout as error:
@@ -115,8 +118,9 @@ class Lock:
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock on this file."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return False
+    expect_own(path)
     try:
         with FileLock(path, timeout=0, fallback_to_soft=False):
             return False
@@ -124,9 +128,21 @@ def is_held(path: Path) -> bool:
         return True
 
 
+def expect_own(path: Path) -> None:
+    """Refuse a lock that is a link, by any name of another file, or no file: it is truncated.
+
+    Raises:
+        RunError: names it.
+    """
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise RunError(f"{path} is a link or no file, and would be overwritten. Remove it.")
+
+
 def _holder(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
+        holder = json.loads(read_bytes(path, 4096))
         return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -55,7 +55,11 @@ def start() -> Status:
 
 
 def read(directory: Path) -> Status | None:
-    """The status of a run directory; None where it has none."""
+    """The status of a run directory; None where it has none.
+
+    Whatever reads or writes a directory reads its status first; links in it are refused here.
+    """
+    files.expect_plain(directory)
     path = directory / "status.json"
     if not (content := files.optional(path)):
         return None
