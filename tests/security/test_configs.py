@@ -1,4 +1,4 @@
-"""Thirty configurations of strangers: none of them executes anything.
+"""Sixty configurations and stored runs of strangers: none of them executes anything.
 
 Each would make the file MARK if a word of it were called. `{}` is the folder of the attack.
 """
@@ -6,6 +6,11 @@ Each would make the file MARK if a word of it were called. `{}` is the folder of
 import pytest
 
 from tests.config.folder import refusal
+from tests.runs.made import make_run, sealed
+from unfold.config.stored_run import stored_overrides
+from unfold.errors import ConfigError
+from unfold.runs.catalogue import read_reference
+from unfold.runs.files import write_yaml
 
 MARK = "executed"
 TOUCH = "{{_target_: os.system, command: 'touch {}/executed'}}"
@@ -22,6 +27,18 @@ def target(name, **arguments):
 
 
 FILE = "'{}/executed'"
+PROCESS = (
+    "{{_target_: unfold.launchers.parallel.Process, arguments: ['-c', '1'], folder: '{}',"
+    " share: {{PATH: '{}'}}}}"
+)
+
+
+def placed(key, node):
+    """The override that puts a node in a place, in the configuration that has the place."""
+    physics = {"physics.forward": "functions", "physics.operator": "deepinv"}
+    return {"": f"physics={physics[key]}"} if key in physics else {}, f"{key}={node}"
+
+
 ATTACKS = {
     "os.system": target("os.system", command="'touch {}/executed'"),
     "an alias in another package": target("logging.os.system", command="'touch {}/executed'"),
@@ -56,6 +73,52 @@ ATTACKS = {
     "a sweeper": option(f"hydra:\n  sweeper: {TOUCH}\nseed: -1\n"),
     "a tag of YAML": option("seed: !!python/object/apply:os.system ['touch {}/executed']\n"),
     "trust in a file": option("trust: [evil]\nprior: {{_target_: evil.Evil}}\n"),
+    "the process of a launcher": placed("physics.forward", PROCESS),
+    "the same, where a class makes an operator": placed("physics.operator", PROCESS),
+    "the same, partial": placed("physics.forward", f"{PROCESS[:-2]}, _partial_: true}}}}"),
+    "the same, partial, for a denoiser": placed(
+        "prior.denoiser", f"{PROCESS[:-2]}, _partial_: true}}}}"
+    ),
+    "the same, in a list of anything": placed("algo.stepsize", f"[{PROCESS}]"),
+    "the same, as a metric": placed("metrics.extra", f"{{{{m: {PROCESS}}}}}"),
+    "the same, as a group": placed("prior", PROCESS),
+    "the worker of a launcher": placed(
+        "metrics.extra",
+        "{{m: {{_target_: unfold.launchers.worker.Worker, command: [touch, '{}/executed'],"
+        " environment: {{}}, folder: '{}', passes_on: false}}}}",
+    ),
+    "a launcher": placed("loss", "{{_target_: unfold.launchers.parallel.Parallel, jobs: 1}}"),
+    "a table that is opened": placed(
+        "metrics.extra",
+        "{{m: {{_target_: unfold.training.loggers.local.Curves, path: '{}/executed'}}}}",
+    ),
+    "event files": placed(
+        "prior.denoiser",
+        "{{_target_: unfold.training.loggers.local.Events, directory: '{}/executed'}}",
+    ),
+    "a partial class": placed(
+        "physics.forward", "{{_target_: unfold.algorithms.pgd.PGD, _partial_: true}}"
+    ),
+    "a partial loss": placed("loss", "{{_target_: unfold.training.losses.MSE, _partial_: true}}"),
+    "a class of another position": placed("prior", "{{_target_: unfold.algorithms.pgd.PGD}}"),
+    "a tuple": placed("optimizer.betas", "{{_target_: unfold.parameters.bounds.Bound}}"),
+    "a trainer's logger": placed(
+        "logger", "{{_target_: lightning.pytorch.loggers.CSVLogger, save_dir: '{}/executed'}}"
+    ),
+    "_convert_": placed("prior", "{{_target_: evil.Evil, _convert_: all}}"),
+    "_recursive_": placed("algo._recursive_", "false"),
+    "_args_ of a component": placed("algo._args_", "[1]"),
+    "a search path in a preset": option("hydra:\n  searchpath: ['pkg://evil']\nseed: -1\n"),
+    "a default from a package": (
+        {"experiment/evil.yaml": "defaults:\n  - pkg://evil/x\n"},
+        "experiment=evil",
+    ),
+    "a searchpath by package": (
+        {"experiment/evil.yaml": "searchpath: ['pkg://evil']\n"},
+        "experiment@hydra=evil",
+    ),
+    "a resolver of OmegaConf": option("seed: ${{oc.create:evil.Evil}}\n"),
+    "a sweeper by name": option("defaults:\n  - override /hydra/sweeper: evil\n"),
 }
 
 
@@ -65,13 +128,42 @@ def test_nothing_is_executed(files, words, tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text(f"{code}class Evil: pass\n")
     (tmp_path / "hubconf.py").write_text(f"def evil(): {code}")
     monkeypatch.syspath_prepend(str(tmp_path))
+    started = []
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda *a, **k: started.append(a))
+    chosen = [text for name, text in files.items() if not name]
+    files = {name: text for name, text in files.items() if name}
     for name, text in files.items():
         (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "own" / name).write_text(text.format(tmp_path))
     folder = [f"--config-dir={tmp_path}/own"] if files else []
-    assert refusal(*folder, words.format(tmp_path)) != "accepted"
+    key = words.partition("=")[0]
+    text = refusal(*folder, *chosen, words.format(tmp_path, tmp_path))
+    assert text != "accepted"
+    assert not chosen or key in text, "the place itself refuses it"
+    assert not started
     assert not (tmp_path / MARK).exists()
 
 
-def test_there_are_thirty():
-    assert len(ATTACKS) == 30
+STORED = [
+    "hydra.searchpath=[pkg://evil]",
+    "++hydra.searchpath=[pkg://evil]",
+    "hydra={searchpath: [pkg://evil]}",
+    "hydra/sweeper=evil",
+    "experiment@hydra.callbacks=evil",
+    "--config-dir=/tmp",
+]
+
+
+@pytest.mark.parametrize("text", STORED)
+def test_a_stored_run_steers_nothing(text, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / MARK)!r}, 'x')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = make_run(tmp_path / "runs", "a/b")
+    write_yaml(path / "overrides.yaml", [text])
+    with pytest.raises(ConfigError, match="overrides.yaml has"):
+        stored_overrides(read_reference(str(sealed(path))), [])
+    assert not (tmp_path / MARK).exists()
+
+
+def test_there_are_sixty():
+    assert len(ATTACKS) + len(STORED) == 60

@@ -9,7 +9,7 @@ from unfold.config.check import Checked
 from unfold.runs import files
 from unfold.runs.catalogue import Entry
 from unfold.runs.identity import conditions, evaluation_name
-from unfold.runs.provenance import differing
+from unfold.runs.sources import differing
 from unfold.runs.redact import redacted
 from unfold.runs.weights import digest_of
 
@@ -64,4 +64,4 @@ def _is_own(reference: Entry, checked: Checked, fingerprint: str) -> bool:
     origin = files.read_json(reference.path / "provenance.json")
     same = conditions(reference.config) == conditions(redacted(checked.job.stored))
     made = reference.state == "finished" and origin["data"] == fingerprint
-    return same and made and not differing(origin["sources"])
+    return same and made and not differing(origin["sources"], checked.job.trust)

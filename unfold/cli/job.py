@@ -18,11 +18,13 @@ from unfold.runs import files
 from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
+from unfold.runs.files import stored_config
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
 from unfold.runs.processes import check_launch, check_rank, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
+from unfold.runs.sources import source_hashes
 from unfold.runs.status import Outcome, write_outcome
 from unfold.runs.weights import digests
 from unfold.training.checkpoints.checksum import LAST
@@ -36,7 +38,7 @@ def run_job(checked: Checked) -> Outcome:
     directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
     with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
         if run.plan == "finished":
-            return _already_finished(run)
+            return _already_finished(run, checked, components)
         if run.is_rank:
             return Outcome(run.path, train(checked, components, run), repeated=False)
         announce(run, checked, components)
@@ -81,10 +83,16 @@ def _request(checked: Checked, components: Components, fingerprint: str) -> Requ
     return Request(expected, checked.settings.rerun, checked.settings.accept_code, own)
 
 
-def _already_finished(run: Run) -> Outcome:
+def _already_finished(run: Run, checked: Checked, components: Components) -> Outcome:
     scores = run.results()
     if not run.is_rank:
+        from unfold.training.loggers.local import replay
+
+        for note in run.notes:
+            say(f"note: {note}")
         scores_table(scores)
+        if dict(stored_config(run.path)["logger"]) != checked.job.stored["logger"]:
+            say(f"{replay(components.logger, run.path)} rows of its curves are sent to the log.")
         say(f"{short(run.path)} is finished: nothing to compute. Add rerun=true to repeat it.")
     return Outcome(run.path, scores, repeated=True)
 
@@ -120,9 +128,8 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         weights=digests(job.config),
         pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
-    begin(
-        run, {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
-    )
+    origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
+    begin(run, origin | {"sources": source_hashes(job.trust)})
 
 
 def _pixels(images: Sequence[tuple[str, Any]]) -> str:

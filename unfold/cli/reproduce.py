@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unfold.cli.console import say, short
 from unfold.cli.runs import RUNS_DIR, show_differences
+from unfold.cli.runtime import safe_environment
 from unfold.config.arguments import Syntax
 from unfold.config.overrides import key_of
 from unfold.config.stored_run import stored_overrides, with_full_paths
@@ -19,9 +20,6 @@ from unfold.runs.redact import redacted_overrides
 
 FILES = ("weights.safetensors", "metrics.csv", "results.json", "evaluation/*.csv")
 """What must have the same bytes on the same platform, where the run has it."""
-
-PROGRAM = "from unfold.cli.main import main; main()"
-
 
 SYNTAX = Syntax(
     "reproduce",
@@ -51,8 +49,9 @@ def _repeat(reference: Entry, folder: Path, given: Sequence[str]) -> Path:
     command = [*repeated_arguments(reference, given), *given]
     say(f"repeating {short(reference.path)}: {' '.join(redacted_overrides(command))}")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "train", *command, f"runs_dir={folder}"],
+        [sys.executable, "-m", "unfold.cli", "train", *command, f"runs_dir={folder}"],
         check=False,
+        env=safe_environment(),
     )
     found = [path.parent for path in folder.glob("*/*/results.json")]
     if done.returncode != 0 or len(found) != 1:

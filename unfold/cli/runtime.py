@@ -10,9 +10,12 @@ import math
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from unfold.config.options import package_folder
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
@@ -39,6 +42,14 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     if limit.strip().isdigit() and period.strip().isdigit():
         cpus = min(cpus, max(1, math.ceil(int(limit) / int(period))))
     return cpus
+
+
+def safe_environment() -> dict[str, str]:
+    """The variables of a Python that imports this unfold, and nothing from the current folder."""
+    root, paths = str(package_folder().parent), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = [] if root in sysconfig.get_paths().values() else [root]
+    kept = [path for path in paths if path]  # an empty one is the current folder
+    return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([*kept, *own])}
 
 
 def _asked() -> int | None:

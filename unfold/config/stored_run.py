@@ -1,5 +1,6 @@
 """The configuration of a stored run, with other overrides."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,14 +11,15 @@ from unfold.config.build import verify
 from unfold.config.check import Checked
 from unfold.config.compose import compose
 from unfold.config.errors import refuse
-from unfold.config.overrides import key_of
+from unfold.config.overrides import address_of, key_of
+from unfold.config.schema import GROUPS, PRESETS, Settings
 from unfold.errors import ConfigError, UnfoldError
 from unfold.runs import files
 from unfold.runs.catalogue import ORIGIN, Entry, read_reference
 from unfold.runs.compare import differences
 from unfold.runs.identity import hashed_part
-from unfold.runs.provenance import differing
 from unfold.runs.redact import REDACTED, redacted, restored
+from unfold.runs.sources import differing
 from unfold.runs.weights import EXTEND, find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
@@ -47,6 +49,7 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
     """The run's own folders and overrides, except those that are given again."""
     typed = TRAIN.parse(given)
     named = {key_of(text) for text in typed.overrides}
+    _refuse_steering(reference)
     kept = [text for text in reference.overrides if key_of(text) not in {*named, *NOT_KEPT}]
     for text in kept:
         if REDACTED in text:
@@ -63,6 +66,25 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
                 "Name the folder of its options: --config-dir DIR."
             )
     return [*(f"--config-dir={folder}" for folder in folders), *kept]
+
+
+def _refuse_steering(reference: Entry) -> None:
+    """Refuse stored overrides of anything but groups and settings, as a stranger may write them.
+
+    A flag, or a key of Hydra's, decides where options and code are read from.
+    """
+    known = {*GROUPS, *PRESETS, "trainable", *Settings.__dataclass_fields__}
+    for text in reference.overrides:
+        try:
+            keys = address_of(text).split("@")
+        except ConfigError:
+            keys = [""]
+        group, places = re.split(r"[./]", keys[0])[0], [key.split(".")[0] for key in keys[1:]]
+        if text.startswith("-") or group not in known or not {*places} <= {*known, "_global_"}:
+            raise ConfigError(
+                f"{reference.path}: overrides.yaml has {text!r}, which no run has: only groups and "
+                "settings are stored. The file was edited; do not use the run."
+            )
 
 
 def with_full_paths(overrides: Sequence[str], runs_dir: str | Path) -> list[str]:
@@ -100,7 +122,7 @@ def extended(arguments: Sequence[str]) -> Checked | None:
     keys = [d.what for d in differences(one, other) if not d.what.startswith(MAY_DIFFER)]
     trainer, steps = checked.job.config["trainer"], int(reference.scores.get("steps", 0))
     planned = reference.config["trainer"]["max_steps"]
-    code = differing(files.read_json(reference.path / ORIGIN)["sources"])
+    code = differing(files.read_json(reference.path / ORIGIN)["sources"], checked.job.trust)
     refused = {
         f"it is {reference.state}; finish it first": reference.state != "finished",
         "nothing was trained in it": steps == 0,

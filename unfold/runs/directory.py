@@ -12,11 +12,14 @@ from unfold.runs import files, status
 from unfold.runs.compare import Computation, refuse_foreign
 from unfold.runs.files import stored_config
 from unfold.runs.processes import Lock, is_held, launch, launched
-from unfold.runs.provenance import differing
+from unfold.runs.provenance import versions
 from unfold.runs.seal import complaint, finish, verify
+from unfold.runs.sources import differing
 from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
+
+ORIGIN = "provenance.json"
 
 PATIENCE = 300.0
 """Seconds that ranks wait for rank zero, which reads the images first as they do."""
@@ -70,7 +73,7 @@ def results_of(directory: Path, expected: Computation | None = None) -> dict[str
         RunError: a file is not as it was when the run finished.
     """
     now = status.read(directory)
-    if now is None or now.state != "finished" or _changed_code(directory):
+    if now is None or now.state != "finished" or _changed(directory, expected):
         return None
     if expected is not None:
         refuse_foreign(directory, expected)
@@ -155,24 +158,26 @@ def _continued(directory: Path, before: status.Status, request: Request) -> Run:
             refuse_foreign(directory, request.expected)
         if before.state == "finished":
             remedy = "rerun=true to repeat it; the former content moves to attempts/"
-            _refuse_other_code(directory, remedy)
+            _refuse_changed(directory, request.expected, remedy)
     except ConfigError as error:
         raise ConfigError(f"{error} {found}".strip()) from error
     if found:
         raise RunError(found)
+    others = _other_versions(directory)
     if before.state == "finished":
-        return Run(directory, "finished")
+        return Run(directory, "finished", notes=others)
     _remove_incomplete(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")
     if checkpoint is None:
         return Run(directory, "new", notes=notes)
     if not request.accept_code:
-        _refuse_other_code(
+        _refuse_changed(
             directory,
+            request.expected,
             "accept_code=true to continue it under this code, which its history records, or "
             "rerun=true to repeat it from the start; the former content moves to attempts/",
         )
-    return Run(directory, "resume", checkpoint, notes=notes)
+    return Run(directory, "resume", checkpoint, notes=(*others, *notes))
 
 
 def _remove_incomplete(directory: Path) -> None:
@@ -194,19 +199,33 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     return found.path, tuple(notes)
 
 
-def _changed_code(directory: Path) -> list[str]:
-    """The files of code that are not as they were when the run was made."""
-    origin = files.optional(directory / "provenance.json")
-    return differing(origin["sources"]) if origin else []
+def _changed(directory: Path, expected: Computation | None) -> list[str]:
+    """What decides the outcome, outside of the name, and is not as it was: code, and `strict`."""
+    if not (origin := files.optional(directory / ORIGIN)):
+        return []
+    asked = expected.config if expected else {}
+    changed = differing(origin["sources"], asked.get("trust") or ())
+    # A run that is refused nothing stays what it is where nothing is refused.
+    stricter = asked.get("strict") and not stored_config(directory).get("strict")
+    return ["strict (false there, true asked for)", *changed] if stricter else changed
 
 
-def _refuse_other_code(directory: Path, remedy: str) -> None:
-    if changed := _changed_code(directory):
+def _refuse_changed(directory: Path, expected: Computation | None, remedy: str) -> None:
+    if changed := _changed(directory, expected):
         shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
         raise ConfigError(
             f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
             f"Add {remedy}."
         )
+
+
+def _other_versions(directory: Path) -> tuple[str, ...]:
+    """A note where another Python or another package computed the run, or its last start."""
+    origin = files.optional(directory / ORIGIN)
+    before = (origin.get("attempts") or [origin])[-1].get("packages") or {}
+    now = versions()
+    found = [f"{k} {v} then, {now.get(k)} now" for k, v in before.items() if now.get(k) != v]
+    return (f"made under other versions: {', '.join(found)}. Digits may differ.",) if found else ()
 
 
 def move_to_attempts(directory: Path) -> Path | None:

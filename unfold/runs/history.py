@@ -52,6 +52,7 @@ def _started(run: Run, origin: Mapping[str, Any], sources: Mapping[str, str]) ->
         "machine": machine,
         "threads": machine["threads"],
         "commit": git.get("commit"),
+        "packages": origin["packages"],
         "packages_sha256": origin["freeze"]["sha256"],
         "continues": run.checkpoint.name if run.checkpoint else None,
         "changed_sources": {name: sources.get(name) for name in changed},

@@ -10,7 +10,7 @@ from typing import Any
 from unfold.disk import expand
 from unfold.errors import ConfigError
 from unfold.runs.files import sha256
-from unfold.runs.provenance import source_hashes
+from unfold.runs.sources import source_hashes
 from unfold.runs.weights import EXTEND, digests
 
 LEFT_OUT = frozenset(
@@ -74,7 +74,7 @@ def evaluation_name(
 ) -> str:
     """The name of an evaluation: readable, and a hash of weights, conditions, images and code."""
     kept = conditions(config)
-    content = [weights, kept, fingerprint, _files(kept), dict(source_hashes())]
+    content = [weights, kept, fingerprint, _files(kept), source_hashes(config.get("trust") or ())]
     text = json.dumps(content, sort_keys=True, default=str)
     words = f"{choices['evaluation']}-{choices['physics']}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -9,29 +9,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import unfold
 from unfold.random import SCHEME
 from unfold.runs.redact import redacted_override, redacted_overrides
-
-
-@cache
-def source_hashes() -> Mapping[str, str]:
-    """The first 16 digits of the SHA-256 of each source file, by path inside the package."""
-    root = Path(unfold.__path__[0])
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in sorted(root.rglob("*.py"))
-    }
-
-
-def differing(recorded: Mapping[str, str]) -> list[str]:
-    """The files that changed, came or went since the hashes were recorded."""
-    now = source_hashes()
-    return sorted(path for path in {*recorded, *now} if recorded.get(path) != now.get(path))
 
 
 PACKAGES = (
@@ -54,6 +37,11 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, and of the packages that are shown."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def freeze() -> dict[str, Any]:
@@ -163,7 +151,6 @@ def provenance(made: Made) -> dict[str, Any]:
     return {
         "version": unfold.__version__,
         "git": git_state(Path(unfold.__path__[0]).parent),
-        "sources": dict(source_hashes()),
         "command": redacted_overrides(sys.argv),
         "overrides": redacted_overrides(made.overrides),
         "given_by": {redacted_override(text): _giver(text) for text in made.overrides},
@@ -175,7 +162,7 @@ def provenance(made: Made) -> dict[str, Any]:
         "images": {split: summary(images) for split, images in made.shapes.items()},
         "pixels": dict(made.pixels),
         "weights": dict(made.weights),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": versions(),
         "freeze": freeze(),
         "build": build(),
         "machine": machine(),

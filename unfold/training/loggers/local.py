@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unfold.disk import DiskFullError, unwritable, write_bytes
 from unfold.errors import RunError
+from unfold.training.settings import Log
 
 STEP = "step"
 
@@ -60,6 +61,9 @@ class Curves(Logger):
         row = self._rows.setdefault(step, {STEP: str(step)})
         # Numbers only: what is not finite is empty.
         row |= {k: str(v) if math.isfinite(v) else "" for k, v in metrics.items()}
+
+    def forward(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send values to where else they go; nowhere unless a subclass says so."""
 
     @rank_zero_only
     def cut(self, step: int) -> None:
@@ -154,3 +158,24 @@ class Events(TensorBoardLogger):
     @rank_zero_only
     def flush(self) -> None:
         self.experiment.flush()
+
+
+def replay(log: Log, directory: Path) -> int:
+    """Send the curves of a finished run to another log; returns how many rows there are.
+
+    Rows that the log has already are not sent again.
+    """
+    _, rows, _ = _read(directory / "metrics.csv")
+    logger = log.build(directory)
+    if isinstance(logger, Events):
+        send = logger.log_metrics
+        if any((directory / logger.name).glob("events.*")):
+            return 0
+    elif isinstance(logger, Curves) and type(logger) is not Curves:
+        send = logger.forward
+    else:
+        return 0
+    for step, row in rows.items():
+        send({name: float(value) for name, value in row.items() if name != STEP}, step)
+    logger.finalize("success")
+    return len(rows)

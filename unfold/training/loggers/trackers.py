@@ -65,6 +65,9 @@ class Tracked(Curves):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics(metrics, step)
         assert step is not None
+        self.forward(metrics, step)
+
+    def forward(self, metrics: Mapping[str, float], step: int) -> None:
         sent = self._sent
         if step < sent["step"]:
             return
