@@ -160,7 +160,7 @@ def test_a_stored_run_steers_nothing(text, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     path = make_run(tmp_path / "runs", "a/b")
     write_yaml(path / "overrides.yaml", [text])
-    with pytest.raises(ConfigError, match="overrides.yaml has"):
+    with pytest.raises(ConfigError, match=r"overrides\.yaml has"):
         stored_overrides(read_reference(str(sealed(path))), [])
     assert not (tmp_path / MARK).exists()
 

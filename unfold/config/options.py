@@ -98,7 +98,7 @@ def faults(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:
     """
     for folder in own:
         if set('"\\$') & set(str(folder)):
-            yield Problem("--config-dir", str(folder), "has a quote, a backslash or a $. Rename it.")
+            yield Problem("--config-dir", str(folder), "has a quote, backslash or $. Rename it.")
         for path in odd_entries(folder):
             if not (path.is_symlink() and path.exists() and folder in path.resolve().parents):
                 text = "is a pipe, a device or a link out of the folder of options. Remove it."

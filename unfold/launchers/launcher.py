@@ -1,6 +1,5 @@
 """How the jobs of a sweep are started: one process per job, on this machine or on a cluster."""
 
-import os
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -104,5 +103,5 @@ def command(arguments: Sequence[str], folder: Path) -> Command:
     """The command of a job, without a progress bar; it writes its outcome into the folder."""
     asked = any(text.lstrip("+").startswith("trainer.progress=") for text in arguments)
     quiet = [] if asked else ["trainer.progress=false"]
-    line = [sys.executable, os.path.abspath(sys.argv[0]), *arguments, *quiet]
+    line = [sys.executable, str(Path(sys.argv[0]).absolute()), *arguments, *quiet]
     return Command(line, {OUTCOME_VARIABLE: str(folder / OUTCOME)})

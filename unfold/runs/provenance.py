@@ -16,7 +16,6 @@ import unfold
 from unfold.random import SCHEME
 from unfold.runs.redact import redacted_override, redacted_overrides
 
-
 PACKAGES = (
     "hydra-core",
     "lightning",

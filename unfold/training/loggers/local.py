@@ -62,6 +62,11 @@ class Curves(Logger):
         # Numbers only: what is not finite is empty.
         row |= {k: str(v) if math.isfinite(v) else "" for k, v in metrics.items()}
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether the curves are wherever else values go."""
+        return True
+
     def forward(self, metrics: Mapping[str, float], step: int) -> None:
         """Send values to where else they go; nowhere unless a subclass says so."""
 
@@ -147,6 +152,15 @@ class Events(TensorBoardLogger):
     def __init__(self, directory: Path) -> None:
         super().__init__(save_dir=directory, name="tensorboard", version="")
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether event files are there."""
+        return any(Path(self.log_dir).glob("events.*"))
+
+    def forward(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write values."""
+        self.log_metrics(dict(metrics), step)
+
     @rank_zero_only
     def cut(self, step: int) -> None:
         """Make readers discard the values of `step` and later, which are computed again."""
@@ -167,15 +181,9 @@ def replay(log: Log, directory: Path) -> int:
     """
     _, rows, _ = _read(directory / "metrics.csv")
     logger = log.build(directory)
-    if isinstance(logger, Events):
-        send = logger.log_metrics
-        if any((directory / logger.name).glob("events.*")):
-            return 0
-    elif isinstance(logger, Curves) and type(logger) is not Curves:
-        send = logger.forward
-    else:
+    if not isinstance(logger, Events | Curves) or logger.has_curves:
         return 0
     for step, row in rows.items():
-        send({name: float(value) for name, value in row.items() if name != STEP}, step)
+        logger.forward({name: float(value) for name, value in row.items() if name != STEP}, step)
     logger.finalize("success")
     return len(rows)

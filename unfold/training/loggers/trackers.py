@@ -67,6 +67,10 @@ class Tracked(Curves):
         assert step is not None
         self.forward(metrics, step)
 
+    @property
+    def has_curves(self) -> bool:
+        return bool(self._sent["run"])
+
     def forward(self, metrics: Mapping[str, float], step: int) -> None:
         sent = self._sent
         if step < sent["step"]:
