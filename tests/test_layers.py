@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "unfold"
 
 LAYERS = (
-    ("errors", "random", "disk", "arrays", "extras"),
+    ("errors", "random", "disk", "arrays", "machine", "extras"),
     ("parameters", "typing", "pytree", "thresholds"),
     ("solvers",),
     ("physics",),

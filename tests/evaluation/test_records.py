@@ -1,9 +1,13 @@
 """Rows say what they are, survive the disk, and make tables."""
 
+import csv
+import io
+
 import pytest
 
 from unfold.errors import DataError
 from unfold.evaluation.records import (
+    Matrix,
     Row,
     mean,
     pivot,
@@ -49,3 +53,13 @@ def test_tables_in_three_formats():
     assert "| motion_blur | 1.25 |" in to_markdown(matrix)
     assert r"motion\_blur & 1.25 \\" in to_latex(matrix)
     assert "motion_blur,1.25" in to_csv(matrix)
+
+
+def test_a_comma_in_a_name_keeps_the_columns_of_a_matrix():
+    names = ("blur, σ = 2", 'a "b"', "two\nlines")
+    matrix = Matrix("x", names, names, tuple((float(i), 1.0, 2.0) for i in range(3)))
+    head, *body = csv.reader(io.StringIO(to_csv(matrix)))
+    assert head == ["x", *names]
+    assert [line[0] for line in body] == list(names)
+    assert [len(line) for line in body] == [4, 4, 4]
+    assert [float(line[1]) for line in body] == [0.0, 1.0, 2.0]

@@ -92,7 +92,8 @@ def _already_finished(run: Run, checked: Checked, components: Components) -> Out
             say(f"note: {note}")
         scores_table(scores)
         if dict(stored_config(run.path)["logger"]) != checked.job.stored["logger"]:
-            say(f"{replay(components.logger, run.path)} rows of its curves are sent to the log.")
+            rows = replay(components.logger.build(run.path), run.path)
+            say(f"{rows} rows of its curves are sent to the log.")
         say(f"{short(run.path)} is finished: nothing to compute. Add rerun=true to repeat it.")
     return Outcome(run.path, scores, repeated=True)
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unfold.cli.runtime import available_cpus
 from unfold.config import options
 from unfold.config.arguments import TRAIN
 from unfold.config.errors import refuse
@@ -13,6 +12,7 @@ from unfold.config.overrides import parse_override
 from unfold.errors import ConfigError, listing, nearest
 from unfold.launchers.launcher import Launcher
 from unfold.launchers.parallel import Parallel
+from unfold.machine import available_cpus
 
 GROUP = "hydra/launcher"
 PREFIX = "hydra.launcher."

@@ -6,16 +6,15 @@ UNFOLD_MALLOC=0 to leave the allocator alone.
 """
 
 import ctypes
-import math
 import os
 import platform
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from unfold.config.options import package_folder
+from unfold.machine import available_cpus
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
@@ -28,20 +27,6 @@ def keep_freed_memory() -> bool:
     libc = ctypes.CDLL(None)
     done = libc.mallopt(M_MMAP_THRESHOLD, GIB), libc.mallopt(M_TRIM_THRESHOLD, 2 * GIB - 1)
     return all(done)
-
-
-def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The CPUs of this process, by its affinity and by the quota of its container.
-
-    Args:
-        quota: the file of Linux control groups with "QUOTA PERIOD" in microseconds.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    limit, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
-    if limit.strip().isdigit() and period.strip().isdigit():
-        cpus = min(cpus, max(1, math.ceil(int(limit) / int(period))))
-    return cpus
 
 
 def safe_environment() -> dict[str, str]:

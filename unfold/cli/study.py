@@ -35,7 +35,7 @@ class Budget(Declared):
         warmup: validations of a trial before it may be pruned.
     """
 
-    trials: int = bounded(20, whole(1))
+    trials: int = bounded(20, whole(1, 100_000))
     startup: int = bounded(5, whole(1))
     warmup: int = bounded(5, whole(0))
 

@@ -11,10 +11,10 @@ from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
-from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable
+from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling
 from unfold.config.source import declared
 from unfold.config.targets import is_foreign, resolve
-from unfold.config.values import Mismatch, admits, describe, parameters, read
+from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing
 
 SPECIAL = ("_target_", "_partial_")
@@ -146,6 +146,11 @@ class _Reader(NamedTuple):
         return plan if len(self.problems) == before else None
 
     def value(self, value: Any, annotation: Any, path: str) -> Any:
+        numbers = value if isinstance(value, list) else [value]
+        largest = max((n for n in numbers if type(n) in (int, float)), default=0)
+        if largest > (most := ceiling(path, is_count=is_count(annotation))):
+            self.report(path, largest, f"must be at most {most:g}.")
+            return UNKNOWN
         try:
             return read(value, annotation, path, self.component)
         except Mismatch as mismatch:

@@ -219,10 +219,16 @@ def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Pr
     if OmegaConf.is_missing(node, key):
         problems.append(Problem(path, "???", f"must be given. Write {path}=VALUE."))
         return UNKNOWN
+    raw: Any = None
+    if OmegaConf.is_interpolation(node, key):
+        raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
+        if "hydra:" in raw:  # where an environment variable may be, or a place on this machine
+            text = "Hydra's own settings are not stored with the run. Write the value."
+            problems.append(Problem(path, raw, text))
+            return UNKNOWN
     try:
         value = node[key]
     except OmegaConfBaseException as error:
-        raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
         problems.append(Problem(path, str(raw), why_unresolved(str(error))))
         return UNKNOWN
     if isinstance(value, DictConfig):

@@ -1,5 +1,6 @@
 """The keys outside components: the scalars at the top, `trainable`, and the groups."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,30 @@ RECONSTRUCTOR = ("algo", "prior", "fidelity", "model", "start")
 
 PRESETS = ("experiment", "sweep")
 """Groups that set keys of the others and have no key of their own."""
+
+
+CEILINGS = (
+    (r"(.*\.)?seed", 2.0**64),
+    (r"trainer\.(.*_every|.*_limit|max_.*|early_.*|validate_.*)|scheduler\..*", 1e9),
+    (r"trainable\..*|(.*\.)?max_iterations", 1e9),
+    (r"trainer\..*|data\.workers|hydra\.launcher\.(gpus|cpus)", 1024),
+    (r"hydra\.launcher\..*|data\..*", 100_000),
+    (r"physics\.(.*\.)?(shape|detectors)", 65_536),
+    (r"evaluation\..*|model\..*", 10_000),
+    (r".*", 2048),
+)
+"""The largest count that a key takes: a larger one is a typo that would fill a machine."""
+
+
+RATIOS = re.compile(r"physics\..*\b(ratio|oversampling|turns)")
+"""Numbers, not whole, by which the size of a measurement is multiplied."""
+
+
+def ceiling(key: str, *, is_count: bool) -> float:
+    """The largest number that a key takes; infinite where it is no size."""
+    if not is_count:
+        return 64.0 if RATIOS.fullmatch(key) else math.inf
+    return float(next(most for pattern, most in CEILINGS if re.fullmatch(pattern, key)))
 
 
 @dataclass(frozen=True)

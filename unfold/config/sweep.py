@@ -44,10 +44,25 @@ def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[
 def expand(overrides: Sequence[str]) -> tuple[list[tuple[str, ...]], int]:
     """The overrides of each job, and how many points were named twice and are run once."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    choices = [_values(override) for override in parser.parse_overrides(list(overrides))]
+    parsed = parser.parse_overrides(list(overrides))
+    if (count := math.prod(map(_count, parsed))) > MOST_JOBS:
+        raise ConfigError(f"the sweep has {count:g} jobs: at most {MOST_JOBS} run at once.")
+    choices = [_values(override) for override in parsed]
     points = list(itertools.product(*choices))
     distinct = list(dict.fromkeys(points))
     return distinct, len(points) - len(distinct)
+
+
+MOST_JOBS = 10_000
+"""Jobs of one grid, all of which are composed before the first starts."""
+
+
+def _count(override: Override) -> float:
+    """How many values a range names; of a list, which is typed in full, no more than that."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.step and value.stop is not None:
+        return max(1.0, (value.stop - (value.start or 0)) / value.step)
+    return float(len(value.list)) if isinstance(value, ChoiceSweep) else 1.0
 
 
 def _values(override: Override) -> list[str]:

@@ -193,6 +193,12 @@ def _is_component(expected: Any) -> bool:
 _CALLABLE = get_origin(Callable[..., Any])
 
 
+def is_count(annotation: Any) -> bool:
+    """Whether it takes whole numbers, one or several, and no others."""
+    found = [kind for arm in arms_of(annotation) for kind in (get_args(arm) or (arm,))]
+    return int in found and float not in found
+
+
 def arms_of(annotation: Any) -> tuple[Any, ...]:
     """The members of a union; the annotation itself where it is none."""
     is_union = get_origin(annotation) in (Union, types.UnionType)

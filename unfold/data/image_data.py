@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from unfold.arrays import expect_room
 from unfold.data.batches import (
     EvaluationBatches,
     FullImages,
@@ -27,6 +28,7 @@ from unfold.data.image_cache import (
     load_splits,
 )
 from unfold.errors import ConfigError, DataWarning, listing, nearest
+from unfold.machine import refusal
 from unfold.parameters.bounds import Declared, Range, bounded, finite, whole
 
 SPLITS = ("train", "validation", "test")
@@ -113,7 +115,24 @@ class ImageData(Declared, ABC):
             DataError: images are missing, corrupt, too small, or in two splits.
             ConfigError: an epoch does not fill a batch.
         """
+        self._expect_resources()
         TrainBatches(self._samples, self.batch_size, self.seed)
+
+    def _expect_resources(self) -> None:
+        """Refuse more processes or memory than this machine has, before either is taken."""
+        name = type(self).__name__
+        if why := refusal(self.workers, 8, "processes"):
+            raise ConfigError(f"{name}.workers = {self.workers}: {why}")
+        needed = {
+            "batch_size": 32 * self.batch_size * self.channels * self.crop**2,
+            "crops_per_image": 16 * self._samples,  # the order of an epoch
+        }
+        for field, size in needed.items():
+            try:
+                expect_room(size)
+            except ValueError as error:
+                value = getattr(self, field)
+                raise ConfigError(f"{name}.{field} = {value}: {error}. Lower it.") from error
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
         """Every fault of every image; `progress` is called after each."""
@@ -157,6 +176,7 @@ class ImageData(Declared, ABC):
         self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
     ) -> Loader:
         """Batches of crops, of one process of several; `done` as of `TrainBatches`."""
+        self._expect_resources()
         images = self._loaded["train"]
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, rank, processes, done=done
@@ -165,6 +185,7 @@ class ImageData(Declared, ABC):
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
         """Full images; those of one shape share a batch."""
+        self._expect_resources()
         images, multiple = self._loaded[split], self.multiple_of
         sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
         batches = EvaluationBatches(sizes, self.evaluation_batch_size)

@@ -137,10 +137,13 @@ def pivot(
 
 def to_markdown(matrix: Matrix, digits: int = 2) -> str:
     """The matrix as a Markdown table."""
-    head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
+    columns = (name.replace("|", "&#124;") for name in matrix.columns)
+    head = f"| {matrix.corner} | " + " | ".join(columns) + " |"
     rule = "| --- |" + " ---: |" * len(matrix.columns)
     body = [
-        f"| {name} | " + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells) + " |"
+        f"| {name.replace('|', '&#124;')} | "
+        + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells)
+        + " |"
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     return "\n".join((head, rule, *body)) + "\n"
@@ -164,9 +167,9 @@ def to_latex(matrix: Matrix, digits: int = 2) -> str:
 
 def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
-    head = ",".join((matrix.corner, *matrix.columns))
-    body = [
-        ",".join((name, *(text_of(v) for v in cells)))
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, *body)) + "\n"
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow((matrix.corner, *matrix.columns))
+    for name, cells in zip(matrix.lines, matrix.cells, strict=True):
+        writer.writerow((name, *map(text_of, cells)))
+    return file.getvalue()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from unfold.errors import ConfigError
 from unfold.launchers.launcher import LOG, Job, Launcher, command
+from unfold.machine import refusal
 from unfold.parameters.bounds import bounded, whole
 
 SWEEP_VARIABLE = "UNFOLD_SWEEP"
@@ -85,8 +86,10 @@ class ThisMachine(Launcher, ABC):
     gpus: int | None = bounded(None, whole(0))
 
     def require(self) -> None:
-        """Refuse as well where there are fewer GPUs than the jobs ask for."""
+        """Refuse as well more jobs than the CPUs run, or fewer GPUs than they ask for."""
         super().require()
+        if why := refusal(self.jobs, 8, "jobs at a time"):
+            raise ConfigError(f"hydra.launcher.jobs = {self.jobs}: {why}")
         needed = self.jobs * (self.gpus or 0)
         if needed and needed > len(names := visible_gpus()):
             seen = f"{len(names)} ({', '.join(names)})" if names else "none"

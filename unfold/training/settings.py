@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unfold.errors import ConfigError, IncompatibleError
+from unfold.machine import refusal
 from unfold.parameters.bounds import Declared, Range, bounded, inside, positive, whole
 
 if TYPE_CHECKING:
@@ -202,7 +203,10 @@ class TrainerSettings(Declared):
             )
 
     def check_devices(self) -> None:
-        """Refuse devices that this machine does not have."""
+        """Refuse devices, and counts of processes and threads, that this machine does not have."""
+        for name, least in (("devices", 8), ("threads", 64), ("shards", 64)):
+            if why := refusal(getattr(self, name), least, name):
+                raise ConfigError(f"TrainerSettings.{name} = {getattr(self, name)}: {why}")
         if self.accelerator != "gpu":
             return
         import torch

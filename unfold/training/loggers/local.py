@@ -14,7 +14,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unfold.disk import DiskFullError, unwritable, write_bytes
 from unfold.errors import RunError
-from unfold.training.settings import Log
 
 STEP = "step"
 
@@ -174,13 +173,12 @@ class Events(TensorBoardLogger):
         self.experiment.flush()
 
 
-def replay(log: Log, directory: Path) -> int:
-    """Send the curves of a finished run to another log; returns how many rows there are.
+def replay(logger: Logger | None, directory: Path) -> int:
+    """Send the curves of a finished run to another logger; returns how many rows there are.
 
     Rows that the log has already are not sent again.
     """
     _, rows, _ = _read(directory / "metrics.csv")
-    logger = log.build(directory)
     if not isinstance(logger, Events | Curves) or logger.has_curves:
         return 0
     for step, row in rows.items():
