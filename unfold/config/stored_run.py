@@ -69,17 +69,10 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
 
 
 def _refuse_steering(reference: Entry) -> None:
-    """Refuse stored overrides of anything but groups and settings, as a stranger may write them.
-
-    A flag, or a key of Hydra's, decides where options and code are read from.
-    """
+    """Refuse stored flags and keys of Hydra's, which decide where options and code come from."""
     known = {*GROUPS, *PRESETS, "trainable", *Settings.__dataclass_fields__}
     for text in reference.overrides:
-        try:
-            keys = address_of(text).split("@")
-        except ConfigError:
-            keys = [""]
-        group, places = re.split(r"[./]", keys[0])[0], [key.split(".")[0] for key in keys[1:]]
+        group, *places = (re.split(r"[./]", key)[0] for key in address_of(text).split("@"))
         if text.startswith("-") or group not in known or not {*places} <= {*known, "_global_"}:
             raise ConfigError(
                 f"{reference.path}: overrides.yaml has {text!r}, which no run has: only groups and "

@@ -12,13 +12,8 @@ from typing import Any
 from unfold.errors import PreemptedError, RunError
 from unfold.runs import files
 from unfold.runs.directory import Run
-from unfold.runs.files import sha256
 from unfold.runs.provenance import flags
 from unfold.runs.redact import redacted_overrides
-
-SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
-"""The files of weights and states whose hashes are kept."""
-
 
 LATEST = ("config", "overrides", "given_by", "folders", "sources")
 """Entries that always describe the last start."""
@@ -85,11 +80,9 @@ def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -
     origin = files.read_json(path)
     *before, last = origin["attempts"]
     ended = last | {"ended": _now(), "outcome": outcome}
-    saved = sorted(file for pattern in SAVED for file in directory.glob(pattern))
     content = {
         "attempts": [*before, ended],
         "deterministic": flags(),
-        "checkpoints": {str(file.relative_to(directory)): sha256(file) for file in saved},
     }
     files.write_json(path, origin | content | dict(more or {}))
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import unfold
 from unfold.random import SCHEME
 from unfold.runs.redact import redacted_override, redacted_overrides
+from unfold.runs.sources import hashes
 
 PACKAGES = (
     "hydra-core",
@@ -154,7 +155,7 @@ def provenance(made: Made) -> dict[str, Any]:
         "overrides": redacted_overrides(made.overrides),
         "given_by": {redacted_override(text): _giver(text) for text in made.overrides},
         "choices": dict(made.choices),
-        "folders": {str(folder): _options(folder) for folder in made.folders},
+        "folders": {str(folder): hashes(folder, (".yaml",)) for folder in made.folders},
         "seed": made.seed,
         "streams": {"scheme": SCHEME, "seed": made.seed},
         "data": made.fingerprint,
@@ -170,15 +171,6 @@ def provenance(made: Made) -> dict[str, Any]:
 
 def _giver(text: str) -> str:
     return "command line" if redacted_override(text) in redacted_overrides(sys.argv) else "sweep"
-
-
-def _options(folder: Path) -> dict[str, str]:
-    """The SHA-256 of the files of a folder of options."""
-    files = sorted(folder.rglob("*.yaml"))[:LIST_LIMIT]
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
 
 
 def summary(images: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, Any]:

@@ -13,34 +13,34 @@ READ = (".json", ".py", ".pyd", ".so", ".toml", ".yaml", ".yml")
 
 
 def source_hashes(trust: Sequence[str] = ()) -> dict[str, str]:
-    """The first 16 digits of the SHA-256 of each source file.
+    """The first 16 digits of the SHA-256 of each source file, by its path.
 
-    Those of unfold by their path inside the package; those of the packages in `trust` by the path
-    that begins with the name of the package.
+    Those of unfold have the path inside the package; those of the packages in `trust`, which are
+    not imported for this, have one that begins with the name of the package.
     """
-    own = dict(pair for name in trust for pair in _files_of(name))
-    return {**_packaged(), **own}
+    return {**_packaged(), **dict(pair for name in trust for pair in _of_package(name))}
 
 
 @cache
 def _packaged() -> Mapping[str, str]:
-    root = Path(unfold.__path__[0])
-    return {str(path.relative_to(root)): _digest(path) for path in sorted(root.rglob("*.py"))}
+    return hashes(Path(unfold.__path__[0]), (".py",))
 
 
-def _files_of(package: str) -> Iterator[tuple[str, str]]:
-    """The files of a module, a package or a namespace, which is not imported for this."""
-    spec = find_spec(package)
+def _of_package(name: str) -> Iterator[tuple[str, str]]:
+    spec = find_spec(name)
     if spec is None:
         return
-    if spec.submodule_search_locations is None:
-        origin = Path(str(spec.origin))
-        yield origin.name, _digest(origin)
+    if spec.submodule_search_locations is None:  # a module
+        yield Path(str(spec.origin)).name, _digest(Path(str(spec.origin)))
     for number, place in enumerate(spec.submodule_search_locations or ()):
-        root = f"{package}{f'[{number}]' if number else ''}"  # a namespace may have several
-        for path in sorted(Path(place).rglob("*")):
-            if path.suffix in READ and path.is_file():
-                yield f"{root}/{path.relative_to(place)}", _digest(path)
+        root = f"{name}[{number}]" if number else name  # a namespace may have several
+        yield from ((f"{root}/{path}", one) for path, one in hashes(Path(place), READ).items())
+
+
+def hashes(root: Path, kinds: Sequence[str]) -> dict[str, str]:
+    """The first 16 digits of the SHA-256 of the files of some kinds, at any depth of a folder."""
+    found = (path for path in sorted(root.rglob("*")) if path.suffix in kinds and path.is_file())
+    return {str(path.relative_to(root)): _digest(path) for path in found}
 
 
 def _digest(path: Path) -> str:
