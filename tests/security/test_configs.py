@@ -3,6 +3,8 @@
 Each would make the file MARK if a word of it were called. `{}` is the folder of the attack.
 """
 
+import re
+
 import pytest
 
 from tests.config.folder import refusal
@@ -33,10 +35,17 @@ PROCESS = (
 )
 
 
+PHYSICS = {
+    "physics.forward": "unfold.physics.custom.functions.FunctionPhysics",
+    "physics.operator": "unfold.physics.custom.deepinv.DeepinvPhysics",
+}
+
+
 def placed(key, node):
-    """The override that puts a node in a place, in the configuration that has the place."""
-    physics = {"physics.forward": "functions", "physics.operator": "deepinv"}
-    return {"": f"physics={physics[key]}"} if key in physics else {}, f"{key}={node}"
+    """The override that puts a node in a place, in the component that has the place."""
+    if key not in PHYSICS:
+        return {}, f"{key}={node}"
+    return {}, f"physics._target_={PHYSICS[key]}\n{key}={node}"
 
 
 ATTACKS = {
@@ -130,16 +139,11 @@ def test_nothing_is_executed(files, words, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     started = []
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *a, **k: started.append(a))
-    chosen = [text for name, text in files.items() if not name]
-    files = {name: text for name, text in files.items() if name}
     for name, text in files.items():
         (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "own" / name).write_text(text.format(tmp_path))
     folder = [f"--config-dir={tmp_path}/own"] if files else []
-    key = words.partition("=")[0]
-    text = refusal(*folder, *chosen, words.format(tmp_path, tmp_path))
-    assert text != "accepted"
-    assert not chosen or key in text, "the place itself refuses it"
+    assert refusal(*folder, *words.format(tmp_path, tmp_path).splitlines()) != "accepted"
     assert not started
     assert not (tmp_path / MARK).exists()
 
@@ -163,6 +167,14 @@ def test_a_stored_run_steers_nothing(text, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"overrides\.yaml has"):
         stored_overrides(read_reference(str(sealed(path))), [])
     assert not (tmp_path / MARK).exists()
+
+
+@pytest.mark.parametrize("place", PHYSICS)
+@pytest.mark.parametrize("more", ["", ", _partial_: true"])
+def test_a_place_for_a_callable_admits_no_class_of_unfold(place, more, tmp_path):
+    _, words = placed(place, f"{PROCESS[:-2]}{more}}}}}")
+    text = refusal(*words.format(tmp_path, tmp_path).splitlines())
+    assert re.search(rf"{place}(\._partial_)? = (Process|true)", text), text
 
 
 def test_there_are_sixty():
