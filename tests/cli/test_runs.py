@@ -162,7 +162,7 @@ def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_pa
     run, folder = own
     started = []
 
-    def start(command, check):
+    def start(command, check, env):
         started.append(command[4:])
         return subprocess.CompletedProcess(command, 1)
 

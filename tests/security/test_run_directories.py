@@ -10,7 +10,9 @@ import pytest
 from tests.config.folder import refusal
 from tests.runs.made import make_run
 from unfold.cli import reproduce
+from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError, RunError, UnfoldError
+from unfold.launchers.slurm import Slurm
 from unfold.runs.catalogue import catalogue, read_reference
 from unfold.runs.directory import Request, claim, move_to_attempts, results_of
 from unfold.runs.files import stored_config
@@ -212,3 +214,12 @@ def test_a_folder_whose_name_is_an_override_is_refused(tmp_path):
         from unfold.config.compose import compose
 
         compose([f"--config-dir={folder}"])
+
+
+def test_the_folder_of_jobs_is_no_link(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs/.jobs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link"):
+        run_jobs([[]], Slurm(), lambda *_: None, tmp_path / "runs")
+    assert not list((tmp_path / "elsewhere").glob("*"))

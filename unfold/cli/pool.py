@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from unfold.disk import expand
-from unfold.errors import PreemptedError
+from unfold.errors import PreemptedError, RunError
 from unfold.launchers.launcher import Job, Launcher
 
 State = Literal["running", "ended", "restart"]
@@ -93,6 +93,8 @@ def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
     root = None
     if launcher.shared:
         root = expand(runs_dir, "runs_dir").resolve() / ".jobs"
+        if root.is_symlink():
+            raise RunError(f"{root} is a link, and files of jobs are not written through one.")
         root.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(dir=root)
     try:
