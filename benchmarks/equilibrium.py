@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser
-from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.equilibrium_gradient import Implicit
@@ -63,7 +63,7 @@ def blurred(size: int, images: int = 2) -> tuple[Tensor, Tensor, CircularConvolu
 def contractive(model: DEQ) -> tuple[Reconstructor, Counting]:
     """PGD with the nonexpansive network 7/32, counted."""
     torch.manual_seed(0)
-    counting = Counting(PnP(DnCNN(1)).for_equilibrium().denoiser)
+    counting = Counting(NonexpansiveResNet(1))
     return Reconstructor(PGD(), PnP(counting), L2(), model), counting
 
 

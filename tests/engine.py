@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.fidelities.l2 import L2
-from unfold.initialization import Start
+from unfold.initialization import BackProjection, Start
 from unfold.models.model import Model
 from unfold.parameters.select import Trainable
 from unfold.physics.blur.convolution import CircularConvolution
@@ -123,6 +123,7 @@ def reconstructor(
     **trainable: Any,
 ) -> Reconstructor:
     """In float64, with least squares."""
+    start = start or BackProjection()  # as the plain iterations of the tests start
     net = Reconstructor(algorithm, prior or Tikhonov(), L2(), model, start, Trainable(**trainable))
     return net.double()
 

@@ -25,7 +25,7 @@ PACKAGES = (
 )
 FUNCTIONS = {
     "builders": ["DEQ_builder", "unfolded_builder"],
-    "config.experiment": ["Experiment", "build"],
+    "config.experiment": ["Experiment", "build", "load"],
     "physics.mri.coils": ["estimate_maps"],
     "problem": ["Problem"],
     "random": ["Draws"],

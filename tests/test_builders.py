@@ -50,7 +50,7 @@ def test_values_are_absolute_and_may_be_one_per_iteration():
 def test_an_equilibrium_of_every_iteration(iteration: str):
     model = unfold.DEQ_builder(
         iteration,
-        prior=unfold.PnP(unfold.DnCNN(1, 3, 4)),
+        prior=unfold.PnP(unfold.NonexpansiveResNet(1, 3, 4)),
         params_algo={"stepsize": 0.9},
         trainable_params=["stepsize"],
     )

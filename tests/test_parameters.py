@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine import blur, difference, learned, measured, reconstructor, weighted_loss
+from tests.engine import (
+    blur,
+    difference,
+    learned,
+    measured,
+    network_prior,
+    reconstructor,
+    weighted_loss,
+)
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
@@ -222,7 +230,7 @@ def test_the_state_holds_each_thing_once():
 def test_copies_and_pickles_compute_the_same_and_share_nothing(model: Model):
     A = blur(6)
     y = measured(A)
-    net = reconstructor(PGD(), model, plug(sigma=False))
+    net = reconstructor(PGD(), model, network_prior())
     want = net(y, A).detach()
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert torch.equal(other(y, A).detach(), want)

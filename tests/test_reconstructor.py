@@ -9,10 +9,10 @@ from tests.engine import blur, difference, measured, network_prior, reconstructo
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
+from unfold.algorithms.gd import GD
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
-from unfold.denoisers.dncnn import DnCNN
-from unfold.denoisers.nonexpansive import NonexpansiveResNet
+from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError, ShapeError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
@@ -21,7 +21,8 @@ from unfold.models.unfolded import Unfolded
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import NoNoise
-from unfold.priors.denoiser_priors import PnP
+from unfold.priors.composite import Sum, Weighted
+from unfold.priors.denoiser_priors import RED, GradientStep, PnP, Score
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.tv import TV
 from unfold.priors.wavelet import Wavelet
@@ -73,10 +74,41 @@ def test_a_measurement_of_another_shape_is_refused():
         net(torch.rand(1, 1, 5, 6, dtype=torch.float64), blur(6))
 
 
-def test_an_equilibrium_takes_the_nonexpansive_form_of_its_network():
-    net = reconstructor(PGD(), DEQ(), PnP(DnCNN(1, 3, 4)))
-    assert isinstance(net.prior.denoiser, NonexpansiveResNet)
-    assert isinstance(reconstructor(PGD(), Unfolded(2), PnP(DnCNN(1))).prior.denoiser, DnCNN)
+class Linear(Denoiser):
+    """D(v) = s v: its Lipschitz constant is |s|, exactly."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.channels, self.scale = 1, torch.nn.Parameter(torch.tensor(scale))
+
+    def forward(self, v: torch.Tensor, sigma: Any) -> torch.Tensor:
+        return self.scale * v
+
+
+@pytest.mark.parametrize("kind", [PnP, RED, Score])
+def test_an_equilibrium_uses_the_network_it_is_given(kind: Any):
+    network = Linear(1.25)
+    algorithm = PGD() if kind is PnP else GD()
+    with pytest.warns(UserWarning, match=r"Linear as given .* constant is 1\.25, .*Nonexpansive"):
+        net = reconstructor(algorithm, DEQ(), kind(network))
+    assert net.prior.denoiser is network
+    with pytest.raises(ConfigError, match=r"constant is 1\.25"):
+        Reconstructor(algorithm, kind(network), L2(), DEQ(), strict=True)
+    assert reconstructor(algorithm, DEQ(), kind(Linear(0.5))).prior.denoiser.scale == 0.5
+    assert reconstructor(algorithm, Unfolded(2), kind(Linear(2.0))).prior.denoiser.scale == 2
+
+
+def test_networks_inside_a_sum_are_measured_too():
+    prior = Sum((Weighted(RED(Linear(1.5)), 0.1), Tikhonov()))
+    with pytest.warns(UserWarning, match=r"RED uses Linear .* constant is 1\.5"):
+        net = reconstructor(GD(stepsize=0.1), DEQ(), prior)
+    assert isinstance(net.get_submodule("prior.terms.0.prior.denoiser"), Linear)
+
+
+def test_a_gradient_step_is_measured_as_a_whole():
+    """g(x) = ½(1 − s)²‖x‖², so that D = I − ∇g is (1 − (1 − s)²)x: s = 3 gives −3x."""
+    with pytest.warns(UserWarning, match=r"GradientStep uses Linear .* constant is 3\b"):
+        reconstructor(PGD(), DEQ(), GradientStep(Linear(3.0)))
 
 
 @pytest.mark.parametrize("model", [Unfolded(3), DEQ()])

@@ -253,6 +253,7 @@ from .physics.blur.padding import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded
 from .config.experiment import build as build
 from .physics.mri.coils import estimate_maps as estimate_maps
+from .config.experiment import load as load
 from .parameters.declare import param as param
 from .builders import unfolded_builder as unfolded_builder
 

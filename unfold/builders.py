@@ -89,7 +89,7 @@ class BaseDEQ(_Built):
     """A deep-equilibrium network; the arguments are those of `BaseUnfold`.
 
     Args:
-        prior: g; a network takes its firmly nonexpansive form.
+        prior: g; a network is used as given, with a warning where it may expand.
         max_iter: evaluations of the step at most.
         tol: relative residual at which an image has converged.
     """

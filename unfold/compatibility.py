@@ -3,17 +3,24 @@
 import importlib
 import inspect
 import pkgutil
+import warnings
 from abc import ABC
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from unfold.algorithms.algorithm import Algorithm
+from unfold.denoisers.lipschitz import lipschitz
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.fidelities.fidelity import Fidelity
+from unfold.parameters.networks import hides
+from unfold.parameters.select import walk
 from unfold.physics.operator import Operator
+from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import DESCRIPTION, Prior
 
 
@@ -49,6 +56,42 @@ def check_one_map(networks: nn.Module) -> None:
                 f"DEQ: {name} is {type(layer).__name__}, which makes another map of every call, so "
                 "there is no fixed point to find. Remove the layer, use InstanceNorm or GroupNorm "
                 "instead, or use an unfolded model."
+            )
+
+
+def check_contraction(prior: Prior, *, strict: bool) -> None:
+    """Warn about a network with which an equilibrium may not exist: it is used as given.
+
+    Raises:
+        ConfigError: there is one, and `strict`.
+    """
+    for _, one in walk(prior, "prior"):
+        if not isinstance(one, DenoiserPrior) or one.nonexpansive:
+            continue
+        weight = next(one.denoiser.parameters(), torch.empty(0))
+        level = 0.05 if isinstance(one.sigma, str) else one.sigma
+        found = lipschitz(replace(one, sigma=level).contractive_part, one.denoiser.channels, weight)
+        if found < 0.99:
+            continue
+        message = (
+            f"{type(one).__name__} uses {type(one.denoiser).__name__} as given in an equilibrium, "
+            f"and nothing keeps it nonexpansive: its measured Lipschitz constant is {found:.4g}, "
+            "where at most 1 is needed, in training too; there may be no fixed point. What fits: "
+            "NonexpansiveResNet (prior=nonexpansive), spectral normalisation of its layers, or an "
+            "average of the identity with such a network."
+        )
+        if strict:
+            raise ConfigError(message)
+        warnings.warn(message, stacklevel=3)
+
+
+def check_registered(**components: object) -> None:
+    """Refuse networks in a component of which nothing is learned."""
+    for name, component in components.items():
+        if hides(vars(component) if component else None, (nn.Module, nn.Parameter)):
+            raise ConfigError(
+                f"{type(component).__name__} holds a network or a parameter, and nothing of the "
+                f"{name} is trained or saved. Make it a field of the algorithm or of the prior."
             )
 
 

@@ -1,13 +1,15 @@
-"""Atomic file writes: to a temporary sibling, flushed, then renamed."""
+"""Atomic file writes: to a temporary sibling, flushed, then renamed; archives with a checksum."""
 
 import errno
+import hashlib
 import os
 import shutil
+import struct
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from unfold.errors import RunError
+from unfold.errors import ConfigError, RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
@@ -18,6 +20,20 @@ SPARE = 64 * 1024
 
 class DiskFullError(RunError):
     """A file for which there is no room; what was there before is kept."""
+
+
+def expand(path: str | Path, key: str) -> Path:
+    """The path that the argument `key` names, with ~ for a home folder.
+
+    Raises:
+        ConfigError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{key} = {path}: there is no such user, or no home folder; write the full path."
+        ) from error
 
 
 def write_bytes(
@@ -83,3 +99,23 @@ def unwritable(path: Path, error: OSError, advice: str) -> RunError:
     """The error that a failed write becomes."""
     kind = DiskFullError if error.errno in FULL else RunError
     return kind(f"{path} cannot be written: {error.strerror}. {advice}")
+
+
+MARK = b"sha256:"
+LENGTH = len(MARK) + 64
+
+
+def with_checksum(archive: bytes) -> bytes:
+    """The archive with its SHA-256 as its comment; it must have none."""
+    assert archive.endswith(b"\0\0"), "an archive without a comment ends in its length, 0"
+    digest = hashlib.sha256(archive).hexdigest()
+    return archive[:-2] + struct.pack("<H", LENGTH) + MARK + digest.encode()
+
+
+def damage(content: bytes) -> str | None:
+    """What is wrong with an archive with a checksum; None where it is intact."""
+    comment, size = content[-LENGTH:], content[-LENGTH - 2 : -LENGTH]
+    if not comment.startswith(MARK) or size != struct.pack("<H", LENGTH):
+        return "it is cut short, or was not written by unfold"
+    digest = hashlib.sha256(content[: -LENGTH - 2] + b"\0\0").hexdigest()
+    return None if comment[len(MARK) :] == digest.encode() else "its checksum differs"

@@ -69,6 +69,10 @@ class DataError(UnfoldError):
     exit_code = 3
 
 
+class DataWarning(UserWarning):
+    """Files that are left out, or read in a way that may not be meant; with figures."""
+
+
 class NonFiniteError(UnfoldError):
     """A loss, an iterate or a gradient that is not finite."""
 

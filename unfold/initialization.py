@@ -54,7 +54,7 @@ class Regularised(Start):
         weight: ε relative to ‖A‖², positive; about the noise's power over the image's.
     """
 
-    weight: float = bounded(0.05, positive)
+    weight: float = bounded(0.02, positive)
 
     def image(self, f: DataTerm) -> Image:
         A = f.operator.tangent(f.At_y)

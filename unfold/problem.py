@@ -18,11 +18,13 @@ class Problem:
         f: the data term d(A·, y), which keeps A*y for the whole batch.
         g: the prior; where iterations have different priors, that of iteration k.
         start: the image that the initial state is made of.
+        noise_level: σ, the standard deviation of the noise of y, (B,); None where it is not known.
     """
 
     f: DataTerm
     g: Prior
     start: Image
+    noise_level: PerImage | None = None
 
     @property
     def y(self) -> Measurement:

@@ -1,18 +1,27 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
+import warnings
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, proven
-from unfold.compatibility import check_linear, check_needs, check_one_map
+from unfold.compatibility import (
+    check_contraction,
+    check_linear,
+    check_needs,
+    check_one_map,
+    check_registered,
+)
 from unfold.denoisers.denoiser import InHalfPrecision
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, DataWarning
 from unfold.fidelities.fidelity import Fidelity
-from unfold.initialization import BackProjection, Start
+from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
+from unfold.parameters.declare import Unit
 from unfold.parameters.group import Scales
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
 from unfold.physics.base import Physics
@@ -21,7 +30,7 @@ from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.typing import Image, Measurement
+from unfold.typing import FAR, Image, Measurement, PerImage, expect_tensor
 
 
 class Reconstructor(nn.Module):
@@ -32,8 +41,10 @@ class Reconstructor(nn.Module):
         prior: g, or what stands for it.
         fidelity: d in f = d(A·, y).
         model: how the step is repeated and differentiated.
-        start: the image to start from; `BackProjection` if not given.
+        start: the image to start from; `Regularised` if not given.
         trainable: what is learned, untied, constrained and relative to ‖A‖; all tied if not given.
+        strict: whether a network with which an equilibrium may not exist is an error; otherwise it
+            is used as given, with a warning.
 
     Raises:
         ConfigError: the parts do not fit each other, or a name cannot be meant.
@@ -47,10 +58,12 @@ class Reconstructor(nn.Module):
         model: Model,
         start: Start | None = None,
         trainable: Trainable | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
         super().__init__()
         check_needs(algorithm, prior, fidelity)
-        prior = prior.for_equilibrium() if model.needs_contraction else prior
+        check_registered(fidelity=fidelity, model=model, start=start)
         trainable = trainable or Trainable()
         if not model.trains:
             trainable = replace(trainable, learn=())
@@ -61,12 +74,18 @@ class Reconstructor(nn.Module):
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:
             check_one_map(self.prior)
-        self.fidelity, self.model, self.start = fidelity, model, start or BackProjection()
+            check_contraction(prior, strict=strict)
+        self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
 
-    def forward(self, y: Measurement, operator: Operator | Physics) -> Image:
+    def forward(
+        self,
+        y: Measurement,
+        operator: Operator | Physics,
+        noise_level: float | Tensor | None = None,
+    ) -> Image:
         """The image behind y; a deterministic `Physics` is accepted as an operator."""
-        return self.solve(y, operator).image
+        return self.solve(y, operator, noise_level=noise_level).image
 
     def solve(
         self,
@@ -76,6 +95,7 @@ class Reconstructor(nn.Module):
         keep_iterates: bool = False,
         start: Any = None,
         draws: Draws | None = None,
+        noise_level: float | Tensor | None = None,
     ) -> Solution:
         """The image with its certificate.
 
@@ -85,18 +105,26 @@ class Reconstructor(nn.Module):
             keep_iterates: whether the solution holds the first image and that after every step.
             start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
+            noise_level: σ of the noise of y, in its units: one number, or (B,); a `Physics` whose
+                level is fixed knows it.
         """
+        expect_tensor("Reconstructor", y)
         if isinstance(operator, Physics):
-            operator = operator.operator_for(y)
-        steps = self.steps(y, operator)
+            physics, operator = operator, operator.operator_for(y)
+            noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
+        steps = self.steps(y, operator, noise_level)
         return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
 
-    def steps(self, y: Measurement, operator: Operator) -> Steps:
+    def steps(
+        self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
+    ) -> Steps:
         """The algorithm and the problem of each iteration, with numbers in place."""
         check_linear(type(self.algo.recipe), operator)
-        scales = _scales(operator, y)
+        scales, level = _scales(operator, y), _level(noise_level, y)
+        scales |= {} if level is None else {"noise_level": level.reshape(-1, 1, 1, 1)}
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
-        data = replace(data, f=replace(data.f, solve_tol=self.model.solve_tolerance(y)))
+        f = replace(data.f, solve_tol=self.model.solve_tolerance(y))
+        data = replace(data, f=f, noise_level=level)
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g
@@ -105,9 +133,11 @@ class Reconstructor(nn.Module):
         varies = self.algo.varies or self.prior.varies
         return Steps((self._algorithm_at(0, scales), data), later if varies else None)
 
-    def guarantee(self, y: Measurement, operator: Operator) -> Guarantee:
+    def guarantee(
+        self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
+    ) -> Guarantee:
         """For which values the iteration is known to converge, and whether they hold here."""
-        steps = self.steps(y, operator)
+        steps = self.steps(y, operator, noise_level)
         count = 1 if steps.later is None else self.model.horizon or 1
         pairs = map(steps.at, range(count))
         found = [proven(algorithm, problem) for algorithm, problem in pairs]
@@ -154,10 +184,44 @@ def _expect_seeing(operator: Operator, squared: Tensor) -> None:
         )
 
 
-def _scales(operator: Operator, y: Measurement) -> Scales:
+def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | None:
+    """The noise level of each measurement, (B,), in the precision and on the device of y.
+
+    Raises:
+        ConfigError: a negative number, or one for another batch.
+    """
+    if noise_level is None:
+        return None
+    level = torch.as_tensor(noise_level, dtype=y.dtype.to_real(), device=y.device)
+    negative = level.device.type == "cpu" and not bool((level >= 0).all())
+    if negative or level.shape not in ((), (1,), (len(y),)):
+        raise ConfigError(
+            f"noise_level = {noise_level}: one number from 0, or one for each of the {len(y)} "
+            "measurements, is expected."
+        )
+    return level.expand(len(y))
+
+
+def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
+    """Warn of a measurement that no image in [0, 1] has, by far: ‖y‖ ≤ ‖A‖ √n and noise."""
+    if y.device.type != "cpu" or torch.compiler.is_compiling() or not operator.linear:
+        return
+    most = (squared.flatten() * prod(operator.image_shape)).sqrt()
+    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
+    if bool((norms > FAR * most).any()):
+        warnings.warn(
+            f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
+            f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _scales(operator: Operator, y: Measurement) -> dict[Unit, Tensor]:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_seeing(operator, squared)
+    _expect_meant(operator, y, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
 
 

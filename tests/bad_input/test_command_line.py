@@ -33,6 +33,7 @@ FIRST = [case for i, case in enumerate(CASES) if case.number not in {c.number fo
 
 @pytest.mark.filterwarnings("default::unfold.solvers.result.ConvergenceWarning")
 @pytest.mark.parametrize("case", FIRST, ids=lambda case: f"{case.number} {case.arguments}")
+@pytest.mark.filterwarnings("ignore::unfold.errors.DataWarning")  # shown, and no error
 def test_it_is_refused(case, files, no_training, capsys):
     arguments = case.arguments.format(files).split()
     # Without the operators to evaluate on: half of the time goes into reading their options.

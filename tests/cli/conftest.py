@@ -22,7 +22,7 @@ class Images(ImageData):
     """
 
     seed: int = 0
-    crop: int = 8
+    crop: int = 16
     fault: str = ""
 
     def files(self):
@@ -36,10 +36,10 @@ class Images(ImageData):
         return "images"
 
     def shapes(self):
-        return {"test": [("one", (1, 8, 8))]}
+        return {"test": [("one", (1, 16, 16))]}
 
     def images(self, split: str):
-        return [("one", torch.zeros(1, 8, 8))]
+        return [("one", torch.zeros(1, 16, 16))]
 
 
 class Log(list):

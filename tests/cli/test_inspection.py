@@ -113,7 +113,8 @@ def test_explain_lists_what_each_setting_accepts(capsys):
 
     assert explain(["model=deq", "physics=gaussian_blur"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "physics.noise.sigma = 0.02 (zero or positive, in units of an image in [0, 1])" in shown
+    sigma = "(zero or positive, in units of an image in [0, 1], at most 16"
+    assert f"physics.noise.sigma = 0.02 {sigma}" in shown
     assert "model.solver.mixing = 1.0 (in (0, 1]) β in (0, 1]" in shown
     assert "start.weight = 0.02 (positive) ε relative to" in shown
 

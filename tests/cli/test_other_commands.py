@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.made import sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import COMMANDS, dispatch
+from unfold.errors import RunError
 
 
 def run(*arguments: str) -> int:
@@ -21,9 +23,58 @@ def trained() -> str:
 def test_evaluate_uses_the_run_with_what_is_changed(calls):
     directory = trained()
     calls.clear()
-    assert run("evaluate", f"run={directory}", "evaluation=across_operators") == 0
-    name = Path(directory).name
-    assert calls == [("load", name), ("evaluate", name, "motion_blur", 5)]
+    assert run("evaluate", f"run={directory}", "physics.noise.sigma=0.3") == 0
+    (other,) = Path(directory).glob("evaluations/across_operators-motion_blur-*")
+    assert calls == [("load", Path(directory).name), ("evaluate", other.name, "motion_blur", 5)]
+
+
+def bytes_of(directory):
+    return {
+        path: path.read_bytes()
+        for path in Path(directory).rglob("*")
+        if path.is_file() and path.name != ".lock" and "evaluations" not in path.parts
+    }
+
+
+@pytest.mark.parametrize(
+    "override", ["physics.noise.sigma=0.3", "metrics.border=2", "metrics.data_range=2", "seed=6"]
+)
+def test_an_evaluation_leaves_the_run_as_it_is_and_has_a_name(calls, capsys, override):
+    directory = trained()
+    before = bytes_of(directory)
+    assert run("evaluate", f"run={directory}", override) == 0
+    assert bytes_of(directory) == before
+    (other,) = Path(directory).glob("evaluations/*")
+    calls.clear()
+    capsys.readouterr()
+    assert run("evaluate", f"run={directory}", override) == 0
+    assert calls == [] and f"was evaluated so before: {other}" in capsys.readouterr().out
+    assert run("show", directory) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{other}, finished: " in out and override in out
+    assert run("show", str(other)) == 0
+    (other / "results.json").write_text("{}")
+    assert run("evaluate", f"run={directory}", override) == RunError.exit_code
+    assert "results.json was changed" in capsys.readouterr().err
+    assert run("evaluate", f"run={directory}", override, "rerun=true") == 0
+    assert bytes_of(directory) == before
+
+
+def test_the_evaluation_of_the_run_itself_is_compared_and_not_made_again(calls, capsys):
+    directory = trained()
+    before = bytes_of(directory)
+    calls.clear()
+    assert run("evaluate", f"run={directory}") == 0
+    assert calls == [] and "made this evaluation itself" in capsys.readouterr().out
+    assert bytes_of(directory) == before and not (Path(directory) / "evaluations").exists()
+
+
+def test_other_images_are_another_evaluation(calls, monkeypatch):
+    directory = trained()
+    before = bytes_of(directory)
+    monkeypatch.setattr("tests.cli.conftest.Images.fingerprint", lambda self: "others")
+    assert run("evaluate", f"run={directory}") == 0
+    assert bytes_of(directory) == before and len(list(Path(directory).glob("evaluations/*"))) == 1
 
 
 def test_evaluate_takes_the_saved_configuration_not_todays(calls, configs):
@@ -38,6 +89,7 @@ def test_evaluate_trusts_nobody_that_the_run_trusted(calls, capsys):
     path = Path(directory) / "config.yaml"
     path.write_text(path.read_text().replace("unfold.algorithms.pgd.PGD", "stranger.Evil"))
     (Path(directory) / "overrides.yaml").write_text("['trust=[stranger]', 'seed=5']")
+    sealed(Path(directory))
     assert run("evaluate", f"run={directory}") == 2
     assert "algo._target_ = stranger.Evil: is not a component" in capsys.readouterr().err
 

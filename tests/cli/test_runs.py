@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tests.runs.made import make_run
+from tests.runs.made import make_run, sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.cli.reproduce import repeated_arguments, verdict
@@ -47,9 +47,12 @@ def test_runs_are_listed_shown_and_compared(two, capsys):
 
 def test_the_table_has_its_formats(two, capsys):
     assert dispatch(["table", "pgd*", "--rows", "algo", "--cols=physics", "--format=csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("pgd,motion_blur,30.0,1.4142")
+    assert capsys.readouterr().out.splitlines()[1] == "pgd,motion_blur,30.0,,2"
     assert dispatch(["table"]) == 0
-    assert "30.00 ± 1.41 (2)" in capsys.readouterr().out
+    assert "30.00 (2)" in capsys.readouterr().out
+    make_run(two, "pgd/g3", seed=2, scores={"test/psnr": 30.0})
+    assert dispatch(["table"]) == 0
+    assert "30.00 ± 1.00 (3)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])
@@ -122,6 +125,7 @@ def test_a_run_brings_its_words_but_not_its_trust(two):
     arguments = ["seed=3", "runs_dir=x", "rerun=true", "trust=[evil]", "init_from=g1"]
     arguments += ["prior.weights=pgd/g2", "accept_code=true"]
     (path / "overrides.yaml").write_text(yaml.safe_dump(arguments))
+    sealed(path)
     weights = f"prior.weights={two.resolve() / 'pgd/g2'}"
     start = f"init_from={two.resolve() / 'pgd/g1'}"
     assert repeated_arguments(read_reference("g5", two)) == ["seed=3", start, weights]
@@ -177,6 +181,7 @@ def test_a_repetition_hands_on_the_folder_that_is_given(own, monkeypatch, tmp_pa
 def test_a_secret_is_asked_for_again_where_it_has_no_place(two, capsys):
     path = make_run(two, "pgd/g6")
     (path / "overrides.yaml").write_text(yaml.safe_dump(["logger.token=<redacted>", "seed=1"]))
+    sealed(path)
     with pytest.raises(ConfigError, match=r"logger\.token is secret and was not kept\. Give it"):
         repeated_arguments(read_reference("g6", two))
     assert repeated_arguments(read_reference("g6", two), ["logger.token=new"]) == ["seed=1"]

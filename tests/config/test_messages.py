@@ -31,10 +31,12 @@ CASES = {
     "pair": (["optimizer.betas=[0.9]"], "optimizer.betas = [0.9]: a list of 2 values is expected."),
     "element": (["optimizer.betas=[a,1]"], "optimizer.betas[0] = a: a number is expected."),
     "literal": (["trainer.precision=16"], "trainer.precision = 16: one of 32, bf16, 64 is expected."),
-    "component": (["prior.denoiser=3"], "prior.denoiser = 3: a block with _target_ (Denoiser) is expected."),
+    "component": (["prior.denoiser=3"], "prior.denoiser = 3: a block with _target_ (Denoiser) or a block with _target_ (PerIteration) is "
+        "expected."),
     "wrong kind": (
         ["prior.denoiser={_target_: unfold.fidelities.l2.L2}"],
-        "prior.denoiser = L2: a block with _target_ (Denoiser) is expected.",
+        "prior.denoiser = L2: a block with _target_ (Denoiser) or a block with _target_ (PerIteration) "
+        "is expected.",
     ),
     "wrong group": (
         ["algo._target_=unfold.fidelities.l2.L2"],

@@ -8,7 +8,7 @@ from PIL import Image
 
 from unfold.data import image_cache
 from unfold.data.files import folder_files, hold_out, list_images
-from unfold.data.image_cache import ImageFile, load
+from unfold.data.image_cache import ImageFile, Pixels, load
 from unfold.errors import DataError
 
 
@@ -50,7 +50,7 @@ def test_a_file_instead_of_a_folder_is_refused(tmp_path):
 
 def test_an_empty_folder_lists_what_was_tried(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff on 1 entries"):
+    with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff.* on 1 entries"):
         list_images(tmp_path, "FolderData.test_root")
 
 
@@ -106,7 +106,7 @@ def test_all_faults_are_in_one_message(tmp_path):
     write(tmp_path / "small.png", 16, 7)
     (tmp_path / "broken.png").write_bytes(b"?")
     with pytest.raises(DataError) as error:
-        load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "crop")
+        load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "crop")
     message = str(error.value)
     assert "2 images cannot be used" in message
     assert "small.png: 16x7 pixels, smaller than crop = 8" in message
@@ -117,14 +117,17 @@ def test_a_long_list_of_faults_is_shortened(tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(DataError, match="and 3 more"):
-        load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "crop")
+        load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "crop")
 
 
 def test_images_beyond_the_memory_are_read_again(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.png", seed=i)
     files = list_images(tmp_path, "FolderData.root")
-    kept, read = load(files, 1, 2**20, 8, "x"), load(files, 1, 2 * 16 * 16 * 4, 8, "x")
+    kept, read = (
+        load(files, Pixels(1), 2**20, 8, "x"),
+        load(files, Pixels(1), 2 * 16 * 16 * 4, 8, "x"),
+    )
     assert [e.picture is not None for e in read.entries] == [True, True, False]
     assert (read.bytes_kept, kept.bytes_kept) == (2048, 3072)
     assert all(a.equal(b) for a, b in zip(kept, read, strict=True))
@@ -133,7 +136,7 @@ def test_images_beyond_the_memory_are_read_again(tmp_path):
 
 def test_a_file_that_vanishes_after_the_check_is_named(tmp_path):
     path = write(tmp_path / "x.png")
-    images = load(list_images(tmp_path, "FolderData.root"), 1, 0, 8, "x")
+    images = load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "x")
     path.unlink()
     with pytest.raises(DataError, match=r"x.png: cannot be read"):
         images[0]
@@ -146,4 +149,4 @@ def test_an_image_in_two_splits_is_refused_under_any_name(tmp_path):
     parts = ("train", "validation", "test")
     files = folder_files(*(str(tmp_path / part) for part in parts))
     with pytest.raises(DataError, match=r"b.png: for test, and the same file as .*a.png"):
-        image_cache.load_splits(files, 1, lambda split: (8, "x"))
+        image_cache.load_splits(files, Pixels(1), lambda split: (8, "x"))

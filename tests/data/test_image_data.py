@@ -113,9 +113,9 @@ def test_colour_is_not_embedded():
         EmbeddedData(seed=0, channels=3)
 
 
-def test_a_default_epoch_is_25_steps_of_8():
+def test_a_default_epoch_is_50_steps_of_4():
     batches = list(EmbeddedData(seed=0).train_loader())
-    assert [tuple(b.images.shape) for b in batches] == [(8, 1, 64, 64)] * 25
+    assert [tuple(b.images.shape) for b in batches] == [(4, 1, 48, 48)] * 50
     assert sorted(i for b in batches for i in b.index.tolist()) == list(range(200))
 
 
@@ -203,7 +203,7 @@ def test_workers_do_not_change_batches_or_global_generators(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lightning_sets_each_epoch(workers, tmp_path):
-    data = EmbeddedData(seed=7, crop=8, crops_per_image=2, workers=workers)
+    data = EmbeddedData(seed=7, crop=8, batch_size=8, crops_per_image=2, workers=workers)
     recorder = train(tmp_path, DataModule(data), 6)
     expected = [b for e in range(3) for b in TrainBatches(16, 8, 7).batches(e)]
     assert [(e, i) for e, i, _ in recorder.seen] == [(b[0][0], [k[1] for k in b]) for b in expected]
@@ -214,7 +214,7 @@ def test_lightning_sets_each_epoch(workers, tmp_path):
 @pytest.mark.parametrize("stop", [4, 5])
 def test_a_resumed_run_gets_the_batches_of_an_uninterrupted_one(stop, workers, tmp_path):
     """At the end of an epoch (step 4) and in the middle of one (step 5)."""
-    data = {"seed": 7, "crop": 8, "crops_per_image": 4, "workers": workers}
+    data = {"seed": 7, "crop": 8, "batch_size": 8, "crops_per_image": 4, "workers": workers}
     whole = train(tmp_path, DataModule(EmbeddedData(**data)), 12, save_at=stop)
     resumed = train(tmp_path, DataModule(EmbeddedData(**data)), 12, resume=tmp_path / "state.ckpt")
     assert resumed.seen == whole.seen[stop:]
@@ -232,7 +232,7 @@ def test_no_worker_outlives_a_training(tmp_path):
 
 
 def test_after_a_fit_the_loader_starts_over(tmp_path):
-    data = EmbeddedData(seed=0, crop=8, crops_per_image=2)
+    data = EmbeddedData(seed=0, crop=8, batch_size=8, crops_per_image=2)
     images = DataModule(data)
     train(tmp_path, images, 2)
     assert len(list(images.train_dataloader())) == 2

@@ -94,7 +94,7 @@ DEEP_CMYK = tiff(sixteen(4), photometric=5)
 REFUSED = {
     "empty.png": (b"", r"not an image that can be read \(0 bytes\).*PNG, JPEG, TIFF, BMP"),
     "text.png": (b"hello", r"not an image that can be read \(5 bytes\)"),
-    "gif.png": (saved(Image.new("L", (4, 4)), "GIF"), "not an image that can be read"),
+    "tga.png": (saved(Image.new("L", (4, 4)), "TGA"), "not an image that can be read"),
     "truncated.png": (GOOD[: len(GOOD) // 2], "corrupt or truncated"),
     "truncated.jpg": (JPEG[: len(JPEG) // 2], "corrupt or truncated"),
     "flipped.png": (GOOD[:200] + bytes([GOOD[200] ^ 255]) + GOOD[201:], "corrupt or truncated"),
@@ -115,7 +115,7 @@ REFUSED = {
     "white0.tif": (tiff(sixteen(1), photometric=0), "white stored as 0"),
     "planes.tif": (tiff(sixteen(3), planes=2), "16-bit colours on separate planes"),
     "cmyk16.tif": (DEEP_CMYK, "16-bit pixels of kind CMYK;16L"),
-    "int32.tif": (tiff(eight(1).astype(np.int32)), "pixels of kind I"),
+    "uint32.tif": (tiff(eight(1).astype(np.uint32)), "uint32, values from 0 to 255; the type does"),
 }
 
 

@@ -1,5 +1,7 @@
 """Evaluation on tiny images: baselines are honest and cached, every file is written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,9 +87,45 @@ def test_the_weight_of_tv_is_the_best_tried_on_validation(tmp_path):
     assert len(found.images) == 3
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-3, 1e-2), (5.0, 50.0)])
+def test_a_grid_with_its_best_weight_at_an_edge_is_extended(tmp_path, low, high):
+    narrow = replace(TV, low=low, high=high, count=4, max_iterations=400, search_iterations=300)
+    physics = Denoising(Gaussian(0.5))
+    found = replace(baselines(tmp_path), settings=narrow).total_variation(physics)
+    weights = [w for w, _ in found.tried]
+    assert found.tuned and weights == sorted(weights)
+    assert weights[0] < found.weight < weights[-1]
+    batch = batches(Pictures().images("validation"))[0]
+    y, operator = measure(physics, batch, 0, "validation")
+    scores = []
+    for weight in np.geomspace(1e-2, 5.0, 12):
+        image = total_variation(y, operator, torch.tensor([weight]), Classical(1e-3, 400)).image
+        scores.append(float(psnr(image, batch.images, 1.0).mean()))
+    assert max(s for _, s in found.tried) > max(scores) - 0.3
+
+
+def test_a_baseline_at_the_edge_of_what_was_tried_is_marked_and_no_gain_is_over_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("unfold.evaluation.baselines.EXTENSIONS", 0)
+    narrow = replace(TV, low=1e-5, high=1e-4, count=2)
+    scores = run(tmp_path, AcrossOperators({}, (0.1,), narrow, gallery=0))
+    assert "test/gain over tv" not in scores and "test/tv psnr" in scores
+    folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
+    rows = [r for r in read_rows(folder / "rows.csv") if r.method == "tv"]
+    assert {r.converged for r in rows} == {"untuned"}
+    assert "tv on inpainting (as trained): not tuned" in (folder / "methods.md").read_text()
+
+
+def test_a_baseline_that_did_not_converge_says_so_below_the_table(tmp_path):
+    run(tmp_path, AcrossOperators({}, (0.1,), replace(TV, max_iterations=2), gallery=0))
+    text = (tmp_path / "runs" / "slug" / "abc" / "evaluation" / "methods.md").read_text()
+    assert "tv on inpainting (as trained): stopped, not converged." in text
+
+
 def test_tv_beats_the_noisy_image_and_reaches_its_gap():
     batch = batches(Pictures().images("test"))[0]
-    y, operator = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
+    y, operator, _ = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
     solution = total_variation(y, operator, torch.tensor([0.1]), Classical(1e-4, 3000))
     assert bool((solution.gap <= 1e-4).all())
     assert bool((psnr(solution.image, batch.images, 1.0) > psnr(y, batch.images, 1.0) + 5).all())
@@ -157,7 +195,9 @@ def test_one_image_is_measured_and_reconstructed(tmp_path):
     assert set(figures) == {"psnr", "ssim", "nmse", "iterations"}
     with PillowImage.open(tmp_path / "out.png") as picture:
         assert picture.size == (16, 16)
-    assert (tmp_path / "out_measurement.png").exists()
+    with pytest.raises(DataError, match=r"out_measurement.png: a picture .* Give the \.npz file"):
+        read_measurement(tmp_path / "out_measurement.png", 1)
+    assert read_measurement(tmp_path / "out_measurement.npz", 1).shape == (1, 16, 16)
 
 
 def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
@@ -175,7 +215,7 @@ def test_an_invalid_measurement_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"y\.npy: not a readable"):
         read_measurement(tmp_path / "y.npy", 1)
     np.save(tmp_path / "z.npy", np.full((4, 4), np.nan))
-    with pytest.raises(DataError, match=r"z\.npy: 16 values are not finite"):
+    with pytest.raises(DataError, match=r"z\.npy: 16 of 16 values are NaN"):
         read_measurement(tmp_path / "z.npy", 1)
 
 

@@ -118,7 +118,7 @@ def test_measurements_that_are_no_images_are_written_too(tmp_path):
     physics = MultiCoilMRI(Gaussian(0.01), RandomColumns(2.0, 0.2), coils=3)
     truth, out = read_cropped(photo, 1, 1), tmp_path / "out.png"
     reconstruct_simulated(network(), physics, truth, out, ImageMetrics(), 0)
-    y = read_measurement(tmp_path / "out_measurement.npy", 1)
+    y = read_measurement(tmp_path / "out_measurement.npz", 1)
     assert y.is_complex() and y.shape == (1, 3, 16, 16)
     np.save(tmp_path / "vector.npy", np.arange(5.0))
     assert read_measurement(tmp_path / "vector.npy", 1).shape == (5,)

@@ -66,7 +66,7 @@ WRITERS = {
     "figure.png": figure,
     "image.png": lambda path, value: write_image(path, picture(value)),
     "image.npy": lambda path, value: write_image(path, picture(value)),
-    "y.npy": lambda path, value: write_measurement(path, picture(value)[0]),
+    "y.npz": lambda path, value: write_measurement(path, picture(value)[0], (1, 8, 8)),
     "picture.png": lambda path, value: save_picture(picture(value), path),
     "mlflow.json": note,
 }

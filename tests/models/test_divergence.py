@@ -59,6 +59,7 @@ def diverging(i: int) -> Callable[[Tensor], Tensor]:
     return kinds[i % 5]
 
 
+@pytest.mark.filterwarnings("ignore:The equilibrium was not reached")
 @pytest.mark.parametrize("solver", [Anderson(), Broyden(), Picard()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_none_of_fifty_diverging_maps_is_called_converged(solver: Solver, dtype: torch.dtype):

@@ -19,7 +19,7 @@ from tests.engine import (
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
-from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ShapeError
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
@@ -30,13 +30,13 @@ ALGORITHMS: dict[str, Any] = {"pgd": PGD(), "admm": ADMM(beta=1.2), "pdhg": PDHG
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_an_equilibrium_started_at_itself_is_done_at_once(name: str):
+def test_an_equilibrium_started_at_itself_is_done_after_two_pairs(name: str):
     A, y = blur(6, batch=2), measured(blur(6, batch=2), batch=2)
     net = reconstructor(ALGORITHMS[name], DEQ(tol=1e-6, max_iterations=200), network_prior())
     first = net.solve(y, A)
     weighted_loss(first.image).backward()
     again = net.solve(y, A, start=first.state)
-    assert (first.iterations > 3).all() and (again.iterations == 1).all()
+    assert (first.iterations > 3).all() and (again.iterations <= 2).all()
     assert again.converged.all() and difference(again.image, first.image) < 1e-5
     weighted_loss(again.image).backward()  # no graph of the first call is entered
 
@@ -68,7 +68,7 @@ def test_a_start_of_another_kind_is_refused():
 @pytest.mark.parametrize("model", [Unfolded(3), DEQ()])
 def test_a_copy_and_a_pickle_are_the_same_reconstructor(model: Any):
     A, y = blur(6), measured(blur(6))
-    net = reconstructor(ADMM(), model, PnP(DnCNN(1, 3, 4)))
+    net = reconstructor(ADMM(), model, PnP(NonexpansiveResNet(1, 3, 4)))
     weighted_loss(net(y, A)).backward()  # used before, so that nothing kept is in the way
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert torch.equal(other(y, A), net(y, A))

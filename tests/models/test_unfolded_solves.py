@@ -8,6 +8,7 @@ from unfold.algorithms.hqs import HQS
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
+from unfold.initialization import BackProjection
 from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.convolution import ValidConvolution
 from unfold.priors.denoiser_priors import PnP
@@ -40,7 +41,8 @@ def blur(dtype=torch.float32):
 def trained_once(algorithm, dtype):
     """The image and the gradients of 8 iterations, and the calls that they took."""
     torch.manual_seed(0)
-    net = Reconstructor(algorithm, PnP(DnCNN(1, depth=3, width=8)), L2(), Unfolded(8)).to(dtype)
+    prior, start = PnP(DnCNN(1, depth=3, width=8)), BackProjection()
+    net = Reconstructor(algorithm, prior, L2(), Unfolded(8), start).to(dtype)
     x = torch.rand(4, 1, 64, 64).to(dtype)
     operator = blur(dtype)
     y = operator.A(x)

@@ -107,7 +107,7 @@ def test_the_image_behind_a_measurement(kind):
     physics = kind(QUIET, 6)
     assert physics.is_deterministic
     y = physics(torch.zeros(2, 1, 16, 16))
-    assert physics.operator_for(y).image_shape == (1, 16, 16)
+    assert physics.operator_for(y, (1, 16, 16)).image_shape == (1, 16, 16)
 
 
 @needed

@@ -80,7 +80,7 @@ def test_only_amplitudes_are_observed(physics: Physics):
     assert properties.gap(physics.measure(-x, DRAWS).y, y) < 1e-14
     complex_operator = physics.complex_operator(DRAWS, (1, 8, 8))
     assert properties.gap(complex_operator.A(x + 0j), operator.A(x)) < 1e-14
-    assert physics.operator_for(y).image_shape == (1, 8, 8)
+    assert physics.operator_for(y, (1, 8, 8)).image_shape == (1, 8, 8)
 
 
 def test_the_spectral_start_finds_the_image_behind_a_random_matrix():
@@ -103,7 +103,7 @@ def test_the_spectral_start_finds_the_image_behind_a_random_matrix():
         (
             lambda: RandomPhaseRetrieval(QUIET).operator_for(torch.ones(1, 1, 7)),
             ConfigError,
-            r"7 measurements belong to no square image",
+            r"7 measurements do not tell the sides of the image",
         ),
         (
             lambda: ChannelwiseMatrix(torch.ones(1, 3, 8) + 0j, (1, 3, 3)),

@@ -12,13 +12,12 @@ from tests.priors.instances import ALL
 from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
-from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
-from unfold.denoisers.nonexpansive import NonexpansiveResNet
+from unfold.denoisers.dncnn import DnCNN, SmoothDnCNN
 from unfold.errors import ConfigError
 from unfold.models.unfolded import Unfolded
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
-from unfold.priors.denoiser_priors import RED, DenoiserPrior, GradientStep, PnP, Score
+from unfold.priors.denoiser_priors import RED, GradientStep, PnP, Score
 from unfold.priors.tv import TV
 
 
@@ -135,15 +134,6 @@ def test_a_reconstruction_in_inference_mode_is_the_same():
         quiet = net(measured(A), A)
     with torch.inference_mode():
         assert torch.equal(net(measured(A), A), quiet)
-
-
-@pytest.mark.parametrize("kind", [PnP, RED, Score])
-def test_an_equilibrium_takes_the_firmly_nonexpansive_network(kind: type[DenoiserPrior]):
-    prior = kind(DnCNN(1, 3, 4), 0.07, "embedded").for_equilibrium()
-    assert isinstance(prior, kind) and isinstance(prior.denoiser, NonexpansiveResNet)
-    assert prior.sigma == 0.07 and prior.weights == "embedded"
-    with pytest.raises(ConfigError, match="no firmly nonexpansive form"):
-        kind(ConditionalDnCNN(1, 3, 4)).for_equilibrium()
 
 
 def test_networks_inside_sums_are_changed_too():

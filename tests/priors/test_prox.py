@@ -155,4 +155,11 @@ def test_value_with_and_without_a_recorded_gradient_is_the_same(name: str):
 
 
 def test_only_networks_are_not_held_to_be_convex():
-    assert {"dncnn", "dncnn_sigma", "red", "score", "gradient_step"} == NONCONVEX
+    assert {
+        "dncnn",
+        "dncnn_sigma",
+        "gradient_step",
+        "nonexpansive",
+        "red",
+        "score",
+    } == NONCONVEX

@@ -2,13 +2,12 @@
 
 from unfold.runs import files, status
 from unfold.runs.files import KEY, SCHEMA_VERSION
+from unfold.runs.seal import finish
 
 
 def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0, **config):
     """A run directory with what a run writes."""
     path = root / name
-    now = status.start()
-    status.write(path, now.now(state))
     basic = {"seed": seed, "objective": "validation/psnr", KEY: SCHEMA_VERSION}
     files.write_yaml(path / "config.yaml", basic | config)
     files.write_yaml(path / "overrides.yaml", [f"seed={seed}"])
@@ -25,4 +24,14 @@ def make_run(root, name, *, state="finished", scores=None, choices=None, seed=0,
     files.write_json(path / "provenance.json", origin)
     if scores is not None:
         files.write_json(path / "results.json", scores)
+    return sealed(path, state)
+
+
+def sealed(path, state="finished"):
+    """The run with its status; sealed as it is now where it is finished."""
+    now = status.start().now(state)
+    if state == "finished":
+        finish(path, now)
+    else:
+        status.write(path, now)
     return path

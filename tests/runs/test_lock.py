@@ -11,6 +11,7 @@ from unfold.runs.processes import (
     RANKS,
     Lock,
     check_launch,
+    check_rank,
     is_held,
     launch,
     launched,
@@ -112,3 +113,20 @@ def test_a_forked_process_does_not_hold_the_lock_of_a_run_that_is_over(tmp_path)
     finally:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_a_rank_that_is_left_in_the_environment_is_refused(monkeypatch, name):
+    for variable in (*RANKS, *(variable for names in LAUNCHES for variable in names)):
+        monkeypatch.delenv(variable, raising=False)
+    check_rank(1)
+    monkeypatch.setenv(name, "1")
+    for processes in (1, 2):
+        with pytest.raises(ConfigError, match=rf"{name}=1 in the environment .* Unset it"):
+            check_rank(processes)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    check_rank(2)
+    with pytest.raises(ConfigError, match="trains in one process"):
+        check_rank(1)
+    monkeypatch.setenv(name, "²")
+    assert rank() == 0

@@ -8,11 +8,12 @@ import statistics
 import numpy as np
 import pytest
 
-from tests.runs.made import make_run
+from tests.runs.made import make_run, sealed
 from unfold.errors import ConfigError
 from unfold.evaluation.records import Row, write_rows
+from unfold.runs import files
 from unfold.runs.catalogue import catalogue
-from unfold.runs.table import csv_text, full_name, latex, markdown, pivot
+from unfold.runs.table import csv_text, full_name, latex, markdown, pivot, text_of
 
 PGD = [30.0, 30.4, 29.9]
 
@@ -110,6 +111,7 @@ def evaluated(root, name, trained_on, figures):
         for image, shift in (("a.png", shift - 1), ("b.png", shift + 1))
     ]
     write_rows(path / "evaluation" / "rows.csv", rows)
+    sealed(path)
 
 
 def test_runs_are_compared_on_every_operator_they_were_tested_on(tmp_path):
@@ -127,3 +129,52 @@ def test_runs_are_compared_on_every_operator_they_were_tested_on(tmp_path):
 def test_an_axis_of_evaluations_needs_one(runs):
     with pytest.raises(ConfigError, match="tested_on is for runs with an evaluation"):
         pivot(catalogue(runs), "tested_on", "physics", "psnr")
+
+
+def test_an_interval_needs_three_computations(tmp_path):
+    for name, seed, value in (("a", 0, 30.0), ("b", 1, 57.2)):
+        make_run(tmp_path, f"pgd/{name}", seed=seed, scores={"test/psnr": value})
+    table = pivot(catalogue(tmp_path), "algo", "physics", "psnr")
+    assert text_of(table.values("pgd", "motion_blur")) == "43.60 (2)"
+    assert csv_text(table).splitlines()[1] == "pgd,motion_blur,43.6,,2"
+    assert text_of([30.0]) == "30.00" and text_of([]) == ""
+
+
+def test_one_computation_under_several_names_counts_once(tmp_path):
+    for name, more in {
+        "pgd/a": {},
+        "pgd-again/a": {"runs_dir": "elsewhere"},
+        "pgd/c": {"trainer": {"threads": 2}},
+        "pgd/d": {"evaluation": {"gallery": 1}, "logger": {"x": 1}},
+    }.items():
+        for seed in (0, 1):
+            config = {"trainer": {"threads": 1}, **more}
+            path = f"{name}{seed}"
+            make_run(tmp_path, path, seed=seed, scores={"test/psnr": 30.0 + seed}, **config)
+    table = pivot(catalogue(tmp_path), "algo", "physics", "psnr")
+    assert sorted(table.values("pgd", "motion_blur")) == [30.0, 31.0]
+    twins = [names for why, names in table.left_out.items() if why.startswith("the same comput")]
+    assert sum(map(len, twins)) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other"),
+    [
+        ("metrics.data_range", {"metrics": {"data_range": 1.0}}, {"metrics": {"data_range": 2.0}}),
+        ("metrics.border", {"metrics": {"border": 0}}, {"metrics": {"border": 8}}),
+        ("data.channels", {"data": {"channels": 1}}, {"data": {"channels": 3}}),
+        ("test_set", {}, {}),
+    ],
+)
+def test_scores_of_another_meaning_are_not_mixed(tmp_path, key, one, other):
+    for seed, more in enumerate((one, other)):
+        path = make_run(tmp_path, f"pgd/{seed}", seed=seed, scores={"test/psnr": 30.0}, **more)
+        if key == "test_set":
+            origin = files.read_json(path / "provenance.json") | {
+                "pixels": {"test": f"abcd000{seed}"}
+            }
+            files.write_json(path / "provenance.json", origin)
+            sealed(path)
+    with pytest.raises(ConfigError, match=rf"differ in {key}: .*--where {key}=.*--rows {key}"):
+        pivot(catalogue(tmp_path), "algo", "physics", "psnr")
+    assert len(pivot(catalogue(tmp_path), "algo", key, "psnr").cells) == 2

@@ -20,7 +20,7 @@ from tests.engine import (
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
-from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
@@ -188,7 +188,7 @@ def test_anderson_is_never_worse_than_the_plain_iteration(name: str):
 @torch.no_grad()
 def test_fifty_evaluations_bring_a_contractive_network_to_a_millionth():
     torch.manual_seed(0)
-    prior = PnP(DnCNN(1, 7, 8)).for_equilibrium()
+    prior = PnP(NonexpansiveResNet(1, 7, 8))
     A = blur(16)
     at = problem(A.to_like(torch.zeros(1)), prior, y=measured(A).float())
     algorithm = PGD()

@@ -90,16 +90,7 @@ def test_every_fidelity(name):
     check_fidelity(made.fidelity).raise_if_failed()
 
 
-ROUNDING = pytest.mark.xfail(
-    strict=True,
-    reason="PH9: its iterative pseudo-inverse differs by 2e-6 between batches in single precision",
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=ROUNDING if name == "chain" else ()) for name in physics_names()],
-)
+@pytest.mark.parametrize("name", physics_names())
 def test_every_physics(name):
     """On one small shape, without the rows of large samples; `unfold check` has them all."""
     physics = build(*operators(name)).physics

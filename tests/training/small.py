@@ -5,6 +5,7 @@ import pytest
 from unfold.algorithms.pgd import PGD
 from unfold.data.image_data import EmbeddedData
 from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
@@ -29,7 +30,9 @@ def small_training(physics=None, model=None, algorithm=None, shards=1):
 
     torch.manual_seed(0)
     physics = physics or Inpainting(Gaussian(0.02))
-    prior, model = PnP(DnCNN(1, depth=2, width=4)), model or Unfolded(2)
+    model = model or Unfolded(2)
+    kind = NonexpansiveResNet if model.needs_contraction else DnCNN
+    prior = PnP(kind(1, depth=2, width=4))
     return Training(
         Reconstructor(algorithm or PGD(), prior, L2(), model),
         physics,

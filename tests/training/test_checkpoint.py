@@ -15,6 +15,7 @@ from unfold.training.checkpoints.weights import (
     embedded_weights,
     load_matching,
     load_prior_weights,
+    load_weights,
     read_checkpoint,
     read_weights,
     save_weights,
@@ -78,3 +79,14 @@ def test_the_embedded_denoisers_remove_noise(kind, noise, left_over):
     with torch.no_grad():
         left = (network(noisy, noise) - clean).square().mean()
     assert left < left_over * (noisy - clean).square().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_weights_keep_their_imaginary_part(dtype, tmp_path):
+    net = torch.nn.Module()
+    net.w = torch.nn.Parameter(torch.tensor([1 + 2j, -3.5j], dtype=dtype))
+    save_weights(net, tmp_path)
+    assert torch.equal(read_weights(tmp_path)["w"], net.w)
+    net.w = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(CheckpointError, match=r"w is torch.complex\d+, torch.float32 expected"):
+        load_weights(net, tmp_path)

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.training.losses import Loss
 
 SMALL = ("model=unfolded", "model.iterations=2")
@@ -76,3 +78,19 @@ def test_the_weights_do_not_change():
     after = own.reconstructor.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert all(p.grad is None for p in own.reconstructor.parameters())
+
+
+@pytest.mark.parametrize("change", ["metrics.border=60", "data.multiple_of=8"])
+def test_an_image_that_cannot_be_scored_is_found_before_training(change, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        size = (128, 128) if change.startswith("metrics") or i < 4 else (8, 40)
+        pixels = rng.integers(0, 256, size, np.uint8)
+        split = ("train", "validation")[i > 3]
+        (tmp_path / split).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / split / f"{i}.png")
+    folders = [f"data.root={tmp_path}/train", f"data.validation_root={tmp_path}/validation"]
+    own = parts("data=folder", *folders, change, "physics=denoising", "evaluation=none")
+    words = r"image of \d+x\d+ pixels cannot be scored: ssim expects sides of 11"
+    with pytest.raises(DataError, match=words):
+        dry_run(own, 0)

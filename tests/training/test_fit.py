@@ -40,12 +40,12 @@ def test_training_lowers_the_loss_and_writes_its_curve_and_weights(tmp_path):
 
 @pytest.mark.parametrize("shards", [1, 2])
 def test_the_linear_solves_of_a_step_are_logged(tmp_path, shards):
-    """Two iterations, so two solves forward and two backward in each shard."""
+    """The start, and two iterations with a solve forward and one backward, in each shard."""
     blur = ValidBlur(Gaussian(0.02), GaussianKernel(5, 1.0))
     run(tmp_path, steps=2, training=small_training(blur, algorithm=HQS(), shards=shards))
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/solves"]]
-    assert [float(row["train/solves"]) for row in rows] == [4.0 * shards] * 2
+    assert [float(row["train/solves"]) for row in rows] == [5.0 * shards] * 2
     for row in rows:
         assert 2 < float(row["train/solve_iterations"]) < 30
         assert 0 < float(row["train/solve_residual"]) <= 5e-5

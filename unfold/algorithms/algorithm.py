@@ -78,6 +78,10 @@ class Algorithm(Recipe, ABC, Generic[S]):
     def guarantee(self, problem: Problem) -> Guarantee:
         """For which values it is known to converge when g is convex, and whether they hold."""
 
+    def at_rest(self, state: S) -> S:
+        """The state without its momentum, from which a step measures the distance to the limit."""
+        return state
+
     def relative_gap(self, state: S, problem: Problem) -> PerImage | None:
         """The duality gap at the state relative to the objective, where the algorithm knows it."""
         return None

@@ -46,7 +46,7 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
     needs_f = frozenset({"prox"})
     needs_g = frozenset({"analysis"})
 
-    ratio: Scalar = param(0.05, positive)
+    ratio: Scalar = param(0.03, positive)
     lambda_reg: Scalar = param(0.01, positive)
     beta: Scalar = param(1.9, Interval(0.0, 2.0))
 

@@ -59,6 +59,9 @@ class FISTA(Algorithm[FISTAState]):
         z = x + self.momentum * (x - state.x)
         return FISTAState(x, z)
 
+    def at_rest(self, state: FISTAState) -> FISTAState:
+        return FISTAState(state.x, state.x)
+
     def guarantee(self, problem: Problem) -> Guarantee:
         scaled, mu = flat(self.stepsize) * problem.lipschitz, flat(self.momentum)
         condition = "0 < stepsize ≤ 1/L_f and momentum < 1"

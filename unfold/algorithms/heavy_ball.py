@@ -52,6 +52,9 @@ class HeavyBall(Algorithm[HeavyBallState]):
         x = descent + self.momentum * (state.x - state.x_before)
         return HeavyBallState(x, state.x)
 
+    def at_rest(self, state: HeavyBallState) -> HeavyBallState:
+        return HeavyBallState(state.x, state.x)
+
     def guarantee(self, problem: Problem) -> Guarantee:
         mu = flat(self.momentum)
         scaled = flat(self.stepsize) * curvature(problem, self.lambda_reg)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.errors import ShapeError
-from unfold.parameters.declare import Network, expect_sizes
+from unfold.parameters.declare import expect_sizes
+from unfold.parameters.networks import Each, Network
 from unfold.problem import Problem
 from unfold.typing import Field, Image, Measurement
 
@@ -100,8 +101,8 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     uses_g = False
     solves = "what it learns to"
 
-    primal: PrimalBlock = field(default_factory=PrimalBlock)
-    dual: DualBlock = field(default_factory=DualBlock)
+    primal: Each[PrimalBlock] = field(default_factory=PrimalBlock)
+    dual: Each[DualBlock] = field(default_factory=DualBlock)
 
     def init(self, problem: Problem) -> LearnedPrimalDualState:
         x, y = problem.start, problem.y

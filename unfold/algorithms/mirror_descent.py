@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState, flat
-from unfold.algorithms.potentials import Euclidean, Potential
+from unfold.algorithms.potentials import NegativeEntropy, Potential
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
 from unfold.problem import Problem
@@ -31,7 +31,7 @@ class MirrorDescent(Algorithm[ImageState]):
     takes_nonlinear = True
     needs_g = frozenset({"grad"})
 
-    potential: Potential = field(default_factory=Euclidean)
+    potential: Potential = field(default_factory=NegativeEntropy)
     stepsize: Scalar = param(0.9, positive)
     lambda_reg: Scalar = param(0.05, nonnegative)
 

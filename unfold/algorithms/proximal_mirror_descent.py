@@ -45,7 +45,7 @@ class ProximalMirrorDescent(Algorithm[ImageState]):
     takes_nonlinear = True
     needs_g = frozenset({"prox"})
 
-    potential: Potential = field(default_factory=Euclidean)
+    potential: Potential = field(default_factory=NegativeEntropy)
     stepsize: Scalar = param(0.9, positive)
     lambda_reg: Scalar = param(0.05, positive)
 

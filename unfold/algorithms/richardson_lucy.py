@@ -37,7 +37,7 @@ class RichardsonLucy(Algorithm[ImageState]):
     solves = "f + λg, the prior one step late: without a guarantee"
     needs_g = frozenset({"grad"})
 
-    lambda_reg: Scalar = param(0.0, nonnegative)
+    lambda_reg: Scalar = param(0.05, nonnegative)
 
     def init(self, problem: Problem) -> ImageState:
         expect_nonnegative(self, problem)

@@ -142,10 +142,9 @@ def _prior(arguments: Sequence[str]) -> "Report":
 
 def _inexactness(recipe: Any) -> float:
     """The largest tolerance of a prox inside a prior; 0 where all are exact."""
-    from unfold.parameters.declare import children
+    from unfold.parameters.select import walk
 
-    inner = [_inexactness(child) for _, child in children(recipe)]
-    return max([getattr(recipe, "tol", 0.0), *inner])
+    return max(getattr(one, "tol", 0.0) for _, one in walk(recipe, "prior"))
 
 
 def _fidelity(arguments: Sequence[str]) -> "Report":
@@ -217,11 +216,15 @@ def check_data(data: Any) -> None:
     rows = [(split, str(s.files), str(s.usable), _sizes(s.sizes)) for split, s in found.items()]
     table(f"{total} images, {rate:.0f} a second", ("split", "files", "usable", "sizes"), rows)
     faults = [fault for one in found.values() for fault in one.faults]
-    for fault in faults:
-        say(f"  {fault}")
+    others = data.left_out()
+    for text in (*faults, *(f"left out: {one}" for one in others), *found["train"].notes):
+        say(f"  {text}")
     if faults:
         raise DataError(f"{len(faults)} of {total} images cannot be used.")
-    say("All images can be used.")
+    say(
+        f"All {total} images can be used"
+        + (f", {len(others)} files are left out." if others else ".")
+    )
 
 
 def _sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:

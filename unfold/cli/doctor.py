@@ -79,7 +79,7 @@ def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
 
 
 def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
-    from unfold.parameters.group import ParameterGroup
+    from unfold.parameters.group import ParameterGroup, held, weights_of
 
     assert isinstance(group, ParameterGroup)
     for name, plan in group.plans.items():
@@ -89,11 +89,11 @@ def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
             raw = group.get_parameter(f"raw_{name}")
             limits = str(plan.constraint).removeprefix("in ")
             yield Learnable(f"{path}.{name}", (raw,), " to ".join(ends), limits)
-    for name in group.networks:
-        learned = tuple(p for p in group.get_submodule(name).parameters() if p.requires_grad)
+    for name in group.network_names:
+        learned = tuple(p for p in weights_of(group, name) if p.requires_grad)
         if learned:
-            yield Learnable(f"{path}.{name}", learned, type(group.get_submodule(name)).__name__, "")
-    for name in group.inner:
+            yield Learnable(f"{path}.{name}", learned, type(held(group, name)).__name__, "")
+    for name in group.group_names:
         yield from _of_group(group.get_submodule(name), f"{path}.{name}")
 
 

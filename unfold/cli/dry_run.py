@@ -14,6 +14,7 @@ from unfold.compatibility import check_linear
 from unfold.config.components import Components
 from unfold.data.image_data import ImageData
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
+from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
 from unfold.models.model import Solution
 from unfold.physics.base import Measured, Physics
@@ -22,7 +23,7 @@ from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.losses import Trial
-from unfold.typing import Image, Measurement
+from unfold.typing import Image, Measurement, PerImage
 
 SIZES = 3
 """How many sizes of full images, the smallest, are tried in addition to the crop."""
@@ -43,28 +44,43 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
     tested = {f"evaluation.operators.{k}": p for k, p in evaluation.forward_models().items()}
     with torch.no_grad():
         for image in (crop, first, *others):
-            y, operator = _measure(physics, image, draws)
+            y, operator = measured = _measure(physics, image, draws)
+            level = physics.noise_level(y, operator, draws)
             evaluation.check(net, physics, operator)
             for name, model in (tested | _families("physics", physics)).items():
-                measured = _measure(model, image, draws)
-                check_linear(type(net.algo.recipe), measured.operator, f" of {name}")
+                y_, A = _measure(model, image, draws)
+                check_linear(type(net.algo.recipe), A, f" of {name}")
                 if image is crop:
                     instead = " Or set evaluation=none." if name in tested else ""
                     with _named(name, instead):
-                        net.steps(measured.y, measured.operator)
-            algorithm, _ = _one_step(net, y, operator)
+                        net.steps(y_, A, model.noise_level(y_, A, draws))
+            if image is not crop:
+                _try_metrics(components.metrics, image)
+            algorithm, _ = _one_step(net, y, operator, level)
             if image is crop:
-                _check_convergence(algorithm, net.guarantee(y, operator), strict=strict)
+                _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
                 if net.model.trains:
-                    _try_loss(components, image, Measured(y, operator), draws)
+                    _try_loss(components, image, measured, draws)
+
+
+def _try_metrics(metrics: ImageMetrics, image: Image) -> None:
+    """Evaluate every metric on an image and itself; they raise errors of many kinds."""
+    try:
+        metrics(image, image)
+    except Exception as error:
+        raise DataError(
+            f"a validation or test image of {image.shape[-2]}x{image.shape[-1]} pixels cannot be "
+            f"scored: {error} Remove it, or change metrics.names, metrics.border or metrics.extra."
+        ) from error
 
 
 def _try_loss(components: Components, image: Image, measured: Measured, draws: Draws) -> None:
     """Evaluate the loss of a reconstruction by one step."""
     loss, (y, operator) = components.loss, measured
+    level = components.physics.noise_level(y, operator, draws)
 
     def solve(y: Measurement, operator: Operator) -> Solution:
-        algorithm, state = _one_step(components.reconstructor, y, operator)
+        algorithm, state = _one_step(components.reconstructor, y, operator, level)
         zero = y.new_zeros(len(y), dtype=y.dtype.to_real())
         return Solution(algorithm.image(state), state, zero, zero)
 
@@ -73,9 +89,11 @@ def _try_loss(components: Components, image: Image, measured: Measured, draws: D
         loss.value(loss.reconstruct(trial), trial)
 
 
-def _one_step(net: Reconstructor, y: Measurement, operator: Operator) -> tuple[Any, Any]:
+def _one_step(
+    net: Reconstructor, y: Measurement, operator: Operator, noise_level: PerImage | None
+) -> tuple[Any, Any]:
     """The algorithm of the first iteration, and the state after it."""
-    steps = net.steps(y, operator)
+    steps = net.steps(y, operator, noise_level)
     algorithm, problem = steps.at(0)
     return algorithm, steps.step(0, algorithm.init(problem))
 
@@ -102,8 +120,10 @@ def _images(data: ImageData) -> list[Image]:
     named = [*data.images("validation"), *data.images("test")]
     by_size = {image.shape: image[None] for _, image in reversed(named)}
     smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
+    narrow = min(by_size.values(), key=lambda image: min(image.shape[-2:]))
     first = named[0][1][None]
-    return [first, *(image for image in smallest if image.shape != first.shape)]
+    chosen = {image.shape: image for image in (*smallest, narrow) if image.shape != first.shape}
+    return [first, *chosen.values()]
 
 
 def _expect_amplitudes(components: Components) -> None:

@@ -1,30 +1,67 @@
-"""`unfold evaluate run=DIR`: re-evaluate the best weights of a run."""
+"""`unfold evaluate run=DIR`: evaluate the best weights of a run under other conditions."""
 
 from collections.abc import Sequence
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Syntax
+from unfold.config.check import Checked
+from unfold.runs import files
+from unfold.runs.catalogue import Entry
+from unfold.runs.identity import conditions, evaluation_name
+from unfold.runs.provenance import differing
+from unfold.runs.redact import redacted
+from unfold.runs.weights import digest_of
 
 SYNTAX = Syntax(
     "evaluate",
-    "Evaluate the best weights of a run again, with the evaluation that the overrides choose.",
+    "Evaluate the best weights of a run under what the overrides change, in a folder of its own.",
     keys={"run": "the run: its directory, or the end of its name"},
 )
 
 
 def evaluate_run(arguments: Sequence[str]) -> int:
-    """Evaluate a run, with the evaluation that the overrides choose."""
+    """Evaluate a run, with what the overrides change, in a directory in its `evaluations`.
+
+    The evaluation that the run itself made is compared with its seal, and never made again.
+    """
     reference, checked, components = open_run(SYNTAX.parse(arguments), "evaluate")
-    from unfold.cli.job import evaluate_components
+    from unfold.cli.job import evaluate_components, write_origin
+    from unfold.evaluation.base import OTHERS
+    from unfold.runs.directory import Request, claim
+    from unfold.runs.history import recorded
     from unfold.runs.processes import Lock
+    from unfold.training.checkpoints.signals import raising_signals
     from unfold.training.checkpoints.weights import load_weights
 
     components.data.check()
-    trained_on = reference.choices["physics"]
-    with Lock(reference.path / ".lock"):
-        load_weights(components.reconstructor, reference.path)
-        scores = evaluate_components(checked, components, reference.path, trained_on)
+    fingerprint = components.data.fingerprint()
+    if _is_own(reference, checked, fingerprint):
+        scores_table(reference.scores)
+        say(f"{short(reference.path)} made this evaluation itself, and it is as it was written.")
+        return 0
+    job, weights = checked.job, digest_of(str(reference.path), "")
+    name = evaluation_name(job.config, job.choices, weights, fingerprint)
+    path, request = reference.path / OTHERS / name, Request(rerun=checked.settings.rerun)
+    with Lock(reference.path / ".lock"), raising_signals(), claim(path, request) as run:
+        if run.plan == "finished":
+            scores = run.results()
+        else:
+            load_weights(components.reconstructor, reference.path)
+            write_origin(run, checked, components, fingerprint)
+            with recorded(run) as scores:
+                trained_on = reference.choices["physics"]
+                scores |= evaluate_components(checked, components, path, trained_on)
+                files.write_json(path / "results.json", scores)
     scores_table(scores)
-    say(f"evaluated {short(reference.path)}")
+    done = "was evaluated so before" if run.plan == "finished" else "evaluated"
+    say(f"{done}: {short(path)}")
     return 0
+
+
+def _is_own(reference: Entry, checked: Checked, fingerprint: str) -> bool:
+    """Whether the run, finished by this code, holds this evaluation of these images."""
+    origin = files.read_json(reference.path / "provenance.json")
+    same = conditions(reference.config) == conditions(redacted(checked.job.stored))
+    made = reference.state == "finished" and origin["data"] == fingerprint
+    return same and made and not differing(origin["sources"])

@@ -99,7 +99,8 @@ def explain(arguments: Sequence[str]) -> int:
     x = draws.uniform("image", (components.data.channels, side, side))
     with torch.no_grad():
         y, operator = components.physics.measure(x, draws)
-        algorithm, problem = net.steps(y, operator).at(0)
+        level = components.physics.noise_level(y, operator, draws)
+        algorithm, problem = net.steps(y, operator, level).at(0)
         for line in _update(components, algorithm, problem, operator):
             say(line)
         for line in _parameters(net, algorithm, problem):
@@ -107,7 +108,7 @@ def explain(arguments: Sequence[str]) -> int:
         for path in SETTINGS:
             for line in _settings(path, getattr(components, path)):
                 say(line)
-        guarantee = net.guarantee(y, operator)
+        guarantee = net.guarantee(y, operator, level)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
     for name, reason in net.dead.items():
@@ -174,6 +175,8 @@ def _parameters(
     net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
 ) -> Iterator[str]:
     """One line for each scalar, then one for each network."""
+    from unfold.parameters.group import weights_of
+
     yield "parameters"
     for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
         for name, own, owner in _groups(group, path, recipe):
@@ -181,17 +184,19 @@ def _parameters(
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
                 size = _numbers(value)
-                if plan.unit != "1":
+                if plan.unit == "noise_level":
+                    size = f"noise_level = {_numbers(getattr(owner, scalar))} here"
+                elif plan.unit != "1":
                     size += f" · {plan.unit} = {_numbers(getattr(owner, scalar))} for this A"
                 limits = str(plan.constraint)
                 learned = _learned(plan.learned, value.ndim > 0)
                 yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
                 yield f"      {described.get(scalar, '')}"
-            for network in own.networks:
-                module = own.get_submodule(network)
-                count = sum(p.numel() for p in module.parameters())
-                moves = any(p.requires_grad for p in module.parameters())
-                each = type(module).__name__ == "ModuleList"
+            for network in own.network_names:
+                numbers = weights_of(own, network)
+                count = sum(p.numel() for p in numbers)
+                moves = any(p.requires_grad for p in numbers)
+                each = network in own.per_iteration
                 yield f"  {name}.{network}: {count:,} numbers   ({_learned(moves, each)})"
                 yield f"      {described.get(network, '')}"
 
@@ -212,7 +217,7 @@ def _settings(path: str, component: Any) -> Iterator[str]:
 def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
     """The parameter groups inside each other, each with its name and the recipe of iteration 0."""
     yield path, group, recipe
-    for inner in group.inner:
+    for inner in group.group_names:
         owner, _, position = inner.partition(".")
         child = getattr(recipe, owner)
         child = child[int(position)] if position else child

@@ -1,6 +1,9 @@
 """One job: prepare, claim its directory, train, evaluate, write."""
 
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
@@ -12,15 +15,17 @@ from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
 from unfold.runs import files
+from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
 from unfold.runs.identity import directory_for
-from unfold.runs.processes import check_launch, rank
+from unfold.runs.processes import check_launch, check_rank, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.status import Outcome, write_outcome
-from unfold.runs.weights import digests, sha256
+from unfold.runs.weights import digests
+from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
 
@@ -50,13 +55,15 @@ def prepare(checked: Checked) -> Components:
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
     check_launch(trainer.nodes)
+    check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
-    if settings.init_from is not None:
-        from unfold.training.checkpoints.weights import load_weights
+    from unfold.training.checkpoints.weights import check_finite, load_weights
 
+    if settings.init_from is not None:
         source = located("init_from", settings.init_from, settings.runs_dir)
         load_weights(components.reconstructor, source)
+    check_finite(components.reconstructor)
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
         components.data.check()
@@ -111,8 +118,17 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         fingerprint=fingerprint,
         shapes=components.data.shapes(),
         weights=digests(job.config),
+        pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
-    begin(run, {"config": {"file": stored.name, "sha256": sha256(stored)}, **provenance(made)})
+    begin(
+        run, {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
+    )
+
+
+def _pixels(images: Sequence[tuple[str, Any]]) -> str:
+    """The SHA-256 of the images of a split, whatever their names and their order."""
+    found = (sha256(repr(tuple(x.shape)).encode() + x.numpy().tobytes()) for _, x in images)
+    return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
 
 
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
@@ -124,6 +140,9 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     import_torchmetrics()
     from unfold.training.fit import fit
 
+    checkpoint = run.checkpoint
+    if checked.settings.extend is not None and checkpoint is None:
+        checkpoint = _continued(checked, components, run)
     with option_names(checked):
         return fit(
             build_training(checked, components),
@@ -132,8 +151,29 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             components.logger,
             run.path,
             objective=checked.settings.objective,
-            resume_from=run.checkpoint,
+            resume_from=checkpoint,
         )
+
+
+def _continued(checked: Checked, components: Components, run: Run) -> Path:
+    """The state of the run that is extended; says where one longer run would have differed."""
+    from unfold.training.checkpoints.extension import adopt
+
+    if run.is_rank:
+        return run.path / "checkpoints" / LAST  # rank zero writes it before the ranks meet in `fit`
+    settings, now = checked.settings, components.trainer.max_steps
+    parent = read_reference(str(settings.extend), settings.runs_dir)
+    done, then = int(parent.scores["steps"]), parent.config["trainer"]["max_steps"]
+    say(f"continues {short(parent.path)} after its {done} steps")
+    factor = components.scheduler.factor
+    pairs = ((step, factor(step, then), factor(step, now)) for step in range(done))
+    if apart := next((pair for pair in pairs if pair[1] != pair[2]), None):
+        step, one, other = apart
+        say(
+            f"note: not what one run of {now} steps computes: its scheduler has the factor "
+            f"{other:.6g} at step {step}, where {one:.6g} was used."
+        )
+    return adopt(parent.path, run.path)
 
 
 def evaluate_components(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from unfold.disk import expand
 from unfold.errors import PreemptedError
 from unfold.launchers.launcher import Job, Launcher
 
@@ -91,7 +92,7 @@ def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
     """A folder for the files of the jobs, removed at the end."""
     root = None
     if launcher.shared:
-        root = runs_dir.expanduser().resolve() / ".jobs"
+        root = expand(runs_dir, "runs_dir").resolve() / ".jobs"
         root.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(dir=root)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from unfold.cli.console import say, scores_table
 from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Arguments, Syntax
+from unfold.disk import expand
 from unfold.errors import ConfigError, nearest
 
 SYNTAX = Syntax(
@@ -37,8 +38,11 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         )
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation.single_image import (
-        check_output,
+        check_measured,
+        described,
+        new_output,
         read_cropped,
+        read_geometry,
         read_measurement,
         reconstruct_measured,
         reconstruct_simulated,
@@ -54,16 +58,23 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     load_weights(components.reconstructor, reference.path)
     source = image or measurement
     assert source is not None
-    output = Path(given.keys.get("output", f"{source.stem}_reconstructed.png"))
-    check_output(output)
+    output = new_output(given.keys.get("output"), source, simulated=image is not None)
     net, physics, data = components.reconstructor, components.physics, components.data
     if image is not None:
-        truth = read_cropped(image, data.channels, data.multiple_of)
+        truth = read_cropped(image, data.channels, data.multiple_of, data.pixels.stated)
         seed = checked.settings.seed
         scores = reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
     else:
-        y = read_measurement(source, data.channels)
-        scores = reconstruct_measured(net, physics, y, output)
+        y = read_measurement(source, data.channels, data.pixels.stated)
+        shape, model = read_geometry(source) or (None, "")
+        if model and model != described(physics):
+            raise ConfigError(
+                f"measurement = {source}: measured by {model}, and the run has "
+                f"{described(physics)}. Set physics to the first."
+            )
+        picture = source.suffix.lower() not in (".npy", ".npz") and data.pixels.stated is None
+        check_measured(y, physics, shape, data.channels, picture=picture)
+        scores = reconstruct_measured(net, physics, y, output, shape)
     scores_table(scores)
     say(f"wrote {output}")
     return 0
@@ -73,7 +84,12 @@ def _existing_file(given: Arguments, key: str) -> Path | None:
     """The file that a key names; None where the key is not given."""
     if key not in given.keys:
         return None
-    path = Path(given.keys[key]).expanduser()
+    path = expand(given.keys[key], key)
+    if path.is_dir():
+        raise ConfigError(
+            f"{key} = {path}: a folder, and one file is expected. Give its files one by one; "
+            "unfold evaluate run=RUN data=folder data.test_root=DIR takes a folder of images."
+        )
     if not path.is_file():
         raise ConfigError(f"{key} = {path}: there is no such file.")
     return path

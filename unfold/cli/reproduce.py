@@ -8,16 +8,16 @@ from pathlib import Path
 
 from unfold.cli.console import say, short
 from unfold.cli.runs import RUNS_DIR, show_differences
-from unfold.cli.stored_run import stored_overrides, with_full_paths
 from unfold.config.arguments import Syntax
 from unfold.config.overrides import key_of
+from unfold.config.stored_run import stored_overrides, with_full_paths
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.compare import DECIBELS, RATIO, compare, platform_differences, score_differences
 from unfold.runs.redact import redacted_overrides
 
-FILES = ("weights.safetensors", "metrics.csv", "results.json")
+FILES = ("weights.safetensors", "metrics.csv", "results.json", "evaluation/*.csv")
 """What must have the same bytes on the same platform, where the run has it."""
 
 PROGRAM = "from unfold.cli.main import main; main()"
@@ -72,9 +72,11 @@ def repeated_arguments(reference: Entry, given: Sequence[str] = ()) -> list[str]
 
 def verdict(one: Path, repeated: Path) -> int:
     """Report the differences of a run and its repetition; 0 where there are none, or explained."""
-    different = [name for name in FILES if _bytes(one / name) != _bytes(repeated / name)]
+    found = ((root, path) for root in (one, repeated) for n in FILES for path in root.glob(n))
+    names = list(dict.fromkeys(str(path.relative_to(root)) for root, path in found))
+    different = [name for name in names if _bytes(one / name) != _bytes(repeated / name)]
     if not different:
-        say(f"reproduced: {', '.join(n for n in FILES if (one / n).exists())} have the same bytes.")
+        say(f"reproduced: {', '.join(names)} have the same bytes.")
         return 0
     say(f"not reproduced to the bit: {', '.join(different)} differ.")
     show_differences(compare(one, repeated), one, repeated)

@@ -9,8 +9,9 @@ from unfold.cli.console import say, scores_table, short, table
 from unfold.config.arguments import Syntax
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs import files
-from unfold.runs.catalogue import Entry, catalogue, read_reference
+from unfold.runs.catalogue import Entry, catalogue, read_entry, read_reference
 from unfold.runs.compare import Difference, compare
+from unfold.runs.compare import differences as compared
 from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
 
 RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
@@ -43,6 +44,7 @@ TABLE = Syntax(
         "--cols": "the key of the columns; physics by default",
         "--value": "the score, or the end of its name; psnr by default",
         "--format": "terminal, markdown, latex or csv",
+        "--where": "KEY=VALUE, or several with commas between: only runs that have these values",
     },
     overrides=False,
 )
@@ -60,6 +62,9 @@ def list_runs(arguments: Sequence[str]) -> int:
         return 0
     rows = [(one.name, one.state, _scores(one), one.status.updated[:16]) for one in entries]
     table(None, ("run", "state", "best, test", "updated (UTC)"), rows)
+    for one in entries:
+        if one.state == "damaged":
+            say(f"note: {one.name}: {one.status.reason}")
     return 0
 
 
@@ -88,6 +93,11 @@ def show_run(arguments: Sequence[str]) -> int:
     for name, text in lines.items():
         say(f"{name:<11} {text}")
     scores_table(run.scores)
+    for path in sorted((run.path / "evaluations").glob("*/")):
+        other = read_entry(path, path.name)
+        changed = (f"{d.what}={d.other}" for d in compared(run.config, other.config))
+        say(f"evaluation  {short(path)}, {other.state}: {_some(list(changed))}")
+        scores_table(other.scores)
     return 0
 
 
@@ -131,7 +141,10 @@ def runs_table(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--format {chosen}{nearest(chosen, known)} Allowed: {listing(known)}.")
     defaults = {"--rows": "algo", "--cols": "physics", "--value": "psnr"}
     asked = (given.flags.get(flag, default) for flag, default in defaults.items())
-    found = pivot(catalogue(given.runs_dir, *given.names), *asked)
+    wanted = [text.partition("=") for text in given.flags.get("--where", "").split(",") if text]
+    entries = catalogue(given.runs_dir, *given.names)
+    kept = [e for e in entries if all(e.get(key) == value for key, _, value in wanted)]
+    found = pivot(kept, *asked)
     if chosen == "terminal":
         head, *lines = grid(found)
         table(found.title, head, lines)

@@ -1,28 +1,16 @@
-"""The configuration of a stored run, with other overrides."""
+"""The run that `run=` names, for the commands that use its weights."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
-from unfold.cli.console import short
 from unfold.cli.runtime import keep_freed_memory, set_threads
-from unfold.config.arguments import TRAIN, Arguments
-from unfold.config.build import components_of, verify
+from unfold.config.arguments import Arguments
+from unfold.config.build import components_of
 from unfold.config.check import Checked
 from unfold.config.components import Components
-from unfold.config.compose import compose
-from unfold.config.errors import refuse
 from unfold.config.overrides import key_of
-from unfold.errors import ConfigError, UnfoldError
+from unfold.config.stored_run import configured
+from unfold.errors import ConfigError
 from unfold.runs.catalogue import Entry, read_reference
-from unfold.runs.redact import REDACTED, restored
-from unfold.runs.weights import find_weights, names_weights
-
-NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
-"""Overrides of one start only; and a run never brings its own trust, as a stranger may have made
-it."""
 
 
 class StoredRun(NamedTuple):
@@ -44,55 +32,3 @@ def open_run(given: Arguments, command: str) -> StoredRun:
     components = components_of(checked)
     set_threads(components.trainer.threads)
     return StoredRun(reference, checked, components)
-
-
-def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
-    """The run's configuration, in which the groups that the overrides name are composed anew."""
-    named = {key_of(text) for text in TRAIN.parse(overrides).overrides}
-    composed = compose([*stored_overrides(reference, overrides), *overrides])
-    if not composed.jobs:
-        refuse(composed.problems)
-    job = composed.jobs[0]
-    changed = {key.split(".")[0].split("/")[0] for key in named}
-    own = {} if "experiment" in changed else reference.config
-    stored = {k: v if k in changed else own.get(k, v) for k, v in job.stored.items()}
-    choices = {
-        k: v if k in changed else reference.choices.get(k, v) for k, v in job.choices.items()
-    }
-    config = restored(stored, job.config)  # secrets and variables, which are not stored
-    job = replace(job, config=config, stored=stored, choices=choices)
-    return verify(replace(composed, jobs=(job,)))[0]
-
-
-def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
-    """The run's own folders and overrides, except those that are given again."""
-    typed = TRAIN.parse(given)
-    named = {key_of(text) for text in typed.overrides}
-    kept = [text for text in reference.overrides if key_of(text) not in {*named, *NOT_KEPT}]
-    for text in kept:
-        if REDACTED in text:
-            key = key_of(text)
-            raise ConfigError(
-                f"{short(reference.path)}: the value of {key} is secret and was not kept. "
-                f"Give it again, {key}=VALUE or {key}='${{oc.env:NAME}}'."
-            )
-    folders = () if typed.config_dirs else reference.folders
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(
-                f"{short(reference.path)} was made with --config-dir {folder}, which is gone. "
-                "Name the folder of its options: --config-dir DIR."
-            )
-    return [*(f"--config-dir={folder}" for folder in folders), *kept]
-
-
-def with_full_paths(overrides: Sequence[str], runs_dir: str | Path) -> list[str]:
-    """The overrides with the weights of other runs by path, which holds for any `runs_dir`."""
-    found = []
-    for text in overrides:
-        key, _, value = text.partition("=")
-        if names_weights(key_of(text), value) and value not in ("", "null"):
-            with suppress(UnfoldError):
-                text = f"{key}={find_weights(value, runs_dir).resolve()}"
-        found.append(text)
-    return found

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from unfold.config.sweep import Choice, Space
+from unfold.disk import expand
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.processes import Lock, is_held
@@ -100,7 +101,7 @@ class Study:
         self.space, self.budget, self.objective = space, budget, objective
         text = json.dumps([*space.fixed, repr(space.domains)])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
-        root = Path(runs_dir).expanduser().resolve() / ".searches"
+        root = expand(runs_dir, "runs_dir").resolve() / ".searches"
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)

@@ -35,7 +35,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     if any(text.partition("=")[0] in INSPECT for text in arguments):
         return inspect(arguments)
     from unfold.cli.launch import take_launcher
-    from unfold.config.compose import compose
+    from unfold.config.compose import Composed, compose
     from unfold.config.sweep import search_method
     from unfold.launchers.parallel import join_sweep
 
@@ -45,12 +45,14 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         from unfold.cli.search import search
 
         return search(method, arguments, prefix, launcher)
-    composed = compose(arguments)
     from unfold.cli.runtime import keep_freed_memory
     from unfold.config.build import verify
+    from unfold.config.stored_run import extended
 
     keep_freed_memory()  # before PyTorch allocates anything
-    jobs = verify(composed)
+    longer = extended(arguments)
+    composed = Composed((), ()) if longer else compose(arguments)
+    jobs = [longer] if longer else verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
     from unfold.cli.sweep import run_in_process, run_jobs_of, run_one

@@ -1,12 +1,17 @@
 """The arguments of every command: names, flags, keys of the command, and overrides."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from unfold.disk import expand
 from unfold.errors import ConfigError, listing, nearest
+
+HOME = re.compile(r"(?<=[=,\[])(~[^,\]]*)")
+"""A path in a home folder, which Hydra's grammar reads in quotes only."""
 
 COUNTS = ("no run", "one run", "two runs")
 
@@ -39,7 +44,7 @@ class Arguments:
     @property
     def runs_dir(self) -> Path:
         """The folder of all runs, of commands that have the key."""
-        return Path(self.keys.get("runs_dir", "runs")).expanduser()
+        return expand(self.keys.get("runs_dir", "runs"), "runs_dir")
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Syntax:
                     raise ConfigError(f"{text}: give {key} once, with a value.")
                 keys[key] = value
             elif separator or (self.overrides and not self.names):
-                overrides.append(text)
+                overrides.append(text if {"'", '"'} & set(text) else HOME.sub(r"'\1'", text))
             else:
                 names.append(text)
         self._check(names, overrides)

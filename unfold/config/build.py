@@ -149,9 +149,18 @@ class _Build:
         chosen = Trainable(
             trainable.learn, trainable.untied, trainable.constrain, trainable.relative
         )
-        reconstructor = Reconstructor(algorithm, prior, fidelity, model, start, chosen)
+        # Before the iterations copy the networks, and the equilibrium measures them.
+        self.objects["origins"] = start_networks(self.checked, prior, model)
+        reconstructor = Reconstructor(
+            algorithm,
+            prior,
+            fidelity,
+            model,
+            start,
+            chosen,
+            strict=self.checked.settings.strict,
+        )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
-        self.objects["origins"] = start_networks(self.checked, reconstructor)
         if trainable.lr or trainable.freeze:
             from unfold.training.optim import by_learning_rate, frozen
 

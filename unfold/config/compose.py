@@ -28,7 +28,17 @@ from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.runs.catalogue import flat
 
 PATHS = frozenset(
-    {"init_from", "kernel", "name", "path", "root", "runs_dir", "test_root", "validation_root"}
+    {
+        "extend",
+        "init_from",
+        "kernel",
+        "name",
+        "path",
+        "root",
+        "runs_dir",
+        "test_root",
+        "validation_root",
+    }
     | {"weights"}
 )
 """Keys whose value becomes a path; a run must know it from what is stored."""

@@ -1,10 +1,13 @@
-"""`unfold.build("algo=admm", "prior=dncnn")`: what a command would build, for notebooks."""
+"""`unfold.build("algo=admm")` and `unfold.load(RUN)`: what a command would build, for notebooks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unfold.config.build import components_of, configure
+from unfold.config.stored_run import configured
+from unfold.runs.catalogue import read_reference
 
 if TYPE_CHECKING:
     from unfold.physics.base import Physics
@@ -47,3 +50,29 @@ def build(*overrides: str) -> Experiment:
     checked = configure(overrides)
     components = components_of(checked)
     return Experiment(components.reconstructor, components.physics, checked.job.stored)
+
+
+def load(run: str | Path, *overrides: str, runs_dir: str | Path = "runs") -> Experiment:
+    """A run with its best weights: its reconstructor, forward model, configuration and scores.
+
+    Args:
+        run: its directory, its path in `runs_dir`, or the end of it.
+        overrides: of its configuration, as `unfold evaluate` takes them; `trust=[mypkg]`.
+        runs_dir: the folder of all runs.
+
+    Raises:
+        ConfigError: there is no such run; names the nearest.
+        RunError: a file of it is not as it was when it finished.
+        CheckpointError: it has no weights yet, or an override makes another model of it.
+    """
+    reference = read_reference(str(run), runs_dir)
+    checked = configured(reference, overrides)
+    components = components_of(checked)
+    from unfold.training.checkpoints.weights import keep_channels_last, load_weights
+
+    reconstructor = components.reconstructor
+    if components.trainer.wants_channels_last():
+        keep_channels_last(reconstructor)
+    load_weights(reconstructor, reference.path)
+    reconstructor.eval()
+    return Experiment(reconstructor, components.physics, checked.job.stored, reference.scores)

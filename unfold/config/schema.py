@@ -50,6 +50,7 @@ class Settings(Declared):
         trust: packages whose components may be named by `_target_`; on the command line only.
         runs_dir: the folder of all runs.
         init_from: a run whose weights are the start, or null.
+        extend: a finished run that this one, of its configuration, trains longer; or null.
         schema_version: of the configuration files.
     """
 
@@ -62,6 +63,7 @@ class Settings(Declared):
     trust: tuple[str, ...] = ()
     runs_dir: str = "runs"
     init_from: str | None = None
+    extend: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

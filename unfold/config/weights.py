@@ -12,7 +12,8 @@ from unfold.runs.weights import EMBEDDED, find_weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from unfold.reconstructor import Reconstructor
+    from unfold.models.model import Model
+    from unfold.priors.prior import Prior
 
 
 class Origin(NamedTuple):
@@ -28,8 +29,10 @@ class Origin(NamedTuple):
     sentence: str
 
 
-def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[str, ...]:
+def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[str, ...]:
     """Load trained weights into the denoisers of the prior, those in the terms of a sum included.
+
+    `model` is what repeats the steps: one that does not train needs trained weights.
 
     Returns:
         A sentence for each on where it starts.
@@ -37,7 +40,7 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[st
     from unfold.training.checkpoints.weights import load_prior_weights
 
     owners = (one for one in walk(checked.groups["prior"]) if "denoiser" in one.arguments)
-    origins = [_origin(owner, checked.settings.runs_dir, reconstructor) for owner in owners]
+    origins = [_origin(owner, checked.settings.runs_dir, prior, model) for owner in owners]
     for networks, source, _ in origins:
         if source is not None:
             for network in networks:
@@ -45,11 +48,14 @@ def start_networks(checked: Checked, reconstructor: "Reconstructor") -> tuple[st
     return tuple(origin.sentence for origin in origins)
 
 
-def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> Origin:
+def _origin(owner: Component, runs_dir: str, prior: "Prior", model: "Model") -> Origin:
+    from unfold.parameters.networks import stages
+    from unfold.parameters.select import names
     from unfold.training.checkpoints.weights import embedded_weights
 
     path = re.sub(r"\[(\d+)\]", r".\1", owner.path)
-    name, networks = f"{path}.denoiser", _networks(f"{path}.denoiser", reconstructor)
+    name = f"{path}.denoiser"
+    networks = stages(names(prior, "prior")[name])
     weights = owner.arguments.get("weights")
     embedded = embedded_weights(networks[0]) if weights == EMBEDDED else None
     if embedded is not None:
@@ -57,22 +63,15 @@ def _origin(owner: Component, runs_dir: str, reconstructor: "Reconstructor") -> 
     if weights is None and all(getattr(network, "trained", False) for network in networks):
         return Origin(networks, None, f"{name} starts from the weights that it is made with")
     if weights in (None, EMBEDDED):
-        _refuse_untrained(path, reconstructor, weights)
+        _refuse_untrained(path, model, weights)
         reason = "" if weights is None else ": the embedded weights are of another architecture"
         return Origin(networks, None, f"{name} starts at random{reason}")
     source = located(f"{path}.weights", str(weights), runs_dir)
     return Origin(networks, source, f"{name} starts from {weights}")
 
 
-def _networks(name: str, reconstructor: "Reconstructor") -> "list[nn.Module]":
-    from torch import nn
-
-    found = reconstructor.get_submodule(name)
-    return list(found) if isinstance(found, nn.ModuleList) else [found]
-
-
-def _refuse_untrained(path: str, reconstructor: "Reconstructor", weights: str | None) -> None:
-    if reconstructor.model.trains:
+def _refuse_untrained(path: str, model: "Model", weights: str | None) -> None:
+    if model.trains:
         return
     raise ConfigError(
         f"{path}.weights = {weights or 'null'}: model=classical learns nothing, and this network "

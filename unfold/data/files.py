@@ -1,11 +1,16 @@
 """The files of each split: the embedded photographs, or those of folders."""
 
 import hashlib
+import unicodedata
+from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from unfold.data.image_cache import ImageFile
+from unfold.data.image_reader import suffixes
+from unfold.disk import expand
 from unfold.errors import DataError
 
 SPLITS = {
@@ -25,19 +30,24 @@ def embedded_files() -> dict[str, tuple[ImageFile, ...]]:
     }
 
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Suffixes of image files, in any case."""
-
 SHARE = 26
 """An image is held out if the first byte of its hash is below this: one in ten."""
 
 MOST_HELD_OUT = 20
 
 
-def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
-    """All images under `root`, at any depth, sorted by name, for the argument `key`.
+class Folder(NamedTuple):
+    """The images of a folder, sorted by name, and its other files, each with the reason."""
 
-    Files and folders whose names begin with a dot are left out.
+    images: tuple[ImageFile, ...]
+    left_out: tuple[str, ...]
+
+
+def read_folder(root: Path, key: str) -> Folder:
+    """Every file under `root`, at any depth, for the argument `key`.
+
+    Linked folders are followed, each folder once. A name is relative to `root`, in Unicode's
+    composed form, so that it does not depend on the file system.
 
     Raises:
         DataError: there is no such folder, or no image in it.
@@ -45,16 +55,54 @@ def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
     if not root.is_dir():
         what = "a file" if root.exists() else "missing"
         raise DataError(f"{key} = {root}: {what}; expected a folder of images ({root.absolute()}).")
-    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
-    shown = {n: p for n, p in paths.items() if not any(s.startswith(".") for s in n.split("/"))}
-    names = sorted(n for n, p in shown.items() if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not names:
-        patterns = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+    files = [(_portable(path.relative_to(root).as_posix()), path, why) for path, why in _walk(root)]
+    images = tuple(sorted(ImageFile(name, path) for name, path, why in files if not why))
+    if not images:
+        patterns = ", ".join(f"*{suffix}" for suffix in suffixes())
         raise DataError(
             f"{key} = {root}: no image in it or below ({root.absolute()}); tried {patterns} "
-            f"on {len(paths)} entries."
+            f"on {len(files)} entries."
         )
-    return tuple(ImageFile(name, paths[name]) for name in names)
+    return Folder(images, tuple(sorted(f"{name} ({why})" for name, _, why in files if why)))
+
+
+def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
+    """The images of `read_folder`."""
+    return read_folder(root, key).images
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    """Each file below a folder, and why it is left out; nothing where it is an image."""
+    folders, seen = [root], {root.resolve()}
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            yield folder, f"cannot be listed: {error.strerror}"
+            continue
+        for path in entries:
+            if path.name.startswith("."):
+                yield path, "hidden: its name begins with a dot"
+            elif path.is_dir():
+                real = path.resolve()
+                if real in seen:
+                    yield path, "a folder that is read already"
+                else:
+                    folders.append(path)
+                seen.add(real)
+            elif not path.is_file():
+                yield path, "a broken link, or no regular file"
+            elif path.suffix.lower() not in suffixes():
+                yield path, f"{path.suffix or 'without suffix'}: not a format that is read"
+            else:
+                yield path, ""
+
+
+def _portable(name: str) -> str:
+    """The same text on every file system; bytes that are no UTF-8 are escaped."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
 
 
 def hold_out(
@@ -99,8 +147,17 @@ def folder_files(
     """
     own = {"validation": validation_root, "test": test_root}
     without = tuple(split for split, folder in own.items() if folder is None)
-    splits = hold_out(list_images(Path(root).expanduser(), "FolderData.root"), without)
+    splits = hold_out(list_images(expand(root, "FolderData.root"), "FolderData.root"), without)
     for split, folder in own.items():
         if folder is not None:
-            splits[split] = list_images(Path(folder).expanduser(), f"FolderData.{split}_root")
+            key = f"FolderData.{split}_root"
+            splits[split] = list_images(expand(folder, key), key)
     return {split: splits[split] for split in ("train", "validation", "test")}
+
+
+def folder_left_out(*roots: str | None) -> tuple[str, ...]:
+    """The files of the folders that are no images, each with the reason."""
+    named = dict.fromkeys(root for root in roots if root is not None)
+    return tuple(
+        text for root in named for text in read_folder(expand(root, "data"), "data").left_out
+    )

@@ -1,7 +1,8 @@
 """Where the images of a run come from, and the batches that they make: `data`."""
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,20 +16,24 @@ from unfold.data.batches import (
     TrainCrops,
     cut_to_multiple,
 )
-from unfold.data.files import embedded_files, folder_files
+from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import (
     ImageFile,
     Images,
+    Pixels,
     SplitReport,
     check_files,
     fingerprint,
     load_splits,
 )
-from unfold.errors import ConfigError, listing, nearest
-from unfold.parameters.bounds import Declared, Range, bounded, whole
+from unfold.errors import ConfigError, DataWarning, listing, nearest
+from unfold.parameters.bounds import Declared, Range, bounded, finite, whole
 
 SPLITS = ("train", "validation", "test")
 """The splits; no image is in two."""
+
+MOST_SHOWN = 3
+"""Files that are left out, in a warning."""
 
 CHANNELS = Range("1 or 3", lambda v: v in (1, 3))
 
@@ -50,6 +55,8 @@ class ImageData(Declared, ABC):
         crops_per_image: crops of each image in an epoch.
         multiple_of: of the sides of validation and test images, in pixels.
         workers: processes that prepare batches; 0 for none.
+        intensity_range: the stored values [low, high] that are 0 and 1; None takes those of the
+            type and of the file, as `unfold.data.intensity` says.
     """
 
     seed: int
@@ -60,6 +67,26 @@ class ImageData(Declared, ABC):
     crops_per_image: int = bounded(25, whole(1), "in crops")
     multiple_of: int = bounded(8, whole(1), "in pixels")
     workers: int = bounded(0, whole(0), "in processes")
+    intensity_range: Sequence[float | int] | None = bounded(None, finite, "as stored")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.intensity_range
+        if given is not None and not (len(given) == 2 and given[0] < given[1]):
+            raise ConfigError(
+                f"intensity_range = {list(given)}: must be two numbers, [low, high], low < high; "
+                "the stored values that are 0 and 1."
+            )
+
+    @property
+    def pixels(self) -> Pixels:
+        """How files are read."""
+        given = self.intensity_range
+        return Pixels(self.channels, None if given is None else (float(given[0]), float(given[1])))
+
+    def left_out(self) -> tuple[str, ...]:
+        """The files that are not used, each with the reason; none unless a subclass finds some."""
+        return ()
 
     @abstractmethod
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
@@ -71,7 +98,10 @@ class ImageData(Declared, ABC):
 
     @cached_property
     def _loaded(self) -> dict[str, Images]:
-        return load_splits(self.files(), self.channels, self._smallest)
+        if others := self.left_out():
+            first = ", ".join(others[:MOST_SHOWN]) + (", …" if len(others) > MOST_SHOWN else "")
+            warnings.warn(f"{len(others)} files are left out: {first}.", DataWarning, stacklevel=2)
+        return load_splits(self.files(), self.pixels, self._smallest)
 
     def _smallest(self, split: str) -> tuple[int, str]:
         return (self.crop, "crop") if split == "train" else (self.multiple_of, "multiple_of")
@@ -87,7 +117,7 @@ class ImageData(Declared, ABC):
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
         """Every fault of every image; `progress` is called after each."""
-        return check_files(self.files(), self.channels, self._smallest, progress)
+        return check_files(self.files(), self.pixels, self._smallest, progress)
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the names, sizes and bytes of the images of each split.
@@ -147,8 +177,11 @@ class EmbeddedData(ImageData):
 
     Eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on. They
     are enough to compare methods, not to publish numbers. 25 crops per image make an epoch of 200
-    crops, 25 steps of 8.
+    crops, 50 steps of 4.
     """
+
+    crop: int = bounded(48, whole(1), "in pixels")
+    batch_size: int = bounded(4, whole(1), "in images")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,7 +203,7 @@ class FolderData(ImageData):
     by a hash of the file names.
 
     Args:
-        root: a folder of PNG, JPEG, TIFF or BMP files, at any depth.
+        root: a folder of PNG, JPEG, TIFF, BMP, GIF, WebP, PGM or PPM files, at any depth.
         validation_root: a folder of images to validate on; None to take them from `root`.
         test_root: a folder of images to test on; None to take them from `root`.
     """
@@ -181,3 +214,6 @@ class FolderData(ImageData):
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         return folder_files(self.root, self.validation_root, self.test_root)
+
+    def left_out(self) -> tuple[str, ...]:
+        return folder_left_out(self.root, self.validation_root, self.test_root)

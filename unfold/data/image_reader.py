@@ -1,13 +1,16 @@
 """One image file as a tensor in [0, 1], without loss of bits.
 
-Gamma and colour profiles are ignored: a value is the stored value, divided by the largest that the
-format can store.
+Gamma and colour profiles are ignored: which stored value is 1 stands in `intensity`.
 """
 
 import io
+import re
 import sys
 import warnings
+from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,9 @@ from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps
 from torch import Tensor
 
+from unfold.arrays import expect_room
 from unfold.data.batches import Picture
+from unfold.data.intensity import Facts, Interval, Stored, facts, to_unit
 from unfold.errors import DataError
 
 COLOUR = ("RGB;16", "RGBA;16")
@@ -39,7 +44,7 @@ def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values 
     if "transparency" in picture.info:
         raise DataError(f"{name}: 16-bit colour with a transparent value. Save it without.")
     if raw == "LA;16B":  # decoded as red, green, blue and alpha: 4 bytes per pixel
-        values = _decoded(data, "RGBA")
+        values = _decoded(data, "RGBA", picture.tell())
         return _joined(values[..., 0::2], values[..., 1::2])
     kind, order = raw[:-1], raw[-1]
     if kind not in COLOUR:
@@ -47,7 +52,8 @@ def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values 
     native = "L" if sys.byteorder == "little" else "B"
     high = native if order == "N" else order
     low = "L" if high == "B" else "B"
-    return _joined(_decoded(data, kind + high), _decoded(data, kind + low))
+    page = picture.tell()
+    return _joined(_decoded(data, kind + high, page), _decoded(data, kind + low, page))
 
 
 def _joined(high: Values, low: Values) -> Values:
@@ -63,9 +69,10 @@ def _raw_mode(picture: Pillow.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _decoded(data: bytes, raw: str) -> Values:
+def _decoded(data: bytes, raw: str, page: int) -> Values:
     """The image decoded with another raw mode, upright."""
     picture = Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF"))
+    picture.seek(page)
     assert isinstance(picture, ImageFile.ImageFile)
     picture.tile = [
         tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
@@ -74,59 +81,104 @@ def _decoded(data: bytes, raw: str) -> Values:
     return np.asarray(ImageOps.exif_transpose(picture)).astype(np.int64)
 
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """The formats that are read; no others are tried."""
 
 LARGEST = 2**26
 """The most pixels of an image: 8192 x 8192."""
 
+LARGEST_FILE = 2**30
+"""Bytes of a file: the largest image with 16 bytes for each pixel."""
+
+MOST_PAGES = 16
+"""Pages of a file among which the one that is not a thumbnail is looked for."""
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue. Source: Recommendation ITU-R BT.601-7, section 2.5.1, 2011."""
 
-EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pixel modes that Pillow converts to red, green, blue and alpha without loss."""
 
-BITS, PHOTOMETRIC, PLANES = 258, 262, 284
-"""TIFF tags: bits per sample, photometric interpretation, planar configuration. Source: Adobe,
-TIFF Revision 6.0, section 8, 1992."""
+SUBFILE, OLD_SUBFILE, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 258, 262, 277
+HIGHEST, PLANES, EXTRA, SAMPLE_FORMAT, SIGNED_HIGHEST = 281, 284, 338, 339, 341
+"""TIFF tags: subfile types, bits per sample, photometric interpretation, samples per pixel,
+largest sample, planar configuration, extra samples, sample format, largest sample of any format.
+Source: Adobe, TIFF Revision 6.0, section 8, 1992."""
+
+NETPBM = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" + rb"\s")
+"""The header of a binary PGM or PPM file: width, height, maxval."""
 
 Pixels = Float64[np.ndarray, "_ _ _"]
 
 
-def read_image(path: Path, channels: int) -> Picture:
+@cache
+def suffixes() -> tuple[str, ...]:
+    """Suffixes of image files, in lower case."""
+    Pillow.init()
+    return tuple(
+        sorted(s for s, kind in Pillow.registered_extensions().items() if kind in (*FORMATS, "MPO"))
+    )
+
+
+def read_bytes(path: Path | Traversable) -> bytes:
+    """A file, of a bounded size.
+
+    Raises:
+        DataError: it cannot be read, or is larger than an image can be, or than the free memory.
+    """
+    try:
+        size = path.stat().st_size if isinstance(path, Path) else 0  # none of a packaged file
+        if size > LARGEST_FILE:
+            raise ValueError(f"{size} bytes, more than the limit of {LARGEST_FILE}; cut the image")
+        expect_room(size)
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from error
+
+
+def read_image(path: Path, channels: int, stated: Interval | None = None) -> Picture:
     """(channels, H, W), float32 in [0, 1]: the image in a file, rotated as its EXIF data say.
 
     Args:
-        path: a PNG, JPEG, TIFF or BMP file of one image: grey, RGB, palette, 1 bit or CMYK, 8 or
-            16 bits; or a grey TIFF of 32-bit floats in [0, 1].
+        path: a PNG, JPEG, TIFF, BMP, GIF, WebP, PGM or PPM file of one image: grey, RGB, palette,
+            1 bit or CMYK, 8 or 16 bits; or a grey TIFF of 32-bit integers or floats.
         channels: 1 for luma, 3 for red, green and blue (three times the same for a grey image).
+        stated: which stored values are 0 and 1; see `intensity`.
 
     Raises:
         DataError: the file is missing, corrupt, transparent, has several pages, more than 8192 x
             8192 pixels, values outside [0, 1] or not finite, or pixels of another kind.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    return decode(data, str(path), channels)
+    return decode(read_bytes(path), str(path), channels, stated)
 
 
-def decode(data: bytes, name: str, channels: int) -> Picture:
+def decode(data: bytes, name: str, channels: int, stated: Interval | None = None) -> Picture:
     """The image in the bytes of a file; see `read_image`. `name` is for messages."""
+    return decode_with_facts(data, name, channels, stated)[0]
+
+
+def decode_with_facts(
+    data: bytes, name: str, channels: int, stated: Interval | None, *, bounded: bool = True
+) -> tuple[Picture, Facts]:
+    """As `decode`; also what is to be said of it. A measurement is not `bounded` to [0, 1]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's bomb warning; its error comes below
         picture = _open(data, name)
-        _expect_single_and_bounded(picture, name)
         try:
-            pixels = _pixels(picture, data, name)
+            _seek_only_page(picture, name)
+            _expect_bounded(picture, name)
+            stored = _stored(picture, data, name)
         except DataError:
             raise
         # Pillow's decoders raise errors of many kinds where bytes make no sense.
         except Exception as error:
             raise DataError(f"{name}: corrupt or truncated ({error}). Replace the file.") from error
-    _expect_range(pixels, name)
-    return _to_channels(pixels, channels)
+    image = _to_channels(to_unit(stored, stated, name, bounded=bounded), channels)
+    image = image.clamp(0.0, 1.0) if bounded else image
+    grey = (stored.values == stored.values[..., :1]).all()
+    return image.contiguous(), facts(stored, name, 1 if grey else stored.values.shape[-1])
 
 
 def _open(data: bytes, name: str) -> Pillow.Image:
@@ -138,57 +190,115 @@ def _open(data: bytes, name: str) -> Pillow.Image:
         formats = ", ".join(FORMATS)
         raise DataError(
             f"{name}: not an image that can be read ({len(data)} bytes). "
-            f"Expected one of {formats}, with up to 16 bits per channel or grey 32-bit floats."
+            f"Expected one of {formats}, with up to 16 bits per channel or grey 32-bit values."
         ) from error
 
 
-def _expect_single_and_bounded(picture: Pillow.Image, name: str) -> None:
+def _seek_only_page(picture: Pillow.Image, name: str) -> None:
+    """The page that is neither a thumbnail nor a mask; of a phone's MPO file, the photograph."""
+    full: list[int] = []
+    for page in range(1 if picture.format == "MPO" else MOST_PAGES):
+        try:
+            picture.seek(page)
+        except EOFError:
+            break
+        tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF only
+        if not tags.get(SUBFILE, 0) & 5 and tags.get(OLD_SUBFILE) != 2:
+            full.append(page)
+        if len(full) > 1:
+            raise DataError(f"{name}: at least 2 pages; expected one. Save each as its own file.")
+    if not full:
+        raise DataError(f"{name}: all its pages are thumbnails or masks. Save the image alone.")
+    picture.seek(full[0])
+
+
+def _expect_bounded(picture: Pillow.Image, name: str) -> None:
     width, height = picture.size
     if width * height > LARGEST:
         raise DataError(
             f"{name}: {height}x{width} pixels, more than the limit of {LARGEST}. "
             "Cut the image into parts."
         )
-    pages = getattr(picture, "n_frames", 1)  # Pillow has it on formats with pages only
-    if pages > 1:
-        raise DataError(f"{name}: {pages} pages; expected one. Save each as its own file.")
+    try:
+        expect_room(24 * width * height * len(picture.getbands()))  # double precision, and copies
+    except ValueError as error:
+        raise DataError(f"{name}: {height}x{width} pixels; {error}.") from error
 
 
-def _pixels(picture: Pillow.Image, data: bytes, name: str) -> Pixels:
-    """(H, W, 1 to 4), in [0, 1] unless a float file says otherwise; alpha is dropped if opaque."""
+def _stored(picture: Pillow.Image, data: bytes, name: str) -> Stored:
+    """(H, W, 1 or 3), as stored; alpha is dropped if opaque."""
+    if picture.format == "PPM" and picture.mode not in ("1", "F"):
+        return _netpbm(data, name)
     _expect_plain_tiff(picture, name)
+    tags = getattr(picture, "tag_v2", {})
     exact = sixteen_bit_colour(picture, data, name)
     if exact is not None:
-        return _opaque(exact / 65535.0, name)
+        return _limited(Stored(_opaque(exact, 65535, name), "uint16", 65535.0), tags)
     picture.load()
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I;16"):
-        return _grey(upright, name)
+        return _limited(Stored(_grey(upright, name), "uint16", 65535.0), tags)
     if upright.mode == "F":
-        return np.asarray(upright, dtype=np.float64)[..., None]
+        return Stored(np.asarray(upright)[..., None], "float32", 1.0)
+    if upright.mode == "I":
+        bits, signed = tags.get(BITS, (32,))[0], tags.get(SAMPLE_FORMAT, (1,))[0] == 2
+        values = np.asarray(upright)[..., None]
+        values = values if signed else values.view(np.uint32)
+        return _limited(Stored(values, f"{'int' if signed else 'uint'}{bits}", None), tags)
     if upright.mode not in EIGHT_BITS:
         raise DataError(f"{name}: pixels of kind {upright.mode}. Save it as 8- or 16-bit PNG.")
-    return _opaque(np.asarray(_simple(upright), dtype=np.float64) / 255.0, name)
+    kind = "bool" if upright.mode == "1" else "uint8"
+    plain = Stored(_opaque(np.asarray(_simple(upright)), 255, name), kind, 255.0)
+    return _limited(plain, tags if upright.mode in ("L", "RGB") else {})
+
+
+def _limited(stored: Stored, tags: Any) -> Stored:
+    """With the largest value that the tags of a TIFF file state, where it is less."""
+    top = np.max(tags.get(SIGNED_HIGHEST, tags.get(HIGHEST, 0)))
+    if not 0 < top < (stored.high or np.inf):
+        return stored
+    return stored._replace(high=float(top), by_file=True)
+
+
+def _netpbm(data: bytes, name: str) -> Stored:
+    """Every bit of a binary PGM or PPM file; Pillow rescales to 8 bits, or to 16."""
+    found = NETPBM.match(data)
+    if found is None:
+        raise DataError(
+            f"{name}: a PNM file of another kind than P1, P4, P5, P6, Pf. Save it as PNG."
+        )
+    magic, width, height, high = map(int, found.groups())
+    bands, kind = (1 if magic == 5 else 3), (">u2" if high > 255 else "u1")
+    values = np.frombuffer(data, kind, height * width * bands, found.end())
+    by_file, native = high not in (255, 65535), np.dtype(kind).newbyteorder("=")
+    values = values.astype(native).reshape(height, width, bands)
+    return Stored(values, native.name, float(high), by_file)
 
 
 def _expect_plain_tiff(picture: Pillow.Image, name: str) -> None:
     """Refuse the TIFF files that Pillow decodes wrongly."""
-    tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF only
-    bits, deep = tags.get(BITS, (8,)), picture.mode.startswith("I;16")
+    tags = getattr(picture, "tag_v2", {})
+    if not tags:
+        return
+    bits, deep = tags.get(BITS, (1,)), picture.mode.startswith("I;16")
+    samples, wide = tags.get(SAMPLES, 1), picture.mode in ("I", "F")
+    other = samples != len(picture.getbands()) or 0 in np.atleast_1d(tags.get(EXTRA, ()))
     wrong = {
-        "white stored as 0": (deep or picture.mode == "F") and tags.get(PHOTOMETRIC) == 0,
+        "white stored as 0": (deep or wide) and tags.get(PHOTOMETRIC) == 0,
         f"{bits[0]} bits per pixel": deep and bits[0] not in (8, 16),
         "16-bit colours on separate planes": max(bits) > 8 and tags.get(PLANES) == 2,
+        "signed 8-bit values": max(bits) <= 8 and 2 in tags.get(SAMPLE_FORMAT, ()),
+        f"{samples} bands": other,
     }
     for what, found in wrong.items():
         if found:
             raise DataError(f"{name}: TIFF with {what}, not read. Save it as 8- or 16-bit PNG.")
 
 
-def _grey(picture: Pillow.Image, name: str) -> Pixels:
+def _grey(picture: Pillow.Image, name: str) -> np.ndarray:
     if "transparency" in picture.info:
         raise DataError(f"{name}: 16-bit grey with a transparent value. Save it without.")
-    return np.asarray(picture).astype(np.float64)[..., None] / 65535.0
+    return np.asarray(picture)[..., None]
 
 
 def _simple(picture: Pillow.Image) -> Pillow.Image:
@@ -200,11 +310,11 @@ def _simple(picture: Pillow.Image) -> Pillow.Image:
     return picture if picture.mode in ("L", "LA", "RGB", "RGBA") else picture.convert("RGB")
 
 
-def _opaque(pixels: np.ndarray, name: str) -> Pixels:
+def _opaque(pixels: np.ndarray, opaque: int, name: str) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[-1] not in (2, 4):
         return pixels
-    clear = int((pixels[..., -1] < 1.0).sum())
+    clear = int((pixels[..., -1] < opaque).sum())
     if clear:
         raise DataError(
             f"{name}: {clear} pixels are transparent, and their colour is unknown. "
@@ -213,21 +323,10 @@ def _opaque(pixels: np.ndarray, name: str) -> Pixels:
     return pixels[..., :-1]
 
 
-def _expect_range(pixels: Pixels, name: str) -> None:
-    wrong = int((~np.isfinite(pixels)).sum())
-    if wrong:
-        raise DataError(f"{name}: {wrong} of {pixels.size} values are NaN or infinite.")
-    low, high = float(pixels.min()), float(pixels.max())
-    if low < 0.0 or high > 1.0:
-        raise DataError(
-            f"{name}: values from {low:.6g} to {high:.6g}, expected [0, 1]. Rescale the file."
-        )
-
-
 def _to_channels(pixels: Pixels, channels: int) -> Picture:
     if channels == 1 and pixels.shape[-1] == 3:
         pixels = (pixels @ np.asarray(LUMA))[..., None]
     if channels == 3 and pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
     image: Tensor = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
-    return image.clamp(0.0, 1.0).contiguous()
+    return image

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 
 from unfold.errors import ShapeError
-from unfold.parameters.declare import Network, expect_sizes
+from unfold.parameters.declare import expect_sizes
+from unfold.parameters.networks import Network
 from unfold.typing import Image, Scalar
 
 
@@ -28,10 +29,6 @@ class Denoiser(Network, ABC):
     @abstractmethod
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
-
-    def firmly_nonexpansive(self) -> "Denoiser":
-        """The form of this network for equilibria, where it has one."""
-        return self
 
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from unfold.denoisers.denoiser import Denoiser, check_size
-from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
 
 RELU = partial(nn.ReLU, inplace=True)
@@ -69,10 +67,6 @@ class DnCNN(Denoiser):
         predicted: Tensor = self.noise(v)
         return v - predicted
 
-    def firmly_nonexpansive(self) -> Denoiser:
-        """½(I + cN) of as many convolutions and features, with N 1-Lipschitz."""
-        return NonexpansiveResNet(self.channels, self.depth, self.width)
-
 
 class _Conditional(Denoiser):
     """D(v, σ) = v − R(v, σ1): the level enters as one more channel.
@@ -104,13 +98,6 @@ class ConditionalDnCNN(_Conditional):
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
         self.noise = start_small(chain(channels + 1, channels, depth, width), width)
-
-    def firmly_nonexpansive(self) -> Denoiser:
-        """Refused: the nonexpansive form takes no level."""
-        raise ConfigError(
-            "ConditionalDnCNN has no firmly nonexpansive form, which an equilibrium needs; "
-            "use DnCNN in an equilibrium."
-        )
 
 
 SHARPNESS = 20.0

@@ -2,24 +2,25 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.evaluation.base import (
+    Case,
     Condition,
     Context,
     Evaluation,
     Example,
     ImageBatch,
     NoEvaluation,
+    check_finite,
     convergence_flags,
     measure,
 )
 from unfold.evaluation.baselines import Baselines, TunedTV, Weighted
-from unfold.evaluation.records import Row
+from unfold.evaluation.records import UNTUNED, Row
 from unfold.evaluation.robustness import sigma_of
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
@@ -98,7 +99,7 @@ class AcrossOperators(Evaluation):
 
         from unfold.evaluation.report import write_report
 
-        data, cache = context.data, context.directory.parents[1] / ".cache"
+        data, cache = context.data, context.run.parents[1] / ".cache"
         images = data.images("validation"), data.images("test")
         baselines = Baselines(
             self.tv, *images, data.fingerprint(), context.seed, cache, data.multiple_of
@@ -121,8 +122,10 @@ class AcrossOperators(Evaluation):
     def _one_batch(
         self, context: Context, condition: Condition, batch: ImageBatch, tv: Weighted
     ) -> tuple[list[Row], list[Example]]:
-        y, operator = measure(condition.physics, batch, context.seed, "test")
-        ours = context.reconstructor.solve(y, operator)
+        case = measure(condition.physics, batch, context.seed, "test")
+        y, operator, level = case
+        ours = context.reconstructor.solve(y, operator, noise_level=level)
+        check_finite(ours.image, batch.names, f"{condition.name}, noise {condition.noise}")
         baseline = torch.stack([tv.images[i] for i in batch.positions])
         back, linear = operator.back_project(y), operator.linear_baseline(y)
         images: dict[str, tuple[Image, Solution | None]] = {
@@ -131,9 +134,10 @@ class AcrossOperators(Evaluation):
             "tv": (baseline, None),
             "ours": (ours.image, ours),
         }
-        for count, solution in self._other_counts(context.reconstructor, y, operator):
+        for count, solution in self._other_counts(context.reconstructor, case):
             images[f"ours, {count} iterations"] = (solution.image, solution)
-        flags = {"tv": [str(tv.converged[i]) for i in batch.positions]}
+        marks = [str(tv.converged[i]) if tv.tuned else UNTUNED for i in batch.positions]
+        flags = {"tv": marks}
         rows = [
             row
             for method, (image, solution) in images.items()
@@ -145,12 +149,12 @@ class AcrossOperators(Evaluation):
         return rows, [Example(condition, *seen, pictured, *found) for seen, found in pairs]
 
     def _other_counts(
-        self, reconstructor: Reconstructor, y: Tensor, operator: Any
+        self, reconstructor: Reconstructor, case: Case
     ) -> Iterator[tuple[int, Solution]]:
         """The same network with other numbers of iterations."""
         model = self._unfolded(reconstructor)
         if model is not None:
-            steps = reconstructor.steps(y, operator)
+            steps = reconstructor.steps(*case)
             for count in self.iterations:
                 yield count, replace(model, iterations=count).run(steps)
 
@@ -172,7 +176,7 @@ def _rows(
     figures: Mapping[str, Tensor] = context.metrics(image, batch.images)
     return [
         Row(
-            run=context.directory.name,
+            run=context.run.name,
             trained_on=context.trained_on,
             tested_on=condition.name,
             noise=condition.noise,

@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 
 from unfold.data.batches import consecutive
+from unfold.errors import NonFiniteError, listing
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
-from unfold.physics.base import Measured, Physics
+from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image
+from unfold.typing import Image, Measurement, PerImage
+
+OTHERS = "evaluations"
+"""The folder in a run directory of evaluations that are not its own, each in its own directory."""
 
 
 class ImageBatch(NamedTuple):
@@ -37,9 +41,19 @@ def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[ImageBa
     ]
 
 
-def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Measured:
+class Case(NamedTuple):
+    """The measurements of a batch, the operators that made them, and the noise levels, (B,)."""
+
+    y: Measurement
+    operator: Operator
+    noise_level: PerImage | None
+
+
+def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Case:
     """The measurements of a batch: a function of the seed, the split and the images."""
-    return physics.measure(batch.images, Draws(seed, batch.positions, split))
+    draws = Draws(seed, batch.positions, split)
+    y, operator = physics.measure(batch.images, draws)
+    return Case(y, operator, physics.noise_level(y, operator, draws))
 
 
 class Condition(NamedTuple):
@@ -71,6 +85,20 @@ class Example(NamedTuple):
     ours: Tensor
 
 
+def check_finite(image: Image, names: Sequence[str], condition: str) -> None:
+    """Refuse reconstructions that are not finite: no mean may leave them out.
+
+    Raises:
+        NonFiniteError: names the images and the condition.
+    """
+    finite = torch.isfinite(image).flatten(1).all(1).tolist()
+    if bad := [name for name, ok in zip(names, finite, strict=True) if not ok]:
+        raise NonFiniteError(
+            f"The reconstruction of {listing(bad)} under {condition} is not finite. Leave the "
+            "operator out of the evaluation, or change the model's tolerances or step sizes."
+        )
+
+
 def convergence_flags(solution: Solution) -> list[str]:
     """`True` or `False` for each image; empty where the model has no tolerance."""
     return [] if solution.converged is None else [str(f) for f in solution.converged.tolist()]
@@ -83,7 +111,8 @@ class Context:
     Args:
         reconstructor: with the weights to evaluate.
         data: gives `images(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
-        directory: of the run; results go into its folder `evaluation`.
+        directory: of the run, or of another evaluation in its folder `evaluations`; results go into
+            the folder `evaluation` of it.
         physics: the forward model that was trained on.
         trained_on: its name.
         metrics: of every image.
@@ -99,6 +128,12 @@ class Context:
     metrics: ImageMetrics
     seed: int
     progress: bool = True
+
+    @property
+    def run(self) -> Path:
+        """The directory of the run."""
+        inside = self.directory.parent.name == OTHERS
+        return self.directory.parents[1] if inside else self.directory
 
     @property
     def folder(self) -> Path:

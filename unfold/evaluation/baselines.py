@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
-from unfold.disk import write_bytes
+from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import ConfigError, ShapeError
 from unfold.evaluation.base import batches, measure
 from unfold.evaluation.metrics import psnr
@@ -66,8 +67,15 @@ def _solver(problem: Problem, lam: Tensor) -> Algorithm[Any]:
     return CondatVu(0.95 / squared, 0.06 * squared, lam)
 
 
-VERSION = 6
+VERSION = 7
 """Part of every cache key: raise it where the baseline itself changes."""
+
+
+EXTENSIONS = 6
+"""How often a grid of weights grows, by half of itself, while the best weight is at an edge."""
+
+FLAT = 0.1
+"""An edge that is within so many dB of the best weight is no lower: the optimum may lie beyond."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,9 @@ class TunedTV(Declared):
     """Classical total variation, its weight tuned per operator and noise on validation images.
 
     Args:
-        low: the smallest weight tried.
-        high: the largest.
-        count: how many are tried, log-spaced.
+        low: the smallest weight tried at first.
+        high: the largest; a grid with its best weight at an edge is extended there.
+        count: how many are tried at first, log-spaced.
         images: at most so many validation images score a weight, spread over their order.
         crop: side of their centre that is used, in pixels.
         tol: relative duality gap at which a test image has converged.
@@ -112,12 +120,14 @@ class Weighted(NamedTuple):
 
     weight: λ, the best on the validation images.
     tried: (λ, mean PSNR) of all that were tried.
+    tuned: whether the best weight is inside the grid; no gain has a meaning over one at an edge.
     images: the reconstructions of the test images, in their order.
     converged: whether each of them reached the duality gap.
     """
 
     weight: float
     tried: tuple[tuple[float, float], ...]
+    tuned: bool
     images: tuple[Tensor, ...]
     converged: tuple[bool, ...]
 
@@ -149,34 +159,44 @@ class Baselines:
         identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
         key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
         path = self.cache / f"tv-{key}.pt"
-        if path.is_file():
-            return Weighted(**torch.load(path, weights_only=True))
+        if (cached := _cached(path, key)) is not None:
+            return cached
         found, archive = self._compute(physics), io.BytesIO()
-        torch.save(found._asdict(), archive)
-        write_bytes(path, archive.getvalue())
+        torch.save(found._asdict() | {"key": key}, archive)
+        write_bytes(path, with_checksum(archive.getvalue()))
         return found
 
     @torch.no_grad()
     def _compute(self, physics: Physics) -> Weighted:
-        scores = torch.zeros(self.settings.count, dtype=torch.float64)
+        tried = self._tune(physics)
+        best = max(tried, key=lambda weight: tried[weight])
+        tuned = not _open(tried)
         final = Classical(self.settings.tol, self.settings.max_iterations)
-        images_to_tune = self._tuning_images(physics)
-        for batch in batches(images_to_tune):
-            y, operator = measure(physics, batch, self.seed, "validation")
-            scores += self._try_all(y, operator, batch.images)
-        scores /= len(images_to_tune)
-        weights = self.settings.weights
-        best = weights[int(scores.argmax())]
         images: list[Tensor] = []
         converged: list[bool] = []
         for batch in batches(self.test):
-            y, operator = measure(physics, batch, self.seed, "test")
+            y, operator, _ = measure(physics, batch, self.seed, "test")
             solution = total_variation(y, operator, torch.tensor([best]), final)
             images += list(solution.image)
             assert solution.converged is not None
             converged += solution.converged.tolist()
-        tried = tuple(zip(weights, scores.tolist(), strict=True))
-        return Weighted(best, tried, tuple(images), tuple(converged))
+        pairs = tuple(sorted(tried.items()))
+        return Weighted(best, pairs, tuned, tuple(images), tuple(converged))
+
+    def _tune(self, physics: Physics) -> dict[float, float]:
+        """The mean PSNR of the weights tried, until the best one is inside the grid."""
+        chosen, first = self._tuning_images(physics), self.settings.weights
+        cases = [(measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
+        ratio, tried, new = first[1] / first[0], dict[float, float](), first
+        for _ in range(1 + EXTENSIONS):
+            found = (self._try_all(c.y, c.operator, b.images, new) for c, b in cases)
+            scores = sum(found) / len(chosen)
+            tried |= dict(zip(new, torch.as_tensor(scores).tolist(), strict=True))
+            steps = range(1, len(first) // 2 + 1)
+            new = [edge * ratio ** (k * way) for edge, way in _open(tried) for k in steps]
+            if not new:
+                break
+        return tried
 
     def _tuning_images(self, physics: Physics) -> list[tuple[str, Tensor]]:
         """The centres of the validation images that the weight is tuned on.
@@ -193,10 +213,11 @@ class Baselines:
             return list(chosen)
         return centres
 
-    def _try_all(self, y: Tensor, operator: Operator, truth: Image) -> Tensor:
+    def _try_all(
+        self, y: Tensor, operator: Operator, truth: Image, tried: Sequence[float]
+    ) -> Tensor:
         """The sum over the images of the PSNR of every weight: all are solved as one batch."""
-        count = self.settings.count
-        weights = torch.tensor(self.settings.weights).repeat(len(y))
+        count, weights = len(tried), torch.tensor(tried).repeat(len(y))
         several = torch.arange(len(y)).repeat_interleave(count)
         wide = operator.take(several, len(y)) if len(y) > 1 else operator
         search = Classical(self.settings.search_tol, self.settings.search_iterations)
@@ -204,6 +225,27 @@ class Baselines:
         solution = total_variation(y[several], wide, weights, search, torch.float32)
         truth = truth.repeat_interleave(count, 0)
         return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
+
+
+def _cached(path: Path, key: str) -> Weighted | None:
+    """What is stored under a key; None, after a warning, where it is damaged or of another key."""
+    if not path.is_file():
+        return None
+    archive = path.read_bytes()
+    reason = damage(archive)
+    if reason is None:
+        stored = torch.load(io.BytesIO(archive), weights_only=True)
+        if stored.pop("key", None) == key:
+            return Weighted(**stored)
+        reason = "it belongs to another baseline"
+    warnings.warn(f"{path} is not used ({reason}); its baseline is computed again.", stacklevel=2)
+    return None
+
+
+def _open(tried: Mapping[float, float]) -> list[tuple[float, int]]:
+    """The edges beyond which the best weight may lie, with the sign of a step outwards."""
+    edges, best = ((min(tried), -1), (max(tried), 1)), max(tried.values())
+    return [(edge, way) for edge, way in edges if not tried[edge] < best - FLAT]
 
 
 def content(value: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.parameters.bounds import Declared, bounded, nonnegative, positive
+from unfold.parameters.bounds import Declared, bounded, inside, nonnegative
 from unfold.pytree import batched_norm
 from unfold.typing import Image, PerImage
 
@@ -58,6 +58,13 @@ def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
     return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
 
 
+def _defined(name: str, values: PerImage, finite: Tensor) -> PerImage:
+    """NaN where a metric is undefined, the worst where the reconstruction is not `finite`."""
+    worst = -torch.inf if HIGHER_IS_BETTER.get(name, False) else torch.inf
+    values = torch.where(torch.isfinite(values), values, torch.nan)
+    return torch.where(finite.to(values.device), values, worst)
+
+
 def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
     if reconstruction.shape != truth.shape or truth.ndim != 4:
         raise ShapeError(
@@ -87,9 +94,11 @@ def objective_mode(objective: str, names: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class ImageMetrics(Declared):
-    """Metrics per image; the value of a set is the mean over its images.
+    """Metrics per image; the value of a set is the mean over its images where it is defined.
 
-    Complex images are compared by their magnitude.
+    Complex images are compared by their magnitude. Undefined is a value that is not finite of a
+    reconstruction that is: the NMSE of a black image, the PSNR of an exact one. It is NaN. That of
+    a reconstruction that is not finite is the worst, ∓∞.
 
     Args:
         names: psnr, ssim, nmse.
@@ -99,7 +108,7 @@ class ImageMetrics(Declared):
     """
 
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
-    data_range: float = bounded(1.0, positive)
+    data_range: float = bounded(1.0, inside("(0, 16]"), "of images in [0, 1], not of 255")
     border: int = bounded(0, nonnegative, "in pixels")
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -131,7 +140,9 @@ class ImageMetrics(Declared):
             )
         a, b = self._prepare(reconstruction), self._prepare(truth)
         found = {name: MEASURES[name](a, b, self.data_range) for name in self.names}
-        return found | {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
+        found |= {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
+        finite = torch.isfinite(reconstruction).flatten(1).all(1)
+        return {name: _defined(name, values, finite) for name, values in found.items()}
 
     def _prepare(self, x: Tensor) -> Tensor:
         x = x.abs() if x.is_complex() else x

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isnan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Row:
         method: `ours`, `tv`, `back_projection`, or the linear map of the operator:
             `pseudo_inverse`, `filtered_back_projection`, `gridding`.
         iterations: mean steps taken; 0 where the method does not iterate.
-        converged: whether the method reached its tolerance; empty where it has none.
+        converged: whether the method reached its tolerance; empty where it has none; `untuned`
+            where its parameter is at an edge of what was tried.
         image: the name of the image.
         metric: psnr, ssim, …
         value: the figure.
@@ -42,12 +43,22 @@ class Row:
     value: float
 
 
+UNTUNED = "untuned"
+
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV; numbers keep all their digits."""
-    write_table(path, COLUMNS, (asdict(row) | {"value": repr(row.value)} for row in rows))
+    write_table(path, COLUMNS, (asdict(row) | {"value": text_of(row.value)} for row in rows))
+
+
+UNDEFINED = "undefined"
+
+
+def text_of(value: float) -> str:
+    """A figure with all its digits, or the word for one that is undefined."""
+    return repr(value) if isfinite(value) else UNDEFINED
 
 
 def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
@@ -70,14 +81,27 @@ def read_rows(path: Path) -> list[Row]:
     if found and set(found[0]) != set(COLUMNS):
         raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
     return [
-        Row(**(r | {"iterations": int(r["iterations"]), "value": float(r["value"])}))  # type: ignore[arg-type]
+        Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))  # type: ignore[arg-type]
         for r in found
     ]
 
 
+def _number(text: str) -> float:
+    return nan if text == UNDEFINED else float(text)
+
+
+def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """The names of the images for which a metric is undefined, by metric; without others."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if isnan(row.value):
+            found.setdefault(row.metric, []).append(row.image)
+    return found
+
+
 def mean(rows: Iterable[Row], metric: str) -> float:
-    """The mean over the images; NaN where there are none."""
-    values = [row.value for row in rows if row.metric == metric]
+    """The mean over the images for which the metric is defined; NaN where there are none."""
+    values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]
     return sum(values) / len(values) if values else float("nan")
 
 
@@ -130,7 +154,7 @@ def to_latex(matrix: Matrix, digits: int = 2) -> str:
 
     head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
     body = [
-        " & ".join((safe(name), *(f"{v:.{digits}f}" for v in cells))) + r" \\"
+        " & ".join((safe(name), *("" if isnan(v) else f"{v:.{digits}f}" for v in cells))) + r" \\"
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     columns = "l" + "r" * len(matrix.columns)
@@ -142,7 +166,7 @@ def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
     head = ",".join((matrix.corner, *matrix.columns))
     body = [
-        ",".join((name, *(repr(v) for v in cells)))
+        ",".join((name, *(text_of(v) for v in cells)))
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     return "\n".join((head, *body)) + "\n"

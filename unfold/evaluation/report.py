@@ -1,7 +1,9 @@
 """The files of an evaluation: rows, tables, figures."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 
 from unfold.disk import write_text
 from unfold.evaluation.base import Context, Example
@@ -14,6 +16,7 @@ from unfold.evaluation.figures import (
 )
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import (
+    UNTUNED,
     Matrix,
     Row,
     mean,
@@ -21,6 +24,7 @@ from unfold.evaluation.records import (
     to_csv,
     to_latex,
     to_markdown,
+    undefined,
     write_rows,
 )
 from unfold.evaluation.single_image import follow
@@ -41,12 +45,11 @@ def write_report(
     folder, reconstructor = context.folder, context.reconstructor
     write_rows(folder / "rows.csv", rows)
     methods = methods_table(rows)
-    write_text(folder / "methods.md", to_markdown(methods))
-    matrix = pivot(
-        [r for r in rows if r.method == "ours"], lambda r: r.trained_on, label, headline(rows)
-    )
+    write_text(folder / "methods.md", to_markdown(methods) + marks(rows))
+    ours = [row for row in rows if row.method == "ours"]
+    matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
     write_text(folder / "matrix.csv", to_csv(matrix))
-    write_text(folder / "matrix.md", to_markdown(matrix))
+    write_text(folder / "matrix.md", to_markdown(matrix) + marks(ours))
     write_text(folder / "matrix.tex", to_latex(matrix))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
@@ -57,7 +60,7 @@ def write_report(
         gallery([e for e in examples if e.condition == first][:images], folder / "gallery.png")
         one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
         gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
-    training_figure(context.directory / "metrics.csv", headline(rows), folder / "training.png")
+    training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
     test = context.data.images("test")[:images]
     traces = follow(reconstructor, context.physics, test, context.seed)
     if traces:
@@ -78,9 +81,34 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     ours = [r for r in first if r.method == "ours"]
     figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
     metric = headline(rows)
-    tv = mean([r for r in first if r.method == "tv"], metric)
-    gain = (figures[f"test/{metric}"] - tv) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
-    return figures | {f"test/tv {metric}": tv, "test/gain over tv": gain}
+    figures |= warn_undefined({m: n for m, n in undefined(ours).items() if f"test/{m}" in figures})
+    tv = [r for r in first if r.method == "tv"]
+    figures[f"test/tv {metric}"] = mean(tv, metric)
+    # Over the images for which both are defined.
+    lost = {r.image for r in (*ours, *tv) if r.metric == metric and isnan(r.value)}
+    own, base = (mean([r for r in m if r.image not in lost], metric) for m in (ours, tv))
+    gain = (own - base) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
+    if not any(r.converged == UNTUNED for r in first):
+        figures["test/gain over tv"] = gain
+    return {name: value for name, value in figures.items() if not isnan(value)}
+
+
+def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Name the images that no mean holds, and count them: `test/nmse undefined`."""
+    for metric, names in found.items():
+        warnings.warn(
+            f"{metric} is undefined for {len(names)} test images, which its mean leaves out: "
+            f"{', '.join(names[:8])}.",
+            stacklevel=2,
+        )
+    return {f"test/{metric} undefined": float(len(names)) for metric, names in found.items()}
+
+
+def marks(rows: Sequence[Row]) -> str:
+    """What stands below a table: whose figures are not those of a limit, or not of a tuned one."""
+    words = {"False": "stopped, not converged", UNTUNED: "not tuned: its best weight is at an edge"}
+    found = {(r.method, label(r), words[r.converged]): r for r in rows if r.converged in words}
+    return "".join(f"\n{method} on {where}: {what}.\n" for method, where, what in found)
 
 
 def headline(rows: Sequence[Row]) -> str:

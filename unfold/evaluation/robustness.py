@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,8 +13,8 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from unfold.disk import write_text
 from unfold.errors import ConfigError, listing
-from unfold.evaluation.base import Context, Evaluation, convergence_flags, measure
-from unfold.evaluation.records import Matrix, to_csv, to_markdown, write_table
+from unfold.evaluation.base import Context, Evaluation, check_finite, convergence_flags, measure
+from unfold.evaluation.records import Matrix, text_of, to_csv, to_markdown, write_table
 from unfold.physics.base import Physics
 from unfold.physics.batch import Grouped
 from unfold.physics.levels import Level
@@ -216,7 +217,7 @@ class Robustness(Evaluation):
 
     def run(self, context: Context) -> dict[str, float]:
         rows = self.sweep(context)
-        return write_sweep(context.folder, rows, context.directory.name, context.trained_on)
+        return write_sweep(context.folder, rows, context.run.name, context.trained_on)
 
     @torch.no_grad()
     def sweep(self, context: Context) -> list[MismatchRow]:
@@ -246,14 +247,19 @@ def _rows(
     if physics is None:
         return
     for batch in context.test_batches():
-        y, operator = measure(physics, batch, context.seed, "test")
+        y, operator, _ = measure(physics, batch, context.seed, "test")
+        # The network is given the level of the noise that it was trained for.
+        level = context.physics.noise_level(
+            y, operator, Draws(context.seed, batch.positions, "test")
+        )
         if mismatch is not None:
             draws = Draws(context.seed, batch.positions, "test").within("mismatch")
             assumed = mismatch.assumed(operator, strength, draws)
             if assumed is None:
                 return
             operator = assumed
-        solution = context.reconstructor.solve(y, operator)
+        solution = context.reconstructor.solve(y, operator, noise_level=level)
+        check_finite(solution.image, batch.names, f"{name} {strength:g}")
         flags = convergence_flags(solution) or [""] * len(batch.names)
         for metric, values in context.metrics(solution.image, batch.images).items():
             for image, flag, value in zip(batch.names, flags, values.tolist(), strict=True):
@@ -269,7 +275,8 @@ def means(rows: Sequence[MismatchRow]) -> Means:
     values: dict[tuple[str, float, str], list[float]] = {}
     for row in rows:
         values.setdefault((row.mismatch, row.strength, row.metric), []).append(row.value)
-    return {key: sum(found) / len(found) for key, found in values.items()}
+    defined = {key: [v for v in found if not isnan(v)] for key, found in values.items()}
+    return {key: sum(v) / len(v) if v else nan for key, v in defined.items()}
 
 
 def table(found: Means, metric: str) -> Matrix:
@@ -287,10 +294,11 @@ def write_sweep(
 ) -> dict[str, float]:
     """Write the rows of a sweep, the tables and the figure, and return the main figures."""
     from unfold.evaluation.figures import robustness_figure  # imports Matplotlib
+    from unfold.evaluation.report import warn_undefined
 
     columns = ["run", "trained_on", *(f.name for f in fields(MismatchRow))]
     origin = {"run": run, "trained_on": trained_on}
-    lines = (origin | asdict(row) | {"value": repr(row.value)} for row in rows)
+    lines = (origin | asdict(row) | {"value": text_of(row.value)} for row in rows)
     write_table(directory / "robustness.csv", columns, lines)
     found = means(rows)
     metrics = list(dict.fromkeys(metric for _, _, metric in found))
@@ -298,10 +306,15 @@ def write_sweep(
     write_text(directory / "robustness.md", "\n".join(to_markdown(one, 3) for one in tables))
     write_text(directory / f"robustness_{first}.csv", to_csv(tables[0]))
     scores = {f"test/{metric}": found[MATCHED, 0.0, metric] for metric in metrics}
+    lost: dict[str, list[str]] = {}
+    for row in rows:
+        if row.mismatch == MATCHED and isnan(row.value):
+            lost.setdefault(row.metric, []).append(row.image)
+    scores |= warn_undefined(lost)
     curves: dict[str, list[tuple[float, float]]] = {}
     for (name, strength, metric), value in found.items():
         if name != MATCHED and metric == first:
             curves.setdefault(name, []).append((strength, value))
     robustness_figure(curves, scores[f"test/{first}"], first, directory / "robustness.png")
     worst = {f"test/{first}, {n} {p[-1][0]:g}": p[-1][1] for n, p in curves.items()}
-    return scores | worst
+    return {name: value for name, value in (scores | worst).items() if not isnan(value)}

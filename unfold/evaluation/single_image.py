@@ -1,7 +1,11 @@
 """Single images: simulated measurements and real ones, their convergence, and image files."""
 
 import io
+import itertools
 import math
+import os
+import re
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,18 +14,25 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unfold.arrays import read_arrays
 from unfold.data.batches import cut_to_multiple
-from unfold.data.image_reader import read_image
-from unfold.disk import write_bytes
-from unfold.errors import ConfigError, DataError, listing
+from unfold.data.image_reader import decode_with_facts, read_bytes
+from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
+from unfold.disk import expand, write_bytes
+from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
 from unfold.evaluation.base import ImageBatch, batches, measure
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.physics.base import Physics
+from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
+from unfold.typing import Shape
+
+PICTURE = "a picture of a measurement, clipped to [0, 1], for people"
+"""The comment of PNG files that are not read as measurements."""
 
 
 @torch.no_grad()
@@ -39,66 +50,204 @@ def reconstruct_simulated(
     """
     reconstructor.eval()
     x = truth.unsqueeze(0)
-    y, operator = physics.measure(x, Draws(seed, (0,), "reconstruct"))
-    solution = reconstructor.solve(y, operator)
+    draws = Draws(seed, (0,), "reconstruct")
+    y, operator = physics.measure(x, draws)
+    level = physics.noise_level(y, operator, draws)
+    solution = reconstructor.solve(y, operator, noise_level=level)
     figures = {name: float(v) for name, v in metrics(solution.image, x).items()}
-    write_measurement(output.with_name(f"{output.stem}_measurement.png"), y[0])
+    write_measurement(measurement_file(output), y[0], tuple(truth.shape), described(physics))
     write_image(output, solution.image[0])
     return figures | {"iterations": float(solution.iterations[0])}
 
 
 @torch.no_grad()
 def reconstruct_measured(
-    reconstructor: Reconstructor, physics: Physics, y: Tensor, output: Path
+    reconstructor: Reconstructor,
+    physics: Physics,
+    y: Tensor,
+    output: Path,
+    shape: Shape | None = None,
 ) -> dict[str, float]:
     """Reconstruct a real measurement, without batch, and write the result.
 
     The forward model must be deterministic; an .npy file keeps all digits. Returns the iterations.
+    `shape` is that of the image, (C, H, W), where it comes with the measurement.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
-    solution = reconstructor.solve(y, physics.operator_for(y))
+    operator = physics.operator_for(y, shape)
+    solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, solution.image[0])
     return {"iterations": float(solution.iterations[0])}
 
 
-def read_cropped(path: Path, channels: int, multiple: int) -> Tensor:
+def described(physics: Physics) -> str:
+    """The forward model without its noise: what must agree for a measurement to be its own."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(physics.with_noise(NoNoise())))
+
+
+def check_measured(
+    y: Tensor, physics: Physics, shape: Shape | None, channels: int, *, picture: bool
+) -> None:
+    """Refuse a measurement, without batch, that cannot be one of the run's images.
+
+    Raises:
+        ShapeError: its image has other channels than the run's.
+        DataError: it is a `picture` on [0, 1], and the readings of a white image are above 1.
+    """
+    operator = physics.operator_for(y[None], shape)
+    own = operator.image_shape
+    if own[0] != channels:
+        raise ShapeError(
+            f"a measurement of shape {tuple(y.shape)} is that of an image {own} with {own[0]} "
+            f"channels, and the run has {channels}; axes are (C, H, W), or (H, W, C) where the "
+            "last one is that of the run's channels."
+        )
+    if picture and operator.linear and not operator.complex_images:
+        most = float(operator.A(operator.anchor.new_ones((1, *own))).abs().max())
+        if most > 1 + 1e-3:
+            raise DataError(
+                f"a picture holds readings from 0 to 1, and those of a white image go up to "
+                f"{most:.4g}; save floats as .npy, or set data.intensity_range."
+            )
+
+
+def read_cropped(
+    path: Path, channels: int, multiple: int, stated: Interval | None = None
+) -> Tensor:
     """An image, cropped at the bottom and right to sides that are multiples of `multiple`."""
-    image = read_image(path, channels)
+    image = _read(path, channels, stated, bounded=True)
+    if image.ndim != 3 or image.shape[0] != channels or image.is_complex():
+        raise DataError(f"{path}: {tuple(image.shape)}, no real image of {channels} channels.")
     if min(image.shape[-2:]) < multiple:
         raise DataError(f"The image is {tuple(image.shape[-2:])}; sides of {multiple} are needed.")
     return cut_to_multiple(image, multiple)
 
 
-def read_measurement(path: Path, channels: int) -> Tensor:
-    """A measurement: an image file in [0, 1], or an .npy file as it is; (H, W) is one channel.
+def read_measurement(path: Path, channels: int, stated: Interval | None = None) -> Tensor:
+    """A measurement, by the rule of `data.intensity`; (H, W) is one channel.
 
-    The operator checks its shape.
+    Args:
+        path: an image; an .npy file, (C, …) or, of C channels, (H, W, C); or an .npz file that
+            `write_measurement` wrote.
+        channels: C, of the images of the run.
+        stated: which stored values are 0 and 1; others are allowed.
 
     Raises:
-        DataError: the file cannot be read, or is not finite.
+        DataError: the file cannot be read, is not finite, or is a picture for people.
     """
-    if path.suffix.lower() != ".npy":
-        return read_image(path, channels)
+    return _read(path, channels, stated, bounded=False)
+
+
+def read_geometry(path: Path) -> tuple[Shape, str] | None:
+    """The shape of the image and the forward model that came with a measurement, or None."""
+    if path.suffix.lower() != ".npz":
+        return None
+    found = _arrays(path)
+    if not {"image_shape", "physics"} <= found.keys():
+        return None
+    shape = found["image_shape"]
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or shape.min() < 1:
+        raise DataError(f"{path}: image_shape is {shape}; expected three whole numbers, C, H, W.")
+    return tuple(shape.tolist()), str(found["physics"])
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        (array,) = read_arrays(path).values()
+        return read_arrays(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable .npy file ({error}).") from error
-    array = np.asarray(array)
-    if array.dtype.kind not in "buifc" or not array.ndim:
-        raise DataError(f"{path}: expected an array of numbers, got {array.dtype} {array.shape}.")
-    kind = np.complex64 if array.dtype.kind == "c" else np.float32
-    values = torch.as_tensor(array.astype(kind))
-    values = values.unsqueeze(0) if values.ndim == 2 else values
-    if not bool(values.isfinite().all()):
-        raise DataError(f"{path}: {int((~values.isfinite()).sum())} values are not finite.")
-    return values
+        kind = path.suffix.lower()
+        raise DataError(f"{path}: not a readable {kind} file ({error}).") from error
 
 
-def write_measurement(path: Path, y: Tensor) -> None:
-    """Write a measurement as an image where it is one, and as an .npy file otherwise."""
-    picture = y.ndim == 3 and y.shape[0] in (1, 3) and not y.is_complex()
-    write_image(path if picture else path.with_suffix(".npy"), y)
+def _read(path: Path, channels: int, stated: Interval | None, *, bounded: bool) -> Tensor:
+    if path.suffix.lower() in (".npy", ".npz"):
+        found = _arrays(path)
+        named = [name for name in found if name not in KEPT]
+        array = found.get("y" if "y" in found else next(iter(named), ""), np.empty(0, object))
+        if array.dtype.kind not in "buifc" or not array.ndim or len(named) > 1:
+            raise DataError(
+                f"{path}: expected one array of numbers, got {array.dtype} {array.shape}, of the "
+                f"arrays {listing(found)}."
+            )
+        array = array if "y" in found else _channels_first(array, channels, str(path))
+        stored = stored_array(array)
+        read = facts(stored, str(path), channels)
+        values = to_unit(stored, stated, str(path), bounded=bounded)
+        image = torch.as_tensor(values.astype(np.complex64 if values.dtype.kind == "c" else "f4"))
+    else:
+        data = read_bytes(path)
+        if not bounded and PICTURE.encode() in data[:4096]:
+            raise DataError(f"{path}: {PICTURE}. Give the .npz file that was written next to it.")
+        image, read = decode_with_facts(data, str(path), channels, stated, bounded=bounded)
+    for text in doubts([read], channels, stated):
+        warnings.warn(text, DataWarning, stacklevel=3)
+    return image
+
+
+def _channels_first(array: np.ndarray, channels: int, name: str) -> np.ndarray:
+    """(C, …) of (H, W), (C, …) or (H, W, C), by the channels that the run knows."""
+    if array.ndim == 2 and array.shape[0] != channels:
+        return array[None]
+    if array.ndim != 3 or array.shape[-1] != channels:
+        return array
+    if array.shape[0] == channels:
+        raise DataError(
+            f"{name}: {array.shape} is (C, H, W) or (H, W, C), both of {channels} channels. Save "
+            "it with its channels first as y of an .npz file, which is taken as it is."
+        )
+    return np.moveaxis(array, -1, 0)
+
+
+KEPT = ("image_shape", "physics")
+"""What a file of a measurement may hold besides it."""
+
+
+def measurement_file(output: Path) -> Path:
+    """Where the measurement of a simulated reconstruction is written."""
+    return output.with_name(f"{output.stem}_measurement.npz")
+
+
+def write_measurement(path: Path, y: Tensor, shape: Shape, physics: str = "") -> None:
+    """Write a measurement with its geometry as .npz, to be read again; and a picture, for people.
+
+    Args:
+        path: of the .npz file; the picture, where y is like an image, has the suffix .png.
+        y: without batch.
+        shape: of the image, (C, H, W).
+        physics: its forward model.
+    """
+    content = io.BytesIO()
+    np.savez(content, y=y.cpu().numpy(), image_shape=np.array(shape), physics=np.array(physics))
+    write_bytes(path, content.getvalue())
+    if y.ndim == 3 and y.shape[0] in (1, 3) and not y.is_complex():
+        write_image(path.with_suffix(".png"), y, PICTURE)
+
+
+def new_output(named: str | None, source: Path, *, simulated: bool) -> Path:
+    """The file to write, which does not exist yet, nor those that are written next to it.
+
+    Raises:
+        ConfigError: there is such a file, or its format cannot be written.
+    """
+
+    def taken(path: Path) -> Path | None:
+        beside = measurement_file(path)
+        own = [path, beside, beside.with_suffix(".png")] if simulated else [path]
+        return next((one for one in own if os.path.lexists(one)), None)
+
+    if named is not None:
+        output = expand(named, "output")
+        check_output(output)
+        if found := taken(output):
+            raise ConfigError(
+                f"output = {output}: {found} exists, and is not replaced. Remove it, or name "
+                "another file."
+            )
+        return output
+    first = Path(f"{source.stem}_reconstructed.png")
+    numbered = (first.with_stem(f"{first.stem}_{i}") for i in itertools.count(2))
+    return next(path for path in itertools.chain([first], numbered) if taken(path) is None)
 
 
 def check_output(output: Path) -> None:
@@ -110,7 +259,7 @@ def check_output(output: Path) -> None:
         )
 
 
-def write_image(path: Path, image: Tensor) -> None:
+def write_image(path: Path, image: Tensor, comment: str = "") -> None:
     """Write (C, H, W), clipped to [0, 1], as an 8-bit image; or unclipped as an .npy file."""
     content = io.BytesIO()
     if path.suffix.lower() == ".npy":
@@ -120,7 +269,11 @@ def write_image(path: Path, image: Tensor) -> None:
     values = image.abs() if image.is_complex() else image
     array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
     picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
-    picture.save(content, format=PillowImage.registered_extensions()[path.suffix.lower()])
+    notes = PngInfo()
+    if comment:
+        notes.add_text("Comment", comment)
+    kind = PillowImage.registered_extensions()[path.suffix.lower()]
+    picture.save(content, format=kind, **({"pnginfo": notes} if comment else {}))
     write_bytes(path, content.getvalue())
 
 
@@ -155,9 +308,10 @@ def follow(
 
 
 def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
-    y, operator = measure(physics, batch, seed, "test")
+    y, operator, level = measure(physics, batch, seed, "test")
     # A classical algorithm takes thousands of steps: it keeps figures, and no images.
-    solution = reconstructor.solve(y, operator, keep_iterates=reconstructor.model.trains)
+    kept = reconstructor.model.trains
+    solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
     (name,) = batch.names
     if history := solution.history:
         gap = all(math.isfinite(float(entry.gap)) for entry in history)

@@ -7,19 +7,22 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.models.model import ConvergenceCheck, Model, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
 from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
+from unfold.solvers.amplification import SPAN, Amplification
 from unfold.solvers.fixed_point import pack
 from unfold.typing import Image
 
 
 @dataclass(frozen=True)
 class Classical(Model):
-    """s⁺ = step(s) until the duality gap, or else the relative residual, is below `tol`.
+    """s⁺ = step(s) until the duality gap, or else the estimated error, is below `tol`.
 
-    The duality gap, relative to the objective, is used where the algorithm knows it.
+    The duality gap, relative to the objective, is used where the algorithm knows it. Elsewhere it
+    is κ‖T(s) − s‖ / ‖T(s)‖ with the amplification κ of residuals, estimated from the iterates: the
+    size of a step by itself does not tell how far the limit is.
 
     Args:
         tol: the tolerance.
@@ -42,7 +45,7 @@ class Classical(Model):
         algorithm, problem = steps.at(0)
         state = begin(algorithm, problem, steps.start)
         batch = algorithm.image(state).shape[0]
-        end = _Progress.start(state, batch)
+        end, amplification = _Progress.start(state, batch), Amplification(pack(state), SPAN)
         images, history = [algorithm.image(state)], list[ConvergenceCheck]()
         first = steps.at(0)
         active = torch.arange(batch, device=images[0].device)
@@ -55,7 +58,12 @@ class Classical(Model):
                 images.append(algorithm.image(end.put(active, state).state))
             if k % self.every and k < self.max_iterations:
                 continue
-            end = end.check(active, before, state, k, algorithm, problem, self.tol)
+            found = {"residual": change(pack(before), pack(state))}
+            if (gap := algorithm.relative_gap(state, problem)) is not None:
+                found["gap"] = gap
+            else:
+                found["error"] = _error(amplification, active, (algorithm, problem), before, state)
+            end = end.put(active, state).check(active, k, found, self.tol)
             value = _objective(*first, images[-1]) if steps.keep_iterates else None
             history.append(ConvergenceCheck(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
@@ -80,11 +88,25 @@ def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor 
     return objective
 
 
+def _error(
+    amplification: Amplification, active: Tensor, pair: Pair, before: Any, state: Any
+) -> Tensor:
+    """The estimated ‖s − s*‖ / ‖T(s)‖ of the active images, (B,)."""
+    algorithm, problem = pair
+    rest = algorithm.at_rest(state)
+    # A step with momentum is small wherever it turns, however far the limit is.
+    z, Tz = (before, state) if rest is state else (rest, algorithm.step(rest, problem))
+    kappa = amplification.after(pack(z), pack(Tz) - pack(z), active)
+    step = change(pack(z), pack(Tz))
+    return torch.where(step == 0, 0, kappa * step)
+
+
 class _Progress(NamedTuple):
     """State of the whole batch: final for finished samples, newest for the others."""
 
     state: Any
     residual: Tensor
+    error: Tensor
     gap: Tensor
     iterations: Tensor
     converged: Tensor
@@ -95,7 +117,8 @@ class _Progress(NamedTuple):
         device = tensors(state)[0].device
         infinite = torch.full((batch,), torch.inf, device=device)
         no = torch.zeros(batch, dtype=torch.bool, device=device)
-        return _Progress(state, infinite, infinite, torch.zeros_like(no, dtype=torch.long), no, no)
+        count = torch.zeros_like(no, dtype=torch.long)
+        return _Progress(state, infinite, infinite, infinite, count, no, no)
 
     def put(self, active: Tensor, state: Any) -> "_Progress":
         """The newest state of the active images and the final one of the others."""
@@ -103,24 +126,16 @@ class _Progress(NamedTuple):
         values = [old.index_copy(0, active, new) for old, new in pairs]
         return self._replace(state=with_tensors(self.state, values))
 
-    def check(
-        self,
-        active: Tensor,
-        before: Any,
-        state: Any,
-        k: int,
-        algorithm: Algorithm[Any],
-        problem: Problem,
-        tol: float,
-    ) -> "_Progress":
-        """Measure how far the active images are."""
-        residual = change(pack(before), pack(state)).to(self.residual.dtype)
-        gap = algorithm.relative_gap(state, problem)
-        measure = residual if gap is None else gap.to(self.gap.dtype)
-        finite = measure.isfinite() & residual.isfinite()
-        return self.put(active, state)._replace(
-            residual=self.residual.index_copy(0, active, residual),
-            gap=self.gap if gap is None else self.gap.index_copy(0, active, measure),
+    def check(self, active: Tensor, k: int, found: dict[str, Tensor], tol: float) -> "_Progress":
+        """With the residual of the active images, and their gap or else their estimated error."""
+        found = {name: values.to(self.gap.dtype) for name, values in found.items()}
+        measure = found.get("gap", found.get("error", found["residual"]))
+        # No slope is known at the first check, so that an estimated error is infinite.
+        finite = found["residual"].isfinite() & ~measure.isnan()
+        finite = finite & (measure.isfinite() | ("error" in found))
+        new = {name: getattr(self, name).index_copy(0, active, v) for name, v in found.items()}
+        return self._replace(
+            **new,
             iterations=self.iterations.index_fill(0, active, k),
             converged=self.converged.index_copy(0, active, finite & (measure <= tol)),
             diverged=self.diverged.index_copy(0, active, ~finite),
@@ -139,4 +154,5 @@ class _Progress(NamedTuple):
             gap,
             iterates,
             diverged=self.diverged,
+            error=self.error if gap is None else None,
         )

@@ -1,5 +1,6 @@
 """Deep equilibrium: the fixed point of the step, over its whole state."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +16,9 @@ from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, t
 from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.acceleration import Anderson
-from unfold.solvers.fixed_point import Solver, fixed_point, pack, unpack
+from unfold.solvers.fixed_point import FixedPoint, Solver, fixed_point, pack, unpack
 from unfold.solvers.implicit import BackwardReport, one_step
-from unfold.solvers.result import Stopping
+from unfold.solvers.result import ConvergenceWarning, Stopping
 from unfold.typing import PerImage
 
 
@@ -92,6 +93,25 @@ def _products(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callabl
     return product
 
 
+SLOW = 300
+"""Amplification of a residual into an error above which its estimate is often too small itself."""
+
+
+def _report(end: FixedPoint, stopping: Stopping) -> None:
+    """Warn of the samples whose error is too large, or whose estimate is uncertain."""
+    slow = (end.error > SLOW * end.residual) & (10 * end.error > stopping.accuracy)
+    if bool((bad := slow | ~end.converged).any()):
+        warnings.warn(
+            f"The equilibrium was not reached for {int(bad.sum())} of {len(bad)} images, or the "
+            f"iteration hardly contracts: after {int(end.iterations.max())} iterations the largest "
+            f"estimated relative error is {float(end.error.max()):.1e}, {stopping.accuracy:.1e} "
+            "is expected, and it may be several times too small. Raise DEQ.max_iterations, or use "
+            "a more contractive prior.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
 @dataclass(frozen=True)
 class DEQ(Model):
     """s* = step(s*), by fixed-point iteration of the whole state; dual variables too.
@@ -113,8 +133,8 @@ class DEQ(Model):
     needs_contraction: ClassVar[bool] = True
 
     tol: float = bounded(5e-4, tolerance)
-    accuracy: float = bounded(1e-3, tolerance)
-    max_iterations: int = bounded(60, at_least(1))
+    accuracy: float = bounded(1e-4, tolerance)
+    max_iterations: int = bounded(100, at_least(1))
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
     penalty: JacobianPenalty = field(default_factory=JacobianPenalty)
@@ -141,7 +161,9 @@ class DEQ(Model):
             stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
             state, end = fixed_point(T, first, self.solver, stopping)
             found = unpack(end.z, first)
-        report, penalty, recorded = BackwardReport(end.residual), None, partial(steps.step, 0)
+        if steps.draws is None:  # a training, which has draws, reports by its own policy
+            _report(end, stopping)
+        report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if steps.draws is not None and self.penalty.weight > 0:

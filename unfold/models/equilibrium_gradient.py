@@ -20,6 +20,10 @@ from unfold.solvers.result import ConvergenceWarning, Stopping
 
 Map = Callable[[Any], Any]
 
+SENSITIVITY = 10.0
+"""The relative error of a gradient is at least so many times that of the equilibrium: the residual
+of a loss is that much smaller than the image."""
+
 
 @dataclass(frozen=True)
 class EquilibriumBackward(Declared, ABC):
@@ -42,12 +46,14 @@ class Implicit(EquilibriumBackward):
     Args:
         tol: relative residual of the solve, per image.
         accuracy: estimated relative error of w, per image; near a contraction of 1 the error is
-            many times the residual.
+            many times the residual. `Solution.backward.error` adds the share of the equilibrium:
+            its own error times the amplification κ of the solve, because I − Jᵀ amplifies the
+            error of the cotangent as it does a residual. Above twice `accuracy` it is reported.
         max_iterations: vector–Jacobian products at most.
         solver: gmres, anderson, broyden or picard.
         on_divergence: what to do when an image does not get there: `warn` and take the best w,
             `error`, or `phantom`: warn, and take for that image the gradient of damped steps.
-            An equilibrium that turns out to be too inexact is reported in the same way.
+            A gradient that is too inexact because its equilibrium is, is reported likewise.
 
     Source: Bai, Kolter and Koltun, Deep equilibrium models, NeurIPS 2019, theorem 1.
     """
@@ -70,10 +76,17 @@ class Implicit(EquilibriumBackward):
     ) -> FixedPoint:
         stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
         end = self.solver.solve(transposed, v, stopping)
+        if forward is not None:
+            kappa = end.error / end.residual.clamp(min=torch.finfo(v.dtype).tiny)
+            end = end._replace(error=end.error + forward * kappa.clamp(min=SENSITIVITY))
         if not bool(end.converged.all()):
             end = self._missed(end, transposed, v)
-        elif forward is not None:
-            self._judge(forward * end.error / end.residual.clamp(min=torch.finfo(v.dtype).tiny))
+        elif (worst := float(end.error.max())) > 2 * self.accuracy:
+            self._report(
+                "The gradient of the equilibrium that was differentiated has an estimated error "
+                f"of {worst:.1e}, where {2 * self.accuracy:.1e} is expected. Lower DEQ.tol and "
+                "DEQ.accuracy, or use a more contractive prior."
+            )
         return end
 
     def _missed(
@@ -90,16 +103,6 @@ class Implicit(EquilibriumBackward):
             return end
         instead = Phantom().sum(transposed, v)
         return end._replace(image=torch.where(end.converged[:, None], end.image, instead))
-
-    def _judge(self, error: Tensor) -> None:
-        """The backward solve knows better than the forward one how far the equilibrium is."""
-        worst = float(error.max())
-        if worst > 2 * self.accuracy:
-            self._report(
-                f"The equilibrium that was differentiated has an estimated error of {worst:.1e}, "
-                f"and its gradient one as large; {2 * self.accuracy:.1e} is expected. Lower "
-                "DEQ.tol, or use a more contractive prior."
-            )
 
     def _report(self, message: str) -> None:
         if self.on_divergence == "error":

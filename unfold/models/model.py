@@ -45,7 +45,8 @@ class Solution(NamedTuple):
     iterates: the image before the first step and after every one, where asked for.
     backward: how the backward solve ended, once the gradient was taken.
     diverged: whether the iterates left the finite numbers, (B,); None where it is not tested.
-    error: the estimated relative error of the state, (B,); None where it is not estimated.
+    error: the estimated relative error of the state, (B,); None where a gap is known instead, or
+        nothing is estimated.
     penalty: what the model adds to the loss; None where nothing.
     contraction: the estimated spectral radius of the step's Jacobian, (B,); None if not asked for.
     history: the convergence checks of a classical algorithm.

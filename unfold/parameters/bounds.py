@@ -96,7 +96,12 @@ _REQUIRED = dataclasses.MISSING
 
 
 def bounded(
-    default: Any = _REQUIRED, accepted: Range = finite, note: str = "", *, level: bool = False
+    default: Any = _REQUIRED,
+    accepted: Range = finite,
+    note: str = "",
+    *,
+    level: bool = False,
+    kw_only: Any = _REQUIRED,
 ) -> Any:
     """Declare a field of a `Declared` dataclass: its default and the values that it accepts.
 
@@ -105,8 +110,10 @@ def bounded(
         accepted: the range.
         note: the unit or the meaning, which ends the message.
         level: whether (low, high) is also accepted; a number becomes a float, a range a pair.
+        kw_only: True for an argument by keyword only; as the class says where it is left out.
     """
-    return dataclasses.field(default=default, metadata={KEY: Bound(accepted, note, level)})
+    metadata = {KEY: Bound(accepted, note, level)}
+    return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 @cache

@@ -6,20 +6,20 @@ hands out the recipe of iteration k with numbers in place.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.schedules import Schedule
 
-Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²"]
+Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²", "noise_level"]
 
 
 MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
@@ -45,24 +45,35 @@ def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int])
         )
 
 
+NOISE_LEVEL = "noise_level"
+"""The word for the noise level σ of each measurement, where a number is expected."""
+
+
 class Declaration(NamedTuple):
     """Declaration of a field.
 
     constraint: the set of its values.
     unit: what a value may be relative to, so that it transfers between operators.
     vector: whether it has several entries (one per channel or sub-band), `Recipe.entries` of them.
+    is_level: whether it is a noise level, so that it may be that of the measurement.
     """
 
     constraint: Constraint
     unit: Unit
     vector: bool
+    is_level: bool
 
 
 def param(
-    default: float | Schedule, constraint: Constraint, unit: Unit = "1", *, vector: bool = False
+    default: float | Schedule,
+    constraint: Constraint,
+    unit: Unit = "1",
+    *,
+    vector: bool = False,
+    is_level: bool = False,
 ) -> Any:
     """Declare a scalar field of a recipe: its default, the set it stays in, its unit."""
-    declaration = Declaration(constraint, unit, vector)
+    declaration = Declaration(constraint, unit, vector, is_level)
     return dataclasses.field(default=default, metadata={"unfold": declaration})
 
 
@@ -103,6 +114,23 @@ class Recipe(Declared):
                 continue
             _refuse_outside(type(self).__name__, name, value, declaration)
 
+    def taken(self, positions: Tensor, batch: int) -> "Recipe":
+        """The recipe of some samples: only scalars differ between samples, no other tensor."""
+
+        def part(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: part(item) for key, item in value.items()}
+            if type(value) in (tuple, list):
+                return type(value)(map(part, value))
+            return value.taken(positions, batch) if isinstance(value, Recipe) else value
+
+        changed = {f.name: part(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        for name in declarations(self):
+            value = changed[name]
+            if isinstance(value, Tensor) and value.shape[:1] == (batch,):
+                changed[name] = value[positions]
+        return dataclasses.replace(self, **changed)
+
     def entries(self, name: str) -> int:
         """How many entries the declared vector `name` has in this very recipe."""
         raise NotImplementedError(f"{type(self).__name__} does not define the length of {name}.")
@@ -112,34 +140,17 @@ class Recipe(Declared):
         return self.dead
 
 
-class Network(nn.Module):
-    """Base of the networks that a recipe may hold."""
-
-    def prepared(self) -> "Network":
-        """The same map with all that depends only on the weights precomputed, for many calls."""
-        return self
-
-
 def _refuse_outside(owner: str, name: str, value: object, declaration: Declaration) -> None:
+    if declaration.is_level and value == NOISE_LEVEL:
+        return
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
-        raise ConfigError(f"{owner}.{name} = {value!r}: a number is expected, or a list of them.")
+        word = f", or the word {NOISE_LEVEL}" if declaration.is_level else ""
+        raise ConfigError(
+            f"{owner}.{name} = {value!r}: a number is expected, or a list of them{word}."
+        )
     try:
         inside = declaration.constraint.holds(values_of(value))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{owner}.{name} = {value!r}: a list of numbers is expected.") from error
     if not inside:
         raise ConfigError(f"{owner}.{name} = {value}: must be {declaration.constraint}.")
-
-
-def children(recipe: object) -> Iterator[tuple[str, object]]:
-    """The fields of a recipe that hold recipes, tuples of them unrolled."""
-    if not dataclasses.is_dataclass(recipe):
-        return
-    for field in dataclasses.fields(recipe):
-        value = getattr(recipe, field.name)
-        if isinstance(value, Recipe):
-            yield field.name, value
-        elif isinstance(value, tuple):
-            for i, item in enumerate(value):
-                if isinstance(item, Recipe):
-                    yield f"{field.name}.{i}", item

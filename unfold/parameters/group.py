@@ -7,18 +7,25 @@ checkpoint of one kind fails to load as the other instead of being misread.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Constraint
-from unfold.parameters.declare import Network, Recipe, Unit, children, declarations
+from unfold.parameters.declare import Recipe, Unit, declarations
+from unfold.parameters.networks import (
+    Network,
+    PerIteration,
+    fill,
+    leaves,
+    places,
+    without_leaves,
+)
 from unfold.parameters.schedules import Schedule
 
-R = TypeVar("R", bound=Recipe)
 Scales = Mapping[Unit, Tensor]
 
 
@@ -139,28 +146,24 @@ class ParameterGroup(nn.Module):
         path: str,
     ) -> None:
         super().__init__()
-        self.recipe = _without_networks(recipe)
+        self.recipe, self.held_places = without_leaves(recipe), places(recipe)
         self.plans = {name: plans[f"{path}.{name}"] for name in declarations(recipe)}
         for name, plan in self.plans.items():
             _register(self, name, plan)
-        self.networks: list[str] = []
-        for f in fields(recipe):
-            value = getattr(recipe, f.name)
-            if isinstance(value, nn.Module):
-                self.networks.append(f.name)
-                own = f"{path}.{f.name}" in untied
-                copies = [copy.deepcopy(value) for _ in range(iterations)] if own else []
-                self.add_module(f.name, nn.ModuleList(copies) if own else value)
-        self.inner: list[str] = []
-        for name, child in children(recipe):
-            assert isinstance(child, Recipe)
-            self.inner.append(name)
-            group = ParameterGroup(child, plans, untied, iterations, f"{path}.{name}")
-            owner, _, position = name.partition(".")
-            if position and owner not in self._modules:
-                self.add_module(owner, nn.ModuleDict())
-            home = self.get_submodule(owner) if position else self
-            home.add_module(position or owner, group)
+        self.network_names: list[str] = []
+        self.group_names: list[str] = []
+        self.per_iteration: set[str] = set()
+        for name, leaf in leaves(recipe):
+            if isinstance(leaf, Recipe):
+                leaf = ParameterGroup(leaf, plans, untied, iterations, f"{path}.{name}")
+                self.group_names.append(name)
+            else:
+                self.network_names.append(name)
+            if f"{path}.{name}" in untied:
+                leaf = _copies(leaf, iterations)
+            if f"{path}.{name}" in untied or isinstance(leaf, PerIteration):
+                self.per_iteration.add(name)
+            _hold(self, name, leaf)
 
     def value(self, name: str) -> Tensor:
         """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
@@ -172,7 +175,7 @@ class ParameterGroup(nn.Module):
     def values(self, path: str) -> dict[str, Tensor]:
         """Every value by its full name, those of the recipes inside this one included."""
         found = {f"{path}.{name}": self.value(name).detach() for name in self.plans}
-        for name in self.inner:
+        for name in self.group_names:
             group = self.get_submodule(name)
             assert isinstance(group, ParameterGroup)
             found |= group.values(f"{path}.{name}")
@@ -186,45 +189,73 @@ class ParameterGroup(nn.Module):
             value = value[k] if plan.own else value
             # The entries lie along the channels, and no axis of theirs is taken for the batch.
             value = value.reshape(1, -1, 1, 1) if plan.vector else value
+            if plan.unit == "noise_level" and plan.unit not in scales:
+                raise ConfigError(
+                    f"{type(self.recipe).__name__}.{name} = noise_level, and that of this "
+                    "measurement is not known: pass noise_level=σ with it, fix the level of the "
+                    "noise of the physics, or give a number."
+                )
             values[name] = value * scales[plan.unit] if plan.unit in scales else value
-        for name in self.networks:
-            network = self.get_submodule(name)
-            network = network[k] if isinstance(network, nn.ModuleList) else network
-            values[name] = network.prepared() if isinstance(network, Network) else network
-        return replace(self.recipe, **values, **self._children_at(k, scales))
 
-    def _children_at(self, k: int, scales: Scales) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name in self.inner:
-            group = self.get_submodule(name)
-            assert isinstance(group, ParameterGroup)
-            owner, _, position = name.partition(".")
-            recipe = group.at(k, scales)
-            found[owner] = (*found.get(owner, ()), recipe) if position else recipe
-        return found
+        def leaf(name: str, _: object) -> Any:
+            found = held(self, name)
+            if isinstance(found, ParameterGroup):
+                return found.at(k, scales)
+            found = found[k] if name in self.per_iteration else found
+            return found.prepared() if isinstance(found, Network) else found
+
+        filled = {name: fill(name, value, leaf) for name, value in self.held_places.items()}
+        return replace(self.recipe, **values, **filled)
 
     @property
     def varies(self) -> bool:
         """Whether anything differs between the iterations."""
-        own = any(plan.own for plan in self.plans.values())
-        own |= any(isinstance(self.get_submodule(n), nn.ModuleList) for n in self.networks)
-        groups = [self.get_submodule(name) for name in self.inner]
-        return own or any(isinstance(g, ParameterGroup) and g.varies for g in groups)
+        if self.per_iteration or any(plan.own for plan in self.plans.values()):
+            return True
+        groups = [self.get_submodule(name) for name in self.group_names]
+        return any(isinstance(g, ParameterGroup) and g.varies for g in groups)
 
 
-def _without_networks(recipe: R) -> R:
-    """The template keeps no second reference to a network, which `deepcopy` would double."""
-    template = copy.copy(recipe)
-    for f in fields(recipe):
-        value = getattr(recipe, f.name)
-        if isinstance(value, nn.Module):
-            object.__setattr__(template, f.name, None)
-        elif isinstance(value, Recipe):
-            object.__setattr__(template, f.name, _without_networks(value))
-        elif isinstance(value, tuple):
-            items = (_without_networks(v) if isinstance(v, Recipe) else v for v in value)
-            object.__setattr__(template, f.name, tuple(items))
-    return template
+def _copies(leaf: nn.Module | Tensor, count: int) -> nn.Module:
+    """One for each iteration, the first a copy; networks that are random are so independently."""
+    if isinstance(leaf, PerIteration):
+        return leaf
+    if not isinstance(leaf, nn.Module):
+        return nn.ParameterList([leaf.detach().clone() for _ in range(count)])
+    later = [
+        leaf.independent() if isinstance(leaf, Network) else copy.deepcopy(leaf)
+        for _ in range(count - 1)
+    ]
+    return PerIteration([copy.deepcopy(leaf), *later])
+
+
+def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
+    """Register a leaf, those of containers in a module for each container."""
+    *owners, last = name.split(".")
+    if not owners and hasattr(home, last):
+        raise ConfigError(f"'{last}' cannot be the name of a field with a network; rename it.")
+    for owner in owners:
+        if owner not in home._modules:
+            home.add_module(owner, nn.ModuleDict())
+        home = home.get_submodule(owner)
+    if isinstance(leaf, nn.Module):
+        home.add_module(last, leaf)
+    elif isinstance(leaf, nn.Parameter):
+        home.register_parameter(last, leaf)
+    else:
+        home.register_buffer(last, leaf)
+
+
+def weights_of(group: nn.Module, name: str) -> list[nn.Parameter]:
+    """The parameters of a network, of all iterations, or the one parameter of that name."""
+    leaf = held(group, name)
+    return list(leaf.parameters()) if isinstance(leaf, nn.Module) else [leaf]
+
+
+def held(home: nn.Module, name: str) -> Any:
+    """The module, parameter or buffer of that dotted name."""
+    owner, _, last = name.rpartition(".")
+    return getattr(home.get_submodule(owner), last)
 
 
 def _register(group: nn.Module, name: str, plan: Plan) -> None:

@@ -5,15 +5,17 @@ Names are chosen by globs such as `algo.stepsize`; every glob must match somethi
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.constraints import Interval
-from unfold.parameters.declare import Declaration, Recipe, Unit, children, declarations
-from unfold.parameters.group import ParameterGroup, Plan, initial_vector
+from unfold.parameters.declare import NOISE_LEVEL, Declaration, Recipe, Unit, declarations
+from unfold.parameters.group import ParameterGroup, Plan, held, initial_vector
+from unfold.parameters.networks import PerIteration, leaves, stages
 
 NONE: frozenset[str] = frozenset()
 
@@ -38,18 +40,19 @@ class Trainable:
 def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:
     """A recipe and those inside it, by full name."""
     yield path, recipe
-    for name, child in children(recipe):
-        assert isinstance(child, Recipe)
-        yield from walk(child, f"{path}.{name}")
+    for name, leaf in leaves(recipe):
+        if isinstance(leaf, Recipe):
+            yield from walk(leaf, f"{path}.{name}")
 
 
 def names(recipe: Recipe, path: str) -> dict[str, Any]:
-    """The declared scalars and the networks of a recipe and of those inside it, by full name."""
+    """What can be learned of a recipe and of those inside it: scalars, networks, parameters."""
     found: dict[str, Any] = {}
     for owner, one in walk(recipe, path):
         found |= {f"{owner}.{name}": getattr(one, name) for name in declarations(one)}
-        held = {f"{owner}.{f.name}": getattr(one, f.name) for f in fields(one)}
-        found |= {name: value for name, value in held.items() if isinstance(value, nn.Module)}
+        held = ((name, leaf) for name, leaf in leaves(one) if not isinstance(leaf, Recipe))
+        kinds = (nn.Module, nn.Parameter)
+        found |= {f"{owner}.{name}": leaf for name, leaf in held if isinstance(leaf, kinds)}
     return found
 
 
@@ -80,12 +83,19 @@ class Selection:
         self.known, self.dead = known, dead
 
     def __call__(
-        self, key: str, patterns: Sequence[str], *, alive: bool = True, optional: Set[str] = NONE
+        self,
+        key: str,
+        patterns: Sequence[str],
+        *,
+        alive: bool = True,
+        whole: bool = False,
+        optional: Set[str] = NONE,
     ) -> set[str]:
         """The names meant by the globs of a field of `Trainable`.
 
-        `alive` leaves out, or refuses where named, what cannot act. Globs in `optional` may match
-        nothing, such as `prior.*` of a prior without parameters.
+        `alive` leaves out, or refuses where named, what cannot act; `whole` refuses a glob that
+        means weights inside a network. Globs in `optional` may match nothing, such as `prior.*` of
+        a prior without parameters.
 
         Raises:
             ConfigError: a pattern matches nothing, or names what cannot act.
@@ -93,6 +103,14 @@ class Selection:
         chosen: set[str] = set()
         for pattern in patterns:
             hits = {n for n, value in self.known.items() if matches(pattern, n, value)}
+            full = {n for n in hits if fnmatch.fnmatchcase(n, pattern)}
+            if whole and hits and not full:
+                raise ConfigError(
+                    f"Trainable.{key} = {list(patterns)}: '{pattern}' means weights inside "
+                    f"{listing(hits)}; iterations have separate networks, or share one. "
+                    f"Write {key}=[{min(hits)}]."
+                )
+            hits = full if whole else hits
             if not hits and pattern not in optional:
                 raise ConfigError(
                     f"Trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
@@ -130,10 +148,13 @@ def make_groups(
     for path, recipe in recipes.items():
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
+    fixed = "it is the noise level of each measurement"
+    dead = {**dead, **{n: fixed for n, value in known.items() if value == NOISE_LEVEL}}
     select = Selection(known, dead)
     groups_as_a_whole = frozenset(f"{path}.*" for path in recipes)
     learned = select("learn", trainable.learn, optional=groups_as_a_whole)
-    untied = select("untied", trainable.untied)
+    untied = select("untied", trainable.untied, whole=True)
+    _expect_stages(known, iterations)
     if iterations is None and untied:
         raise ConfigError(
             f"Trainable.untied = {list(trainable.untied)}: this model repeats one and the same "
@@ -147,6 +168,17 @@ def make_groups(
     }
     _freeze(groups, known, learned, trainable)
     return groups
+
+
+def _expect_stages(known: Mapping[str, Any], iterations: int | None) -> None:
+    """Refuse networks of the iterations that are not one for each."""
+    for name, value in known.items():
+        if isinstance(value, PerIteration) and len(value) != iterations:
+            expected = "one network for all" if iterations is None else f"{iterations} networks"
+            raise ConfigError(
+                f"{name}: {len(value)} networks came, and the iterations of this model need "
+                f"{expected}."
+            )
 
 
 def _plans(
@@ -163,6 +195,9 @@ def _plans(
     plans: dict[str, Plan] = {}
     for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
+        if value == NOISE_LEVEL:
+            plans[name] = Plan(torch.ones(()), constraint, "noise_level", learned=False)
+            continue
         count = owner.entries(name.rpartition(".")[2]) if declaration.vector else None
         values = initial_vector(name, value, count, *lengths, own=name in untied)
         if not constraint.holds(values):
@@ -222,12 +257,14 @@ def _freeze(
 ) -> None:
     """Only what a glob of `learn` matches keeps its gradient inside the networks."""
     for name, value in known.items():
-        if not isinstance(value, nn.Module):
+        if not isinstance(value, nn.Module | nn.Parameter):
             continue
         path, _, rest = name.partition(".")
-        network = groups[path].get_submodule(rest)
-        copies = network if isinstance(network, nn.ModuleList) else [network]
-        for one in copies:
+        found = held(groups[path], rest)
+        if isinstance(found, nn.Parameter):
+            found.requires_grad_(name in learned)
+            continue
+        for one in stages(found):
             for n, p in one.named_parameters():
                 full = f"{name}.{n}"
                 globs = [g for g in trainable.learn if fnmatch.fnmatchcase(full, g)]

@@ -4,13 +4,24 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from unfold.errors import ConfigError
+import torch
+
+from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import Declared
+from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, Shape
+from unfold.typing import (
+    Image,
+    Measurement,
+    PerImage,
+    Shape,
+    expect_shape,
+    expect_tensor,
+    expect_unit,
+)
 
 P = TypeVar("P", bound="Physics")
 
@@ -58,6 +69,13 @@ class Physics(Declared, ABC):
             x: (B, C, H, W) in [0, 1].
             draws: of the B images; they follow the precision and the device of `x`.
         """
+        name = f"{type(self).__name__}.measure"
+        expect_tensor(name, x)
+        if x.ndim != 4:
+            raise ShapeError(
+                f"{name} expects images (batch, C, H, W), got {tuple(x.shape)}: x[None]."
+            )
+        expect_unit(name, x)
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         clean = self.observe(operator.A(x))
@@ -66,6 +84,31 @@ class Physics(Declared, ABC):
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
         """Mean and variance of y given v, as a detector observes it; None where none are known."""
         return self.noise.moments(clean, draws.within("noise"))
+
+    def noise_level(self, y: Measurement, operator: Operator, draws: Draws) -> PerImage | None:
+        """σ, (B,), with σ² the mean variance of the measured entries of y, as far as y tells it.
+
+        The draws are those of `measure`. None where the noise has no known variance.
+        """
+        moments = self.moments(y, operator, draws.like(y))
+        if moments is None:
+            return None
+        variance = moments.variance.real.expand(y.shape).flatten(1)
+        entries = torch.tensor(operator.entries, device=y.device)  # the rest of a row is padding
+        largest = variance.amax(1).clamp(min=0)
+        share = (variance / torch.where(largest > 0, largest, 1)[:, None]).sum(1) / entries
+        return (largest * share.clamp(min=0)).sqrt()
+
+    def known_level(self, y: Measurement, operator: Operator) -> PerImage | None:
+        """`noise_level`, where it needs no draws."""
+        if not self.has_fixed_level:
+            return None
+        return self.noise_level(y, operator, Draws(seed=0, images=range(len(y))))
+
+    @property
+    def has_fixed_level(self) -> bool:
+        """Whether all measurements have one noise level, so that it needs no draws."""
+        return all_numbers(self.noise)
 
     @property
     def supports_sure(self) -> bool:
@@ -84,19 +127,36 @@ class Physics(Declared, ABC):
         """Measure with the draws of seed 0: a convenience for notebooks."""
         return self.measure(x, Draws(seed=0, images=range(x.shape[0]))).y
 
-    def operator_for(self, y: Measurement) -> Operator:
+    def operator_for(self, y: Measurement, shape: Shape | None = None) -> Operator:
         """The operator behind a measurement, of a deterministic physics.
 
+        Args:
+            y: (B, …).
+            shape: (C, H, W) of one image; None where the physics knows it from that of y.
+
         Raises:
-            ConfigError: the physics is random, so that the measurement does not give the operator.
+            ConfigError: the physics is random, so that the measurement does not give the operator,
+                or does not know the shape of the image.
+            ShapeError: images of this shape are not measured so.
         """
+        expect_tensor(f"{type(self).__name__}.operator_for", y)
         if not self.is_deterministic:
             raise ConfigError(
                 f"{type(self).__name__} is random: pass the operator that measured y, "
                 "`y, operator = physics.measure(x, draws)`."
             )
         draws = Draws(seed=0, images=range(1)).like(y)
-        return self.sample(draws.within("operator"), self.image_shape(tuple(y.shape[1:])))
+        got = tuple(y.shape[1:])
+        try:
+            image = shape or self.image_shape(got)
+        except (ValueError, IndexError) as error:  # too few axes, or too many
+            raise ShapeError(
+                f"{type(self).__name__} makes no measurement of shape {got}; expected (batch, …), "
+                f"got {tuple(y.shape)}."
+            ) from error
+        operator = self.sample(draws.within("operator"), image)
+        expect_shape(f"{type(self).__name__}, of images {image},", y, operator.measurement_shape)
+        return operator
 
     def with_noise(self: P, noise: Noise) -> P:
         """The same operators under another noise."""

@@ -106,6 +106,12 @@ class Mixture(Physics):
         return Measured(noisy, operator)
 
     @property
+    def has_fixed_level(self) -> bool:
+        if isinstance(self.noise, PerFamilyNoise):
+            return all(family.has_fixed_level for family in self.families.values())
+        return super().has_fixed_level
+
+    @property
     def supports_sure(self) -> bool:
         if isinstance(self.noise, PerFamilyNoise):
             return all(family.supports_sure for family in self.families.values())

@@ -17,7 +17,7 @@ from unfold.random import generator
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.linear_map import LinearMap, norm_squared, positive_bound
 from unfold.solvers.lsqr import least_norm
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape, expect_shape
 
 O = TypeVar("O", bound="Operator")  # noqa: E741
 
@@ -274,11 +274,9 @@ class Operator(LinearMap, ABC):
             raise ShapeError(f"{type(self).__name__}.{name} must be {kind}, ({want}), got {got}.")
 
     def _expect(self, method: str, t: Tensor, shape: Shape) -> None:
-        got, name = t.shape, f"{type(self).__name__}.{method}"
-        if got[1:] != shape:
-            want = ", ".join(map(str, ("batch", *shape)))
-            raise ShapeError(f"{name} expects ({want}), got {tuple(got)}.")
-        if (count := got[0]) != self.batch != 1 or count == 0:
+        name = f"{type(self).__name__}.{method}"
+        expect_shape(name, t, shape)
+        if (count := t.shape[0]) != self.batch != 1 or count == 0:
             raise ShapeError(
                 f"{name}: the operator has {self.batch} samples and the batch holds {count}; pass "
                 "one operator for each, or one for all."
@@ -286,7 +284,7 @@ class Operator(LinearMap, ABC):
         if not (t.is_floating_point() or t.is_complex()):
             raise ShapeError(
                 f"{name} expects a floating-point or complex tensor, got {t.dtype}; convert it "
-                "with .float()."
+                "with .float(), and divide by the value of white: 255 of 8 bits."
             )
         if self._single is not None and t.dtype in (torch.float64, torch.complex128):
             raise ShapeError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -9,9 +10,10 @@ from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
+from unfold.parameters.networks import Each, PerIteration, stages
 from unfold.priors.prior import Prior, expect_weight
 from unfold.pytree import batched_inner
-from unfold.typing import Image, PerImage, Scalar
+from unfold.typing import DenoiserLevel, Image, PerImage, Scalar
 
 
 @dataclass(frozen=True)
@@ -21,34 +23,49 @@ class DenoiserPrior(Prior):
     Args:
         denoiser: D, a network.
         sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
+            The word `noise_level` is that of each measurement.
         weights: where the weights of D come from, for the record; None if they are random.
     """
 
-    denoiser: Denoiser
-    sigma: Scalar = param(0.05, nonnegative)
+    denoiser: Each[Denoiser]
+    sigma: DenoiserLevel = param(0.05, nonnegative, is_level=True)
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.denoiser, Denoiser):
+        for one in stages(self.denoiser):
+            if isinstance(one, Denoiser):
+                continue
             raise ConfigError(
-                f"{type(self).__name__}.denoiser: {type(self.denoiser).__name__} is not a denoiser "
+                f"{type(self).__name__}.denoiser: {type(one).__name__} is not a denoiser "
                 "of unfold; make it a subclass of unfold.denoisers.denoiser.Denoiser with "
                 "`channels` and forward(v, sigma)."
             )
         super().__post_init__()
 
     def cannot_act(self) -> Mapping[str, str]:
-        if self.denoiser.uses_sigma:
+        kinds = stages(self.denoiser)
+        if any(one.uses_sigma for one in kinds):
             return {}
-        return {"sigma": f"{type(self.denoiser).__name__} takes no noise level"}
+        return {"sigma": f"{type(kinds[0]).__name__} takes no noise level"}
 
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        return replace(self, denoiser=change(self.denoiser))
+        changed = [change(one) for one in stages(self.denoiser)]
+        new: Any = PerIteration(changed) if isinstance(self.denoiser, PerIteration) else changed[0]
+        return replace(self, denoiser=new)
 
     def denoise(self, v: Image) -> Image:
         """D(v, σ)."""
         denoised: Image = self.denoiser(v, self.sigma)
         return denoised
+
+    def contractive_part(self, v: Image) -> Image:
+        """The map that an equilibrium needs to be nonexpansive: D."""
+        return self.denoise(v)
+
+    @property
+    def nonexpansive(self) -> bool:
+        """Whether that map is so for all weights."""
+        return all(one.nonexpansive for one in stages(self.denoiser))
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class Score(DenoiserPrior):
 
     provides = frozenset({"grad"})
 
-    sigma: Scalar = param(0.05, positive)
+    sigma: DenoiserLevel = param(0.05, positive, is_level=True)
 
     def cannot_act(self) -> Mapping[str, str]:
         return {}
@@ -138,6 +155,11 @@ class GradientStep(DenoiserPrior):
 
     provides = frozenset({"prox", "grad", "value"})
     differentiates_network = True
+    nonexpansive = False
+
+    def contractive_part(self, v: Image) -> Image:
+        """I − ∇g."""
+        return v - self.grad(v)
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """v − w∇g(v)."""

@@ -78,10 +78,6 @@ class Prior(Recipe, ABC):
         """The same prior with every denoiser in it changed."""
         return self
 
-    def for_equilibrium(self) -> "Prior":
-        """The form of this prior for a DEQ: a convex prox is firmly nonexpansive as it is."""
-        return self.with_denoisers(lambda denoiser: denoiser.firmly_nonexpansive())
-
     def analyse(self, x: Image) -> Field:
         """Kx."""
         raise ConfigError(lacks(self, "analysis"))

@@ -76,8 +76,8 @@ class TotalVariation(Prior):
     provides = frozenset({"prox", "value", "analysis"})
     analysis_norm_squared = 8.0
 
-    tol: float = bounded(1e-4, positive)
-    max_iterations: int = bounded(200, at_least(1))
+    tol: float = bounded(1e-3, positive)
+    max_iterations: int = bounded(1000, at_least(1))
 
     @abstractmethod
     def lengths(self, u: Field) -> Tensor:

@@ -7,10 +7,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from unfold.errors import ConfigError, RunError, listing, nearest
+from unfold.disk import expand
+from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
 from unfold.runs.files import SCHEMA_VERSION, stored_config, version_of
 from unfold.runs.processes import is_held
+from unfold.runs.seal import MANIFEST, READ, verify
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,15 @@ class Entry:
     Args:
         path: its directory.
         name: its path inside the folder of all runs.
-        state: finished, running, failed, preempted, killed where its process is gone, or the schema
-            version of a run that this version cannot read.
+        state: finished, running, failed, preempted, killed where its process is gone, damaged, or
+            the schema version of a run that this version cannot read.
         status: as it is written.
         config: its configuration as stored; empty where it terminated before it wrote one.
         choices: the option of each group.
         scores: what it measured; empty until it is finished.
         overrides: that made it.
         folders: of the user's own options that it was composed with.
+        sets: `validation_set` and `test_set`, 8 digits of the SHA-256 of their images.
     """
 
     path: Path
@@ -39,19 +42,29 @@ class Entry:
     scores: Mapping[str, float] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, key: str) -> str | None:
-        """The option of a group, or the value of a key of the configuration; None without it."""
+        """The option of a group, a set of images, or the value of a key; None without it."""
         if key in self.choices:
             return self.choices[key]
-        values = flat(self.config)
+        values = {**flat(self.config), **self.sets}
         return str(values[key]) if key in values else None
 
 
 def find_runs(root: Path) -> list[Path]:
     """Every run directory under a folder, the newest first."""
-    found = [path.parent for path in root.glob("*/*/status.json")]
-    return sorted(found, key=lambda path: (path / "status.json").stat().st_mtime, reverse=True)
+    found = {path.parent for name in MARKS for path in root.glob(f"*/*/{name}")}
+    return sorted(found, key=_updated, reverse=True)
+
+
+MARKS = ("status.json", "config.yaml", MANIFEST)
+"""Files by any of which a run directory is known, as each can be lost."""
+
+
+def _updated(path: Path) -> float:
+    status_file = path / "status.json"
+    return status_file.lstat().st_mtime if status_file.exists() else 0.0
 
 
 def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
@@ -80,17 +93,23 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
     inside, full = path.relative_to(root), path.resolve()
     with_root = root.resolve().name / inside
     names = (path.parent.name, str(inside), str(with_root), str(full))
-    typed = str(Path(pattern).expanduser().absolute())
+    typed = str(expand(pattern, "pattern").absolute())
     return any(fnmatch(name, pattern) for name in names) or fnmatch(str(full), typed)
 
 
 def read_entry(path: Path, name: str) -> Entry:
-    """Read a run, finished or not."""
-    written, stored = _status(path), path / "config.yaml"
-    config = files.read_yaml(stored) if stored.exists() else {}
-    if config and version_of(config) != SCHEMA_VERSION:
-        return Entry(path, name, f"schema {version_of(config)}", written)
-    return _entry(Entry(path, name, written.state, written, config), files.optional(path / ORIGIN))
+    """Read a run, finished or not; one of which a file is damaged has that as its reason."""
+    try:
+        written, stored = _status(path), path / "config.yaml"
+        config = files.read_yaml(stored) if stored.exists() else {}
+        if isinstance(config, Mapping) and config and version_of(config) != SCHEMA_VERSION:
+            return Entry(path, name, f"schema {version_of(config)}", written)
+        verify(path, READ)
+        entry = Entry(path, name, written.state, written, stored_config(path))
+        return _entry(entry, files.optional(path / ORIGIN))
+    except (UnfoldError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        return Entry(path, name, "damaged", replace(status.start(), updated="", reason=reason))
 
 
 def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
@@ -103,6 +122,7 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
     """
     path = _locate(text, Path(runs_dir))
     written, config = _status(path), stored_config(path)
+    verify(path)
     typed = files.read_yaml(path / "overrides.yaml")
     origin = files.read_json(path / ORIGIN)
     if not config or not isinstance(typed, list):
@@ -124,12 +144,14 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
         choices=origin.get("choices", {}),
         scores=files.optional(read.path / "results.json") if read.state == "finished" else {},
         folders=tuple(map(Path, origin.get("folders", {}))),
+        sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
 
 
 def _status(path: Path) -> status.Status:
     written = status.read(path)
     if written is None:
+        verify(path)
         raise RunError(
             f"{path} is no run directory: it has no status.json. Name a directory in it."
         )
@@ -137,7 +159,7 @@ def _status(path: Path) -> status.Status:
 
 
 def _locate(text: str, runs_dir: Path) -> Path:
-    for candidate in (Path(text).expanduser(), runs_dir / text):
+    for candidate in (expand(text, "run"), runs_dir / text):
         if candidate.is_dir():
             return candidate.resolve()
     known = {str(path.relative_to(runs_dir)): path for path in find_runs(runs_dir)}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from unfold.runs.compare import Computation, refuse_foreign
 from unfold.runs.files import stored_config
 from unfold.runs.processes import Lock, is_held, launch, launched
 from unfold.runs.provenance import differing
+from unfold.runs.seal import complaint, finish, verify
 from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
@@ -66,12 +67,14 @@ def results_of(directory: Path, expected: Computation | None = None) -> dict[str
 
     Raises:
         ConfigError: the directory holds another run than the expected one.
+        RunError: a file is not as it was when the run finished.
     """
     now = status.read(directory)
     if now is None or now.state != "finished" or _changed_code(directory):
         return None
     if expected is not None:
         refuse_foreign(directory, expected)
+    verify(directory)
     return Run(directory, "finished").results()
 
 
@@ -80,11 +83,13 @@ def claim(directory: Path, request: Request = Request()) -> Iterator[Run]:
     """Hold a run directory while the body runs, and record how it terminates.
 
     Raises:
-        RunError: another process is writing it, or rank zero does not claim it.
+        RunError: another process is writing it, rank zero does not claim it, or a file of a
+            finished run is not as it was.
         ConfigError: it was made by other code, so that it is neither repeated nor continued, is of
             another schema version, or is another run than its name says.
     """
-    stored_config(directory)  # refuses other schema versions before anything is touched
+    with suppress(RunError) if request.rerun else nullcontext():
+        stored_config(directory)  # refuses other schema versions before anything is touched
     if request.rank > 0:
         yield _followed(directory, request)
         return
@@ -116,11 +121,11 @@ def _claimed(directory: Path) -> bool:
 
 
 def _held(directory: Path, request: Request) -> Iterator[Run]:
-    before = status.read(directory)
-    if request.rerun and before is not None:
+    if request.rerun:
         move_to_attempts(directory)
-        before = None
+    before = status.read(directory)
     if before is None:
+        verify(directory)  # a finished run whose status is gone
         run, now = Run(directory, "new"), status.start()
     else:
         run = _continued(directory, before, request)
@@ -139,17 +144,23 @@ def _held(directory: Path, request: Request) -> Iterator[Run]:
         status.write(directory, now.now("failed", reason))
         raise
     else:
-        status.write(directory, now.now("finished"))
+        finish(directory, now.now("finished"))
 
 
 def _continued(directory: Path, before: status.Status, request: Request) -> Run:
     """What to do with a directory that holds a run already."""
-    if request.expected is not None:
-        refuse_foreign(directory, request.expected)
+    found = complaint(directory)
+    try:
+        if request.expected is not None:
+            refuse_foreign(directory, request.expected)
+        if before.state == "finished":
+            remedy = "rerun=true to repeat it; the former content moves to attempts/"
+            _refuse_other_code(directory, remedy)
+    except ConfigError as error:
+        raise ConfigError(f"{error} {found}".strip()) from error
+    if found:
+        raise RunError(found)
     if before.state == "finished":
-        _refuse_other_code(
-            directory, "rerun=true to repeat it; the former content moves to attempts/"
-        )
         return Run(directory, "finished")
     _remove_incomplete(directory)
     checkpoint, notes = _set_damaged_aside(directory / "checkpoints")

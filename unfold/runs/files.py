@@ -1,6 +1,8 @@
 """The files of a run directory, replaced atomically, and its configuration with its version."""
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,23 +12,44 @@ import yaml
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, RunError
 
+REPEAT = "Repeat the run with rerun=true."
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file by `text`; after a crash it holds the old content or the new one."""
     write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a file by `content` as JSON."""
-    write_text(path, json.dumps(content, indent=2, sort_keys=False, default=str) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """What is written of `content`; a number that is not finite, which JSON has not, is null."""
+    return json.dumps(_finite(content), indent=2, default=str, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}. {REPEAT}") from error
     if not isinstance(content, dict):
         raise damaged(path, "does not hold a JSON object")
     return content
@@ -39,7 +62,7 @@ def optional(path: Path) -> dict[str, Any]:
 
 def damaged(path: Path, reason: str) -> RunError:
     """The error of a file whose content cannot be used."""
-    return RunError(f"{path} is damaged: it {reason}. Repeat the run with rerun=true.")
+    return RunError(f"{path} is damaged: it {reason}. {REPEAT}")
 
 
 def write_yaml(path: Path, content: Any) -> None:
@@ -51,8 +74,8 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file, plain values only; a RunError where it is missing or is not."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}. {REPEAT}") from error
 
 
 SCHEMA_VERSION = 3

@@ -12,9 +12,9 @@ from typing import Any
 from unfold.errors import PreemptedError, RunError
 from unfold.runs import files
 from unfold.runs.directory import Run
+from unfold.runs.files import sha256
 from unfold.runs.provenance import flags
 from unfold.runs.redact import redacted_overrides
-from unfold.runs.weights import sha256
 
 SAVED = ("weights.safetensors", "checkpoints/*.ckpt")
 """The files of weights and states whose hashes are kept."""

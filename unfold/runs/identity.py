@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unfold.disk import expand
 from unfold.errors import ConfigError
-from unfold.runs.weights import digests, sha256
+from unfold.runs.files import sha256
+from unfold.runs.provenance import source_hashes
+from unfold.runs.weights import EXTEND, digests
 
 LEFT_OUT = frozenset(
     {
@@ -56,6 +59,28 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
+TRAINING = ("extend", "init_from", "loss", "objective", "optimizer", "scheduler", "trainer")
+"""Keys that cannot change an evaluation of given weights, except `trainer.precision`."""
+
+
+def conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that can change an evaluation of given weights."""
+    kept = hashed_part({k: v for k, v in config.items() if k not in TRAINING}, {})
+    return kept | {"precision": config.get("trainer", {}).get("precision")}
+
+
+def evaluation_name(
+    config: Mapping[str, Any], choices: Mapping[str, str], weights: str | None, fingerprint: str
+) -> str:
+    """The name of an evaluation: readable, and a hash of weights, conditions, images and code."""
+    kept = conditions(config)
+    content = [weights, kept, fingerprint, _files(kept), dict(source_hashes())]
+    text = json.dumps(content, sort_keys=True, default=str)
+    words = f"{choices['evaluation']}-{choices['physics']}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', words).lstrip('.')[:80]}-{digest}"
+
+
 def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
     """The part of a configuration that can change a number.
 
@@ -64,7 +89,7 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
         weights: the SHA-256 of those that it names, by key: each replaces the name, because a
             run has several names, and other weights later.
     """
-    items = ((key, value) for key, value in config.items() if key not in LEFT_OUT)
+    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) != (EXTEND, None))
     return {key: _kept(key, value, weights) for key, value in items}
 
 
@@ -86,7 +111,7 @@ def _files(value: Any) -> list[str]:
     if isinstance(value, list):
         return [digest for item in value for digest in _files(item)]
     if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
-        path = Path(value.replace("\0", "")).expanduser()
+        path = expand(value.replace("\0", ""), "path")
         candidates = (path, path / "weights.safetensors")
         return [sha256(one) for one in candidates if one.is_file()]
     return []
@@ -94,7 +119,7 @@ def _files(value: Any) -> list[str]:
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
     """Where the run of a configuration lives."""
-    root = Path(config["runs_dir"]).expanduser().resolve()
+    root = expand(config["runs_dir"], "runs_dir").resolve()
     directory = root / slug(choices, config["name"]) / identity(config, fingerprint)
     if root not in directory.resolve().parents:
         raise ConfigError(f"name = {config['name']}: leads out of {root}. Use letters and digits.")

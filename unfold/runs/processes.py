@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from unfold.errors import ConfigError, RunError
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Set by torchrun, by torchrun and Lightning, and by srun."""
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Set by torchrun, by torchrun and Lightning, by srun, and by jsrun; all that Lightning reads."""
 
 LAUNCHES = (
     ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
@@ -26,7 +26,7 @@ LAUNCHES = (
 def rank() -> int:
     """The rank of this process; 0 where it is the only one."""
     given = (os.environ.get(name, "") for name in RANKS)
-    return max((int(value) for value in given if value.isdigit()), default=0)
+    return max((int(value) for value in given if value.isdecimal()), default=0)
 
 
 def launch() -> str:
@@ -46,6 +46,17 @@ def launched() -> Iterator[None]:
         yield
     finally:
         del os.environ["UNFOLD_LAUNCH"]
+
+
+def check_rank(processes: int) -> None:
+    """Refuse a rank that no launch of this run gave: as rank 1, a process writes no metrics."""
+    if rank() > 0 and (processes == 1 or not launch()):
+        found = ", ".join(f"{name}={os.environ[name]}" for name in RANKS if name in os.environ)
+        raise ConfigError(
+            f"{found} in the environment makes this process one of several, but it has no launch, "
+            "or its configuration trains in one process. Unset it, or choose trainer=ddp with as "
+            "many devices as processes and start them with torchrun or srun."
+        )
 
 
 def check_launch(nodes: int) -> None:

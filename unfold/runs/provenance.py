@@ -145,6 +145,7 @@ class Made(NamedTuple):
     fingerprint: of the images.
     shapes: the name and the shape of every image of each split.
     weights: the SHA-256 of the trained weights that it starts from, by key.
+    pixels: the SHA-256 of the images of a split, whatever their names.
     """
 
     overrides: Sequence[str]
@@ -154,6 +155,7 @@ class Made(NamedTuple):
     fingerprint: str
     shapes: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]]
     weights: Mapping[str, str]
+    pixels: Mapping[str, str] = {}
 
 
 def provenance(made: Made) -> dict[str, Any]:
@@ -171,6 +173,7 @@ def provenance(made: Made) -> dict[str, Any]:
         "streams": {"scheme": SCHEME, "seed": made.seed},
         "data": made.fingerprint,
         "images": {split: summary(images) for split, images in made.shapes.items()},
+        "pixels": dict(made.pixels),
         "weights": dict(made.weights),
         "packages": {name: version(name) for name in PACKAGES},
         "freeze": freeze(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from unfold.errors import RunError
 from unfold.runs import files
@@ -29,6 +29,7 @@ class Status:
         updated: when this was written, in UTC.
         resumed: how many times it was resumed.
         launch: identifies the launch that wrote it among several.
+        seal: of a finished run, `seal.py`.
     """
 
     state: State
@@ -39,6 +40,7 @@ class Status:
     updated: str
     resumed: int = 0
     launch: str = ""
+    seal: str = ""
 
     def now(self, state: State, reason: str | None = None, *, resumed: int = 0) -> "Status":
         """The same run in another state, written by this process."""
@@ -57,10 +59,16 @@ def read(directory: Path) -> Status | None:
     path = directory / "status.json"
     if not (content := files.optional(path)):
         return None
+    content = {"seal": ""} | content  # runs were not always sealed
     try:
-        return Status(**{name: content[name] for name in Status.__dataclass_fields__})
+        now = Status(**{name: content[name] for name in Status.__dataclass_fields__})
     except KeyError as error:
         raise RunError(f"{path} lacks {error}. Repeat the run with rerun=true.") from error
+    texts = (now.started, now.updated, now.launch, now.seal, now.reason or "")
+    sound = all(isinstance(text, str) for text in texts) and isinstance(now.resumed, int)
+    if now.state not in get_args(State) or not sound:
+        raise files.damaged(path, "does not hold the status of a run")
+    return now
 
 
 def write(directory: Path, status: Status) -> None:

@@ -4,15 +4,24 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import fmean, stdev
+from typing import Any
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation.records import read_rows
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
+from unfold.runs.seal import ROWS
 
-REPEATED = ("seed", "trainer.threads", *LEFT_OUT)
+SAME = ("trainer.threads", "trainer.devices", "trainer.nodes", "trainer.strategy", *LEFT_OUT)
+"""Keys in which runs may differ that are one computation, done twice."""
+
+REPEATED = ("seed", *SAME)
 """Keys in which the runs of one cell may differ: they are repetitions of one another."""
+
+ENOUGH = 3
+"""Repetitions that a standard deviation is given for."""
 
 TESTED = "tested_on"
 """The axis of the operators that a run was evaluated on, each with its level of noise."""
@@ -79,7 +88,12 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
         found = [] if reason else _scores(entry, value, across=across)
         for tested, score in found:
             row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
-            cells.setdefault((str(row), str(column)), []).append((entry, score))
+            cell = cells.setdefault((str(row), str(column)), [])
+            twins = [one.name for one, _ in cell if _computation(one) == _computation(entry)]
+            if twins:
+                left_out.setdefault(f"the same computation as {twins[0]}", []).append(entry.name)
+            else:
+                cell.append((entry, score))
         if not found:
             left_out.setdefault(reason or f"without {value}", []).append(entry.name)
     if not cells:
@@ -89,7 +103,32 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
             f"are written in full, algo.stepsize; {TESTED} is for runs with an evaluation; "
             "unfold list shows the runs."
         )
-    return Pivot(rows, columns, value, cells, left_out)
+    shown = {entry.path: entry for cell in cells.values() for entry, _ in cell}
+    images = "validation_set" if value.startswith("best ") else "test_set"
+    _refuse_mixed(list(shown.values()), images, (rows, columns))
+    unique = {reason: list(dict.fromkeys(names)) for reason, names in left_out.items()}
+    return Pivot(rows, columns, value, cells, unique)
+
+
+def _computation(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """What a run computed: runs in which it is the same count once, whatever they are called."""
+    items = flat(entry.config).items()
+    return {k: v for k, v in items if not k.startswith((*SAME, "evaluation"))}, entry.sets
+
+
+def _refuse_mixed(entries: Sequence[Entry], images: str, axes: Sequence[str]) -> None:
+    """Refuse runs whose scores have another meaning, in a key that is no axis of the table."""
+    keys = {key for entry in entries for key in flat(entry.config) if key.startswith("metrics.")}
+    for key in (*sorted(keys), "data.channels", images):
+        group = "data" if key == images else key.partition(".")[0]
+        found = {value: entry.name for entry in entries if (value := entry.get(key)) is not None}
+        if len(found) > 1 and not {key, group} & set(axes):
+            shown = "; ".join(f"{value} in {name}" for value, name in list(found.items())[:4])
+            raise ConfigError(
+                f"The runs of this table differ in {key}: {shown}. Their scores do not compare: "
+                f"select some, --where {key}={next(iter(found))} or a pattern of names, or make it "
+                f"an axis, --rows {key}."
+            )
 
 
 def full_name(end: str, entries: Sequence[Entry]) -> str:
@@ -112,6 +151,8 @@ def full_name(end: str, entries: Sequence[Entry]) -> str:
 
 def _missing(entry: Entry, keys: Sequence[str]) -> str | None:
     """Why a run has no place in the table; None where it has one."""
+    if entry.state == "damaged":
+        return f"damaged: {entry.status.reason}"
     if entry.state != "finished":
         return "not finished"
     lacking = [key for key in keys if key != TESTED and entry.get(key) is None]
@@ -122,20 +163,21 @@ def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]
     """The score of a run, or one for every operator and noise that it was evaluated on."""
     if not across:
         return [("", entry.scores[value])] if value in entry.scores else []
-    path = entry.path / "evaluation" / "rows.csv"
+    path = entry.path / ROWS
     if not path.exists():
         return []
     found: dict[str, list[float]] = {}
     for row in read_rows(path):
-        if row.method == "ours" and row.metric == value:
+        if row.method == "ours" and row.metric == value and not isnan(row.value):
             found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row.value)
     return [(name, fmean(values)) for name, values in found.items()]
 
 
 def text_of(values: Sequence[float]) -> str:
-    """Mean ± standard deviation, and of how many runs; empty without a run."""
-    if len(values) < 2:
-        return "".join(f"{value:.2f}" for value in values)
+    """Mean ± standard deviation, and of how many runs; the mean of two, empty without a run."""
+    if len(values) < ENOUGH:
+        count = f" ({len(values)})" if len(values) > 1 else ""
+        return f"{fmean(values):.2f}{count}" if values else ""
     return f"{fmean(values):.2f} ± {stdev(values):.2f} ({len(values)})"
 
 
@@ -191,6 +233,6 @@ def csv_text(table: Pivot) -> str:
     writer.writerow([table.rows, table.columns, table.value, "std", "runs"])
     for row, column in sorted(table.cells):
         values = table.values(row, column)
-        spread = stdev(values) if len(values) > 1 else ""
+        spread = stdev(values) if len(values) >= ENOUGH else ""
         writer.writerow([row, column, fmean(values), spread, len(values)])
     return file.getvalue().rstrip("\n")

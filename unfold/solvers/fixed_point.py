@@ -14,9 +14,10 @@ from torch import Tensor
 
 from unfold.parameters.bounds import Declared, bounded, inside
 from unfold.pytree import tensors, with_tensors
-from unfold.solvers.result import Amplification, Stopping, judge, undecided
+from unfold.solvers.amplification import PLAIN_SPAN, SPAN, Amplification
 from unfold.solvers.result import FixedPoint as FixedPoint
 from unfold.solvers.result import Flat as Flat
+from unfold.solvers.result import Stopping, judge, undecided
 
 S = TypeVar("S")
 
@@ -91,13 +92,11 @@ class Solver(AffineSolver):
         memory = self.memory_for(z)
         best = undecided(z)
         anchor = _Anchor(z, z, best.residual, plain=torch.ones_like(best.converged))
-        amplification: Amplification | None = None
+        amplification = Amplification(z, SPAN if memory.accelerates else PLAIN_SPAN)
         for k in range(stopping.max_iterations):
             Tz = T(z)
-            amplification = (
-                amplification.after(z, Tz - z) if amplification else Amplification.start(z, Tz - z)
-            )
-            best, residual = judge(best, z, Tz, amplification.kappa, k + 1, stopping)
+            kappa = amplification.after(z, Tz - z)
+            best, residual = judge(best, z, Tz, kappa, k + 1, stopping)
             stopped = best.converged | best.diverged
             if k + 1 == stopping.max_iterations:
                 break

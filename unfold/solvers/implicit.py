@@ -25,8 +25,9 @@ class BackwardReport:
     """How the backward solve ended; filled in when the gradient is taken.
 
     The one mutable record here: PyTorch runs the backward pass later and elsewhere. Only `forward`
-    is known before: the residual of the equilibrium that is differentiated, and whether its solve
-    `aims_at_tolerance`: a truncated series does not, so that its `converged` has no meaning.
+    is known before: the estimated error of the equilibrium that is differentiated, and whether its
+    solve `aims_at_tolerance`: a truncated series does not, so that its `converged` has no meaning.
+    `error` estimates that of the gradient: of w, and what the equilibrium adds.
     """
 
     forward: Tensor | None = None

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.pytree import batched_norm
-from unfold.typing import Flags, PerImage
+from unfold.typing import PerImage
 
 
 class ConvergenceWarning(UserWarning):
@@ -60,53 +60,16 @@ def report(
         relative = residual / torch.where(right == 0, 1, right)
         for record in tuple(_watching):
             record.append(SolveReport(name, iterations, relative, converged))
-    if not bool(converged.all()):
-        _warn(name, residual, right, tol, iterations, ~converged)
-
-
-def _warn(
-    name: str, residual: PerImage, right: PerImage, tol: float, iterations: PerImage, failed: Flags
-) -> None:
-    worst = float((residual / right)[failed].max())
+    if bool(converged.all()):
+        return
     warnings.warn(
-        f"{name}: {int(failed.sum())} of {len(failed)} samples are above the relative residual "
-        f"{tol:.1e} after {int(iterations.max())} iterations; the worst is at {worst:.1e}. "
+        f"{name}: {int((~converged).sum())} of {len(converged)} samples are above the relative "
+        f"residual {tol:.1e} after {int(iterations.max())} iterations; the worst is at "
+        f"{float((residual / right)[~converged].max()):.1e}. "
         "Allow more iterations, a larger tol or a smaller gamma.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
-
-
-FORGETTING = 0.9
-"""What is left of an old slope after one evaluation: a map that is not affine has others later."""
-
-
-class Amplification(NamedTuple):
-    """‖z − z*‖ ≈ κ‖T(z) − z‖, with κ the largest ‖Δz‖ / ‖ΔT(z) − Δz‖ observed recently.
-
-    For an affine map κ is a lower bound of ‖(I − J)⁻¹‖; the slow directions, which make the error,
-    are those that late steps move along.
-
-    z: the newest iterate; (B, N).
-    defect: T(z) − z there; (B, N).
-    kappa: κ, at least 1; (B,).
-    """
-
-    z: Tensor
-    defect: Tensor
-    kappa: PerImage
-
-    @staticmethod
-    def start(z: Tensor, defect: Tensor) -> "Amplification":
-        """From the first pair, of which nothing follows yet."""
-        return Amplification(z, defect, torch.ones_like(z[:, 0]))
-
-    def after(self, z: Tensor, defect: Tensor) -> "Amplification":
-        """With one pair more."""
-        moved, changed = batched_norm(z - self.z), batched_norm(defect - self.defect)
-        known = moved.isfinite() & changed.isfinite() & (changed > 0)
-        slope = torch.where(known, moved / torch.where(known, changed, 1), 0)
-        return Amplification(z, defect, torch.maximum(slope, FORGETTING * self.kappa).clamp(min=1))
 
 
 Flat = Float[Tensor, "batch numel"]
@@ -118,7 +81,7 @@ class FixedPoint(NamedTuple):
     z: the iterate of smallest residual; (B, N).
     image: T(z), already evaluated; (B, N).
     residual: ‖T(z) − z‖ / ‖T(z)‖; infinite where no iterate was finite; (B,).
-    error: ‖z − z*‖ / ‖T(z)‖ as estimated from observed slopes of T; (B,).
+    error: ‖z − z*‖ / ‖T(z)‖, an estimate from observed slopes of T; (B,).
     iterations: evaluations of T until the sample stopped; (B,).
     converged: whether the residual, and the error where asked, reached the tolerance; (B,).
     diverged: whether the iterates left the finite numbers; (B,).
@@ -173,7 +136,8 @@ def judge(
     residual = torch.where(finite, residual, torch.full_like(residual, torch.inf))
     better = running & finite & ((residual < best.residual) | best.residual.isinf())
     reached = torch.where(better, residual, best.residual)
-    error = torch.where(running & reached.isfinite(), kappa * reached, best.error)
+    estimate = torch.where(reached == 0, 0, kappa * reached)
+    error = torch.where(running & reached.isfinite(), estimate, best.error)
     small = (reached <= stopping.tol) & (error <= stopping.accuracy)
     updated = FixedPoint(
         z=torch.where(better[:, None], z, best.z),

@@ -50,6 +50,11 @@ def tolerances(dtype: torch.dtype) -> Tolerances:
     return IN_SINGLE if single(dtype) else IN_DOUBLE
 
 
+def rounding(dtype: torch.dtype, count: int) -> float:
+    """4ε√n: what another order of sums of n numbers changes, on any processor; at least 10ε."""
+    return float(torch.finfo(dtype).eps) * max(10.0, 4.0 * math.sqrt(count))
+
+
 def largest(t: Tensor) -> float:
     """The largest entry, NaN where there is one."""
     return float(t.detach().max())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors, to_like, with_tensors
+from unfold.solvers.conjugate_gradient import default_tol
 from unfold.solvers.linear_map import norm_squared
 from unfold.testing.dense import (
     DOUBLE,
@@ -26,6 +27,7 @@ from unfold.testing.dense import (
     largest,
     measured,
     probe,
+    rounding,
     single,
     tiny,
     tolerances,
@@ -102,14 +104,15 @@ def norm(
     operator: Operator, *, dtype: torch.dtype = DOUBLE, tol: float | None = None
 ) -> Iterator[Check]:
     """‖A‖² ≤ norm_squared ≤ (1 + tol)‖A‖² for every sample, to rounding."""
-    truth = torch.linalg.matrix_norm(dense(operator, dtype=dtype), ord=2) ** 2
+    A = dense(operator, dtype=dtype)
+    truth, least = torch.linalg.matrix_norm(A, ord=2) ** 2, rounding(dtype, max(A.shape[-2:]))
     excess = operator.norm_squared.double() / truth - 1
     yield Check(
         "PH6", "norm_squared ≤ (1 + tol)‖A‖²", largest(excess), tol or tolerances(dtype).norm
     )
-    yield Check("PH6", "norm_squared ≥ ‖A‖²", largest(-excess), 10 * torch.finfo(dtype).eps)
+    yield Check("PH6", "norm_squared ≥ ‖A‖²", largest(-excess), least)
     below = largest(1 - operator.norm_bound.double() / truth)
-    yield Check("PH6", "norm_bound ≥ ‖A‖²", below, 10 * torch.finfo(dtype).eps)
+    yield Check("PH6", "norm_bound ≥ ‖A‖²", below, least)
     proper = operator.norm_squared.shape == (operator.batch,)
     yield holds("PH6", "norm_squared is (B,)", proper and not operator.norm_squared.requires_grad)
 
@@ -160,8 +163,10 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
 
 def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """A sample's answers do not depend on the other samples."""
-    tol = tolerances(dtype).batch
     x, y = probe(operator, 15, dtype=dtype), probe(operator, 16, dtype=dtype, dual=True)
+    tol = max(tolerances(dtype).batch, rounding(dtype, x[0].numel()))
+    # Two iterative solves may both stop at the tolerance, whose error I + γA*A does not amplify.
+    solved = tol + 2 * default_tol(dtype)
     for i in range(len(x)):
         one = operator.take(torch.tensor([i]), len(x))
         for name, f, g, t in (
@@ -170,12 +175,13 @@ def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iter
             ("solve_normal", partial(_solved, operator), partial(_solved, one), x),
         ):
             error = gap(f(t)[i : i + 1], g(t[i : i + 1]))
-            yield Check("PH9", f"batch invariance of {name}", error, tol)
+            allowed = solved if name == "solve_normal" else tol
+            yield Check("PH9", f"batch invariance of {name}", error, allowed)
         shared = operator.norm_squared[min(i, operator.batch - 1)]
-        error = largest((one.norm_squared - shared).abs())
+        error = gap(one.norm_squared, shared)
         yield Check("PH9", "batch invariance of the norm", error, 100 * tol)
         bound = operator.norm_bound[min(i, operator.batch - 1)]
-        error = largest((one.norm_bound - bound).abs())
+        error = gap(one.norm_bound, bound)
         yield Check("PH9", "batch invariance of its bound", error, 100 * tol)
 
 

@@ -96,7 +96,7 @@ def save_picture(picture: Tensor, path: Path) -> None:
 class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, after validations; a resumed training that had ended ends at once.
 
-    Values that are not finite count as no improvement: they are handled by the guard.
+    An infinite value counts as no improvement, and an undefined one, NaN, for nothing.
 
     Args:
         objective: the validation metric.
@@ -112,6 +112,11 @@ class EarlyStopping(callbacks.EarlyStopping):
             check_finite=False,
             check_on_train_epoch_end=False,
         )
+
+    def _run_early_stopping_check(self, trainer: pl.Trainer) -> None:
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None or not bool(torch.isnan(score)):
+            super()._run_early_stopping_check(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.wait_count >= self.patience:

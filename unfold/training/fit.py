@@ -1,6 +1,7 @@
 """Fitting: Lightning's trainer around the module, and the best weights at the end."""
 
 import logging
+import math
 import resource
 import sys
 import warnings
@@ -11,12 +12,11 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
-from torch import nn
 
 from unfold.data.batches import Loader
 from unfold.data.image_data import ImageData
 from unfold.disk import FULL, DiskFullError
-from unfold.errors import RunError
+from unfold.errors import NonFiniteError, RunError
 from unfold.evaluation.metrics import objective_mode
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Checkpoint, Unfolded
@@ -29,7 +29,11 @@ from unfold.training.callbacks import (
     ValidationPictures,
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
-from unfold.training.checkpoints.weights import load_checkpoint, save_weights
+from unfold.training.checkpoints.weights import (
+    keep_channels_last,
+    load_checkpoint,
+    save_weights,
+)
 from unfold.training.module import Training
 from unfold.training.settings import Log, TrainerSettings
 
@@ -67,16 +71,6 @@ class DataModule(pl.LightningDataModule):
     def teardown(self, stage: str) -> None:
         while self._loaders:
             self._loaders.pop().close()
-
-
-def keep_channels_last(network: nn.Module) -> None:
-    """Lay the filters of every 2-D convolution out channels last; images follow their filters.
-
-    Only `Conv2d`: filters that a network computes itself have any number of axes, and gain nothing.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def make_trainer(
@@ -166,6 +160,11 @@ def _select_weights(
     Training that ends within an epoch ends without a validation, so the last weights get one here.
     """
     last = float(trainer.validate(training, images, verbose=False)[0][checkpointing.objective])
+    if checkpointing.best is None and not math.isfinite(last):
+        raise NonFiniteError(
+            f"{checkpointing.objective} = {last} in every validation: undefined for these images, "
+            "or no reconstruction of them is finite. Choose another objective, or other images."
+        )
     if checkpointing.best is None or checkpointing.improves(last, checkpointing.best):
         return last
     load_checkpoint(training.reconstructor, checkpointing.best_path)
@@ -193,6 +192,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*`srun` command is available.*",
         ".*The number of training batches.*",
         ".*is smaller than the logging interval.*",
         ".*You have overridden `transfer_batch_to_device`.*",

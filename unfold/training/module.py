@@ -1,6 +1,5 @@
 """The LightningModule: measure, reconstruct, compare; independent of the algorithm."""
 
-import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -140,7 +139,8 @@ class Training(pl.LightningModule):
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         draws = self._draws(batch, split)
         y, operator = self.physics.measure(batch.images, draws)
-        solve = partial(self.reconstructor.solve, draws=draws.within("model"))
+        level = self.physics.noise_level(y, operator, draws)
+        solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
         trial = Trial(y, operator, batch.images, self.physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
         solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)
@@ -179,19 +179,30 @@ class Training(pl.LightningModule):
 
     def _locate(self) -> str:
         assert self.batch is not None
-        y, operator = self.physics.measure(self.batch.images, self._draws(self.batch, "train"))
-        return locate_nonfinite(self.reconstructor, y, operator, self.batch.index.tolist())
+        draws = self._draws(self.batch, "train")
+        y, operator = self.physics.measure(self.batch.images, draws)
+        level = self.physics.noise_level(y, operator, draws)
+        names = self.batch.index.tolist()
+        return locate_nonfinite(self.reconstructor, y, operator, names, level)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Reconstruct with draws that never change."""
         solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
         n = len(batch.images)
-        scores = {k: v.mean() for k, v in self.metrics(solution.image, batch.images).items()}
+        values = {"loss": loss}
         if solution.contraction is not None:
-            scores["contraction"] = solution.contraction.mean()
-        values = {f"validation/{name}": value for name, value in (scores | {"loss": loss}).items()}
-        self.log_dict(values, batch_size=n, sync_dist=True, on_epoch=True, prog_bar=False)
+            values["contraction"] = solution.contraction.mean()
+        self._log_validation(values, n)
+        for name, scores in self.metrics(solution.image, batch.images).items():
+            defined = scores[~scores.isnan()]
+            # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
+            mean = defined.mean() if len(defined) else scores.new_zeros(())
+            self._log_validation({name: mean}, len(defined))
+
+    def _log_validation(self, values: Mapping[str, Tensor], count: int) -> None:
+        named = {f"validation/{name}": value for name, value in values.items()}
+        self.log_dict(named, batch_size=count, sync_dist=True, on_epoch=True, prog_bar=False)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of what is learned, and its schedule, stepped after every batch."""
@@ -209,14 +220,13 @@ class Training(pl.LightningModule):
         return bool((self.global_step + 1) % self.options.log_every == 0)
 
     def _expect_convergence(self, solution: Solution) -> None:
-        if solution.converged is None or bool(solution.converged.all()):
+        """Raise where it is strict; else the model has warned."""
+        reached = solution.converged
+        if not self.options.strict or reached is None or bool(reached.all()):
             return
-        message = (
-            f"{int((~solution.converged).sum())} of {len(solution.converged)} images did not reach "
+        raise ConvergenceError(
+            f"{int((~reached).sum())} of {len(reached)} images did not reach "
             f"the equilibrium: residual {float(solution.residual.max()):.1e} after "
             f"{int(solution.iterations.max())} iterations. Raise max_iterations of the model, or "
             "its tol and accuracy."
         )
-        if self.options.strict:
-            raise ConvergenceError(message)
-        warnings.warn(message, stacklevel=2)

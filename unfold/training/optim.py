@@ -139,7 +139,7 @@ class Adam(Optimizer):
         eps: added to the root of the second mean, positive.
     """
 
-    lr: float = bounded(1e-3, POSITIVE)
+    lr: float = bounded(1.5e-3, POSITIVE)
     betas: tuple[float, float] = bounded((0.9, 0.999), inside("[0, 1)"))
     weight_decay: float = bounded(0.0, nonnegative)
     eps: float = bounded(1e-8, POSITIVE)

@@ -94,7 +94,7 @@ class TrainerSettings(Declared):
         progress: whether a progress bar is shown.
     """
 
-    max_steps: int = bounded(1000, STEPS)
+    max_steps: int = bounded(450, STEPS)
     max_epochs: int | None = bounded(None, COUNT)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = bounded(1, COUNT)

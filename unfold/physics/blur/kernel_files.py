@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unfold.arrays import read_arrays
+from unfold.arrays import expect_matlab, expect_unfolded, read_arrays
+from unfold.disk import expand
 from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernels import Kernel
 from unfold.random import Draws
@@ -27,9 +29,7 @@ def read_kernels(path: str) -> list[np.ndarray]:
     Raises:
         DataError: the file is missing, of another kind, or cannot be read.
     """
-    from PIL import UnidentifiedImageError
-
-    file = Path(path).expanduser()
+    file = expand(path, "KernelFile.path")
     suffix = file.suffix.lower()
     if suffix not in (".npy", ".npz", ".mat", *IMAGES):
         raise DataError(
@@ -39,7 +39,10 @@ def read_kernels(path: str) -> list[np.ndarray]:
         found = _image(file) if suffix in IMAGES else _tables(file, suffix)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except DataError:
+        raise
+    # The libraries raise errors of many kinds where bytes make no sense.
+    except Exception as error:
         raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
     if not found:
         raise DataError(f"{path}: holds no array; save at least one kernel.")
@@ -49,13 +52,14 @@ def read_kernels(path: str) -> list[np.ndarray]:
 def _image(file: Path) -> list[np.ndarray]:
     from PIL import Image
 
-    try:
-        with Image.open(file, formats=("PNG", "TIFF")) as image:
-            if max(image.size) > LARGEST:
-                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
-            return [np.asarray(image)]
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from error
+    with Image.open(file, formats=("PNG", "TIFF")) as image:
+        if max(image.size) > LARGEST:
+            raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are no kernel")
+        values = np.asarray(image)
+        with suppress(EOFError):
+            image.seek(1)
+            raise ValueError("it has several pages; save the kernel alone")
+    return [values]
 
 
 def _tables(file: Path, suffix: str) -> list[np.ndarray]:
@@ -69,9 +73,13 @@ def _matlab(file: Path) -> list[np.ndarray]:
         is_hdf5 = b"MATLAB 7.3" in opened.read(128)
     if is_hdf5:
         with _package("h5py", file).File(file, "r") as stored:
+            sizes: list[int] = []
+            stored.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
+            expect_unfolded(file, sum(sizes))
             return [
                 table for name in sorted(set(stored) - {"#refs#"}) for table in _hdf5(stored, name)
             ]
+    expect_matlab(file)
     stored = _package("scipy.io", file).loadmat(file)
     variables = [stored[name] for name in sorted(stored) if not name.startswith("__")]
     cells = [list(v.ravel()) if v.dtype == object else [v] for v in variables]

@@ -211,7 +211,7 @@ class LensKernel(SquareKernel):
     """
 
     radius: Level = bounded(accepted=positive, note="in pixels", level=True)
-    defocus: Level = bounded(0.0, inside("[0, 5]"), "in wavelengths", level=True)
+    defocus: Level = bounded((0.0, 1.5), inside("[0, 5]"), "in wavelengths", level=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

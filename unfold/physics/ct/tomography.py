@@ -14,20 +14,30 @@ from unfold.typing import Shape
 
 @dataclass(frozen=True)
 class Scan(Physics, ABC):
-    """Line integrals along one set of rays, the same for every image."""
+    """Line integrals along one set of rays, the same for every image.
+
+    Args:
+        noise: added to the integrals.
+        detectors: how many at each angle; None for those that cover the diagonal of the image. They
+            are one pixel apart for parallel rays, and cover the diagonal of a fan's image.
+        shape: (C, H, W) of the image behind a measurement that does not come with it.
+    """
+
+    detectors: int | None = bounded(None, whole(1), kw_only=True)
+    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)", kw_only=True)
 
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image whose diagonal has as many pixels as there are detectors."""
-        channels, _, detectors = measurement_shape
-        side = int(detectors / 2**0.5)
-        if diagonal((channels, side, side)) != detectors:
+        """(C, H, W), as stated; it does not follow from a measurement."""
+        if self.shape is None:
+            count = self.detectors or measurement_shape[-1]
             raise ConfigError(
-                f"{type(self).__name__}: no square image has {detectors} detectors; pass the "
-                "operator that measured y."
+                f"{type(self).__name__}.shape: projections of {measurement_shape} do not tell the "
+                "sides of the image; give its shape, [C, H, W], and detectors where they are not "
+                f"as many as its diagonal (here {count})."
             )
-        return channels, side, side
+        return tuple(self.shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; the detectors cover it."""
@@ -52,7 +62,7 @@ class ParallelScan(Scan, ABC):
 
     def geometry(self, shape: Shape) -> Parallel:
         directions = (self.first + k * self.arc / self.angles for k in range(self.angles))
-        return Parallel(tuple(directions), diagonal(shape))
+        return Parallel(tuple(directions), self.detectors or diagonal(shape))
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,8 @@ class FanScan(Scan, ABC):
     screen: float = bounded(1.0, positive, "in sides of the image")
 
     def geometry(self, shape: Shape) -> Fan:
-        side, count = max(shape[1:]), diagonal(shape)
-        source, radius = self.source * side, (count + 1) / 2
+        side, count = max(shape[1:]), self.detectors or diagonal(shape)
+        source, radius = self.source * side, (diagonal(shape) + 1) / 2
         reach = (source + self.screen * side) * radius / (source**2 - radius**2) ** 0.5
         directions = tuple(k * self.arc / self.angles for k in range(self.angles))
         return Fan(directions, count, 2 * reach / count, source, self.screen * side)

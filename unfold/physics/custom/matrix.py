@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from unfold.arrays import read_arrays
+from unfold.disk import expand
 from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.operator import LinearOperator
@@ -119,7 +119,7 @@ class MatrixPhysics(Physics):
 
 
 def _read(path: str) -> np.ndarray | Entries:
-    file = Path(path).expanduser()
+    file = expand(path, "MatrixPhysics.path")
     if file.suffix not in SUFFIXES:
         raise DataError(
             f"{path}: a matrix is read from {', '.join(SUFFIXES)}, not '{file.suffix}'."

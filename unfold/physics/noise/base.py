@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Declared, bounded, nonnegative
+from unfold.parameters.bounds import Declared, Range, bounded
 from unfold.physics.levels import Level, level_names, sample_level
 from unfold.pytree import per_image
 from unfold.random import Draws
@@ -18,7 +18,9 @@ from unfold.typing import Measurement
 N = TypeVar("N", bound="Noise")
 
 
-IN_IMAGES = "in units of an image in [0, 1]"
+IN_IMAGES = "in units of an image in [0, 1], at most 16; 25 of 255 is 0.098"
+
+of_images = Range("zero or positive", lambda v: 0 <= v <= 16)
 
 
 class Moments(NamedTuple):
@@ -114,7 +116,7 @@ class Additive(Noise):
             to sample from per image. At σ = 0, y is v exactly.
     """
 
-    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
+    sigma: Level = bounded(accepted=of_images, note=IN_IMAGES, level=True)
 
     @abstractmethod
     def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

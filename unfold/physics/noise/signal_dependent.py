@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, DataError
-from unfold.parameters.bounds import bounded, inside, nonnegative, positive, whole
+from unfold.parameters.bounds import bounded, inside, positive, whole
 from unfold.physics.levels import Level, level_per_image
-from unfold.physics.noise.base import IN_IMAGES, Gaussian, Moments, Noise, level_of, levels, on_cpu
+from unfold.physics.noise.base import (
+    IN_IMAGES,
+    Gaussian,
+    Moments,
+    Noise,
+    level_of,
+    levels,
+    of_images,
+    on_cpu,
+)
 from unfold.random import Draws
 from unfold.typing import Measurement
 
@@ -77,7 +86,7 @@ class PoissonGaussian(Noise):
     supports_sure = True
 
     gain: Level = bounded(accepted=positive, note="in photons for an intensity of 1", level=True)
-    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
+    sigma: Level = bounded(accepted=of_images, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         self.expect(clean, draws, "photons are not counted")
@@ -105,7 +114,7 @@ class Rician(Noise):
     Medicine 34 (1995), equation 1.
     """
 
-    sigma: Level = bounded(accepted=nonnegative, note=IN_IMAGES, level=True)
+    sigma: Level = bounded(accepted=of_images, note=IN_IMAGES, level=True)
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         self.expect(clean, draws, "magnitudes are not measured")

@@ -130,19 +130,18 @@ class RandomPhaseRetrieval(Phaseless):
 
     ratio: float = bounded(4.0, positive, "measurements over pixels of a channel")
     seed: int = 0
+    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)")
 
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n), the square image of as many measurements."""
-        channels, count = measurement_shape
-        side = round(math.sqrt(count / self.ratio))
-        if self._count(side * side) != count:
+        """(C, H, W), as stated; it does not follow from a measurement."""
+        if self.shape is None:
             raise ConfigError(
-                f"RandomPhaseRetrieval: {count} measurements belong to no square image; pass the "
-                "operator that measured y."
+                f"RandomPhaseRetrieval.shape: {measurement_shape[-1]} measurements do not tell the "
+                "sides of the image; give its shape, [C, H, W]."
             )
-        return channels, side, side
+        return tuple(self.shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> ChannelwiseMatrix:
         pixels = shape[1] * shape[2]

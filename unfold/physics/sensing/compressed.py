@@ -222,6 +222,11 @@ class SinglePixel(Physics):
         """(C, n, n), n the power of 2 with m coefficients."""
         channels, count = measurement_shape
         side = 2 ** round(math.log2(count / self.ratio) / 2)
+        if max(1, round(self.ratio * side**2)) != count:
+            raise ShapeError(
+                f"SinglePixel: {count} coefficients at ratio {self.ratio:g} belong to no image "
+                "whose side is a power of 2; set the ratio that was measured with."
+            )
         return channels, side, side
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:

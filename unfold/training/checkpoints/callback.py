@@ -73,8 +73,8 @@ class Checkpointing(pl.Callback):
         return self.folder / BEST
 
     def improves(self, score: float, best: float | None) -> bool:
-        """Whether a score is at least as good as the best; NaN never is."""
-        if math.isnan(score):
+        """Whether a score is at least as good as the best; one that is not finite never is."""
+        if not math.isfinite(score):
             return False
         if best is None:
             return True
@@ -192,7 +192,10 @@ class Checkpointing(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the best weights, which are read now rather than when training ends."""
         self.best = state_dict["best"]
+        if self.best is not None:
+            read_checkpoint(self.best_path)
 
 
 def _disk_full(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:

@@ -7,43 +7,25 @@ replaced by one rename.
 
 import hashlib
 import re
-import struct
 from pathlib import Path
 from typing import NamedTuple
+
+from unfold.disk import damage
+from unfold.disk import with_checksum as with_checksum
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The newest checkpoint of a run, and the previous one."""
 
-MARK = b"sha256:"
-LENGTH = len(MARK) + 64
-
-
-def with_checksum(archive: bytes) -> bytes:
-    """The archive with its SHA-256 as its comment; it must have none."""
-    assert archive.endswith(b"\0\0"), "an archive without a comment ends in its length, 0"
-    digest = hashlib.sha256(archive).hexdigest()
-    return archive[:-2] + struct.pack("<H", LENGTH) + MARK + digest.encode()
-
-
-def damage(content: bytes) -> str | None:
-    """What is wrong with an archive with a checksum; None where it is intact."""
-    comment, size = content[-LENGTH:], content[-LENGTH - 2 : -LENGTH]
-    if not comment.startswith(MARK) or size != struct.pack("<H", LENGTH):
-        return "it is cut short, or was not written by unfold"
-    digest = hashlib.sha256(content[: -LENGTH - 2] + b"\0\0").hexdigest()
-    return None if comment[len(MARK) :] == digest.encode() else "its checksum differs"
-
-
 KEY, KIND = "unfold_checksum", "unfold-sha256:"
 """The name and the prefix of the checksum of weights: a flipped bit leaves one of them intact."""
 
-BLANK = {KEY: KIND + "0" * 64}
-"""The metadata to save weights with before their checksum is known."""
+BLANK = KIND + "0" * 64
+"""How the metadata of weights begin before their checksum is known; more may follow."""
 
 
 def weights_with_checksum(content: bytes) -> bytes:
     """A safetensors file saved with `BLANK`, with the SHA-256 of all its bytes in the blank."""
-    blank, digest = BLANK[KEY].encode(), hashlib.sha256(content).hexdigest()
+    blank, digest = BLANK.encode(), hashlib.sha256(content).hexdigest()
     assert blank in content, "the file was saved without its blank"
     return content.replace(blank, KIND.encode() + digest.encode(), 1)
 
@@ -53,7 +35,7 @@ def damage_of_weights(content: bytes) -> str | None:
     header = content[: 8 + int.from_bytes(content[:8], "little")]
     if KEY.encode() not in header and KIND.encode() not in header:
         return None
-    found = re.search(f'"{KEY}":"{KIND}([0-9a-f]{{64}})"'.encode(), header)
+    found = re.search(f'"{KEY}":"{KIND}([0-9a-f]{{64}})[ "]'.encode(), header)
     if found is None:
         return "its checksum cannot be read"
     at, end = found.span(1)

@@ -4,6 +4,7 @@ A checkpoint is data: it is loaded with `weights_only`, and never executes code.
 """
 
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +17,23 @@ from torch import Tensor, nn
 
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.disk import write_bytes
-from unfold.errors import CheckpointError, listing
+from unfold.disk import damage, with_checksum, write_bytes
+from unfold.errors import CheckpointError, NonFiniteError, listing
+from unfold.parameters.group import ParameterGroup
+from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import (
     BLANK,
-    damage,
+    KEY,
     damage_of_weights,
     weights_with_checksum,
-    with_checksum,
 )
 
 WEIGHTS = "weights.safetensors"
 PREFIX = "reconstructor."
+OWNER = "run"
+
+PAIRS = ":complex128"
+"""Ends the name of a tensor of real and imaginary parts: the format has no type for it."""
 
 EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
@@ -39,21 +45,65 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
     """Write tensors and plain values with a checksum atomically; an existing file moves to `keep`.
 
+    The state names the run whose folder `checkpoints` it is in, and is read as a state of no other.
+
     Raises:
         RunError: the disk is full, or the folder cannot be written; the existing file is kept.
     """
     archive = io.BytesIO()
-    torch.save(dict(state), archive)
+    torch.save({**state, OWNER: _owner(path)}, archive)
     advice = "The previous checkpoint is kept; free space, and the same command resumes from it."
     write_bytes(path, with_checksum(archive.getvalue()), keep=keep, advice=advice)
+
+
+def _owner(path: Path) -> str:
+    """The name of the run that a state belongs to, by its place."""
+    return path.absolute().parent.parent.name
 
 
 def save_weights(reconstructor: nn.Module, directory: Path) -> Path:
     """Write the weights of a reconstructor into a run directory, atomically."""
     path = directory / WEIGHTS
     state = {name: t.detach().cpu().contiguous() for name, t in reconstructor.state_dict().items()}
-    write_bytes(path, weights_with_checksum(save(state, BLANK)))
+    for name in [name for name, t in state.items() if t.dtype == torch.complex128]:
+        state[name + PAIRS] = torch.view_as_real(state.pop(name).resolve_conj()).contiguous()
+    # One entry: several would be written in an order that is not always the same.
+    made = {KEY: f"{BLANK} {json.dumps(described(reconstructor))}"}
+    write_bytes(path, weights_with_checksum(save(state, made)))
     return path
+
+
+def keep_channels_last(network: nn.Module) -> None:
+    """Lay the filters of every 2-D convolution out channels last; images follow their filters.
+
+    Only `Conv2d`: filters that a network computes itself have any number of axes, and gain nothing.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def described(reconstructor: nn.Module) -> dict[str, Any]:
+    """What gives weights their meaning and is no tensor: model, start, iterations, scales."""
+    if not isinstance(reconstructor, Reconstructor):
+        return {}
+    algo, prior, model = reconstructor.algo, reconstructor.prior, reconstructor.model
+    groups = {"algo": algo, "prior": prior}
+    inner = {f"{n}.{i}": g for n, group in groups.items() for i, g in group.named_modules()}
+    plans = {
+        f"{name.rstrip('.')}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
+        for name, group in inner.items()
+        if isinstance(group, ParameterGroup)
+        for key, plan in group.plans.items()
+    }
+    return {
+        "algo": type(algo.recipe).__name__,
+        "prior": type(prior.recipe).__name__,
+        "model": type(model).__name__,
+        "model.iterations": model.count,
+        "start": repr(reconstructor.start),
+        "scales": plans,
+    }
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -71,6 +121,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = file.read_bytes()
         state = load(content)
+        for name in [name for name in state if name.endswith(PAIRS)]:
+            state[name.removesuffix(PAIRS)] = torch.view_as_complex(state.pop(name))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
     if damage_of_weights(content) is not None:
@@ -85,11 +137,33 @@ def load_weights(reconstructor: nn.Module, path: Path) -> None:
     """Load the weights of a run into a reconstructor of the same configuration.
 
     Raises:
-        CheckpointError: they are missing, or belong to another architecture.
+        CheckpointError: they are missing, belong to another architecture, or were trained with
+            another start, other iterations or other scales.
     """
     if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
         return  # nothing was learned, so there is no file
-    load_matching(reconstructor, read_weights(path), str(path))
+    state = read_weights(path)
+    _expect_same(reconstructor, path / WEIGHTS if path.is_dir() else path)
+    load_matching(reconstructor, state, str(path))
+
+
+def _expect_same(reconstructor: nn.Module, file: Path) -> None:
+    """Refuse weights that were trained in a model of another kind, start, count or scale."""
+    content = file.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    text = header.get("__metadata__", {}).get(KEY, "").partition(" ")[2]
+    there, here = json.loads(text or "{}"), json.loads(json.dumps(described(reconstructor)))
+    for key in there.keys() & here.keys():
+        if there[key] != here[key]:
+            one, other = there[key], here[key]
+            if key == "scales":
+                key = min(n for n in {*one, *other} if one.get(n) != other.get(n))
+                one, other = one.get(key), other.get(key)
+            raise CheckpointError(
+                f"{file}: these weights were trained with {key} = {one}, and this model has "
+                f"{other}. Give it what they were trained with, as unfold.load(RUN) does, or take "
+                "the networks only, prior.weights=RUN."
+            )
 
 
 def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -105,10 +179,15 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         for name in sorted(own.keys() & state.keys())
         if state[name].shape != own[name].shape
     ]
+    shapes += [
+        f"{name} is {state[name].dtype}, {own[name].dtype} expected"
+        for name in sorted(own.keys() & state.keys())
+        if state[name].is_complex() and not own[name].is_complex()  # the imaginary part would go
+    ]
     if missing or extra or shapes:
         raise CheckpointError(
             f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
-            f"{_some(extra)}; of another shape: {'; '.join(shapes[:3]) or 'none'}."
+            f"{_some(extra)}; of another shape or kind: {'; '.join(shapes[:3]) or 'none'}."
         )
     module.load_state_dict(dict(state))
 
@@ -146,24 +225,42 @@ def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
     load_matching(denoiser, inside or state, str(path))
 
 
+AGAIN = "Move it away to train without it, or add rerun=true to repeat the run."
+
+
+def check_finite(reconstructor: nn.Module) -> None:
+    """Refuse weights and initial values that are not finite: nothing computed with them is.
+
+    Raises:
+        NonFiniteError: names them.
+    """
+    state = reconstructor.state_dict().items()
+    if bad := [name for name, t in state if not bool(torch.isfinite(t).all())]:
+        raise NonFiniteError(
+            f"{_some(bad)}: not finite before the first step. Choose other values or weights."
+        )
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, loaded without executing code.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, or holds more than tensors and plain
-            values.
+        CheckpointError: the file cannot be read, is damaged, holds more than tensors and plain
+            values, or is of another run.
     """
     try:
         content = path.read_bytes()
         reason = damage(content)
         if reason is not None:
-            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).")
+            raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {AGAIN}")
         state: dict[str, Any] = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True
         )
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}).") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {AGAIN}") from error
+    if (owner := state.pop(OWNER, None)) != _owner(path):
+        raise CheckpointError(f"{path}: is a state of the run {owner}, not of this one. {AGAIN}")
     return state
 
 

@@ -12,7 +12,7 @@ from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
 from unfold.solvers.result import SolveReport
-from unfold.typing import Measurement
+from unfold.typing import Measurement, PerImage
 
 
 class Failure(NamedTuple):
@@ -109,7 +109,11 @@ def _backward(records: Sequence[Convergence]) -> list[str]:
 
 @torch.no_grad()
 def locate_nonfinite(
-    reconstructor: Reconstructor, y: Measurement, operator: Operator, names: list[int]
+    reconstructor: Reconstructor,
+    y: Measurement,
+    operator: Operator,
+    names: list[int],
+    noise_level: PerImage | None = None,
 ) -> str:
     """The first image and iteration that is not finite, and the parameters, in one sentence.
 
@@ -120,7 +124,7 @@ def locate_nonfinite(
         return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
     values = reconstructor.parameter_values()
     settings = ", ".join(f"{name} = {_range(value)}" for name, value in values.items())
-    solution = reconstructor.solve(y, operator, keep_iterates=True)
+    solution = reconstructor.solve(y, operator, keep_iterates=True, noise_level=noise_level)
     for k, image in enumerate(solution.iterates):
         bad = _nonfinite(image)
         if bad:

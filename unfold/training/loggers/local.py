@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -57,7 +58,8 @@ class Curves(Logger):
         # New columns are rare, and only the newest row is ever updated.
         self._rewrite |= bool(new) or (step in self._rows and self._written == len(self._rows))
         row = self._rows.setdefault(step, {STEP: str(step)})
-        row |= {name: str(value) for name, value in metrics.items()}
+        # Numbers only: what is not finite is empty.
+        row |= {k: str(v) if math.isfinite(v) else "" for k, v in metrics.items()}
 
     @rank_zero_only
     def cut(self, step: int) -> None:

@@ -1,0 +1,114 @@
+"""A finished run is sealed: a file that is deleted, truncated, edited or another run's is named."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runs.made import make_run
+from unfold.cli.console import guarded
+from unfold.cli.main import dispatch
+from unfold.cli.train import train
+from unfold.errors import RunError
+from unfold.runs.catalogue import catalogue, read_reference
+
+DAMAGES = {
+    "deleted": lambda path, other: path.unlink(),
+    "truncated": lambda path, other: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path, other: path.write_bytes(b""),
+    "edited": lambda path, other: path.write_bytes(path.read_bytes().replace(b"0", b"1", 1) + b" "),
+    "swapped": lambda path, other: shutil.copyfile(other, path),
+}
+
+
+@pytest.fixture
+def two(calls, monkeypatch):
+    """Two finished runs with weights, checkpoints and rows, as the command makes them."""
+    fit = sys.modules["unfold.training.fit"].fit
+
+    def writes(*parts, **more):
+        directory = parts[4]
+        (directory / "checkpoints").mkdir()
+        for name in ("weights.safetensors", "checkpoints/best.ckpt", "metrics.csv"):
+            (directory / name).write_text(f"0 {directory.name} {name}")
+        fit(*parts, **more)
+        return {"best validation/psnr": float(int(directory.name[1:], 16))}
+
+    monkeypatch.setattr("unfold.training.fit.fit", writes)
+    assert guarded(train, ["seed=1"]) == guarded(train, ["seed=2"]) == 0
+    first, second = (next(Path("runs").glob(f"*/{call[1]}")) for call in calls[::2])
+    return first, second
+
+
+def files_of(run):
+    kept = (path for path in run.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(str(path.relative_to(run)) for path in kept)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damaged_file_is_named_by_every_command(two, capsys, damage, tmp_path):
+    run, other = two
+    names = files_of(run)
+    assert len(names) == 9
+    kept = shutil.copytree(run, tmp_path / "kept" / run.name)
+    for name in names:
+        DAMAGES[damage](run / name, other / name)
+        for command in (["show", str(run)], ["reproduce", str(run)], ["train", "seed=1"]):
+            capsys.readouterr()
+            code = guarded(dispatch, command)
+            err = capsys.readouterr().err
+            assert code not in (0, 1), (name, command)
+            assert Path(name).name in err and "rerun=true" in err, (name, command, err)
+        shutil.copyfile(kept / name, run / name)
+    assert guarded(dispatch, ["show", str(run)]) == 0
+    assert guarded(train, ["seed=1"]) == 0
+    assert "nothing to compute" in capsys.readouterr().out
+
+
+def test_a_status_alone_is_no_finished_run_and_the_remedy_works(two, capsys):
+    run, _ = two
+    for name in files_of(run):
+        if name != "status.json":
+            (run / name).unlink()
+    assert guarded(train, ["seed=1"]) == RunError.exit_code
+    assert "manifest.json is missing" in capsys.readouterr().err
+    assert guarded(train, ["seed=1", "rerun=true"]) == 0
+    assert guarded(dispatch, ["show", str(run)]) == 0
+
+
+@pytest.mark.parametrize("name", ["status.json", "config.yaml", "provenance.json", "results.json"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b"[]", b"{}", b"\xff", b'{"state": 3}', b"[" * 5000]
+)
+def test_one_damaged_run_hides_no_other_and_its_remedy_works(two, capsys, name, content):
+    run, other = two
+    if name == "config.yaml" and content in (b"{}", b'{"state": 3}'):
+        content = b"3"  # would be a configuration of an earlier version
+    (run / name).write_bytes(content)
+    assert guarded(dispatch, ["list"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{other.parent.name}/{other.name} │ finished" in out
+    assert f"{run.parent.name}/{run.name} │ damaged" in out
+    assert f"note: {run.parent.name}/{run.name}: " in out and name in out
+    assert guarded(dispatch, ["table", "--value", "matched"]) == 0
+    assert "31.00" in (out := capsys.readouterr().out) and "left out, damaged: " in out
+    assert guarded(train, ["seed=1", "rerun=true"]) == 0
+    assert {entry.state for entry in catalogue(Path("runs"))} == {"finished"}
+
+
+def test_a_whole_run_under_the_name_of_another_is_refused(tmp_path):
+    one, other = (make_run(tmp_path, f"pgd/{n}", scores={"psnr": float(n)}) for n in (1, 2))
+    shutil.rmtree(one)
+    shutil.copytree(other, one)
+    with pytest.raises(RunError, match="its files are those of 2"):
+        read_reference(str(one))
+
+
+def test_a_file_that_was_added_is_not_read(tmp_path):
+    path = make_run(tmp_path, "pgd/1")
+    (path / "notes.txt").write_text("mine")
+    read_reference(str(path))
+    (path / "results.json").write_text(json.dumps({"psnr": 99.0}))
+    assert [entry.state for entry in catalogue(tmp_path)] == ["damaged"]

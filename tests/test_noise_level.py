@@ -1,0 +1,162 @@
+"""The noise level of each measurement: known to the problem, and to denoisers that ask for it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.engine import blur, measured, reconstructor
+from unfold.algorithms.pgd import PGD
+from unfold.config.experiment import build
+from unfold.denoisers.denoiser import Denoiser
+from unfold.errors import ConfigError
+from unfold.models.classical import Classical
+from unfold.models.deq import DEQ
+from unfold.models.unfolded import Unfolded
+from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
+from unfold.physics.noise.signal_dependent import (
+    Poisson,
+    PoissonGaussian,
+    Quantisation,
+    Rician,
+    Speckle,
+)
+from unfold.priors.denoiser_priors import PnP, Score
+from unfold.random import Draws
+
+
+class Recording(Denoiser):
+    """D(v, σ) = v(1 − σ), and the levels it was given."""
+
+    uses_sigma = True
+    nonexpansive = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = 1
+        self.levels: list[Tensor] = []
+
+    def forward(self, v: Tensor, sigma: Any) -> Tensor:
+        self.levels.append(torch.as_tensor(sigma).detach().clone())
+        return v * (1 - sigma)
+
+
+NOISES = [
+    Gaussian(0.1),
+    Gaussian((0.02, 0.3)),
+    Laplace((0.02, 0.3)),
+    Poisson((5.0, 50.0)),
+    PoissonGaussian((20.0, 50.0), (0.05, 0.1)),
+    Speckle((30.0, 90.0)),
+    Rician((0.05, 0.1)),
+]
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=lambda n: type(n).__name__)
+def test_the_level_is_the_deviation_of_the_noise(noise: Any):
+    """The reference: the standard deviation of y over its pixels, the clean image constant."""
+    physics, count = Denoising(noise), 4
+    x = torch.full((count, 1, 200, 200), 0.6, dtype=torch.float64)
+    draws = Draws(seed=3, images=range(count), epoch=2)
+    y, operator = physics.measure(x, draws)
+    found = physics.noise_level(y, operator, draws)
+    assert found is not None
+    want = np.std(y.numpy(), axis=(1, 2, 3))
+    assert found.numpy() == pytest.approx(want, rel=0.06)
+
+
+def test_no_level_is_known_without_a_variance():
+    physics, x = Denoising(Quantisation(4)), torch.rand(2, 1, 4, 4)
+    draws = Draws(0, range(2))
+    y, operator = physics.measure(x, draws)
+    assert physics.noise_level(y, operator, draws) is None
+    exact = Denoising(NoNoise())
+    level = exact.noise_level(x, operator, draws)
+    assert level is not None and level.tolist() == [0, 0]
+
+
+def test_the_noise_of_counts_of_nothing_is_zero():
+    physics, y = Denoising(PoissonGaussian(10.0, 0.0)), torch.full((1, 1, 4, 4), -0.1)
+    level = physics.noise_level(y, physics.operator_for(y), Draws(0, range(1)))
+    assert level is not None and level.tolist() == [0]
+
+
+MODELS = [Unfolded(3), DEQ(max_iterations=30), Classical(tol=1e-6, every=1)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_the_word_gives_each_image_its_level(model: Any):
+    network, A = Recording(), blur(6, batch=3)
+    y = measured(A, batch=3)
+    sigma = torch.tensor([0.01, 0.05, 0.2], dtype=torch.float64)
+    net = reconstructor(PGD(), model, PnP(network, "noise_level"))
+    whole = net(y, A, sigma).detach()
+    assert network.levels[0].flatten().tolist() == sigma.tolist()
+    for i in range(3):
+        one = net(y[i : i + 1], A.take(torch.tensor([i]), 3), float(sigma[i])).detach()
+        assert float((one - whole[i : i + 1]).abs().max()) < 1e-6
+    plain = reconstructor(PGD(), model, PnP(Recording(), 0.05))
+    second = plain(y[1:2], A.take(torch.tensor([1]), 3)).detach()
+    assert float((second - whole[1:2]).abs().max()) < 1e-6
+
+
+def test_the_problem_knows_the_level():
+    A = blur(6)
+    y = measured(A)
+    _, problem = reconstructor(PGD(), Unfolded(1)).steps(y, A, 0.03).at(0)
+    assert problem.noise_level is not None and problem.noise_level.tolist() == [0.03]
+    _, problem = reconstructor(PGD(), Unfolded(1)).steps(y, A).at(0)
+    assert problem.noise_level is None
+
+
+def test_a_physics_of_fixed_level_knows_it_and_a_random_one_does_not():
+    y = torch.rand(2, 1, 6, 6)
+    network = Recording()
+    net = reconstructor(PGD(), Unfolded(1), PnP(network, "noise_level"))
+    net(y, Denoising(Gaussian(0.07)))
+    assert network.levels[-1].flatten().tolist() == pytest.approx([0.07, 0.07])
+    with pytest.raises(ConfigError, match=r"PnP.sigma = noise_level, .* pass noise_level="):
+        net(y, Denoising(Gaussian((0.01, 0.1))))
+    net(y, Denoising(Gaussian((0.01, 0.1))), 0.02)
+    assert network.levels[-1].flatten().tolist() == pytest.approx([0.02, 0.02])
+
+
+@pytest.mark.parametrize("level", [-0.1, torch.ones(3), torch.tensor([0.1, -0.1]), float("nan")])
+def test_levels_that_cannot_be_meant_are_refused(level: Any):
+    y = torch.rand(2, 1, 6, 6)
+    net = reconstructor(PGD(), Unfolded(1), PnP(Recording(), 0.1))
+    with pytest.raises(ConfigError, match=r"noise_level = .*: one number from 0, or one for each"):
+        net(y, Denoising(), level)
+
+
+@pytest.mark.parametrize("choice", ["learn", "untied", "constrain"])
+def test_the_word_is_not_learned(choice: str):
+    value: Any = {"prior.sigma": (0.0, 1.0)} if choice == "constrain" else ["prior.sigma"]
+    with pytest.raises(ConfigError, match="it is the noise level of each measurement"):
+        reconstructor(PGD(), Unfolded(2), PnP(Recording(), "noise_level"), **{choice: value})
+
+
+def test_another_word_is_refused():
+    for kind in (PnP, Score):
+        with pytest.raises(ConfigError, match=r"number is expected, .*, or the word noise_level"):
+            kind(Recording(), "noise")  # type: ignore[arg-type]
+
+
+def test_a_denoiser_is_trained_with_the_level_of_each_image():
+    experiment = build("experiment=denoiser", "prior=dncnn_sigma", "data.crop=16")
+    x = torch.rand(3, experiment.physics.sample(Draws(0, (0,)), (1, 16, 16)).image_shape[0], 16, 16)
+    draws = Draws(5, range(3))
+    y, operator = experiment.physics.measure(x, draws)
+    level = experiment.physics.noise_level(y, operator, draws)
+    assert level is not None and len(set(level.tolist())) == 3
+    network = experiment.reconstructor.prior.denoiser
+    given: list[Tensor] = []
+    network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1]))
+    with torch.no_grad():
+        experiment.reconstructor(y, operator, level)
+    assert given[0].flatten().tolist() == level.tolist()
+    with pytest.raises(ConfigError, match="noise_level"):
+        experiment.reconstructor(y, operator)
