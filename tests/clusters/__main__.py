@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.clusters import ray, slurm
-from tests.clusters.trial import disturbed, kill, reference
+from tests.clusters.trial import disturbed, kill, reference, searched
 from tests.faults.training import Verdict, say
 
 CPUS = 2
@@ -28,7 +29,8 @@ def through_slurm(folder: Path, runs: Path) -> Verdict:
             subprocess.run([*wrap, "--output=/dev/null"], env=given, check=True)
 
         launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.time=60"]
-        return disturbed(own, runs, launcher, variables, disturb, lambda: None)
+        swept = disturbed(own, runs, launcher, variables, disturb, lambda: None)
+        return both(swept, searched(folder / "slurm search", launcher, variables))
 
 
 def through_ray(folder: Path, runs: Path) -> Verdict:
@@ -37,7 +39,7 @@ def through_ray(folder: Path, runs: Path) -> Verdict:
     with ray.cluster(CPUS) as cluster:
 
         def disturb(killed: int, preempted: int) -> None:
-            kill(preempted, own, ray.STOP)
+            kill(preempted, own, signal.SIGTERM)
             cluster.kill_worker()
 
         launcher = [
@@ -45,7 +47,13 @@ def through_ray(folder: Path, runs: Path) -> Verdict:
             f"hydra.launcher.jobs={CPUS}",
             f"hydra.launcher.address='{cluster.address}'",
         ]
-        return disturbed(own, runs, launcher, {}, disturb, cluster.add_worker)
+        swept = disturbed(own, runs, launcher, {}, disturb, cluster.add_worker)
+        return both(swept, searched(folder / "ray search", launcher, {}))
+
+
+def both(one: Verdict, other: Verdict) -> Verdict:
+    """Two findings as one."""
+    return Verdict(one.holds and other.holds, f"{one.line}; {other.line}")
 
 
 def main(words: list[str]) -> int:

@@ -29,22 +29,23 @@ def kill_tree(root: int) -> None:
         _signal(one, signal.SIGKILL)
 
 
-def of_command(*words: str) -> list[int]:
-    """The processes whose command line has all these words, oldest first."""
+def of_run(*words: str) -> list[int]:
+    """The processes of single runs whose command line has all these words, oldest first."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if all(any(word == part for part in line) for word in words):
+        if set(words) <= set(line) and "-m" not in line:  # which a sweep has
             found.append(_number(folder))
     return sorted(found)
 
 
 def signal_runs(number: signal.Signals, *words: str) -> bool:
-    """Signal the processes of a command line; whether there were any."""
-    return any([_signal(one, number) for one in of_command(*words) if one != os.getpid()])
+    """Signal the processes of single runs; whether there were any."""
+    reached = [_signal(one, number) for one in of_run(*words)]
+    return any(reached)
 
 
 def _signal(process: int, number: signal.Signals) -> bool:

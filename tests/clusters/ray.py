@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -101,7 +100,3 @@ def cluster(workers: int) -> Iterator[Cluster]:
         if one is not None:
             one.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-STOP = signal.SIGTERM
-"""With which a machine that is taken away ends the runs on it."""

@@ -27,7 +27,7 @@ SlurmdUser={user}
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -132,7 +132,6 @@ def _wait_for_node(given: dict[str, str], folder: Path) -> None:
         if "idle" in said.stdout:
             return
         time.sleep(1)
-    logs = "\n".join(
-        f"{one.name}: {one.read_text(errors='replace')[-600:]}" for one in folder.glob("*.[lo][ou][gt]")
-    )
-    raise RuntimeError(f"SLURM did not start:\n{logs}")
+    logs = [one for one in folder.iterdir() if one.suffix in (".log", ".out")]
+    ends = "\n".join(f"{one.name}: {one.read_text(errors='replace')[-600:]}" for one in logs)
+    raise RuntimeError(f"SLURM did not start:\n{ends}")

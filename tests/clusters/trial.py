@@ -79,6 +79,26 @@ def disturbed(
     return Verdict(holds, line if holds else f"{line}\n{unequal}\n{out}\n{again}")
 
 
+def searched(runs: Path, launcher: Sequence[str], variables: Mapping[str, str]) -> Verdict:
+    """A search by optuna of which a trial is killed, started until it is done: its exact total."""
+    os.environ.update(variables)
+    words = ["-m", *TINY, f"trainer.max_steps={STEPS}", "sweep=optuna", f"sweep.trials={JOBS}"]
+    words += [f"sweep.startup={JOBS}", "model.iterations=2", *launcher]
+    process = launch(words, runs)
+    until = time.monotonic() + PATIENCE
+    while not list(runs.glob("*/*/checkpoints/*.ckpt")) and time.monotonic() < until:
+        time.sleep(0.1)
+    lost = signal_runs(signal.SIGKILL, f"runs_dir={runs}")
+    said = [process.communicate(timeout=PATIENCE)[0]]
+    for _ in range(2):
+        process = launch(words, runs)
+        said.append(process.communicate(timeout=PATIENCE)[0])
+    done = len(finished(runs))
+    holds = lost and done == JOBS and f"{JOBS} trials were made before" in said[-1]
+    line = f"a search of {JOBS} trials, one killed, made {done}"
+    return Verdict(holds, line if holds else "\n".join([line, *said]))
+
+
 def _unequal(one: Path, other: Path) -> list[str]:
     return differences(one, other) if (other / "results.json").exists() else ["not finished"]
 
