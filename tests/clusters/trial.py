@@ -83,10 +83,9 @@ def searched(runs: Path, launcher: Sequence[str], variables: Mapping[str, str]) 
     """A search by optuna of which a trial is killed, started until it is done: its exact total."""
     os.environ.update(variables)
     words = ["-m", *TINY, f"trainer.max_steps={STEPS}", "sweep=optuna", f"sweep.trials={JOBS}"]
-    words += [f"sweep.startup={JOBS}", "model.iterations=2", *launcher]
+    words += [f"sweep.startup={JOBS}", *launcher]
     process = launch(words, runs)
-    until = time.monotonic() + PATIENCE
-    while not list(runs.glob("*/*/checkpoints/*.ckpt")) and time.monotonic() < until:
+    while not list(runs.glob("*/*/checkpoints/*.ckpt")) and process.poll() is None:
         time.sleep(0.1)
     lost = signal_runs(signal.SIGKILL, f"runs_dir={runs}")
     said = [process.communicate(timeout=PATIENCE)[0]]
