@@ -13,7 +13,7 @@ from tests.faults.sweep import finished
 from tests.faults.training import TINY, Verdict, differences, launch
 
 JOBS = 6
-STEPS = 400
+STEPS = 800
 PATIENCE = 600.0
 """Seconds that a part of the trial may take."""
 
