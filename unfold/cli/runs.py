@@ -1,11 +1,10 @@
 """`unfold list`, `show`, `diff` and `table`: what is stored of the runs."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unfold.cli.console import say, scores_table, short, table
+from unfold.cli.console import note, say, say_text, scores_table, short, table
 from unfold.config.arguments import Syntax
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs import files
@@ -149,11 +148,10 @@ def runs_table(arguments: Sequence[str]) -> int:
         head, *lines = grid(found)
         table(found.title, head, lines)
     else:
-        say(FORMATS[chosen](found))
+        say_text(FORMATS[chosen](found))
     # What is pasted into a paper or read by a program holds the table only.
-    note = say if chosen == "terminal" else lambda text: sys.stderr.write(f"{text}\n")
     for text in _notes(found):
-        note(text)
+        (say if chosen == "terminal" else note)(text)
     return 0
 
 

@@ -156,7 +156,7 @@ class Trials:
         state = "pruned" if pruned else "failed" if score is None else f"{score:.4g}"
         say(f"[{self.study.made}/{self.study.budget.trials}] {' '.join(trial.label)}: {state}")
         if entry.error is not None:
-            say_error(entry.error)
+            say_error(*entry.error.splitlines())
 
 
 def validations(path: Path, objective: str) -> list[tuple[int, float]]:

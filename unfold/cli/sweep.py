@@ -4,12 +4,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from unfold.cli.console import say, say_error, short, table
+from unfold.cli.console import described, say, say_error, short, table
 from unfold.cli.pool import run_jobs
 from unfold.cli.runtime import as_single_job
 from unfold.config.build import build_group
 from unfold.config.check import Checked
-from unfold.errors import PreemptedError, SweepError, UnfoldError
+from unfold.errors import PreemptedError, SweepError, UnfoldError, visible
 from unfold.launchers.launcher import Job, Launcher
 from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
@@ -68,7 +68,7 @@ def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launch
         state = "failed" if entry.error else "finished"
         say(f"[{len(entries)}/{len(jobs)}] {state}: {' '.join(labels[number])}")
         if entry.error:
-            say_error(entry.error)
+            say_error(*entry.error.splitlines())
 
     commands = [[*prefix, *command_of(jobs[number])] for number in left]
     run_jobs(commands, launcher, ended, settings.runs_dir)
@@ -129,12 +129,12 @@ def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> E
     except PreemptedError:
         raise  # the sweep itself is asked to terminate
     except UnfoldError as error:
-        text = str(error)
+        lines = error.lines
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    say_error(text)
-    return Entry(label, None, text)
+        lines = (described(error),)
+    say_error(*lines)
+    return Entry(label, None, "\n".join(map(visible, lines)))
 
 
 def _labels(jobs: Sequence[Checked]) -> list[tuple[str, ...]]:
