@@ -14,6 +14,7 @@ from unfold.config.components import Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
+from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
@@ -58,12 +59,19 @@ def prepare(checked: Checked) -> Components:
     check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
+    from unfold.evaluation.base import NoEvaluation
     from unfold.training.checkpoints.weights import check_finite, load_weights
 
     if settings.init_from is not None:
         source = located("init_from", settings.init_from, settings.runs_dir)
         load_weights(components.reconstructor, source)
     check_finite(components.reconstructor)
+    if isinstance(components.evaluation, NoEvaluation) and not learns(components):
+        raise ConfigError(
+            "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
+            "Choose another evaluation, evaluation=across_operators, or learn something, "
+            "model=unfolded trainable=default."
+        )
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
         components.data.check()
@@ -131,9 +139,14 @@ def _pixels(images: Sequence[tuple[str, Any]]) -> str:
     return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
 
 
+def learns(components: Components) -> bool:
+    """Whether there is anything to train."""
+    return any(p.requires_grad for p in components.reconstructor.parameters())
+
+
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
     """Train what is learnable; no scores where nothing is."""
-    if not any(p.requires_grad for p in components.reconstructor.parameters()):
+    if not learns(components):
         return {}
     from unfold.training.lean_imports import import_torchmetrics
 

@@ -58,8 +58,10 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     jobs = [longer] if longer else verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
-    from unfold.cli.sweep import run_in_process, run_jobs_of, run_one
+    from unfold.cli.sweep import rehearse, run_in_process, run_jobs_of, run_one
 
+    if len(jobs) > 1:
+        rehearse(jobs)
     if len(jobs) == 1:
         from unfold.runs.status import write_outcome
 

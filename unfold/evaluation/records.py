@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite, isnan, nan
+from math import floor, isfinite, isnan, log10, nan
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,22 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 UNDEFINED = "undefined"
+
+
+def rounded(value: float, like: float | None = None) -> str:
+    """A figure of a table: two decimals, or as many as four significant digits need.
+
+    Args:
+        value: the figure; empty where it is undefined.
+        like: a figure whose number of decimals is taken; `value` itself where it is None.
+    """
+    scale = abs(value if like is None else like)
+    if isnan(value):
+        return ""
+    if scale == 0 or not isfinite(scale):
+        return f"{value:.2f}"
+    decimals = max(2, 3 - floor(log10(scale)))
+    return f"{value:.{decimals}f}" if decimals < 9 else f"{value:.3e}"
 
 
 def text_of(value: float) -> str:
@@ -135,18 +151,18 @@ def pivot(
     return Matrix("trained on \\ tested on", lines, columns, cells)
 
 
-def to_markdown(matrix: Matrix, digits: int = 2) -> str:
+def to_markdown(matrix: Matrix) -> str:
     """The matrix as a Markdown table."""
     head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
     rule = "| --- |" + " ---: |" * len(matrix.columns)
     body = [
-        f"| {name} | " + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells) + " |"
+        f"| {name} | " + " | ".join(map(rounded, cells)) + " |"
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     return "\n".join((head, rule, *body)) + "\n"
 
 
-def to_latex(matrix: Matrix, digits: int = 2) -> str:
+def to_latex(matrix: Matrix) -> str:
     """The matrix as a LaTeX tabular, for `booktabs`."""
 
     def safe(text: str) -> str:
@@ -154,7 +170,7 @@ def to_latex(matrix: Matrix, digits: int = 2) -> str:
 
     head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
     body = [
-        " & ".join((safe(name), *("" if isnan(v) else f"{v:.{digits}f}" for v in cells))) + r" \\"
+        " & ".join((safe(name), *map(rounded, cells))) + r" \\"
         for name, cells in zip(matrix.lines, matrix.cells, strict=True)
     ]
     columns = "l" + "r" * len(matrix.columns)

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unfold.errors import ConfigError, listing, nearest
-from unfold.evaluation.records import read_rows
+from unfold.evaluation.records import read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
@@ -177,8 +177,9 @@ def text_of(values: Sequence[float]) -> str:
     """Mean ± standard deviation, and of how many runs; the mean of two, empty without a run."""
     if len(values) < ENOUGH:
         count = f" ({len(values)})" if len(values) > 1 else ""
-        return f"{fmean(values):.2f}{count}" if values else ""
-    return f"{fmean(values):.2f} ± {stdev(values):.2f} ({len(values)})"
+        return f"{rounded(fmean(values))}{count}" if values else ""
+    mean = fmean(values)
+    return f"{rounded(mean)} ± {rounded(stdev(values), mean)} ({len(values)})"
 
 
 def grid(table: Pivot) -> list[list[str]]:
