@@ -1,22 +1,27 @@
 """Inputs that are wrong in unusual ways end in one clear error, before anything is computed."""
 
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from unfold.algorithms.pgd import PGD
 from unfold.cli import check as check_module
 from unfold.cli.console import guarded
+from unfold.cli.dry_run import fitting
 from unfold.cli.main import dispatch
 from unfold.cli.search import budget_of
 from unfold.cli.study import Budget, Study, readable_database
 from unfold.config.arguments import TRAIN
 from unfold.config.sweep import space_of
 from unfold.data.image_data import EmbeddedData
-from unfold.errors import ConfigError, RunError
+from unfold.errors import ConfigError, RunError, ShapeError
 from unfold.evaluation.records import rounded
+from unfold.fidelities.l2 import L2
+from unfold.models.unfolded import Unfolded
+from unfold.priors.tikhonov import Tikhonov
+from unfold.reconstructor import Reconstructor
 from unfold.training.fit import limits_explained, make_trainer
 from unfold.training.settings import NoLog, TrainerSettings
 
@@ -51,7 +56,7 @@ def test_a_damaged_database_of_a_search_is_named(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:5000])
     else:
         with sqlite3.connect(path) as connection:
-            connection.execute("drop table trials")
+            connection.execute("update alembic_version set version_num = 'v0'")
     with (
         pytest.raises(RunError, match=r"\.searches: the database of this search cannot be used"),
         readable_database(str(tmp_path)),
@@ -70,7 +75,7 @@ def test_a_killed_process_that_loads_images_is_explained():
     text = "DataLoader worker (pid 7) is killed by signal: Killed. "
     with (
         pytest.raises(RunError, match=r"that loads images was killed.*Lower data\.workers"),
-        limits_explained(torch.nn.Identity(), EmbeddedData()),
+        limits_explained(Reconstructor(PGD(), Tikhonov(), L2(), Unfolded(2)), EmbeddedData(seed=0)),
     ):
         raise RuntimeError(text)
 
@@ -85,20 +90,28 @@ def test_an_unequal_job_of_a_sweep_stops_it_before_the_first_trains(calls, capsy
     assert not calls and not Path("runs").exists()
 
 
-def test_nothing_to_compute_is_an_error(calls, capsys):
+@pytest.fixture
+def nothing(calls, configs):
+    """Configurations with `evaluation=none`."""
+    path = configs / "evaluation/none.yaml"
+    path.write_text("_target_: unfold.evaluation.base.NoEvaluation\n")
+    return calls
+
+
+def test_nothing_to_compute_is_an_error(nothing, capsys):
     words = ["train", "trainable.learn=[]", "evaluation=none"]
     assert guarded(dispatch, words) == 2
     assert "nothing to compute" in capsys.readouterr().err
-    assert not calls and not Path("runs").exists()
+    assert not nothing and not Path("runs").exists()
 
 
-def test_an_evaluation_of_nothing_is_an_error(calls, capsys):
+def test_an_evaluation_of_nothing_is_an_error(nothing, capsys):
     assert guarded(dispatch, ["train", "evaluation=none"]) == 0
     (run,) = Path("runs").glob("*/*")
-    calls.clear()
+    nothing.clear()
     assert guarded(dispatch, ["evaluate", f"run={run}"]) == 2
     assert "it measures nothing. Name another one" in capsys.readouterr().err
-    assert not calls and not (run / "evaluations").exists()
+    assert not nothing and not (run / "evaluations").exists()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +139,7 @@ class Halved(torch.nn.Module):
         return v + 0 * torch.nn.functional.interpolate(small, scale_factor=2)
 
 
-@pytest.mark.parametrize(("multiple", "code"), [(1, 2), (2, 0)])
+@pytest.mark.parametrize(("multiple", "code"), [(1, 1), (2, 0)])
 def test_a_network_that_needs_even_sides_is_checked_on_them(monkeypatch, capsys, multiple, code):
     from unfold.denoisers.dncnn import DnCNN
 
@@ -138,6 +151,12 @@ def test_a_network_that_needs_even_sides_is_checked_on_them(monkeypatch, capsys,
     assert guarded(check_module.check, words) == code
     said = capsys.readouterr()
     if code:
-        assert "the network of the prior cannot be applied" in said.err
-        assert "set data.multiple_of" in said.err and "unexpected" not in said.err
-    assert sys.stdout is not None
+        assert "raised RuntimeError: Given input size" in said.err and "unexpected" not in said.err
+
+
+def test_a_network_that_needs_even_sides_is_refused_before_training():
+    with (
+        pytest.raises(ShapeError, match=r"network of the prior cannot be applied.*set data.multip"),
+        fitting("a measurement of shape (1, 1, 7, 7)"),
+    ):
+        Halved()(torch.ones(1, 1, 7, 7), 0.1)

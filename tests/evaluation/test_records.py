@@ -47,5 +47,5 @@ def test_a_cell_is_the_mean_over_images():
 def test_tables_in_three_formats():
     matrix = pivot([row(value=1.25)], lambda r: r.trained_on, lambda r: r.tested_on, "psnr")
     assert "| motion_blur | 1.250 |" in to_markdown(matrix)
-    assert r"motion\_blur & 1.25 \\" in to_latex(matrix)
+    assert r"motion\_blur & 1.250 \\" in to_latex(matrix)
     assert "motion_blur,1.25" in to_csv(matrix)

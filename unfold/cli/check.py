@@ -134,13 +134,11 @@ def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
 
 
 def _prior(arguments: Sequence[str]) -> "Report":
-    from unfold.cli.dry_run import fitting
     from unfold.testing.priors import check_prior, in_double
 
     prior, data = _components(arguments, "prior", "data")
     prior = in_double(prior)
-    with fitting("images of all sizes"):
-        return check_prior(prior, gap=_inexactness(prior), multiple=data.multiple_of)
+    return check_prior(prior, gap=_inexactness(prior), multiple=data.multiple_of)
 
 
 def _inexactness(recipe: Any) -> float:

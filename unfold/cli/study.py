@@ -34,7 +34,8 @@ def readable_database(runs_dir: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy", "sqlite3"):
+        owner = type(error).__module__.partition(".")[0]
+        if owner not in ("optuna", "sqlalchemy", "sqlite3") and "schema" not in str(error):
             raise
         raise RunError(
             f"{expand(runs_dir, 'runs_dir') / SEARCHES}: the database of this search cannot be "
