@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.small import run
 from unfold.algorithms.pgd import PGD
 from unfold.cli import check as check_module
 from unfold.cli.console import guarded
 from unfold.cli.dry_run import fitting
 from unfold.cli.main import dispatch
+from unfold.cli.place import place_of
 from unfold.cli.search import budget_of
 from unfold.cli.study import Budget, Study, readable_database
 from unfold.config.arguments import TRAIN
+from unfold.config.build import verify
+from unfold.config.compose import compose
 from unfold.config.sweep import space_of
 from unfold.data.image_data import EmbeddedData
 from unfold.errors import ConfigError, RunError, ShapeError
@@ -160,3 +164,28 @@ def test_a_network_that_needs_even_sides_is_refused_before_training():
         fitting("a measurement of shape (1, 1, 7, 7)"),
     ):
         Halved()(torch.ones(1, 1, 7, 7), 0.1)
+
+
+def test_a_prior_that_cannot_act_is_not_in_the_name():
+    for words, name in (
+        (["algo=learned_primal_dual"], "learned_primal_dual-motion_blur"),
+        (["algo=landweber", "prior=tv", "model=classical"], "landweber-motion_blur-classical"),
+        (["algo=pgd"], "pgd-dncnn-motion_blur"),
+    ):
+        (job,) = verify(compose(words))
+        assert place_of(job, "images").parent.name == name
+
+
+def test_each_validation_has_a_line_without_a_progress_bar(tmp_path, capsys):
+    """Eight images with two crops each make epochs of four batches of four."""
+    run(tmp_path, steps=10)
+    lines = capsys.readouterr().out.splitlines()
+    found = [line.partition(":") for line in lines if " validation/psnr " in line]
+    assert [step for step, _, _ in found] == ["step 4", "step 8", "step 10"]
+    assert not [line for line in lines if line.startswith("note")]
+
+
+def test_a_training_that_is_validated_once_says_so(tmp_path, capsys):
+    run(tmp_path, steps=6)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    assert line.startswith("note: 6 steps are 1.5 of the 4 steps between two validations: 1 on")

@@ -13,7 +13,9 @@ import pytest
 
 from unfold.cli.console import guarded, note, say, say_error, table
 from unfold.cli.main import dispatch
+from unfold.cli.sweep import Entry, conclude
 from unfold.errors import ConfigError, RunError, visible
+from unfold.runs.status import Outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -185,3 +187,11 @@ def test_commands_write_formulas_in_every_encoding(encoding, words):
     code, out, err = written(lambda _: dispatch(words), encoding)
     assert (code, err) == (0, "")
     assert len(out) > 100
+
+
+def test_a_sweep_over_values_with_brackets_ends_with_its_table(capsys):
+    labels = ("name=[/x]", "trainable.learn=[algo.*]", "name=[/]", "name=a\x1b[31m")
+    entries = [Entry((text,), Outcome(Path("runs"), {}, repeated=False), None) for text in labels]
+    assert guarded(lambda _: len(conclude(entries, "validation/psnr")), ()) == len(labels)
+    said = capsys.readouterr()
+    assert all(visible(text) in said.out for text in labels) and not said.err

@@ -7,6 +7,7 @@ from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
+from unfold.cli.place import place_of
 from unfold.cli.runtime import set_threads
 from unfold.config.build import build_training, components_of
 from unfold.config.check import Checked
@@ -20,7 +21,6 @@ from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.history import begin, recorded
-from unfold.runs.identity import directory_for
 from unfold.runs.processes import check_launch, check_rank, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
@@ -34,7 +34,7 @@ def run_job(checked: Checked) -> Outcome:
     """Run a checked configuration, resume it, or report that it is finished."""
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
-    directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
+    directory = place_of(checked, fingerprint)
     with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
         if run.plan == "finished":
             return _already_finished(run)

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout, suppress
 from typing import Any, NamedTuple
 
 from unfold.cli.console import described, say, say_error, short, table
+from unfold.cli.place import place_of
 from unfold.cli.pool import run_jobs
 from unfold.cli.runtime import as_single_job
 from unfold.config.build import build_group, components_of
@@ -23,7 +24,7 @@ from unfold.launchers.launcher import Job, Launcher
 from unfold.runs.catalogue import flat
 from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
-from unfold.runs.identity import conditions, directory_for
+from unfold.runs.identity import conditions
 from unfold.runs.redact import redacted_override
 from unfold.runs.status import Outcome
 
@@ -130,13 +131,13 @@ def _finished_before(
     """
     fingerprints: dict[str, str] = {}
     for number, checked in enumerate(jobs):
-        config, data = checked.job.config, repr(checked.job.config["data"])
+        data = repr(checked.job.config["data"])
         if checked.settings.rerun:
             continue
         try:
             if data not in fingerprints:
                 fingerprints[data] = build_group(checked, "data").fingerprint()
-            run = directory_for(config, checked.job.choices, fingerprints[data])
+            run = place_of(checked, fingerprints[data])
             scores = results_of(run, Computation(checked.job.stored, fingerprints[data]))
         except UnfoldError:
             continue
