@@ -48,6 +48,16 @@ def test_an_override_that_is_no_text_is_refused_as_such():
         TRAIN.parse(["data.root='/images/\udcff'"])
 
 
+@pytest.mark.parametrize("name", ["algo/mine", "physics/noise/mine"])
+def test_an_option_in_another_encoding_is_named(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes("# café\n_target_: unfold.algorithms.pgd.PGD\n".encode("latin-1"))
+    group = name.rpartition("/")[0]
+    with pytest.raises(ConfigError, match=rf"{path}: is not UTF-8.*Save it as UTF-8"):
+        verify(compose(["--config-dir", str(tmp_path), f"{group}=mine"]))
+
+
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "schema"])
 def test_a_damaged_database_of_a_search_is_named(tmp_path, damage):
     pytest.importorskip("optuna")
