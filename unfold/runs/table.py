@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unfold.errors import ConfigError, listing, nearest
+from unfold.evaluation import records
 from unfold.evaluation.records import read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
@@ -192,39 +193,13 @@ def grid(table: Pivot) -> list[list[str]]:
 
 def markdown(table: Pivot) -> str:
     """The table in Markdown, under its title."""
-    head, *lines = grid(table)
-    rule = ["---", *("---:" for _ in head[1:])]
-    rows = [head, rule, *lines]
-    cells = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows)
-    return "\n".join([f"**{table.title}**", "", *cells])
+    return f"**{table.title}**\n\n{records.markdown(grid(table))}"
 
 
 def latex(table: Pivot) -> str:
     """The table in LaTeX, with the rules of booktabs."""
-    head, *lines = grid(table)
-    head[0] = table.rows
-    head, *lines = [[_escaped(cell) for cell in row] for row in (head, *lines)]
-    width = len(head)
-    body = [" & ".join(row) + r" \\" for row in lines]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
-            r"\toprule",
-            rf"\multicolumn{{{width}}}{{l}}{{{_escaped(table.title)}}} \\",
-            r"\midrule",
-            " & ".join(head) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-def _escaped(cell: str) -> str:
-    for symbol in "_%&#":
-        cell = cell.replace(symbol, f"\\{symbol}")
-    return cell.replace("±", r"$\pm$")
+    (_, *columns), *lines = grid(table)
+    return records.latex([[table.rows, *columns], *lines], table.title)
 
 
 def csv_text(table: Pivot) -> str:
