@@ -66,16 +66,16 @@ def prepare(checked: Checked) -> Components:
         source = located("init_from", settings.init_from, settings.runs_dir)
         load_weights(components.reconstructor, source)
     check_finite(components.reconstructor)
+    set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
+    with option_names(checked):
+        components.data.check()
+        dry_run(components, settings.seed, strict=settings.strict)
     if isinstance(components.evaluation, NoEvaluation) and not learns(components):
         raise ConfigError(
             "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
             "Choose another evaluation, evaluation=across_operators, or learn something, "
             "model=unfolded trainable=default."
         )
-    set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
-    with option_names(checked):
-        components.data.check()
-        dry_run(components, settings.seed, strict=settings.strict)
     overridden = {key_of(text) for text in checked.job.overrides}
     for name, reason in components.reconstructor.dead.items():
         if name in overridden:  # in a sweep over priors that is no mistake

@@ -94,7 +94,10 @@ def read_rows(path: Path) -> list[Row]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            found: list[Any] = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            found: list[Any] = list(reader)
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            raise ValueError("it has others")
         return [
             Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))
             for r in found
@@ -202,4 +205,4 @@ def latex(lines: Sequence[Sequence[str]], title: str = "") -> str:
 def _in_latex(cell: str) -> str:
     special = {c: f"\\{c}" for c in "_%&#${}"}
     words = {"\\": r"$\backslash$", "±": r"$\pm$", "~": r"\~{}", "^": r"\^{}"}
-    return visible(cell).translate(str.maketrans({**special, **words}))
+    return "".join({**special, **words}.get(c, c) for c in visible(cell))
