@@ -95,7 +95,21 @@ def _one_step(
     """The algorithm of the first iteration, and the state after it."""
     steps = net.steps(y, operator, noise_level)
     algorithm, problem = steps.at(0)
-    return algorithm, steps.step(0, algorithm.init(problem))
+    with fitting(f"a measurement of shape {tuple(y.shape)}"):
+        return algorithm, steps.step(0, algorithm.init(problem))
+
+
+@contextmanager
+def fitting(given: str) -> Iterator[None]:
+    """Errors that a network of another library raises for the sides of its images are ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ShapeError(
+            f"the network of the prior cannot be applied to {given}: "
+            f"{' '.join(str(error).split())} Where it halves its images, set data.multiple_of to "
+            "the power of two that their sides must divide by, and data.crop to a multiple of it."
+        ) from error
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def load(
         rest = len(faults) - MOST_LISTED
         more = [f"and {rest} more"] if rest > 0 else []
         lines = [f"{len(faults)} images cannot be used:", *faults[:MOST_LISTED], *more]
-        raise DataError("\n  ".join(lines))
+        raise DataError(*lines)
     return Images(tuple(usable), pixels)
 
 

@@ -4,12 +4,12 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite, isnan, nan
+from math import floor, isfinite, isnan, log10, nan
 from pathlib import Path
 from typing import Any
 
 from unfold.disk import write_text
-from unfold.errors import DataError
+from unfold.errors import DataError, visible
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,22 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 UNDEFINED = "undefined"
 
 
+def rounded(value: float, like: float | None = None) -> str:
+    """A figure of a table: two decimals, or as many as four significant digits need.
+
+    Args:
+        value: the figure; empty where it is undefined.
+        like: a figure whose number of decimals is taken; `value` itself where it is None.
+    """
+    scale = abs(value if like is None else like)
+    if isnan(value):
+        return ""
+    if scale == 0 or not isfinite(scale):
+        return f"{value:.2f}"
+    decimals = max(2, 3 - floor(log10(scale)))
+    return f"{value:.{decimals}f}" if decimals < 9 else f"{value:.3e}"
+
+
 def text_of(value: float) -> str:
     """A figure with all its digits, or the word for one that is undefined."""
     return repr(value) if isfinite(value) else UNDEFINED
@@ -76,14 +92,21 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: the file is not such a table.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    if found and set(found[0]) != set(COLUMNS):
-        raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
-    return [
-        Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))  # type: ignore[arg-type]
-        for r in found
-    ]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            found: list[Any] = list(reader)
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            raise ValueError("it has others")
+        return [
+            Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))
+            for r in found
+        ]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}; it cannot be read so ({error}). "
+            "Repeat the run with rerun=true."
+        ) from error
 
 
 def _number(text: str) -> float:
@@ -135,38 +158,51 @@ def pivot(
     return Matrix("trained on \\ tested on", lines, columns, cells)
 
 
-def to_markdown(matrix: Matrix, digits: int = 2) -> str:
+def to_markdown(matrix: Matrix) -> str:
     """The matrix as a Markdown table."""
-    head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
-    rule = "| --- |" + " ---: |" * len(matrix.columns)
-    body = [
-        f"| {name} | " + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells) + " |"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, rule, *body)) + "\n"
+    return markdown(_texts(matrix)) + "\n"
 
 
-def to_latex(matrix: Matrix, digits: int = 2) -> str:
+def to_latex(matrix: Matrix) -> str:
     """The matrix as a LaTeX tabular, for `booktabs`."""
-
-    def safe(text: str) -> str:
-        return text.replace("\\", "$\\backslash$").replace("_", "\\_")
-
-    head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
-    body = [
-        " & ".join((safe(name), *("" if isnan(v) else f"{v:.{digits}f}" for v in cells))) + r" \\"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    columns = "l" + "r" * len(matrix.columns)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
-    return "\n".join((*lines, *body, r"\bottomrule", r"\end{tabular}")) + "\n"
+    return latex(_texts(matrix)) + "\n"
 
 
 def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
-    head = ",".join((matrix.corner, *matrix.columns))
-    body = [
-        ",".join((name, *(text_of(v) for v in cells)))
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, *body)) + "\n"
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow((matrix.corner, *matrix.columns))
+    for name, cells in zip(matrix.lines, matrix.cells, strict=True):
+        writer.writerow((name, *map(text_of, cells)))
+    return file.getvalue()
+
+
+def _texts(matrix: Matrix) -> list[list[str]]:
+    body = zip(matrix.lines, matrix.cells, strict=True)
+    return [[matrix.corner, *matrix.columns], *([n, *map(rounded, cells)] for n, cells in body)]
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown of lines of cells, the head first."""
+    head, *body = lines
+    rows = (head, ["---", *("---:" for _ in head[1:])], *body)
+    cells = ([visible(cell).replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def latex(lines: Sequence[Sequence[str]], title: str = "") -> str:
+    """A tabular with the rules of booktabs of lines of cells, the head first."""
+    head, *body = (" & ".join(map(_in_latex, line)) + r" \\" for line in lines)
+    width = len(lines[0])
+    above = rf"\multicolumn{{{width}}}{{l}}{{{_in_latex(title)}}} \\"
+    top = [above, r"\midrule"] if title else []
+    begin = rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}"
+    rows = [begin, r"\toprule", *top, head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*rows, r"\end{tabular}"])
+
+
+def _in_latex(cell: str) -> str:
+    special = {c: f"\\{c}" for c in "_%&#${}"}
+    words = {"\\": r"$\backslash$", "±": r"$\pm$", "~": r"\~{}", "^": r"\^{}"}
+    return "".join({**special, **words}.get(c, c) for c in visible(cell))

@@ -303,7 +303,7 @@ def write_sweep(
     found = means(rows)
     metrics = list(dict.fromkeys(metric for _, _, metric in found))
     tables, first = [table(found, metric) for metric in metrics], metrics[0]
-    write_text(directory / "robustness.md", "\n".join(to_markdown(one, 3) for one in tables))
+    write_text(directory / "robustness.md", "\n".join(to_markdown(one) for one in tables))
     write_text(directory / f"robustness_{first}.csv", to_csv(tables[0]))
     scores = {f"test/{metric}": found[MATCHED, 0.0, metric] for metric in metrics}
     lost: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
 """Properties of priors, denoisers and data terms: PR1 to PR10."""
 
 from collections.abc import Iterator
+from math import lcm
 
 import torch
 from torch import Tensor
@@ -20,7 +21,12 @@ SIDES = ((1, 1), (1, 5), (2, 3), (7, 8))
 
 
 def check_prior(
-    prior: Prior, *, shape: tuple[int, int, int] | None = None, gap: float = 0.0, seed: int = 100
+    prior: Prior,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    gap: float = 0.0,
+    seed: int = 100,
+    multiple: int = 1,
 ) -> Report:
     """Check what a prior offers against its definition.
 
@@ -29,13 +35,15 @@ def check_prior(
         shape: (C, H, W) of the images; 8 × 8 with the channels of its network if None.
         gap: relative duality gap of an inexact prox.
         seed: of the images.
+        multiple: which the sides of the images of a network are multiples of.
     """
-    shape = shape or (_channels(prior), 8, 8)
-    return report(type(prior).__name__, _properties(prior, shape, gap, seed))
+    side = lcm(8, multiple)
+    shape = shape or (_channels(prior), side, side)
+    return report(type(prior).__name__, _properties(prior, shape, gap, seed, multiple))
 
 
 def _properties(
-    prior: Prior, shape: tuple[int, int, int], gap: float, seed: int
+    prior: Prior, shape: tuple[int, int, int], gap: float, seed: int, multiple: int
 ) -> Iterator[Check]:
     offers = prior.offers()
     x = 0.5 + 0.3 * gaussian(2, *shape, seed=seed)
@@ -49,9 +57,9 @@ def _properties(
     if "analysis" in offers:
         yield from _analysis(prior, x, seed)
     if isinstance(prior, DenoiserPrior):
-        yield from check_denoiser(prior.denoiser)
+        yield from check_denoiser(prior.denoiser, multiple)
     for term in prior.terms if len(prior.terms) > 1 else ():
-        yield from _properties(term, shape, gap, seed)
+        yield from _properties(term, shape, gap, seed, multiple)
 
 
 def _prox(prior: Prior, x: Tensor, gap: float, seed: int, *, convex: bool) -> Iterator[Check]:
@@ -91,12 +99,13 @@ def _analysis(prior: Prior, x: Tensor, seed: int) -> Iterator[Check]:
     yield Check("PR4", "project is a projection", float((twice - inside).abs().max()), 1e-12)
 
 
-def check_denoiser(denoiser: Denoiser) -> Iterator[Check]:
+def check_denoiser(denoiser: Denoiser, multiple: int = 1) -> Iterator[Check]:
     """Sizes are kept, every level gives finite values, and claimed properties hold."""
     p = next(denoiser.parameters(), torch.zeros((), dtype=torch.float64))
     with torch.no_grad():
         for height, width in SIDES:
-            v = gaussian(2, denoiser.channels, height, width, seed=9, dtype=p.dtype)
+            sides = height * multiple, width * multiple
+            v = gaussian(2, denoiser.channels, *sides, seed=9, dtype=p.dtype)
             for sigma in (0.0, 1e-3, 1.0):
                 out = denoiser(v, sigma)
                 fine = out.shape == v.shape and bool(out.isfinite().all())
