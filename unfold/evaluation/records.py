@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, isnan, nan
 from pathlib import Path
@@ -48,9 +48,36 @@ UNTUNED = "untuned"
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as CSV; numbers keep all their digits."""
-    write_table(path, COLUMNS, (asdict(row) | {"value": text_of(row.value)} for row in rows))
+@dataclass(frozen=True)
+class MismatchRow:
+    """One metric of one image under one mismatch of the forward model.
+
+    Args:
+        mismatch: its name; `matched` where there is none.
+        strength: 0 where there is none.
+        converged: whether the iteration reached its tolerance; empty where it has none.
+        image: the name of the image.
+        metric: psnr, ssim, …
+        value: the figure.
+    """
+
+    mismatch: str
+    strength: float
+    converged: str
+    image: str
+    metric: str
+    value: float
+
+
+AnyRow = Row | MismatchRow
+
+
+def write_rows(path: Path, rows: Sequence[AnyRow], **origin: str) -> None:
+    """Write rows as CSV, atomically; numbers keep all their digits, and `origin` comes first."""
+    columns = [f.name for f in fields(rows[0])] if rows else COLUMNS
+    lines = (asdict(row) | {"value": text_of(row.value)} for row in rows)
+    cells = ([*origin.values(), *map(line.get, columns)] for line in lines)
+    write_text(path, _csv([[*origin, *columns], *cells], "\r\n"))
 
 
 UNDEFINED = "undefined"
@@ -61,13 +88,10 @@ def text_of(value: float) -> str:
     return repr(value) if isfinite(value) else UNDEFINED
 
 
-def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines under named columns as CSV, atomically."""
+def _csv(lines: Iterable[Sequence[Any]], end: str) -> str:
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, columns)
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, file.getvalue())
+    csv.writer(file, lineterminator=end).writerows(lines)
+    return file.getvalue()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -77,20 +101,16 @@ def read_rows(path: Path) -> list[Row]:
         DataError: the file is not such a table.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
+        found: list[dict[str, Any]] = list(csv.DictReader(file))
     if found and set(found[0]) != set(COLUMNS):
         raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
-    return [
-        Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))  # type: ignore[arg-type]
-        for r in found
-    ]
+    for r in found:
+        r["value"] = nan if r["value"] == UNDEFINED else float(r["value"])
+        r["iterations"] = int(r["iterations"])
+    return [Row(**r) for r in found]
 
 
-def _number(text: str) -> float:
-    return nan if text == UNDEFINED else float(text)
-
-
-def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
+def undefined(rows: Iterable[AnyRow]) -> dict[str, list[str]]:
     """The names of the images for which a metric is undefined, by metric; without others."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -99,10 +119,10 @@ def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
     return found
 
 
-def mean(rows: Iterable[Row], metric: str) -> float:
+def mean(rows: Iterable[AnyRow], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values) if values else nan
 
 
 @dataclass(frozen=True)
@@ -135,15 +155,23 @@ def pivot(
     return Matrix("trained on \\ tested on", lines, columns, cells)
 
 
+def _lines(matrix: Matrix, text: Callable[[float], str]) -> Iterator[list[str]]:
+    """The head, and each line with its name."""
+    yield [matrix.corner, *matrix.columns]
+    for name, cells in zip(matrix.lines, matrix.cells, strict=True):
+        yield [name, *map(text, cells)]
+
+
+def _rounded(matrix: Matrix, digits: int) -> Iterator[list[str]]:
+    """The same with figures of so many digits, and nothing where they are undefined."""
+    return _lines(matrix, lambda v: "" if isnan(v) else f"{v:.{digits}f}")
+
+
 def to_markdown(matrix: Matrix, digits: int = 2) -> str:
     """The matrix as a Markdown table."""
-    head = f"| {matrix.corner} | " + " | ".join(matrix.columns) + " |"
-    rule = "| --- |" + " ---: |" * len(matrix.columns)
-    body = [
-        f"| {name} | " + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells) + " |"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, rule, *body)) + "\n"
+    head, *body = _rounded(matrix, digits)
+    rule = ["---", *["---:"] * len(matrix.columns)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
 
 
 def to_latex(matrix: Matrix, digits: int = 2) -> str:
@@ -152,21 +180,12 @@ def to_latex(matrix: Matrix, digits: int = 2) -> str:
     def safe(text: str) -> str:
         return text.replace("\\", "$\\backslash$").replace("_", "\\_")
 
-    head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
-    body = [
-        " & ".join((safe(name), *("" if isnan(v) else f"{v:.{digits}f}" for v in cells))) + r" \\"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    columns = "l" + "r" * len(matrix.columns)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
-    return "\n".join((*lines, *body, r"\bottomrule", r"\end{tabular}")) + "\n"
+    head, *body = (" & ".join(map(safe, line)) + r" \\" for line in _rounded(matrix, digits))
+    begin = rf"\begin{{tabular}}{{l{'r' * len(matrix.columns)}}}"
+    lines = (begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}")
+    return "\n".join(lines) + "\n"
 
 
 def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
-    head = ",".join((matrix.corner, *matrix.columns))
-    body = [
-        ",".join((name, *(text_of(v) for v in cells)))
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, *body)) + "\n"
+    return _csv(_lines(matrix, text_of), "\n")
