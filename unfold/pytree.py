@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
@@ -110,6 +111,11 @@ def batched_norm(t: Tensor) -> Tensor:
     """(B,): the Euclidean norm of each sample; infinite where its square overflows."""
     norm: Tensor = torch.linalg.vector_norm(t.flatten(1), dim=1)
     return norm
+
+
+def same_as(path: str) -> Any:
+    """The property that reads a dotted attribute, such as `operator.image_shape`."""
+    return property(attrgetter(path))
 
 
 class Derived:

@@ -19,6 +19,7 @@ from unfold.extras import deepinv
 from unfold.physics.custom.functions import USER_ERRORS, BlackBoxPhysics, name_of
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import LinearOperator, Operator
+from unfold.pytree import same_as
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -154,10 +155,7 @@ class DeepinvBase(Operator, ABC):
         return self.parts[0] if len(self.parts) == 1 else (sum(map(prod, self.parts)),)
 
     complex_images = False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.complex_y
+    complex_measurements = same_as("complex_y")
 
     @property
     def anchor(self) -> Tensor:

@@ -14,6 +14,7 @@ from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
 from unfold.physics.nonlinear import NonlinearOperator, reverse_mode
 from unfold.physics.operator import LinearOperator, Operator
+from unfold.pytree import same_as
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape
 
@@ -44,9 +45,7 @@ class UserFunction(Operator, ABC):
     measured: Shape
     like: Tensor | None = field(default=None, kw_only=True)
 
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.measured
+    measurement_shape = same_as("measured")
 
     def forward(self, x: Image) -> Measurement:
         return self.function(x)
@@ -84,10 +83,7 @@ class NonlinearFunction(UserFunction, NonlinearOperator):
     grey: float = 0.5
 
     complex_images = False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.complex_y
+    complex_measurements = same_as("complex_y")
 
     def vjp(self, x: Image, u: Measurement) -> Image:
         return super().vjp(x, u) if self.vjp_function is None else self.vjp_function(x, u)
