@@ -1,13 +1,15 @@
 """The learned primal–dual network."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.init import xavier_uniform_
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.denoisers.dncnn import chain, last
 from unfold.errors import ShapeError
 from unfold.parameters.declare import expect_sizes
 from unfold.parameters.networks import Each, Network
@@ -135,16 +137,7 @@ def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
 
 def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
     """3×3 convolutions with PReLU between them; the last starts small, near x₀."""
-    widths = [inputs, *[width] * (depth - 1), outputs]
-    layers: list[nn.Module] = []
-    for a, b in pairwise(widths):
-        convolution = nn.Conv2d(a, b, 3, padding=1)
-        nn.init.xavier_uniform_(convolution.weight)
-        assert convolution.bias is not None
-        nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.PReLU(b)]
-    last = layers[-2]
-    assert isinstance(last, nn.Conv2d)
+    network = chain(inputs, outputs, depth, width, partial(nn.PReLU, width), xavier_uniform_)
     # Not at zero: every layer before it would get no gradient from the first batch.
-    nn.init.xavier_uniform_(last.weight, gain=1e-2)
-    return nn.Sequential(*layers[:-1])
+    xavier_uniform_(last(network).weight, gain=1e-2)
+    return network

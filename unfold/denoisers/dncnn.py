@@ -12,17 +12,23 @@ from unfold.denoisers.denoiser import Denoiser, check_size
 from unfold.typing import Image, Scalar
 
 RELU = partial(nn.ReLU, inplace=True)
+KAIMING = partial(nn.init.kaiming_normal_, nonlinearity="relu")
 
 
 def chain(
-    inputs: int, outputs: int, depth: int, width: int, activation: Callable[[], nn.Module] = RELU
+    inputs: int,
+    outputs: int,
+    depth: int,
+    width: int,
+    activation: Callable[[], nn.Module] = RELU,
+    start: Callable[[Tensor], object] = KAIMING,
 ) -> nn.Sequential:
-    """`depth` 3×3 convolutions with an activation between them."""
+    """`depth` 3×3 convolutions with an activation between them; `start` samples their weights."""
     widths = [inputs, *[width] * (depth - 1), outputs]
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
         convolution = nn.Conv2d(a, b, 3, padding=1)
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        start(convolution.weight)
         assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
         layers += [convolution, activation()]

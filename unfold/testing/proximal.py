@@ -130,20 +130,6 @@ def differentiable(
     yield Check("PR7", "its derivative is that of autograd", abs(slope - difference) / scale, tol)
 
 
-def jacobian_norm(f: Callable[[Tensor], Tensor], x: Tensor, *, products: int = 64) -> float:
-    """‖J_f(x)‖ from below, by power iteration on JᵀJ."""
-    v = gaussian(*x.shape, seed=43, dtype=x.dtype)
-    size = 0.0
-    for _ in range(products):
-        v = v / v.norm()
-        with torch.enable_grad():
-            _, pushed = torch.autograd.functional.jvp(f, x, v)  # type: ignore[no-untyped-call]
-            at = x.clone().requires_grad_()
-            (v,) = torch.autograd.grad(f(at), at, pushed)
-        size = float(v.norm()) ** 0.5
-    return size
-
-
 def _over(error: Tensor) -> float:
     """The largest error, NaN where there is one, and 0 where all are negative."""
     return float(error.detach().max().clamp(min=0.0))

@@ -75,7 +75,6 @@ class SaturatedBlur(KernelPhysics):
 
     Args:
         noise: added to what the sensor makes.
-        kernel: the distribution of h, or the file of one kernel.
         gain: g > 0, the exposure; of an image in [0, 1], what is above 1/g saturates.
         sharpness: a > 0; the sensor leaves its linear range over a few 1/a.
 

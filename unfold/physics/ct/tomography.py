@@ -54,7 +54,13 @@ class Scan(Physics, ABC):
 
 @dataclass(frozen=True)
 class ParallelScan(Scan, ABC):
-    """Parallel rays from equally spaced angles."""
+    """Parallel rays at the angles first + k · arc / angles, k = 0, 1, and so on.
+
+    Args:
+        angles: how many, at least 1.
+        arc: what they cover, in degrees, in (0, 180].
+        first: of the first angle, in degrees.
+    """
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
@@ -67,7 +73,14 @@ class ParallelScan(Scan, ABC):
 
 @dataclass(frozen=True)
 class FanScan(Scan, ABC):
-    """A fan of rays from a point source that turns about the image."""
+    """A fan of rays from a point source that turns about the image.
+
+    Args:
+        angles: positions of the source, at least 1.
+        arc: what they cover, in degrees, in (0, 360].
+        source: distance from the source to the centre, above 1/√2: outside the image.
+        screen: distance from the centre to the detectors, positive.
+    """
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(360.0, inside("(0, 360]"), "in degrees")
@@ -88,12 +101,6 @@ class Tomography(ParallelScan):
 
     The longer side of the image has length 1, so that an integral is at most √2 for images in
     [0, 1]. Few angles are sparse-view, an arc below 180 degrees limited-angle tomography.
-
-    Args:
-        noise: added to the integrals.
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
-        first: of the first angle, in degrees.
     """
 
 
@@ -102,11 +109,4 @@ class FanBeamTomography(FanScan):
     """y = line integrals from a point source that turns about the image, with noise.
 
     Lengths are relative to the longer side of the image, as are the integrals.
-
-    Args:
-        noise: added to the integrals.
-        angles: positions of the source, at least 1.
-        arc: what they cover, in degrees, in (0, 360].
-        source: distance from the source to the centre, above 1/√2: outside the image.
-        screen: distance from the centre to the detectors, positive.
     """

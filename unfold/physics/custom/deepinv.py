@@ -53,12 +53,7 @@ def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
         with fixed(seed):
             return make(**more)
     except USER_ERRORS as error:
-        raise ConfigError(f"{made_by(make)} refuses its arguments: {error}") from error
-
-
-def made_by(make: Callable[..., Any]) -> str:
-    """The name of a class, also of a partial one."""
-    return name_of(make.func if isinstance(make, partial) else make)
+        raise ConfigError(f"{name_of(make)} refuses its arguments: {error}") from error
 
 
 def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> SampledPhysics:
@@ -75,11 +70,9 @@ def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> S
         copies[-1].update_parameters(**parameters)
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
 
-    def is_new(name: str, t: Tensor) -> bool:
-        old = before.get(name)
-        return old is None or old.shape != t.shape or not torch.equal(old, t)
-
-    names = tuple(name for name, t in found[0].items() if is_new(name, t))
+    first = found[0]
+    same = {n for n, t in before.items() if n in first and torch.equal(t, first[n])}
+    names = tuple(n for n in first if n not in same)
     if not names:
         raise ConfigError(
             f"{type(physics).__name__}: the generator samples none of its parameters."
@@ -259,7 +252,7 @@ class DeepinvPhysics(BlackBoxPhysics):
 
     @property
     def label(self) -> str:
-        return made_by(self.operator)
+        return name_of(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
         """The same for every image, or one for each."""

@@ -4,7 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -162,7 +162,6 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
     """A user-defined function, the same for every image.
 
     Args:
-        noise: added to the measurement.
         forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
     """
 
@@ -220,7 +219,8 @@ def _noise(like: Tensor) -> Tensor:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """The name of a function, or of the class of an object that is called as one."""
+    """The name of a function or a class, also a partial one, or of an object's class."""
+    function = function.func if isinstance(function, partial) else function
     return getattr(function, "__name__", type(function).__name__)
 
 
@@ -232,8 +232,6 @@ class FunctionPhysics(UserFunctionPhysics):
     `NonlinearFunctionPhysics`.
 
     Args:
-        noise: added to the measurement.
-        forward: x ↦ Ax, from (B, C, H, W); a function, or an object that is called as one.
         adjoint: y ↦ A*y; the reverse mode of A where it is None.
     """
 
@@ -251,8 +249,6 @@ class NonlinearFunctionPhysics(UserFunctionPhysics):
     `unfold check` tests its derivative.
 
     Args:
-        noise: added to the measurement.
-        forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
         vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
         grey: intensity of the flat image at which A is linearized for lengths of steps and for the
             first image; its derivative there must not be 0.
