@@ -108,7 +108,7 @@ def test_the_closed_forms_of_a_learned_matrix_do_not_trust_it():
 def test_a_dense_matrix_that_would_fill_the_memory_is_refused():
     with pytest.raises(ShapeError, match=r"26214 x 262144 entries .* take CompressedSensing"):
         GaussianSensing(QUIET, 0.1).sample(draws(1), (1, 512, 512))
-    with pytest.raises(ShapeError, match=r"do not tell the sides.*give its shape, \(C, H, W\)"):
+    with pytest.raises(ConfigError, match=r"do not tell the sides.*give its shape, \[C, H, W\]"):
         GaussianSensing(QUIET).operator_for(torch.zeros(1, 7))
 
 

@@ -166,11 +166,7 @@ class Composed(Composite):
 
 @dataclass(frozen=True, eq=False)
 class Several(Composite, ABC):
-    """Made of operators on images of one shape.
-
-    Args:
-        operators: at least one.
-    """
+    """Made of operators on images of one shape, at least one."""
 
     operators: tuple[Operator, ...]
 

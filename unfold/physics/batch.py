@@ -190,7 +190,6 @@ class Packed(Isometric):
     and every closed form are those of B.
 
     Args:
-        operator: B.
         length: of the row, at least the numbers that B measures.
         among_complex: whether the row is complex; it must be where B's measurements are.
     """

@@ -83,7 +83,6 @@ class Scaled(Wrapped):
     """Ax = s Bx, with every closed form that B has.
 
     Args:
-        operator: B.
         scale: s, real, not 0, (B or 1,): one number for each sample, or for all.
     """
 

@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from unfold.errors import ConfigError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
-from unfold.physics.base import Physics
+from unfold.physics.base import StatedShape
 from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.random import Draws
@@ -13,31 +12,22 @@ from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class Scan(Physics, ABC):
+class Scan(StatedShape, ABC):
     """Line integrals along one set of rays, the same for every image.
 
     Args:
         noise: added to the integrals.
         detectors: how many at each angle; None for those that cover the diagonal of the image. They
             are one pixel apart for parallel rays, and cover the diagonal of a fan's image.
-        shape: (C, H, W) of the image behind a measurement that does not come with it.
     """
 
     detectors: int | None = bounded(None, whole(1), kw_only=True)
-    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)", kw_only=True)
 
     is_deterministic = True
 
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W), as stated; it does not follow from a measurement."""
-        if self.shape is None:
-            count = self.detectors or measurement_shape[-1]
-            raise ConfigError(
-                f"{type(self).__name__}.shape: projections of {measurement_shape} do not tell the "
-                "sides of the image; give its shape, [C, H, W], and detectors where they are not "
-                f"as many as its diagonal (here {count})."
-            )
-        return tuple(self.shape)
+    def also(self, measurement_shape: Shape) -> str:
+        count = self.detectors or measurement_shape[-1]
+        return f", and detectors where they are not as many as its diagonal (here {count})"
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; the detectors cover it."""

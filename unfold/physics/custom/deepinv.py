@@ -226,7 +226,7 @@ class DeepinvPhysics(BlackBoxPhysics):
     the gradient of f.
 
     Args:
-        noise: added to the measurement; that of deepinv is not used.
+        noise: applied to the clean measurement; that of deepinv is not used.
         operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
         generator: makes the `PhysicsGenerator` of its parameters; none if None.
         seed: of the physics when it is built.

@@ -94,11 +94,7 @@ class NonlinearFunction(UserFunction, NonlinearOperator):
 
 @dataclass(frozen=True)
 class BlackBoxPhysics(Physics, ABC):
-    """An operator that is known only by its outputs.
-
-    Args:
-        noise: added to the measurement.
-    """
+    """An operator that is known only by its outputs."""
 
     @property
     def label(self) -> str:
