@@ -188,7 +188,8 @@ def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
         return
     most = (squared.flatten() * prod(operator.image_shape)).sqrt()
     norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
-    if bool((norms > FAR * most).any()):
+    # What is not finite is refused where the iteration is watched, by its image.
+    if bool(((norms > FAR * most) & norms.isfinite()).any()):
         warnings.warn(
             f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
             f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
