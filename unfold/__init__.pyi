@@ -219,6 +219,7 @@ from .physics.blur.kernels import SquareKernel as SquareKernel
 from .physics.chain import Stack as Stack
 from .physics.algebra import Stacked as Stacked
 from .initialization import Start as Start
+from .physics.base import StatedShape as StatedShape
 from .priors.composite import Sum as Sum
 from .physics.blur.super_resolution import SuperResolution as SuperResolution
 from .training.losses import Supervised as Supervised

@@ -10,7 +10,7 @@ from torch.nn.init import xavier_uniform_
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.denoisers.dncnn import chain, last
-from unfold.errors import ShapeError
+from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.declare import expect_sizes
 from unfold.parameters.networks import Each, Network
 from unfold.problem import Problem
@@ -29,9 +29,10 @@ class _Block(Network):
     least_memory: ClassVar[int] = 1
 
     def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
-        least = {"channels": 1, "memory": self.least_memory, "depth": 2, "width": 1}
-        sizes = {"channels": channels, "memory": memory, "depth": depth, "width": width}
-        expect_sizes(type(self).__name__, sizes, least)
+        name = type(self).__name__
+        expect_sizes(name, channels, depth, width)
+        if memory < self.least_memory:
+            raise ConfigError(f"{name}.memory = {memory}: must be at least {self.least_memory}.")
         super().__init__()
         self.channels, self.memory = channels, memory
         self.layers = _chain((memory + self.extra) * channels, memory * channels, depth, width)

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from math import isnan, nan
+from operator import is_
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from unfold.physics.batch import Grouped
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Noise, with_sigma
 from unfold.physics.operator import Operator
+from unfold.pytree import map_tensors
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 
@@ -150,26 +152,18 @@ def changed_field(
 
     An operator of some of the samples is changed with the draws of those samples.
     """
-    if isinstance(tree, Grouped):
-        parts = tuple(
-            changed_field(operator, name, change, draws.take(places.tolist()))
-            for operator, places in zip(tree.operators, tree.places, strict=True)
-        )
-        same = all(a is b for a, b in zip(parts, tree.operators, strict=True))
-        return tree if same else replace(tree, operators=parts)
-    if isinstance(tree, tuple):
-        items = tuple(changed_field(item, name, change, draws) for item in tree)
-        return items if any(a is not b for a, b in zip(items, tree, strict=True)) else tree
-    if not is_dataclass(tree) or isinstance(tree, type):
-        return tree
-    changed = {}
-    for field in fields(tree):
-        old = getattr(tree, field.name)
-        new = change(old, draws) if field.name == name and isinstance(old, Tensor) else None
-        new = changed_field(old, name, change, draws) if new is None else new
-        if new is not old:
-            changed[field.name] = new
-    return replace(tree, **changed) if changed else tree
+
+    def own(node: Any) -> Any:
+        if isinstance(node, Grouped):
+            pairs = zip(node.operators, node.places, strict=True)
+            parts = tuple(
+                changed_field(A, name, change, draws.take(at.tolist())) for A, at in pairs
+            )
+            return node if all(map(is_, parts, node.operators)) else replace(node, operators=parts)
+        held = vars(node).get(name) if is_dataclass(node) else None
+        return replace(node, **{name: change(held, draws)}) if isinstance(held, Tensor) else None
+
+    return map_tensors(lambda t: t, tree, own)
 
 
 MATCHED = "matched"
