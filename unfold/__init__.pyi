@@ -164,6 +164,7 @@ from .physics.blur.padding import Padding as Padding
 from .physics.spectral.pan_sharpening import PanSharpening as PanSharpening
 from .physics.ct.tomography import ParallelScan as ParallelScan
 from .physics.mixture import PerFamilyNoise as PerFamilyNoise
+from .parameters.networks import PerIteration as PerIteration
 from .physics.closed_forms import PerPixel as PerPixel
 from .models.equilibrium_gradient import Phantom as Phantom
 from .physics.phase.retrieval import PhaseRetrieval as PhaseRetrieval

@@ -30,7 +30,8 @@ from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.typing import FAR, Image, Measurement, PerImage, expect_tensor
+from unfold.shapes import FAR, expect_tensor
+from unfold.typing import Image, Measurement, PerImage
 
 
 class Reconstructor(nn.Module):

@@ -13,15 +13,8 @@ from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
-from unfold.typing import (
-    Image,
-    Measurement,
-    PerImage,
-    Shape,
-    expect_shape,
-    expect_tensor,
-    expect_unit,
-)
+from unfold.shapes import expect_shape, expect_tensor, expect_unit
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
 
