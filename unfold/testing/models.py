@@ -99,8 +99,7 @@ def _equilibrium(
         yield Check("DQ1", "the gradient is the implicit one, at any scale", error, 1e-6)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        learned = [p for p in net.parameters() if p.requires_grad]
-        found = _gradients(net, at[0], operator, learned)
+        found = _gradients(net, at[0], operator, [p for p in net.parameters() if p.requires_grad])
     error = 0.0 if caught else _error(found, dense.gradients)
     yield Check("DQ2", "as configured, it is accurate or warns", error, 1e-2)
     yield from _honest(net, y, operator)

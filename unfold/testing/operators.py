@@ -146,8 +146,7 @@ def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
     with torch.enable_grad():
         at = torch.zeros((), dtype=dtype.to_real(), requires_grad=True)
         there = value(at)
-        connected = there.requires_grad
-        found = torch.autograd.grad(there, at)[0] if connected else torch.zeros_like(at)
+        found = torch.autograd.grad(there, at)[0] if there.requires_grad else torch.zeros_like(at)
     h = torch.full((), 1e-5, dtype=DOUBLE)
     ends = [(value(k * h) - value(-k * h)).detach() for k in (1, 2)]
     want = (8 * ends[0] - ends[1]) / (12 * h)

@@ -1,8 +1,8 @@
 """Phase retrieval from coded diffraction patterns, or from dense random measurements."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isqrt, prod
 
 import numpy as np
 import torch
@@ -47,8 +47,7 @@ class CodedDiffraction(PerPixel):
         return (self.codes.real**2 + self.codes.imag**2).mean(1, keepdim=True)
 
     def forward(self, x: Image) -> Measurement:
-        scale = self.codes.shape[1] ** -0.5
-        y: Tensor = scale * transform(self.codes[:, None] * x[:, :, None])
+        y: Tensor = self.codes.shape[1] ** -0.5 * transform(self.codes[:, None] * x[:, :, None])
         return y
 
     def adjoint(self, y: Measurement) -> Image:
@@ -95,8 +94,7 @@ class ChannelwiseMatrix(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        pixels = self.image_shape[1] * self.image_shape[2]
-        self.expect_field("matrix", "complex", 1, "m", pixels)
+        self.expect_field("matrix", "complex", 1, "m", prod(self.image_shape[1:]))
 
     @property
     def measurement_shape(self) -> Shape:
@@ -135,7 +133,7 @@ class RandomPhaseRetrieval(StatedShape, Phaseless):
         pixels = shape[1] * shape[2]
         count = max(1, round(self.ratio * pixels))
         if count * pixels > MOST_ENTRIES:
-            side = math.isqrt(math.isqrt(int(MOST_ENTRIES / self.ratio)))
+            side = isqrt(isqrt(int(MOST_ENTRIES / self.ratio)))
             raise ShapeError(
                 f"RandomPhaseRetrieval: an image of {shape[1]} x {shape[2]} pixels needs a dense "
                 f"matrix of {count} x {pixels}; use images of at most {side} x {side}, or "
