@@ -129,10 +129,10 @@ class Reconstructor(nn.Module):
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g
-            return self._algorithm_at(k, scales), replace(data, g=g)
+            return self.algo.at(k, scales), replace(data, g=g)
 
         varies = self.algo.varies or self.prior.varies
-        return Steps((self._algorithm_at(0, scales), data), later if varies else None)
+        return Steps((self.algo.at(0, scales), data), later if varies else None)
 
     def guarantee(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
@@ -148,14 +148,8 @@ class Reconstructor(nn.Module):
         """Every scalar by name, () or (K,), in its own unit; vectors are (n,) or (K, n)."""
         return self.algo.values("algo") | self.prior.values("prior")
 
-    def _algorithm_at(self, k: int, scales: Scales) -> Algorithm[Any]:
-        algorithm = self.algo.at(k, scales)
-        assert isinstance(algorithm, Algorithm)
-        return algorithm
-
     def _prior_at(self, k: int, scales: Scales) -> Prior:
-        prior = self.prior.at(k, scales)
-        assert isinstance(prior, Prior)
+        prior: Prior = self.prior.at(k, scales)
         return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
 
 

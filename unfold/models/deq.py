@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map
+from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit
 from unfold.models.model import Model, Solution, Steps, begin
 from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, tolerance
 from unfold.pytree import batched_norm, tensors
@@ -159,6 +159,7 @@ class DEQ(Model):
         if steps.draws is None:  # a training, which has draws, reports by its own policy
             _report(end, stopping)
         report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
+        spent = 0 if torch.is_grad_enabled() else self.power_iterations
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if steps.draws is not None and self.penalty.weight > 0:
@@ -174,10 +175,5 @@ class DEQ(Model):
             iterates=tuple(images),
             backward=report,
             penalty=penalty,
-            contraction=self._contraction(recorded, found),
+            contraction=contraction(recorded, found, spent) if spent else None,
         )
-
-    def _contraction(self, T: Map, found: Any) -> Tensor | None:
-        if self.power_iterations == 0 or torch.is_grad_enabled():
-            return None
-        return contraction(T, found, self.power_iterations)

@@ -159,12 +159,11 @@ class ParameterGroup(nn.Module):
         """Every value by its full name, those of the recipes inside this one included."""
         found = {f"{path}.{name}": self.value(name).detach() for name in self.plans}
         for name in self.group_names:
-            group = self.get_submodule(name)
-            assert isinstance(group, ParameterGroup)
-            found |= group.values(f"{path}.{name}")
+            found |= held(self, name).values(f"{path}.{name}")
         return found
 
-    def at(self, k: int, scales: Scales) -> Recipe:
+    # The algorithm or the prior that came, of the class that came.
+    def at(self, k: int, scales: Scales) -> Any:
         """The recipe of iteration k, with absolute values and networks ready to be called."""
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
@@ -193,10 +192,8 @@ class ParameterGroup(nn.Module):
     @property
     def varies(self) -> bool:
         """Whether anything differs between the iterations."""
-        if self.per_iteration or any(plan.own for plan in self.plans.values()):
-            return True
-        groups = [self.get_submodule(name) for name in self.group_names]
-        return any(isinstance(g, ParameterGroup) and g.varies for g in groups)
+        own = bool(self.per_iteration) or any(plan.own for plan in self.plans.values())
+        return own or any(held(self, name).varies for name in self.group_names)
 
 
 def _copies(leaf: nn.Module | Tensor, count: int) -> nn.Module:
