@@ -60,11 +60,7 @@ INVERSE: tuple[tuple[str, str, Callable[..., Iterator[Check]]], ...] = (
 
 
 def check_operator(
-    operator: Operator,
-    *,
-    dtype: torch.dtype = DOUBLE,
-    gammas: Sequence[float] = (0.3, 3.0),
-    only: Collection[str] = (),
+    operator: Operator, *, dtype: torch.dtype = DOUBLE, only: Collection[str] = ()
 ) -> Iterator[Finding]:
     """Check every property of one operator; with dense matrices where it is small enough.
 
@@ -76,7 +72,6 @@ def check_operator(
     Args:
         operator: its tensors in the precision of `dtype`.
         dtype: of the images.
-        gammas: γ of the normal equations.
         only: requested rows, all if empty; others are not measured.
     """
     if not operator.linear:
@@ -87,7 +82,7 @@ def check_operator(
     rows = [*ROWS, (("PH6",), norm)]
     if not large:
         rows += [(("PH2",), operators.adjoint_entrywise)]
-        rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in gammas]
+        rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in (0.3, 3.0)]
         rows += [(("PH8",), partial(solves.solve_gradients, gamma=1.7))]
     for ids, check in rows:
         if asked(only, ids):

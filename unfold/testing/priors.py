@@ -20,27 +20,21 @@ SIDES = ((1, 1), (1, 5), (2, 3), (7, 8))
 """Sides of the images that a network must keep."""
 
 
-def check_prior(
-    prior: Prior, *, shape: tuple[int, int, int] | None = None, gap: float = 0.0, seed: int = 100
-) -> Report:
+def check_prior(prior: Prior, *, gap: float = 0.0, seed: int = 100) -> Report:
     """Check what a prior offers against its definition.
 
     Args:
         prior: in float64 where it holds a network.
-        shape: (C, H, W) of the images; 8 × 8 with the channels of its network if None.
         gap: relative duality gap of an inexact prox.
         seed: of the images.
     """
-    shape = shape or (_channels(prior), 8, 8)
-    return report(type(prior).__name__, _properties(prior, shape, gap, seed))
+    return report(type(prior).__name__, _properties(prior, gap, seed))
 
 
-def _properties(
-    prior: Prior, shape: tuple[int, int, int], gap: float, seed: int
-) -> Iterator[Check]:
-    offers = prior.offers()
-    x = 0.5 + 0.3 * gaussian(2, *shape, seed=seed)
-    network = isinstance(prior, DenoiserPrior)
+def _properties(prior: Prior, gap: float, seed: int) -> Iterator[Check]:
+    offers, network = prior.offers(), isinstance(prior, DenoiserPrior)
+    channels = prior.denoiser.channels if isinstance(prior, DenoiserPrior) else 1
+    x = 0.5 + 0.3 * gaussian(2, channels, 8, 8, seed=seed)
     if "prox" in offers:
         yield from _prox(prior, x, gap, seed, convex="value" in offers and not network)
     if {"grad", "value"} <= offers:
@@ -52,7 +46,7 @@ def _properties(
     if isinstance(prior, DenoiserPrior):
         yield from check_denoiser(prior.denoiser)
     for term in prior.terms if len(prior.terms) > 1 else ():
-        yield from _properties(term, shape, gap, seed)
+        yield from _properties(term, gap, seed)
 
 
 def _prox(prior: Prior, x: Tensor, gap: float, seed: int, *, convex: bool) -> Iterator[Check]:
@@ -138,7 +132,3 @@ def _fidelity_properties(fidelity: Fidelity, seed: int) -> Iterator[Check]:
 def in_double(prior: Prior) -> Prior:
     """The same prior with its networks in float64."""
     return prior.with_denoisers(lambda denoiser: denoiser.double())
-
-
-def _channels(prior: Prior) -> int:
-    return prior.denoiser.channels if isinstance(prior, DenoiserPrior) else 1
