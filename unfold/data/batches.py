@@ -236,9 +236,7 @@ def random_window(seed: int, key: Key, height: int, width: int, crop: int) -> Cr
 
 def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
     """(C, crop, crop): the window of an image, flipped left to right, then rotated."""
-    rows = slice(window.top, window.top + crop)
-    columns = slice(window.left, window.left + crop)
-    part = image[:, rows, columns]
+    part = image[:, window.top : window.top + crop, window.left : window.left + crop]
     part = part.flip(-1) if window.flipped else part
     return torch.rot90(part, window.turns, (-2, -1)).contiguous()
 

@@ -152,7 +152,6 @@ class GradientStep(DenoiserPrior):
     """
 
     provides = frozenset({"prox", "grad", "value"})
-    differentiates_network = True
     nonexpansive = False
 
     def contractive_part(self, v: Image) -> Image:

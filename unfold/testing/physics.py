@@ -78,8 +78,7 @@ def check_operator(
         yield from check_nonlinear(operator, dtype=dtype)
         return
     large = max(map(math.prod, (operator.image_shape, operator.measurement_shape))) > DENSE
-    norm = operators.large_norm if large else operators.norm
-    rows = [*ROWS, (("PH6",), norm)]
+    rows = [*ROWS, (("PH6",), operators.large_norm if large else operators.norm)]
     if not large:
         rows += [(("PH2",), operators.adjoint_entrywise)]
         rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in (0.3, 3.0)]
@@ -284,8 +283,7 @@ def _moments(name: str, physics: Physics, x: Tensor, draws: Draws) -> Iterator[F
     power = sample.abs().square()
     n = sample.numel()
     yield Check("PH12", f"mean of {name}, standard errors", _errors(sample.mean(), 1.0, n), 5.0)
-    spread = float(power.std())
-    error = _errors(power.mean() - 1, spread, n)
+    error = _errors(power.mean() - 1, float(power.std()), n)
     yield Check("PH12", f"variance of {name}, standard errors", error, 5.0)
 
 

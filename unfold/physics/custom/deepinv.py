@@ -291,8 +291,7 @@ class DeepinvPhysics(BlackBoxPhysics):
                 raise ShapeError(
                     f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
                 ) from error
-        several = isinstance(y, deepinv().utils.TensorList)
-        parts = list(y) if several else [y]
+        parts = list(y) if isinstance(y, deepinv().utils.TensorList) else [y]
         fits = all(isinstance(part, Tensor) and part.shape[:1] == (2,) for part in parts)
         if not fits or len({part.is_complex() for part in parts}) != 1:
             raise ConfigError(
