@@ -167,10 +167,8 @@ def _check_convergence(algorithm: Algorithm[Any], guarantee: Guarantee, *, stric
         return
     named = [f.name for f in fields(algorithm) if re.search(rf"\b{f.name}\b", guarantee.condition)]
     values = "".join(f"algo.{name} = {_shown(getattr(algorithm, name))}, " for name in named)
-    text = (
-        f"{values or 'algo: '}outside of what is known to converge, {guarantee.condition}. "
-        "See unfold explain"
-    )
+    known = f"outside of what is known to converge, {guarantee.condition}"
+    text = f"{values or 'algo: '}{known}. See unfold explain"
     if strict:
         raise ConfigError(f"{text}. strict=true makes it an error.")
     say(f"warning: {text}.")

@@ -262,5 +262,4 @@ def check_files(
 
 
 def _sizes(entries: Sequence[DecodedFile]) -> tuple[tuple[tuple[int, int], int], ...]:
-    counted = Counter((entry.shape[-2], entry.shape[-1]) for entry in entries)
-    return tuple(counted.most_common())
+    return tuple(Counter((entry.shape[-2], entry.shape[-1]) for entry in entries).most_common())

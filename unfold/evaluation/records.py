@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import floor, isfinite, isnan, log10, nan
 from pathlib import Path
@@ -48,9 +48,36 @@ UNTUNED = "untuned"
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as CSV; numbers keep all their digits."""
-    write_table(path, COLUMNS, (asdict(row) | {"value": text_of(row.value)} for row in rows))
+@dataclass(frozen=True)
+class MismatchRow:
+    """One metric of one image under one mismatch of the forward model.
+
+    Args:
+        mismatch: its name; `matched` where there is none.
+        strength: 0 where there is none.
+        converged: whether the iteration reached its tolerance; empty where it has none.
+        image: the name of the image.
+        metric: psnr, ssim, …
+        value: the figure.
+    """
+
+    mismatch: str
+    strength: float
+    converged: str
+    image: str
+    metric: str
+    value: float
+
+
+AnyRow = Row | MismatchRow
+
+
+def write_rows(path: Path, rows: Sequence[AnyRow], **origin: str) -> None:
+    """Write rows as CSV, atomically; numbers keep all their digits, and `origin` comes first."""
+    columns = [f.name for f in fields(rows[0])] if rows else COLUMNS
+    lines = (asdict(row) | {"value": text_of(row.value)} for row in rows)
+    cells = ([*origin.values(), *map(line.get, columns)] for line in lines)
+    write_text(path, _csv([[*origin, *columns], *cells], "\r\n"))
 
 
 UNDEFINED = "undefined"
@@ -77,13 +104,10 @@ def text_of(value: float) -> str:
     return repr(value) if isfinite(value) else UNDEFINED
 
 
-def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines under named columns as CSV, atomically."""
+def _csv(lines: Iterable[Sequence[Any]], end: str) -> str:
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, columns)
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, file.getvalue())
+    csv.writer(file, lineterminator=end).writerows(lines)
+    return file.getvalue()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -95,13 +119,13 @@ def read_rows(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            found: list[Any] = list(reader)
+            found: list[dict[str, Any]] = list(reader)
         if set(reader.fieldnames or ()) != set(COLUMNS):
             raise ValueError("it has others")
-        return [
-            Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))
-            for r in found
-        ]
+        for r in found:
+            r["value"] = nan if r["value"] == UNDEFINED else float(r["value"])
+            r["iterations"] = int(r["iterations"])
+        return [Row(**r) for r in found]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path}: expected the columns {', '.join(COLUMNS)}; it cannot be read so ({error}). "
@@ -109,11 +133,7 @@ def read_rows(path: Path) -> list[Row]:
         ) from error
 
 
-def _number(text: str) -> float:
-    return nan if text == UNDEFINED else float(text)
-
-
-def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
+def undefined(rows: Iterable[AnyRow]) -> dict[str, list[str]]:
     """The names of the images for which a metric is undefined, by metric; without others."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -122,10 +142,10 @@ def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
     return found
 
 
-def mean(rows: Iterable[Row], metric: str) -> float:
+def mean(rows: Iterable[AnyRow], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values) if values else nan
 
 
 @dataclass(frozen=True)
@@ -158,29 +178,25 @@ def pivot(
     return Matrix("trained on \\ tested on", lines, columns, cells)
 
 
+def _lines(matrix: Matrix, text: Callable[[float], str]) -> list[list[str]]:
+    """The head, and each line with its name."""
+    body = zip(matrix.lines, matrix.cells, strict=True)
+    return [[matrix.corner, *matrix.columns], *([name, *map(text, cells)] for name, cells in body)]
+
+
 def to_markdown(matrix: Matrix) -> str:
     """The matrix as a Markdown table."""
-    return markdown(_texts(matrix)) + "\n"
+    return markdown(_lines(matrix, rounded)) + "\n"
 
 
 def to_latex(matrix: Matrix) -> str:
     """The matrix as a LaTeX tabular, for `booktabs`."""
-    return latex(_texts(matrix)) + "\n"
+    return latex(_lines(matrix, rounded)) + "\n"
 
 
 def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((matrix.corner, *matrix.columns))
-    for name, cells in zip(matrix.lines, matrix.cells, strict=True):
-        writer.writerow((name, *map(text_of, cells)))
-    return file.getvalue()
-
-
-def _texts(matrix: Matrix) -> list[list[str]]:
-    body = zip(matrix.lines, matrix.cells, strict=True)
-    return [[matrix.corner, *matrix.columns], *([n, *map(rounded, cells)] for n, cells in body)]
+    return _csv(_lines(matrix, text_of), "\n")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
