@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit faults overhead gpu stubs lint types layers wheel-test check clean
+.PHONY: train test kit faults clusters overhead gpu stubs lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -36,6 +36,11 @@ kit: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bad_input
+
+# Sweeps through a real SLURM and a real Ray cluster of this machine, with a job killed and one
+# preempted; what is not installed is skipped with the way to install it. ARGS="slurm" for one.
+clusters: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clusters $(ARGS)
 
 # What the guards of a training cost beside the bare step; an error above 3 %.
 overhead: $(VENV)/.installed-dev

@@ -30,6 +30,7 @@ FUNCTIONS = {
     "problem": ["Problem"],
     "random": ["Draws"],
     "parameters.declare": ["param"],
+    "parameters.networks": ["PerIteration"],
     "parameters.select": ["Trainable"],
     "parameters.constraints": ["Interval"],
     "reconstructor": ["Exportable"],

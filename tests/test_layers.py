@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "unfold"
 
 LAYERS = (
     ("errors", "random", "disk", "arrays", "machine", "extras"),
-    ("parameters", "typing", "pytree", "thresholds"),
+    ("parameters", "typing", "shapes", "pytree", "thresholds"),
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
@@ -24,6 +24,7 @@ LAYERS = (
 SIDEWAYS = {
     ("typing", "parameters"),
     ("pytree", "typing"),
+    ("shapes", "typing"),
     ("thresholds", "typing"),
     ("random", "errors"),
     ("disk", "errors"),

@@ -164,6 +164,7 @@ from .physics.blur.padding import Padding as Padding
 from .physics.spectral.pan_sharpening import PanSharpening as PanSharpening
 from .physics.ct.tomography import ParallelScan as ParallelScan
 from .physics.mixture import PerFamilyNoise as PerFamilyNoise
+from .parameters.networks import PerIteration as PerIteration
 from .physics.closed_forms import PerPixel as PerPixel
 from .models.equilibrium_gradient import Phantom as Phantom
 from .physics.phase.retrieval import PhaseRetrieval as PhaseRetrieval
@@ -219,6 +220,7 @@ from .physics.blur.kernels import SquareKernel as SquareKernel
 from .physics.chain import Stack as Stack
 from .physics.algebra import Stacked as Stacked
 from .initialization import Start as Start
+from .physics.base import StatedShape as StatedShape
 from .priors.composite import Sum as Sum
 from .physics.blur.super_resolution import SuperResolution as SuperResolution
 from .training.losses import Supervised as Supervised

@@ -24,10 +24,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 
+def visible(text: str) -> str:
+    """The text on one line: control characters, line breaks and surrogates as escapes."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(shown)
+
+
 class UnfoldError(Exception):
-    """Base of every error that is the user's to mend; its text is complete without a traceback."""
+    """Base of every error that is the user's to mend; its text is complete without a traceback.
+
+    Args:
+        lines: the text, or a heading and the problems below it.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n  ".join(lines))
+        self.lines = lines
 
 
 class ConfigError(UnfoldError):

@@ -1,7 +1,8 @@
 """The tensors inside a state or an operator: NamedTuples, tuples and frozen dataclasses of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
@@ -15,18 +16,11 @@ Own = Callable[[object], Any]
 
 def tensors(tree: object) -> list[Tensor]:
     """Every tensor in `tree`, in the order of its fields."""
-    return list(_leaves(tree))
-
-
-def _leaves(tree: object) -> Iterator[Tensor]:
     if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, tuple):
-        for item in tree:
-            yield from _leaves(item)
-    elif is_dataclass(tree):
-        for field in fields(tree):
-            yield from _leaves(getattr(tree, field.name))
+        return [tree]
+    if is_dataclass(tree):
+        tree = tuple(getattr(tree, field.name) for field in fields(tree))
+    return [t for item in tree for t in tensors(item)] if isinstance(tree, tuple) else []
 
 
 @runtime_checkable
@@ -68,15 +62,14 @@ def with_tensors(tree: T, values: list[Tensor]) -> T:
 
 def to_like(tree: T, x: Tensor) -> T:
     """The same tree on the device and in the precision of `x`; complex stays complex."""
+    return map_tensors(lambda t: moved(t, x), tree)
 
-    def move(t: Tensor) -> Tensor:
-        if t.is_complex():
-            return t.to(device=x.device, dtype=x.dtype.to_complex())
-        if t.is_floating_point():
-            return t.to(device=x.device, dtype=x.dtype.to_real())
-        return t.to(device=x.device)
 
-    return map_tensors(move, tree)
+def moved(t: Tensor, x: Tensor) -> Tensor:
+    """t on the device and in the precision of `x`; complex stays complex, whole numbers whole."""
+    if t.is_complex():
+        return t.to(device=x.device, dtype=x.dtype.to_complex())
+    return t.to(device=x.device, dtype=x.dtype.to_real() if t.is_floating_point() else t.dtype)
 
 
 def take(tree: T, positions: Tensor, batch: int) -> T:
@@ -110,6 +103,11 @@ def batched_norm(t: Tensor) -> Tensor:
     """(B,): the Euclidean norm of each sample; infinite where its square overflows."""
     norm: Tensor = torch.linalg.vector_norm(t.flatten(1), dim=1)
     return norm
+
+
+def same_as(path: str) -> Any:
+    """The property that reads a dotted attribute, such as `operator.image_shape`."""
+    return property(attrgetter(path))
 
 
 class Derived:

@@ -30,7 +30,8 @@ from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
-from unfold.typing import FAR, Image, Measurement, PerImage, expect_tensor
+from unfold.shapes import FAR, expect_tensor
+from unfold.typing import Image, Measurement, PerImage
 
 
 class Reconstructor(nn.Module):
@@ -128,10 +129,10 @@ class Reconstructor(nn.Module):
 
         def later(k: int) -> Pair:
             g = self._prior_at(k, scales) if self.prior.varies else data.g
-            return self._algorithm_at(k, scales), replace(data, g=g)
+            return self.algo.at(k, scales), replace(data, g=g)
 
         varies = self.algo.varies or self.prior.varies
-        return Steps((self._algorithm_at(0, scales), data), later if varies else None)
+        return Steps((self.algo.at(0, scales), data), later if varies else None)
 
     def guarantee(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
@@ -147,14 +148,8 @@ class Reconstructor(nn.Module):
         """Every scalar by name, () or (K,), in its own unit; vectors are (n,) or (K, n)."""
         return self.algo.values("algo") | self.prior.values("prior")
 
-    def _algorithm_at(self, k: int, scales: Scales) -> Algorithm[Any]:
-        algorithm = self.algo.at(k, scales)
-        assert isinstance(algorithm, Algorithm)
-        return algorithm
-
     def _prior_at(self, k: int, scales: Scales) -> Prior:
-        prior = self.prior.at(k, scales)
-        assert isinstance(prior, Prior)
+        prior: Prior = self.prior.at(k, scales)
         return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
 
 
@@ -168,11 +163,13 @@ def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:
     return {"algo.lambda_reg": reason}
 
 
-def _expect_seeing(operator: Operator, squared: Tensor) -> None:
-    """Refuse an operator that is 0, where looking costs nothing: on a GPU its steps are not finite.
+def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
+    """Refuse an A that is 0, and warn of a y that no image in [0, 1] has, by far.
+
+    ‖y‖ ≤ ‖A‖ √n and noise. On a GPU, where it would synchronize, neither is tested.
 
     Raises:
-        ConfigError: with the samples.
+        ConfigError: with the samples for which A is 0.
     """
     if squared.device.type != "cpu" or torch.compiler.is_compiling():
         return
@@ -181,6 +178,18 @@ def _expect_seeing(operator: Operator, squared: Tensor) -> None:
         raise ConfigError(
             f"{type(operator).__name__} is 0 for the samples {blind}: ‖A‖² = 0, so that y tells "
             "nothing of the image. Its mask, kernel or matrix must have an entry that is not 0."
+        )
+    if not operator.linear:
+        return
+    most = (squared.flatten() * prod(operator.image_shape)).sqrt()
+    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
+    # What is not finite is refused where the iteration is watched, by its image.
+    if bool(((norms > FAR * most) & norms.isfinite()).any()):
+        warnings.warn(
+            f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
+            f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
+            DataWarning,
+            stacklevel=2,
         )
 
 
@@ -202,25 +211,9 @@ def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | Non
     return level.expand(len(y))
 
 
-def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
-    """Warn of a measurement that no image in [0, 1] has, by far: ‖y‖ ≤ ‖A‖ √n and noise."""
-    if y.device.type != "cpu" or torch.compiler.is_compiling() or not operator.linear:
-        return
-    most = (squared.flatten() * prod(operator.image_shape)).sqrt()
-    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
-    if bool((norms > FAR * most).any()):
-        warnings.warn(
-            f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
-            f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
-            DataWarning,
-            stacklevel=2,
-        )
-
-
 def _scales(operator: Operator, y: Measurement) -> dict[Unit, Tensor]:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
-    _expect_seeing(operator, squared)
     _expect_meant(operator, y, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
 

@@ -8,6 +8,7 @@ import torch
 from tests.config.folder import make_folder
 from unfold.data.image_data import ImageData
 from unfold.errors import DataError
+from unfold.evaluation.base import Evaluation
 from unfold.training.checkpoints.checksum import with_checksum
 
 FAKE = "unfold.data.stand_in"
@@ -42,6 +43,14 @@ class Images(ImageData):
         return [("one", torch.zeros(1, 16, 16))]
 
 
+@dataclass(frozen=True)
+class Measures(Evaluation):
+    """What the stand-in of `evaluate` is called with."""
+
+    def run(self, context):
+        raise NotImplementedError
+
+
 class Log(list):
     """What the stand-ins were called with, in order."""
 
@@ -52,6 +61,7 @@ class Log(list):
 def configs(tmp_path_factory):
     folder = make_folder(tmp_path_factory.mktemp("configs"))
     (folder / "data/embedded.yaml").write_text(f"_target_: {FAKE}.Images\n")
+    (folder / "evaluation/across_operators.yaml").write_text(f"_target_: {FAKE}.Measures\n")
     return folder
 
 
@@ -94,7 +104,9 @@ def calls(monkeypatch, configs, tmp_path):
         monkeypatch.setattr(f"unfold.{name}", stand_in)
     module = types.ModuleType(FAKE)
     vars(module)["Images"] = Images
-    monkeypatch.setattr(Images, "__module__", FAKE)
+    vars(module)["Measures"] = Measures
+    for kind in (Images, Measures):
+        monkeypatch.setattr(kind, "__module__", FAKE)
     monkeypatch.setitem(sys.modules, FAKE, module)
     monkeypatch.setattr("unfold.cli.runtime.set_threads", lambda *a: 1)
     monkeypatch.setattr("unfold.cli.runtime.keep_freed_memory", lambda: False)

@@ -35,7 +35,9 @@ def two(tmp_path, monkeypatch):
 
 def test_runs_are_listed_shown_and_compared(two, capsys):
     assert dispatch(["list"]) == 0
-    assert "pgd/g1 │ finished │     30, 29" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "pgd/g1 │ finished │     30, 29" in out
+    assert out.count("seed=0") == out.count("seed=1") == 1, "what differs, once"
     assert dispatch(["show", "pgd/g1"]) == 0
     out = capsys.readouterr().out
     assert "algo        pgd" in out and "commit abc" in out and "one, 2 threads" in out
@@ -53,6 +55,15 @@ def test_the_table_has_its_formats(two, capsys):
     make_run(two, "pgd/g3", seed=2, scores={"test/psnr": 30.0})
     assert dispatch(["table"]) == 0
     assert "30.00 ± 1.00 (3)" in capsys.readouterr().out
+
+
+def test_small_figures_keep_their_digits(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "runs", "pgd/g1", scores={"test/nmse": 0.0021349, "test/ssim": 0.78125})
+    for form in ("terminal", "markdown", "latex"):
+        for value, text in (("nmse", "0.002135"), ("ssim", "0.7812")):
+            assert dispatch(["table", "--value", value, "--format", form]) == 0
+            assert text in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv"])

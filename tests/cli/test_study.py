@@ -1,6 +1,7 @@
 """Trials that learn, are pruned and continue, in one process and in several that share a study."""
 
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ path = os.environ["UNFOLD_OUTCOME"]
 json.dump(content, open(path + ".part", "w"))
 os.replace(path + ".part", path)
 """
+
+SERVER = multiprocessing.get_context("fork")
 
 SCORE = "best validation/psnr"
 
@@ -254,9 +257,14 @@ def in_child(work):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_processes_share_a_study(tmp_path):
     total = 8
+    met = SERVER.Barrier(2)
 
     def take_part(name):
-        launcher = Scores(looks=3)
+        def first(arguments, folder):
+            met.wait(60)  # its trial is asked for, and it ends once the other has one too
+            return Scored(arguments, folder, 3)
+
+        launcher = Scores(looks=3, others={1: first})
         search(tmp_path, total, launcher)
         (tmp_path / name).write_text("\n".join(map(str, launcher.started)))
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from unfold.data import image_cache
-from unfold.data.files import folder_files, hold_out, list_images
+from unfold.data.files import folder_files, hold_out, read_folder
 from unfold.data.image_cache import ImageFile, Pixels, load
 from unfold.errors import DataError
 
@@ -30,7 +30,7 @@ def test_images_at_any_depth_are_listed_by_name(tmp_path):
     (tmp_path / ".hidden").mkdir()
     write(tmp_path / ".hidden" / "x.png")
     (tmp_path / "._b.png").write_bytes(b"")
-    assert [f.name for f in list_images(tmp_path, "FolderData.root")] == [
+    assert [f.name for f in read_folder(tmp_path, "FolderData.root").images] == [
         "a/b/d.tiff",
         "a/c.JPG",
         "b.png",
@@ -40,18 +40,18 @@ def test_images_at_any_depth_are_listed_by_name(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match=r"FolderData.root = .*gone: missing; expected a folder"):
-        list_images(tmp_path / "gone", "FolderData.root")
+        read_folder(tmp_path / "gone", "FolderData.root")
 
 
 def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="a file; expected a folder"):
-        list_images(write(tmp_path / "x.png"), "FolderData.root")
+        read_folder(write(tmp_path / "x.png"), "FolderData.root")
 
 
 def test_an_empty_folder_lists_what_was_tried(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"no image in it.*\*\.png.*\*\.tiff.* on 1 entries"):
-        list_images(tmp_path, "FolderData.test_root")
+        read_folder(tmp_path, "FolderData.test_root")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_all_faults_are_in_one_message(tmp_path):
     write(tmp_path / "small.png", 16, 7)
     (tmp_path / "broken.png").write_bytes(b"?")
     with pytest.raises(DataError) as error:
-        load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "crop")
+        load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "crop")
     message = str(error.value)
     assert "2 images cannot be used" in message
     assert "small.png: 16x7 pixels, smaller than crop = 8" in message
@@ -117,13 +117,13 @@ def test_a_long_list_of_faults_is_shortened(tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(DataError, match="and 3 more"):
-        load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "crop")
+        load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "crop")
 
 
 def test_images_beyond_the_memory_are_read_again(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.png", seed=i)
-    files = list_images(tmp_path, "FolderData.root")
+    files = read_folder(tmp_path, "FolderData.root").images
     kept, read = (
         load(files, Pixels(1), 2**20, 8, "x"),
         load(files, Pixels(1), 2 * 16 * 16 * 4, 8, "x"),
@@ -136,7 +136,7 @@ def test_images_beyond_the_memory_are_read_again(tmp_path):
 
 def test_a_file_that_vanishes_after_the_check_is_named(tmp_path):
     path = write(tmp_path / "x.png")
-    images = load(list_images(tmp_path, "FolderData.root"), Pixels(1), 0, 8, "x")
+    images = load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "x")
     path.unlink()
     with pytest.raises(DataError, match=r"x.png: cannot be read"):
         images[0]

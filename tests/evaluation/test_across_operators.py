@@ -96,7 +96,7 @@ def test_a_grid_with_its_best_weight_at_an_edge_is_extended(tmp_path, low, high)
     assert found.tuned and weights == sorted(weights)
     assert weights[0] < found.weight < weights[-1]
     batch = batches(Pictures().images("validation"))[0]
-    y, operator = measure(physics, batch, 0, "validation")
+    y, operator, _ = measure(physics, batch, 0, "validation")
     scores = []
     for weight in np.geomspace(1e-2, 5.0, 12):
         image = total_variation(y, operator, torch.tensor([weight]), Classical(1e-3, 400)).image

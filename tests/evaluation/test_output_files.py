@@ -14,9 +14,9 @@ from tests.evaluation.test_across_operators import context
 from unfold.disk import DiskFullError
 from unfold.errors import ConfigError
 from unfold.evaluation.figures import save
-from unfold.evaluation.records import Row, write_rows
+from unfold.evaluation.records import MismatchRow, Row, write_rows
 from unfold.evaluation.report import write_report
-from unfold.evaluation.robustness import MismatchRow, write_sweep
+from unfold.evaluation.robustness import write_sweep
 from unfold.evaluation.single_image import (
     check_output,
     read_measurement,

@@ -7,6 +7,7 @@ import pytest
 
 from unfold.errors import DataError
 from unfold.evaluation.records import (
+    COLUMNS,
     Matrix,
     Row,
     mean,
@@ -50,16 +51,25 @@ def test_a_cell_is_the_mean_over_images():
 
 def test_tables_in_three_formats():
     matrix = pivot([row(value=1.25)], lambda r: r.trained_on, lambda r: r.tested_on, "psnr")
-    assert "| motion_blur | 1.25 |" in to_markdown(matrix)
-    assert r"motion\_blur & 1.25 \\" in to_latex(matrix)
+    assert "| motion_blur | 1.250 |" in to_markdown(matrix)
+    assert r"motion\_blur & 1.250 \\" in to_latex(matrix)
     assert "motion_blur,1.25" in to_csv(matrix)
 
 
-def test_a_comma_in_a_name_keeps_the_columns_of_a_matrix():
-    names = ("blur, σ = 2", 'a "b"', "two\nlines")
-    matrix = Matrix("x", names, names, tuple((float(i), 1.0, 2.0) for i in range(3)))
-    head, *body = csv.reader(io.StringIO(to_csv(matrix)))
-    assert head == ["x", *names]
-    assert [line[0] for line in body] == list(names)
-    assert [len(line) for line in body] == [4, 4, 4]
-    assert [float(line[1]) for line in body] == [0.0, 1.0, 2.0]
+@pytest.mark.parametrize("content", ["run\n1", "\0", "\xff", ",".join(COLUMNS) + "\n1,2"])
+def test_damaged_rows_are_named(tmp_path, content):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=r"rows\.csv: expected the columns .* Repeat the run"):
+        read_rows(path)
+
+
+def test_names_of_any_kind_stay_in_their_cell():
+    """Markdown, LaTeX and CSV each have signs and line breaks that would end a cell or a row."""
+    name = "a,b|c&d_\n% \x1b"
+    table = Matrix("x", (name,), (name, "z"), ((1.0, 2.0),))
+    rows = list(csv.reader(io.StringIO(to_csv(table))))
+    assert rows == [["x", name, "z"], [name, "1.0", "2.0"]]
+    assert len(to_markdown(table).splitlines()) == 3
+    assert to_markdown(table).count(r"a,b\|c&d_\n% \x1b") == 2
+    assert r"a,b|c\&d\_$\backslash$n\% $\backslash$x1b & 1.000 & 2.000 \\" in to_latex(table)

@@ -1,6 +1,6 @@
 """The programs of a SLURM cluster on one machine, as far as submitit and unfold call them.
 
-One file under five names. `sbatch` starts a job in the background, which signals every process of
+One file under their names. `sbatch` starts a job in the background, which signals every process of
 it before its time limit, and starts it again where `scontrol requeue` was called. A job of several
 machines has a task on each, which here are all the same; signals reach that of the first.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-NAMES = ("sbatch", "srun", "scontrol", "sacct", "scancel")
+NAMES = ("sbatch", "squeue", "srun", "scontrol", "scancel")
 
 PROGRAM = """#!{python}
 import os, re, signal, subprocess, sys
@@ -49,15 +49,14 @@ elif name == "srun":
              for i in range(int(os.environ["SLURM_NTASKS"]))]
     (job(os.environ["SLURM_JOB_ID"]) / "pid").write_text(str(steps[0].pid))
     sys.exit(max([step.wait() for step in steps], key=abs))
-elif name == "scontrol":
+elif name == "scontrol" and words[0] == "requeue":
     (job(words[1]) / "requeue").touch()
 elif name == "scancel":
     (job(words[0]) / "state").write_text("CANCELLED")
     os.killpg(int((job(words[0]) / "pid").read_text()), signal.SIGTERM)
-elif name == "sacct":
-    print("JobID|State|NodeList")
-    for one in here.glob("job-*"):
-        print(f"{{one.name[4:]}}|{{(one / 'state').read_text()}}|here")
+elif name == "squeue":
+    live = [one.name[4:] for one in here.glob("job-*") if (one / "state").read_text() == "RUNNING"]
+    print(*live, sep="\\n")
 """
 
 

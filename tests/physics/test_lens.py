@@ -12,12 +12,12 @@ DRAWS = Draws(seed=1, images=range(2), dtype=torch.float64)
 
 
 def test_a_lens_in_focus_makes_the_pattern_of_airy():
-    h = LensKernel(15, 2.5).sample(DRAWS)[0, 0].numpy()
+    h = LensKernel(15, 2.5, 0.0).sample(DRAWS)[0, 0].numpy()
     u = np.arange(15) - 7.0
     v = 3.8317059702075125 * np.hypot(u[:, None], u) / 2.5
     want = np.divide(2 * scipy.special.j1(v), v, out=np.ones_like(v), where=v > 0) ** 2
     assert np.abs(h - want / want.sum()).max() < 1e-14
-    assert LensKernel(9, 3.0).sample(DRAWS)[0, 0, 4, 7] < 1e-20
+    assert LensKernel(9, 3.0, 0.0).sample(DRAWS)[0, 0, 4, 7] < 1e-20
 
 
 def test_a_lens_out_of_focus_is_its_integral():

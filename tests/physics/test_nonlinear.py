@@ -184,7 +184,7 @@ def test_a_dark_image_is_the_steepest_of_a_sensor():
         x = scale * DRAWS.uniform("x", (1, 5, 5))
         J = properties.dense(SENSOR.linearize(x))
         assert bool((torch.linalg.matrix_norm(J, 2) ** 2 <= SENSOR.norm_squared * 1.0001).all())
-    start = Regularised().image(data_term(L2(), SENSOR, SENSOR.A(x)))
+    start = Regularised(0.05).image(data_term(L2(), SENSOR, SENSOR.A(x)))
     squared = 1.4**2 * A.norm_squared.reshape(-1, 1, 1, 1)
     b, gamma = 1.4 * A.A_adjoint(SENSOR.A(x)), 1 / (0.05 * squared)
     assert properties.gap(start, gamma * A.solve_normal(b, gamma * 1.4**2)) < 1e-2

@@ -103,7 +103,7 @@ def test_the_spectral_start_finds_the_image_behind_a_random_matrix():
         (
             lambda: RandomPhaseRetrieval(QUIET).operator_for(torch.ones(1, 1, 7)),
             ConfigError,
-            r"7 measurements do not tell the sides of the image",
+            r"measurements of \(1, 7\) do not tell the sides of the image",
         ),
         (
             lambda: ChannelwiseMatrix(torch.ones(1, 3, 8) + 0j, (1, 3, 3)),

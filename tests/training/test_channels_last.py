@@ -6,7 +6,6 @@ from torch import nn
 
 from tests.shipped import build, files
 from tests.training.small import run, small_training
-from unfold.algorithms.admm import ADMM
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.models.deq import DEQ
@@ -37,5 +36,5 @@ def test_convolutions_are_channels_last():
 
 
 def test_an_equilibrium_trains_channels_last(tmp_path):
-    training = small_training(model=DEQ(max_iterations=400), algorithm=ADMM())
+    training = small_training(model=DEQ(accuracy=1e-5, max_iterations=400))
     run(tmp_path, steps=1, training=training, channels_last=True)

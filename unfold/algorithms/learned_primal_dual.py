@@ -1,14 +1,16 @@
 """The learned primal–dual network."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.init import xavier_uniform_
 
 from unfold.algorithms.algorithm import Algorithm, Guarantee
-from unfold.errors import ShapeError
+from unfold.denoisers.dncnn import chain, last
+from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.declare import expect_sizes
 from unfold.parameters.networks import Each, Network
 from unfold.problem import Problem
@@ -27,9 +29,10 @@ class _Block(Network):
     least_memory: ClassVar[int] = 1
 
     def __init__(self, channels: int = 1, memory: int = 5, depth: int = 3, width: int = 32) -> None:
-        least = {"channels": 1, "memory": self.least_memory, "depth": 2, "width": 1}
-        sizes = {"channels": channels, "memory": memory, "depth": depth, "width": width}
-        expect_sizes(type(self).__name__, sizes, least)
+        name = type(self).__name__
+        expect_sizes(name, channels, depth, width)
+        if memory < self.least_memory:
+            raise ConfigError(f"{name}.memory = {memory}: must be at least {self.least_memory}.")
         super().__init__()
         self.channels, self.memory = channels, memory
         self.layers = _chain((memory + self.extra) * channels, memory * channels, depth, width)
@@ -135,16 +138,7 @@ def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
 
 def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
     """3×3 convolutions with PReLU between them; the last starts small, near x₀."""
-    widths = [inputs, *[width] * (depth - 1), outputs]
-    layers: list[nn.Module] = []
-    for a, b in pairwise(widths):
-        convolution = nn.Conv2d(a, b, 3, padding=1)
-        nn.init.xavier_uniform_(convolution.weight)
-        assert convolution.bias is not None
-        nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.PReLU(b)]
-    last = layers[-2]
-    assert isinstance(last, nn.Conv2d)
+    network = chain(inputs, outputs, depth, width, partial(nn.PReLU, width), xavier_uniform_)
     # Not at zero: every layer before it would get no gradient from the first batch.
-    nn.init.xavier_uniform_(last.weight, gain=1e-2)
-    return nn.Sequential(*layers[:-1])
+    xavier_uniform_(last(network).weight, gain=1e-2)
+    return network

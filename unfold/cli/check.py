@@ -136,8 +136,9 @@ def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
 def _prior(arguments: Sequence[str]) -> "Report":
     from unfold.testing.priors import check_prior, in_double
 
-    prior = in_double(*_components(arguments, "prior"))
-    return check_prior(prior, gap=_inexactness(prior))
+    prior, data = _components(arguments, "prior", "data")
+    prior = in_double(prior)
+    return check_prior(prior, gap=_inexactness(prior), multiple=data.multiple_of)
 
 
 def _inexactness(recipe: Any) -> float:

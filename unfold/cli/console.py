@@ -1,19 +1,73 @@
-"""Output for the user: errors without traceback, and tables of results."""
+"""Output for the user: lines, errors without traceback, and tables of results.
 
+Data is never markup here, and never forges a line: control characters, line breaks and surrogates
+are shown as escapes, and so is what the encoding of the terminal lacks.
+"""
+
+import io
 import os
 import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from unfold.errors import UnfoldError
+from unfold.errors import RunError, UnfoldError, visible
 
 INTERRUPTED = 130
 
 CLOSED_PIPE = 141
 """The exit code of a process that wrote into a closed pipe, as a shell gives it."""
+
+NARROW = 12
+"""Characters of a column that a table keeps in a terminal that is too narrow: its lines wrap."""
+
+
+class Output:
+    """A stream to which every text can be written, whatever its encoding, and wherever it ends.
+
+    A stream that cannot be written, as on a full disk, takes everything and keeps the reason.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream or io.StringIO()  # None where it was closed: nothing is written
+        self.closed = stream is None
+        self.failure: Exception | None = None
+
+    def write(self, text: str) -> int:
+        """Write a text, with escapes for what the encoding lacks."""
+        if not self.closed:
+            with self._kept():
+                self.stream.write(encodable(text, self.stream))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._kept():
+            self.stream.flush()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.failure = error
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def encodable(text: str, stream: Any) -> str:
+    """The text with escapes for what the encoding of a stream lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -22,32 +76,54 @@ def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -
     UNFOLD_DEBUG=1 shows the traceback instead. Warnings are written without the line of code that
     raised them, and once where only their figures differ.
     """
-    formatter = WarningFormatter()
+    for descriptor in range(3):
+        with suppress(OSError):  # where one is closed, a file of the run must not get its number
+            os.fstat(descriptor)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    formatter, streams = WarningFormatter(), (sys.stdout, sys.stderr)
     before, warnings.formatwarning = warnings.formatwarning, formatter
+    out, err = (Output(stream) for stream in streams)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
     try:
-        try:
-            return command(arguments)
-        finally:
-            formatter.report_repeated()
+        code = _reported(command, arguments)
+        formatter.report_repeated()
+        out.flush()
+        if out.failure is not None:
+            text = f"standard output cannot be written: {out.failure}. Its rest is lost."
+            code = code or _failed(RunError(text), RunError.exit_code)
+        err.flush()
+        return code
+    except BrokenPipeError:
+        for descriptor in (1, 2):  # the interpreter flushes its streams at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        return CLOSED_PIPE
+    finally:
+        warnings.formatwarning = before
+        sys.stdout, sys.stderr = streams
+
+
+def _reported(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    try:
+        return command(arguments)
     except UnfoldError as error:
-        return _failed(str(error), error.exit_code, error)
+        return _failed(error, error.exit_code)
     except SystemExit as done:
         if done.code not in (None, 0):
             raise
         return 0  # --help
     except BrokenPipeError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)  # the interpreter flushes its streams at exit
-        os.dup2(null, 2)
-        return CLOSED_PIPE
+        raise
     except KeyboardInterrupt as error:
-        return _failed("interrupted.", INTERRUPTED, error)
+        return _failed(error, INTERRUPTED, "interrupted.")
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         hint = "This is unexpected: UNFOLD_DEBUG=1 shows where it happened."
-        return _failed(f"{text}\n{hint}", 1, error)
-    finally:
-        warnings.formatwarning = before
+        return _failed(error, 1, described(error), hint)
+
+
+def described(error: BaseException) -> str:
+    """The class and the text of an error of another library, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class WarningFormatter:
@@ -60,40 +136,58 @@ class WarningFormatter:
     def __call__(self, message: Warning | str, *_: object, **__: object) -> str:
         kind = re.sub(r"\d[\d.e+-]*", "#", str(message))
         self.times[kind] += 1
-        self.first.setdefault(kind, str(message))
-        return f"warning: {message}\n" if self.times[kind] == 1 else ""
+        self.first.setdefault(kind, visible(str(message)))
+        return f"warning: {visible(str(message))}\n" if self.times[kind] == 1 else ""
 
     def report_repeated(self) -> None:
         """Write how often each warning was repeated."""
         for kind, times in self.times.items():
             if times > 1:
-                text = f"{times - 1} times more, with other figures: {self.first[kind]}"
-                sys.stderr.write(f"warning: {text}\n")
+                note(f"warning: {times - 1} times more, with other figures: {self.first[kind]}")
 
 
-def _failed(text: str, code: int, error: BaseException) -> int:
+def _failed(error: BaseException, code: int, *lines: str) -> int:
     if os.environ.get("UNFOLD_DEBUG") == "1":
         raise error
-    say_error(text)
+    say_error(*(lines or lines_of(error)))
     return code
+
+
+def lines_of(error: BaseException) -> tuple[str, ...]:
+    """The lines of an error: one, or a heading and a line for each problem."""
+    return error.lines if isinstance(error, UnfoldError) else (str(error),)
 
 
 def say(text: str) -> None:
     """A line for the user."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    _write(sys.stdout, visible(text))
+
+
+def say_text(text: str) -> None:
+    """Several lines that hold no data, or data that is escaped as its format wants it."""
+    _write(sys.stdout, text)
+
+
+def note(text: str) -> None:
+    """A line for the user next to an output that a program reads."""
+    _write(sys.stderr, visible(text))
+
+
+def say_error(*lines: str) -> None:
+    """An error for the user; the lines after the first are indented."""
+    _write(sys.stderr, "error: " + "\n  ".join(map(visible, lines)))
+
+
+def _write(stream: Any, text: str) -> None:
+    output = stream if isinstance(stream, Output) else Output(stream)
+    output.write(f"{text}\n")
+    output.flush()
 
 
 def short(path: Path) -> str:
     """A path as the user would type it from here."""
     here = Path.cwd().resolve()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def say_error(text: str) -> None:
-    """An error for the user."""
-    sys.stderr.write(f"error: {text}\n")
-    sys.stderr.flush()
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -104,17 +198,21 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
-    grid = Table(title=title, title_justify="left")
+    def plain(text: str) -> Text:
+        return Text(encodable(visible(text), sys.stdout))  # a string would be read as markup
+
+    grid = Table(title=None if title is None else plain(title), title_justify="left")
     for i, name in enumerate(columns):
-        grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        grid.add_column(plain(name), justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(plain, row))
     console = Console()
-    unbounded = console.options.update(width=10_000)
-    if not console.is_terminal:
-        console.width = max(console.width, Measurement.get(console, unbounded, grid).maximum)
-    console.print(grid)
+    widest = Measurement.get(console, console.options.update(width=10_000), grid).maximum
+    least = min(widest, NARROW * len(columns)) if console.is_terminal else widest
+    console.width = max(console.width, least)
+    console.print(grid, crop=False)
 
 
 def scores_table(scores: Mapping[str, float]) -> None:

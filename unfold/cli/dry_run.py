@@ -95,7 +95,21 @@ def _one_step(
     """The algorithm of the first iteration, and the state after it."""
     steps = net.steps(y, operator, noise_level)
     algorithm, problem = steps.at(0)
-    return algorithm, steps.step(0, algorithm.init(problem))
+    with fitting(f"a measurement of shape {tuple(y.shape)}"):
+        return algorithm, steps.step(0, algorithm.init(problem))
+
+
+@contextmanager
+def fitting(given: str) -> Iterator[None]:
+    """Errors that a network of another library raises for the sides of its images are ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ShapeError(
+            f"the network of the prior cannot be applied to {given}: "
+            f"{' '.join(str(error).split())} Where it halves its images, set data.multiple_of to "
+            "the power of two that their sides must divide by, and data.crop to a multiple of it."
+        ) from error
 
 
 @contextmanager
@@ -153,10 +167,8 @@ def _check_convergence(algorithm: Algorithm[Any], guarantee: Guarantee, *, stric
         return
     named = [f.name for f in fields(algorithm) if re.search(rf"\b{f.name}\b", guarantee.condition)]
     values = "".join(f"algo.{name} = {_shown(getattr(algorithm, name))}, " for name in named)
-    text = (
-        f"{values or 'algo: '}outside of what is known to converge, {guarantee.condition}. "
-        "See unfold explain"
-    )
+    known = f"outside of what is known to converge, {guarantee.condition}"
+    text = f"{values or 'algo: '}{known}. See unfold explain"
     if strict:
         raise ConfigError(f"{text}. strict=true makes it an error.")
     say(f"warning: {text}.")

@@ -6,6 +6,7 @@ from unfold.cli.console import say, scores_table, short
 from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Syntax
 from unfold.config.check import Checked
+from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry
 from unfold.runs.identity import conditions, evaluation_name
@@ -27,13 +28,18 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     """
     reference, checked, components = open_run(SYNTAX.parse(arguments), "evaluate")
     from unfold.cli.job import evaluate_components, write_origin
-    from unfold.evaluation.base import OTHERS
+    from unfold.evaluation.base import OTHERS, NoEvaluation
     from unfold.runs.directory import Request, claim
     from unfold.runs.history import recorded
     from unfold.runs.processes import Lock
     from unfold.training.checkpoints.signals import raising_signals
     from unfold.training.checkpoints.weights import load_weights
 
+    if isinstance(components.evaluation, NoEvaluation):
+        raise ConfigError(
+            f"evaluation = none, as in {short(reference.path)}: it measures nothing. Name another "
+            f"one: unfold evaluate run={short(reference.path)} evaluation=across_operators."
+        )
     components.data.check()
     fingerprint = components.data.fingerprint()
     if _is_own(reference, checked, fingerprint):

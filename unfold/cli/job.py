@@ -7,6 +7,7 @@ from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
+from unfold.cli.place import place_of
 from unfold.cli.runtime import set_threads
 from unfold.config.build import build_training, components_of
 from unfold.config.check import Checked
@@ -14,13 +15,13 @@ from unfold.config.components import Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
+from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.files import stored_config
 from unfold.runs.history import begin, recorded
-from unfold.runs.identity import directory_for
 from unfold.runs.processes import check_launch, check_rank, rank
 from unfold.runs.provenance import Made, provenance
 from unfold.runs.redact import redacted, redacted_overrides
@@ -35,7 +36,7 @@ def run_job(checked: Checked) -> Outcome:
     """Run a checked configuration, resume it, or report that it is finished."""
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
-    directory = directory_for(checked.job.config, checked.job.choices, fingerprint)
+    directory = place_of(checked, fingerprint)
     with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
         if run.plan == "finished":
             return _already_finished(run, checked, components)
@@ -60,6 +61,7 @@ def prepare(checked: Checked) -> Components:
     check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
+    from unfold.evaluation.base import NoEvaluation
     from unfold.training.checkpoints.weights import check_finite, load_weights
 
     if settings.init_from is not None:
@@ -70,6 +72,12 @@ def prepare(checked: Checked) -> Components:
     with option_names(checked):
         components.data.check()
         dry_run(components, settings.seed, strict=settings.strict)
+    if isinstance(components.evaluation, NoEvaluation) and not learns(components):
+        raise ConfigError(
+            "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
+            "Choose another evaluation, evaluation=across_operators, or learn something, "
+            "model=unfolded trainable=default."
+        )
     overridden = {key_of(text) for text in checked.job.overrides}
     for name, reason in components.reconstructor.dead.items():
         if name in overridden:  # in a sweep over priors that is no mistake
@@ -139,9 +147,14 @@ def _pixels(images: Sequence[tuple[str, Any]]) -> str:
     return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
 
 
+def learns(components: Components) -> bool:
+    """Whether there is anything to train."""
+    return any(p.requires_grad for p in components.reconstructor.parameters())
+
+
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
     """Train what is learnable; no scores where nothing is."""
-    if not any(p.requires_grad for p in components.reconstructor.parameters()):
+    if not learns(components):
         return {}
     from unfold.training.lean_imports import import_torchmetrics
 

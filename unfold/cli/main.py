@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from unfold.cli.console import guarded, say
+from unfold.cli.console import guarded, say_text
 from unfold.config import options
 from unfold.config.schema import GROUPS, PRESETS
 from unfold.errors import ConfigError, listing, nearest
@@ -35,7 +35,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     """Run the subcommand that the first argument names; each has its own `--help`."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
     if command in ("--help", "-h"):
-        say(help_text())
+        say_text(help_text())
         return 0
     if command not in COMMANDS:
         near = nearest(command, COMMANDS)

@@ -1,17 +1,17 @@
 """`unfold list`, `show`, `diff` and `table`: what is stored of the runs."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unfold.cli.console import say, scores_table, short, table
+from unfold.cli.console import note, say, say_text, scores_table, short, table
 from unfold.config.arguments import Syntax
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs import files
-from unfold.runs.catalogue import Entry, catalogue, read_entry, read_reference
+from unfold.runs.catalogue import Entry, catalogue, flat, read_entry, read_reference
 from unfold.runs.compare import Difference, compare
 from unfold.runs.compare import differences as compared
+from unfold.runs.identity import LEFT_OUT
 from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
 
 RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
@@ -60,12 +60,34 @@ def list_runs(arguments: Sequence[str]) -> int:
     if not entries:
         say(f"no runs in {given.runs_dir}.")
         return 0
-    rows = [(one.name, one.state, _scores(one), one.status.updated[:16]) for one in entries]
-    table(None, ("run", "state", "best, test", "updated (UTC)"), rows)
+    apart = distinguishing(entries)
+    rows = [
+        (one.name, one.state, _scores(one), one.status.updated[:16], apart[one.path])
+        for one in entries
+    ]
+    table(None, ("run", "state", "best, test", "updated (UTC)", "differs in"), rows)
     for one in entries:
         if one.state == "damaged":
             say(f"note: {one.name}: {one.status.reason}")
     return 0
+
+
+def distinguishing(entries: Sequence[Entry]) -> dict[Path, str]:
+    """What each run has that not all runs of the same readable name have."""
+    families: dict[str, list[Entry]] = {}
+    for one in entries:
+        families.setdefault(one.path.parent.name, []).append(one)
+    found = {}
+    for family in families.values():
+        made = {one.path: {**flat(one.config), **one.sets} for one in family}
+        keys = {key for values in made.values() for key in values if key not in LEFT_OUT}
+        # A reference to another key, data.seed to seed, differs with it.
+        several = [k for k in sorted(keys) if len({str(v.get(k)) for v in made.values() if v}) > 1]
+        named = [k for k in several if not (k.endswith(".seed") and "seed" in several)]
+        for path, values in made.items():
+            shown = [f"{key}={values[key]}" for key in named if key in values]
+            found[path] = _some(shown, 4)
+    return found
 
 
 def _scores(entry: Entry) -> str:
@@ -149,11 +171,10 @@ def runs_table(arguments: Sequence[str]) -> int:
         head, *lines = grid(found)
         table(found.title, head, lines)
     else:
-        say(FORMATS[chosen](found))
+        say_text(FORMATS[chosen](found))
     # What is pasted into a paper or read by a program holds the table only.
-    note = say if chosen == "terminal" else lambda text: sys.stderr.write(f"{text}\n")
     for text in _notes(found):
-        note(text)
+        (say if chosen == "terminal" else note)(text)
     return 0
 
 
@@ -165,5 +186,6 @@ def _notes(found: Pivot) -> Iterator[str]:
         yield f"note: left out, {reason} ({len(names)}): {_some(names)}."
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _some(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

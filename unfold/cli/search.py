@@ -8,7 +8,7 @@ from typing import Any
 
 from unfold.cli.console import say, say_error
 from unfold.cli.pool import Next, State, run_pool
-from unfold.cli.study import Budget, Study, Trial
+from unfold.cli.study import Budget, Study, Trial, readable_database
 from unfold.cli.sweep import Entry, conclude, entry_of, run_jobs_of
 from unfold.config.arguments import TRAIN
 from unfold.config.build import verify
@@ -44,8 +44,9 @@ def search(
         run_jobs_of([_checked(flags, space, i) for i in range(budget.trials)], prefix, starter)
         return 0
     settings = _checked(flags, space, 0).settings
-    study = Study(space, settings.objective, settings.runs_dir, budget)
-    learn(Trials(study, [*prefix, *flags], starter), settings.runs_dir)
+    with readable_database(settings.runs_dir):
+        study = Study(space, settings.objective, settings.runs_dir, budget)
+        learn(Trials(study, [*prefix, *flags], starter), settings.runs_dir)
     return 0
 
 
@@ -56,7 +57,7 @@ def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
         if key not in allowed:
             near = nearest(key, allowed)
             raise ConfigError(f"{key}: unknown key{near} Allowed: {', '.join(allowed)}.")
-        if not str(value).lstrip("-").isdigit():
+        if not str(value).removeprefix("-").isdecimal():
             raise ConfigError(f"{key} = {value}: a whole number is expected.")
     try:
         return Budget(**{key.removeprefix(SEARCH): int(value) for key, value in given.items()})
@@ -156,7 +157,7 @@ class Trials:
         state = "pruned" if pruned else "failed" if score is None else f"{score:.4g}"
         say(f"[{self.study.made}/{self.study.budget.trials}] {' '.join(trial.label)}: {state}")
         if entry.error is not None:
-            say_error(entry.error)
+            say_error(*entry.error.splitlines())
 
 
 def validations(path: Path, objective: str) -> list[tuple[int, float]]:

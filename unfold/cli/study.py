@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,34 @@ from filelock import FileLock
 
 from unfold.config.sweep import Choice, Space
 from unfold.disk import expand
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, RunError
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.processes import Lock, is_held
 
 REDOES = "redoes"
 """The attribute of a trial that repeats the one of a lost process; holds its number."""
 
+SEARCHES = ".searches"
+"""The folder of the databases in that of the runs."""
+
 PATIENCE = 60
 """Seconds to wait for other processes that write the database."""
+
+
+@contextmanager
+def readable_database(runs_dir: str) -> Iterator[None]:
+    """Raise a RunError where the database of a search is damaged."""
+    try:
+        yield
+    except Exception as error:
+        owner = type(error).__module__.partition(".")[0]
+        if owner not in ("optuna", "sqlalchemy", "sqlite3") and "schema" not in str(error):
+            raise
+        raise RunError(
+            f"{expand(runs_dir, 'runs_dir') / SEARCHES}: the database of this search cannot be "
+            f"used: {' '.join(str(error).split())} Move its .sqlite file away: the search starts "
+            "anew, and a trial whose run is finished is not computed again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ class Study:
         self.space, self.budget, self.objective = space, budget, objective
         text = json.dumps([*space.fixed, repr(space.domains)])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
-        root = expand(runs_dir, "runs_dir").resolve() / ".searches"
+        root = expand(runs_dir, "runs_dir").resolve() / SEARCHES
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)

@@ -1,19 +1,30 @@
 """Many jobs in one command: all are checked before the first starts; a failure stops no other."""
 
+import io
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from contextlib import redirect_stdout, suppress
+from typing import Any, NamedTuple
 
-from unfold.cli.console import say, say_error, short, table
+from unfold.cli.console import described, say, say_error, short, table
+from unfold.cli.place import place_of
 from unfold.cli.pool import run_jobs
 from unfold.cli.runtime import as_single_job
-from unfold.config.build import build_group
+from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
-from unfold.errors import PreemptedError, SweepError, UnfoldError
+from unfold.errors import (
+    ConfigError,
+    PreemptedError,
+    ShapeError,
+    SweepError,
+    UnfoldError,
+    visible,
+)
 from unfold.launchers.launcher import Job, Launcher
+from unfold.runs.catalogue import flat
 from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
-from unfold.runs.identity import directory_for
+from unfold.runs.identity import conditions
 from unfold.runs.redact import redacted_override
 from unfold.runs.status import Outcome
 
@@ -68,11 +79,47 @@ def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launch
         state = "failed" if entry.error else "finished"
         say(f"[{len(entries)}/{len(jobs)}] {state}: {' '.join(labels[number])}")
         if entry.error:
-            say_error(entry.error)
+            say_error(*entry.error.splitlines())
 
     commands = [[*prefix, *command_of(jobs[number])] for number in left]
     run_jobs(commands, launcher, ended, settings.runs_dir)
     return conclude([entries[number] for number in range(len(jobs))], settings.objective)
+
+
+def rehearse(jobs: Sequence[Checked]) -> None:
+    """Take one step of every job that differs from those before, before the first job starts.
+
+    Jobs that differ in a seed or an optimizer share a step; images that cannot be read are left
+    to the job, as another machine may run it.
+
+    Raises:
+        ConfigError: names the jobs whose components do not fit each other.
+    """
+    from unfold.cli.dry_run import dry_run
+    from unfold.config.naming import option_names
+
+    problems, images, seen = list[str](), dict[str, Any](), set[str]()
+    for label, checked in zip(_labels(jobs), jobs, strict=True):
+        config = checked.job.config
+        kept = {**conditions(config), "loss": config["loss"]}
+        key = repr({k: v for k, v in flat(kept).items() if not k.endswith("seed")})
+        if key in seen:
+            continue
+        seen.add(key)
+        with suppress(UnfoldError), redirect_stdout(io.StringIO()):
+            components = components_of(checked)
+            data = images.setdefault(repr(config["data"]), components.data)
+            try:
+                with option_names(checked):
+                    dry_run(
+                        components._replace(data=data),
+                        checked.settings.seed,
+                        strict=checked.settings.strict,
+                    )
+            except (ConfigError, ShapeError) as error:
+                problems.append(f"{' '.join(label)}: {error}")
+    if problems:
+        raise ConfigError(f"{len(problems)} jobs of the sweep cannot run", *problems)
 
 
 def _finished_before(
@@ -84,13 +131,13 @@ def _finished_before(
     """
     fingerprints: dict[str, str] = {}
     for number, checked in enumerate(jobs):
-        config, data = checked.job.config, repr(checked.job.config["data"])
+        data = repr(checked.job.config["data"])
         if checked.settings.rerun:
             continue
         try:
             if data not in fingerprints:
                 fingerprints[data] = build_group(checked, "data").fingerprint()
-            run = directory_for(config, checked.job.choices, fingerprints[data])
+            run = place_of(checked, fingerprints[data])
             scores = results_of(run, Computation(checked.job.stored, fingerprints[data]))
         except UnfoldError:
             continue
@@ -129,12 +176,12 @@ def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> E
     except PreemptedError:
         raise  # the sweep itself is asked to terminate
     except UnfoldError as error:
-        text = str(error)
+        lines = error.lines
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    say_error(text)
-    return Entry(label, None, text)
+        lines = (described(error),)
+    say_error(*lines)
+    return Entry(label, None, "\n".join(map(visible, lines)))
 
 
 def _labels(jobs: Sequence[Checked]) -> list[tuple[str, ...]]:

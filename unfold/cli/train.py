@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unfold.cli.console import guarded, say
+from unfold.cli.console import guarded, say, say_text
 from unfold.cli.main import help_text
 from unfold.errors import ConfigError
 
@@ -30,7 +30,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         prefix: the arguments before them that lead here, `train` for the console script.
     """
     if {"--help", "-h"} & set(arguments):
-        say(help_text())
+        say_text(help_text())
         return 0
     if any(text.partition("=")[0] in INSPECT for text in arguments):
         return inspect(arguments)
@@ -47,16 +47,21 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         return search(method, arguments, prefix, launcher)
     from unfold.cli.runtime import keep_freed_memory
     from unfold.config.build import verify
-    from unfold.config.stored_run import extended
 
     keep_freed_memory()  # before PyTorch allocates anything
-    longer = extended(arguments)
+    longer = None
+    if any("extend" in text for text in arguments):  # what reads a run imports PyTorch
+        from unfold.config.stored_run import extended
+
+        longer = extended(arguments)
     composed = Composed((), ()) if longer else compose(arguments)
     jobs = [longer] if longer else verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
-    from unfold.cli.sweep import run_in_process, run_jobs_of, run_one
+    from unfold.cli.sweep import rehearse, run_in_process, run_jobs_of, run_one
 
+    if len(jobs) > 1:
+        rehearse(jobs)
     if len(jobs) == 1:
         from unfold.runs.status import write_outcome
 

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,9 @@ from unfold.errors import ConfigError, listing, nearest
 
 HOME = re.compile(r"(?<=[=,\[])(~[^,\]]*)")
 """A path in a home folder, which Hydra's grammar reads in quotes only."""
+
+DEPTH = 50
+"""Brackets inside each other; the parser of overrides is recursive."""
 
 COUNTS = ("no run", "one run", "two runs")
 
@@ -95,6 +99,7 @@ class Syntax:
                     raise ConfigError(f"{text}: give {key} once, with a value.")
                 keys[key] = value
             elif separator or (self.overrides and not self.names):
+                _readable(text)
                 overrides.append(text if {"'", '"'} & set(text) else HOME.sub(r"'\1'", text))
             else:
                 names.append(text)
@@ -165,6 +170,21 @@ class _Parser(argparse.ArgumentParser):
             flag = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
             raise ConfigError(f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}.")
         raise ConfigError(f"{message}.")
+
+
+def _readable(text: str) -> None:
+    """Refuse an override that no configuration file could hold, or that is nested too deeply."""
+    if not text.isascii() and text.encode(errors="replace").decode() != text:
+        raise ConfigError(
+            f"{text}: is not UTF-8, as every override must be. Type it in UTF-8; for a file with "
+            "such a name, rename it, or make a symbolic link to it."
+        )
+    deepest = max(accumulate((c in "[{(") - (c in ")}]") for c in text), default=0)
+    if deepest > DEPTH:
+        raise ConfigError(
+            f"{text[:30]}…: {deepest} brackets are open inside each other, and a value has at most "
+            f"{DEPTH}. Close every bracket, or put the value into a file of --config-dir."
+        )
 
 
 def _folder(value: str) -> Path:

@@ -54,5 +54,4 @@ def refuse(problems: Sequence[Problem]) -> None:
     if len(found) == 1:
         raise ConfigError(str(found[0]).removeprefix("configuration: "))
     if found:
-        lines = "".join(f"\n  {problem}" for problem in found)
-        raise ConfigError(f"{len(found)} problems in the configuration{lines}")
+        raise ConfigError(f"{len(found)} problems in the configuration", *map(str, found))

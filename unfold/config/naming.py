@@ -45,7 +45,7 @@ def option_names(checked: "Checked") -> Iterator[None]:
         text = with_options(error, checked.job.choices, checked.job.folders)
         raise ConfigError(with_paths(text, checked.groups)) from error
     except UnfoldError as error:
-        raise type(error)(with_paths(str(error), checked.groups)) from error
+        raise type(error)(*(with_paths(t, checked.groups) for t in error.lines)) from error
 
 
 def with_paths(text: str, groups: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ ranks and a resume in the middle of an epoch do not change it.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -138,14 +139,8 @@ class TrainBatches(Sampler[list[Key]]):
 
 def consecutive(shapes: Sequence[tuple[int, ...]], size: int) -> list[list[int]]:
     """The positions of consecutive images of one shape, at most `size` together."""
-    groups: list[list[int]] = []
-    for i, shape in enumerate(shapes):
-        fits = i > 0 and shape == shapes[i - 1] and len(groups[-1]) < size
-        if fits:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    alike = [list(places) for _, places in groupby(range(len(shapes)), shapes.__getitem__)]
+    return [places[i : i + size] for places in alike for i in range(0, len(places), size)]
 
 
 class EvaluationBatches(Sampler[list[Key]]):
@@ -241,9 +236,7 @@ def random_window(seed: int, key: Key, height: int, width: int, crop: int) -> Cr
 
 def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
     """(C, crop, crop): the window of an image, flipped left to right, then rotated."""
-    rows = slice(window.top, window.top + crop)
-    columns = slice(window.left, window.left + crop)
-    part = image[:, rows, columns]
+    part = image[:, window.top : window.top + crop, window.left : window.left + crop]
     part = part.flip(-1) if window.flipped else part
     return torch.rot90(part, window.turns, (-2, -1)).contiguous()
 

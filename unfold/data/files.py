@@ -66,11 +66,6 @@ def read_folder(root: Path, key: str) -> Folder:
     return Folder(images, tuple(sorted(f"{name} ({why})" for name, _, why in files if why)))
 
 
-def list_images(root: Path, key: str) -> tuple[ImageFile, ...]:
-    """The images of `read_folder`."""
-    return read_folder(root, key).images
-
-
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
     """Each file below a folder, and why it is left out; nothing where it is an image."""
     folders, seen = [root], {root.resolve()}
@@ -147,12 +142,14 @@ def folder_files(
     """
     own = {"validation": validation_root, "test": test_root}
     without = tuple(split for split, folder in own.items() if folder is None)
-    splits = hold_out(list_images(expand(root, "FolderData.root"), "FolderData.root"), without)
-    for split, folder in own.items():
-        if folder is not None:
-            key = f"FolderData.{split}_root"
-            splits[split] = list_images(expand(folder, key), key)
-    return {split: splits[split] for split in ("train", "validation", "test")}
+    splits = hold_out(_images(root, "root"), without)
+    splits |= {s: _images(f, f"{s}_root") for s, f in own.items() if f is not None}
+    return {split: splits[split] for split in SPLITS}
+
+
+def _images(root: str, name: str) -> tuple[ImageFile, ...]:
+    key = f"FolderData.{name}"
+    return read_folder(expand(root, key), key).images
 
 
 def folder_left_out(*roots: str | None) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ def load(
         rest = len(faults) - MOST_LISTED
         more = [f"and {rest} more"] if rest > 0 else []
         lines = [f"{len(faults)} images cannot be used:", *faults[:MOST_LISTED], *more]
-        raise DataError("\n  ".join(lines))
+        raise DataError(*lines)
     return Images(tuple(usable), pixels)
 
 
@@ -262,5 +262,4 @@ def check_files(
 
 
 def _sizes(entries: Sequence[DecodedFile]) -> tuple[tuple[tuple[int, int], int], ...]:
-    counted = Counter((entry.shape[-2], entry.shape[-1]) for entry in entries)
-    return tuple(counted.most_common())
+    return tuple(Counter((entry.shape[-2], entry.shape[-1]) for entry in entries).most_common())

@@ -17,7 +17,7 @@ from unfold.data.batches import (
     TrainCrops,
     cut_to_multiple,
 )
-from unfold.data.files import embedded_files, folder_files, folder_left_out
+from unfold.data.files import SPLITS, embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import (
     ImageFile,
     Images,
@@ -30,9 +30,6 @@ from unfold.data.image_cache import (
 from unfold.errors import ConfigError, DataWarning, listing, nearest
 from unfold.machine import refusal
 from unfold.parameters.bounds import Declared, Range, bounded, finite, whole
-
-SPLITS = ("train", "validation", "test")
-"""The splits; no image is in two."""
 
 MOST_SHOWN = 3
 """Files that are left out, in a warning."""

@@ -30,35 +30,25 @@ COLOUR = ("RGB;16", "RGBA;16")
 Values = Int64[np.ndarray, "_ _ _"]
 
 
-def sixteen_bit_colour(picture: Pillow.Image, data: bytes, name: str) -> Values | None:
-    """(H, W, 2 to 4), from 0 to 65535: all bits of a 16-bit colour image, or None for others.
+def _sixteen_bit_colour(data: bytes, raw: str, page: int, name: str) -> Values:
+    """(H, W, 2 to 4), from 0 to 65535: the high and the low bytes, which Pillow decodes as 8 bits.
 
-    The picture is opened and not yet loaded; `data` are the bytes of its file.
+    `raw` is the mode of the decoder.
 
     Raises:
-        DataError: it is 16-bit, and of a kind that cannot be read exactly.
+        DataError: the pixels are of a kind that cannot be read exactly.
     """
-    raw = _raw_mode(picture)
-    if ";16" not in raw or picture.mode.startswith("I"):
-        return None
-    if "transparency" in picture.info:
-        raise DataError(f"{name}: 16-bit colour with a transparent value. Save it without.")
     if raw == "LA;16B":  # decoded as red, green, blue and alpha: 4 bytes per pixel
-        values = _decoded(data, "RGBA", picture.tell())
-        return _joined(values[..., 0::2], values[..., 1::2])
-    kind, order = raw[:-1], raw[-1]
-    if kind not in COLOUR:
+        values = _decoded(data, "RGBA", page)
+        high, low = values[..., 0::2], values[..., 1::2]
+    elif raw[:-1] in COLOUR:
+        order = raw[-1].replace("N", "L" if sys.byteorder == "little" else "B")
+        other = "L" if order == "B" else "B"
+        high, low = (_decoded(data, raw[:-1] + one, page) for one in (order, other))
+    else:
         raise DataError(f"{name}: 16-bit pixels of kind {raw}. Save it as 16-bit RGB or grey PNG.")
-    native = "L" if sys.byteorder == "little" else "B"
-    high = native if order == "N" else order
-    low = "L" if high == "B" else "B"
-    page = picture.tell()
-    return _joined(_decoded(data, kind + high, page), _decoded(data, kind + low, page))
-
-
-def _joined(high: Values, low: Values) -> Values:
-    values: Values = 256 * high + low
-    return values
+    joined: Values = 256 * high + low
+    return joined
 
 
 def _raw_mode(picture: Pillow.Image) -> str:
@@ -230,19 +220,22 @@ def _stored(picture: Pillow.Image, data: bytes, name: str) -> Stored:
     if picture.format == "PPM" and picture.mode not in ("1", "F"):
         return _netpbm(data, name)
     _expect_plain_tiff(picture, name)
-    tags = getattr(picture, "tag_v2", {})
-    exact = sixteen_bit_colour(picture, data, name)
-    if exact is not None:
-        return _limited(Stored(_opaque(exact, 65535, name), "uint16", 65535.0), tags)
+    tags, raw, grey = getattr(picture, "tag_v2", {}), _raw_mode(picture), picture.mode[0] in "IF"
+    if ";16" in raw and "transparency" in picture.info:
+        kind = "grey" if grey else "colour"
+        raise DataError(f"{name}: 16-bit {kind} with a transparent value. Save it without.")
+    if ";16" in raw and not grey:
+        values = _sixteen_bit_colour(data, raw, picture.tell(), name)
+        return _limited(Stored(_opaque(values, 65535, name), "uint16", 65535.0), tags)
     picture.load()
     upright = ImageOps.exif_transpose(picture)
+    values = np.asarray(upright)[..., None]
     if upright.mode.startswith("I;16"):
-        return _limited(Stored(_grey(upright, name), "uint16", 65535.0), tags)
+        return _limited(Stored(values, "uint16", 65535.0), tags)
     if upright.mode == "F":
-        return Stored(np.asarray(upright)[..., None], "float32", 1.0)
+        return Stored(values, "float32", 1.0)
     if upright.mode == "I":
         bits, signed = tags.get(BITS, (32,))[0], tags.get(SAMPLE_FORMAT, (1,))[0] == 2
-        values = np.asarray(upright)[..., None]
         values = values if signed else values.view(np.uint32)
         return _limited(Stored(values, f"{'int' if signed else 'uint'}{bits}", None), tags)
     if upright.mode not in EIGHT_BITS:
@@ -293,12 +286,6 @@ def _expect_plain_tiff(picture: Pillow.Image, name: str) -> None:
     for what, found in wrong.items():
         if found:
             raise DataError(f"{name}: TIFF with {what}, not read. Save it as 8- or 16-bit PNG.")
-
-
-def _grey(picture: Pillow.Image, name: str) -> np.ndarray:
-    if "transparency" in picture.info:
-        raise DataError(f"{name}: 16-bit grey with a transparent value. Save it without.")
-    return np.asarray(picture)[..., None]
 
 
 def _simple(picture: Pillow.Image) -> Pillow.Image:

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 
 from unfold.errors import ShapeError
-from unfold.parameters.declare import expect_sizes
 from unfold.parameters.networks import Network
 from unfold.typing import Image, Scalar
 
@@ -59,9 +58,3 @@ class InHalfPrecision(Denoiser):
         with torch.autocast(v.device.type, dtype=torch.bfloat16, cache_enabled=False):
             denoised: Image = self.call[0](v, sigma)
         return denoised.to(v.dtype)
-
-
-def check_size(owner: str, channels: int, depth: int, width: int) -> None:
-    """Refuse sizes of which no chain of convolutions can be made."""
-    sizes = {"channels": channels, "depth": depth, "width": width}
-    expect_sizes(owner, sizes, {"channels": 1, "depth": 2, "width": 1})

@@ -8,21 +8,28 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from unfold.denoisers.denoiser import Denoiser, check_size
+from unfold.denoisers.denoiser import Denoiser
+from unfold.parameters.declare import expect_sizes
 from unfold.typing import Image, Scalar
 
 RELU = partial(nn.ReLU, inplace=True)
+KAIMING = partial(nn.init.kaiming_normal_, nonlinearity="relu")
 
 
 def chain(
-    inputs: int, outputs: int, depth: int, width: int, activation: Callable[[], nn.Module] = RELU
+    inputs: int,
+    outputs: int,
+    depth: int,
+    width: int,
+    activation: Callable[[], nn.Module] = RELU,
+    start: Callable[[Tensor], object] = KAIMING,
 ) -> nn.Sequential:
-    """`depth` 3×3 convolutions with an activation between them."""
+    """`depth` 3×3 convolutions with an activation between them; `start` samples their weights."""
     widths = [inputs, *[width] * (depth - 1), outputs]
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
         convolution = nn.Conv2d(a, b, 3, padding=1)
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        start(convolution.weight)
         assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
         layers += [convolution, activation()]
@@ -57,7 +64,7 @@ class DnCNN(Denoiser):
     """
 
     def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
-        check_size("DnCNN", channels, depth, width)
+        expect_sizes("DnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
         self.noise = start_small(chain(channels, channels, depth, width), width)
@@ -94,7 +101,7 @@ class ConditionalDnCNN(_Conditional):
     """
 
     def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
-        check_size("ConditionalDnCNN", channels, depth, width)
+        expect_sizes("ConditionalDnCNN", channels, depth, width)
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
         self.noise = start_small(chain(channels + 1, channels, depth, width), width)
@@ -117,7 +124,7 @@ class SmoothDnCNN(_Conditional):
     """
 
     def __init__(self, channels: int = 3, depth: int = 5, width: int = 32) -> None:
-        check_size("SmoothDnCNN", channels, depth, width)
+        expect_sizes("SmoothDnCNN", channels, depth, width)
         super().__init__()
         self.channels = channels
         smooth = partial(nn.Softplus, beta=SHARPNESS)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from unfold.denoisers.denoiser import Denoiser, check_size
+from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
+from unfold.parameters.declare import expect_sizes
 from unfold.typing import Image, Scalar
 
 GRID = 16
@@ -89,7 +90,7 @@ class NonexpansiveResNet(Denoiser):
     def __init__(self, channels: int = 3, depth: int = 7, width: int = 32, c: float = 0.98) -> None:
         if not 0 < c < 1:
             raise ConfigError(f"NonexpansiveResNet.c = {c}: must be in (0, 1).")
-        check_size("NonexpansiveResNet", channels, depth, width)
+        expect_sizes("NonexpansiveResNet", channels, depth, width)
         if width < channels:
             raise ConfigError(
                 f"NonexpansiveResNet.width = {width}: must be at least channels = {channels}."

@@ -1,10 +1,9 @@
 """Evaluation across operators, noise levels and iteration counts, compared with baselines."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.evaluation.base import (
@@ -128,65 +127,43 @@ class AcrossOperators(Evaluation):
         check_finite(ours.image, batch.names, f"{condition.name}, noise {condition.noise}")
         baseline = torch.stack([tv.images[i] for i in batch.positions])
         back, linear = operator.back_project(y), operator.linear_baseline(y)
-        images: dict[str, tuple[Image, Solution | None]] = {
-            "back_projection": (back, None),
-            linear.method: (linear.image, None),
-            "tv": (baseline, None),
-            "ours": (ours.image, ours),
-        }
-        for count, solution in self._other_counts(context.reconstructor, case):
-            images[f"ours, {count} iterations"] = (solution.image, solution)
+        none, empty = [0] * len(y), [""] * len(y)
         marks = [str(tv.converged[i]) if tv.tuned else UNTUNED for i in batch.positions]
-        flags = {"tv": marks}
+        found: dict[str, tuple[Image, list[int], list[str]]] = {
+            "back_projection": (back, none, empty),
+            linear.method: (linear.image, none, empty),
+            "tv": (baseline, none, marks),
+        }
+        for method, solution in {"ours": ours, **self._other_counts(context, case)}.items():
+            steps, flags = solution.iterations.tolist(), convergence_flags(solution)
+            found[method] = solution.image, steps, flags
         rows = [
-            row
-            for method, (image, solution) in images.items()
-            for row in _rows(context, condition, batch, method, image, solution, flags.get(method))
+            Row(
+                run=context.run.name,
+                trained_on=context.trained_on,
+                tested_on=condition.name,
+                noise=condition.noise,
+                method=method,
+                iterations=steps[i],
+                converged=flags[i],
+                image=name,
+                metric=metric,
+                value=float(values[i]),
+            )
+            for method, (image, steps, flags) in found.items()
+            for metric, values in context.metrics(image, batch.images).items()
+            for i, name in enumerate(batch.names)
         ]
         pictured = y.ndim == 4 and y.shape[1] in (1, 3)
         tensors = zip(batch.names, batch.images, y if pictured else back, strict=True)
         pairs = zip(tensors, zip(baseline, ours.image, strict=True), strict=True)
         return rows, [Example(condition, *seen, pictured, *found) for seen, found in pairs]
 
-    def _other_counts(
-        self, reconstructor: Reconstructor, case: Case
-    ) -> Iterator[tuple[int, Solution]]:
+    def _other_counts(self, context: Context, case: Case) -> dict[str, Solution]:
         """The same network with other numbers of iterations."""
-        model = self._unfolded(reconstructor)
-        if model is not None:
-            steps = reconstructor.steps(*case)
-            for count in self.iterations:
-                yield count, replace(model, iterations=count).run(steps)
-
-
-def _rows(
-    context: Context,
-    condition: Condition,
-    batch: ImageBatch,
-    method: str,
-    image: Image,
-    solution: Solution | None,
-    flags: Sequence[str] | None,
-) -> list[Row]:
-    steps = [0] * len(batch.names)
-    if solution is not None:
-        steps = solution.iterations.tolist()
-        flags = convergence_flags(solution) or flags
-    flags = flags or [""] * len(batch.names)
-    figures: Mapping[str, Tensor] = context.metrics(image, batch.images)
-    return [
-        Row(
-            run=context.run.name,
-            trained_on=context.trained_on,
-            tested_on=condition.name,
-            noise=condition.noise,
-            method=method,
-            iterations=steps[i],
-            converged=flags[i],
-            image=batch.names[i],
-            metric=metric,
-            value=float(values[i]),
-        )
-        for metric, values in figures.items()
-        for i in range(len(batch.names))
-    ]
+        model = self._unfolded(context.reconstructor)
+        if model is None:
+            return {}
+        steps = context.reconstructor.steps(*case)
+        others = {n: replace(model, iterations=n) for n in self.iterations}
+        return {f"ours, {n} iterations": one.run(steps) for n, one in others.items()}

@@ -100,8 +100,10 @@ def check_finite(image: Image, names: Sequence[str], condition: str) -> None:
 
 
 def convergence_flags(solution: Solution) -> list[str]:
-    """`True` or `False` for each image; empty where the model has no tolerance."""
-    return [] if solution.converged is None else [str(f) for f in solution.converged.tolist()]
+    """`True` or `False` for each image, or "" where the model has no tolerance."""
+    if solution.converged is None:
+        return [""] * len(solution.image)
+    return [str(flag) for flag in solution.converged.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -183,11 +183,10 @@ def _gradient(net: Reconstructor, model: Model, case: Case) -> tuple[Tensor, Sol
             solution = net.solve(case.y, case.operator)
             at = [p for p in net.parameters() if p.requires_grad]
             loss = case.loss(solution.image, case.x)
-            found = torch.autograd.grad(loss, at, allow_unused=True)
+            found = torch.autograd.grad(loss, at, materialize_grads=True)
     finally:
         net.model = before
-    parts = [torch.zeros_like(p) if g is None else g for p, g in zip(at, found, strict=True)]
-    return torch.cat([g.flatten() for g in parts]), solution
+    return torch.cat([g.flatten() for g in found]), solution
 
 
 def _reached(solution: Solution) -> bool | None:

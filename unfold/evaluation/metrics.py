@@ -68,7 +68,7 @@ def _defined(name: str, values: PerImage, finite: Tensor) -> PerImage:
 def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
     if reconstruction.shape != truth.shape or truth.ndim != 4:
         raise ShapeError(
-            f"{name} expects two images of one shape (batch, channel, height, width), got "
+            f"{name} expects two images (batch, channel, height, width) of one shape, got "
             f"{tuple(reconstruction.shape)} and {tuple(truth.shape)}."
         )
 
@@ -133,11 +133,7 @@ class ImageMetrics(Declared):
         Raises:
             ShapeError: the shapes differ; nothing is broadcast.
         """
-        if reconstruction.shape != truth.shape:
-            raise ShapeError(
-                f"Metrics expect images of one shape, got {tuple(reconstruction.shape)} and "
-                f"{tuple(truth.shape)}."
-            )
+        _same_shape("ImageMetrics", reconstruction, truth)
         a, b = self._prepare(reconstruction), self._prepare(truth)
         found = {name: MEASURES[name](a, b, self.data_range) for name in self.names}
         found |= {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}

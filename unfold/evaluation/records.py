@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite, isnan, nan
+from math import floor, isfinite, isnan, log10, nan
 from pathlib import Path
 from typing import Any
 
 from unfold.disk import write_text
-from unfold.errors import DataError
+from unfold.errors import DataError, visible
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,55 @@ UNTUNED = "untuned"
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as CSV; numbers keep all their digits."""
-    write_table(path, COLUMNS, (asdict(row) | {"value": text_of(row.value)} for row in rows))
+@dataclass(frozen=True)
+class MismatchRow:
+    """One metric of one image under one mismatch of the forward model.
+
+    Args:
+        mismatch: its name; `matched` where there is none.
+        strength: 0 where there is none.
+        converged: whether the iteration reached its tolerance; empty where it has none.
+        image: the name of the image.
+        metric: psnr, ssim, …
+        value: the figure.
+    """
+
+    mismatch: str
+    strength: float
+    converged: str
+    image: str
+    metric: str
+    value: float
+
+
+AnyRow = Row | MismatchRow
+
+
+def write_rows(path: Path, rows: Sequence[AnyRow], **origin: str) -> None:
+    """Write rows as CSV, atomically; numbers keep all their digits, and `origin` comes first."""
+    columns = [f.name for f in fields(rows[0])] if rows else COLUMNS
+    lines = (asdict(row) | {"value": text_of(row.value)} for row in rows)
+    cells = ([*origin.values(), *map(line.get, columns)] for line in lines)
+    write_text(path, _csv([[*origin, *columns], *cells], "\r\n"))
 
 
 UNDEFINED = "undefined"
+
+
+def rounded(value: float, like: float | None = None) -> str:
+    """A figure of a table: two decimals, or as many as four significant digits need.
+
+    Args:
+        value: the figure; empty where it is undefined.
+        like: a figure whose number of decimals is taken; `value` itself where it is None.
+    """
+    scale = abs(value if like is None else like)
+    if isnan(value):
+        return ""
+    if scale == 0 or not isfinite(scale):
+        return f"{value:.2f}"
+    decimals = max(2, 3 - floor(log10(scale)))
+    return f"{value:.{decimals}f}" if decimals < 9 else f"{value:.3e}"
 
 
 def text_of(value: float) -> str:
@@ -61,13 +104,10 @@ def text_of(value: float) -> str:
     return repr(value) if isfinite(value) else UNDEFINED
 
 
-def write_table(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines under named columns as CSV, atomically."""
+def _csv(lines: Iterable[Sequence[Any]], end: str) -> str:
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, columns)
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, file.getvalue())
+    csv.writer(file, lineterminator=end).writerows(lines)
+    return file.getvalue()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -76,21 +116,24 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: the file is not such a table.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    if found and set(found[0]) != set(COLUMNS):
-        raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
-    return [
-        Row(**(r | {"iterations": int(r["iterations"]), "value": _number(r["value"])}))  # type: ignore[arg-type]
-        for r in found
-    ]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            found: list[dict[str, Any]] = list(reader)
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            raise ValueError("it has others")
+        for r in found:
+            r["value"] = nan if r["value"] == UNDEFINED else float(r["value"])
+            r["iterations"] = int(r["iterations"])
+        return [Row(**r) for r in found]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}; it cannot be read so ({error}). "
+            "Repeat the run with rerun=true."
+        ) from error
 
 
-def _number(text: str) -> float:
-    return nan if text == UNDEFINED else float(text)
-
-
-def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
+def undefined(rows: Iterable[AnyRow]) -> dict[str, list[str]]:
     """The names of the images for which a metric is undefined, by metric; without others."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -99,10 +142,10 @@ def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
     return found
 
 
-def mean(rows: Iterable[Row], metric: str) -> float:
+def mean(rows: Iterable[AnyRow], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values) if values else nan
 
 
 @dataclass(frozen=True)
@@ -135,41 +178,47 @@ def pivot(
     return Matrix("trained on \\ tested on", lines, columns, cells)
 
 
-def to_markdown(matrix: Matrix, digits: int = 2) -> str:
+def _lines(matrix: Matrix, text: Callable[[float], str]) -> list[list[str]]:
+    """The head, and each line with its name."""
+    body = zip(matrix.lines, matrix.cells, strict=True)
+    return [[matrix.corner, *matrix.columns], *([name, *map(text, cells)] for name, cells in body)]
+
+
+def to_markdown(matrix: Matrix) -> str:
     """The matrix as a Markdown table."""
-    columns = (name.replace("|", "&#124;") for name in matrix.columns)
-    head = f"| {matrix.corner} | " + " | ".join(columns) + " |"
-    rule = "| --- |" + " ---: |" * len(matrix.columns)
-    body = [
-        f"| {name.replace('|', '&#124;')} | "
-        + " | ".join("" if isnan(v) else f"{v:.{digits}f}" for v in cells)
-        + " |"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    return "\n".join((head, rule, *body)) + "\n"
+    return markdown(_lines(matrix, rounded)) + "\n"
 
 
-def to_latex(matrix: Matrix, digits: int = 2) -> str:
+def to_latex(matrix: Matrix) -> str:
     """The matrix as a LaTeX tabular, for `booktabs`."""
-
-    def safe(text: str) -> str:
-        return text.replace("\\", "$\\backslash$").replace("_", "\\_")
-
-    head = " & ".join(safe(name) for name in (matrix.corner, *matrix.columns))
-    body = [
-        " & ".join((safe(name), *("" if isnan(v) else f"{v:.{digits}f}" for v in cells))) + r" \\"
-        for name, cells in zip(matrix.lines, matrix.cells, strict=True)
-    ]
-    columns = "l" + "r" * len(matrix.columns)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
-    return "\n".join((*lines, *body, r"\bottomrule", r"\end{tabular}")) + "\n"
+    return latex(_lines(matrix, rounded)) + "\n"
 
 
 def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((matrix.corner, *matrix.columns))
-    for name, cells in zip(matrix.lines, matrix.cells, strict=True):
-        writer.writerow((name, *map(text_of, cells)))
-    return file.getvalue()
+    return _csv(_lines(matrix, text_of), "\n")
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown of lines of cells, the head first."""
+    head, *body = lines
+    rows = (head, ["---", *("---:" for _ in head[1:])], *body)
+    cells = ([visible(cell).replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def latex(lines: Sequence[Sequence[str]], title: str = "") -> str:
+    """A tabular with the rules of booktabs of lines of cells, the head first."""
+    head, *body = (" & ".join(map(_in_latex, line)) + r" \\" for line in lines)
+    width = len(lines[0])
+    above = rf"\multicolumn{{{width}}}{{l}}{{{_in_latex(title)}}} \\"
+    top = [above, r"\midrule"] if title else []
+    begin = rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}"
+    rows = [begin, r"\toprule", *top, head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*rows, r"\end{tabular}"])
+
+
+def _in_latex(cell: str) -> str:
+    special = {c: f"\\{c}" for c in "_%&#${}"}
+    words = {"\\": r"$\backslash$", "±": r"$\pm$", "~": r"\~{}", "^": r"\^{}"}
+    return "".join({**special, **words}.get(c, c) for c in visible(cell))

@@ -6,27 +6,10 @@ from dataclasses import replace
 from math import isnan
 
 from unfold.disk import write_text
+from unfold.evaluation import figures, records
 from unfold.evaluation.base import Context, Example
-from unfold.evaluation.figures import (
-    convergence_figure,
-    gallery,
-    operators_figure,
-    parameters_figure,
-    training_figure,
-)
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.records import (
-    UNTUNED,
-    Matrix,
-    Row,
-    mean,
-    pivot,
-    to_csv,
-    to_latex,
-    to_markdown,
-    undefined,
-    write_rows,
-)
+from unfold.evaluation.records import UNTUNED, Matrix, Row, mean, pivot, undefined
 from unfold.evaluation.single_image import follow
 
 
@@ -43,28 +26,30 @@ def write_report(
     The gallery shows the first `images` of the operator trained on.
     """
     folder, reconstructor = context.folder, context.reconstructor
-    write_rows(folder / "rows.csv", rows)
+    records.write_rows(folder / "rows.csv", rows)
     methods = methods_table(rows)
-    write_text(folder / "methods.md", to_markdown(methods) + marks(rows))
+    write_text(folder / "methods.md", records.to_markdown(methods) + marks(rows))
     ours = [row for row in rows if row.method == "ours"]
     matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
-    write_text(folder / "matrix.csv", to_csv(matrix))
-    write_text(folder / "matrix.md", to_markdown(matrix) + marks(ours))
-    write_text(folder / "matrix.tex", to_latex(matrix))
+    write_text(folder / "matrix.csv", records.to_csv(matrix))
+    write_text(folder / "matrix.md", records.to_markdown(matrix) + marks(ours))
+    write_text(folder / "matrix.tex", records.to_latex(matrix))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
-    parameters_figure(used, folder / "parameters.png")
-    operators_figure(methods, folder / "operators.png")
+    figures.parameters_figure(used, folder / "parameters.png")
+    figures.operators_figure(methods, folder / "operators.png")
     if images and examples:
         first = examples[0].condition
-        gallery([e for e in examples if e.condition == first][:images], folder / "gallery.png")
+        figures.gallery(
+            [e for e in examples if e.condition == first][:images], folder / "gallery.png"
+        )
         one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
-        gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
-    training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
+        figures.gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
+    figures.training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
     test = context.data.images("test")[:images]
     traces = follow(reconstructor, context.physics, test, context.seed)
     if traces:
-        convergence_figure(traces, folder / "convergence.png")
+        figures.convergence_figure(traces, folder / "convergence.png")
     return main_figures(rows)
 
 
@@ -79,18 +64,18 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     """The means on the operator trained on, of ours and of the baseline, and their difference."""
     first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
     ours = [r for r in first if r.method == "ours"]
-    figures = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
+    scores = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
     metric = headline(rows)
-    figures |= warn_undefined({m: n for m, n in undefined(ours).items() if f"test/{m}" in figures})
+    scores |= warn_undefined({m: n for m, n in undefined(ours).items() if f"test/{m}" in scores})
     tv = [r for r in first if r.method == "tv"]
-    figures[f"test/tv {metric}"] = mean(tv, metric)
+    scores[f"test/tv {metric}"] = mean(tv, metric)
     # Over the images for which both are defined.
     lost = {r.image for r in (*ours, *tv) if r.metric == metric and isnan(r.value)}
     own, base = (mean([r for r in m if r.image not in lost], metric) for m in (ours, tv))
     gain = (own - base) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
     if not any(r.converged == UNTUNED for r in first):
-        figures["test/gain over tv"] = gain
-    return {name: value for name, value in figures.items() if not isnan(value)}
+        scores["test/gain over tv"] = gain
+    return {name: value for name, value in scores.items() if not isnan(value)}
 
 
 def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:

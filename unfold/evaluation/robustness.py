@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from math import isnan, nan
+from operator import is_
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +15,21 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 from unfold.disk import write_text
 from unfold.errors import ConfigError, listing
 from unfold.evaluation.base import Context, Evaluation, check_finite, convergence_flags, measure
-from unfold.evaluation.records import Matrix, text_of, to_csv, to_markdown, write_table
+from unfold.evaluation.records import (
+    Matrix,
+    MismatchRow,
+    mean,
+    to_csv,
+    to_markdown,
+    undefined,
+    write_rows,
+)
 from unfold.physics.base import Physics
 from unfold.physics.batch import Grouped
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Noise, with_sigma
 from unfold.physics.operator import Operator
+from unfold.pytree import map_tensors
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 
@@ -142,51 +152,22 @@ def changed_field(
 
     An operator of some of the samples is changed with the draws of those samples.
     """
-    if isinstance(tree, Grouped):
-        parts = tuple(
-            changed_field(operator, name, change, draws.take(places.tolist()))
-            for operator, places in zip(tree.operators, tree.places, strict=True)
-        )
-        same = all(a is b for a, b in zip(parts, tree.operators, strict=True))
-        return tree if same else replace(tree, operators=parts)
-    if isinstance(tree, tuple):
-        items = tuple(changed_field(item, name, change, draws) for item in tree)
-        return items if any(a is not b for a, b in zip(items, tree, strict=True)) else tree
-    if not is_dataclass(tree) or isinstance(tree, type):
-        return tree
-    changed = {}
-    for field in fields(tree):
-        old = getattr(tree, field.name)
-        new = change(old, draws) if field.name == name and isinstance(old, Tensor) else None
-        new = changed_field(old, name, change, draws) if new is None else new
-        if new is not old:
-            changed[field.name] = new
-    return replace(tree, **changed) if changed else tree
+
+    def own(node: Any) -> Any:
+        if isinstance(node, Grouped):
+            pairs = zip(node.operators, node.places, strict=True)
+            parts = tuple(
+                changed_field(A, name, change, draws.take(at.tolist())) for A, at in pairs
+            )
+            return node if all(map(is_, parts, node.operators)) else replace(node, operators=parts)
+        held = vars(node).get(name) if is_dataclass(node) else None
+        return replace(node, **{name: change(held, draws)}) if isinstance(held, Tensor) else None
+
+    return map_tensors(lambda t: t, tree, own)
 
 
 MATCHED = "matched"
 """The name of the baseline: the forward model is right."""
-
-
-@dataclass(frozen=True)
-class MismatchRow:
-    """One metric of one image under one mismatch.
-
-    Args:
-        mismatch: its name; `matched` where there is none.
-        strength: 0 where there is none.
-        converged: whether the iteration reached its tolerance; empty where it has none.
-        image: the name of the image.
-        metric: psnr, ssim, …
-        value: the figure.
-    """
-
-    mismatch: str
-    strength: float
-    converged: str
-    image: str
-    metric: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -260,7 +241,7 @@ def _rows(
             operator = assumed
         solution = context.reconstructor.solve(y, operator, noise_level=level)
         check_finite(solution.image, batch.names, f"{name} {strength:g}")
-        flags = convergence_flags(solution) or [""] * len(batch.names)
+        flags = convergence_flags(solution)
         for metric, values in context.metrics(solution.image, batch.images).items():
             for image, flag, value in zip(batch.names, flags, values.tolist(), strict=True):
                 yield MismatchRow(name, strength, flag, image, metric, value)
@@ -272,11 +253,11 @@ Means = Mapping[tuple[str, float, str], float]
 
 def means(rows: Sequence[MismatchRow]) -> Means:
     """The mean over the images of everything that was measured, in its order."""
-    values: dict[tuple[str, float, str], list[float]] = {}
+    found: dict[tuple[str, float], list[MismatchRow]] = {}
     for row in rows:
-        values.setdefault((row.mismatch, row.strength, row.metric), []).append(row.value)
-    defined = {key: [v for v in found if not isnan(v)] for key, found in values.items()}
-    return {key: sum(v) / len(v) if v else nan for key, v in defined.items()}
+        found.setdefault((row.mismatch, row.strength), []).append(row)
+    metrics = dict.fromkeys(row.metric for row in rows)
+    return {(*key, metric): mean(own, metric) for key, own in found.items() for metric in metrics}
 
 
 def table(found: Means, metric: str) -> Matrix:
@@ -284,7 +265,7 @@ def table(found: Means, metric: str) -> Matrix:
     strengths = sorted({strength for _, strength, _ in found})
     names = [n for n in dict.fromkeys(name for name, _, _ in found) if n != MATCHED]
     keys = [[(n if s else MATCHED, s, metric) for s in strengths] for n in names]
-    cells = [tuple(found.get(key, float("nan")) for key in line) for line in keys]
+    cells = [tuple(found.get(key, nan) for key in line) for line in keys]
     columns = tuple(f"{s:g}" for s in strengths)
     return Matrix(f"{metric}: mismatch \\ strength", tuple(names), columns, tuple(cells))
 
@@ -296,21 +277,14 @@ def write_sweep(
     from unfold.evaluation.figures import robustness_figure  # imports Matplotlib
     from unfold.evaluation.report import warn_undefined
 
-    columns = ["run", "trained_on", *(f.name for f in fields(MismatchRow))]
-    origin = {"run": run, "trained_on": trained_on}
-    lines = (origin | asdict(row) | {"value": text_of(row.value)} for row in rows)
-    write_table(directory / "robustness.csv", columns, lines)
+    write_rows(directory / "robustness.csv", rows, run=run, trained_on=trained_on)
     found = means(rows)
     metrics = list(dict.fromkeys(metric for _, _, metric in found))
     tables, first = [table(found, metric) for metric in metrics], metrics[0]
-    write_text(directory / "robustness.md", "\n".join(to_markdown(one, 3) for one in tables))
+    write_text(directory / "robustness.md", "\n".join(to_markdown(one) for one in tables))
     write_text(directory / f"robustness_{first}.csv", to_csv(tables[0]))
     scores = {f"test/{metric}": found[MATCHED, 0.0, metric] for metric in metrics}
-    lost: dict[str, list[str]] = {}
-    for row in rows:
-        if row.mismatch == MATCHED and isnan(row.value):
-            lost.setdefault(row.metric, []).append(row.image)
-    scores |= warn_undefined(lost)
+    scores |= warn_undefined(undefined(row for row in rows if row.mismatch == MATCHED))
     curves: dict[str, list[tuple[float, float]]] = {}
     for (name, strength, metric), value in found.items():
         if name != MATCHED and metric == first:

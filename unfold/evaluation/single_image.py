@@ -52,8 +52,7 @@ def reconstruct_simulated(
     x = truth.unsqueeze(0)
     draws = Draws(seed, (0,), "reconstruct")
     y, operator = physics.measure(x, draws)
-    level = physics.noise_level(y, operator, draws)
-    solution = reconstructor.solve(y, operator, noise_level=level)
+    solution = reconstructor.solve(y, operator, noise_level=physics.noise_level(y, operator, draws))
     figures = {name: float(v) for name, v in metrics(solution.image, x).items()}
     write_measurement(measurement_file(output), y[0], tuple(truth.shape), described(physics))
     write_image(output, solution.image[0])

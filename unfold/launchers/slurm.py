@@ -1,6 +1,9 @@
 """Jobs on a SLURM cluster, through submitit; they save and resume at a time limit."""
 
+import math
 import shutil
+import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +16,44 @@ from unfold.launchers.worker import SAVED, Worker
 from unfold.parameters.bounds import bounded, positive, whole
 
 
+class Queue:
+    """The jobs of this user that SLURM knows as waiting or running, asked for now and then.
+
+    Not every cluster keeps the accounting that submitit asks.
+    """
+
+    every: ClassVar[float] = 5.0
+
+    def __init__(self) -> None:
+        self._asked, self._jobs = -math.inf, frozenset[str]()
+
+    def holds(self, job: str) -> bool:
+        """Whether a job is in the queue; unanswered questions leave the last answer."""
+        if time.monotonic() > self._asked + self.every:
+            line = ["squeue", "--me", "--noheader", "--format=%A"]
+            answer = subprocess.run(line, capture_output=True, text=True, check=False)
+            if answer.returncode == 0:
+                self._asked, self._jobs = time.monotonic(), frozenset(answer.stdout.split())
+        return job in self._jobs or math.isinf(self._asked)
+
+
+QUEUE = Queue()
+
+
 class SlurmJob(SubmititJob):
-    """A job of SLURM; its exit code is there long before the accounting of SLURM reports it."""
+    """A job of SLURM, over once its exit code is final, or it has left the queue for some time."""
+
+    _left: float | None = None
 
     def is_over(self) -> bool:
         # Only SLURM knows whether a job that saved its state is requeued.
-        return self.written_code not in (None, SAVED) or bool(self.job.done())
+        if self.written_code not in (None, SAVED):
+            return True
+        if QUEUE.holds(str(self.job.job_id)):
+            self._left = None
+            return False
+        self._left = self._left or time.monotonic()
+        return time.monotonic() > self._left + 2 * QUEUE.every
 
     def cancel(self) -> None:
         self.job.cancel(check=False)
@@ -42,7 +77,7 @@ class Slurm(Launcher):
         qos: quality of service; null for the default.
         constraint: features that the machine must have; null for any.
         save_within: seconds before the time limit at which a job is asked to save its state.
-        requeues: how many times a job starts again after its time limit.
+        requeues: how many times a job starts again after its time limit or a preemption.
         setup: lines of shell that run before it, such as `module load cuda`.
     """
 

@@ -1,6 +1,7 @@
 """What a cluster runs instead of the command of a job: it starts and watches the command."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class Worker:
         environment: of the command, in addition to that of its machine.
         folder: for its files.
         passes_on: whether the command does not get SIGTERM by itself.
-        requeues: how many times the job is restarted after its time limit.
+        requeues: how many times the job is restarted after its time limit or a preemption.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._ask)
         code = self._process.wait()
-        if self._asked == signal.SIGUSR2 and code == SAVED and restarts < self.requeues:
+        job = os.environ.get("SLURM_JOB_ID", "")
+        limit = self._asked == signal.SIGUSR2 or (self._asked is not None and _preempted(job))
+        if limit and code == SAVED and restarts < self.requeues:
             if task == 0:
-                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+                subprocess.run(["scontrol", "requeue", job], check=False)
             raise SystemExit(SAVED)
         if task == 0:
             write_text(self.folder / CODE, str(code))
@@ -87,6 +90,15 @@ class Worker:
         first, self._asked = self._asked is None, number
         if first and self._process is not None and (self.passes_on or number == signal.SIGUSR2):
             self._process.send_signal(signal.SIGTERM)
+
+
+def _preempted(job: str) -> bool:
+    """Whether SLURM took the job's place: it does not requeue one that ends in its grace time."""
+    if not job:
+        return False
+    line = ["scontrol", "--oneliner", "show", "job", job]
+    shown = subprocess.run(line, capture_output=True, text=True, check=False).stdout
+    return bool(re.search(r"\bPreemptTime=\d", shown))
 
 
 def without_rerun(command: Sequence[str]) -> list[str]:

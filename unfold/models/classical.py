@@ -13,7 +13,7 @@ from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
 from unfold.solvers.amplification import SPAN, Amplification
 from unfold.solvers.fixed_point import pack
-from unfold.typing import Image
+from unfold.typing import Image, PerImage
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Classical(Model):
             else:
                 found["error"] = _error(amplification, active, (algorithm, problem), before, state)
             end = end.put(active, state).check(active, k, found, self.tol)
-            value = _objective(*first, images[-1]) if steps.keep_iterates else None
+            known = steps.keep_iterates and "value" in first[1].g.offers()
+            value = objective(*first, images[-1]) if known else None
             history.append(ConvergenceCheck(k, end.residual, end.gap, value))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
             if len(left) == 0:
@@ -78,14 +79,12 @@ class Classical(Model):
         return end.solution(first[0], kept)._replace(history=tuple(history))
 
 
-def _objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> Tensor | None:
-    """f + λg of each image; None where g has no value."""
-    if "value" not in problem.g.offers():
-        return None
+def objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> PerImage:
+    """f + λg of each image; g must have a value."""
     lam = getattr(algorithm, "lambda_reg", 1.0)
     weight = lam.flatten() if isinstance(lam, Tensor) else lam
-    objective: Tensor = problem.f.value(x) + weight * problem.g.value(x)
-    return objective
+    value: Tensor = problem.f.value(x) + weight * problem.g.value(x)
+    return value
 
 
 def _error(

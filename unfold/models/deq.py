@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit, Map
+from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit
 from unfold.models.model import Model, Solution, Steps, begin
 from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, tolerance
 from unfold.pytree import batched_norm, tensors
 from unfold.random import Draws, generator
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Solver, fixed_point, pack, unpack
-from unfold.solvers.implicit import BackwardReport, one_step
+from unfold.solvers.implicit import BackwardReport, one_step, products
 from unfold.solvers.result import ConvergenceWarning, Stopping
 from unfold.typing import PerImage
 
@@ -44,12 +44,12 @@ class JacobianPenalty(Declared):
 
         The draws are those of the probes, one set for each image.
         """
-        products = _products(T, state, recorded=True)
+        product = _product(T, state, recorded=True)
         z = pack(state)
         total = z.new_zeros(())
         for probe in range(self.probes):
             noise = draws.within("jacobian").like(z).normal(str(probe), z.shape[1:])
-            total = total + products(noise).square().mean()
+            total = total + product(noise).square().mean()
         return self.weight / self.probes * total
 
 
@@ -61,14 +61,14 @@ def contraction(T: Callable[[Any], Any], state: Any, iterations: int) -> PerImag
 
     Source: Golub and Van Loan, Matrix computations, 4th edition (2013), section 7.3.1.
     """
-    products = _products(T, state, recorded=False)
+    product = _product(T, state, recorded=False)
     z = pack(state)
     numbers = generator("contraction").standard_normal(z.shape[1])
     v = torch.from_numpy(numbers).to(z).expand_as(z)
     v = v / batched_norm(v)[:, None]
     growth, counted = torch.zeros_like(z[:, 0]), 0
     for k in range(iterations):
-        v = products(v)
+        v = product(v)
         size = batched_norm(v)
         v = v / torch.where(size > 0, size, 1)[:, None]
         if 2 * k >= iterations - 1:
@@ -76,19 +76,14 @@ def contraction(T: Callable[[Any], Any], state: Any, iterations: int) -> PerImag
     return (growth / counted).exp()
 
 
-def _products(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callable[[Tensor], Tensor]:
+def _product(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callable[[Tensor], Tensor]:
     """v ↦ Jᵀv on packed states; one step is recorded."""
     start, end = one_step(T, state)
-    leaves = tensors(start)
-    with torch.enable_grad():
-        flat = pack(end)
+    outputs, leaves = tuple(tensors(end)), tensors(start)
 
     def product(v: Tensor) -> Tensor:
-        found = torch.autograd.grad(
-            flat, leaves, v, retain_graph=True, create_graph=recorded, allow_unused=True
-        )
-        pairs = zip(found, leaves, strict=True)
-        return pack(tuple(torch.zeros_like(t) if g is None else g for g, t in pairs))
+        with torch.set_grad_enabled(recorded):
+            return pack(products(outputs, leaves, unpack(v, outputs)))
 
     return product
 
@@ -164,6 +159,7 @@ class DEQ(Model):
         if steps.draws is None:  # a training, which has draws, reports by its own policy
             _report(end, stopping)
         report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
+        spent = 0 if torch.is_grad_enabled() else self.power_iterations
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if steps.draws is not None and self.penalty.weight > 0:
@@ -179,10 +175,5 @@ class DEQ(Model):
             iterates=tuple(images),
             backward=report,
             penalty=penalty,
-            contraction=self._contraction(recorded, found),
+            contraction=contraction(recorded, found, spent) if spent else None,
         )
-
-    def _contraction(self, T: Map, found: Any) -> Tensor | None:
-        if self.power_iterations == 0 or torch.is_grad_enabled():
-            return None
-        return contraction(T, found, self.power_iterations)

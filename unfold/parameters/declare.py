@@ -26,22 +26,18 @@ MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
 """Upper limits of a network; larger values are almost certainly typos."""
 
 
-def expect_sizes(owner: str, sizes: Mapping[str, int], least: Mapping[str, int]) -> None:
-    """Refuse sizes of which no network can be made.
-
-    `sizes` has `channels`, `depth` and `width` of 3×3 convolutions, and what else the owner has.
-    """
-    for name, value in sizes.items():
-        if value < least[name]:
-            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least[name]}.")
-    if sizes["depth"] > MOST_LAYERS:
-        raise ConfigError(f"{owner}.depth = {sizes['depth']}: must be at most {MOST_LAYERS}.")
-    weights = 9 * sizes["width"] * max(sizes["width"], sizes["channels"]) * sizes["depth"]
+def expect_sizes(owner: str, channels: int, depth: int, width: int) -> None:
+    """Refuse sizes of 3×3 convolutions of which no network can be made."""
+    for name, value, least in (("channels", channels, 1), ("depth", depth, 2), ("width", width, 1)):
+        if value < least:
+            raise ConfigError(f"{owner}.{name} = {value}: must be at least {least}.")
+    if depth > MOST_LAYERS:
+        raise ConfigError(f"{owner}.depth = {depth}: must be at most {MOST_LAYERS}.")
+    weights = 9 * width * max(width, channels) * depth
     if weights > MOST_WEIGHTS:
         raise ConfigError(
-            f"{owner}.width = {sizes['width']}: with depth = {sizes['depth']} and channels = "
-            f"{sizes['channels']} that is about {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} "
-            "are made."
+            f"{owner}.width = {width}: with depth = {depth} and channels = {channels} that is "
+            f"about {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} are made."
         )
 
 

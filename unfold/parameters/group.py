@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.declare import Recipe, Unit, declarations
-from unfold.parameters.networks import (
-    Network,
-    PerIteration,
-    fill,
-    leaves,
-    places,
-    without_leaves,
-)
+from unfold.parameters.networks import Network, PerIteration, fill, leaves, template
 from unfold.parameters.schedules import Schedule
 
 Scales = Mapping[Unit, Tensor]
@@ -52,20 +45,34 @@ class Plan(NamedTuple):
 
 
 def initial_values(
-    name: str, value: object, iterations: int | None, horizon: int | None, *, own: bool
+    name: str,
+    value: object,
+    iterations: int | None,
+    horizon: int | None,
+    count: int | None = None,
+    *,
+    own: bool,
 ) -> Tensor:
-    """The values to start from: () if shared by the iterations, else one for each.
+    """The values to start from: () if shared by the iterations, else one for each, (K,).
+
+    Those of a vector, (n,) or (K, n), are those of so many scalars side by side.
 
     Args:
         name: of the scalar, for messages.
-        value: a number, a list with one for each iteration, or a schedule.
+        value: a number, a list with one for each iteration, or a schedule; of a vector for all its
+            entries, or a list of numbers for them, or a list of such lists for the iterations.
         iterations: K of an unfolded network; None where all iterations share their values.
         horizon: for how many iterations a schedule is read; None where it cannot be followed.
+        count: n of a vector; None of a scalar.
         own: whether a single number is repeated, so that each iteration has its own.
 
     Raises:
         ConfigError: a list or a schedule where it cannot be meant.
     """
+    if count is not None:
+        entries = _entries(name, value, count)
+        found = [initial_values(name, v, iterations, horizon, own=own) for v in entries]
+        return torch.stack(found, dim=-1)
     if isinstance(value, Schedule):
         if horizon is None:
             raise ConfigError(
@@ -88,31 +95,7 @@ def initial_values(
     return start.repeat(iterations) if own and iterations is not None else start
 
 
-def initial_vector(
-    name: str,
-    value: object,
-    count: int | None,
-    iterations: int | None,
-    horizon: int | None,
-    *,
-    own: bool,
-) -> Tensor:
-    """The values to start from, those of a vector as so many scalars side by side: (n,), (K, n).
-
-    The other arguments are those of `initial_values`. `value` is one number for all `count`
-    entries, a list of them, a list of such lists for the iterations, or a schedule for all entries;
-    `count` is None of a scalar.
-    """
-    if count is None:
-        return initial_values(name, value, iterations, horizon, own=own)
-    columns = [
-        initial_values(name, column, iterations, horizon, own=own)
-        for column in _columns(name, value, count)
-    ]
-    return torch.stack(columns, dim=-1)
-
-
-def _columns(name: str, value: Any, count: int) -> list[Any]:
+def _entries(name: str, value: Any, count: int) -> list[Any]:
     """The value of each entry."""
     if not isinstance(value, list | tuple):
         return [value] * count
@@ -146,7 +129,7 @@ class ParameterGroup(nn.Module):
         path: str,
     ) -> None:
         super().__init__()
-        self.recipe, self.held_places = without_leaves(recipe), places(recipe)
+        self.recipe, self.filled = template(recipe)
         self.plans = {name: plans[f"{path}.{name}"] for name in declarations(recipe)}
         for name, plan in self.plans.items():
             _register(self, name, plan)
@@ -176,12 +159,11 @@ class ParameterGroup(nn.Module):
         """Every value by its full name, those of the recipes inside this one included."""
         found = {f"{path}.{name}": self.value(name).detach() for name in self.plans}
         for name in self.group_names:
-            group = self.get_submodule(name)
-            assert isinstance(group, ParameterGroup)
-            found |= group.values(f"{path}.{name}")
+            found |= held(self, name).values(f"{path}.{name}")
         return found
 
-    def at(self, k: int, scales: Scales) -> Recipe:
+    # The algorithm or the prior that came, of the class that came.
+    def at(self, k: int, scales: Scales) -> Any:
         """The recipe of iteration k, with absolute values and networks ready to be called."""
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
@@ -204,16 +186,14 @@ class ParameterGroup(nn.Module):
             found = found[k] if name in self.per_iteration else found
             return found.prepared() if isinstance(found, Network) else found
 
-        filled = {name: fill(name, value, leaf) for name, value in self.held_places.items()}
+        filled = {name: fill(name, getattr(self.recipe, name), leaf) for name in self.filled}
         return replace(self.recipe, **values, **filled)
 
     @property
     def varies(self) -> bool:
         """Whether anything differs between the iterations."""
-        if self.per_iteration or any(plan.own for plan in self.plans.values()):
-            return True
-        groups = [self.get_submodule(name) for name in self.group_names]
-        return any(isinstance(g, ParameterGroup) and g.varies for g in groups)
+        own = bool(self.per_iteration) or any(plan.own for plan in self.plans.values())
+        return own or any(held(self, name).varies for name in self.group_names)
 
 
 def _copies(leaf: nn.Module | Tensor, count: int) -> nn.Module:

@@ -123,22 +123,22 @@ def hides(value: object, kinds: tuple[type, ...] = (nn.Module, Tensor), depth: i
         cells = getattr(value, "__closure__", None) or ()
         slots = [getattr(value, name, None) for name in getattr(type(value), "__slots__", ())]
         parts = [getattr(value, name, None) for name in ("__self__", "func", "args", "keywords")]
-        inner = [*_vars(value), *(cell.cell_contents for cell in cells), *slots, *parts]
+        own = getattr(value, "__dict__", {}).values()
+        inner = [*own, *(cell.cell_contents for cell in cells), *slots, *parts]
     return any(hides(item, kinds, depth - 1) for item in inner)
-
-
-def _vars(value: object) -> list[object]:
-    return list(getattr(value, "__dict__", {}).values())
 
 
 class Place(str):
     """Where a leaf belongs: its name."""
 
 
-def places(recipe: Recipe) -> dict[str, Any]:
-    """The fields of a recipe that hold leaves, with a `Place` for each leaf."""
-    held = {name.partition(".")[0] for name, _ in leaves(recipe)}
-    return {f: fill(f, getattr(recipe, f), lambda name, _: Place(name)) for f in held}
+def template(recipe: R) -> tuple[R, list[str]]:
+    """The recipe with a `Place` for each leaf, which `deepcopy` would double; and their fields."""
+    empty = copy.copy(recipe)
+    held = list(dict.fromkeys(name.partition(".")[0] for name, _ in leaves(recipe)))
+    for f in held:
+        object.__setattr__(empty, f, fill(f, getattr(recipe, f), lambda name, _: Place(name)))
+    return empty, held
 
 
 def fill(name: str, value: Any, find: Callable[[str, Any], Any]) -> Any:
@@ -151,15 +151,3 @@ def fill(name: str, value: Any, find: Callable[[str, Any], Any]) -> Any:
         items = [fill(f"{name}.{i}", item, find) for i, item in enumerate(value)]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
-
-
-def without_leaves(recipe: R) -> R:
-    """A template with None for networks and tensors, which `deepcopy` would otherwise double."""
-    template = copy.copy(recipe)
-
-    def find(_: str, leaf: Any) -> Any:
-        return without_leaves(leaf) if isinstance(leaf, Recipe) else None
-
-    for name in places(recipe):
-        object.__setattr__(template, name, fill(name, getattr(recipe, name), find))
-    return template

@@ -14,7 +14,7 @@ from torch import nn
 from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.constraints import Interval
 from unfold.parameters.declare import NOISE_LEVEL, Declaration, Recipe, Unit, declarations
-from unfold.parameters.group import ParameterGroup, Plan, held, initial_vector
+from unfold.parameters.group import ParameterGroup, Plan, held, initial_values
 from unfold.parameters.networks import PerIteration, leaves, stages
 
 NONE: frozenset[str] = frozenset()
@@ -199,7 +199,7 @@ def _plans(
             plans[name] = Plan(torch.ones(()), constraint, "noise_level", learned=False)
             continue
         count = owner.entries(name.rpartition(".")[2]) if declaration.vector else None
-        values = initial_vector(name, value, count, *lengths, own=name in untied)
+        values = initial_values(name, value, *lengths, count, own=name in untied)
         if not constraint.holds(values):
             raise ConfigError(f"{name} = {value}: must be {constraint}.")
         unit: Unit = declaration.unit if name in relative else "1"
@@ -256,6 +256,7 @@ def _freeze(
     trainable: Trainable,
 ) -> None:
     """Only what a glob of `learn` matches keeps its gradient inside the networks."""
+    globs = trainable.learn
     for name, value in known.items():
         if not isinstance(value, nn.Module | nn.Parameter):
             continue
@@ -266,7 +267,5 @@ def _freeze(
             continue
         for one in stages(found):
             for n, p in one.named_parameters():
-                full = f"{name}.{n}"
-                globs = [g for g in trainable.learn if fnmatch.fnmatchcase(full, g)]
-                globs += [g for g in trainable.learn if fnmatch.fnmatchcase(name, g)]
-                p.requires_grad_(name in learned and bool(globs))
+                meant = (fnmatch.fnmatchcase(m, g) for m in (name, f"{name}.{n}") for g in globs)
+                p.requires_grad_(name in learned and any(meant))

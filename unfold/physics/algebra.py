@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.operator import ALGEBRA, LinearOperator, Operator
-from unfold.typing import Image, Measurement, PerImage, Shape
+from unfold.pytree import same_as
+from unfold.typing import Image, Measurement, Shape
 
 
 def same_samples(owner: str, operators: tuple[Operator, ...]) -> None:
@@ -145,14 +146,12 @@ class Composed(Composite):
         lifted = self.outer.complex_images and not self.inner.complex_measurements
         return self.inner.complex_images or lifted
 
+    image_shape = same_as("inner.image_shape")
+
     @property
     def complex_measurements(self) -> bool:
         passed = self.inner.complex_measurements and not self.outer.complex_images
         return self.outer.complex_measurements or passed
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.inner.image_shape
 
     def forward(self, x: Image) -> Measurement:
         return self.outer.forward(self.inner.forward(x))
@@ -167,17 +166,11 @@ class Composed(Composite):
 
 @dataclass(frozen=True, eq=False)
 class Several(Composite, ABC):
-    """Made of operators on images of one shape.
-
-    Args:
-        operators: at least one.
-    """
+    """Made of operators on images of one shape, at least one."""
 
     operators: tuple[Operator, ...]
 
-    @property
-    def parts(self) -> tuple[Operator, ...]:
-        return self.operators
+    parts = same_as("operators")
 
     def with_parts(self, parts: tuple[Operator, ...]) -> Operator:
         return replace(self, operators=parts)
@@ -298,34 +291,13 @@ class Adjoint(Unary):
         if not self.operator.linear:
             raise ConfigError(f"{type(self.operator).__name__}.H: it is not linear.")
 
-    @property
-    def H(self) -> Operator:
-        """B."""
-        return self.operator
-
-    @property
-    def image_shape(self) -> Shape:
-        return self.operator.measurement_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def complex_images(self) -> bool:
-        return self.operator.complex_measurements
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.operator.complex_images
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        return self.operator.norm_squared
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        return self.operator.norm_bound
+    H = same_as("operator")
+    image_shape = same_as("operator.measurement_shape")
+    measurement_shape = same_as("operator.image_shape")
+    complex_images = same_as("operator.complex_measurements")
+    complex_measurements = same_as("operator.complex_images")
+    norm_squared = same_as("operator.norm_squared")
+    norm_bound = same_as("operator.norm_bound")
 
     def forward(self, x: Image) -> Measurement:
         return self.operator.adjoint(x)

@@ -7,21 +7,14 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Declared
+from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
-from unfold.typing import (
-    Image,
-    Measurement,
-    PerImage,
-    Shape,
-    expect_shape,
-    expect_tensor,
-    expect_unit,
-)
+from unfold.shapes import expect_shape, expect_tensor, expect_unit
+from unfold.typing import Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
 
@@ -161,6 +154,30 @@ class Physics(Declared, ABC):
     def with_noise(self: P, noise: Noise) -> P:
         """The same operators under another noise."""
         return replace(self, noise=noise)
+
+
+@dataclass(frozen=True)
+class StatedShape(Physics, ABC):
+    """A physics whose measurements do not tell the sides of the image behind them.
+
+    Args:
+        shape: (C, H, W) of the image behind a measurement that does not come with it.
+    """
+
+    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)", kw_only=True)
+
+    def image_shape(self, measurement_shape: Shape) -> Shape:
+        """(C, H, W), as stated; it does not follow from a measurement."""
+        if self.shape is None:
+            raise ConfigError(
+                f"{type(self).__name__}.shape: measurements of {measurement_shape} do not tell the "
+                f"sides of the image; give its shape, [C, H, W]{self.also(measurement_shape)}."
+            )
+        return tuple(self.shape)
+
+    def also(self, measurement_shape: Shape) -> str:
+        """What else is to be stated, for the message."""
+        return ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from unfold.errors import ShapeError
 from unfold.physics.algebra import Several
 from unfold.physics.operator import LinearBaseline, Operator
 from unfold.physics.wrapped import Isometric
+from unfold.pytree import same_as
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -156,11 +157,8 @@ class Grouped(Several):
     @cached_property
     def places(self) -> list[Tensor]:
         """The places of the samples of each operator in the batch."""
-        every = enumerate(self.family)
-        found: list[list[int]] = [[] for _ in self.operators]
-        for i, k in every:
-            found[k].append(i)
-        return [torch.tensor(places, dtype=torch.long) for places in found]
+        family = torch.tensor(self.family)
+        return [(family == k).nonzero().flatten() for k in range(len(self.operators))]
 
     @cached_property
     def _order(self) -> Tensor:
@@ -192,7 +190,6 @@ class Packed(Isometric):
     and every closed form are those of B.
 
     Args:
-        operator: B.
         length: of the row, at least the numbers that B measures.
         among_complex: whether the row is complex; it must be where B's measurements are.
     """
@@ -213,9 +210,7 @@ class Packed(Isometric):
     def _count(self) -> int:
         return prod(self.operator.measurement_shape)
 
-    @property
-    def complex_measurements(self) -> bool:
-        return self.among_complex
+    complex_measurements = same_as("among_complex")
 
     @property
     def measurement_shape(self) -> Shape:

@@ -59,7 +59,11 @@ class Mask(DiagonalNormal):
 
 @dataclass(frozen=True)
 class MaskPhysics(Physics, ABC):
-    """y = m · x with noise, m of zeros and ones shared by the channels."""
+    """y = m · x with noise, m of zeros and ones shared by the channels.
+
+    Args:
+        noise: added to the known pixels, and to the zeros of the missing ones.
+    """
 
     def sample(self, draws: Draws, shape: Shape) -> Mask:
         """(B, C, H, W), all but the known sides being views of one."""
@@ -76,7 +80,6 @@ class Inpainting(MaskPhysics):
     """m(u) ~ Bernoulli(keep), independently for every pixel u and image, shared by the channels.
 
     Args:
-        noise: added to the known pixels, and to the zeros of the missing ones.
         keep: probability that a pixel is known, in (0, 1]; a number, or a range to sample from per
             image. At least one pixel is always known.
     """
@@ -103,7 +106,6 @@ class BoxInpainting(MaskPhysics):
     """m = 0 in one box at a random place inside the image, 1 elsewhere, shared by the channels.
 
     Args:
-        noise: added to the known pixels, and to the zeros of the missing ones.
         side: height and width of the box over those of the image, in (0, 1); a number, or a range
             to sample from per image. At least one pixel is missing, and one row or column is known.
     """
@@ -137,7 +139,6 @@ class LineInpainting(MaskPhysics):
     """m of rows, or of columns: each is known with probability `keep`, in all channels.
 
     Args:
-        noise: added to the known pixels, and to the zeros of the missing ones.
         keep: probability that a line is known, in (0, 1]; a number, or a range to sample from per
             image. At least one line is always known.
         lines: `rows` or `columns`.
@@ -164,7 +165,6 @@ class GridInpainting(MaskPhysics):
     keeps the size of the image, with zeros between the samples.
 
     Args:
-        noise: added to the known pixels, and to the zeros of the missing ones.
         factors: s, whole numbers of at least 1, each as likely; at most the sides of the image.
     """
 

@@ -196,8 +196,6 @@ class Curriculum(Mixture):
     start, so that their scores can be compared.
 
     Args:
-        noise: of all families, instead of theirs; `PerFamilyNoise` keeps that of each family.
-        families: the forward models by name, at least one.
         weights: how often each is chosen in the first epoch, by the same names; zero or positive,
             of any sum. Equal if None.
         later: how often each is chosen in the end.

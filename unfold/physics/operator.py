@@ -14,10 +14,11 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import take, tensors, to_like
 from unfold.random import generator
+from unfold.shapes import expect_shape
 from unfold.solvers.conjugate_gradient import solve_normal
 from unfold.solvers.linear_map import LinearMap, norm_squared, positive_bound
 from unfold.solvers.lsqr import least_norm
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape, expect_shape
+from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 O = TypeVar("O", bound="Operator")  # noqa: E741
 

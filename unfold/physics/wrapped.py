@@ -11,7 +11,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.physics.algebra import Unary
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.operator import ALGEBRA, EACH, LinearBaseline, Operator
-from unfold.pytree import per_image
+from unfold.pytree import per_image, same_as
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
 
@@ -42,9 +42,8 @@ class Wrapped(Unary, ABC):
     def adjoint(self, y: Measurement) -> Image:
         return self.operator.adjoint(self.post_adjoint(y))
 
-    @property
-    def anchor(self) -> Tensor:
-        return self.operator.anchor
+    anchor = same_as("operator.anchor")
+    entries = same_as("operator.entries")
 
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
@@ -56,14 +55,13 @@ class Wrapped(Unary, ABC):
         self._expect("linearized_data", y, self.measurement_shape)
         return y - self.post(self.operator.offset(y))
 
-    @property
-    def entries(self) -> tuple[int, ...]:
-        return self.operator.entries
-
 
 @dataclass(frozen=True, eq=False)
 class Isometric(Wrapped, ABC):
     """Ax = L(Bx) where L*L = I: what there is of A*A, and A⁺ = B⁺L*, is that of B."""
+
+    norm_squared = same_as("operator.norm_squared")
+    norm_bound = same_as("operator.norm_bound")
 
     def normal(self, x: Image) -> Image:
         return self.operator.normal(x)
@@ -72,14 +70,6 @@ class Isometric(Wrapped, ABC):
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
         return self.operator.solve_normal(b, gamma, start, tol)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        return self.operator.norm_squared
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        return self.operator.norm_bound
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         return self.operator.pseudo_inverse(self.post_adjoint(y))
@@ -93,7 +83,6 @@ class Scaled(Wrapped):
     """Ax = s Bx, with every closed form that B has.
 
     Args:
-        operator: B.
         scale: s, real, not 0, (B or 1,): one number for each sample, or for all.
     """
 

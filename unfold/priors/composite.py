@@ -10,6 +10,7 @@ from unfold.errors import ConfigError
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
 from unfold.priors.prior import Prior, lacks
+from unfold.pytree import same_as
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
@@ -101,21 +102,10 @@ class Weighted(Prior):
             return (self,)
         return tuple(replace(self, prior=term) for term in self.prior.terms)
 
-    @property
-    def uses_lambda(self) -> bool:
-        return self.prior.uses_lambda
-
-    @property
-    def pixelwise(self) -> bool:
-        return self.prior.pixelwise
-
-    @property
-    def is_box(self) -> bool:
-        return self.prior.is_box
-
-    @property
-    def analysis_norm_squared(self) -> float:
-        return self.prior.analysis_norm_squared
+    uses_lambda = same_as("prior.uses_lambda")
+    pixelwise = same_as("prior.pixelwise")
+    is_box = same_as("prior.is_box")
+    analysis_norm_squared = same_as("prior.analysis_norm_squared")
 
     def cannot_act(self) -> Mapping[str, str]:
         if self.prior.uses_lambda:

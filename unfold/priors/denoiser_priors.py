@@ -145,8 +145,6 @@ class GradientStep(DenoiserPrior):
 
     Args:
         denoiser: N, a network; a smooth one, so that ∇g is continuous.
-        sigma: σ, the level given to N, in units of an image in [0, 1]; acts only where N takes it.
-        weights: where the weights of N come from, for the record; None if they are random.
 
     Source: Hurault, Leclaire and Papadakis, Gradient step denoiser for convergent plug-and-play,
     ICLR 2022, section 3. Their iteration prox_{τf}(x − τλ∇g(x)) is PGD with the two steps in the
@@ -154,7 +152,6 @@ class GradientStep(DenoiserPrior):
     """
 
     provides = frozenset({"prox", "grad", "value"})
-    differentiates_network = True
     nonexpansive = False
 
     def contractive_part(self, v: Image) -> Image:

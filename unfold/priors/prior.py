@@ -25,9 +25,6 @@ class Prior(Recipe, ABC):
     provides: ClassVar[frozenset[str]] = frozenset()
     """What algorithms may ask of this class: `prox`, `grad`, `value`, `analysis`, `split`."""
 
-    differentiates_network: ClassVar[bool] = False
-    """Whether it is itself a derivative of its network, so that training differentiates twice."""
-
     def offers(self) -> frozenset[str]:
         """What algorithms may ask of this very prior; that of a sum depends on its terms."""
         return self.provides

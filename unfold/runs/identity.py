@@ -39,7 +39,7 @@ LEFT_OUT = frozenset(
 
 def slug(choices: Mapping[str, str], name: str | None) -> str:
     """A readable name: algorithm, prior, physics, the model unless it is the usual one, `name`."""
-    parts = [choices["algo"], choices["prior"], choices["physics"]]
+    parts = [choices[group] for group in ("algo", "prior", "physics") if group in choices]
     if choices["model"] != "unfolded":
         parts.append(choices["model"])
     if name:

@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unfold.errors import ConfigError, listing, nearest
-from unfold.evaluation.records import read_rows
+from unfold.evaluation import records
+from unfold.evaluation.records import read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
@@ -177,8 +178,9 @@ def text_of(values: Sequence[float]) -> str:
     """Mean ± standard deviation, and of how many runs; the mean of two, empty without a run."""
     if len(values) < ENOUGH:
         count = f" ({len(values)})" if len(values) > 1 else ""
-        return f"{fmean(values):.2f}{count}" if values else ""
-    return f"{fmean(values):.2f} ± {stdev(values):.2f} ({len(values)})"
+        return f"{rounded(fmean(values))}{count}" if values else ""
+    mean = fmean(values)
+    return f"{rounded(mean)} ± {rounded(stdev(values), mean)} ({len(values)})"
 
 
 def grid(table: Pivot) -> list[list[str]]:
@@ -191,39 +193,13 @@ def grid(table: Pivot) -> list[list[str]]:
 
 def markdown(table: Pivot) -> str:
     """The table in Markdown, under its title."""
-    head, *lines = grid(table)
-    rule = ["---", *("---:" for _ in head[1:])]
-    rows = [head, rule, *lines]
-    cells = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows)
-    return "\n".join([f"**{table.title}**", "", *cells])
+    return f"**{table.title}**\n\n{records.markdown(grid(table))}"
 
 
 def latex(table: Pivot) -> str:
     """The table in LaTeX, with the rules of booktabs."""
-    head, *lines = grid(table)
-    head[0] = table.rows
-    head, *lines = [[_escaped(cell) for cell in row] for row in (head, *lines)]
-    width = len(head)
-    body = [" & ".join(row) + r" \\" for row in lines]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
-            r"\toprule",
-            rf"\multicolumn{{{width}}}{{l}}{{{_escaped(table.title)}}} \\",
-            r"\midrule",
-            " & ".join(head) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-def _escaped(cell: str) -> str:
-    for symbol in "_%&#":
-        cell = cell.replace(symbol, f"\\{symbol}")
-    return cell.replace("±", r"$\pm$")
+    (_, *columns), *lines = grid(table)
+    return records.latex([[table.rows, *columns], *lines], table.title)
 
 
 def csv_text(table: Pivot) -> str:

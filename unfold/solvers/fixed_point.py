@@ -31,17 +31,15 @@ def pack(state: object) -> Flat:
 
 def unpack(z: Flat, like: S) -> S:
     """The state of which `z` is the packing."""
-    parts: list[Tensor] = []
-    start = 0
-    for t in tensors(like):
-        size = t[0].numel() * (2 if t.is_complex() else 1)
-        part = z[:, start : start + size]
+    held = tensors(like)
+    rows = torch.split(z, [t[0].numel() * (1 + t.is_complex()) for t in held], 1)
+
+    def shaped(row: Tensor, t: Tensor) -> Tensor:
         if t.is_complex():
-            parts.append(torch.view_as_complex(part.reshape(*t.shape, 2).contiguous()))
-        else:
-            parts.append(part.reshape(t.shape))
-        start += size
-    return with_tensors(like, parts)
+            return torch.view_as_complex(row.reshape(*t.shape, 2).contiguous())
+        return row.reshape(t.shape)
+
+    return with_tensors(like, list(map(shaped, rows, held)))
 
 
 class Memory(ABC):

@@ -55,8 +55,7 @@ class _Krylov:
         H = torch.where(finite[:, None, None], H, 0)
         U, S, V = torch.linalg.svd(H, full_matrices=False)
         # Rounding is no direction: of a map z + b it would make a solution at infinity.
-        noise = 10 * torch.finfo(self.Q.dtype).eps
-        kept = noise * S[:, :1].clamp(min=1) < S
+        kept = 10 * torch.finfo(self.Q.dtype).eps * S[:, :1].clamp(min=1) < S
         inverse = torch.where(kept, 1 / torch.where(kept, S, 1), 0)
         y = torch.einsum("bji,bj->bi", V, inverse * U[:, 0]) * self.size.double()[:, None]
         along, change = y.to(self.Q.dtype), torch.einsum("bij,bj->bi", H, y).to(self.Q.dtype)

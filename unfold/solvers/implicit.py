@@ -125,7 +125,7 @@ class _Implicit(torch.autograd.Function):
         cotangents = tuple(torch.zeros_like(t) if v is None else v for v, t in pairs)
         with torch.no_grad():
             w = ctx.call.run(
-                lambda w: pack(_products(ctx.outputs, ctx.leaves, unpack(w, ctx.outputs))),
+                lambda w: pack(products(ctx.outputs, ctx.leaves, unpack(w, ctx.outputs))),
                 pack(cotangents),
             )
         ws = unpack(w, tuple(ctx.outputs))
@@ -135,7 +135,7 @@ class _Implicit(torch.autograd.Function):
         return None, None, *(None for _ in ctx.outputs), *own
 
 
-def _products(
+def products(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], ws: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """Jᵀw of outputs computed from inputs; recorded where gradients are."""
@@ -166,8 +166,8 @@ def _recorded(
     outputs = call.T(state)
 
     def transposed(w: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        products = _products(outputs, state, w)
-        return tuple(v + p for v, p in zip(cotangents, products, strict=True))
+        pairs = zip(cotangents, products(outputs, state, w), strict=True)
+        return tuple(v + p for v, p in pairs)
 
     w = implicit(transposed, ws, call.solve, BackwardReport())
     followed = [i for i, t in enumerate(outputs) if t.requires_grad]

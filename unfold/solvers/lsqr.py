@@ -149,13 +149,7 @@ class _LeastNorm(torch.autograd.Function):
 
 
 def damped_least_squares(
-    operator: LinearMap,
-    y: Measurement,
-    gamma: Scalar,
-    centre: Image,
-    *,
-    tol: float | None = None,
-    max_iterations: int = MAX_ITERATIONS,
+    operator: LinearMap, y: Measurement, gamma: Scalar, centre: Image
 ) -> Image:
     """argmin_x γ‖Ax − y‖² + ‖x − c‖², by the least squares of (√γ A, I).
 
@@ -167,18 +161,15 @@ def damped_least_squares(
         y: (B, …), real or complex.
         gamma: γ ≥ 0, a number, a 0-d tensor or (B, 1, 1, 1); it may be learned, if positive.
         centre: c, (B, C, H, W).
-        tol: as of `least_norm`, relative to γA*y + c.
-        max_iterations: applications of A and of A* at most.
 
     Warns:
-        ConvergenceWarning: a sample is above `tol` after `max_iterations`.
+        ConvergenceWarning: as of `least_norm`, relative to γA*y + c.
 
-    Source: Paige and Saunders, LSQR: an algorithm for sparse linear equations and sparse least
-    squares, ACM Trans. Mathematical Software 8 (1982), section 1, for the taller operator.
+    Source: Paige and Saunders, as of `least_norm`, section 1, for the taller operator.
     """
     root = gamma.sqrt() if isinstance(gamma, Tensor) else gamma**0.5
     taller = _Damped(operator, root, tuple(y.shape[1:]))
-    return least_norm(taller, taller.rows(y, centre), tol=tol, max_iterations=max_iterations)
+    return least_norm(taller, taller.rows(y, centre))
 
 
 @dataclass(frozen=True, eq=False)

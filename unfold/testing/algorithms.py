@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import Fidelity
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
-from unfold.models.classical import Classical
+from unfold.models.classical import Classical, objective
 from unfold.models.model import Solution, Steps
 from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.box import Box
@@ -112,20 +113,15 @@ def batch_invariant(
 
 def optimal(algorithm: Algorithm[Any], problem: Problem, solution: Solution) -> Iterator[Check]:
     """No point near the image has a smaller objective, to the second order of the distance."""
-    lam = getattr(algorithm, "lambda_reg", 1.0)
-    weight = lam.flatten() if isinstance(lam, Tensor) else lam
-
-    def objective(x: Tensor) -> Tensor:
-        return problem.f.value(x) + weight * problem.g.value(x)
-
+    value = partial(objective, algorithm, problem)
     x = solution.image
-    least = objective(x)
+    least = value(x)
     worst = 0.0
     for i in range(100):
         size = (1e-2, 1e-3, 1e-4)[i % 3]
         noise = gaussian(*x.shape, seed=300 + i)
         direction = noise / per_image(batched_norm(noise), noise)
-        drop = (least - objective(x + size * direction)) / size
+        drop = (least - value(x + size * direction)) / size
         worst = max(worst, float((drop / (1 + least.abs())).max()))
     yield Check("AL1", "no image nearby has a smaller objective", worst, 1e-6)
 

@@ -99,8 +99,7 @@ def _equilibrium(
         yield Check("DQ1", "the gradient is the implicit one, at any scale", error, 1e-6)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        learned = [p for p in net.parameters() if p.requires_grad]
-        found = _gradients(net, at[0], operator, learned)
+        found = _gradients(net, at[0], operator, [p for p in net.parameters() if p.requires_grad])
     error = 0.0 if caught else _error(found, dense.gradients)
     yield Check("DQ2", "as configured, it is accurate or warns", error, 1e-2)
     yield from _honest(net, y, operator)
@@ -126,8 +125,8 @@ def _gradients(
     """Gradients with respect to y, where it requires one, and to `at`."""
     leaves = [y, *at] if y.requires_grad else at
     with torch.enable_grad():
-        grads = torch.autograd.grad(loss(net(y, operator), scale), leaves, allow_unused=True)
-    return [torch.zeros_like(t) if g is None else g for g, t in zip(grads, leaves, strict=True)]
+        value = loss(net(y, operator), scale)
+        return list(torch.autograd.grad(value, leaves, materialize_grads=True))
 
 
 def _error(got: list[Tensor], want: list[Tensor]) -> float:
@@ -212,15 +211,9 @@ def dense_gradients(
         leaves = [t.clone().requires_grad_() for t in tensors(state)]
         algorithm, _ = net.steps(y, operator).at(0)
         value = loss(algorithm.image(with_tensors(state, leaves)))
-        grads = torch.autograd.grad(value, leaves, allow_unused=True)
-        v = pack(tuple(_filled(grads, leaves)))[0]
+        v = pack(torch.autograd.grad(value, leaves, materialize_grads=True))[0]
         w = torch.linalg.solve(torch.eye(len(v), dtype=v.dtype) - J.mT, v)
         end = pack(net.steps(y, operator).step(0, state))[0]
-        found = torch.autograd.grad(end, list(at), w, allow_unused=True)
+        found = torch.autograd.grad(end, list(at), w, materialize_grads=True)
     radius = float(torch.linalg.eigvals(J).abs().max())
-    return Dense(_filled(found, at), radius, defect)
-
-
-def _filled(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
-    pairs = zip(grads, like, strict=True)
-    return [torch.zeros_like(t) if g is None else g for g, t in pairs]
+    return Dense(list(found), radius, defect)

@@ -60,11 +60,7 @@ INVERSE: tuple[tuple[str, str, Callable[..., Iterator[Check]]], ...] = (
 
 
 def check_operator(
-    operator: Operator,
-    *,
-    dtype: torch.dtype = DOUBLE,
-    gammas: Sequence[float] = (0.3, 3.0),
-    only: Collection[str] = (),
+    operator: Operator, *, dtype: torch.dtype = DOUBLE, only: Collection[str] = ()
 ) -> Iterator[Finding]:
     """Check every property of one operator; with dense matrices where it is small enough.
 
@@ -76,18 +72,16 @@ def check_operator(
     Args:
         operator: its tensors in the precision of `dtype`.
         dtype: of the images.
-        gammas: γ of the normal equations.
         only: requested rows, all if empty; others are not measured.
     """
     if not operator.linear:
         yield from check_nonlinear(operator, dtype=dtype)
         return
     large = max(map(math.prod, (operator.image_shape, operator.measurement_shape))) > DENSE
-    norm = operators.large_norm if large else operators.norm
-    rows = [*ROWS, (("PH6",), norm)]
+    rows = [*ROWS, (("PH6",), operators.large_norm if large else operators.norm)]
     if not large:
         rows += [(("PH2",), operators.adjoint_entrywise)]
-        rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in gammas]
+        rows += [(("PH8",), partial(solves.solve, gamma=gamma)) for gamma in (0.3, 3.0)]
         rows += [(("PH8",), partial(solves.solve_gradients, gamma=1.7))]
     for ids, check in rows:
         if asked(only, ids):
@@ -289,8 +283,7 @@ def _moments(name: str, physics: Physics, x: Tensor, draws: Draws) -> Iterator[F
     power = sample.abs().square()
     n = sample.numel()
     yield Check("PH12", f"mean of {name}, standard errors", _errors(sample.mean(), 1.0, n), 5.0)
-    spread = float(power.std())
-    error = _errors(power.mean() - 1, spread, n)
+    error = _errors(power.mean() - 1, float(power.std()), n)
     yield Check("PH12", f"variance of {name}, standard errors", error, 5.0)
 
 

@@ -143,7 +143,7 @@ class Report:
         if self.failed:
             broken = [self._line(check) for check in self.worst() if not check.passed]
             count = "a property" if len(broken) == 1 else f"{len(broken)} properties"
-            raise PropertyError("\n  ".join([f"{self.subject} violates {count}:", *broken]))
+            raise PropertyError(f"{self.subject} violates {count}:", *broken)
 
     def _line(self, worst: Check) -> str:
         """A violated property, and in how many measurements."""

@@ -25,22 +25,19 @@ from unfold.testing.dense import (
 )
 from unfold.testing.report import Check
 
+RCOND = 1e-6
+"""Below which operators in closed form truncate singular values, relative to the largest."""
 
-def solve(
-    operator: Operator,
-    *,
-    gamma: Tensor | float,
-    dtype: torch.dtype = DOUBLE,
-    tol: float | None = None,
-) -> Iterator[Check]:
+
+def solve(operator: Operator, *, gamma: float, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """`solve_normal` is the dense solution."""
     b = probe(operator, 12, dtype=dtype)
     error = gap(operator.solve_normal(b, gamma), dense_solve(operator, b, gamma))
-    yield Check("PH8", "solve_normal = dense solve", error, tol or tolerances(dtype).solve)
+    yield Check("PH8", "solve_normal = dense solve", error, tolerances(dtype).solve)
 
 
 def solve_gradients(
-    operator: Operator, *, gamma: float, dtype: torch.dtype = DOUBLE, tol: float | None = None
+    operator: Operator, *, gamma: float, dtype: torch.dtype = DOUBLE
 ) -> Iterator[Check]:
     """The gradients of `solve_normal` in b, γ and the operator's tensors are the dense ones."""
     b, c = probe(operator, 13, dtype=dtype), probe(operator, 14, dtype=dtype)
@@ -58,8 +55,8 @@ def solve_gradients(
         found = gradients(lambda A, r, w: A.solve_normal(r, w))
         wanted = gradients(dense_solve)
     error = max(gap(got, want) for got, want in zip(found, wanted, strict=True))
-    bar = tol or tolerances(dtype).solve_gradient
-    yield Check("PH8", "gradients of solve_normal = dense ones", error, bar)
+    tol = tolerances(dtype).solve_gradient
+    yield Check("PH8", "gradients of solve_normal = dense ones", error, tol)
 
 
 def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
@@ -74,39 +71,29 @@ def solve_weights(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterato
 
 
 def pseudo_inverse(
-    operator: Operator,
-    *,
-    dtype: torch.dtype = DOUBLE,
-    tol: float | None = None,
-    rcond: float = 1e-6,
+    operator: Operator, *, dtype: torch.dtype = DOUBLE, rcond: float = RCOND
 ) -> Iterator[Check]:
-    """A⁺ is the dense one."""
+    """A⁺ is the dense one, without the singular values below `rcond`, relative to the largest."""
     y = probe(operator, 7, dtype=dtype, dual=True)
     dense_pinv = torch.linalg.pinv(dense(operator, dtype=dtype), rtol=rcond)
     want = dense_pinv @ columns(y, dtype).to(dense_pinv.dtype)[..., None]
     got = operator.pseudo_inverse(y).flatten(1)[..., None]
     scale = batched_norm(y).max() * torch.linalg.matrix_norm(dense_pinv, 2).max()
     error = largest((got - want).abs() / scale)
-    yield Check("PH7", "A⁺ = dense pinv", error, tol or tolerances(dtype).inverse)
+    yield Check("PH7", "A⁺ = dense pinv", error, tolerances(dtype).inverse)
 
 
-def penrose(
-    operator: Operator,
-    *,
-    dtype: torch.dtype = DOUBLE,
-    tol: float | None = None,
-    rcond: float = 1e-6,
-) -> Iterator[Check]:
+def penrose(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
     """AA⁺A = A, A⁺AA⁺ = A⁺, and AA⁺ and A⁺A are self-adjoint.
 
     An error of A⁺ is relative to ‖A⁺‖, as in `pseudo_inverse`: here estimated from A⁺ of noise.
-    A⁺ truncates singular values below `rcond`, so that AA⁺A is A to that accuracy.
+    A⁺ truncates singular values below `RCOND`, so that AA⁺A is A to that accuracy.
     """
-    tol = tol or tolerances(dtype).inverse
+    tol = tolerances(dtype).inverse
     A, pinv = operator.A, operator.pseudo_inverse
     x, z = probe(operator, 8, dtype=dtype), probe(operator, 9, dtype=dtype)
     y, u = probe(operator, 10, dtype=dtype, dual=True), probe(operator, 11, dtype=dtype, dual=True)
-    yield Check("PH7", "AA⁺A = A", gap(A(pinv(A(x))), A(x)), max(tol, rcond))
+    yield Check("PH7", "AA⁺A = A", gap(A(pinv(A(x))), A(x)), max(tol, RCOND))
     yield Check("PH7", "A⁺AA⁺ = A⁺", gap(pinv(A(pinv(y))), pinv(y)), tol)
     size = operator.norm_squared.to(y.dtype.to_real()).sqrt()
     grown = size * batched_norm(pinv(y)) / batched_norm(y)

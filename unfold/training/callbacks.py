@@ -162,6 +162,22 @@ class AveragedWeights(callbacks.WeightAveraging):
         self._copy_average_to_current(pl_module)
 
 
+class ProgressLines(pl.Callback):
+    """One line for each validation, where no progress bar is shown.
+
+    Args:
+        objective: the validation metric.
+    """
+
+    def __init__(self, objective: str) -> None:
+        self.objective = objective
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = trainer.callback_metrics.get(self.objective)
+        if score is not None and trainer.is_global_zero and not trainer.sanity_checking:
+            trainer.print(f"step {trainer.global_step}: {self.objective} {float(score):.4g}")
+
+
 class ProgressBar(callbacks.RichProgressBar):
     """Lightning's, without the version and the number of epochs, which mean nothing here."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from unfold.data.batches import Loader
@@ -26,6 +27,7 @@ from unfold.training.callbacks import (
     EarlyStopping,
     GradientNorm,
     ProgressBar,
+    ProgressLines,
     ValidationPictures,
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
@@ -95,7 +97,11 @@ def make_trainer(
         enable_checkpointing=False,
         logger=log.build(directory) or False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        # A single process is no rank of the job of a scheduler in which it runs.
+        plugins=[
+            AtomicCheckpointIO(),
+            *([] if settings.processes > 1 else [LightningEnvironment()]),
+        ],
         deterministic=True,
     )
 
@@ -142,6 +148,7 @@ def fit(
     images = DataModule(data)
     with limits_explained(reconstructor, data):
         trainer = make_trainer(settings, directory, log, callbacks)
+        report_validations(trainer, settings, data)
         trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
         if average is not None:
             average.keep(training)
@@ -171,6 +178,18 @@ def _select_weights(
     return checkpointing.best
 
 
+def report_validations(trainer: pl.Trainer, settings: TrainerSettings, data: ImageData) -> None:
+    """Report a training so short that the best of its weights is hardly chosen."""
+    batches = len(data.train_loader(0, settings.processes))
+    steps = max(1, batches // settings.accumulate) * settings.validate_every
+    if settings.max_steps > 0 and (times := settings.max_steps // steps) < 2:
+        trainer.print(
+            f"note: {settings.max_steps} steps are {settings.max_steps / steps:.2g} of the {steps} "
+            f"steps between two validations: {times} on the way, and one at the end. Lower "
+            "data.crops_per_image or raise trainer.max_steps for more."
+        )
+
+
 def _callbacks(
     settings: TrainerSettings, objective: str, mode: str, directory: Path
 ) -> list[pl.Callback]:
@@ -181,8 +200,7 @@ def _callbacks(
         callbacks.append(GradientNorm(settings.log_every))
     if settings.images_every is not None:
         callbacks.append(ValidationPictures(settings.images_every, directory / "images"))
-    if settings.progress:
-        callbacks.append(ProgressBar(leave=True))
+    callbacks.append(ProgressBar(leave=True) if settings.progress else ProgressLines(objective))
     return callbacks
 
 
@@ -222,6 +240,12 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):
+            raise RunError(
+                f"a process that loads images was killed: {' '.join(str(error).split())} Lower "
+                "data.workers, or set data.workers=0; the same command continues from the newest "
+                "checkpoint."
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(_advice(error, reconstructor, data)) from error

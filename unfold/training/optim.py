@@ -5,7 +5,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -130,12 +130,12 @@ class Optimizer(Declared, ABC):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Kingma and Ba, Adam, ICLR 2015, algorithm 1; decoupled weight decay as in AdamW.
+    """Kingma and Ba, Adam, ICLR 2015, algorithm 1.
 
     Args:
         lr: learning rate, positive.
         betas: decay of the two running means, each in [0, 1).
-        weight_decay: decoupled, per unit of learning rate; 0 for Adam itself.
+        weight_decay: d; the gradient of (d/2)‖w‖² is added to that of the loss.
         eps: added to the root of the second mean, positive.
     """
 
@@ -145,9 +145,27 @@ class Adam(Optimizer):
     eps: float = bounded(1e-8, POSITIVE)
 
     def build(self, parameters: Groups) -> TorchOptimizer:
-        return torch.optim.AdamW(
-            parameters, self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.Adam(parameters, **asdict(self))
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Loshchilov and Hutter, Decoupled weight decay regularization, ICLR 2019, algorithm 2.
+
+    Args:
+        lr: learning rate, positive.
+        betas: decay of the two running means, each in [0, 1).
+        weight_decay: d; every step multiplies the weights by 1 − lr·d.
+        eps: added to the root of the second mean, positive.
+    """
+
+    lr: float = bounded(1.5e-3, POSITIVE)
+    betas: tuple[float, float] = bounded((0.9, 0.999), inside("[0, 1)"))
+    weight_decay: float = bounded(1e-4, nonnegative)
+    eps: float = bounded(1e-8, POSITIVE)
+
+    def build(self, parameters: Groups) -> TorchOptimizer:
+        return torch.optim.AdamW(parameters, **asdict(self))
 
 
 @dataclass(frozen=True)

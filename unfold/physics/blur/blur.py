@@ -34,7 +34,7 @@ class KernelPhysics(Physics, ABC):
     """A physics whose operators blur with a kernel h.
 
     Args:
-        noise: of the measurement.
+        noise: added to the blurred image.
         kernel: the distribution of h, or the file of one kernel.
     """
 
@@ -56,12 +56,7 @@ class KernelPhysics(Physics, ABC):
 
 @dataclass(frozen=True)
 class Blur(KernelPhysics):
-    """y = h * x with noise, with periodic boundaries: the measurement has the size of the image.
-
-    Args:
-        noise: added to the blurred image.
-        kernel: the distribution of h, or the file of one kernel.
-    """
+    """y = h * x with noise, with periodic boundaries: the measurement has the size of the image."""
 
     def sample(self, draws: Draws, shape: Shape) -> CircularConvolution:
         return CircularConvolution(self.kernels.sample(draws.within("kernel")), shape)
@@ -69,12 +64,7 @@ class Blur(KernelPhysics):
 
 @dataclass(frozen=True)
 class ValidBlur(KernelPhysics):
-    """y = crop(h * x) with noise: the measurement loses what the border of the image would need.
-
-    Args:
-        noise: added to the blurred image.
-        kernel: the distribution of h, or the file of one kernel.
-    """
+    """y = crop(h * x) with noise: the measurement loses what the border of the image would need."""
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, h + kh − 1, w + kw − 1)."""
@@ -93,8 +83,6 @@ class PaddedBlur(KernelPhysics):
     image, and the adjoint folds the border back.
 
     Args:
-        noise: added to the blurred image.
-        kernel: the distribution of h, or the file of one kernel.
         boundary: `reflect`, `replicate` or `symmetric`; `mirror`, `nearest` and `reflect` of
             `scipy.ndimage`.
     """
@@ -172,7 +160,6 @@ class VaryingBlur(KernelPhysics):
     at the neighbours: Σ_k w_k = 1. The kernels are independent samples of one distribution.
 
     Args:
-        noise: added to the blurred image.
         kernel: the distribution of h_k, or the file of several kernels.
         grid: places down and across, each at least 1, and two or more in all.
     """

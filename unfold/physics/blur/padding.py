@@ -1,8 +1,8 @@
 """Padding and cropping: an image continued beyond its border, or part of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +14,9 @@ from unfold.parameters.bounds import Declared, bounded, one_of
 from unfold.physics.closed_forms import ClosedForm, Isometry, OrthonormalRows
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
-
-def reflect(place: np.ndarray, size: int) -> np.ndarray:
-    """… d c b | a b c d | c b a …, a mirror in the outermost pixel."""
-    period = max(1, 2 * size - 2)
-    folded = place % period
-    return np.asarray(np.minimum(folded, period - folded))
-
-
-def symmetric(place: np.ndarray, size: int) -> np.ndarray:
-    """… b a | a b c d | d c …, a mirror in the outermost edge."""
-    folded = place % (2 * size)
-    return np.asarray(np.minimum(folded, 2 * size - 1 - folded))
-
-
-def replicate(place: np.ndarray, size: int) -> np.ndarray:
-    """… a a | a b c d | d d …, the outermost pixel repeated."""
-    return place.clip(0, size - 1)
-
-
-BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "reflect": reflect,
-    "replicate": replicate,
-    "symmetric": symmetric,
-}
-"""The pixel of a row of some size at each place, also beyond its ends."""
+BOUNDARIES = {"reflect": "reflect", "replicate": "edge", "symmetric": "symmetric"}
+"""The modes of `numpy.pad`: a mirror in the outermost pixel, that pixel repeated, a mirror in the
+outermost edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +29,7 @@ class Padding(Declared, ClosedForm):
         image_shape: of one image, (C, H, W).
         top: rows added above, and as many below.
         left: columns added before, and as many after.
-        boundary: `reflect`, `replicate` or `symmetric`, as in `numpy.pad`, where `replicate` is
-            `edge`.
+        boundary: `reflect`, `replicate` or `symmetric`.
     """
 
     nonnegative = True
@@ -110,12 +87,10 @@ class Padding(Declared, ClosedForm):
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
         """The row behind every row of the result, and the column behind every column."""
-        rule = BOUNDARIES[self.boundary]
+        mode: Any = BOUNDARIES[self.boundary]
         pairs = zip((self.top, self.left), self.image_shape[1:], strict=True)
-        rows, columns = (
-            torch.from_numpy(rule(np.arange(-added, size + added), size)) for added, size in pairs
-        )
-        return rows, columns
+        down, across = (np.pad(np.arange(size), added, mode) for added, size in pairs)
+        return torch.from_numpy(down), torch.from_numpy(across)
 
     def _places(self, like: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns = self.places

@@ -12,6 +12,7 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Scaled
+from unfold.pytree import same_as
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -34,17 +35,9 @@ class Saturated(NonlinearOperator):
     gain: float
     sharpness: float
 
-    @property
-    def image_shape(self) -> Shape:
-        return self.operator.image_shape
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.operator.measurement_shape
-
-    @property
-    def batch(self) -> int:
-        return self.operator.batch
+    image_shape = same_as("operator.image_shape")
+    measurement_shape = same_as("operator.measurement_shape")
+    batch = same_as("operator.batch")
 
     def forward(self, x: Image) -> Measurement:
         v = self.gain * self.operator.forward(x)
@@ -82,7 +75,6 @@ class SaturatedBlur(KernelPhysics):
 
     Args:
         noise: added to what the sensor makes.
-        kernel: the distribution of h, or the file of one kernel.
         gain: g > 0, the exposure; of an image in [0, 1], what is above 1/g saturates.
         sharpness: a > 0; the sensor leaves its linear range over a few 1/a.
 

@@ -58,10 +58,6 @@ class AstraTomography(ParallelScan):
     Angles, detectors and lengths are those of `Tomography`.
 
     Args:
-        noise: added to the integrals.
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
-        first: of the first angle, in degrees.
         projector: `strip`, a ray as wide as a detector, by the area it shares with a pixel;
             `linear`, a thin ray, by interpolation, as `Tomography` does; `line`, a thin ray, by its
             length in a pixel.
@@ -84,11 +80,6 @@ class AstraFanBeamTomography(FanScan):
     Angles, detectors and lengths are those of `FanBeamTomography`.
 
     Args:
-        noise: added to the integrals.
-        angles: positions of the source, at least 1.
-        arc: what they cover, in degrees, in (0, 360].
-        source: distance from the source to the centre, above 1/√2: outside the image.
-        screen: distance from the centre to the detectors, positive.
         projector: `strip`, a beam onto a whole detector; `line`, a thin ray, by its length in a
             pixel.
     """

@@ -8,6 +8,7 @@ Medical Imaging 1 (1982).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -167,14 +168,20 @@ def _back_matrix(geometry: Geometry, size: Shape, kind: Kind) -> Matrix:
     row, column = np.mgrid[:height, :width].reshape(2, -1)
     angles, detectors = geometry.size
     place, weight = geometry.pixel_rays(column - (width - 1) / 2, row - (height - 1) / 2)
-    below = np.floor(place).astype(np.int64)
     parts = []
-    for index, share in ((below, below + 1 - place), (below + 1, place - below)):
-        angle, pixel = np.nonzero((index >= 0) & (index < detectors) & (share > 0))
+    for index, share, inside in _neighbours(place, detectors):
+        angle, pixel = np.nonzero(inside)
         reading = angle * detectors + index[angle, pixel]
         parts.append((pixel, reading, (share * weight)[angle, pixel]))
     pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Entries(pixel, reading, value, (height * width, angles * detectors)).matrix(*kind)
+
+
+def _neighbours(place: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """The whole numbers around each place, their linear weights, and which are in [0, count)."""
+    below = np.floor(place).astype(np.int64)
+    for index, share in ((below, below + 1 - place), (below + 1, place - below)):
+        yield index, share, (index >= 0) & (index < count) & (share > 0)
 
 
 def joseph(lines: Rays, height: int, width: int) -> Weights:
@@ -198,10 +205,8 @@ def _along(lines: Rays, chosen: np.ndarray, major: int, shape: tuple[int, int]) 
     place = point[:, 1 - major, None] + (at - point[:, major, None]) * slope[:, None]
     place = place + (across - 1) / 2
     length = np.sqrt(1 + slope**2)[:, None]
-    below = np.floor(place).astype(np.int64)
     parts = []
-    for index, share in ((below, below + 1 - place), (below + 1, place - below)):
-        inside = (index >= 0) & (index < across) & (share > 0)
+    for index, share, inside in _neighbours(place, across):
         which, step = np.nonzero(inside)
         there = index[inside]
         pixel = step * width + there if major == 1 else there * width + step

@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from unfold.errors import ConfigError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
-from unfold.physics.base import Physics
+from unfold.physics.base import StatedShape
 from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.random import Draws
@@ -13,31 +12,22 @@ from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
-class Scan(Physics, ABC):
+class Scan(StatedShape, ABC):
     """Line integrals along one set of rays, the same for every image.
 
     Args:
         noise: added to the integrals.
         detectors: how many at each angle; None for those that cover the diagonal of the image. They
             are one pixel apart for parallel rays, and cover the diagonal of a fan's image.
-        shape: (C, H, W) of the image behind a measurement that does not come with it.
     """
 
     detectors: int | None = bounded(None, whole(1), kw_only=True)
-    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)", kw_only=True)
 
     is_deterministic = True
 
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W), as stated; it does not follow from a measurement."""
-        if self.shape is None:
-            count = self.detectors or measurement_shape[-1]
-            raise ConfigError(
-                f"{type(self).__name__}.shape: projections of {measurement_shape} do not tell the "
-                "sides of the image; give its shape, [C, H, W], and detectors where they are not "
-                f"as many as its diagonal (here {count})."
-            )
-        return tuple(self.shape)
+    def also(self, measurement_shape: Shape) -> str:
+        count = self.detectors or measurement_shape[-1]
+        return f", and detectors where they are not as many as its diagonal (here {count})"
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
         """The same for every image; the detectors cover it."""
@@ -54,7 +44,13 @@ class Scan(Physics, ABC):
 
 @dataclass(frozen=True)
 class ParallelScan(Scan, ABC):
-    """Parallel rays from equally spaced angles."""
+    """Parallel rays at the angles first + k · arc / angles, k = 0, 1, and so on.
+
+    Args:
+        angles: how many, at least 1.
+        arc: what they cover, in degrees, in (0, 180].
+        first: of the first angle, in degrees.
+    """
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
@@ -67,7 +63,14 @@ class ParallelScan(Scan, ABC):
 
 @dataclass(frozen=True)
 class FanScan(Scan, ABC):
-    """A fan of rays from a point source that turns about the image."""
+    """A fan of rays from a point source that turns about the image.
+
+    Args:
+        angles: positions of the source, at least 1.
+        arc: what they cover, in degrees, in (0, 360].
+        source: distance from the source to the centre, above 1/√2: outside the image.
+        screen: distance from the centre to the detectors, positive.
+    """
 
     angles: int = bounded(60, whole(1))
     arc: float = bounded(360.0, inside("(0, 360]"), "in degrees")
@@ -88,12 +91,6 @@ class Tomography(ParallelScan):
 
     The longer side of the image has length 1, so that an integral is at most √2 for images in
     [0, 1]. Few angles are sparse-view, an arc below 180 degrees limited-angle tomography.
-
-    Args:
-        noise: added to the integrals.
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180]; they are first, first + arc / angles, …
-        first: of the first angle, in degrees.
     """
 
 
@@ -102,11 +99,4 @@ class FanBeamTomography(FanScan):
     """y = line integrals from a point source that turns about the image, with noise.
 
     Lengths are relative to the longer side of the image, as are the integrals.
-
-    Args:
-        noise: added to the integrals.
-        angles: positions of the source, at least 1.
-        arc: what they cover, in degrees, in (0, 360].
-        source: distance from the source to the centre, above 1/√2: outside the image.
-        screen: distance from the centre to the detectors, positive.
     """

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,21 +19,9 @@ from unfold.extras import deepinv
 from unfold.physics.custom.functions import USER_ERRORS, BlackBoxPhysics, name_of
 from unfold.physics.nonlinear import NonlinearOperator
 from unfold.physics.operator import LinearOperator, Operator
+from unfold.pytree import moved, same_as
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
-
-
-class SampledPhysics(NamedTuple):
-    """A physics with independent parameters for every image.
-
-    physics: a copy in which the parameters exist.
-    names: the buffers that were sampled.
-    values: of them, (B, …) each.
-    """
-
-    physics: nn.Module
-    names: tuple[str, ...]
-    values: tuple[Tensor, ...]
 
 
 def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
@@ -52,16 +40,16 @@ def construct(make: Callable[..., Any], shape: Shape, seed: int) -> Any:
         with fixed(seed):
             return make(**more)
     except USER_ERRORS as error:
-        raise ConfigError(f"{made_by(make)} refuses its arguments: {error}") from error
+        raise ConfigError(f"{name_of(make)} refuses its arguments: {error}") from error
 
 
-def made_by(make: Callable[..., Any]) -> str:
-    """The name of a class, also of a partial one."""
-    return name_of(make.func if isinstance(make, partial) else make)
-
-
-def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> SampledPhysics:
+def sample_parameters(
+    physics: nn.Module, generator: Any, seeds: list[int]
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """Parameters of a physics, which is not changed, for every image from its own seed.
+
+    Returns:
+        A copy in which the parameters exist, and the buffers that were sampled, (B, …) each.
 
     Raises:
         ConfigError: the generator samples nothing that the physics has.
@@ -74,16 +62,14 @@ def sample_parameters(physics: nn.Module, generator: Any, seeds: list[int]) -> S
         copies[-1].update_parameters(**parameters)
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
 
-    def is_new(name: str, t: Tensor) -> bool:
-        old = before.get(name)
-        return old is None or old.shape != t.shape or not torch.equal(old, t)
-
-    names = tuple(name for name, t in found[0].items() if is_new(name, t))
-    if not names:
+    first = found[0]
+    same = {n for n, t in before.items() if n in first and torch.equal(t, first[n])}
+    values = {n: torch.cat([f[n] for f in found]) for n in first if n not in same}
+    if not values:
         raise ConfigError(
             f"{type(physics).__name__}: the generator samples none of its parameters."
         )
-    return SampledPhysics(copies[0], names, tuple(torch.cat([f[n] for f in found]) for n in names))
+    return copies[0], values
 
 
 @contextmanager
@@ -97,20 +83,12 @@ def fixed(seed: int) -> Iterator[None]:
 def like(physics: nn.Module, x: Tensor) -> nn.Module:
     """A copy of a physics on the device and in the precision of `x`; complex stays complex."""
     copy: Any = cast(Any, physics).clone()
-    moved: nn.Module = copy._apply(lambda t: t.to(x.device, kind(t, x)))
-    for part in moved.modules():
+    same: nn.Module = copy._apply(lambda t: moved(t, x))
+    for part in same.modules():
         own = vars(part).get("dtype")  # to which some convert what they are given
         if isinstance(own, torch.dtype):
-            vars(part)["dtype"] = kind(torch.empty((), dtype=own), x)
-    return moved
-
-
-def kind(t: Tensor, x: Tensor) -> torch.dtype:
-    """That of t in the precision of x; whole numbers stay."""
-    real = x.dtype.to_real()
-    if t.is_complex():
-        return real.to_complex()
-    return real if t.is_floating_point() else t.dtype
+            vars(part)["dtype"] = moved(torch.empty((), dtype=own), x).dtype
+    return same
 
 
 class Method(nn.Module):
@@ -154,10 +132,7 @@ class DeepinvBase(Operator, ABC):
         return self.parts[0] if len(self.parts) == 1 else (sum(map(prod, self.parts)),)
 
     complex_images = False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.complex_y
+    complex_measurements = same_as("complex_y")
 
     @property
     def anchor(self) -> Tensor:
@@ -171,10 +146,10 @@ class DeepinvBase(Operator, ABC):
 
     def to_like(self, x: Tensor) -> "DeepinvBase":
         """The same operator on the device and in the precision of `x`."""
-        moved = super().to_like(x)
-        if all(t.device == x.device and kind(t, x) == t.dtype for t in self.physics.buffers()):
-            return moved
-        return replace(moved, physics=like(self.physics, x))
+        same = super().to_like(x)
+        if all(moved(t, x) is t for t in self.physics.buffers()):
+            return same
+        return replace(same, physics=like(self.physics, x))
 
     def given(self, x: Image) -> Image:
         """The image as the physics takes it."""
@@ -235,7 +210,7 @@ class DeepinvPhysics(BlackBoxPhysics):
     the gradient of f.
 
     Args:
-        noise: added to the measurement; that of deepinv is not used.
+        noise: applied to the clean measurement; that of deepinv is not used.
         operator: makes the physics: a class with its arguments, `_partial_: true` in a yaml.
         generator: makes the `PhysicsGenerator` of its parameters; none if None.
         seed: of the physics when it is built.
@@ -261,17 +236,16 @@ class DeepinvPhysics(BlackBoxPhysics):
 
     @property
     def label(self) -> str:
-        return made_by(self.operator)
+        return name_of(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
         """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
-        sampled = SampledPhysics(self._built(shape), (), ())
+        built, values = self._built(shape), dict[str, Tensor]()
         if self.generator is not None:
-            sampled = sample_parameters(
-                sampled.physics, construct(self.generator, shape, self.seed), _seeds(draws)
-            )
-        physics = like(sampled.physics, x)
+            generator = construct(self.generator, shape, self.seed)
+            built, values = sample_parameters(built, generator, _seeds(draws))
+        physics = like(built, x)
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
         is_linear = isinstance(physics, deepinv().physics.LinearPhysics)
@@ -282,8 +256,8 @@ class DeepinvPhysics(BlackBoxPhysics):
             tuple(tuple(part.shape[1:]) for part in parts),
             complex_y=joined(y).is_complex(),
             complex_x=complex_x,
-            names=sampled.names,
-            held=tuple(t.to(x.device, kind(t, x)) for t in sampled.values),
+            names=tuple(values),
+            held=tuple(moved(t, x) for t in values.values()),
         )
         self.check_adjoint(made, x)
         return made
@@ -317,8 +291,7 @@ class DeepinvPhysics(BlackBoxPhysics):
                 raise ShapeError(
                     f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
                 ) from error
-        several = isinstance(y, deepinv().utils.TensorList)
-        parts = list(y) if several else [y]
+        parts = list(y) if isinstance(y, deepinv().utils.TensorList) else [y]
         fits = all(isinstance(part, Tensor) and part.shape[:1] == (2,) for part in parts)
         if not fits or len({part.is_complex() for part in parts}) != 1:
             raise ConfigError(

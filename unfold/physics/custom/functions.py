@@ -4,7 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from unfold.parameters.bounds import bounded, inside
 from unfold.physics.base import Physics
 from unfold.physics.nonlinear import NonlinearOperator, reverse_mode
 from unfold.physics.operator import LinearOperator, Operator
+from unfold.pytree import same_as
 from unfold.random import Draws, generator
 from unfold.typing import Image, Measurement, Shape
 
@@ -44,9 +45,7 @@ class UserFunction(Operator, ABC):
     measured: Shape
     like: Tensor | None = field(default=None, kw_only=True)
 
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.measured
+    measurement_shape = same_as("measured")
 
     def forward(self, x: Image) -> Measurement:
         return self.function(x)
@@ -84,10 +83,7 @@ class NonlinearFunction(UserFunction, NonlinearOperator):
     grey: float = 0.5
 
     complex_images = False
-
-    @property
-    def complex_measurements(self) -> bool:
-        return self.complex_y
+    complex_measurements = same_as("complex_y")
 
     def vjp(self, x: Image, u: Measurement) -> Image:
         return super().vjp(x, u) if self.vjp_function is None else self.vjp_function(x, u)
@@ -98,11 +94,7 @@ class NonlinearFunction(UserFunction, NonlinearOperator):
 
 @dataclass(frozen=True)
 class BlackBoxPhysics(Physics, ABC):
-    """An operator that is known only by its outputs.
-
-    Args:
-        noise: added to the measurement.
-    """
+    """An operator that is known only by its outputs."""
 
     @property
     def label(self) -> str:
@@ -166,7 +158,6 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
     """A user-defined function, the same for every image.
 
     Args:
-        noise: added to the measurement.
         forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
     """
 
@@ -224,7 +215,8 @@ def _noise(like: Tensor) -> Tensor:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """The name of a function, or of the class of an object that is called as one."""
+    """The name of a function or a class, also a partial one, or of an object's class."""
+    function = function.func if isinstance(function, partial) else function
     return getattr(function, "__name__", type(function).__name__)
 
 
@@ -236,8 +228,6 @@ class FunctionPhysics(UserFunctionPhysics):
     `NonlinearFunctionPhysics`.
 
     Args:
-        noise: added to the measurement.
-        forward: x ↦ Ax, from (B, C, H, W); a function, or an object that is called as one.
         adjoint: y ↦ A*y; the reverse mode of A where it is None.
     """
 
@@ -255,8 +245,6 @@ class NonlinearFunctionPhysics(UserFunctionPhysics):
     `unfold check` tests its derivative.
 
     Args:
-        noise: added to the measurement.
-        forward: x ↦ A(x), from (B, C, H, W); a function, or an object that is called as one.
         vjp: (x, u) ↦ J(x)*u; the reverse mode of A where it is None.
         grey: intensity of the flat image at which A is linearized for lengths of steps and for the
             first image; its derivative there must not be 0.

@@ -67,7 +67,6 @@ class MatrixPhysics(Physics):
     The file is read when this is made, so that a bad one is found before any computation.
 
     Args:
-        noise: added to the measurement.
         path: a real table of m rows in .npy (pickled objects are refused), in .npz as the one
             array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
             .safetensors as the one tensor.

@@ -215,7 +215,7 @@ def to_points(x: Tensor, points: Tensor) -> Tensor:
     Returns:
         (B, N, M), to 1e-6 of its norm; to 1e-14 in double precision.
     """
-    y: Tensor = _ToPoints.apply(x, points)  # type: ignore[no-untyped-call]
+    y: Tensor = _Transform.apply(x, points, None)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -227,7 +227,7 @@ def to_grid(y: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
         points: k, (B or 1, M, 2), in cycles per pixel, down and across.
         size: H and W.
     """
-    x: Tensor = _ToGrid.apply(y, points, size)  # type: ignore[no-untyped-call]
+    x: Tensor = _Transform.apply(y, points, size)  # type: ignore[no-untyped-call]
     return x
 
 
@@ -236,39 +236,25 @@ def finufft() -> ModuleType:
     return optional("finufft", "nufft")
 
 
-class _ToPoints(torch.autograd.Function):
-    """`to_points`; its reverse mode is `to_grid`."""
+class _Transform(torch.autograd.Function):
+    """`to_grid` where a size is given, else `to_points`; the reverse mode of one is the other."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, points: Tensor) -> Tensor:
-        ctx.save_for_backward(x, points)
-        return _transformed(x, points, None)
-
-    @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, points = ctx.saved_tensors
-        along, across = ctx.needs_input_grad
-        size = (x.shape[-2], x.shape[-1])
-        return to_grid(v, points, size) if along else None, _slope(x, v, points) if across else None
-
-
-class _ToGrid(torch.autograd.Function):
-    """`to_grid`; its reverse mode is `to_points`."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
-        ctx.save_for_backward(y, points)
-        return _transformed(y, points, size)
+    def forward(ctx: Any, t: Tensor, points: Tensor, size: tuple[int, int] | None) -> Tensor:
+        ctx.save_for_backward(t, points)
+        ctx.to_points = size is None
+        return _transformed(t, points, size)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        y, points = ctx.saved_tensors
+        t, points = ctx.saved_tensors
         along, across, _ = ctx.needs_input_grad
-        return (
-            to_points(v, points) if along else None,
-            _slope(v, y, points) if across else None,
-            None,
-        )
+        x, y = (t, v) if ctx.to_points else (v, t)
+        slope = _slope(x, y, points) if across else None
+        if not along:
+            return None, slope, None
+        size = (x.shape[-2], x.shape[-1])
+        return to_grid(v, points, size) if ctx.to_points else to_points(v, points), slope, None
 
 
 def _slope(x: Tensor, y: Tensor, points: Tensor) -> Tensor:

@@ -134,8 +134,6 @@ class VariableDensityColumns(Columns):
     """Columns outside the centre are sampled with weights (1 − |k| / k_max)^power + 1e-3.
 
     Args:
-        acceleration: as of `Columns`.
-        centre: as of `Columns`.
         power: how fast the density falls, ≥ 0; 0 is uniform.
 
     Source: Lustig, Donoho and Pauly, Sparse MRI: the application of compressed sensing for rapid

@@ -145,12 +145,7 @@ class Additive(Noise):
 
 @dataclass(frozen=True)
 class Gaussian(Additive):
-    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part.
-
-    Args:
-        sigma: σ ≥ 0, in units of an image in [0, 1]; a number, or a range to sample from per image.
-            At σ = 0, y is v exactly.
-    """
+    """y = v + σn, n standard normal; for complex v, E|n|² = 1, half in each part."""
 
     supports_sure = True
 

@@ -101,7 +101,6 @@ class Ptychography(Phaseless):
     behind its focus, scaled so that ‖A‖ = 1.
 
     Args:
-        noise: added to the amplitudes.
         side: n in pixels, at least 2.
         step: pixels from one place to the next, at least 1; it divides n. n/2 is an overlap of
             half a window.

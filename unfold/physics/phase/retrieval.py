@@ -1,16 +1,16 @@
 """Phase retrieval from coded diffraction patterns, or from dense random measurements."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isqrt, prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import Phaseless
+from unfold.physics.base import Phaseless, StatedShape
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.cartesian import back, transform
 from unfold.physics.operator import EACH, LinearOperator
@@ -47,8 +47,7 @@ class CodedDiffraction(PerPixel):
         return (self.codes.real**2 + self.codes.imag**2).mean(1, keepdim=True)
 
     def forward(self, x: Image) -> Measurement:
-        scale = self.codes.shape[1] ** -0.5
-        y: Tensor = scale * transform(self.codes[:, None] * x[:, :, None])
+        y: Tensor = self.codes.shape[1] ** -0.5 * transform(self.codes[:, None] * x[:, :, None])
         return y
 
     def adjoint(self, y: Measurement) -> Image:
@@ -62,7 +61,6 @@ class PhaseRetrieval(Phaseless):
     """y = |Ax| with noise, (Ax)_l = F(d_l · x) / √L; d_l of random phases, sampled for every image.
 
     Args:
-        noise: added to the amplitudes.
         codes: L, at least 1.
     """
 
@@ -96,8 +94,7 @@ class ChannelwiseMatrix(LinearOperator):
     image_shape: Shape
 
     def __post_init__(self) -> None:
-        pixels = self.image_shape[1] * self.image_shape[2]
-        self.expect_field("matrix", "complex", 1, "m", pixels)
+        self.expect_field("matrix", "complex", 1, "m", prod(self.image_shape[1:]))
 
     @property
     def measurement_shape(self) -> Shape:
@@ -113,14 +110,13 @@ class ChannelwiseMatrix(LinearOperator):
 
 
 @dataclass(frozen=True)
-class RandomPhaseRetrieval(Phaseless):
+class RandomPhaseRetrieval(StatedShape, Phaseless):
     """y = |Ax| with noise, the entries of A complex Gaussian, independent, of variance 1/m.
 
     A is the same for all channels and all images of one size, and depends only on `ratio` and
     `seed`. It is dense, and made for small images.
 
     Args:
-        noise: added to the amplitudes.
         ratio: m over the pixels of a channel, positive; 4 and more make the image nearly certain.
         seed: of A, independent of that of the run: it is part of the instrument.
 
@@ -130,24 +126,14 @@ class RandomPhaseRetrieval(Phaseless):
 
     ratio: float = bounded(4.0, positive, "measurements over pixels of a channel")
     seed: int = 0
-    shape: tuple[int, ...] | None = bounded(None, whole(1), "(C, H, W)")
 
     is_deterministic = True
 
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        """(C, H, W), as stated; it does not follow from a measurement."""
-        if self.shape is None:
-            raise ConfigError(
-                f"RandomPhaseRetrieval.shape: {measurement_shape[-1]} measurements do not tell the "
-                "sides of the image; give its shape, [C, H, W]."
-            )
-        return tuple(self.shape)
-
     def complex_operator(self, draws: Draws, shape: Shape) -> ChannelwiseMatrix:
         pixels = shape[1] * shape[2]
-        count = self._count(pixels)
+        count = max(1, round(self.ratio * pixels))
         if count * pixels > MOST_ENTRIES:
-            side = math.isqrt(math.isqrt(int(MOST_ENTRIES / self.ratio)))
+            side = isqrt(isqrt(int(MOST_ENTRIES / self.ratio)))
             raise ShapeError(
                 f"RandomPhaseRetrieval: an image of {shape[1]} x {shape[2]} pixels needs a dense "
                 f"matrix of {count} x {pixels}; use images of at most {side} x {side}, or "
@@ -156,9 +142,6 @@ class RandomPhaseRetrieval(Phaseless):
         matrix = _gaussian(self.seed, count, pixels)
         kind = draws.dtype.to_complex()
         return ChannelwiseMatrix(matrix.to(device=draws.device, dtype=kind), shape)
-
-    def _count(self, pixels: int) -> int:
-        return max(1, round(self.ratio * pixels))
 
 
 @lru_cache(maxsize=4)

@@ -145,7 +145,6 @@ class CompressedSensing(Physics):
     Signs and coefficients are sampled for every image and shared by its channels.
 
     Args:
-        noise: added to the coefficients.
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured.
         basis: of cosines, or `Walsh` for the transform of Hadamard, whose sides are powers of 2.
 
@@ -203,7 +202,6 @@ class SinglePixel(Physics):
     - `random`: any but the flat one, which is first; the same for all images.
 
     Args:
-        noise: added to the coefficients.
         ratio: m over the pixels of a channel, in (0, 1]; at least one is measured. The images are
             square, of a side that is a power of 2.
         ordering: `sequency`, `square`, `cake_cutting` or `random`.

@@ -11,7 +11,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, inside, whole
 from unfold.physics.algebra import Composed
-from unfold.physics.base import Physics
+from unfold.physics.base import Physics, StatedShape
 from unfold.physics.blur.padding import ZeroPadding
 from unfold.physics.closed_forms import OrthonormalMatrix
 from unfold.physics.custom.matrix import Dense
@@ -24,16 +24,11 @@ LARGEST = 2**28
 
 @dataclass(frozen=True, eq=False)
 class DenseRows(OrthonormalMatrix, Dense):
-    """Ax = Mx, MM* = I, the pixels row by row and channel by channel.
-
-    Args:
-        matrix: M, (B or 1, m, C · H · W).
-        shape: of one image, (C, H, W); one measurement is (m,).
-    """
+    """Ax = Mx, MM* = I, the pixels row by row and channel by channel."""
 
 
 @dataclass(frozen=True)
-class GaussianSensing(Physics):
+class GaussianSensing(StatedShape):
     """y = Φx with noise, all pixels and channels in every measurement; Φ Gaussian, ΦΦᵀ = I.
 
     Φ has independent normal entries whose rows are made orthonormal, as Gram and Schmidt do. It
@@ -41,10 +36,7 @@ class GaussianSensing(Physics):
     the pixels: `CompressedSensing` and `BlockCompressedSensing` are for larger images.
 
     Args:
-        noise: added to the measurements.
         ratio: measurements over C · H · W, in (0, 1]; there is at least one.
-        shape: (C, H, W) of the image behind a real measurement, which does not tell it; null where
-            measurements are simulated.
         seed: of Φ.
 
     Source: Candès and Tao, Near-optimal signal recovery from random projections: universal encoding
@@ -52,18 +44,9 @@ class GaussianSensing(Physics):
     """
 
     ratio: float = bounded(0.1, inside("(0, 1]"), "measurements over C · H · W")
-    shape: tuple[int, ...] | None = None
     seed: int = 0
 
     is_deterministic = True
-
-    def image_shape(self, measurement_shape: Shape) -> Shape:
-        if self.shape is None:
-            raise ShapeError(
-                f"GaussianSensing: {measurement_shape[0]} measurements do not tell the sides of "
-                "the image; give its shape, (C, H, W)."
-            )
-        return tuple(self.shape)
 
     def sample(self, draws: Draws, shape: Shape) -> DenseRows:
         n = prod(shape)
@@ -151,7 +134,6 @@ class BlockCompressedSensing(Physics):
     with others, the solves are iterative.
 
     Args:
-        noise: added to the coefficients.
         block: n, the side of a block in pixels.
         ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
         seed: of Φ.

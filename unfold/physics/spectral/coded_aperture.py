@@ -91,7 +91,6 @@ class SpectralImaging(Physics):
     The aperture is sampled for every image. A grey image has one band, and y is x behind a mask.
 
     Args:
-        noise: added to the picture.
         keep: fraction of the aperture that is open, in (0, 1]; a number, or a range to sample from
             per image. Something is always open.
         shift: s, a whole number of columns of at least 0.

@@ -65,7 +65,6 @@ class Colorization(Physics):
     """y = 0.299 R + 0.587 G + 0.114 B with noise, or other weights.
 
     Args:
-        noise: added to the grey image.
         weights: of the channels, as many as the images have; finite, not all 0.
 
     Source: Recommendation ITU-R BT.601-7 (2011), section 2.5.1, for the weights.
@@ -148,7 +147,6 @@ class Demosaicing(Physics):
     """y(u) = x(u, c(u)) with noise: colour images through Bayer's filter.
 
     Args:
-        noise: added to the mosaic.
         pattern: one of RGGB, BGGR, GRBG, GBRG.
     """
 

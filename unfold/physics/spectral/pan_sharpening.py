@@ -14,6 +14,7 @@ from unfold.physics.blur.blur import KernelPhysics
 from unfold.physics.blur.super_resolution import Downsampling
 from unfold.physics.closed_forms import ClosedForm
 from unfold.physics.spectral.colour import WeightedChannels, expect_weights
+from unfold.pytree import same_as
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
@@ -41,9 +42,7 @@ class CoarseAndGrey(ClosedForm):
                 f"got {tuple(self.coarse.kernel.shape)} for {self.coarse.image_shape}."
             )
 
-    @property
-    def image_shape(self) -> Shape:
-        return self.coarse.image_shape
+    image_shape = same_as("coarse.image_shape")
 
     @property
     def measurement_shape(self) -> Shape:
