@@ -341,7 +341,7 @@ def test_without_optuna_the_remedy_is_said(tmp_path, monkeypatch):
         (
             "optuna",
             {"sweep.trials": "0"},
-            r"sweep\.trials = 0: must be a whole number of at least 1",
+            r"sweep\.trials = 0: must be a whole number from 1 to 100000",
         ),
         (
             "optuna",
