@@ -19,7 +19,7 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
-from unfold.parameters.group import ParameterGroup
+from unfold.parameters.group import groups_of
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import (
     BLANK,
@@ -87,18 +87,15 @@ def described(reconstructor: nn.Module) -> dict[str, Any]:
     """What gives weights their meaning and is no tensor: model, start, iterations, scales."""
     if not isinstance(reconstructor, Reconstructor):
         return {}
-    algo, prior, model = reconstructor.algo, reconstructor.prior, reconstructor.model
-    groups = {"algo": algo, "prior": prior}
-    inner = {f"{n}.{i}": g for n, group in groups.items() for i, g in group.named_modules()}
+    model = reconstructor.model
     plans = {
-        f"{name.rstrip('.')}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
-        for name, group in inner.items()
-        if isinstance(group, ParameterGroup)
+        f"{name}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
+        for name, group in groups_of(reconstructor)
         for key, plan in group.plans.items()
     }
     return {
-        "algo": type(algo.recipe).__name__,
-        "prior": type(prior.recipe).__name__,
+        "algo": type(reconstructor.algo.recipe).__name__,
+        "prior": type(reconstructor.prior.recipe).__name__,
         "model": type(model).__name__,
         "model.iterations": model.count,
         "start": repr(reconstructor.start),

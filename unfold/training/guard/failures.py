@@ -181,9 +181,5 @@ def solve_metrics(solves: Sequence[SolveReport]) -> Values:
     """The linear solves of a step, those of the backward pass included."""
     if not solves:
         return {}
-    return {
-        "train/solves": float(len(solves)),
-        "train/solve_iterations": torch.cat([s.iterations for s in solves]).float().mean(),
-        "train/solve_residual": torch.stack([s.residual.max() for s in solves]).max(),
-        "train/solve_converged": torch.cat([s.converged for s in solves]).float().mean(),
-    }
+    rows = [(s.converged, s.residual, s.iterations) for s in solves]
+    return {"train/solves": float(len(solves)), **_summary("train/solve_", rows)}
