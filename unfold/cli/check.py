@@ -73,11 +73,8 @@ def check(arguments: Sequence[str]) -> int:
     measured = [found for _, found in reports if found.applies]
     count = sum(len(found.checks) for found in measured)
     if measured:
-        subject = (
-            "1 component has all its"
-            if len(measured) == 1
-            else f"{len(measured)} components have all their"
-        )
+        one = len(measured) == 1
+        subject = "1 component has all its" if one else f"{len(measured)} components have all their"
         say(f"{subject} properties ({count} measurements).")
     return 0
 

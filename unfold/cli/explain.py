@@ -101,13 +101,12 @@ def explain(arguments: Sequence[str]) -> int:
         y, operator = components.physics.measure(x, draws)
         level = components.physics.noise_level(y, operator, draws)
         algorithm, problem = net.steps(y, operator, level).at(0)
-        for line in _update(components, algorithm, problem, operator):
+        for line in (
+            *_update(components, algorithm, problem, operator),
+            *_parameters(net, algorithm, problem),
+            *(line for path in SETTINGS for line in _settings(path, getattr(components, path))),
+        ):
             say(line)
-        for line in _parameters(net, algorithm, problem):
-            say(line)
-        for path in SETTINGS:
-            for line in _settings(path, getattr(components, path)):
-                say(line)
         guarantee = net.guarantee(y, operator, level)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
@@ -150,11 +149,10 @@ def _solver(operator: "Operator") -> str:
     from unfold.physics.operator import LinearOperator
 
     kind = type(operator)
-    if issubclass(kind, ClosedForm):
-        return f"{kind.__name__}: {first_line(kind.solve) or 'in closed form'}"
-    if kind.solve_normal is LinearOperator.solve_normal:
-        return f"{kind.__name__}: by conjugate gradients"
-    return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
+    solve = kind.solve if issubclass(kind, ClosedForm) else kind.solve_normal
+    iterative = solve is LinearOperator.solve_normal
+    how = "by conjugate gradients" if iterative else first_line(solve) or "in closed form"
+    return f"{kind.__name__}: {how}"
 
 
 def in_names(described: Described) -> str:

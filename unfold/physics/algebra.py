@@ -43,7 +43,6 @@ class Composite(LinearOperator, ABC):
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        """Whether all are linear: of each sample, or one for all."""
         each = [part.linear_samples for part in self.parts]
         return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
 
@@ -53,7 +52,6 @@ class Composite(LinearOperator, ABC):
         return self.with_parts(tuple(part.linearize(x) for part in self.parts))
 
     def tangent(self, like: Tensor) -> Operator:
-        """Made of their tangents, each at its own reference."""
         if self.linear:
             return self
         return self.with_parts(tuple(part.tangent(like) for part in self.parts))
@@ -220,7 +218,6 @@ class Stacked(Several):
         return torch.stack([operator.normal(x) for operator in self.operators]).sum(0)
 
     def linearized_data(self, y: Measurement) -> Measurement:
-        """Those of each of them, by its own reference."""
         if self.linear:
             return y
         self._expect("linearized_data", y, self.measurement_shape)

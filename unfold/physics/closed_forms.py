@@ -23,7 +23,6 @@ class ClosedForm(LinearOperator, ABC):
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """`solve`, which is exact."""
         return self.solve(b, gamma)
 
 

@@ -21,7 +21,6 @@ class Matrix(NamedTuple):
 
     @property
     def swapped(self) -> "Matrix":
-        """The transpose and its transpose."""
         return Matrix(self.transposed, self.forward)
 
 
@@ -40,7 +39,6 @@ class Entries(NamedTuple):
     shape: tuple[int, int]
 
     def matrix(self, dtype: torch.dtype, device: torch.device) -> Matrix:
-        """As tensors."""
         row, column, value, shape = self
         transposed = Entries(column, row, value, shape[::-1])
         return Matrix(_by_rows(self, dtype, device), _by_rows(transposed, dtype, device))

@@ -124,7 +124,6 @@ class Scaled(Wrapped):
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """s² times that of B."""
         return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
@@ -146,11 +145,9 @@ class RealImages(Unary):
     complex_images = False
 
     def linearize(self, x: Image) -> Operator:
-        """Of real images through that of B."""
         return super().linearize(_complex(x))
 
     def reference(self, like: Tensor) -> Image:
-        """The real part of that of B."""
         return self.operator.reference(like).real
 
     def linearized_data(self, y: Measurement) -> Measurement:

@@ -84,7 +84,6 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The violated properties."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property

@@ -31,11 +31,7 @@ from unfold.training.callbacks import (
     ValidationPictures,
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
-from unfold.training.checkpoints.weights import (
-    keep_channels_last,
-    load_checkpoint,
-    save_weights,
-)
+from unfold.training.checkpoints.weights import keep_channels_last, load_checkpoint, save_weights
 from unfold.training.module import Training
 from unfold.training.settings import Log, TrainerSettings
 
@@ -52,7 +48,6 @@ class DataModule(pl.LightningDataModule):
         self._loaders: list[Loader] = []
 
     def train_dataloader(self) -> Loader:
-        """Batches of crops; the trainer sets the epoch."""
         trainer = self.trainer
         share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return self._open(self.data.train_loader(*share, done=self._batches_done))

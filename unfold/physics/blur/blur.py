@@ -180,7 +180,6 @@ class VaryingBlur(KernelPhysics):
             )
 
     def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
-        """Its own kernels for every image, shared by the channels."""
         places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
         kernels = torch.cat([self.kernels.sample(draws.within(place)) for place in places], 1)
         down, across = map(hats, self.grid, shape[1:])

@@ -147,7 +147,6 @@ class ValidConvolution(LinearOperator):
 
     @cached_property
     def circular(self) -> CircularConvolution:
-        """The same convolution with periodic boundaries."""
         return CircularConvolution(self.kernel, self.image_shape)
 
     @property

@@ -1,10 +1,9 @@
 """Tomography by the projectors of the ASTRA toolbox; it needs the extra `astra`.
 
 ASTRA computes the weights of pixels once, on the CPU; the products are those of `Projector`, so
-that they run where the images are, in their precision and with the exact transpose. Measured for
-180 angles of 256 x 256 pixels on one core: 2 s for the weights and 60 ms a product, where ASTRA
-itself, only in single precision, takes 67 ms. The weights have 24 bits, as ASTRA stores them. The
-matrix and its transpose take 24 bytes for each weight, 1 GB there.
+that they run where the images are, in their precision and with the exact transpose. The weights
+have 24 bits, as ASTRA stores them; the matrix and its transpose take 24 bytes for each, 1 GB for
+180 angles of 256 x 256 pixels.
 
 Source: van Aarle et al., Fast and flexible X-ray tomography using the ASTRA toolbox, Optics Express
 24 (2016).

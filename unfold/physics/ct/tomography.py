@@ -30,7 +30,6 @@ class Scan(StatedShape, ABC):
         return f", and detectors where they are not as many as its diagonal (here {count})"
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; the detectors cover it."""
         return projector(self.weighted(self.geometry(shape)), shape, 1 / max(shape[1:]))
 
     @abstractmethod

@@ -145,7 +145,6 @@ class DeepinvBase(Operator, ABC):
         return joined(self._call("A", self.given(x)))
 
     def to_like(self, x: Tensor) -> "DeepinvBase":
-        """The same operator on the device and in the precision of `x`."""
         same = super().to_like(x)
         if all(moved(t, x) is t for t in self.physics.buffers()):
             return same
@@ -239,12 +238,13 @@ class DeepinvPhysics(BlackBoxPhysics):
         return name_of(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
-        """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
         built, values = self._built(shape), dict[str, Tensor]()
         if self.generator is not None:
             generator = construct(self.generator, shape, self.seed)
-            built, values = sample_parameters(built, generator, _seeds(draws))
+            own = replace(draws, dtype=torch.int64, device="cpu")
+            seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
+            built, values = sample_parameters(built, generator, seeds.tolist())
         physics = like(built, x)
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
@@ -304,10 +304,3 @@ class DeepinvPhysics(BlackBoxPhysics):
 def _applied(physics: nn.Module, x: Tensor) -> Any:
     with torch.no_grad():
         return Method(physics)("A", x)
-
-
-def _seeds(draws: Draws) -> list[int]:
-    """One for each image."""
-    own = replace(draws, dtype=torch.int64, device="cpu")
-    seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
-    return [int(seed) for seed in seeds]

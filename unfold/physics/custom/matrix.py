@@ -141,7 +141,6 @@ def _only(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _sparse(path: str, arrays: dict[str, np.ndarray]) -> Entries:
-    """The entries of compressed rows."""
     kind = arrays.get("format", np.array(b"csr")).item()
     if kind not in (b"csr", "csr"):
         raise DataError(f"{path}: a sparse matrix by rows is expected (csr), not {kind!r}.")

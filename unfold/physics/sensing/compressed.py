@@ -63,7 +63,6 @@ class Walsh(Basis):
     """
 
     def check(self, size: int) -> None:
-        """Raise a `ShapeError` for a length that is no power of 2."""
         if size & (size - 1):
             raise ShapeError(
                 f"Walsh: a side of {size} pixels is no power of 2, as Hadamard patterns need; crop "
@@ -156,7 +155,6 @@ class CompressedSensing(Physics):
     basis: Basis = field(default_factory=Cosine)
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """One set of signs and of coefficients per image."""
         _, height, width = shape
         for side in (height, width):
             self.basis.check(side)

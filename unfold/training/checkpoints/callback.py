@@ -151,7 +151,6 @@ class Checkpointing(pl.Callback):
                 logger.flush()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights if they are the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics[self.objective])

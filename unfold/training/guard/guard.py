@@ -184,12 +184,10 @@ class Guard:
         return found | (unreached if self._has_equilibria else {})
 
     def state(self) -> dict[str, dict[str, int]]:
-        """The counts, for a checkpoint."""
         policies = {"on_nonfinite": self.on_nonfinite, "on_unreached": self.on_unreached}
         return {name: policy.state() for name, policy in policies.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore the counts of a checkpoint."""
         self.on_nonfinite.load(state["on_nonfinite"])
         self.on_unreached.load(state["on_unreached"])
 
