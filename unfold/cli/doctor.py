@@ -73,16 +73,14 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
     """Every scalar and network of which something is learned."""
-    from unfold.parameters.group import groups_of, held, weights_of
+    from unfold.parameters.group import groups_of, held, value_range, weights_of
 
     for path, group in groups_of(net):
         for name, plan in group.plans.items():
             if plan.learned:
-                value = group.value(name).detach().flatten()
-                ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
                 raw = group.get_parameter(f"raw_{name}")
                 limits = str(plan.constraint).removeprefix("in ")
-                yield Learnable(f"{path}.{name}", (raw,), " to ".join(ends), limits)
+                yield Learnable(f"{path}.{name}", (raw,), value_range(group.value(name)), limits)
         for name in group.network_names:
             learned = tuple(p for p in weights_of(group, name) if p.requires_grad)
             if learned:

@@ -14,8 +14,6 @@ from unfold.config.errors import shown
 from unfold.parameters.bounds import bounds_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from unfold.algorithms.algorithm import Algorithm
     from unfold.physics.operator import Operator
     from unfold.problem import Problem
@@ -173,7 +171,9 @@ def _parameters(
     net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
 ) -> Iterator[str]:
     """One line for each scalar, then one for each network."""
-    from unfold.parameters.group import weights_of
+    import torch
+
+    from unfold.parameters.group import value_range, weights_of
 
     yield "parameters"
     for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
@@ -181,11 +181,12 @@ def _parameters(
             described = describe(type(owner)).arguments
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
-                size = _numbers(value)
+                size = value_range(value)
+                here = value_range(torch.as_tensor(getattr(owner, scalar)))
                 if plan.unit == "noise_level":
-                    size = f"noise_level = {_numbers(getattr(owner, scalar))} here"
+                    size = f"noise_level = {here} here"
                 elif plan.unit != "1":
-                    size += f" · {plan.unit} = {_numbers(getattr(owner, scalar))} for this A"
+                    size += f" · {plan.unit} = {here} for this A"
                 limits = str(plan.constraint)
                 learned = _learned(plan.learned, value.ndim > 0)
                 yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
@@ -226,12 +227,3 @@ def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]
 def _learned(learned: bool, each: bool) -> str:
     state = "learned" if learned else "fixed"
     return f"{state}, one per iteration" if each else state
-
-
-def _numbers(value: "Tensor | float") -> str:
-    import torch
-
-    flat = torch.as_tensor(value).detach().flatten()
-    if len(flat) == 1:
-        return f"{float(flat):.4g}"
-    return f"{float(flat.min()):.4g} to {float(flat.max()):.4g}"

@@ -226,6 +226,12 @@ def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
             yield name, module
 
 
+def value_range(value: Tensor) -> str:
+    """The least and the largest number of a tensor, in four digits; one number where they agree."""
+    ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
+    return " to ".join(ends)
+
+
 def weights_of(group: nn.Module, name: str) -> list[nn.Parameter]:
     """The parameters of a network, of all iterations, or the one parameter of that name."""
     leaf = held(group, name)

@@ -61,7 +61,6 @@ def sample_parameters(
         copies.append(cast(Any, physics).clone())
         copies[-1].update_parameters(**parameters)
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
-
     first = found[0]
     same = {n for n, t in before.items() if n in first and torch.equal(t, first[n])}
     values = {n: torch.cat([f[n] for f in found]) for n in first if n not in same}
@@ -282,11 +281,12 @@ class DeepinvPhysics(BlackBoxPhysics):
             ShapeError: it refuses real and complex images of this shape.
             ConfigError: it makes something else of them.
         """
+        apply = torch.no_grad()(Method(physics))
         try:
-            y, complex_x = _applied(physics, x), False
+            y, complex_x = apply("A", x), False
         except USER_ERRORS as error:
             try:
-                y, complex_x = _applied(physics, x.to(x.dtype.to_complex())), True
+                y, complex_x = apply("A", x.to(x.dtype.to_complex())), True
             except USER_ERRORS:
                 raise ShapeError(
                     f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
@@ -299,8 +299,3 @@ class DeepinvPhysics(BlackBoxPhysics):
                 "list of real, or of complex, ones; choose another."
             )
         return y, complex_x
-
-
-def _applied(physics: nn.Module, x: Tensor) -> Any:
-    with torch.no_grad():
-        return Method(physics)("A", x)

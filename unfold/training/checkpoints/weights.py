@@ -183,16 +183,11 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     ]
     if missing or extra or shapes:
         raise CheckpointError(
-            f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
-            f"{_some(extra)}; of another shape or kind: {'; '.join(shapes[:3]) or 'none'}."
+            f"{source}: these weights belong to another model. Missing: {listing(missing, 4)}; "
+            f"unknown: {listing(extra, 4)}; of another shape or kind: "
+            f"{'; '.join(shapes[:3]) or 'none'}."
         )
     module.load_state_dict(dict(state))
-
-
-def _some(names: Any) -> str:
-    chosen = sorted(names)
-    more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
-    return listing(chosen[:4]) + more
 
 
 def embedded_weights(denoiser: nn.Module) -> Path | None:
@@ -234,7 +229,7 @@ def check_finite(reconstructor: nn.Module) -> None:
     state = reconstructor.state_dict().items()
     if bad := [name for name, t in state if not bool(torch.isfinite(t).all())]:
         raise NonFiniteError(
-            f"{_some(bad)}: not finite before the first step. Choose other values or weights."
+            f"{listing(bad, 4)}: not finite before the first step. Choose other values or weights."
         )
 
 

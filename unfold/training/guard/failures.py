@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unfold.errors import ConvergenceError, NonFiniteError, UnfoldError
 from unfold.models.model import Solution
+from unfold.parameters.group import value_range
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
@@ -121,7 +122,7 @@ def locate_nonfinite(
     if not bool(y.isfinite().all()):
         return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
     values = reconstructor.parameter_values()
-    settings = ", ".join(f"{name} = {_range(value)}" for name, value in values.items())
+    settings = ", ".join(f"{name} = {value_range(value)}" for name, value in values.items())
     solution = reconstructor.solve(y, operator, keep_iterates=True, noise_level=noise_level)
     for k, image in enumerate(solution.iterates):
         bad = _nonfinite(image)
@@ -132,11 +133,6 @@ def locate_nonfinite(
 
 def _nonfinite(t: Tensor) -> list[int]:
     return [i for i, one in enumerate(t.flatten(1)) if not bool(one.isfinite().all())]
-
-
-def _range(value: Tensor) -> str:
-    ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
-    return " to ".join(ends)
 
 
 Values = dict[str, Tensor | float]
