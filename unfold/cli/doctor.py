@@ -22,7 +22,6 @@ NEGLIGIBLE = 1e-7
 class Learnable(NamedTuple):
     """One learnable name.
 
-    name: as the configuration has it.
     parameters: what is learned of it; more than one where each iteration has its own.
     value: as the user gives it.
     limits: the set it stays in.

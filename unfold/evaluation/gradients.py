@@ -80,13 +80,7 @@ TIGHT = 1e-9
 
 
 class Case(NamedTuple):
-    """One measurement and its truth.
-
-    x: the images.
-    y: their measurement.
-    operator: A.
-    loss: of the reconstruction and the images.
-    """
+    """Images, their measurement y = Ax, and the loss of a reconstruction against them."""
 
     x: Image
     y: Measurement

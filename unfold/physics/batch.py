@@ -22,8 +22,6 @@ from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 class Grouped(Several):
     """(Ax)_i = A_{k(i)} x_i: every sample through its operator, those of one operator together.
 
-    Solves, norms and pseudo-inverses are by the formula of each operator.
-
     Args:
         operators: A_k, of the same shapes; each of its samples, in their order, or of all.
         family: k(i) of each sample.

@@ -188,9 +188,7 @@ class Mixture(Physics):
 class Curriculum(Mixture):
     """k(i) ~ (1 − t) weights + t later, t = min(1, epoch / epochs), both of sum 1.
 
-    The family of an image depends only on the image, the epoch and the seed, so that a resumed run
-    repeats the measurements of an uninterrupted one. Validation and test take `later` from the
-    start, so that their scores can be compared.
+    Validation and test take `later` from the start, so that their scores can be compared.
 
     Args:
         weights: how often each is chosen in the first epoch, by the same names; zero or positive,

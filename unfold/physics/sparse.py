@@ -25,13 +25,7 @@ class Matrix(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """The entries of a sparse matrix; those of equal places are added up.
-
-    row: of each entry.
-    column: of each entry.
-    value: of each entry, real.
-    shape: rows and columns.
-    """
+    """The real entries of a sparse matrix by row and column; those of equal places are added up."""
 
     row: np.ndarray
     column: np.ndarray

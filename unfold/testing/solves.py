@@ -1,7 +1,4 @@
-"""Properties of the solves of an operator: normal equations and least squares.
-
-Each takes an operator and the dtype to measure it with, as in `operators`.
-"""
+"""Properties of the solves of an operator: normal equations and least squares."""
 
 from collections.abc import Callable, Iterator
 

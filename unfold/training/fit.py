@@ -37,10 +37,7 @@ from unfold.training.settings import Log, TrainerSettings
 
 
 class DataModule(pl.LightningDataModule):
-    """The batches of this process; ends the loader workers on teardown.
-
-    `ImageData` does not depend on Lightning, so that images are checked without importing it.
-    """
+    """The batches of this process; ends the loader workers on teardown."""
 
     def __init__(self, data: ImageData) -> None:
         super().__init__()

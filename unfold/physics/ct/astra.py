@@ -10,7 +10,6 @@ Source: van Aarle et al., Fast and flexible X-ray tomography using the ASTRA too
 """
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class AstraWeights(Weighting):
     distances: tuple[float, ...] = ()
 
     def weights(self, geometry: Geometry, height: int, width: int) -> Weights:
-        astra, angles = toolbox(), np.deg2rad(geometry.angles)
+        astra, angles = optional("astra", "astra"), np.deg2rad(geometry.angles)
         lengths = self.spacing, geometry.detectors, angles, *self.distances
         scan = astra.create_proj_geom(self.kind, *lengths)
         made = astra.create_projector(self.projector, scan, astra.create_vol_geom(height, width))
@@ -66,7 +65,7 @@ class AstraTomography(ParallelScan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        toolbox()
+        optional("astra", "astra")
 
     def weighted(self, rays: Geometry) -> Geometry:
         return replace(rays, projector=AstraWeights(self.projector, "parallel"))
@@ -87,15 +86,10 @@ class AstraFanBeamTomography(FanScan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        toolbox()
+        optional("astra", "astra")
 
     def weighted(self, rays: Geometry) -> Geometry:
         assert isinstance(rays, Fan)
         name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
         weighting = AstraWeights(name, "fanflat", rays.spacing, distances)
         return replace(rays, projector=weighting)
-
-
-def toolbox() -> ModuleType:
-    """The package `astra`; a `ConfigError` where it is not installed."""
-    return optional("astra", "astra")

@@ -57,10 +57,7 @@ class Cosine(Basis):
 
 @dataclass(frozen=True)
 class Walsh(Basis):
-    """The rows of a Hadamard matrix over √n, ordered by their number of sign changes.
-
-    n is a power of 2.
-    """
+    """The rows of a Hadamard matrix over √n, n a power of 2, ordered by their sign changes."""
 
     def check(self, size: int) -> None:
         if size & (size - 1):

@@ -74,10 +74,8 @@ class Checkpointing(pl.Callback):
 
     def improves(self, score: float, best: float | None) -> bool:
         """Whether a score is at least as good as the best; one that is not finite never is."""
-        if not math.isfinite(score):
-            return False
-        if best is None:
-            return True
+        if best is None or not math.isfinite(score):
+            return math.isfinite(score)
         return score >= best if self.mode == "max" else score <= best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
