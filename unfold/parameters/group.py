@@ -228,7 +228,8 @@ def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
 
 def value_range(value: Tensor) -> str:
     """The least and the largest number of a tensor, in four digits; one number where they agree."""
-    ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
+    least, largest = value.detach().aminmax()
+    ends = sorted({f"{float(least):.4g}", f"{float(largest):.4g}"}, key=float)
     return " to ".join(ends)
 
 

@@ -13,7 +13,7 @@ from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
 from unfold.pytree import batched_inner, batched_norm, tensors
 from unfold.testing import operators
-from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tiny, tolerances
+from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tolerances
 from unfold.testing.report import Check, Finding, NotJudged, holds
 
 LINEAR_ONLY = (
@@ -66,7 +66,7 @@ def _at(operator: Operator, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 def _relative(a: Tensor, b: Tensor, size: Tensor) -> float:
     """The largest |a − b| / size over the samples."""
-    return largest((a - b).abs() / size.clamp(min=tiny(size.dtype)))
+    return largest((a - b).abs() / size.clamp(min=torch.finfo(size.dtype).tiny))
 
 
 def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -17,16 +18,10 @@ from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
 
 
-def public_name(name: str) -> str:
-    """`algo.raw_stepsize` as the configuration calls it, `algo.stepsize`."""
-    head, _, tail = name.rpartition(".")
-    return f"{head}.{tail.removeprefix('raw_')}"
-
-
 def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
     """Everything that is learned, by its public name: `algo.stepsize`, not `algo.raw_stepsize`."""
     named = reconstructor.named_parameters()
-    return {public_name(name): p for name, p in named if p.requires_grad}
+    return {re.sub(r"\.raw_(\w+)$", r".\1", name): p for name, p in named if p.requires_grad}
 
 
 def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) -> dict[str, Any]:

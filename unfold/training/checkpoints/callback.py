@@ -158,16 +158,13 @@ class Checkpointing(pl.Callback):
         reconstructor = pl_module.reconstructor
         assert isinstance(reconstructor, torch.nn.Module)
         state = best_state(reconstructor)
-        if trainer.is_global_zero:
-            self._write_best(state)
-
-    def _write_best(self, state: dict[str, Any]) -> None:
-        """Write the best weights; where the disk is full, keep them until the next checkpoint."""
+        if not trainer.is_global_zero:
+            return
         self._best_unwritten = None
         try:
             write_checkpoint(state, self.best_path)
         except DiskFullError:
-            self._best_unwritten = copy.deepcopy(state)
+            self._best_unwritten = copy.deepcopy(state)  # until the next checkpoint
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, so that a run interrupted in its evaluation does not train again."""

@@ -54,14 +54,6 @@ class Convergence(NamedTuple):
         return report.converged if report is not None and report.aims_at_tolerance else None
 
 
-def convergence_of(names: Sequence[int], solution: Solution) -> Convergence | None:
-    """The convergence of a solution; None where its model has no equilibrium."""
-    if solution.converged is None:
-        return None
-    iterations, backward = solution.iterations, solution.backward
-    return Convergence(tuple(names), solution.converged, solution.residual, iterations, backward)
-
-
 def not_finite(step: int, where: Callable[[], str]) -> Failure:
     """A loss or a gradient that is not finite, and where the first such number is."""
     text = f"The loss or a gradient of step {step} is not finite: {where()}"

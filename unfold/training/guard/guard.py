@@ -15,7 +15,6 @@ from unfold.models.model import Solution
 from unfold.training.guard.failures import (
     Convergence,
     Failure,
-    convergence_of,
     not_finite,
     not_reached,
 )
@@ -137,9 +136,10 @@ class Guard:
         start = 0
         for solution in solutions:
             end = start + len(solution.residual)
-            record = convergence_of(names[start:end], solution)
-            if record is not None:
-                self._records.append(record)
+            if solution.converged is not None:  # the model has an equilibrium
+                own, iterations = tuple(names[start:end]), solution.iterations
+                found = solution.converged, solution.residual, iterations, solution.backward
+                self._records.append(Convergence(own, *found))
                 self._has_equilibria = True
             start = end
 
