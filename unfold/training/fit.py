@@ -238,7 +238,8 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
                 "data.workers, or set data.workers=0; the same command continues from the newest "
                 "checkpoint."
             ) from error
-        if not is_out_of_memory(error):
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (out_of_memory or CPU_MESSAGE in str(error)):
             raise
         raise OutOfMemoryError(_advice(error, reconstructor, data)) from error
     except OSError as error:
@@ -249,11 +250,6 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
             f"{error.strerror}{where}. Free space; the same command continues from the newest "
             "checkpoint."
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch's or Python's allocator ran out of memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
 
 
 def _advice(error: BaseException, reconstructor: Reconstructor, data: ImageData) -> str:

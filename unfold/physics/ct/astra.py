@@ -15,9 +15,10 @@ import numpy as np
 
 from unfold.extras import optional
 from unfold.parameters.bounds import bounded, one_of
-from unfold.physics.ct.projector import Fan
+from unfold.physics.ct.projector import Fan, Parallel
 from unfold.physics.ct.rays import Geometry, Weighting, Weights
 from unfold.physics.ct.tomography import FanScan, ParallelScan
+from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ class AstraTomography(ParallelScan):
         super().__post_init__()
         optional("astra", "astra")
 
-    def weighted(self, rays: Geometry) -> Geometry:
-        return replace(rays, projector=AstraWeights(self.projector, "parallel"))
+    def geometry(self, shape: Shape) -> Parallel:
+        weighting = AstraWeights(self.projector, "parallel")
+        return replace(super().geometry(shape), projector=weighting)
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class AstraFanBeamTomography(FanScan):
         super().__post_init__()
         optional("astra", "astra")
 
-    def weighted(self, rays: Geometry) -> Geometry:
-        assert isinstance(rays, Fan)
+    def geometry(self, shape: Shape) -> Fan:
+        rays = super().geometry(shape)
         name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
         weighting = AstraWeights(name, "fanflat", rays.spacing, distances)
         return replace(rays, projector=weighting)
