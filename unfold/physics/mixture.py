@@ -62,12 +62,12 @@ class Mixture(Physics):
             if not 0 < weight < float("inf"):
                 raise ConfigError(f"Mixture.{key}.{name} = {weight}: must be positive.")
 
-    def expect_names(self, key: str, weights: Mapping[str, float]) -> None:
+    def expect_names(self, key: str, weights: Mapping[str, float] | None) -> None:
         """Raise a `ConfigError`, with the names of both, unless every family has its weight."""
-        if set(weights) != set(self.families):
+        if set(weights or ()) != set(self.families):
             raise ConfigError(
-                f"{type(self).__name__}.{key} is given for {listing(weights)}; the families are "
-                f"{listing(self.families)}: give each its weight."
+                f"{type(self).__name__}.{key} is given for {listing(weights or ())}; the families "
+                f"are {listing(self.families)}: give each its weight."
             )
 
     @property
