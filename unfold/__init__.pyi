@@ -61,6 +61,8 @@ from .priors.denoiser_priors import DenoiserPrior as DenoiserPrior
 from .physics.denoising import Denoising as Denoising
 from .physics.custom.matrix import Dense as Dense
 from .physics.sensing.gaussian import DenseRows as DenseRows
+from .physics.closed_forms import Diagonal as Diagonal
+from .physics.closed_forms import DiagonalGram as DiagonalGram
 from .physics.closed_forms import DiagonalNormal as DiagonalNormal
 from .physics.blur.kernels import DiskKernel as DiskKernel
 from .denoisers.dncnn import DnCNN as DnCNN

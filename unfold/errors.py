@@ -135,6 +135,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else "."
 
 
-def listing(names: Iterable[str]) -> str:
-    """`names`, sorted and separated by commas, for the end of a message."""
-    return ", ".join(sorted(names)) or "none"
+def listing(names: Iterable[str], most: int | None = None) -> str:
+    """`names`, sorted and separated by commas, for the end of a message; at most so many."""
+    found = sorted(names)
+    left = len(found[most:]) if most else 0
+    return (", ".join(found[:most]) or "none") + (f" and {left} more" if left else "")

@@ -22,7 +22,7 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.declare import Unit
-from unfold.parameters.group import Scales
+from unfold.parameters.group import Scales, groups_of
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
@@ -146,7 +146,8 @@ class Reconstructor(nn.Module):
 
     def parameter_values(self) -> dict[str, Tensor]:
         """Every scalar by name, () or (K,), in its own unit; vectors are (n,) or (K, n)."""
-        return self.algo.values("algo") | self.prior.values("prior")
+        groups = dict(groups_of(self))
+        return {f"{p}.{n}": g.value(n).detach() for p, g in groups.items() for n in g.plans}
 
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)

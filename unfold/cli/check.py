@@ -73,11 +73,8 @@ def check(arguments: Sequence[str]) -> int:
     measured = [found for _, found in reports if found.applies]
     count = sum(len(found.checks) for found in measured)
     if measured:
-        subject = (
-            "1 component has all its"
-            if len(measured) == 1
-            else f"{len(measured)} components have all their"
-        )
+        one = len(measured) == 1
+        subject = "1 component has all its" if one else f"{len(measured)} components have all their"
         say(f"{subject} properties ({count} measurements).")
     return 0
 
@@ -134,18 +131,13 @@ def _physics(arguments: Sequence[str], only: Sequence[str] = ()) -> "Report":
 
 
 def _prior(arguments: Sequence[str]) -> "Report":
+    from unfold.parameters.select import walk
     from unfold.testing.priors import check_prior, in_double
 
     prior, data = _components(arguments, "prior", "data")
     prior = in_double(prior)
-    return check_prior(prior, gap=_inexactness(prior), multiple=data.multiple_of)
-
-
-def _inexactness(recipe: Any) -> float:
-    """The largest tolerance of a prox inside a prior; 0 where all are exact."""
-    from unfold.parameters.select import walk
-
-    return max(getattr(one, "tol", 0.0) for _, one in walk(recipe, "prior"))
+    gap = max(getattr(one, "tol", 0.0) for _, one in walk(prior, "prior"))  # 0 of an exact prox
+    return check_prior(prior, gap=gap, multiple=data.multiple_of)
 
 
 def _fidelity(arguments: Sequence[str]) -> "Report":

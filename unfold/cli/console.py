@@ -91,7 +91,7 @@ def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -
         out.flush()
         if out.failure is not None:
             text = f"standard output cannot be written: {out.failure}. Its rest is lost."
-            code = code or _failed(RunError(text), RunError.exit_code)
+            code = code or _failed(RunError(text), RunError.exit_code, text)
         err.flush()
         return code
     except BrokenPipeError:
@@ -107,7 +107,7 @@ def _reported(command: Callable[[Sequence[str]], int], arguments: Sequence[str])
     try:
         return command(arguments)
     except UnfoldError as error:
-        return _failed(error, error.exit_code)
+        return _failed(error, error.exit_code, *error.lines)
     except SystemExit as done:
         if done.code not in (None, 0):
             raise
@@ -149,13 +149,8 @@ class WarningFormatter:
 def _failed(error: BaseException, code: int, *lines: str) -> int:
     if os.environ.get("UNFOLD_DEBUG") == "1":
         raise error
-    say_error(*(lines or lines_of(error)))
+    say_error(*lines)
     return code
-
-
-def lines_of(error: BaseException) -> tuple[str, ...]:
-    """The lines of an error: one, or a heading and a line for each problem."""
-    return error.lines if isinstance(error, UnfoldError) else (str(error),)
 
 
 def say(text: str) -> None:

@@ -22,7 +22,6 @@ NEGLIGIBLE = 1e-7
 class Learnable(NamedTuple):
     """One learnable name.
 
-    name: as the configuration has it.
     parameters: what is learned of it; more than one where each iteration has its own.
     value: as the user gives it.
     limits: the set it stays in.
@@ -58,8 +57,7 @@ def doctor(arguments: Sequence[str]) -> int:
     if not bool(loss.isfinite()):
         raise ConfigError(f"the loss of the first batch is {float(loss)}: lower algo.stepsize.")
     loss.backward()  # type: ignore[no-untyped-call]
-    rows, dead = _examine(found)
-    table(None, COLUMNS, rows)
+    dead = _examine(found)
     for name, reason in net.dead.items():
         say(f"note: {name} cannot act, and is left out: {reason}.")
     if dead:
@@ -74,52 +72,41 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
     """Every scalar and network of which something is learned."""
-    for path, group in (("algo", net.algo), ("prior", net.prior)):
-        yield from _of_group(group, path)
+    from unfold.parameters.group import groups_of, held, value_range, weights_of
+
+    for path, group in groups_of(net):
+        for name, plan in group.plans.items():
+            if plan.learned:
+                raw = group.get_parameter(f"raw_{name}")
+                limits = str(plan.constraint).removeprefix("in ")
+                yield Learnable(f"{path}.{name}", (raw,), value_range(group.value(name)), limits)
+        for name in group.network_names:
+            learned = tuple(p for p in weights_of(group, name) if p.requires_grad)
+            if learned:
+                yield Learnable(f"{path}.{name}", learned, type(held(group, name)).__name__, "")
 
 
-def _of_group(group: "nn.Module", path: str) -> "Iterator[Learnable]":
-    from unfold.parameters.group import ParameterGroup, held, weights_of
-
-    assert isinstance(group, ParameterGroup)
-    for name, plan in group.plans.items():
-        if plan.learned:
-            value = group.value(name).detach().flatten()
-            ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
-            raw = group.get_parameter(f"raw_{name}")
-            limits = str(plan.constraint).removeprefix("in ")
-            yield Learnable(f"{path}.{name}", (raw,), " to ".join(ends), limits)
-    for name in group.network_names:
-        learned = tuple(p for p in weights_of(group, name) if p.requires_grad)
-        if learned:
-            yield Learnable(f"{path}.{name}", learned, type(held(group, name)).__name__, "")
-    for name in group.group_names:
-        yield from _of_group(group.get_submodule(name), f"{path}.{name}")
-
-
-def _examine(found: Sequence[Learnable]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The rows of the table, and the names that no gradient reaches."""
+def _examine(found: Sequence[Learnable]) -> list[str]:
+    """Show what the gradient of every name is; the names that no gradient reaches."""
     sizes = {one.name: _norm(one.parameters) for one in found}
     largest = max((size for size in sizes.values() if size is not None), default=0.0)
     rows: list[tuple[str, ...]] = []
-    dead: list[str] = []
     for one in found:
         size, count = sizes[one.name], sum(p.numel() for p in one.parameters)
         verdict = "learns"
         if size is None:
             verdict = "no gradient reaches it"
-            dead.append(one.name)
         elif size == 0:
             verdict = "gradient exactly 0 on this batch"
         elif size <= NEGLIGIBLE * largest:
             verdict = "hardly acts: its gradient is rounding"
         shown = "none" if size is None else f"{size:.2e}"
         rows.append((one.name, f"{count:,}", one.value, one.limits, shown, verdict))
-    return rows, dead
+    table(None, COLUMNS, rows)
+    return [name for name, size in sizes.items() if size is None]
 
 
 def _norm(parameters: "Sequence[Tensor]") -> float | None:
     """The norm of the gradient; None where one of the parameters has none."""
-    if any(p.grad is None for p in parameters):
-        return None
-    return float(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None) ** 0.5)
+    squares = [float(p.grad.square().sum()) for p in parameters if p.grad is not None]
+    return sum(squares) ** 0.5 if len(squares) == len(parameters) else None

@@ -14,8 +14,6 @@ from unfold.config.errors import shown
 from unfold.parameters.bounds import bounds_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from unfold.algorithms.algorithm import Algorithm
     from unfold.physics.operator import Operator
     from unfold.problem import Problem
@@ -101,13 +99,12 @@ def explain(arguments: Sequence[str]) -> int:
         y, operator = components.physics.measure(x, draws)
         level = components.physics.noise_level(y, operator, draws)
         algorithm, problem = net.steps(y, operator, level).at(0)
-        for line in _update(components, algorithm, problem, operator):
+        for line in (
+            *_update(components, algorithm, problem, operator),
+            *_parameters(net, algorithm, problem),
+            *(line for path in SETTINGS for line in _settings(path, getattr(components, path))),
+        ):
             say(line)
-        for line in _parameters(net, algorithm, problem):
-            say(line)
-        for path in SETTINGS:
-            for line in _settings(path, getattr(components, path)):
-                say(line)
         guarantee = net.guarantee(y, operator, level)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
@@ -150,11 +147,10 @@ def _solver(operator: "Operator") -> str:
     from unfold.physics.operator import LinearOperator
 
     kind = type(operator)
-    if issubclass(kind, ClosedForm):
-        return f"{kind.__name__}: {first_line(kind.solve) or 'in closed form'}"
-    if kind.solve_normal is LinearOperator.solve_normal:
-        return f"{kind.__name__}: by conjugate gradients"
-    return f"{kind.__name__}: {first_line(kind.solve_normal) or 'in closed form'}"
+    solve = kind.solve if issubclass(kind, ClosedForm) else kind.solve_normal
+    iterative = solve is LinearOperator.solve_normal
+    how = "by conjugate gradients" if iterative else first_line(solve) or "in closed form"
+    return f"{kind.__name__}: {how}"
 
 
 def in_names(described: Described) -> str:
@@ -175,7 +171,9 @@ def _parameters(
     net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
 ) -> Iterator[str]:
     """One line for each scalar, then one for each network."""
-    from unfold.parameters.group import weights_of
+    import torch
+
+    from unfold.parameters.group import value_range, weights_of
 
     yield "parameters"
     for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
@@ -183,11 +181,12 @@ def _parameters(
             described = describe(type(owner)).arguments
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
-                size = _numbers(value)
+                size = value_range(value)
+                here = value_range(torch.as_tensor(getattr(owner, scalar)))
                 if plan.unit == "noise_level":
-                    size = f"noise_level = {_numbers(getattr(owner, scalar))} here"
+                    size = f"noise_level = {here} here"
                 elif plan.unit != "1":
-                    size += f" · {plan.unit} = {_numbers(getattr(owner, scalar))} for this A"
+                    size += f" · {plan.unit} = {here} for this A"
                 limits = str(plan.constraint)
                 learned = _learned(plan.learned, value.ndim > 0)
                 yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
@@ -228,12 +227,3 @@ def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]
 def _learned(learned: bool, each: bool) -> str:
     state = "learned" if learned else "fixed"
     return f"{state}, one per iteration" if each else state
-
-
-def _numbers(value: "Tensor | float") -> str:
-    import torch
-
-    flat = torch.as_tensor(value).detach().flatten()
-    if len(flat) == 1:
-        return f"{float(flat):.4g}"
-    return f"{float(flat.min()):.4g} to {float(flat.max()):.4g}"

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,12 +20,6 @@ class Next(NamedTuple):
 
     number: int
     arguments: Sequence[str]
-
-
-class _Running(NamedTuple):
-    next: Next
-    slot: int
-    job: Job
 
 
 def run_pool(
@@ -45,27 +39,25 @@ def run_pool(
         poll: seconds between two checks, at least.
     """
     free = list(range(launcher.jobs))
-    running: list[_Running] = []
+    running: dict[int, tuple[Next, Job]] = {}  # by slot
     with _job_folder(launcher, Path(runs_dir)) as folder, _ended_on_error(running):
 
         def start(new: Next, slot: int) -> None:
             own = Path(tempfile.mkdtemp(dir=folder))
-            running.append(_Running(new, slot, launcher.start(new.arguments, own, slot)))
+            running[slot] = new, launcher.start(new.arguments, own, slot)
 
         while True:
             while free and (new := following()) is not None:
                 start(new, free.pop())
             if not running:
                 return
-            for one in list(running):
-                state = watch(one.next.number, one.job)
-                if state == "running":
-                    continue
-                running.remove(one)
+            for slot, (new, job) in list(running.items()):
+                state = watch(new.number, job)
                 if state == "restart":
-                    start(one.next, one.slot)
-                else:
-                    free.append(one.slot)
+                    start(new, slot)
+                elif state == "ended":
+                    del running[slot]
+                    free.append(slot)
             time.sleep(max(poll, launcher.poll))
 
 
@@ -105,7 +97,7 @@ def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _ended_on_error(running: list[_Running]) -> Iterator[None]:
+def _ended_on_error(running: Mapping[int, tuple[Next, Job]]) -> Iterator[None]:
     """End the running jobs where the sweep itself is ended."""
     from unfold.training.checkpoints.signals import raising_signals
 
@@ -113,8 +105,8 @@ def _ended_on_error(running: list[_Running]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            for one in running:
-                one.job.end()
+            for _, job in running.values():
+                job.end()
             if isinstance(error, PreemptedError):
                 raise type(error)(f"{len(running)} jobs saved and ended. {error}") from error
             raise

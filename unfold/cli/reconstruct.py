@@ -27,26 +27,14 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     image, measurement = _existing_file(given, "input"), _existing_file(given, "measurement")
     if (image is None) == (measurement is None):
         keys = [text.partition("=")[0] for text in given.overrides]
-        meant = [
-            f"{key} is not known{near}"
-            for key in keys
-            if "mean" in (near := nearest(key, SYNTAX.keys))
-        ]
+        near = {key: nearest(key, SYNTAX.keys) for key in keys}
+        meant = [f"{key} is not known{text}" for key, text in near.items() if "mean" in text]
         raise ConfigError(
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
     reference, checked, components = open_run(given, "reconstruct")
-    from unfold.evaluation.single_image import (
-        check_measured,
-        described,
-        new_output,
-        read_cropped,
-        read_geometry,
-        read_measurement,
-        reconstruct_measured,
-        reconstruct_simulated,
-    )
+    from unfold.evaluation import single_image as single
     from unfold.training.checkpoints.weights import load_weights
 
     if measurement is not None and not components.physics.is_deterministic:
@@ -58,23 +46,23 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     load_weights(components.reconstructor, reference.path)
     source = image or measurement
     assert source is not None
-    output = new_output(given.keys.get("output"), source, simulated=image is not None)
+    output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
     net, physics, data = components.reconstructor, components.physics, components.data
     if image is not None:
-        truth = read_cropped(image, data.channels, data.multiple_of, data.pixels.stated)
+        truth = single.read_cropped(image, data.channels, data.multiple_of, data.pixels.stated)
         seed = checked.settings.seed
-        scores = reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
+        scores = single.reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
     else:
-        y = read_measurement(source, data.channels, data.pixels.stated)
-        shape, model = read_geometry(source) or (None, "")
-        if model and model != described(physics):
+        y = single.read_measurement(source, data.channels, data.pixels.stated)
+        shape, model = single.read_geometry(source) or (None, "")
+        if model and model != single.described(physics):
             raise ConfigError(
                 f"measurement = {source}: measured by {model}, and the run has "
-                f"{described(physics)}. Set physics to the first."
+                f"{single.described(physics)}. Set physics to the first."
             )
         picture = source.suffix.lower() not in (".npy", ".npz") and data.pixels.stated is None
-        check_measured(y, physics, shape, data.channels, picture=picture)
-        scores = reconstruct_measured(net, physics, y, output, shape)
+        single.check_measured(y, physics, shape, data.channels, picture=picture)
+        scores = single.reconstruct_measured(net, physics, y, output, shape)
     scores_table(scores)
     say(f"wrote {output}")
     return 0

@@ -80,12 +80,10 @@ class Trial:
 
     @property
     def number(self) -> int:
-        """Its number in the study."""
         return int(self.trial.number)
 
     @property
     def label(self) -> tuple[str, ...]:
-        """What distinguishes it from the others."""
         return tuple(f"{key}={value}" for key, value in self.values.items())
 
 

@@ -12,14 +12,7 @@ from unfold.cli.pool import run_jobs
 from unfold.cli.runtime import as_single_job
 from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
-from unfold.errors import (
-    ConfigError,
-    PreemptedError,
-    ShapeError,
-    SweepError,
-    UnfoldError,
-    visible,
-)
+from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
 from unfold.launchers.launcher import Job, Launcher
 from unfold.runs.catalogue import flat
 from unfold.runs.compare import Computation

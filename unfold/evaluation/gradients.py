@@ -14,9 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.models.deq import DEQ
-from unfold.models.equilibrium_gradient import Implicit, JacobianFree, Neumann, Phantom
+from unfold.models.equilibrium_gradient import (
+    EquilibriumBackward,
+    Implicit,
+    JacobianFree,
+    Neumann,
+    Phantom,
+)
 from unfold.models.model import Model, Solution
-from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded
+from unfold.models.unfolded import Checkpoint, Full, Truncated, Unfolded, UnfoldedBackward
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.acceleration import Anderson, Broyden
@@ -74,13 +80,7 @@ TIGHT = 1e-9
 
 
 class Case(NamedTuple):
-    """One measurement and its truth.
-
-    x: the images.
-    y: their measurement.
-    operator: A.
-    loss: of the reconstruction and the images.
-    """
+    """Images, their measurement y = Ax, and the loss of a reconstruction against them."""
 
     x: Image
     y: Measurement
@@ -141,20 +141,14 @@ def compare_gradients(reconstructor: Reconstructor, case: Case, iterations: int)
         solver=Anderson(memory=20),
         backward=tight,
     )
-    unfolded: dict[str, Model] = {
-        "full": Unfolded(iterations, Full()),
-        "checkpoint": Unfolded(iterations, Checkpoint()),
-        "truncated": Unfolded(iterations, Truncated()),
-    }
-    deq: dict[str, Model] = {
-        f"implicit {type(solver).__name__.lower()}": replace(
-            base, backward=replace(backward, solver=solver)
-        )
-        for solver in (GMRES(), Anderson(), Broyden(), Picard())
-    }
-    deq["jacobian_free"] = replace(base, backward=JacobianFree())
-    deq["phantom"] = replace(base, backward=Phantom())
-    deq["neumann"] = replace(base, backward=Neumann())
+    recorded: dict[str, UnfoldedBackward]
+    recorded = {"full": Full(), "checkpoint": Checkpoint(), "truncated": Truncated()}
+    unfolded = {name: Unfolded(iterations, way) for name, way in recorded.items()}
+    solvers = GMRES(), Anderson(), Broyden(), Picard()
+    ways: dict[str, EquilibriumBackward]
+    ways = {f"implicit {type(s).__name__.lower()}": replace(backward, solver=s) for s in solvers}
+    ways |= {"jacobian_free": JacobianFree(), "phantom": Phantom(), "neumann": Neumann()}
+    deq = {name: replace(base, backward=way) for name, way in ways.items()}
     double = copy.deepcopy(reconstructor).double()
     for name, reference, modes in (("unfolded", unfolded["full"], unfolded), ("deq", exact, deq)):
         want, _ = _gradient(double, reference, case.double())

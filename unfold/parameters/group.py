@@ -6,7 +6,7 @@ checkpoint of one kind fails to load as the other instead of being misread.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -155,13 +155,6 @@ class ParameterGroup(nn.Module):
             return self.get_buffer(name)
         return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
 
-    def values(self, path: str) -> dict[str, Tensor]:
-        """Every value by its full name, those of the recipes inside this one included."""
-        found = {f"{path}.{name}": self.value(name).detach() for name in self.plans}
-        for name in self.group_names:
-            found |= held(self, name).values(f"{path}.{name}")
-        return found
-
     # The algorithm or the prior that came, of the class that came.
     def at(self, k: int, scales: Scales) -> Any:
         """The recipe of iteration k, with absolute values and networks ready to be called."""
@@ -224,6 +217,20 @@ def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
         home.register_parameter(last, leaf)
     else:
         home.register_buffer(last, leaf)
+
+
+def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
+    """The groups in a module, those inside others included, by the names of their recipes."""
+    for name, module in root.named_modules():
+        if isinstance(module, ParameterGroup):
+            yield name, module
+
+
+def value_range(value: Tensor) -> str:
+    """The least and the largest number of a tensor, in four digits; one number where they agree."""
+    least, largest = value.detach().aminmax()
+    ends = sorted({f"{float(least):.4g}", f"{float(largest):.4g}"}, key=float)
+    return " to ".join(ends)
 
 
 def weights_of(group: nn.Module, name: str) -> list[nn.Parameter]:

@@ -43,7 +43,6 @@ class Composite(LinearOperator, ABC):
 
     @property
     def linear_samples(self) -> tuple[bool, ...]:
-        """Whether all are linear: of each sample, or one for all."""
         each = [part.linear_samples for part in self.parts]
         return tuple(all(own[i % len(own)] for own in each) for i in range(max(map(len, each))))
 
@@ -131,11 +130,8 @@ class Composed(Composite):
     def reference(self, like: Tensor) -> Image:
         return self.inner.reference(like)
 
-    def linearized_data(self, y: Measurement) -> Measurement:
+    def _linearized_data(self, y: Measurement) -> Measurement:
         """y − b_B − J_B b_C, where B(v) ≈ b_B + J_B v and C(x) ≈ b_C + J_C x."""
-        if self.linear:
-            return y
-        self._expect("linearized_data", y, self.measurement_shape)
         rest = self.outer.linearized_data(y)
         if self.inner.linear:
             return rest
@@ -219,11 +215,7 @@ class Stacked(Several):
         """Σ A_i*A_i x."""
         return torch.stack([operator.normal(x) for operator in self.operators]).sum(0)
 
-    def linearized_data(self, y: Measurement) -> Measurement:
-        """Those of each of them, by its own reference."""
-        if self.linear:
-            return y
-        self._expect("linearized_data", y, self.measurement_shape)
+    def _linearized_data(self, y: Measurement) -> Measurement:
         pairs = zip(self.operators, self.split(y), strict=True)
         parts = [A.linearized_data(self.of_kind(A, part)) for A, part in pairs]
         return torch.cat([part.flatten(1) for part in parts], 1)
@@ -258,7 +250,7 @@ class OperatorSum(Several):
         first, *others = (A.adjoint(self.of_kind(A, y)) for A in self.operators)
         return sum(others, start=first)
 
-    def linearized_data(self, y: Measurement) -> Measurement:
+    def _linearized_data(self, y: Measurement) -> Measurement:
         """y − Σ b_i, where A_i(x) ≈ b_i + J_i x."""
         for operator in self.operators:
             y = y if operator.linear else y - operator.offset(y)

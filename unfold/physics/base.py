@@ -30,8 +30,6 @@ class Measured(NamedTuple):
 class Physics(Declared, ABC):
     """A forward model y = Ax with noise, possibly random.
 
-    A deterministic one always samples the same operator.
-
     Args:
         noise: applied to the clean measurement.
     """

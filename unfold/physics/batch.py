@@ -22,8 +22,6 @@ from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 class Grouped(Several):
     """(Ax)_i = A_{k(i)} x_i: every sample through its operator, those of one operator together.
 
-    Solves, norms and pseudo-inverses are by the formula of each operator.
-
     Args:
         operators: A_k, of the same shapes; each of its samples, in their order, or of all.
         family: k(i) of each sample.
@@ -42,7 +40,6 @@ class Grouped(Several):
 
     @property
     def batch(self) -> int:
-        """How many samples there are: each has its place."""
         return len(self.family)
 
     @property
@@ -62,7 +59,6 @@ class Grouped(Several):
         return self.each(y, lambda operator, part, _: operator.adjoint(part))
 
     def linearize(self, x: Image) -> Operator:
-        """The group of theirs, each at its own images."""
         if self.linear:
             return self
         if len(self.operators) == 1:
@@ -217,13 +213,11 @@ class Packed(Isometric):
         return (self.length,)
 
     def post(self, v: Field) -> Measurement:
-        """The row of what B measured."""
         row = v.flatten(1)
         row = row.to(row.dtype.to_complex()) if self.among_complex else row
         return pad(row, (0, self.length - self._count))
 
     def post_adjoint(self, y: Measurement) -> Field:
-        """What B measured, from the row of it."""
         own = y[:, : self._count].reshape(-1, *self.operator.measurement_shape)
         return own if self.operator.complex_measurements or not self.among_complex else own.real
 

@@ -44,7 +44,6 @@ class Chain(CombinedPhysics):
     """
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
-        """From the last component to the first."""
         for physics in reversed(tuple(self.operators.values())):
             measurement_shape = physics.image_shape(measurement_shape)
         return measurement_shape

@@ -23,7 +23,6 @@ class ClosedForm(LinearOperator, ABC):
     def solve_normal(
         self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
     ) -> Image:
-        """`solve`, which is exact."""
         return self.solve(b, gamma)
 
 
@@ -91,13 +90,34 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
         return self._kind.pseudo_inverse(self, y)
 
 
-class DiagonalNormal(ClosedForm, ABC):
-    """A*A = T* diag(w) T with an orthonormal T, the identity unless a subclass overrides it."""
+class Diagonal(ClosedForm, ABC):
+    """A*A or AA* is a diagonal matrix of weights w."""
 
     @property
     @abstractmethod
     def power(self) -> Tensor:
-        """w ≥ 0, broadcast over the coefficients Tx of an image."""
+        """w ≥ 0, broadcast over what it weights."""
+
+    @cached_property
+    def norm_squared(self) -> PerImage:
+        """The largest w of each sample."""
+        return self.power.detach().flatten(1).amax(1)
+
+
+class DiagonalGram(Diagonal, ABC):
+    """AA* = diag(w): every entry of a measurement is weighted independently."""
+
+    def solve(self, b: Image, gamma: Scalar) -> Image:
+        """b − γA*((I + γw)⁻¹Ab), the identity of Woodbury."""
+        return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
+
+    def pseudo_inverse(self, y: Measurement) -> Image:
+        """A*(y / w), and 0 where w = 0."""
+        return self.adjoint(divide(y, self.power))
+
+
+class DiagonalNormal(Diagonal, ABC):
+    """A*A = T* diag(w) T with an orthonormal T, the identity unless a subclass overrides it."""
 
     def coefficients(self, x: Image) -> Tensor:
         """Tx."""
@@ -114,11 +134,6 @@ class DiagonalNormal(ClosedForm, ABC):
     def solve(self, b: Image, gamma: Scalar) -> Image:
         """T*(Tb / (1 + γw))."""
         return self.synthesis(self.coefficients(b) / (1 + gamma * self.power))
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest w of each sample."""
-        return self.power.detach().flatten(1).amax(1)
 
 
 class PerPixel(DiagonalNormal):

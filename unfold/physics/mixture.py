@@ -83,7 +83,6 @@ class Mixture(Physics):
         return next(iter(self.families.values())).image_shape(measurement_shape)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """The operators of the families, each for its images."""
         if self.is_deterministic:
             return next(iter(self.families.values())).sample(draws, shape)
         one, groups = draws.take([0]), self._groups(draws)
@@ -97,7 +96,6 @@ class Mixture(Physics):
         return Grouped(operators, tuple(family[i] for i in range(len(draws))))
 
     def measure(self, x: Image, draws: Draws) -> Measured:
-        """Sample the operators and measure the images, each with the noise of its family."""
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         noisy = self._each(
@@ -118,7 +116,6 @@ class Mixture(Physics):
         return self.noise.supports_sure
 
     def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
-        """Of each measurement those of the noise of its family."""
         found: list[Moments] = []
 
         def mean(noise: Noise, v: Field, own: Draws) -> Field:
@@ -191,9 +188,7 @@ class Mixture(Physics):
 class Curriculum(Mixture):
     """k(i) ~ (1 − t) weights + t later, t = min(1, epoch / epochs), both of sum 1.
 
-    The family of an image depends only on the image, the epoch and the seed, so that a resumed run
-    repeats the measurements of an uninterrupted one. Validation and test take `later` from the
-    start, so that their scores can be compared.
+    Validation and test take `later` from the start, so that their scores can be compared.
 
     Args:
         weights: how often each is chosen in the first epoch, by the same names; zero or positive,

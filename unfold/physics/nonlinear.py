@@ -35,7 +35,6 @@ class NonlinearOperator(Operator, ABC):
         return reverse_mode(lambda u: reverse_mode(self.forward, x, u), nothing, v)
 
     def linearize(self, x: Image) -> Operator:
-        """J(x), the derivative at an image, as a linear operator."""
         return Linearization(self, x)
 
 

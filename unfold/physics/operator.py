@@ -176,10 +176,7 @@ class Operator(LinearMap, ABC):
         return self.normal(x) - At_y if self.linear else self.vjp(x, self.A(x) - y)
 
     def reference(self, like: Tensor) -> Image:
-        """x̄ = ½, one per sample: where a nonlinear A is linearized before an image is known.
-
-        A composite linearizes each component at the reference of that component.
-        """
+        """x̄ = ½, one per sample: where a nonlinear A is linearized before an image is known."""
         kind = like.dtype.to_complex() if self.complex_images else like.dtype.to_real()
         return torch.full((self.batch, *self.image_shape), 0.5, dtype=kind, device=like.device)
 
@@ -192,6 +189,9 @@ class Operator(LinearMap, ABC):
         if self.linear:
             return y
         self._expect("linearized_data", y, self.measurement_shape)
+        return self._linearized_data(y)
+
+    def _linearized_data(self, y: Measurement) -> Measurement:
         x = self.reference(y).expand(len(y), *self.image_shape)
         return y - self.forward(x) + self.tangent(y).forward(x)
 

@@ -21,18 +21,11 @@ class Matrix(NamedTuple):
 
     @property
     def swapped(self) -> "Matrix":
-        """The transpose and its transpose."""
         return Matrix(self.transposed, self.forward)
 
 
 class Entries(NamedTuple):
-    """The entries of a sparse matrix; those of equal places are added up.
-
-    row: of each entry.
-    column: of each entry.
-    value: of each entry, real.
-    shape: rows and columns.
-    """
+    """The real entries of a sparse matrix by row and column; those of equal places are added up."""
 
     row: np.ndarray
     column: np.ndarray
@@ -40,7 +33,6 @@ class Entries(NamedTuple):
     shape: tuple[int, int]
 
     def matrix(self, dtype: torch.dtype, device: torch.device) -> Matrix:
-        """As tensors."""
         row, column, value, shape = self
         transposed = Entries(column, row, value, shape[::-1])
         return Matrix(_by_rows(self, dtype, device), _by_rows(transposed, dtype, device))

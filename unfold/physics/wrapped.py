@@ -48,11 +48,8 @@ class Wrapped(Unary, ABC):
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like)
 
-    def linearized_data(self, y: Measurement) -> Measurement:
+    def _linearized_data(self, y: Measurement) -> Measurement:
         """y − L(b), where B(x) ≈ b + Jx."""
-        if self.linear:
-            return y
-        self._expect("linearized_data", y, self.measurement_shape)
         return y - self.post(self.operator.offset(y))
 
 
@@ -124,7 +121,6 @@ class Scaled(Wrapped):
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        """s² times that of B."""
         return self.scale.detach() ** 2 * self.operator.norm_bound.to(self.scale.device)
 
     def pseudo_inverse(self, y: Measurement) -> Image:
@@ -146,14 +142,12 @@ class RealImages(Unary):
     complex_images = False
 
     def linearize(self, x: Image) -> Operator:
-        """Of real images through that of B."""
         return super().linearize(_complex(x))
 
     def reference(self, like: Tensor) -> Image:
-        """The real part of that of B."""
         return self.operator.reference(like).real
 
-    def linearized_data(self, y: Measurement) -> Measurement:
+    def _linearized_data(self, y: Measurement) -> Measurement:
         return self.operator.linearized_data(y)
 
     @property

@@ -128,14 +128,9 @@ def optimal(algorithm: Algorithm[Any], problem: Problem, solution: Solution) -> 
 
 def _equal(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether the fields are as they were; networks are not compared."""
-    for name, value in before.items():
-        new = after[name]
-        if isinstance(value, Tensor):
-            if not torch.equal(value, new):
-                return False
-        elif isinstance(value, int | float | str | None) and value != new:
-            return False
-    return True
+    pairs = [(value, after[name]) for name, value in before.items()]
+    numbers = all(a == b for a, b in pairs if isinstance(a, int | float | str | None))
+    return numbers and all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor))
 
 
 FIDELITIES: tuple[Fidelity, ...] = (L2(), PoissonFidelity(0.1))

@@ -60,11 +60,6 @@ def largest(t: Tensor) -> float:
     return float(t.detach().max())
 
 
-def tiny(dtype: torch.dtype) -> float:
-    """The smallest normal number of this dtype."""
-    return float(torch.finfo(dtype).tiny)
-
-
 DOUBLE = torch.float64
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.physics.operator import Operator
-from unfold.pytree import batched_inner, batched_norm, tensors, with_tensors
+from unfold.pytree import batched_inner, batched_norm, tensors
 from unfold.testing import operators
-from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tiny, tolerances
+from unfold.testing.dense import DOUBLE, gap, largest, measured, probe, single, tolerances
 from unfold.testing.report import Check, Finding, NotJudged, holds
 
 LINEAR_ONLY = (
@@ -66,7 +66,7 @@ def _at(operator: Operator, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 def _relative(a: Tensor, b: Tensor, size: Tensor) -> float:
     """The largest |a − b| / size over the samples."""
-    return largest((a - b).abs() / size.clamp(min=tiny(size.dtype)))
+    return largest((a - b).abs() / size.clamp(min=torch.finfo(size.dtype).tiny))
 
 
 def _both_modes(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
@@ -117,36 +117,23 @@ def _differences(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
 
 def _parameters(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:
     """The derivatives of A(x) and J(x)*u in the operator's tensors are those of differences."""
-    own = [t.detach() for t in tensors(operator)]
-    free = [i for i, t in enumerate(own) if t.is_floating_point() or t.is_complex()]
-    if single(dtype) or not free:
+    if single(dtype):
         return
-    x, v, u = _at(operator, 120, dtype)
-    g = torch.Generator().manual_seed(123)
+    own = tensors(operator)
     # Small relative to the tensors, as A is curved in them.
-    size = {i: 0.1 * float(own[i].abs().mean()) for i in free}
-    moves = {i: size[i] * torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in free}
-    values: dict[str, Callable[[Operator], Tensor]] = {
-        "A(x)": lambda A: batched_inner(A.A(x), u).sum(),
-        "J(x)*u": lambda A: batched_inner(A.vjp(x, u), v).sum(),
+    moves = operators.parameter_moves(operator, 123)
+    moves = {i: 0.1 * float(own[i].detach().abs().mean()) * m for i, m in moves.items()}
+    values: dict[str, Callable[..., Tensor]] = {
+        "A(x)": lambda A, x, v, u: batched_inner(A.A(x), u).sum(),
+        "J(x)*u": lambda A, x, v, u: batched_inner(A.vjp(x, u), v).sum(),
     }
+    step: float = torch.finfo(dtype).eps ** (1 / 3)
     for name, f in values.items():
-
-        def value(by: Tensor, f: Callable[[Operator], Tensor] = f) -> Tensor:
-            moved = [t + by * moves[i] if i in moves else t for i, t in enumerate(own)]
-            return f(with_tensors(operator, moved))
-
-        step = torch.full((), torch.finfo(dtype).eps ** (1 / 3), dtype=dtype.to_real())
-        with torch.enable_grad():
-            at = torch.zeros_like(step).requires_grad_()
-            there = value(at)
-            found = there.new_zeros(())
-            if there.requires_grad:
-                (found,) = torch.autograd.grad(there, at)
-        want = (value(step) - value(-step)) / (2 * step)
-        error = (found - want).abs() / (want.abs() + step * there.abs())
-        name = f"derivative of {name} in its parameters"
-        yield Check("PH13", name, largest(error), 10 * tolerances(dtype).parameter)
+        at = _at(operator, 120, dtype)
+        for found, want, there in operators.parameter_slopes(operator, f, at, moves):
+            error = abs(found - want) / (abs(want) + step * abs(there) or 1.0)
+            name = f"derivative of {name} in its parameters"
+            yield Check("PH13", name, error, 10 * tolerances(dtype).parameter)
 
 
 def _steps(operator: Operator, *, dtype: torch.dtype) -> Iterator[Check]:

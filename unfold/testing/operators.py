@@ -8,7 +8,7 @@ by 1e-6, one wrong row, a shift by one pixel or a hidden single precision.
 import copy
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -29,7 +29,6 @@ from unfold.testing.dense import (
     probe,
     rounding,
     single,
-    tiny,
     tolerances,
 )
 from unfold.testing.report import Check, Finding, NotJudged, holds
@@ -59,7 +58,8 @@ def adjoint(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Chec
             difference = 2 * difference  # each part of y has the variance ½
         differences.append(difference)
         size.append(batched_norm(Ax).double() ** 2)
-    error = torch.stack(differences).mean(0) / torch.stack(size).mean(0).clamp(min=tiny(DOUBLE))
+    least = torch.finfo(DOUBLE).tiny
+    error = torch.stack(differences).mean(0) / torch.stack(size).mean(0).clamp(min=least)
     yield Check("PH1", "A* = Aᴴ (Frobenius)", largest(error.sqrt()), tolerances(dtype).adjoint)
 
 
@@ -123,37 +123,56 @@ def large_norm(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[C
 
 
 def parameters(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:
-    """The derivative of Ax in the operator's tensors is that of finite differences in double.
+    """The derivative of Ax in the operator's tensors is that of finite differences in double."""
+    x, y = probe(operator, 22, dtype=dtype), probe(operator, 23, dtype=dtype, dual=True)
 
-    f'(0) = (8(f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h + O(h⁴): right to 1e-9 also where A turns
-    fast, as the transform at points off the grid does.
+    def value(A: Operator, v: Tensor, u: Tensor) -> Tensor:
+        return batched_inner(A.A(v), u).sum()
+
+    moves = parameter_moves(operator, 24)
+    for found, want, there in parameter_slopes(operator, value, (x, y), moves):
+        scale = sum(float(batched_norm(m[None])) for m in moves.values())
+        size = max(abs(want), abs(there), 1e-3 * scale)
+        error = abs(found - want) / size
+        yield Check("PH13", "derivative of A in its parameters", error, tolerances(dtype).parameter)
+
+
+def parameter_moves(operator: Operator, seed: int) -> dict[int, Tensor]:
+    """A Gaussian direction for each tensor that can be learned, by its place among all."""
+    own = enumerate(tensors(operator))
+    free = {i: t for i, t in own if t.is_floating_point() or t.is_complex()}
+    g = torch.Generator().manual_seed(seed)
+    return {i: torch.randn(t.shape, generator=g, dtype=t.dtype) for i, t in free.items()}
+
+
+def parameter_slopes(
+    operator: Operator,
+    value: Callable[..., Tensor],
+    given: Sequence[Tensor],
+    moves: Mapping[int, Tensor],
+) -> Iterator[tuple[float, float, float]]:
+    """f'(0), by autograd and by differences, and f(0), f(t) = value(A(θ + t · moves), *given).
+
+    f'(0) = (8(f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h + O(h⁴), in double: right to 1e-9 also where
+    A turns fast, as the transform at points off the grid does. Nothing where there are no moves.
     """
     own = [t.detach() for t in tensors(operator)]
-    learnable = [i for i, t in enumerate(own) if t.is_floating_point() or t.is_complex()]
-    if not learnable:
-        return
-    x, y = probe(operator, 22, dtype=dtype), probe(operator, 23, dtype=dtype, dual=True)
-    g = torch.Generator().manual_seed(24)
-    moves = {i: torch.randn(own[i].shape, generator=g, dtype=own[i].dtype) for i in learnable}
 
-    def value(by: Tensor) -> Tensor:
-        """⟨A(θ + by · m)x, y⟩, m the moves, in the precision of `by`."""
-        v, u, *theta = to_like((x, y, *own), by)
+    def f(by: Tensor) -> Tensor:
+        theta, others = list(to_like(tuple(own), by)), to_like(tuple(given), by)
         for i, move in to_like(tuple(moves.items()), by):
             theta[i] = theta[i] + by * move
-        return batched_inner(with_tensors(operator, theta).A(v), u).sum()
+        return value(with_tensors(operator, theta), *others)
 
+    if not moves:
+        return
     with torch.enable_grad():
-        at = torch.zeros((), dtype=dtype.to_real(), requires_grad=True)
-        there = value(at)
+        at = torch.zeros((), dtype=given[0].dtype.to_real(), requires_grad=True)
+        there = f(at)
         found = torch.autograd.grad(there, at)[0] if there.requires_grad else torch.zeros_like(at)
     h = torch.full((), 1e-5, dtype=DOUBLE)
-    ends = [(value(k * h) - value(-k * h)).detach() for k in (1, 2)]
-    want = (8 * ends[0] - ends[1]) / (12 * h)
-    scale = sum(float(batched_norm(m[None])) for m in moves.values())
-    size = max(abs(float(want)), float(there.detach().abs()), 1e-3 * scale)
-    error = abs(float(found) - float(want)) / size
-    yield Check("PH13", "derivative of A in its parameters", error, tolerances(dtype).parameter)
+    ends = [(f(k * h) - f(-k * h)).detach() for k in (1, 2)]
+    yield float(found), float((8 * ends[0] - ends[1]) / (12 * h)), float(there.detach())
 
 
 def batch_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> Iterator[Check]:

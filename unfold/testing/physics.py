@@ -64,8 +64,6 @@ def check_operator(
 ) -> Iterator[Finding]:
     """Check every property of one operator; with dense matrices where it is small enough.
 
-    A nonlinear operator is checked for the properties of its derivatives.
-
     The pseudo-inverse is not judged where it warns: it is iterative where there is no closed form,
     and warns for operators that are too ill-conditioned for its tolerance.
 
@@ -180,10 +178,7 @@ def _properties_at(
 
 
 def _complex(operator: Operator) -> Iterator[Check]:
-    """A real operator acts on complex images as on their two parts, or refuses them.
-
-    A nonlinear operator refuses them.
-    """
+    """A real operator acts on complex images as on their two parts, or refuses them."""
     dtype = torch.complex128
     x = torch.zeros(operator.batch, *operator.image_shape, dtype=dtype)
     if not operator.linear:

@@ -42,8 +42,6 @@ class Check(NamedTuple):
 class NotJudged(NamedTuple):
     """A property that was not measured, and why; neither satisfied nor violated.
 
-    id: its row in the kit, e.g. PH7.
-    name: of the property, often a formula.
     reason: why not, in one sentence.
     tried: whether measuring failed; else the component declares that the property does not apply.
     """
@@ -84,7 +82,6 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The violated properties."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property

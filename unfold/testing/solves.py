@@ -1,7 +1,4 @@
-"""Properties of the solves of an operator: normal equations and least squares.
-
-Each takes an operator and the dtype to measure it with, as in `operators`.
-"""
+"""Properties of the solves of an operator: normal equations and least squares."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,7 +17,6 @@ from unfold.testing.dense import (
     largest,
     probe,
     rounding,
-    tiny,
     tolerances,
 )
 from unfold.testing.report import Check
@@ -116,7 +112,7 @@ def inverse_invariance(operator: Operator, *, dtype: torch.dtype = DOUBLE) -> It
     single = [one.pseudo_inverse(y[i : i + 1]) for i, one in enumerate(ones)]
     batched = operator.pseudo_inverse(y)
     size = operator.norm_squared.to(y.dtype.to_real()) * batched_norm(batched)
-    grown = size / batched_norm(operator.A_adjoint(y)).clamp(min=tiny(dtype))
+    grown = size / batched_norm(operator.A_adjoint(y)).clamp(min=torch.finfo(dtype).tiny)
     for i, own in enumerate(single):
         error = gap(batched[i : i + 1], own) / max(1, float(grown[i]))
         yield Check("PH9", "batch invariance of pseudo_inverse", error, tol)

@@ -31,20 +31,13 @@ from unfold.training.callbacks import (
     ValidationPictures,
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
-from unfold.training.checkpoints.weights import (
-    keep_channels_last,
-    load_checkpoint,
-    save_weights,
-)
+from unfold.training.checkpoints.weights import keep_channels_last, load_checkpoint, save_weights
 from unfold.training.module import Training
 from unfold.training.settings import Log, TrainerSettings
 
 
 class DataModule(pl.LightningDataModule):
-    """The batches of this process; ends the loader workers on teardown.
-
-    `ImageData` does not depend on Lightning, so that images are checked without importing it.
-    """
+    """The batches of this process; ends the loader workers on teardown."""
 
     def __init__(self, data: ImageData) -> None:
         super().__init__()
@@ -52,7 +45,6 @@ class DataModule(pl.LightningDataModule):
         self._loaders: list[Loader] = []
 
     def train_dataloader(self) -> Loader:
-        """Batches of crops; the trainer sets the epoch."""
         trainer = self.trainer
         share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return self._open(self.data.train_loader(*share, done=self._batches_done))
@@ -246,7 +238,8 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
                 "data.workers, or set data.workers=0; the same command continues from the newest "
                 "checkpoint."
             ) from error
-        if not is_out_of_memory(error):
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (out_of_memory or CPU_MESSAGE in str(error)):
             raise
         raise OutOfMemoryError(_advice(error, reconstructor, data)) from error
     except OSError as error:
@@ -257,11 +250,6 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
             f"{error.strerror}{where}. Free space; the same command continues from the newest "
             "checkpoint."
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch's or Python's allocator ran out of memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
 
 
 def _advice(error: BaseException, reconstructor: Reconstructor, data: ImageData) -> str:

@@ -122,7 +122,6 @@ class MaskedMeasurement(Wrapped):
 
     @property
     def anchor(self) -> Tensor:
-        """m, for the device and dtype where B has no tensors."""
         return self.kept
 
     @property

@@ -101,7 +101,6 @@ class Training(pl.LightningModule):
         return batch._replace(images=batch.images.to(device, non_blocking=True))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """Measure the images, reconstruct them, compare."""
         self.batch = batch
         with self._watched():
             loss = self._forward(batch)

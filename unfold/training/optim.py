@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -17,16 +18,10 @@ from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
 
 
-def public_name(name: str) -> str:
-    """`algo.raw_stepsize` as the configuration calls it, `algo.stepsize`."""
-    head, _, tail = name.rpartition(".")
-    return f"{head}.{tail.removeprefix('raw_')}"
-
-
 def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
     """Everything that is learned, by its public name: `algo.stepsize`, not `algo.raw_stepsize`."""
     named = reconstructor.named_parameters()
-    return {public_name(name): p for name, p in named if p.requires_grad}
+    return {re.sub(r"\.raw_(\w+)$", r".\1", name): p for name, p in named if p.requires_grad}
 
 
 def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) -> dict[str, Any]:
@@ -129,40 +124,43 @@ class Optimizer(Declared, ABC):
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
-    """Kingma and Ba, Adam, ICLR 2015, algorithm 1.
+class Adaptive(Optimizer, ABC):
+    """Steps relative to the root of a running mean of squared gradients.
 
     Args:
         lr: learning rate, positive.
         betas: decay of the two running means, each in [0, 1).
-        weight_decay: d; the gradient of (d/2)‖w‖² is added to that of the loss.
         eps: added to the root of the second mean, positive.
     """
 
     lr: float = bounded(1.5e-3, POSITIVE)
     betas: tuple[float, float] = bounded((0.9, 0.999), inside("[0, 1)"))
-    weight_decay: float = bounded(0.0, nonnegative)
     eps: float = bounded(1e-8, POSITIVE)
+
+
+@dataclass(frozen=True)
+class Adam(Adaptive):
+    """Kingma and Ba, Adam, ICLR 2015, algorithm 1.
+
+    Args:
+        weight_decay: d; the gradient of (d/2)‖w‖² is added to that of the loss.
+    """
+
+    weight_decay: float = bounded(0.0, nonnegative)
 
     def build(self, parameters: Groups) -> TorchOptimizer:
         return torch.optim.Adam(parameters, **asdict(self))
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Adaptive):
     """Loshchilov and Hutter, Decoupled weight decay regularization, ICLR 2019, algorithm 2.
 
     Args:
-        lr: learning rate, positive.
-        betas: decay of the two running means, each in [0, 1).
         weight_decay: d; every step multiplies the weights by 1 − lr·d.
-        eps: added to the root of the second mean, positive.
     """
 
-    lr: float = bounded(1.5e-3, POSITIVE)
-    betas: tuple[float, float] = bounded((0.9, 0.999), inside("[0, 1)"))
     weight_decay: float = bounded(1e-4, nonnegative)
-    eps: float = bounded(1e-8, POSITIVE)
 
     def build(self, parameters: Groups) -> TorchOptimizer:
         return torch.optim.AdamW(parameters, **asdict(self))

@@ -83,7 +83,6 @@ class Shards:
         return self._pool
 
     def close(self) -> None:
-        """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -102,8 +102,7 @@ class VaryingConvolution(LinearOperator):
     """Ax = Σ_k h_k * (w_k · x), periodic boundaries.
 
     A point of light at v is measured as Σ_k w_k(v) h_k around v: kernels are interpolated where the
-    light comes from, so that none of it is lost where the weights sum to 1. With the weights after
-    the convolution, flat images would stay flat and light would not be kept.
+    light comes from, so that none of it is lost where the weights sum to 1.
 
     Args:
         kernels: h, real, (B or 1, K, kh, kw), odd sizes, shared by the channels.
@@ -180,7 +179,6 @@ class VaryingBlur(KernelPhysics):
             )
 
     def sample(self, draws: Draws, shape: Shape) -> VaryingConvolution:
-        """Its own kernels for every image, shared by the channels."""
         places = [f"kernel {k}" for k in range(self.grid[0] * self.grid[1])]
         kernels = torch.cat([self.kernels.sample(draws.within(place)) for place in places], 1)
         down, across = map(hats, self.grid, shape[1:])

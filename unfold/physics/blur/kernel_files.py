@@ -134,8 +134,7 @@ class FixedKernel(Kernel):
 class KernelFile(Kernel):
     """h = the values of a file / their sum; of several kernels, one is sampled for each image.
 
-    Smaller kernels are set in the middle of the largest. The file is read once, when this is
-    made, so that a bad one is found before any computation.
+    Smaller kernels are set in the middle of the largest.
 
     Args:
         path: an array in .npy, of one kernel or (K, height, width), several in .npz (pickled

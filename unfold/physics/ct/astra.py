@@ -1,25 +1,24 @@
 """Tomography by the projectors of the ASTRA toolbox; it needs the extra `astra`.
 
 ASTRA computes the weights of pixels once, on the CPU; the products are those of `Projector`, so
-that they run where the images are, in their precision and with the exact transpose. Measured for
-180 angles of 256 x 256 pixels on one core: 2 s for the weights and 60 ms a product, where ASTRA
-itself, only in single precision, takes 67 ms. The weights have 24 bits, as ASTRA stores them. The
-matrix and its transpose take 24 bytes for each weight, 1 GB there.
+that they run where the images are, in their precision and with the exact transpose. The weights
+have 24 bits, as ASTRA stores them; the matrix and its transpose take 24 bytes for each, 1 GB for
+180 angles of 256 x 256 pixels.
 
 Source: van Aarle et al., Fast and flexible X-ray tomography using the ASTRA toolbox, Optics Express
 24 (2016).
 """
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 
 from unfold.extras import optional
 from unfold.parameters.bounds import bounded, one_of
-from unfold.physics.ct.projector import Fan
+from unfold.physics.ct.projector import Fan, Parallel
 from unfold.physics.ct.rays import Geometry, Weighting, Weights
 from unfold.physics.ct.tomography import FanScan, ParallelScan
+from unfold.typing import Shape
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class AstraWeights(Weighting):
     distances: tuple[float, ...] = ()
 
     def weights(self, geometry: Geometry, height: int, width: int) -> Weights:
-        astra, angles = toolbox(), np.deg2rad(geometry.angles)
+        astra, angles = optional("astra", "astra"), np.deg2rad(geometry.angles)
         lengths = self.spacing, geometry.detectors, angles, *self.distances
         scan = astra.create_proj_geom(self.kind, *lengths)
         made = astra.create_projector(self.projector, scan, astra.create_vol_geom(height, width))
@@ -67,10 +66,11 @@ class AstraTomography(ParallelScan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        toolbox()
+        optional("astra", "astra")
 
-    def weighted(self, rays: Geometry) -> Geometry:
-        return replace(rays, projector=AstraWeights(self.projector, "parallel"))
+    def geometry(self, shape: Shape) -> Parallel:
+        weighting = AstraWeights(self.projector, "parallel")
+        return replace(super().geometry(shape), projector=weighting)
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,10 @@ class AstraFanBeamTomography(FanScan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        toolbox()
+        optional("astra", "astra")
 
-    def weighted(self, rays: Geometry) -> Geometry:
-        assert isinstance(rays, Fan)
+    def geometry(self, shape: Shape) -> Fan:
+        rays = super().geometry(shape)
         name, distances = f"{self.projector}_fanflat", (rays.source, rays.screen)
         weighting = AstraWeights(name, "fanflat", rays.spacing, distances)
         return replace(rays, projector=weighting)
-
-
-def toolbox() -> ModuleType:
-    """The package `astra`; a `ConfigError` where it is not installed."""
-    return optional("astra", "astra")

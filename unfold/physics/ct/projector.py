@@ -199,7 +199,6 @@ class Projector(LinearOperator):
 
     @property
     def _rounds(self) -> int | None:
-        """How often the angles go round, as `rounds` counts it."""
         return rounds(self.geometry.angles, self.geometry.full_arc)
 
 

@@ -124,8 +124,7 @@ class Geometry(Declared, ABC):
 
         What MᵀM makes of that pixel, transformed; its real part, so that the convolution is
         symmetric, and at least a hundredth of the largest. Smaller values say little of MᵀM, which
-        is no convolution, and cost iterations where γ is large: 443 instead of 70 at γ‖A‖² = 1e4,
-        for 60 angles of 128 x 128 pixels.
+        is no convolution, and cost iterations where γ is large.
         """
         return _spectrum(self, shape[1:], _kind(like))
 

@@ -30,16 +30,11 @@ class Scan(StatedShape, ABC):
         return f", and detectors where they are not as many as its diagonal (here {count})"
 
     def sample(self, draws: Draws, shape: Shape) -> Projector:
-        """The same for every image; the detectors cover it."""
-        return projector(self.weighted(self.geometry(shape)), shape, 1 / max(shape[1:]))
+        return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
 
     @abstractmethod
     def geometry(self, shape: Shape) -> Geometry:
         """The rays; the detectors cover an image."""
-
-    def weighted(self, rays: Geometry) -> Geometry:
-        """The rays; their weights of pixels are by interpolation unless a subclass overrides."""
-        return rays
 
 
 @dataclass(frozen=True)

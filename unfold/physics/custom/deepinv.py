@@ -61,7 +61,6 @@ def sample_parameters(
         copies.append(cast(Any, physics).clone())
         copies[-1].update_parameters(**parameters)
     before, found = dict(physics.named_buffers()), [dict(c.named_buffers()) for c in copies]
-
     first = found[0]
     same = {n for n, t in before.items() if n in first and torch.equal(t, first[n])}
     values = {n: torch.cat([f[n] for f in found]) for n in first if n not in same}
@@ -145,7 +144,6 @@ class DeepinvBase(Operator, ABC):
         return joined(self._call("A", self.given(x)))
 
     def to_like(self, x: Tensor) -> "DeepinvBase":
-        """The same operator on the device and in the precision of `x`."""
         same = super().to_like(x)
         if all(moved(t, x) is t for t in self.physics.buffers()):
             return same
@@ -239,12 +237,13 @@ class DeepinvPhysics(BlackBoxPhysics):
         return name_of(self.operator)
 
     def sample(self, draws: Draws, shape: Shape) -> DeepinvBase:
-        """The same for every image, or one for each."""
         x = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
         built, values = self._built(shape), dict[str, Tensor]()
         if self.generator is not None:
             generator = construct(self.generator, shape, self.seed)
-            built, values = sample_parameters(built, generator, _seeds(draws))
+            own = replace(draws, dtype=torch.int64, device="cpu")
+            seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
+            built, values = sample_parameters(built, generator, seeds.tolist())
         physics = like(built, x)
         y, complex_x = self._measured(physics, x)
         parts = [y] if isinstance(y, Tensor) else list(y)
@@ -282,11 +281,12 @@ class DeepinvPhysics(BlackBoxPhysics):
             ShapeError: it refuses real and complex images of this shape.
             ConfigError: it makes something else of them.
         """
+        apply = torch.no_grad()(Method(physics))
         try:
-            y, complex_x = _applied(physics, x), False
+            y, complex_x = apply("A", x), False
         except USER_ERRORS as error:
             try:
-                y, complex_x = _applied(physics, x.to(x.dtype.to_complex())), True
+                y, complex_x = apply("A", x.to(x.dtype.to_complex())), True
             except USER_ERRORS:
                 raise ShapeError(
                     f"{self.label} does not act on images of {tuple(x.shape[1:])}: {error}"
@@ -299,15 +299,3 @@ class DeepinvPhysics(BlackBoxPhysics):
                 "list of real, or of complex, ones; choose another."
             )
         return y, complex_x
-
-
-def _applied(physics: nn.Module, x: Tensor) -> Any:
-    with torch.no_grad():
-        return Method(physics)("A", x)
-
-
-def _seeds(draws: Draws) -> list[int]:
-    """One for each image."""
-    own = replace(draws, dtype=torch.int64, device="cpu")
-    seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
-    return [int(seed) for seed in seeds]

@@ -170,16 +170,6 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
         return name_of(self.forward)
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        y = self._tried(shape, draws)
-        made = self.build(shape, y, torch.zeros(1, dtype=draws.dtype, device=draws.device))
-        self.check_adjoint(made, y)
-        return made
-
-    @abstractmethod
-    def build(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
-        """The operator that makes y of two images of zeros; `like` has the kind of images."""
-
-    def _tried(self, shape: Shape, draws: Draws) -> Measurement:
         nothing = torch.zeros(2, *shape, dtype=draws.dtype, device=draws.device)
         name = self.label
         try:
@@ -193,7 +183,13 @@ class UserFunctionPhysics(BlackBoxPhysics, ABC):
                 f"{name}: a measurement for each image is expected, (2, ...) for 2 images, got "
                 f"{got}."
             )
-        return y
+        made = self.build(shape, y, nothing.new_zeros(1))
+        self.check_adjoint(made, y)
+        return made
+
+    @abstractmethod
+    def build(self, shape: Shape, y: Measurement, like: Tensor) -> Operator:
+        """The operator that makes y of two images of zeros; `like` has the kind of images."""
 
 
 def _adjoint_error(operator: Operator, x: Tensor) -> float:

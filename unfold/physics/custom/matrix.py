@@ -64,8 +64,6 @@ class Dense(LinearOperator):
 class MatrixPhysics(Physics):
     """y = Mx with noise, x as a vector: pixels row by row and channel by channel.
 
-    The file is read when this is made, so that a bad one is found before any computation.
-
     Args:
         path: a real table of m rows in .npy (pickled objects are refused), in .npz as the one
             array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
@@ -141,7 +139,6 @@ def _only(path: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _sparse(path: str, arrays: dict[str, np.ndarray]) -> Entries:
-    """The entries of compressed rows."""
     kind = arrays.get("format", np.array(b"csr")).item()
     if kind not in (b"csr", "csr"):
         raise DataError(f"{path}: a sparse matrix by rows is expected (csr), not {kind!r}.")

@@ -154,7 +154,6 @@ class MRI(ComplexPhysics):
         return self.columns.is_deterministic
 
     def sample(self, draws: Draws, shape: Shape) -> RealFourier:
-        """For real images."""
         return RealFourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
 
     def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:

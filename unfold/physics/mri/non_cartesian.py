@@ -1,9 +1,7 @@
 """Magnetic resonance off the grid: the Fourier transform of the image at given points.
 
-By FINUFFT: it is maintained (2.5, 2026), its wheels need only NumPy and leave PyTorch as it is, and
-its accuracy is a number that is asked for. Both of its transforms spread with the same kernel, so
-that they are adjoint to rounding, whatever the accuracy. torchkbnufft, in plain PyTorch, had its
-last release in 2024 and interpolates from a table; mri-nufft needs deepinv for gradients.
+By FINUFFT, whose two transforms spread with the same kernel, so that they are adjoint to rounding,
+whatever accuracy is asked for.
 
 Source: Barnett, Magland and af Klinteberg, A parallel nonuniform fast Fourier transform library
 based on an "exponential of semicircle" kernel, SIAM J. Sci. Comput. 41 (2019).
@@ -220,13 +218,7 @@ def to_points(x: Tensor, points: Tensor) -> Tensor:
 
 
 def to_grid(y: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
-    """x_n = (HW)^-½ Σ_m y_m exp(2πi k_m · n): the adjoint of `to_points` for images of `size`.
-
-    Args:
-        y: complex, (B, N, M).
-        points: k, (B or 1, M, 2), in cycles per pixel, down and across.
-        size: H and W.
-    """
+    """x_n = (HW)^-½ Σ_m y_m exp(2πi k_m · n): the adjoint of `to_points` for images of `size`."""
     x: Tensor = _Transform.apply(y, points, size)  # type: ignore[no-untyped-call]
     return x
 

@@ -84,7 +84,6 @@ class NoNoise(Noise):
         return clean
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
-        """v, and 0."""
         return Moments(clean, torch.zeros_like(clean, dtype=clean.dtype.to_real()))
 
 

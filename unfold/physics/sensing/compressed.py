@@ -57,13 +57,9 @@ class Cosine(Basis):
 
 @dataclass(frozen=True)
 class Walsh(Basis):
-    """The rows of a Hadamard matrix over √n, ordered by their number of sign changes.
-
-    n is a power of 2.
-    """
+    """The rows of a Hadamard matrix over √n, n a power of 2, ordered by their sign changes."""
 
     def check(self, size: int) -> None:
-        """Raise a `ShapeError` for a length that is no power of 2."""
         if size & (size - 1):
             raise ShapeError(
                 f"Walsh: a side of {size} pixels is no power of 2, as Hadamard patterns need; crop "
@@ -156,7 +152,6 @@ class CompressedSensing(Physics):
     basis: Basis = field(default_factory=Cosine)
 
     def sample(self, draws: Draws, shape: Shape) -> Coefficients:
-        """One set of signs and of coefficients per image."""
         _, height, width = shape
         for side in (height, width):
             self.basis.check(side)

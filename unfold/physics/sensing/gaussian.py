@@ -174,7 +174,6 @@ class BlockCompressedSensing(Physics):
         return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
 
     def sample(self, draws: Draws, shape: Shape) -> BlockMatrix | Composed:
-        """The same for every image; one that is not made of whole blocks is padded with zeros."""
         matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
         height, width = (-(-size // self.block) * self.block for size in shape[1:])
         blocks = BlockMatrix(matrix, (shape[0], height, width))

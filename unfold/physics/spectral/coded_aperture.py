@@ -1,7 +1,6 @@
 """Snapshot spectral imaging: all bands of an image on one detector."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,20 +9,20 @@ from torch.nn.functional import pad
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.physics.base import Physics
-from unfold.physics.closed_forms import ClosedForm, divide
+from unfold.physics.closed_forms import DiagonalGram
 from unfold.physics.inpainting import sample_mask
 from unfold.physics.levels import Level
 from unfold.physics.operator import EACH
 from unfold.pytree import Derived
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class CodedAperture(Declared, ClosedForm):
+class CodedAperture(Declared, DiagonalGram):
     """(Ax)(u, v) = Σ_c m(u, v − sc) x_c(u, v − sc): every band is coded, shifted and summed.
 
-    AA* is diagonal, the sum of the shifted m². Hence the closed forms.
+    AA* is diagonal, the sum of the shifted m².
 
     Args:
         mask: m, real, (B or 1, 1, H, W), the aperture before the prism.
@@ -60,19 +59,6 @@ class CodedAperture(Declared, ClosedForm):
         channels, _, width = self.image_shape
         starts = range(0, channels * self.shift, self.shift) if self.shift else [0] * channels
         return self.mask * torch.cat([y[..., start : start + width] for start in starts], 1)
-
-    def solve(self, b: Image, gamma: Scalar) -> Image:
-        """b − γA*((I + γAA*)⁻¹Ab), the identity of Woodbury."""
-        return b - gamma * self.adjoint(self.forward(b) / (1 + gamma * self.power))
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        """The largest entry of AA* of each sample."""
-        return self.power.detach().flatten(1).amax(1)
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        """A*(y / AA*) where AA* is not 0."""
-        return self.adjoint(divide(y, self.power))
 
     def _disperse(self, bands: Tensor) -> Tensor:
         """The sum of the bands, each moved to its place."""

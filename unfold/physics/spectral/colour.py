@@ -10,16 +10,16 @@ from torch import Tensor
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import Bound, bounded, check_value, finite, one_of
 from unfold.physics.base import Physics
-from unfold.physics.closed_forms import ClosedForm, OrthonormalRows
+from unfold.physics.closed_forms import DiagonalGram, OrthonormalRows
 from unfold.physics.operator import EACH
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
+from unfold.typing import Image, Measurement, Shape
 
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedChannels(ClosedForm):
+class WeightedChannels(DiagonalGram):
     """(Ax)(u) = Σ_c w_c x(u, c), so that AA* = |w|² I.
 
     Args:
@@ -38,7 +38,7 @@ class WeightedChannels(ClosedForm):
         return 1, *self.image_shape[1:]
 
     @property
-    def squared(self) -> Tensor:
+    def power(self) -> Tensor:
         """|w|², (B or 1, 1, 1, 1)."""
         return self.weights.square().sum(1, keepdim=True)
 
@@ -47,17 +47,6 @@ class WeightedChannels(ClosedForm):
 
     def adjoint(self, y: Measurement) -> Image:
         return self.weights * y
-
-    def solve(self, b: Image, gamma: Scalar) -> Image:
-        """b − γ/(1 + γ|w|²) A*Ab."""
-        return b - gamma / (1 + gamma * self.squared) * self.normal(b)
-
-    @cached_property
-    def norm_squared(self) -> PerImage:
-        return self.squared.detach().flatten()
-
-    def pseudo_inverse(self, y: Measurement) -> Image:
-        return self.adjoint(y) / self.squared
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class CoarseAndGrey(ClosedForm):
     def solve(self, b: Image, gamma: Scalar) -> Image:
         """Along w/|w| (1 + γ|w|² + γD*D)⁻¹b, across it (1 + γD*D)⁻¹b."""
         along = self._along(b)
-        weight = 1 + gamma * self.grey.squared
+        weight = 1 + gamma * self.grey.power
         own = self.coarse.solve(along, (gamma / weight).expand(len(b), 1, 1, 1)) / weight
         return own + self.coarse.solve(b - along, gamma)
 
@@ -74,7 +74,7 @@ class CoarseAndGrey(ClosedForm):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """Along w/|w| (|w|² + D*D)⁻¹A*y, across it D⁺ of the coarse image."""
-        along, squared = self._along(self.adjoint(y)), self.grey.squared
+        along, squared = self._along(self.adjoint(y)), self.grey.power
         own = self.coarse.solve(along, (1 / squared).expand(len(y), 1, 1, 1)) / squared
         coarse, _ = self.split(y)
         return own + self.coarse.pseudo_inverse(coarse - self._along(coarse))
@@ -87,7 +87,7 @@ class CoarseAndGrey(ClosedForm):
     def _along(self, x: Tensor) -> Tensor:
         """The part of the channels along w."""
         w = self.grey.weights
-        return w * ((w * x).sum(1, keepdim=True) / self.grey.squared)
+        return w * ((w * x).sum(1, keepdim=True) / self.grey.power)
 
 
 @dataclass(frozen=True)

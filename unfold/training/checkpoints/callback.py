@@ -74,10 +74,8 @@ class Checkpointing(pl.Callback):
 
     def improves(self, score: float, best: float | None) -> bool:
         """Whether a score is at least as good as the best; one that is not finite never is."""
-        if not math.isfinite(score):
-            return False
-        if best is None:
-            return True
+        if best is None or not math.isfinite(score):
+            return math.isfinite(score)
         return score >= best if self.mode == "max" else score <= best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -151,7 +149,6 @@ class Checkpointing(pl.Callback):
                 logger.flush()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights if they are the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = float(trainer.callback_metrics[self.objective])
@@ -161,16 +158,13 @@ class Checkpointing(pl.Callback):
         reconstructor = pl_module.reconstructor
         assert isinstance(reconstructor, torch.nn.Module)
         state = best_state(reconstructor)
-        if trainer.is_global_zero:
-            self._write_best(state)
-
-    def _write_best(self, state: dict[str, Any]) -> None:
-        """Write the best weights; where the disk is full, keep them until the next checkpoint."""
+        if not trainer.is_global_zero:
+            return
         self._best_unwritten = None
         try:
             write_checkpoint(state, self.best_path)
         except DiskFullError:
-            self._best_unwritten = copy.deepcopy(state)
+            self._best_unwritten = copy.deepcopy(state)  # until the next checkpoint
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, so that a run interrupted in its evaluation does not train again."""

@@ -44,11 +44,7 @@ def damage_of_weights(content: bytes) -> str | None:
 
 
 class NewestCheckpoint(NamedTuple):
-    """Where a training resumes from.
-
-    path: the newest intact checkpoint, or None.
-    damaged: newer ones that are damaged, each with the reason.
-    """
+    """The newest intact checkpoint, and newer ones that are damaged, each with the reason."""
 
     path: Path | None
     damaged: tuple[tuple[Path, str], ...]

@@ -60,7 +60,6 @@ class Received:
         self._at: dict[int, float] = {}
 
     def is_first(self, number: int) -> bool:
-        """Whether the signal was not received before."""
         if number not in self._at:
             self._at[number] = time.monotonic()
             return True

@@ -19,7 +19,7 @@ from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
-from unfold.parameters.group import ParameterGroup
+from unfold.parameters.group import groups_of
 from unfold.reconstructor import Reconstructor
 from unfold.training.checkpoints.checksum import (
     BLANK,
@@ -87,18 +87,15 @@ def described(reconstructor: nn.Module) -> dict[str, Any]:
     """What gives weights their meaning and is no tensor: model, start, iterations, scales."""
     if not isinstance(reconstructor, Reconstructor):
         return {}
-    algo, prior, model = reconstructor.algo, reconstructor.prior, reconstructor.model
-    groups = {"algo": algo, "prior": prior}
-    inner = {f"{n}.{i}": g for n, group in groups.items() for i, g in group.named_modules()}
+    model = reconstructor.model
     plans = {
-        f"{name.rstrip('.')}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
-        for name, group in inner.items()
-        if isinstance(group, ParameterGroup)
+        f"{name}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else ""]
+        for name, group in groups_of(reconstructor)
         for key, plan in group.plans.items()
     }
     return {
-        "algo": type(algo.recipe).__name__,
-        "prior": type(prior.recipe).__name__,
+        "algo": type(reconstructor.algo.recipe).__name__,
+        "prior": type(reconstructor.prior.recipe).__name__,
         "model": type(model).__name__,
         "model.iterations": model.count,
         "start": repr(reconstructor.start),
@@ -186,16 +183,11 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     ]
     if missing or extra or shapes:
         raise CheckpointError(
-            f"{source}: these weights belong to another model. Missing: {_some(missing)}; unknown: "
-            f"{_some(extra)}; of another shape or kind: {'; '.join(shapes[:3]) or 'none'}."
+            f"{source}: these weights belong to another model. Missing: {listing(missing, 4)}; "
+            f"unknown: {listing(extra, 4)}; of another shape or kind: "
+            f"{'; '.join(shapes[:3]) or 'none'}."
         )
     module.load_state_dict(dict(state))
-
-
-def _some(names: Any) -> str:
-    chosen = sorted(names)
-    more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
-    return listing(chosen[:4]) + more
 
 
 def embedded_weights(denoiser: nn.Module) -> Path | None:
@@ -237,7 +229,7 @@ def check_finite(reconstructor: nn.Module) -> None:
     state = reconstructor.state_dict().items()
     if bad := [name for name, t in state if not bool(torch.isfinite(t).all())]:
         raise NonFiniteError(
-            f"{_some(bad)}: not finite before the first step. Choose other values or weights."
+            f"{listing(bad, 4)}: not finite before the first step. Choose other values or weights."
         )
 
 

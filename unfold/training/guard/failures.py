@@ -1,6 +1,6 @@
 """Convergence of a training step, and what can go wrong in it: figures, causes and remedies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unfold.errors import ConvergenceError, NonFiniteError, UnfoldError
 from unfold.models.model import Solution
+from unfold.parameters.group import value_range
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.implicit import BackwardReport
@@ -53,14 +54,6 @@ class Convergence(NamedTuple):
         return report.converged if report is not None and report.aims_at_tolerance else None
 
 
-def convergence_of(names: Sequence[int], solution: Solution) -> Convergence | None:
-    """The convergence of a solution; None where its model has no equilibrium."""
-    if solution.converged is None:
-        return None
-    iterations, backward = solution.iterations, solution.backward
-    return Convergence(tuple(names), solution.converged, solution.residual, iterations, backward)
-
-
 def not_finite(step: int, where: Callable[[], str]) -> Failure:
     """A loss or a gradient that is not finite, and where the first such number is."""
     text = f"The loss or a gradient of step {step} is not finite: {where()}"
@@ -70,7 +63,7 @@ def not_finite(step: int, where: Callable[[], str]) -> Failure:
 
 def not_reached(step: int, records: Sequence[Convergence]) -> Failure:
     """Equilibria, or gradients of them, that were not reached within their iterations."""
-    found = [*_forward(records), *_backward(records)] or ["it is one of another process"]
+    found = list(_missed(records)) or ["it is one of another process"]
     text = f"An equilibrium or its gradient was not reached in step {step}: {'; '.join(found)}"
     remedy = (
         "Raise max_iterations of the model or of its backward pass, lower the learning rate, or "
@@ -79,32 +72,30 @@ def not_reached(step: int, records: Sequence[Convergence]) -> Failure:
     return Failure(ConvergenceError, text, remedy, "unreached_limit")
 
 
-def _forward(records: Sequence[Convergence]) -> list[str]:
+def _missed(records: Sequence[Convergence]) -> Iterator[str]:
+    """What was not reached: of the equilibria, then of their gradients."""
     names = [name for one in records for name in one.names]
-    missed = torch.cat([~one.converged for one in records]) if records else torch.zeros(0).bool()
-    if not bool(missed.any()):
-        return []
-    residual = torch.cat([one.residual for one in records])[missed]
-    iterations = torch.cat([one.iterations for one in records])[missed]
-    first = names[int(missed.nonzero()[0])]
-    return [
-        f"{int(missed.sum())} of {len(missed)} images, image {first} first, are at a residual of "
-        f"{float(residual.max()):.1e} after {int(iterations.max())} iterations"
-    ]
+    forward = _columns((one.converged, one.residual, one.iterations) for one in records)
+    if forward and bool((missed := ~forward[0]).any()):
+        first = names[int(missed.nonzero()[0])]
+        yield (
+            f"{int(missed.sum())} of {len(missed)} images, image {first} first, are at a residual "
+            f"of {float(forward[1][missed].max()):.1e} after {int(forward[2][missed].max())} "
+            "iterations"
+        )
+    reports = [r for one in records if (r := one.backward) and one.gradient_converged is not None]
+    backward = _columns((r.converged, r.residual, r.iterations) for r in reports)
+    if backward and bool((missed := ~backward[0]).any()):
+        yield (
+            f"the gradients of {int(missed.sum())} of {len(missed)} are at a residual of "
+            f"{float(backward[1].max()):.1e} after {int(backward[2].max())} products"
+        )
 
 
-def _backward(records: Sequence[Convergence]) -> list[str]:
-    known = [(one.backward, one.gradient_converged) for one in records]
-    reports = [(report, flags) for report, flags in known if report and flags is not None]
-    missed = torch.cat([~flags for _, flags in reports]) if reports else torch.zeros(0).bool()
-    if not bool(missed.any()):
-        return []
-    residuals = [report.residual for report, _ in reports if report.residual is not None]
-    iterations = [report.iterations for report, _ in reports if report.iterations is not None]
-    return [
-        f"the gradients of {int(missed.sum())} of {len(missed)} are at a residual of "
-        f"{float(torch.cat(residuals).max()):.1e} after {int(torch.cat(iterations).max())} products"
-    ]
+def _columns(rows: Iterable[tuple[Tensor | None, ...]]) -> list[Tensor]:
+    """Each column of some rows as one tensor; none where there are no rows."""
+    columns = zip(*rows, strict=True)
+    return [torch.cat([v for v in column if v is not None]) for column in columns]
 
 
 @torch.no_grad()
@@ -123,7 +114,7 @@ def locate_nonfinite(
     if not bool(y.isfinite().all()):
         return f"the measurement of image {names[_nonfinite(y)[0]]} is not finite"
     values = reconstructor.parameter_values()
-    settings = ", ".join(f"{name} = {_range(value)}" for name, value in values.items())
+    settings = ", ".join(f"{name} = {value_range(value)}" for name, value in values.items())
     solution = reconstructor.solve(y, operator, keep_iterates=True, noise_level=noise_level)
     for k, image in enumerate(solution.iterates):
         bad = _nonfinite(image)
@@ -134,11 +125,6 @@ def locate_nonfinite(
 
 def _nonfinite(t: Tensor) -> list[int]:
     return [i for i, one in enumerate(t.flatten(1)) if not bool(one.isfinite().all())]
-
-
-def _range(value: Tensor) -> str:
-    ends = sorted({f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"}, key=float)
-    return " to ".join(ends)
 
 
 Values = dict[str, Tensor | float]
@@ -168,8 +154,7 @@ def _summary(prefix: str, rows: Sequence[tuple[Tensor | None, ...]]) -> Values:
     """The share that converged, the largest residual and the mean number of iterations."""
     if not rows:
         return {}
-    columns = [[v for v in column if v is not None] for column in zip(*rows, strict=True)]
-    converged, residual, iterations = (torch.cat(column) for column in columns)
+    converged, residual, iterations = _columns(rows)
     return {
         f"{prefix}converged": converged.float().mean(),
         f"{prefix}residual": residual.max(),
@@ -181,9 +166,5 @@ def solve_metrics(solves: Sequence[SolveReport]) -> Values:
     """The linear solves of a step, those of the backward pass included."""
     if not solves:
         return {}
-    return {
-        "train/solves": float(len(solves)),
-        "train/solve_iterations": torch.cat([s.iterations for s in solves]).float().mean(),
-        "train/solve_residual": torch.stack([s.residual.max() for s in solves]).max(),
-        "train/solve_converged": torch.cat([s.converged for s in solves]).float().mean(),
-    }
+    rows = [(s.converged, s.residual, s.iterations) for s in solves]
+    return {"train/solves": float(len(solves)), **_summary("train/solve_", rows)}

@@ -15,7 +15,6 @@ from unfold.models.model import Solution
 from unfold.training.guard.failures import (
     Convergence,
     Failure,
-    convergence_of,
     not_finite,
     not_reached,
 )
@@ -137,9 +136,10 @@ class Guard:
         start = 0
         for solution in solutions:
             end = start + len(solution.residual)
-            record = convergence_of(names[start:end], solution)
-            if record is not None:
-                self._records.append(record)
+            if solution.converged is not None:  # the model has an equilibrium
+                own, iterations = tuple(names[start:end]), solution.iterations
+                found = solution.converged, solution.residual, iterations, solution.backward
+                self._records.append(Convergence(own, *found))
                 self._has_equilibria = True
             start = end
 
@@ -184,12 +184,10 @@ class Guard:
         return found | (unreached if self._has_equilibria else {})
 
     def state(self) -> dict[str, dict[str, int]]:
-        """The counts, for a checkpoint."""
         policies = {"on_nonfinite": self.on_nonfinite, "on_unreached": self.on_unreached}
         return {name: policy.state() for name, policy in policies.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore the counts of a checkpoint."""
         self.on_nonfinite.load(state["on_nonfinite"])
         self.on_unreached.load(state["on_unreached"])
 

@@ -73,11 +73,9 @@ class Tracked(Curves):
 
     def forward(self, metrics: Mapping[str, float], step: int) -> None:
         sent = self._sent
-        if step < sent["step"]:
-            return
         known = sent["names"] if step == sent["step"] else []
         new = {name: float(value) for name, value in metrics.items() if name not in known}
-        if not new:
+        if step < sent["step"] or not new:
             return
         # Recorded first: after a kill in between, a missing value is better than a duplicate.
         self._record({"step": step, "names": [*known, *new]})
