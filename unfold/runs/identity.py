@@ -9,6 +9,7 @@ from typing import Any
 
 from unfold.disk import expand
 from unfold.errors import ConfigError
+from unfold.runs.catalogue import flat
 from unfold.runs.files import sha256
 from unfold.runs.sources import source_hashes
 from unfold.runs.weights import EXTEND, digests
@@ -106,15 +107,10 @@ def _kept(path: str, value: Any, weights: Mapping[str, str]) -> Any:
 
 def _files(value: Any) -> list[str]:
     """The SHA-256 of every file, or run, that a value names: what counts is the content."""
-    if isinstance(value, Mapping):
-        return [digest for item in value.values() for digest in _files(item)]
-    if isinstance(value, list):
-        return [digest for item in value for digest in _files(item)]
-    if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
-        path = expand(value.replace("\0", ""), "path")
-        candidates = (path, path / "weights.safetensors")
-        return [sha256(one) for one in candidates if one.is_file()]
-    return []
+    named = (x for x in flat(value).values() if isinstance(x, str) and len(x) < 1024)
+    paths = (expand(x.replace("\0", ""), "path") for x in named if {".", "/"} & set(x))
+    candidates = (one for path in paths for one in (path, path / "weights.safetensors"))
+    return [sha256(one) for one in candidates if one.is_file()]
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:

@@ -1,12 +1,12 @@
 """The trained weights that a configuration names: a file, or a run by any of its names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unfold.disk import expand
 from unfold.errors import UnfoldError
-from unfold.runs.catalogue import read_reference
+from unfold.runs.catalogue import flat, read_reference
 from unfold.runs.files import sha256
 
 EMBEDDED = "embedded"
@@ -42,16 +42,6 @@ def names_weights(key: str, value: Any) -> bool:
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
     """The SHA-256 of all weights that a configuration names, by the full key."""
-    found = ((key, digest_of(text, config["runs_dir"], key)) for key, text in _named(config, ""))
+    named = [(key, text) for key, text in flat(config).items() if names_weights(key, text)]
+    found = ((key, digest_of(text, config["runs_dir"], key)) for key, text in named)
     return {key: digest for key, digest in found if digest is not None}
-
-
-def _named(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _named(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list | tuple):
-        for i, value in enumerate(node):
-            yield from _named(value, f"{path}[{i}]")
-    elif names_weights(path, node):
-        yield path, node
