@@ -37,7 +37,7 @@ def test_every_bad_file_is_found_and_no_good_one(planted):
     assert found["train"].usable == 8
     assert found["train"].sizes == (((64, 64), 8),)
     (fault,) = found["test"].faults
-    assert "shared.png: the same file as" in fault
+    assert "shared.png: for test, and the same file as" in fault
     assert "good0.png" in fault
 
 
