@@ -9,10 +9,8 @@ from unfold.config.check import Checked
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry
-from unfold.runs.identity import conditions, evaluation_name
+from unfold.runs.identity import conditions, differing, digest_of, evaluation_name
 from unfold.runs.redact import redacted
-from unfold.runs.sources import differing
-from unfold.runs.weights import digest_of
 
 SYNTAX = Syntax(
     "evaluate",

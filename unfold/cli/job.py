@@ -22,12 +22,11 @@ from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.files import stored_config
 from unfold.runs.history import begin, recorded
+from unfold.runs.identity import digests, source_hashes
 from unfold.runs.processes import check_launch, check_rank, rank
-from unfold.runs.provenance import Made, provenance
+from unfold.runs.provenance import provenance
 from unfold.runs.redact import redacted, redacted_overrides
-from unfold.runs.sources import source_hashes
 from unfold.runs.status import Outcome, write_outcome
-from unfold.runs.weights import digests
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
@@ -127,7 +126,7 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
     stored = run.path / "config.yaml"
     files.write_yaml(stored, redacted(config))
     files.write_yaml(run.path / "overrides.yaml", redacted_overrides(job.overrides))
-    made = Made(
+    made = provenance(
         overrides=job.overrides,
         choices=job.choices,
         folders=job.folders[1:],
@@ -137,7 +136,7 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         weights=digests(job.config),
         pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
-    origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
+    origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **made}
     begin(run, origin | {"sources": source_hashes(job.trust)})
 
 

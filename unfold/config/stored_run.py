@@ -17,10 +17,8 @@ from unfold.errors import ConfigError, UnfoldError
 from unfold.runs import files
 from unfold.runs.catalogue import ORIGIN, Entry, read_reference
 from unfold.runs.compare import differences
-from unfold.runs.identity import hashed_part
+from unfold.runs.identity import EXTEND, differing, find_weights, hashed_part, names_weights
 from unfold.runs.redact import REDACTED, redacted, restored
-from unfold.runs.sources import differing
-from unfold.runs.weights import EXTEND, find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
 """Overrides of one start only; and a run never brings its own trust, as a stranger may have made

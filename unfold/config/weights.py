@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unfold.config.check import Checked
 from unfold.config.plan import Component, walk
 from unfold.errors import CheckpointError, ConfigError, UnfoldError
-from unfold.runs.weights import EMBEDDED, find_weights
+from unfold.runs.identity import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,9 +10,8 @@ from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import flat
 from unfold.runs.files import stored_config
-from unfold.runs.identity import hashed_part
+from unfold.runs.identity import digests, hashed_part
 from unfold.runs.redact import redacted
-from unfold.runs.weights import digests
 
 ABSENT = "-"
 

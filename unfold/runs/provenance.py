@@ -10,12 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import unfold
 from unfold.random import SCHEME
-from unfold.runs.redact import redacted_override, redacted_overrides
-from unfold.runs.sources import hashes
+from unfold.runs.identity import hashes
+from unfold.runs.redact import redacted_overrides
 
 PACKAGES = (
     "hydra-core",
@@ -123,54 +123,50 @@ LIST_LIMIT = 1000
 """Names that are kept of a list of files; their number and hash are of all."""
 
 
-class Made(NamedTuple):
-    """What a run is made from.
+def provenance(
+    *,
+    overrides: Sequence[str],
+    choices: Mapping[str, str],
+    folders: Sequence[Path],
+    seed: int,
+    fingerprint: str,
+    shapes: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]],
+    weights: Mapping[str, str],
+    pixels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that determines the scores, as plain data.
 
-    overrides: of the command line.
-    choices: the option of each group.
-    folders: of the user's own options.
-    seed: of the run.
-    fingerprint: of the images.
-    shapes: the name and the shape of every image of each split.
-    weights: the SHA-256 of the trained weights that it starts from, by key.
-    pixels: the SHA-256 of the images of a split, whatever their names.
+    Args:
+        overrides: of the command line, or of the sweep.
+        choices: the option of each group.
+        folders: of the user's own options.
+        seed: of the run.
+        fingerprint: of the images.
+        shapes: the name and the shape of every image of each split.
+        weights: the SHA-256 of the trained weights that it starts from, by key.
+        pixels: the SHA-256 of the images of a split, whatever their names.
     """
-
-    overrides: Sequence[str]
-    choices: Mapping[str, str]
-    folders: Sequence[Path]
-    seed: int
-    fingerprint: str
-    shapes: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]]
-    weights: Mapping[str, str]
-    pixels: Mapping[str, str] = {}
-
-
-def provenance(made: Made) -> dict[str, Any]:
-    """Everything that determines the scores, as plain data."""
+    typed = redacted_overrides(sys.argv)
+    given = redacted_overrides(overrides)
     return {
         "version": unfold.__version__,
         "git": git_state(Path(unfold.__path__[0]).parent),
-        "command": redacted_overrides(sys.argv),
-        "overrides": redacted_overrides(made.overrides),
-        "given_by": {redacted_override(text): _giver(text) for text in made.overrides},
-        "choices": dict(made.choices),
-        "folders": {str(folder): hashes(folder, (".yaml",)) for folder in made.folders},
-        "seed": made.seed,
-        "streams": {"scheme": SCHEME, "seed": made.seed},
-        "data": made.fingerprint,
-        "images": {split: summary(images) for split, images in made.shapes.items()},
-        "pixels": dict(made.pixels),
-        "weights": dict(made.weights),
+        "command": typed,
+        "overrides": given,
+        "given_by": {text: "command line" if text in typed else "sweep" for text in given},
+        "choices": dict(choices),
+        "folders": {str(folder): hashes(folder, (".yaml",)) for folder in folders},
+        "seed": seed,
+        "streams": {"scheme": SCHEME, "seed": seed},
+        "data": fingerprint,
+        "images": {split: summary(images) for split, images in shapes.items()},
+        "pixels": dict(pixels),
+        "weights": dict(weights),
         "packages": versions(),
         "freeze": freeze(),
         "build": build(),
         "machine": machine(),
     }
-
-
-def _giver(text: str) -> str:
-    return "command line" if redacted_override(text) in redacted_overrides(sys.argv) else "sweep"
 
 
 def summary(images: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
