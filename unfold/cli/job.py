@@ -21,10 +21,9 @@ from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.files import stored_config
-from unfold.runs.history import begin, recorded
 from unfold.runs.identity import digests, source_hashes
 from unfold.runs.processes import check_launch, check_rank, rank
-from unfold.runs.provenance import provenance
+from unfold.runs.provenance import begin, provenance, recorded
 from unfold.runs.redact import redacted, redacted_overrides
 from unfold.runs.status import Outcome, write_outcome
 from unfold.training.checkpoints.checksum import LAST
@@ -43,7 +42,7 @@ def run_job(checked: Checked) -> Outcome:
             return Outcome(run.path, train(checked, components, run), repeated=False)
         announce(run, checked, components)
         write_origin(run, checked, components, fingerprint)
-        with recorded(run) as scores:
+        with recorded(run.path) as scores:
             scores |= train(checked, components, run)
             scores |= evaluate_components(checked, components, run.path)
             files.write_json(run.path / "results.json", scores)
@@ -137,7 +136,7 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
     origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **made}
-    begin(run, origin | {"sources": source_hashes(job.trust)})
+    begin(run.path, origin | {"sources": source_hashes(job.trust)}, run.checkpoint)
 
 
 def _pixels(images: Sequence[tuple[str, Any]]) -> str:

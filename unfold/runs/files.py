@@ -13,6 +13,8 @@ import yaml
 from unfold.disk import odd_entries, read_bytes, write_bytes
 from unfold.errors import ConfigError, RunError
 
+ORIGIN = "provenance.json"
+
 REPEAT = "Repeat the run with rerun=true."
 
 

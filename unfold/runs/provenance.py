@@ -1,19 +1,25 @@
-"""What a run is made from: overrides, code, versions, machine, seeds and images."""
+"""What a run is made from: overrides, code, versions, machine, seeds, images; and every start."""
 
 import hashlib
 import importlib.metadata
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import unfold
+from unfold.errors import PreemptedError, RunError
 from unfold.random import SCHEME
+from unfold.runs import files
+from unfold.runs.files import ORIGIN
 from unfold.runs.identity import hashes
 from unfold.runs.redact import redacted_overrides
 
@@ -211,3 +217,78 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+LATEST = ("config", "overrides", "given_by", "folders", "sources")
+"""Entries that always describe the last start."""
+
+
+def begin(directory: Path, origin: Mapping[str, Any], resumed: Path | None) -> None:
+    """Write what a run is made from, or add a start to it; `resumed` is its checkpoint.
+
+    The entries of the first start stay, except those in `LATEST`. Every start keeps its overrides,
+    and one whose sources differ keeps their former hashes.
+    """
+    path = directory / ORIGIN
+    first = files.optional(path)
+    starts = first.get("attempts", [])
+    before = [start | {"outcome": start["outcome"] or "killed"} for start in starts]
+    attempt = _started(resumed, origin, first.get("sources", origin["sources"]))
+    base = dict(first) if resumed and first else dict(origin)
+    latest = {key: origin[key] for key in LATEST}
+    files.write_json(path, base | latest | {"attempts": [*before, attempt]})
+
+
+def _started(
+    resumed: Path | None, origin: Mapping[str, Any], sources: Mapping[str, str]
+) -> dict[str, Any]:
+    machine, git = origin["machine"], origin["git"] or {}
+    now = origin["sources"]
+    changed = sorted(name for name in {*sources, *now} if sources.get(name) != now.get(name))
+    return {
+        "command": redacted_overrides(sys.argv),
+        "overrides": origin["overrides"],
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "machine": machine,
+        "threads": machine["threads"],
+        "commit": git.get("commit"),
+        "packages": origin["packages"],
+        "packages_sha256": origin["freeze"]["sha256"],
+        "continues": resumed.name if resumed else None,
+        "changed_sources": {name: sources.get(name) for name in changed},
+        "started": _now(),
+        "ended": None,
+        "outcome": None,
+    }
+
+
+@contextmanager
+def recorded(directory: Path) -> Iterator[dict[str, float]]:
+    """Write how the body ended, and the scores it filled in.
+
+    Yields:
+        The scores, to be filled in.
+    """
+    scores: dict[str, float] = {}
+    try:
+        yield scores
+    except BaseException as error:
+        state = "preempted" if isinstance(error, PreemptedError) else "failed"
+        with suppress(RunError):  # the disk may be what failed
+            _end(directory, f"{state}: {' '.join(str(error).split()) or type(error).__name__}")
+        raise
+    _end(directory, "finished", {"results": scores})
+
+
+def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -> None:
+    path = directory / ORIGIN
+    origin = files.read_json(path)
+    *before, last = origin["attempts"]
+    ended = last | {"ended": _now(), "outcome": outcome}
+    content = {"attempts": [*before, ended], "deterministic": flags()}
+    files.write_json(path, origin | content | dict(more or {}))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
