@@ -115,7 +115,7 @@ def test_all_faults_are_in_one_message(tmp_path):
         loaded(tmp_path, "crop")
     message = str(error.value)
     assert "2 images cannot be used" in message
-    assert "small.png: 16x7 pixels, smaller than crop = 8" in message
+    assert "small.png: 16x7 pixels, smaller than the 8x8 that crop needs" in message
     assert "broken.png: not an image" in message
 
 

@@ -35,7 +35,10 @@ def run_job(checked: Checked) -> Outcome:
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
     directory = place_of(checked, fingerprint)
-    with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
+    settings, several = checked.settings, components.trainer.processes > 1
+    expected = Computation(checked.job.stored, fingerprint)
+    request = Request(expected, settings.rerun, settings.accept_code, rank() if several else 0)
+    with raising_signals(), claim(directory, request) as run:
         if run.plan == "finished":
             return _already_finished(run, checked, components)
         if run.is_rank:
@@ -81,12 +84,6 @@ def prepare(checked: Checked) -> Components:
         if name in overridden:  # in a sweep over priors that is no mistake
             say(f"warning: {name} is set and cannot act: {reason}.")
     return components
-
-
-def _request(checked: Checked, components: Components, fingerprint: str) -> Request:
-    expected = Computation(checked.job.stored, fingerprint)
-    own = rank() if components.trainer.processes > 1 else 0
-    return Request(expected, checked.settings.rerun, checked.settings.accept_code, own)
 
 
 def _already_finished(run: Run, checked: Checked, components: Components) -> Outcome:

@@ -142,8 +142,8 @@ def _decoded(file: ImageFile, pixels: Pixels, smallest: int, why: str) -> Decode
     if min(picture.shape[-2:]) < smallest:
         height, width = picture.shape[-2:]
         raise DataError(
-            f"{file.path}: {height}x{width} pixels, smaller than {why} = {smallest}. "
-            f"Lower {why}, or remove the file."
+            f"{file.path}: {height}x{width} pixels, smaller than the {smallest}x{smallest} "
+            f"that {why} needs. Lower {why}, or remove the file."
         )
     digest, shape = hashlib.sha256(data).hexdigest(), tuple(picture.shape)
     content = f"{shape}".encode() + (picture * 65535).round().int().numpy().tobytes()

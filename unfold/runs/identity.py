@@ -206,5 +206,9 @@ def _digest(path: Path) -> str:
 
 def differing(recorded: Mapping[str, str], trust: Sequence[str] = ()) -> list[str]:
     """The files that changed, came or went since the hashes were recorded."""
-    now = source_hashes(trust)
-    return sorted(path for path in {*recorded, *now} if recorded.get(path) != now.get(path))
+    return unequal(recorded, source_hashes(trust))
+
+
+def unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys, sorted, whose values are not the same, or that one of the two lacks."""
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))

@@ -20,7 +20,7 @@ from unfold.errors import PreemptedError, RunError
 from unfold.random import SCHEME
 from unfold.runs import files
 from unfold.runs.files import ORIGIN
-from unfold.runs.identity import hashes
+from unfold.runs.identity import hashes, unequal
 from unfold.runs.redact import redacted_overrides
 
 PACKAGES = (
@@ -243,8 +243,6 @@ def _started(
     resumed: Path | None, origin: Mapping[str, Any], sources: Mapping[str, str]
 ) -> dict[str, Any]:
     machine, git = origin["machine"], origin["git"] or {}
-    now = origin["sources"]
-    changed = sorted(name for name in {*sources, *now} if sources.get(name) != now.get(name))
     return {
         "command": redacted_overrides(sys.argv),
         "overrides": origin["overrides"],
@@ -256,7 +254,7 @@ def _started(
         "packages": origin["packages"],
         "packages_sha256": origin["freeze"]["sha256"],
         "continues": resumed.name if resumed else None,
-        "changed_sources": {name: sources.get(name) for name in changed},
+        "changed_sources": {n: sources.get(n) for n in unequal(sources, origin["sources"])},
         "started": _now(),
         "ended": None,
         "outcome": None,
