@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from unfold.disk import write_text
 from unfold.launchers.launcher import CODE, LOG
-from unfold.runs.files import write_text
 
 RESTARTS = "SLURM_RESTART_COUNT"
 """How many times SLURM has restarted the job."""
