@@ -24,13 +24,12 @@ Iteration = str | Algorithm[Any] | type[Algorithm[Any]]
 # Parameter names of the vocabulary; every declared scalar also goes by its own name. `stepsize` is
 # absolute there, as it is here.
 NAMES: Mapping[str, tuple[str, str]] = {
-    "stepsize": ("algo", "stepsize"),
-    "stepsize_dual": ("algo", "stepsize_dual"),
     "lambda": ("algo", "lambda_reg"),
-    "lambda_reg": ("algo", "lambda_reg"),
-    "beta": ("algo", "beta"),
-    "momentum": ("algo", "momentum"),
     "g_param": ("prior", "sigma"),
+    **{
+        name: ("algo", name)
+        for name in ("stepsize", "stepsize_dual", "lambda_reg", "beta", "momentum")
+    },
 }
 
 
@@ -47,8 +46,11 @@ class _Built(Reconstructor):
         trainable_params: Sequence[str],
     ) -> None:
         algorithm = _algorithm(iteration)
-        algorithm = _with(algorithm, _values(params_algo, "algo", algorithm), "params_algo")
-        prior = _with(prior, _values(params_algo, "prior", algorithm), "params_algo")
+        values: dict[str, dict[str, Any]] = {"algo": {}, "prior": {}}
+        for name, value in params_algo.items():
+            owner, field = _home(name, "params_algo", algorithm)
+            values[owner][field] = value
+        algorithm, prior = _with(algorithm, values["algo"]), _with(prior, values["prior"])
         homes = [_home(name, "trainable_params", algorithm) for name in trainable_params]
         learn = _that_act(["prior.*", *map(".".join, homes)], prior)
         fidelity = data_fidelity or L2()
@@ -141,11 +143,6 @@ def _that_act(learn: Sequence[str], prior: Prior) -> list[str]:
     return [name for name in learn if name not in inactive]
 
 
-def _values(given: Mapping[str, Any], owner: str, algorithm: Algorithm[Any]) -> dict[str, Any]:
-    homes = {name: _home(name, "params_algo", algorithm) for name in given}
-    return {home[1]: given[name] for name, home in homes.items() if home[0] == owner}
-
-
 def _home(name: str, key: str, algorithm: Algorithm[Any]) -> tuple[str, str]:
     own = {name: ("algo", name) for name in declarations(algorithm)}
     known = {**own, **NAMES}
@@ -156,11 +153,12 @@ def _home(name: str, key: str, algorithm: Algorithm[Any]) -> tuple[str, str]:
     return known[name]
 
 
-def _with(recipe: Any, values: Mapping[str, Any], key: str) -> Any:
+def _with(recipe: Any, values: Mapping[str, Any]) -> Any:
     names = {f.name for f in dataclasses.fields(recipe)}
     for name in values:
         if name not in names:
             raise ConfigError(
-                f"{key}: {type(recipe).__name__} has no '{name}'. Available: {listing(names)}."
+                f"params_algo: {type(recipe).__name__} has no '{name}'. "
+                f"Available: {listing(names)}."
             )
     return dataclasses.replace(recipe, **values)

@@ -109,8 +109,8 @@ def write_bytes(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by text; line ends stay as they are."""
-    write_bytes(path, text.encode())
+    """Replace a file of a run by text; line ends stay as they are."""
+    write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
 def _expect_room(folder: Path, size: int) -> None:

@@ -17,7 +17,7 @@ from unfold.config.compose import compose
 from unfold.errors import PreemptedError
 from unfold.random import SCHEME
 from unfold.runs.catalogue import read_reference
-from unfold.runs.sources import source_hashes
+from unfold.runs.identity import source_hashes
 
 
 def run(*arguments):

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +20,6 @@ from unfold.config.sweep import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
 from unfold.launchers.launcher import LOG, Job, Launcher
 from unfold.launchers.parallel import Parallel
-from unfold.launchers.submitit_local import SubmititLocal
 from unfold.runs.processes import Lock
 from unfold.runs.status import Outcome
 
@@ -223,20 +221,10 @@ def test_a_trial_waits_for_the_process_that_runs_the_same(tmp_path, monkeypatch,
     assert "waits for the process that runs the same" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        Parallel(jobs=2),
-        pytest.param(
-            SubmititLocal(jobs=2),
-            marks=pytest.mark.skipif(find_spec("submitit") is None, reason="needs submitit"),
-        ),
-    ],
-)
-def test_trials_are_jobs_of_any_launcher(tmp_path, monkeypatch, launcher):
+def test_trials_are_jobs_of_a_launcher(tmp_path, monkeypatch):
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "program.py")])
-    entries = search(tmp_path, 3, launcher)
+    entries = search(tmp_path, 3, Parallel(jobs=2))
     assert [entry.outcome.scores for entry in entries] == [{SCORE: 30.0}] * 3
     assert states(tmp_path) == {"COMPLETE": 3}
 

@@ -78,7 +78,7 @@ def test_sizes_of_an_operator_are_bounded(words, monkeypatch):
 
 
 @pytest.mark.parametrize("word", ["jobs=100000", "jobs=1000000000000"])
-@pytest.mark.parametrize("launcher", ["parallel", "submitit_local", "ray", "slurm"])
+@pytest.mark.parametrize("launcher", ["parallel", "ray", "slurm"])
 def test_jobs_of_a_launcher_are_bounded(launcher, word, monkeypatch):
     monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: True)
     if launcher in ("ray", "slurm") and word == "jobs=100000":

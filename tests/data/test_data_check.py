@@ -37,7 +37,7 @@ def test_every_bad_file_is_found_and_no_good_one(planted):
     assert found["train"].usable == 8
     assert found["train"].sizes == (((64, 64), 8),)
     (fault,) = found["test"].faults
-    assert "shared.png: the same file as" in fault
+    assert "shared.png: for test, and the same file as" in fault
     assert "good0.png" in fault
 
 
@@ -53,4 +53,4 @@ def test_images_too_small_for_the_crop_are_found(tmp_path):
         (tmp_path / f"{i}.png").write_bytes(GOOD + bytes(i))
     faults = FolderData(0, root=str(tmp_path), crop=65).check_files(lambda: None)["train"].faults
     assert faults
-    assert all("smaller than crop = 65" in fault for fault in faults)
+    assert all("smaller than the 65x65 that FolderData.crop needs" in fault for fault in faults)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from unfold.data import image_cache
 from unfold.data.files import folder_files, hold_out, read_folder
-from unfold.data.image_cache import ImageFile, Pixels, load
+from unfold.data.image_cache import ImageFile, Pixels, load_splits
 from unfold.errors import DataError
 
 
@@ -21,6 +21,12 @@ def write(path, height=16, width=16, seed=None):
 
 def named(count):
     return tuple(ImageFile(f"{i}.png", Path(f"{i}.png")) for i in range(count))
+
+
+def loaded(folder, why="x"):
+    """The images of a folder, of 8 pixels at least."""
+    files = read_folder(folder, "FolderData.root").images
+    return load_splits({"train": files}, Pixels(1), lambda split: (8, why))["train"]
 
 
 def test_images_at_any_depth_are_listed_by_name(tmp_path):
@@ -106,10 +112,10 @@ def test_all_faults_are_in_one_message(tmp_path):
     write(tmp_path / "small.png", 16, 7)
     (tmp_path / "broken.png").write_bytes(b"?")
     with pytest.raises(DataError) as error:
-        load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "crop")
+        loaded(tmp_path, "crop")
     message = str(error.value)
     assert "2 images cannot be used" in message
-    assert "small.png: 16x7 pixels, smaller than crop = 8" in message
+    assert "small.png: 16x7 pixels, smaller than the 8x8 that crop needs" in message
     assert "broken.png: not an image" in message
 
 
@@ -117,26 +123,25 @@ def test_a_long_list_of_faults_is_shortened(tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(DataError, match="and 3 more"):
-        load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "crop")
+        loaded(tmp_path, "crop")
 
 
-def test_images_beyond_the_memory_are_read_again(tmp_path):
+def test_images_beyond_the_memory_are_read_again(tmp_path, monkeypatch):
     for i in range(3):
         write(tmp_path / f"{i}.png", seed=i)
-    files = read_folder(tmp_path, "FolderData.root").images
-    kept, read = (
-        load(files, Pixels(1), 2**20, 8, "x"),
-        load(files, Pixels(1), 2 * 16 * 16 * 4, 8, "x"),
-    )
+    kept = loaded(tmp_path)
+    monkeypatch.setattr(image_cache, "MEMORY", 2 * 16 * 16 * 4)
+    read = loaded(tmp_path)
     assert [e.picture is not None for e in read.entries] == [True, True, False]
-    assert (read.bytes_kept, kept.bytes_kept) == (2048, 3072)
+    assert all(e.picture is not None and e.picture.nbytes == 1024 for e in kept.entries)
     assert all(a.equal(b) for a, b in zip(kept, read, strict=True))
     assert [x.shape for x in kept[1:]] == [(1, 16, 16)] * 2
 
 
-def test_a_file_that_vanishes_after_the_check_is_named(tmp_path):
+def test_a_file_that_vanishes_after_the_check_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_cache, "MEMORY", 0)
     path = write(tmp_path / "x.png")
-    images = load(read_folder(tmp_path, "FolderData.root").images, Pixels(1), 0, 8, "x")
+    images = loaded(tmp_path)
     path.unlink()
     with pytest.raises(DataError, match=r"x.png: cannot be read"):
         images[0]

@@ -131,7 +131,10 @@ def test_a_negative_number_of_workers_is_refused():
 
 
 def test_a_crop_larger_than_the_images_is_refused_up_front():
-    with pytest.raises(DataError, match=r"astronaut.png: 256x256 pixels, smaller than crop = 257"):
+    with pytest.raises(
+        DataError,
+        match=r"astronaut.png: 256x256 pixels, smaller than the 257x257 that Emb.*crop",
+    ):
         EmbeddedData(seed=0, crop=257).check()
 
 

@@ -18,7 +18,6 @@ from unfold.launchers.launcher import CODE, LOG
 from unfold.launchers.parallel import Parallel
 from unfold.launchers.ray import Ray
 from unfold.launchers.slurm import Slurm
-from unfold.launchers.submitit_local import SubmititLocal
 from unfold.launchers.worker import without_rerun
 
 PROGRAM = """
@@ -42,10 +41,7 @@ json.dump(content, open(os.environ["UNFOLD_OUTCOME"], "w"))
 note(" ".join(sys.argv[3:]) + str("SLURM_NTASKS" in os.environ))
 """
 
-WITHOUT = {
-    "submitit": SubmititLocal(),
-    "ray": Ray(),
-}
+WITHOUT = {"submitit": Slurm(), "ray": Ray()}
 
 
 @pytest.fixture
@@ -158,14 +154,13 @@ from pathlib import Path
 from unfold.launchers.worker import Worker
 command = [sys.executable, sys.argv[1], sys.argv[3], sys.argv[4], "rerun=true"]
 given = {"UNFOLD_OUTCOME": sys.argv[2] + "/outcome.json"}
-passes_on = sys.argv[5] == "yes"
-Worker(command, given, Path(sys.argv[2]), passes_on=passes_on, requeues=1)()
+Worker(command, given, Path(sys.argv[2]), requeues=1)()
 """
 
 
-def start_worker(tmp_path, program, word, passes_on, **variables):
+def start_worker(tmp_path, program, word, **variables):
     given = os.environ | {"PATH": make_cluster(tmp_path / "cluster"), "SLURM_NTASKS": "1"}
-    arguments = [str(tmp_path), word, str(program), passes_on]
+    arguments = [str(tmp_path), word, str(program)]
     command = [sys.executable, "-c", WORKER, str(tmp_path / "program.py"), *arguments]
     return subprocess.Popen(command, env=given | variables)
 
@@ -178,28 +173,19 @@ def wait_for(path, text):
 
 
 def test_a_worker_writes_down_the_exit_code_and_continues_with_a_run(tmp_path, program):
-    done = start_worker(tmp_path, program, "long", "no", SLURM_RESTART_COUNT="1")
+    done = start_worker(tmp_path, program, "long", SLURM_RESTART_COUNT="1")
     assert done.wait() == 0 and (tmp_path / CODE).read_text() == "0"
     assert program.read_text() == "long begins\nlong False\n", "no rerun, no tasks of SLURM"
     assert without_rerun(["a", "++rerun=true", "b"]) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("number", "passes_on", "restarts", "queued"),
-    [
-        (signal.SIGTERM, "yes", "0", False),
-        (signal.SIGUSR2, "no", "0", True),
-        (signal.SIGUSR2, "no", "1", False),
-    ],
-)
-def test_a_worker_lets_the_run_save_itself(tmp_path, program, number, passes_on, restarts, queued):
-    variables = {"SLURM_JOB_ID": "1"}
-    worker = start_worker(
-        tmp_path, program, "waits", passes_on, SLURM_RESTART_COUNT=restarts, **variables
-    )
+@pytest.mark.parametrize(("restarts", "queued"), [("0", True), ("1", False)])
+def test_a_worker_lets_the_run_save_itself(tmp_path, program, restarts, queued):
+    variables = {"SLURM_JOB_ID": "1", "SLURM_RESTART_COUNT": restarts}
+    worker = start_worker(tmp_path, program, "waits", **variables)
     (tmp_path / "cluster/job-1").mkdir()
     wait_for(program, "ready")
-    worker.send_signal(number)
+    worker.send_signal(signal.SIGUSR2)
     assert worker.wait() == 143
     assert program.read_text().count("saved") == 1
     assert (tmp_path / "cluster/job-1/requeue").exists() == queued
@@ -208,17 +194,6 @@ def test_a_worker_lets_the_run_save_itself(tmp_path, program, number, passes_on,
 
 
 ENDS = {"first": (0, None, 30.0), "fails": (4, "the loss is nan.", None)}
-
-
-@needs("submitit")
-def test_submitit_runs_jobs_on_this_machine(program):
-    found = ends(program, SubmititLocal(jobs=2), ["first", "fails", "killed"])
-    assert found == ENDS | {"killed": (-9, "killed by SIGKILL", None)}
-
-
-@needs("submitit")
-def test_submitit_jobs_are_ended_with_the_sweep(program):
-    end_when_ready(program, SubmititLocal(jobs=2))
 
 
 @needs("submitit")

@@ -1,6 +1,5 @@
 """The share of this machine that a job gets: its own CPUs and GPUs."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -10,7 +9,6 @@ from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError
 from unfold.launchers import parallel
 from unfold.launchers.parallel import Parallel, share_of, visible_gpus
-from unfold.launchers.submitit_local import SubmititLocal
 
 PROGRAM = """
 import os, sys
@@ -18,16 +16,6 @@ open(sys.argv[1], "a").write(" ".join(f"{key}={os.environ.get(key)}" for key in 
 """
 
 NAMES = ("UNFOLD_CPUS", "CUDA_VISIBLE_DEVICES")
-
-LAUNCHERS = [
-    Parallel,
-    pytest.param(
-        SubmititLocal,
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("submitit") is None, reason="submitit is not installed"
-        ),
-    ),
-]
 
 
 @pytest.fixture
@@ -66,10 +54,8 @@ def test_the_gpus_are_those_that_the_sweep_itself_may_use(machine, monkeypatch):
     assert gpus_of(2) == [None, None]
 
 
-@pytest.mark.parametrize("name", ["parallel", "submitit_local"])
-def test_more_gpus_than_there_are_is_refused_at_once(machine, monkeypatch, name):
-    monkeypatch.setattr("unfold.launchers.launcher.find_spec", lambda name: object())
-    arguments = [f"hydra/launcher={name}", "hydra.launcher.jobs=3"]
+def test_more_gpus_than_there_are_is_refused_at_once(machine):
+    arguments = ["hydra/launcher=parallel", "hydra.launcher.jobs=3"]
     machine(2)
     with pytest.raises(
         ConfigError, match=r"launcher\.gpus = 1: 3 jobs at a time need 3 GPUs.*are 2 \(0, 1\)\. Low"
@@ -85,14 +71,13 @@ def test_more_gpus_than_there_are_is_refused_at_once(machine, monkeypatch, name)
         take_launcher([*arguments, "hydra.launcher.gpus=-1"])
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_the_jobs_see_their_share(machine, tmp_path, monkeypatch, launcher):
+def test_the_jobs_see_their_share(machine, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     machine(0)
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "program.py")])
     commands = [[str(tmp_path / f"notes{i}"), *NAMES] for i in range(2)]
-    run_jobs(commands, launcher(jobs=2), lambda number, job: None, tmp_path)
+    run_jobs(commands, Parallel(jobs=2), lambda number, job: None, tmp_path)
     seen = {(tmp_path / f"notes{i}").read_text() for i in range(2)}
     assert seen == {
         "UNFOLD_CPUS=0,1 CUDA_VISIBLE_DEVICES=4",

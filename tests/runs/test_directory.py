@@ -5,7 +5,7 @@ import pytest
 from unfold.errors import ConfigError, NonFiniteError, PreemptedError, RunError
 from unfold.runs import directory, files, status
 from unfold.runs.directory import Request, claim, move_to_attempts
-from unfold.runs.sources import differing, source_hashes
+from unfold.runs.identity import differing, source_hashes
 from unfold.training.checkpoints.checksum import with_checksum
 
 

@@ -7,12 +7,21 @@ import numpy
 import torch
 
 from unfold.random import SCHEME, generator
-from unfold.runs.provenance import Made, freeze, git_state, machine, provenance, summary
-from unfold.runs.sources import source_hashes
+from unfold.runs.identity import source_hashes
+from unfold.runs.provenance import freeze, git_state, machine, provenance, summary
 
 PINNED = [3155784812, 3796248880, 2074346952]
 
-MADE = Made(["seed=1"], {"algo": "pgd"}, (), 1, "abc", {"test": [("a.png", (1, 8, 8))]}, {})
+MADE = {
+    "overrides": ["seed=1"],
+    "choices": {"algo": "pgd"},
+    "folders": (),
+    "seed": 1,
+    "fingerprint": "abc",
+    "shapes": {"test": [("a.png", (1, 8, 8))]},
+    "weights": {},
+    "pixels": {},
+}
 
 
 def test_it_says_what_made_a_number(monkeypatch, tmp_path):
@@ -20,7 +29,7 @@ def test_it_says_what_made_a_number(monkeypatch, tmp_path):
     (tmp_path / "algo/mine.yaml").write_text("x: 1")
     monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "logger.token=abc"])
     arguments = ["seed=1", "logger.token=abc", "algo=pgd"]
-    found = provenance(MADE._replace(overrides=arguments, folders=[tmp_path]))
+    found = provenance(**MADE | {"overrides": arguments, "folders": [tmp_path]})
     json.dumps(found)
     assert found["packages"]["torch"] == torch.__version__ == found["build"]["torch"]
     assert found["machine"]["threads"] == torch.get_num_threads()

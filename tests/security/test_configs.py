@@ -94,7 +94,7 @@ ATTACKS = {
     "the worker of a launcher": placed(
         "metrics.extra",
         "{{m: {{_target_: unfold.launchers.worker.Worker, command: [touch, '{}/executed'],"
-        " environment: {{}}, folder: '{}', passes_on: false}}}}",
+        " environment: {{}}, folder: '{}'}}}}",
     ),
     "a launcher": placed("loss", "{{_target_: unfold.launchers.parallel.Parallel, jobs: 1}}"),
     "a table that is opened": placed(

@@ -16,8 +16,8 @@ from unfold.launchers.slurm import Slurm
 from unfold.runs.catalogue import catalogue, read_reference
 from unfold.runs.directory import Request, claim, move_to_attempts, results_of
 from unfold.runs.files import stored_config
+from unfold.runs.identity import digest_of
 from unfold.runs.processes import Lock, is_held
-from unfold.runs.weights import digest_of
 
 BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
     f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

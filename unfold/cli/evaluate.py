@@ -9,10 +9,8 @@ from unfold.config.check import Checked
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry
-from unfold.runs.identity import conditions, evaluation_name
+from unfold.runs.identity import conditions, differing, digest_of, evaluation_name
 from unfold.runs.redact import redacted
-from unfold.runs.sources import differing
-from unfold.runs.weights import digest_of
 
 SYNTAX = Syntax(
     "evaluate",
@@ -30,8 +28,8 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     from unfold.cli.job import evaluate_components, write_origin
     from unfold.evaluation.base import OTHERS, NoEvaluation
     from unfold.runs.directory import Request, claim
-    from unfold.runs.history import recorded
     from unfold.runs.processes import Lock
+    from unfold.runs.provenance import recorded
     from unfold.training.checkpoints.signals import raising_signals
     from unfold.training.checkpoints.weights import load_weights
 
@@ -55,7 +53,7 @@ def evaluate_run(arguments: Sequence[str]) -> int:
         else:
             load_weights(components.reconstructor, reference.path)
             write_origin(run, checked, components, fingerprint)
-            with recorded(run) as scores:
+            with recorded(path) as scores:
                 trained_on = reference.choices["physics"]
                 scores |= evaluate_components(checked, components, path, trained_on)
                 files.write_json(path / "results.json", scores)

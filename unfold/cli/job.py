@@ -21,13 +21,11 @@ from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
 from unfold.runs.directory import Request, Run, claim
 from unfold.runs.files import stored_config
-from unfold.runs.history import begin, recorded
+from unfold.runs.identity import digests, source_hashes
 from unfold.runs.processes import check_launch, check_rank, rank
-from unfold.runs.provenance import Made, provenance
+from unfold.runs.provenance import begin, provenance, recorded
 from unfold.runs.redact import redacted, redacted_overrides
-from unfold.runs.sources import source_hashes
 from unfold.runs.status import Outcome, write_outcome
-from unfold.runs.weights import digests
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
@@ -37,14 +35,17 @@ def run_job(checked: Checked) -> Outcome:
     components = prepare(checked)
     fingerprint = components.data.fingerprint()
     directory = place_of(checked, fingerprint)
-    with raising_signals(), claim(directory, _request(checked, components, fingerprint)) as run:
+    settings, several = checked.settings, components.trainer.processes > 1
+    expected = Computation(checked.job.stored, fingerprint)
+    request = Request(expected, settings.rerun, settings.accept_code, rank() if several else 0)
+    with raising_signals(), claim(directory, request) as run:
         if run.plan == "finished":
             return _already_finished(run, checked, components)
         if run.is_rank:
             return Outcome(run.path, train(checked, components, run), repeated=False)
         announce(run, checked, components)
         write_origin(run, checked, components, fingerprint)
-        with recorded(run) as scores:
+        with recorded(run.path) as scores:
             scores |= train(checked, components, run)
             scores |= evaluate_components(checked, components, run.path)
             files.write_json(run.path / "results.json", scores)
@@ -85,12 +86,6 @@ def prepare(checked: Checked) -> Components:
     return components
 
 
-def _request(checked: Checked, components: Components, fingerprint: str) -> Request:
-    expected = Computation(checked.job.stored, fingerprint)
-    own = rank() if components.trainer.processes > 1 else 0
-    return Request(expected, checked.settings.rerun, checked.settings.accept_code, own)
-
-
 def _already_finished(run: Run, checked: Checked, components: Components) -> Outcome:
     scores = run.results()
     if not run.is_rank:
@@ -127,7 +122,7 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
     stored = run.path / "config.yaml"
     files.write_yaml(stored, redacted(config))
     files.write_yaml(run.path / "overrides.yaml", redacted_overrides(job.overrides))
-    made = Made(
+    made = provenance(
         overrides=job.overrides,
         choices=job.choices,
         folders=job.folders[1:],
@@ -137,8 +132,8 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         weights=digests(job.config),
         pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
     )
-    origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **provenance(made)}
-    begin(run, origin | {"sources": source_hashes(job.trust)})
+    origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **made}
+    begin(run.path, origin | {"sources": source_hashes(job.trust)}, run.checkpoint)
 
 
 def _pixels(images: Sequence[tuple[str, Any]]) -> str:

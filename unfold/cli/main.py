@@ -49,8 +49,8 @@ HEAD = """unfold: unfolded and deep-equilibrium networks for imaging inverse pro
 
 usage: unfold train [KEY=VALUE ...]                   train, then evaluate across operators
        unfold train -m KEY=VALUE,VALUE ...            a sweep over all combinations; its jobs run
-                                                      by hydra/launcher=parallel|submitit_local
-                                                      |slurm|ray|basic hydra.launcher.jobs=N
+                                                      by hydra/launcher=parallel|slurm|ray|basic
+                                                      hydra.launcher.jobs=N
        unfold evaluate run=RUN [evaluation=NAME ...]  evaluate a run again
        unfold reconstruct run=RUN input=IMAGE         simulate a measurement and reconstruct it
        unfold reconstruct run=RUN measurement=FILE [physics.kernel=FILE] [output=FILE]

@@ -41,16 +41,13 @@ def verify(composed: Composed) -> list[Checked]:
     problems = list(composed.problems)
     if all(quick := [misspelt(job) for job in composed.jobs]):
         refuse([*problems, *(problem for found in quick for problem in found)])
-    for one in built:
-        one.examine(affected_groups(one.job, together=not problems))
-        if several:
-            one.release()
-    refuse([*problems, *(problem for one in built for problem in one.problems)])
-    for one in built:
-        one.examine(tuple(GROUPS))
-        if several:
-            one.release()
-    refuse([problem for one in built for problem in one.problems])
+    for every_group in (False, True):
+        for one in built:
+            affected = affected_groups(one.job, together=not problems)
+            one.examine(tuple(GROUPS) if every_group else affected)
+            if several:
+                one.release()
+        refuse([*problems, *(problem for one in built for problem in one.problems)])
     return [one.checked for one in built]
 
 

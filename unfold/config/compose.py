@@ -27,19 +27,9 @@ from unfold.config.overrides import explain, key_of, separate, trusted, why_unre
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
 from unfold.runs.catalogue import flat
 
-PATHS = frozenset(
-    {
-        "extend",
-        "init_from",
-        "kernel",
-        "name",
-        "path",
-        "root",
-        "runs_dir",
-        "test_root",
-        "validation_root",
-    }
-    | {"weights"}
+PATHS = (
+    *("extend", "init_from", "kernel", "name", "path", "root", "runs_dir"),
+    *("test_root", "validation_root", "weights"),
 )
 """Keys whose value becomes a path; a run must know it from what is stored."""
 

@@ -26,10 +26,6 @@ REMEDIES = (
     (r"take a smaller kernel, or larger images", "lower physics.kernel.size, or raise data.crop"),
     (r"(\d+) weights; give", r"\1 weights; set data.channels=\1, or give"),
     (r"three channels are needed", "set data.channels=3"),
-    (
-        r"smaller than crop = (\d+)\. Lower crop",
-        r"smaller than the \1x\1 that data.crop needs. Lower data.crop",
-    ),
     (r"use an unfolded model", "use model=unfolded"),
     (r"start from Regularised", "take start=regularised"),
 )

@@ -74,7 +74,7 @@ def where(key: str, choices: Mapping[str, str], folders: Sequence[Path]) -> str:
     for path in _files(group, choices, folders):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if pattern.match(line):
-                return f" ({_short(path)}:{number})"
+                return f" ({'/'.join(path.parts[-3:])}:{number})"
     return ""
 
 
@@ -84,10 +84,6 @@ def _files(group: str, choices: Mapping[str, str], folders: Sequence[Path]) -> I
         for name, choice in candidates:
             if choice and (path := folder / name / f"{choice}.yaml").is_file():
                 yield path
-
-
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-3:])
 
 
 def faults(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:

@@ -15,12 +15,10 @@ from unfold.config.overrides import address_of, key_of
 from unfold.config.schema import GROUPS, PRESETS, Settings
 from unfold.errors import ConfigError, UnfoldError
 from unfold.runs import files
-from unfold.runs.catalogue import ORIGIN, Entry, read_reference
+from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.compare import differences
-from unfold.runs.identity import hashed_part
+from unfold.runs.identity import EXTEND, differing, find_weights, hashed_part, names_weights
 from unfold.runs.redact import REDACTED, redacted, restored
-from unfold.runs.sources import differing
-from unfold.runs.weights import EXTEND, find_weights, names_weights
 
 NOT_KEPT = frozenset({"trust", "rerun", "accept_code"})
 """Overrides of one start only; and a run never brings its own trust, as a stranger may have made
@@ -115,7 +113,7 @@ def extended(arguments: Sequence[str]) -> Checked | None:
     keys = [d.what for d in differences(one, other) if not d.what.startswith(MAY_DIFFER)]
     trainer, steps = checked.job.config["trainer"], int(reference.scores.get("steps", 0))
     planned = reference.config["trainer"]["max_steps"]
-    code = differing(files.read_json(reference.path / ORIGIN)["sources"], checked.job.trust)
+    code = differing(files.read_json(reference.path / files.ORIGIN)["sources"], checked.job.trust)
     refused = {
         f"it is {reference.state}; finish it first": reference.state != "finished",
         "nothing was trained in it": steps == 0,

@@ -4,9 +4,10 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from math import prod
 from typing import NamedTuple, overload
 
 from unfold.data.batches import Picture
@@ -90,60 +91,97 @@ class Images(Sequence[Picture]):
             raise DataError(f"{entry.file.path}: changed since the start. Start again.")
         return decode(data, str(entry.file.path), *self.pixels)
 
-    @property
-    def bytes_kept(self) -> int:
-        """Bytes of the images in memory."""
-        return sum(e.picture.nbytes for e in self.entries if e.picture is not None)
+
+class Decoded(NamedTuple):
+    """The files of a split that can be used, and what is wrong with the others."""
+
+    usable: list[DecodedFile]
+    faults: list[str]
 
 
-def decode_files(
-    files: Iterable[ImageFile],
+Smallest = Callable[[str], tuple[int, str]]
+"""From a split to the size its images need, and the argument that requires it."""
+
+
+def decode_splits(
+    splits: Mapping[str, Sequence[ImageFile]],
     pixels: Pixels,
-    smallest: int,
-    why: str,
+    smallest: Smallest,
     memory: int = 0,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[list[DecodedFile], list[str]]:
-    """Decode every file; the usable ones, and the faults of the others.
+) -> dict[str, Decoded]:
+    """Decode every file; an image that an earlier split holds is a fault.
 
-    `why` is the argument that requires height and width of `smallest` pixels, for the message.
-    `memory` is the number of bytes of images to keep; `progress` is called after every file.
+    `memory` is the number of bytes of images to keep, which the splits share in the order given;
+    `progress` is called after every file.
     """
-    usable: list[DecodedFile] = []
-    faults: list[str] = []
-    for file in files:
-        try:
-            data = read_bytes(file.path)
-            picture, facts = decode_with_facts(data, str(file.path), *pixels)
-            if min(picture.shape[-2:]) < smallest:
-                height, width = picture.shape[-2:]
-                raise DataError(
-                    f"{file.path}: {height}x{width} pixels, smaller than {why} = {smallest}. "
-                    f"Lower {why}, or remove the file."
-                )
-            kept = picture.nbytes <= memory
-            memory -= picture.nbytes if kept else 0
-            digest, shape = hashlib.sha256(data).hexdigest(), tuple(picture.shape)
-            own = hashlib.sha256(
-                f"{shape}".encode() + (picture * 65535).round().int().numpy().tobytes()
-            )
-            one = DecodedFile(file, len(data), digest, own.digest(), shape, None, facts)
-            usable.append(one._replace(picture=picture) if kept else one)
-        except DataError as error:
-            faults.append(str(error))
-        progress()
-    return usable, faults
+    found = {split: Decoded([], []) for split in splits}
+    for split, files in splits.items():
+        for file in files:
+            try:
+                one = _decoded(file, pixels, *smallest(split))
+            except DataError as error:
+                found[split].faults.append(str(error))
+            else:
+                kept = (size := 4 * prod(one.shape)) <= memory
+                memory -= size if kept else 0
+                found[split].usable.append(one if kept else one._replace(picture=None))
+            progress()
+    for entry, other, split, first in _shared(found):
+        same = "file" if entry.digest == other.digest else "pixels"
+        found[split].faults.append(
+            f"{entry.file.path}: for {split}, and the same {same} as {other.file.path}, which is "
+            f"for {first}. Remove one of them."
+        )
+    return found
 
 
-def load(
-    files: Iterable[ImageFile], pixels: Pixels, memory: int, smallest: int, why: str
-) -> Images:
-    """The images of some files; see `decode_files`.
+def _decoded(file: ImageFile, pixels: Pixels, smallest: int, why: str) -> DecodedFile:
+    data = read_bytes(file.path)
+    picture, facts = decode_with_facts(data, str(file.path), *pixels)
+    if min(picture.shape[-2:]) < smallest:
+        height, width = picture.shape[-2:]
+        raise DataError(
+            f"{file.path}: {height}x{width} pixels, smaller than the {smallest}x{smallest} "
+            f"that {why} needs. Lower {why}, or remove the file."
+        )
+    digest, shape = hashlib.sha256(data).hexdigest(), tuple(picture.shape)
+    content = f"{shape}".encode() + (picture * 65535).round().int().numpy().tobytes()
+    own = hashlib.sha256(content).digest()
+    return DecodedFile(file, len(data), digest, own, shape, picture, facts)
+
+
+def _shared(
+    splits: Mapping[str, Decoded],
+) -> Iterator[tuple[DecodedFile, DecodedFile, str, str]]:
+    """Each image that an earlier split holds, by its pixels; the equal one; and their splits."""
+    known: dict[bytes, tuple[DecodedFile, str]] = {}
+    for split in sorted(splits, key=lambda name: name != "train"):
+        for entry in splits[split].usable:
+            other, first = known.setdefault(entry.content, (entry, split))
+            if first != split:
+                yield entry, other, split, first
+
+
+def _notes(decoded: Mapping[str, Decoded], pixels: Pixels) -> list[str]:
+    """What may not be meant as it is read, in any split."""
+    return doubts((one.facts for split in decoded.values() for one in split.usable), *pixels)
+
+
+def load_splits(
+    splits: Mapping[str, Sequence[ImageFile]], pixels: Pixels, smallest: Smallest
+) -> dict[str, Images]:
+    """The images of all splits.
 
     Raises:
-        DataError: files cannot be read or are too small; lists up to ten.
+        DataError: files cannot be read or are too small, or an image is in two splits; lists up to
+            ten.
+
+    Warns:
+        DataWarning: intensities or channels may not be meant as they are read.
     """
-    usable, faults = decode_files(files, pixels, smallest, why, memory)
+    decoded = decode_splits(splits, pixels, smallest, MEMORY)
+    faults = [fault for split in decoded.values() for fault in split.faults]
     if len(faults) == 1:
         raise DataError(faults[0])
     if faults:
@@ -151,53 +189,9 @@ def load(
         more = [f"and {rest} more"] if rest > 0 else []
         lines = [f"{len(faults)} images cannot be used:", *faults[:MOST_LISTED], *more]
         raise DataError(*lines)
-    return Images(tuple(usable), pixels)
-
-
-Smallest = Callable[[str], tuple[int, str]]
-"""From a split to the size its images need, and the argument that requires it."""
-
-
-def load_splits(
-    splits: dict[str, tuple[ImageFile, ...]], pixels: Pixels, smallest: Smallest
-) -> dict[str, Images]:
-    """Decode all splits, which share the memory in the order given.
-
-    Raises:
-        DataError: files cannot be used, or an image is in two splits.
-
-    Warns:
-        DataWarning: intensities or channels may not be meant as they are read.
-    """
-    loaded: dict[str, Images] = {}
-    memory = MEMORY
-    for split, files in splits.items():
-        loaded[split] = load(files, pixels, memory, *smallest(split))
-        memory -= loaded[split].bytes_kept
-    for entry, other, split, first in shared({split: x.entries for split, x in loaded.items()}):
-        raise DataError(
-            f"{entry.file.path}: for {split}, and the same {_same(entry, other)} as "
-            f"{other.file.path}, which is for {first}. Remove one of them."
-        )
-    for text in doubts((e.facts for x in loaded.values() for e in x.entries), *pixels):
+    for text in _notes(decoded, pixels):
         warnings.warn(text, DataWarning, stacklevel=2)
-    return loaded
-
-
-def _same(entry: DecodedFile, other: DecodedFile) -> str:
-    return "file" if entry.digest == other.digest else "pixels"
-
-
-def shared(
-    splits: Mapping[str, Sequence[DecodedFile]],
-) -> Iterator[tuple[DecodedFile, DecodedFile, str, str]]:
-    """Each image that an earlier split holds, by its pixels; the equal one; and their splits."""
-    known: dict[bytes, tuple[DecodedFile, str]] = {}
-    for split in sorted(splits, key=lambda name: name != "train"):
-        for entry in splits[split]:
-            other, first = known.setdefault(entry.content, (entry, split))
-            if first != split:
-                yield entry, other, split, first
+    return {split: Images(tuple(found.usable), pixels) for split, found in decoded.items()}
 
 
 def fingerprint(splits: Mapping[str, Images]) -> str:
@@ -239,27 +233,14 @@ def check_files(
 
     `smallest` gives the size that the images of a split need; `train` is among the splits.
     """
-    entries: dict[str, list[DecodedFile]] = {}
-    faults: dict[str, list[str]] = {}
-    for split, files in splits.items():
-        size = smallest(split)
-        entries[split], faults[split] = decode_files(files, pixels, *size, progress=progress)
-    for entry, other, split, first in shared(entries):
-        same = _same(entry, other)
-        faults[split].append(
-            f"{entry.file.path}: the same {same} as {other.file.path}, for {first}."
-        )
-    notes = doubts((one.facts for many in entries.values() for one in many), *pixels)
+    decoded = decode_splits(splits, pixels, smallest, progress=progress)
+    notes = tuple(_notes(decoded, pixels))
     return {
         split: SplitReport(
-            len(files),
-            _sizes(entries[split]),
-            tuple(faults[split]),
-            tuple(notes) if split == "train" else (),
+            len(splits[split]),
+            tuple(Counter((e.shape[-2], e.shape[-1]) for e in found.usable).most_common()),
+            tuple(found.faults),
+            notes if split == "train" else (),
         )
-        for split, files in splits.items()
+        for split, found in decoded.items()
     }
-
-
-def _sizes(entries: Sequence[DecodedFile]) -> tuple[tuple[tuple[int, int], int], ...]:
-    return tuple(Counter((entry.shape[-2], entry.shape[-1]) for entry in entries).most_common())

@@ -103,7 +103,8 @@ class ImageData(Declared, ABC):
         return load_splits(self.files(), self.pixels, self._smallest)
 
     def _smallest(self, split: str) -> tuple[int, str]:
-        return (self.crop, "crop") if split == "train" else (self.multiple_of, "multiple_of")
+        name = "crop" if split == "train" else "multiple_of"
+        return getattr(self, name), f"{type(self).__name__}.{name}"
 
     def check(self) -> None:
         """Decode every image once, and keep what fits in 1 GiB.

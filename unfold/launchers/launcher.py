@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from unfold.errors import ConfigError
 from unfold.extras import install_command
@@ -88,20 +88,12 @@ class Launcher(Declared, ABC):
         """
 
 
-class Command(NamedTuple):
-    """How a job is started.
+def command(arguments: Sequence[str], folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The program of a job with its arguments, and its own variables of the environment.
 
-    line: the program and its arguments.
-    variables: of its environment, in addition to those of the sweep.
+    It shows no progress bar unless asked, and writes its outcome into the folder.
     """
-
-    line: list[str]
-    variables: dict[str, str]
-
-
-def command(arguments: Sequence[str], folder: Path) -> Command:
-    """The command of a job, without a progress bar; it writes its outcome into the folder."""
     asked = any(text.lstrip("+").startswith("trainer.progress=") for text in arguments)
     quiet = [] if asked else ["trainer.progress=false"]
     line = [sys.executable, str(Path(sys.argv[0]).absolute()), *arguments, *quiet]
-    return Command(line, {OUTCOME_VARIABLE: str(folder / OUTCOME)})
+    return line, {OUTCOME_VARIABLE: str(folder / OUTCOME)}

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -74,8 +73,8 @@ def count_gpus() -> int:
 
 
 @dataclass(frozen=True)
-class ThisMachine(Launcher, ABC):
-    """Starts jobs with an equal share of the CPUs and the GPUs of this machine each.
+class Parallel(Launcher):
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
 
     Args:
         jobs: how many run at a time.
@@ -99,9 +98,8 @@ class ThisMachine(Launcher, ABC):
                 "out: jobs then share what there is."
             )
 
-    def share(self, slot: int) -> dict[str, str]:
-        """The variables that keep the job in a place to its part of the machine."""
-        return share_of(slot, self.jobs, self.gpus)
+    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
+        return Process(arguments, folder, share_of(slot, self.jobs, self.gpus))
 
 
 class Process(Job):
@@ -124,14 +122,6 @@ class Process(Job):
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         self._process.wait()
-
-
-@dataclass(frozen=True)
-class Parallel(ThisMachine):
-    """Processes of this machine, with an equal share of its CPUs and its GPUs each."""
-
-    def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
-        return Process(arguments, folder, self.share(slot))
 
 
 def join_sweep() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unfold.errors import ConfigError
-from unfold.launchers.launcher import Job, Launcher, command
-from unfold.launchers.submitit_local import SubmititJob
+from unfold.launchers.launcher import CODE, Job, Launcher, command
 from unfold.launchers.worker import SAVED, Worker
 from unfold.parameters.bounds import bounded, positive, whole
 
@@ -39,13 +38,46 @@ class Queue:
 
 QUEUE = Queue()
 
+PATIENCE = 120.0
+"""Seconds that a job is given to save its state."""
 
-class SlurmJob(SubmititJob):
+
+class SlurmJob(Job):
     """A job of SLURM, over once its exit code is final, or it has left the queue for some time."""
 
-    _left: float | None = None
+    def __init__(self, job: Any, folder: Path) -> None:
+        super().__init__(folder)
+        self.job = job
+        self._left: float | None = None
 
-    def is_over(self) -> bool:
+    @property
+    def written_code(self) -> int | None:
+        """The exit code that the worker wrote."""
+        path = self.folder / CODE
+        return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @property
+    def code(self) -> int | None:
+        if not self._is_over():
+            return None
+        written = self.written_code
+        return 1 if written is None else written
+
+    @property
+    def error(self) -> str:
+        if self.written_code is None:
+            return f"ended from outside: {self.job.state}"
+        return super().error
+
+    def end(self) -> None:
+        if self._is_over():
+            return
+        self.job.cancel(check=False)
+        until = time.monotonic() + PATIENCE
+        while self.written_code is None and not self._is_over() and time.monotonic() < until:
+            time.sleep(0.2)
+
+    def _is_over(self) -> bool:
         # Only SLURM knows whether a job that saved its state is requeued.
         if self.written_code not in (None, SAVED):
             return True
@@ -54,9 +86,6 @@ class SlurmJob(SubmititJob):
             return False
         self._left = self._left or time.monotonic()
         return time.monotonic() > self._left + 2 * QUEUE.every
-
-    def cancel(self) -> None:
-        self.job.cancel(check=False)
 
 
 @dataclass(frozen=True)
@@ -143,7 +172,5 @@ class Slurm(Launcher):
 
         executor = SlurmExecutor(folder / "submitit")
         executor.update_parameters(**self.parameters())
-        worker = Worker(
-            *command(arguments, folder), folder, passes_on=False, requeues=self.requeues
-        )
+        worker = Worker(*command(arguments, folder), folder, self.requeues)
         return SlurmJob(executor.submit(worker), folder)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from unfold.disk import write_text
 from unfold.launchers.launcher import CODE, LOG
-from unfold.runs.files import write_text
 
 RESTARTS = "SLURM_RESTART_COUNT"
 """How many times SLURM has restarted the job."""
@@ -24,9 +24,9 @@ OF_TASKS = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCA
 class Worker:
     """Runs one command line, answers signals for it, and writes its exit code down.
 
-    SIGTERM and, before a time limit, SIGUSR2 become one SIGTERM of the command, which saves its
-    state. SLURM signals every process of a job by itself: there SIGTERM is not passed on, since a
-    second one ends the command at once, and SIGUSR2 is kept from the command, which it would kill.
+    SLURM signals every process of a job by itself. SIGTERM is not passed on, since a second one
+    ends the command at once; SIGUSR2, before a time limit, is kept from the command, which it would
+    kill, and becomes a SIGTERM, on which it saves its state.
 
     Every task of a job has a worker; that of rank zero reports for the job.
 
@@ -34,7 +34,6 @@ class Worker:
         command: the program and its arguments.
         environment: of the command, in addition to that of its machine.
         folder: for its files.
-        passes_on: whether the command does not get SIGTERM by itself.
         requeues: how many times the job is restarted after its time limit or a preemption.
     """
 
@@ -43,12 +42,10 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
-        *,
-        passes_on: bool,
         requeues: int = 0,
     ) -> None:
         self.command, self.environment, self.folder = list(command), dict(environment), folder
-        self.passes_on, self.requeues = passes_on, requeues
+        self.requeues = requeues
         self._asked: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -88,7 +85,7 @@ class Worker:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         first, self._asked = self._asked is None, number
-        if first and self._process is not None and (self.passes_on or number == signal.SIGUSR2):
+        if first and self._process is not None and number == signal.SIGUSR2:
             self._process.send_signal(signal.SIGTERM)
 
 

@@ -38,42 +38,31 @@ class Constraint(ABC):
         """The set, for messages: "must be positive"."""
 
 
-class _Exponential(Constraint):
-    """value = exp(raw): a step of the optimiser is a relative change at any magnitude."""
+@dataclass(frozen=True)
+class Positive(Constraint):
+    """(0, ∞) by value = exp(raw): a step of the optimiser is a relative change at any magnitude.
+
+    Args:
+        closed: whether 0 belongs to it; a learned value starts at 1e-6 or above.
+    """
+
+    closed: bool = False
+
+    def holds(self, value: Tensor) -> bool:
+        inside = value >= 0 if self.closed else value > 0
+        return bool((inside & value.isfinite()).all())
 
     def spans(self, low: float, high: float) -> bool:
         return low >= 0
 
+    def to_raw(self, value: Tensor) -> Tensor:
+        return (value.clamp(min=1e-6) if self.closed else value).log()
+
     def from_raw(self, raw: Tensor) -> Tensor:
         return raw.exp()
 
-
-@dataclass(frozen=True)
-class Positive(_Exponential):
-    """(0, ∞)."""
-
-    def holds(self, value: Tensor) -> bool:
-        return bool(((value > 0) & value.isfinite()).all())
-
-    def to_raw(self, value: Tensor) -> Tensor:
-        return value.log()
-
     def __str__(self) -> str:
-        return "positive"
-
-
-@dataclass(frozen=True)
-class NonNegative(_Exponential):
-    """[0, ∞); a fixed value may be 0, a learned one starts at 1e-6 or above."""
-
-    def holds(self, value: Tensor) -> bool:
-        return bool(((value >= 0) & value.isfinite()).all())
-
-    def to_raw(self, value: Tensor) -> Tensor:
-        return value.clamp(min=1e-6).log()
-
-    def __str__(self) -> str:
-        return "zero or positive"
+        return "zero or positive" if self.closed else "positive"
 
 
 @dataclass(frozen=True)
@@ -131,5 +120,5 @@ class Real(Constraint):
 
 
 positive = Positive()
-nonnegative = NonNegative()
+nonnegative = Positive(closed=True)
 real = Real()

@@ -86,13 +86,6 @@ def _declarations(kind: type) -> dict[str, Declaration]:
     return {name: declaration for name, declaration in found.items() if declaration is not None}
 
 
-def values_of(value: object) -> Tensor:
-    """The number, or numbers, of a field as a tensor (a schedule has none)."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    return torch.as_tensor(value, dtype=torch.get_default_dtype())
-
-
 @dataclass(frozen=True)
 class Recipe(Declared):
     """Base of algorithms and priors; refuses values outside their sets."""
@@ -145,8 +138,8 @@ def _refuse_outside(owner: str, name: str, value: object, declaration: Declarati
             f"{owner}.{name} = {value!r}: a number is expected, or a list of them{word}."
         )
     try:
-        inside = declaration.constraint.holds(values_of(value))
+        values = torch.as_tensor(value, dtype=torch.get_default_dtype())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{owner}.{name} = {value!r}: a list of numbers is expected.") from error
-    if not inside:
+    if not declaration.constraint.holds(values):
         raise ConfigError(f"{owner}.{name} = {value}: must be {declaration.constraint}.")

@@ -10,7 +10,7 @@ from typing import Any
 from unfold.disk import expand
 from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
-from unfold.runs.files import SCHEMA_VERSION, stored_config, version_of
+from unfold.runs.files import ORIGIN, SCHEMA_VERSION, stored_config, version_of
 from unfold.runs.processes import is_held
 from unfold.runs.seal import MANIFEST, READ, verify
 
@@ -130,9 +130,6 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
     overrides = tuple(map(str, typed))
     entry = Entry(path, path.name, written.state, written, config, overrides=overrides)
     return _entry(entry, origin)
-
-
-ORIGIN = "provenance.json"
 
 
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:

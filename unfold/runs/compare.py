@@ -10,9 +10,8 @@ from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import flat
 from unfold.runs.files import stored_config
-from unfold.runs.identity import hashed_part
+from unfold.runs.identity import digests, hashed_part
 from unfold.runs.redact import redacted
-from unfold.runs.weights import digests
 
 ABSENT = "-"
 
@@ -30,7 +29,7 @@ class Difference(NamedTuple):
 
 def compare(one: Path, other: Path) -> dict[str, list[Difference]]:
     """The differences of two runs, by section; a section without any is empty."""
-    origins = [files.read_json(path / "provenance.json") for path in (one, other)]
+    origins = [files.read_json(path / files.ORIGIN) for path in (one, other)]
     configs = (stored_config(path) for path in (one, other))
     kept = [{k: v for k, v in config.items() if k not in PLACE} for config in configs]
     return {
@@ -84,7 +83,7 @@ def platform_differences(one: Path, other: Path) -> list[Difference]:
 
 
 def _platforms(path: Path) -> dict[str, set[str]]:
-    origin = files.read_json(path / "provenance.json")
+    origin = files.read_json(path / files.ORIGIN)
     machines = [attempt["machine"] for attempt in origin.get("attempts", [])]
     machines = machines or [origin["machine"]]
     return {name: {str(m[name]) for m in machines if name in m} for name in PLATFORM}
@@ -129,7 +128,7 @@ def refuse_foreign(directory: Path, asked: Computation) -> None:
 
 
 def _differences(directory: Path, asked: Computation) -> list[Difference]:
-    path, origin_path = directory / "config.yaml", directory / "provenance.json"
+    path, origin_path = directory / "config.yaml", directory / files.ORIGIN
     if not (path.exists() and origin_path.exists()):
         return []  # it ended before it wrote the last of them
     stored = stored_config(directory)

@@ -10,16 +10,14 @@ from typing import Any, Literal
 from unfold.errors import ConfigError, PreemptedError, RunError
 from unfold.runs import files, status
 from unfold.runs.compare import Computation, refuse_foreign
-from unfold.runs.files import stored_config
+from unfold.runs.files import ORIGIN, stored_config
+from unfold.runs.identity import differing
 from unfold.runs.processes import Lock, is_held, launch, launched
 from unfold.runs.provenance import versions
 from unfold.runs.seal import complaint, finish, verify
-from unfold.runs.sources import differing
 from unfold.training.checkpoints.checksum import newest_checkpoint
 
 Plan = Literal["new", "resume", "finished"]
-
-ORIGIN = "provenance.json"
 
 PATIENCE = 300.0
 """Seconds that ranks wait for rank zero, which reads the images first as they do."""

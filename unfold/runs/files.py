@@ -10,15 +10,12 @@ from typing import Any
 
 import yaml
 
-from unfold.disk import odd_entries, read_bytes, write_bytes
+from unfold.disk import odd_entries, read_bytes, write_text
 from unfold.errors import ConfigError, RunError
 
+ORIGIN = "provenance.json"
+
 REPEAT = "Repeat the run with rerun=true."
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text`; after a crash it holds the old content or the new one."""
-    write_bytes(path, text.encode(), advice="Free space, or change runs_dir.")
 
 
 def sha256(path: Path) -> str:

@@ -1,17 +1,23 @@
-"""The name of a run: the same computation has the same directory, on every machine."""
+"""What computes the numbers of a run, and the name that follows from it, on every machine.
+
+The part of its configuration that can change a number, the images, the weights and the other files
+that it names, by their content; and the code, of unfold and of packages of the user.
+"""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import unfold
 from unfold.disk import expand
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, UnfoldError
+from unfold.runs.catalogue import flat, read_reference
 from unfold.runs.files import sha256
-from unfold.runs.sources import source_hashes
-from unfold.runs.weights import EXTEND, digests
 
 LEFT_OUT = frozenset(
     {
@@ -106,15 +112,10 @@ def _kept(path: str, value: Any, weights: Mapping[str, str]) -> Any:
 
 def _files(value: Any) -> list[str]:
     """The SHA-256 of every file, or run, that a value names: what counts is the content."""
-    if isinstance(value, Mapping):
-        return [digest for item in value.values() for digest in _files(item)]
-    if isinstance(value, list):
-        return [digest for item in value for digest in _files(item)]
-    if isinstance(value, str) and {".", "/"} & set(value) and len(value) < 1024:
-        path = expand(value.replace("\0", ""), "path")
-        candidates = (path, path / "weights.safetensors")
-        return [sha256(one) for one in candidates if one.is_file()]
-    return []
+    named = (x for x in flat(value).values() if isinstance(x, str) and len(x) < 1024)
+    paths = (expand(x.replace("\0", ""), "path") for x in named if {".", "/"} & set(x))
+    candidates = (one for path in paths for one in (path, path / "weights.safetensors"))
+    return [sha256(one) for one in candidates if one.is_file()]
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
@@ -124,3 +125,90 @@ def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerp
     if root not in directory.resolve().parents:
         raise ConfigError(f"name = {config['name']}: leads out of {root}. Use letters and digits.")
     return directory
+
+
+EMBEDDED = "embedded"
+"""The weights that come with unfold: blind denoisers, plain and firmly nonexpansive."""
+
+
+def find_weights(text: str, runs_dir: str | Path) -> Path:
+    """The file, or the directory of the run, that a text names."""
+    path = expand(text, "weights")
+    return path if path.is_file() else read_reference(text, runs_dir).path
+
+
+EXTEND = "extend"
+"""The key of a run whose state is continued, rather than its best weights."""
+
+
+def digest_of(text: str, runs_dir: str | Path, key: str = "") -> str | None:
+    """The SHA-256 of the weights, or the state, that a text names; None where there are none."""
+    try:
+        path = find_weights(text, runs_dir)
+    except (UnfoldError, ValueError):  # a path cannot hold a zero byte
+        return None
+    inside = "checkpoints/last.ckpt" if key == EXTEND else "weights.safetensors"
+    file = path / inside if path.is_dir() else path
+    return sha256(file) if file.is_file() else None
+
+
+def names_weights(key: str, value: Any) -> bool:
+    """Whether a key names weights, and its value names some."""
+    is_key = key in ("init_from", EXTEND) or key.endswith(".weights")
+    return is_key and isinstance(value, str) and value != EMBEDDED
+
+
+def digests(config: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of all weights that a configuration names, by the full key."""
+    named = [(key, text) for key, text in flat(config).items() if names_weights(key, text)]
+    found = ((key, digest_of(text, config["runs_dir"], key)) for key, text in named)
+    return {key: digest for key, digest in found if digest is not None}
+
+
+SOURCES = (".json", ".py", ".pyd", ".so", ".toml", ".yaml", ".yml")
+"""The files of a user's package that its code is, or reads its options from."""
+
+
+def source_hashes(trust: Sequence[str] = ()) -> dict[str, str]:
+    """The first 16 digits of the SHA-256 of each source file, by its path.
+
+    Those of unfold have the path inside the package; those of the packages in `trust`, which are
+    not imported for this, have one that begins with the name of the package.
+    """
+    return {**_packaged(), **dict(pair for name in trust for pair in _of_package(name))}
+
+
+@cache
+def _packaged() -> Mapping[str, str]:
+    return hashes(Path(unfold.__path__[0]), (".py",))
+
+
+def _of_package(name: str) -> Iterator[tuple[str, str]]:
+    spec = find_spec(name)
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:  # a module
+        yield Path(str(spec.origin)).name, _digest(Path(str(spec.origin)))
+    for number, place in enumerate(spec.submodule_search_locations or ()):
+        root = f"{name}[{number}]" if number else name  # a namespace may have several
+        yield from ((f"{root}/{path}", one) for path, one in hashes(Path(place), SOURCES).items())
+
+
+def hashes(root: Path, kinds: Sequence[str]) -> dict[str, str]:
+    """The first 16 digits of the SHA-256 of the files of some kinds, at any depth of a folder."""
+    found = (path for path in sorted(root.rglob("*")) if path.suffix in kinds and path.is_file())
+    return {str(path.relative_to(root)): _digest(path) for path in found}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def differing(recorded: Mapping[str, str], trust: Sequence[str] = ()) -> list[str]:
+    """The files that changed, came or went since the hashes were recorded."""
+    return unequal(recorded, source_hashes(trust))
+
+
+def unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys, sorted, whose values are not the same, or that one of the two lacks."""
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))

@@ -1,21 +1,27 @@
-"""What a run is made from: overrides, code, versions, machine, seeds and images."""
+"""What a run is made from: overrides, code, versions, machine, seeds, images; and every start."""
 
 import hashlib
 import importlib.metadata
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import unfold
+from unfold.errors import PreemptedError, RunError
 from unfold.random import SCHEME
-from unfold.runs.redact import redacted_override, redacted_overrides
-from unfold.runs.sources import hashes
+from unfold.runs import files
+from unfold.runs.files import ORIGIN
+from unfold.runs.identity import hashes, unequal
+from unfold.runs.redact import redacted_overrides
 
 PACKAGES = (
     "hydra-core",
@@ -123,54 +129,50 @@ LIST_LIMIT = 1000
 """Names that are kept of a list of files; their number and hash are of all."""
 
 
-class Made(NamedTuple):
-    """What a run is made from.
+def provenance(
+    *,
+    overrides: Sequence[str],
+    choices: Mapping[str, str],
+    folders: Sequence[Path],
+    seed: int,
+    fingerprint: str,
+    shapes: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]],
+    weights: Mapping[str, str],
+    pixels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that determines the scores, as plain data.
 
-    overrides: of the command line.
-    choices: the option of each group.
-    folders: of the user's own options.
-    seed: of the run.
-    fingerprint: of the images.
-    shapes: the name and the shape of every image of each split.
-    weights: the SHA-256 of the trained weights that it starts from, by key.
-    pixels: the SHA-256 of the images of a split, whatever their names.
+    Args:
+        overrides: of the command line, or of the sweep.
+        choices: the option of each group.
+        folders: of the user's own options.
+        seed: of the run.
+        fingerprint: of the images.
+        shapes: the name and the shape of every image of each split.
+        weights: the SHA-256 of the trained weights that it starts from, by key.
+        pixels: the SHA-256 of the images of a split, whatever their names.
     """
-
-    overrides: Sequence[str]
-    choices: Mapping[str, str]
-    folders: Sequence[Path]
-    seed: int
-    fingerprint: str
-    shapes: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]]
-    weights: Mapping[str, str]
-    pixels: Mapping[str, str] = {}
-
-
-def provenance(made: Made) -> dict[str, Any]:
-    """Everything that determines the scores, as plain data."""
+    typed = redacted_overrides(sys.argv)
+    given = redacted_overrides(overrides)
     return {
         "version": unfold.__version__,
         "git": git_state(Path(unfold.__path__[0]).parent),
-        "command": redacted_overrides(sys.argv),
-        "overrides": redacted_overrides(made.overrides),
-        "given_by": {redacted_override(text): _giver(text) for text in made.overrides},
-        "choices": dict(made.choices),
-        "folders": {str(folder): hashes(folder, (".yaml",)) for folder in made.folders},
-        "seed": made.seed,
-        "streams": {"scheme": SCHEME, "seed": made.seed},
-        "data": made.fingerprint,
-        "images": {split: summary(images) for split, images in made.shapes.items()},
-        "pixels": dict(made.pixels),
-        "weights": dict(made.weights),
+        "command": typed,
+        "overrides": given,
+        "given_by": {text: "command line" if text in typed else "sweep" for text in given},
+        "choices": dict(choices),
+        "folders": {str(folder): hashes(folder, (".yaml",)) for folder in folders},
+        "seed": seed,
+        "streams": {"scheme": SCHEME, "seed": seed},
+        "data": fingerprint,
+        "images": {split: summary(images) for split, images in shapes.items()},
+        "pixels": dict(pixels),
+        "weights": dict(weights),
         "packages": versions(),
         "freeze": freeze(),
         "build": build(),
         "machine": machine(),
     }
-
-
-def _giver(text: str) -> str:
-    return "command line" if redacted_override(text) in redacted_overrides(sys.argv) else "sweep"
 
 
 def summary(images: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
@@ -215,3 +217,76 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+LATEST = ("config", "overrides", "given_by", "folders", "sources")
+"""Entries that always describe the last start."""
+
+
+def begin(directory: Path, origin: Mapping[str, Any], resumed: Path | None) -> None:
+    """Write what a run is made from, or add a start to it; `resumed` is its checkpoint.
+
+    The entries of the first start stay, except those in `LATEST`. Every start keeps its overrides,
+    and one whose sources differ keeps their former hashes.
+    """
+    path = directory / ORIGIN
+    first = files.optional(path)
+    starts = first.get("attempts", [])
+    before = [start | {"outcome": start["outcome"] or "killed"} for start in starts]
+    attempt = _started(resumed, origin, first.get("sources", origin["sources"]))
+    base = dict(first) if resumed and first else dict(origin)
+    latest = {key: origin[key] for key in LATEST}
+    files.write_json(path, base | latest | {"attempts": [*before, attempt]})
+
+
+def _started(
+    resumed: Path | None, origin: Mapping[str, Any], sources: Mapping[str, str]
+) -> dict[str, Any]:
+    machine, git = origin["machine"], origin["git"] or {}
+    return {
+        "command": redacted_overrides(sys.argv),
+        "overrides": origin["overrides"],
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "machine": machine,
+        "threads": machine["threads"],
+        "commit": git.get("commit"),
+        "packages": origin["packages"],
+        "packages_sha256": origin["freeze"]["sha256"],
+        "continues": resumed.name if resumed else None,
+        "changed_sources": {n: sources.get(n) for n in unequal(sources, origin["sources"])},
+        "started": _now(),
+        "ended": None,
+        "outcome": None,
+    }
+
+
+@contextmanager
+def recorded(directory: Path) -> Iterator[dict[str, float]]:
+    """Write how the body ended, and the scores it filled in.
+
+    Yields:
+        The scores, to be filled in.
+    """
+    scores: dict[str, float] = {}
+    try:
+        yield scores
+    except BaseException as error:
+        state = "preempted" if isinstance(error, PreemptedError) else "failed"
+        with suppress(RunError):  # the disk may be what failed
+            _end(directory, f"{state}: {' '.join(str(error).split()) or type(error).__name__}")
+        raise
+    _end(directory, "finished", {"results": scores})
+
+
+def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -> None:
+    path = directory / ORIGIN
+    origin = files.read_json(path)
+    *before, last = origin["attempts"]
+    ended = last | {"ended": _now(), "outcome": outcome}
+    content = {"attempts": [*before, ended], "deterministic": flags()}
+    files.write_json(path, origin | content | dict(more or {}))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -54,10 +54,7 @@ class Amplification:
         self.signs = _signs(n).to(z.device) if n > BUCKETS else None
         shape = batch, span, min(n, BUCKETS)
         self.moved = torch.zeros(shape, dtype=torch.float64, device=z.device)
-        self.changed, self.noise = (
-            torch.zeros_like(self.moved),
-            torch.zeros_like(self.moved[..., 0]),
-        )
+        self.changed, self.noise = self.moved.clone(), self.moved[..., 0].clone()
 
     def after(self, z: Flat, defect: Flat, active: Tensor | None = None) -> PerImage:
         """κ with one pair (z, T(z) − z) more; at least 1, and infinite before two pairs; (B,).

@@ -130,31 +130,26 @@ class _Anchor(NamedTuple):
         return source, target, moved
 
 
-class _NoMemory(Memory):
-    accelerates = False
+@dataclass(frozen=True)
+class Picard(Solver, Memory):
+    """z⁺ = (1 − β)z + βT(z), from the newest pair alone.
 
-    def __init__(self, damping: float) -> None:
-        self.damping = damping
+    Args:
+        damping: β in (0, 1]; 1 is the plain iteration.
+    """
+
+    accelerates: ClassVar[bool] = False
+
+    damping: float = bounded(1.0, inside("(0, 1]"))
+
+    def memory_for(self, z: Flat) -> Memory:
+        return self
 
     def propose(self, z: Flat, Tz: Flat) -> Flat:
         return Tz if self.damping == 1 else torch.lerp(z, Tz, self.damping)
 
     def restart(self, which: Tensor) -> None:
         """Nothing is remembered."""
-
-
-@dataclass(frozen=True)
-class Picard(Solver):
-    """z⁺ = (1 − β)z + βT(z).
-
-    Args:
-        damping: β in (0, 1]; 1 is the plain iteration.
-    """
-
-    damping: float = bounded(1.0, inside("(0, 1]"))
-
-    def memory_for(self, z: Flat) -> Memory:
-        return _NoMemory(self.damping)
 
 
 def fixed_point(
