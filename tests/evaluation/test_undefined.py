@@ -13,9 +13,21 @@ from PIL import Image
 from tests.training.small import small_settings, small_training
 from unfold.data.image_data import FolderData
 from unfold.errors import NonFiniteError
+from unfold.evaluation.baselines import Baselines, TunedTV
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.records import Row, mean, pivot, read_rows, to_csv, to_latex, write_rows
-from unfold.evaluation.report import main_figures
+from unfold.evaluation.records import (
+    Row,
+    common,
+    mean,
+    pivot,
+    read_rows,
+    to_csv,
+    to_latex,
+    write_rows,
+)
+from unfold.evaluation.report import left_out, main_figures, methods_table
+from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import Gaussian
 from unfold.runs import files
 from unfold.training.callbacks import EarlyStopping
 from unfold.training.fit import fit
@@ -131,3 +143,35 @@ def test_no_file_holds_what_its_format_has_no_word_for(tmp_path):
     )
     assert to_csv(table).splitlines()[1] == "b,undefined,50.0"
     assert "nan" not in to_latex(table)
+
+
+@pytest.mark.filterwarnings("ignore:.* is undefined for")
+def test_no_method_gains_by_an_image_that_another_one_reconstructs_exactly():
+    values = {"ours": (20.0, 40.0), "tv": (22.0, math.nan)}
+    found = [
+        Row("r", "blur", "blur", "0.1", method, 1, "", image, "psnr", value)
+        for method, both in values.items()
+        for image, value in zip("ab", both, strict=True)
+    ]
+    kept, absent = common(found)
+    assert methods_table(kept).cells == ((20.0, 22.0),)
+    assert "without b, whose psnr is undefined" in left_out(absent, "psnr")
+    figures = main_figures(found)
+    assert figures["test/psnr"] == 20.0 and figures["test/gain over tv"] == -2.0
+
+
+def test_images_without_structure_have_no_say_in_the_weight_of_the_baseline(tmp_path):
+    numbers = torch.Generator().manual_seed(0)
+    steps = [torch.rand(1, 3, 3, generator=numbers).repeat_interleave(8, 1) for _ in range(3)]
+    images = [("a", steps[0].repeat_interleave(8, 2)), ("b", steps[1].repeat_interleave(8, 2))]
+    flat = [("white", torch.ones(1, 24, 24)), ("black", torch.zeros(1, 24, 24))]
+    settings = TunedTV(count=6, high=0.5, search_iterations=150, max_iterations=50, images=4)
+
+    def weighted(chosen):
+        found = Baselines(settings, chosen, images, str(len(chosen)), 0, tmp_path)
+        with torch.no_grad():
+            return found._tune(Denoising(Gaussian(0.1)))
+
+    alone, all_of_them = weighted(images), weighted([*images, *flat])
+    assert all_of_them == pytest.approx(alone, abs=1e-2)
+    assert len(weighted(flat)) == 6 and set(weighted(flat).values()) == {0.0}

@@ -67,7 +67,7 @@ def _solver(problem: Problem, lam: Tensor) -> Algorithm[Any]:
     return CondatVu(0.95 / squared, 0.06 * squared, lam)
 
 
-VERSION = 7
+VERSION = 8
 """Part of every cache key: raise it where the baseline itself changes."""
 
 
@@ -187,14 +187,14 @@ class Baselines:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
         cases = [(measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
-        ratio, tried, new = first[1] / first[0], dict[float, float](), first
+        ratio, found, new = first[1] / first[0], dict[float, Tensor](), first
         for _ in range(1 + EXTENSIONS):
-            found = (self._try_all(c.y, c.operator, b.images, new) for c, b in cases)
-            scores = sum(found) / len(chosen)
-            tried |= dict(zip(new, torch.as_tensor(scores).tolist(), strict=True))
+            parts = [self._try_all(c.y, c.operator, b.images, new) for c, b in cases]
+            found |= dict(zip(new, torch.cat(parts).unbind(1), strict=True))
+            tried, usable = _means(found)
             steps = range(1, len(first) // 2 + 1)
             new = [edge * ratio ** (k * way) for edge, way in _open(tried) for k in steps]
-            if not new:
+            if not new or not usable:
                 break
         return tried
 
@@ -216,7 +216,10 @@ class Baselines:
     def _try_all(
         self, y: Tensor, operator: Operator, truth: Image, tried: Sequence[float]
     ) -> Tensor:
-        """The sum over the images of the PSNR of every weight: all are solved as one batch."""
+        """The PSNR of every image and weight, (B, weights): all are solved as one batch.
+
+        That of an image without structure, whose best weight is the largest, is NaN.
+        """
         count, weights = len(tried), torch.tensor(tried).repeat(len(y))
         several = torch.arange(len(y)).repeat_interleave(count)
         wide = operator.take(several, len(y)) if len(y) > 1 else operator
@@ -224,7 +227,9 @@ class Baselines:
         # Half the time and the same scores to 1e-3 dB: the gap is far above the rounding.
         solution = total_variation(y[several], wide, weights, search, torch.float32)
         truth = truth.repeat_interleave(count, 0)
-        return psnr(solution.image, truth, 1.0).double().reshape(-1, count).sum(0)
+        score = psnr(solution.image, truth, 1.0).double()
+        flat = truth.amax((2, 3)) == truth.amin((2, 3))
+        return torch.where(flat.all(1), torch.nan, score).reshape(-1, count)
 
 
 def _cached(path: Path, key: str) -> Weighted | None:
@@ -240,6 +245,14 @@ def _cached(path: Path, key: str) -> Weighted | None:
         reason = "it belongs to another baseline"
     warnings.warn(f"{path} is not used ({reason}); its baseline is computed again.", stacklevel=2)
     return None
+
+
+def _means(found: Mapping[float, Tensor]) -> tuple[dict[float, float], int]:
+    """The mean PSNR of each weight, over the images that score all weights; and their number."""
+    every = torch.stack(list(found.values()), 1)
+    usable = every[every.isfinite().all(1)]
+    means = usable.sum(0) / max(1, len(usable))
+    return dict(zip(found, means.tolist(), strict=True)), len(usable)
 
 
 def _open(tried: Mapping[float, float]) -> list[tuple[float, int]]:

@@ -142,6 +142,26 @@ def undefined(rows: Iterable[AnyRow]) -> dict[str, list[str]]:
     return found
 
 
+def common(rows: Sequence[Row]) -> tuple[list[Row], dict[tuple[str, str, str], list[str]]]:
+    """The rows of images for which every method is defined, by condition and metric.
+
+    Also the names of the other images, by operator, noise and metric: no mean that is compared
+    with another one holds them. A method that is defined for no image excludes none.
+    """
+
+    def place(row: Row) -> tuple[str, str, str]:
+        return row.tested_on, row.noise, row.metric
+
+    some = {(r.method, *place(r)) for r in rows if not isnan(r.value)}
+    absent: dict[tuple[str, str, str], list[str]] = {}
+    for r in rows:
+        names = absent.setdefault(place(r), [])
+        if isnan(r.value) and (r.method, *place(r)) in some and r.image not in names:
+            names.append(r.image)
+    kept = [r for r in rows if r.image not in absent[place(r)]]
+    return kept, {at: names for at, names in absent.items() if names}
+
+
 def mean(rows: Iterable[AnyRow], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]

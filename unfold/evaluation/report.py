@@ -9,7 +9,7 @@ from unfold.disk import write_text
 from unfold.evaluation import figures, records
 from unfold.evaluation.base import Context, Example
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.records import UNTUNED, Matrix, Row, mean, pivot, undefined
+from unfold.evaluation.records import UNTUNED, Matrix, Row, common, mean, pivot, undefined
 from unfold.evaluation.single_image import follow
 
 
@@ -27,12 +27,13 @@ def write_report(
     """
     folder, reconstructor = context.folder, context.reconstructor
     records.write_rows(folder / "rows.csv", rows)
-    methods = methods_table(rows)
-    write_text(folder / "methods.md", records.to_markdown(methods) + marks(rows))
-    ours = [row for row in rows if row.method == "ours"]
+    kept, absent = common(rows)
+    methods, notes = methods_table(kept), left_out(absent, headline(rows))
+    write_text(folder / "methods.md", records.to_markdown(methods) + marks(rows) + notes)
+    ours = [row for row in kept if row.method == "ours"]
     matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
     write_text(folder / "matrix.csv", records.to_csv(matrix))
-    write_text(folder / "matrix.md", records.to_markdown(matrix) + marks(ours))
+    write_text(folder / "matrix.md", records.to_markdown(matrix) + marks(ours) + notes)
     write_text(folder / "matrix.tex", records.to_latex(matrix))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
@@ -61,20 +62,21 @@ def methods_table(rows: Sequence[Row]) -> Matrix:
 
 
 def main_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """The means on the operator trained on, of ours and of the baseline, and their difference."""
+    """The means on the operator trained on, of ours and of the baseline, and their difference.
+
+    All are over the same images: those for which every method is defined.
+    """
     first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
-    ours = [r for r in first if r.method == "ours"]
+    kept, absent = common(first)
+    ours, tv = ([r for r in kept if r.method == method] for method in ("ours", "tv"))
     scores = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
     metric = headline(rows)
-    scores |= warn_undefined({m: n for m, n in undefined(ours).items() if f"test/{m}" in scores})
-    tv = [r for r in first if r.method == "tv"]
+    found = {m: names for (_, _, m), names in absent.items()}
+    scores |= warn_undefined(undefined(r for r in first if r.method == "ours") | found)
     scores[f"test/tv {metric}"] = mean(tv, metric)
-    # Over the images for which both are defined.
-    lost = {r.image for r in (*ours, *tv) if r.metric == metric and isnan(r.value)}
-    own, base = (mean([r for r in m if r.image not in lost], metric) for m in (ours, tv))
-    gain = (own - base) * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
+    gain = mean(ours, metric) - mean(tv, metric)
     if not any(r.converged == UNTUNED for r in first):
-        scores["test/gain over tv"] = gain
+        scores["test/gain over tv"] = gain * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
     return {name: value for name, value in scores.items() if not isnan(value)}
 
 
@@ -87,6 +89,16 @@ def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
             stacklevel=2,
         )
     return {f"test/{metric} undefined": float(len(names)) for metric, names in found.items()}
+
+
+def left_out(absent: Mapping[tuple[str, str, str], Sequence[str]], metric: str) -> str:
+    """What stands below a table: the images that its means leave out, of all methods."""
+    found = {(where, noise): names for (where, noise, m), names in absent.items() if m == metric}
+    return "".join(
+        f"\n{where} ({noise}): without {', '.join(names)}, whose {metric} is undefined for some "
+        "method.\n"
+        for (where, noise), names in found.items()
+    )
 
 
 def marks(rows: Sequence[Row]) -> str:
