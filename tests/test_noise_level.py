@@ -11,10 +11,11 @@ from tests.engine import blur, measured, reconstructor
 from unfold.algorithms.pgd import PGD
 from unfold.config.experiment import build
 from unfold.denoisers.denoiser import Denoiser
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, DataWarning
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
+from unfold.parameters.schedules import Geometric
 from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
 from unfold.physics.noise.signal_dependent import (
@@ -160,3 +161,27 @@ def test_a_denoiser_is_trained_with_the_level_of_each_image():
     assert given[0].flatten().tolist() == level.tolist()
     with pytest.raises(ConfigError, match="noise_level"):
         experiment.reconstructor(y, operator)
+
+
+@pytest.mark.parametrize("given", ["noise", "range", "prior", "schedule", "argument"])
+def test_a_level_of_eight_bits_is_told_with_its_value_of_images_in_the_unit_interval(given: str):
+    y = torch.rand(2, 1, 6, 6)
+    net = reconstructor(PGD(), Unfolded(1), PnP(Recording(), "noise_level"))
+    make = {
+        "noise": lambda: Gaussian(15),
+        "range": lambda: Gaussian((0, 15)),
+        "prior": lambda: PnP(Recording(), 15.0),
+        "schedule": lambda: PnP(Recording(), Geometric(15.0, 0.5, 8)),
+        "argument": lambda: net(y, Denoising(), 15.0),
+    }
+    with pytest.warns(DataWarning, match=r"= 15 of images in \[0, 1\]; 15 of 255 is 0.0588"):
+        make[given]()
+
+
+def test_levels_above_all_images_are_errors():
+    y = torch.rand(2, 1, 6, 6)
+    net = reconstructor(PGD(), Unfolded(1), PnP(Recording(), 0.1))
+    with pytest.raises(ConfigError, match="noise_level = inf"):
+        net(y, Denoising(), float("inf"))
+    with pytest.raises(ConfigError, match=r"PnP.sigma = 25: .*25 of 255 is 0.0980"):
+        PnP(Recording(), 25)

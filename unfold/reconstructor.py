@@ -21,6 +21,7 @@ from unfold.errors import ConfigError, DataWarning
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
+from unfold.parameters.bounds import warn_of_eight_bits
 from unfold.parameters.declare import Unit
 from unfold.parameters.group import Scales, groups_of
 from unfold.parameters.select import Trainable, dead_names, make_groups, names
@@ -180,17 +181,23 @@ def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
             f"{type(operator).__name__} is 0 for the samples {blind}: ‖A‖² = 0, so that y tells "
             "nothing of the image. Its mask, kernel or matrix must have an entry that is not 0."
         )
+    doubt_norm(operator, y, squared, FAR)
+
+
+def doubt_norm(operator: Operator, y: Tensor, squared: Tensor, far: float) -> None:
+    """Warn of a y of `far` times the norm that images in [0, 1] have at most: ‖A‖ √n."""
     if not operator.linear:
         return
     most = (squared.flatten() * prod(operator.image_shape)).sqrt()
-    norms = torch.linalg.vector_norm(y.detach().flatten(1), dim=1)
+    # In double precision, as the square of 1e20 overflows in single.
+    norms = torch.linalg.vector_norm(y.detach().abs().double().flatten(1), dim=1)
     # What is not finite is refused where the iteration is watched, by its image.
-    if bool(((norms > FAR * most) & norms.isfinite()).any()):
+    if bool(((norms > far * most) & norms.isfinite()).any()):
         warnings.warn(
             f"a measurement of norm {float(norms.max()):.4g}, and images in [0, 1] have at most "
             f"{float(most.max()):.4g}, noise aside; divide it by the value of white.",
             DataWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
 
 
@@ -198,17 +205,20 @@ def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | Non
     """The noise level of each measurement, (B,), in the precision and on the device of y.
 
     Raises:
-        ConfigError: a negative number, or one for another batch.
+        ConfigError: a negative or infinite number, or one for another batch.
     """
     if noise_level is None:
         return None
     level = torch.as_tensor(noise_level, dtype=y.dtype.to_real(), device=y.device)
-    negative = level.device.type == "cpu" and not bool((level >= 0).all())
-    if negative or level.shape not in ((), (1,), (len(y),)):
+    seen = level.device.type == "cpu" and not torch.compiler.is_compiling()
+    wrong = seen and not bool(((level >= 0) & level.isfinite()).all())
+    if wrong or level.shape not in ((), (1,), (len(y),)):
         raise ConfigError(
             f"noise_level = {noise_level}: one number from 0, or one for each of the {len(y)} "
             "measurements, is expected."
         )
+    if seen and level.numel():
+        warn_of_eight_bits("noise_level", float(level.max()))
     return level.expand(len(y))
 
 

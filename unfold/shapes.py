@@ -9,7 +9,10 @@ from unfold.errors import DataWarning, ShapeError
 from unfold.typing import Shape
 
 FAR = 16.0
-"""How many times the largest intensity, or the largest norm of a measurement, cannot be meant."""
+"""How many times the largest norm of a measurement cannot be meant."""
+
+FAR_ABOVE_WHITE, FAR_IN_FILES = 8.0, 4.0
+"""The same of the largest intensity, which normal numbers stay below; and of a norm in a file."""
 
 
 def expect_tensor(name: str, value: object) -> None:
@@ -28,7 +31,7 @@ def expect_unit(name: str, x: Tensor) -> None:
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not (numbers and x.numel()):
         return
     size = float(x.detach().abs().max())
-    if size > FAR:
+    if size > FAR_ABOVE_WHITE:
         text = (
             f"{name}: intensities up to {size:.6g}, expected [0, 1]; divide by the value of white."
         )

@@ -12,14 +12,20 @@ import torch
 from PIL import Image, TiffImagePlugin
 
 from tests.data.formats import png, saved, tiff
+from unfold.algorithms.pgd import PGD
 from unfold.data.image_data import FolderData
 from unfold.data.image_reader import decode, read_image
 from unfold.data.intensity import Facts, doubts
 from unfold.errors import ConfigError, DataError, DataWarning
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.single_image import read_cropped, read_measurement
+from unfold.evaluation.single_image import check_measured, read_cropped, read_measurement
+from unfold.fidelities.l2 import L2
+from unfold.models.unfolded import Unfolded
+from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import Gaussian
 from unfold.physics.noise.signal_dependent import PoissonGaussian, Rician
+from unfold.priors.l1 import L1
+from unfold.reconstructor import Reconstructor
 
 TWELVE = np.random.default_rng(3).integers(0, 4096, (8, 9, 1)).astype(np.uint16)
 TWELVE[0, 0], TWELVE[0, 1] = 0, 4095
@@ -234,3 +240,37 @@ def test_another_library_reads_the_same(tmp_path):
             expected = stored[..., None] if stored.ndim == 2 else stored
             np.testing.assert_allclose(read, np.broadcast_to(expected / white, read.shape), **EXACT)
     assert torch.is_tensor(read) and io is not None
+
+
+def seen(kind, *peaks, high=None, stated=None):
+    return doubts(
+        [Facts(f"{i}.png", kind, high, False, p, 1) for i, p in enumerate(peaks)], 1, stated
+    )
+
+
+def test_each_file_is_doubted_as_well_as_all_together():
+    (text,) = seen("uint16", *[4095.0] * 7, 65000.0, high=65535.0)
+    assert text.startswith("7 files, first 0.png: uint16 with no value above 4095 of 65535")
+    assert seen("uint16", 40000.0, 50000.0, high=65535.0) == []
+    (text,) = seen("float32", 0.9, 0.05, high=1.0)
+    assert text.startswith("1.png: float32 with no value above 0.05 of 1")
+
+
+def test_files_that_cannot_reach_a_stated_range_are_doubted():
+    (text,) = seen("uint8", 255.0, 250.0, high=255.0, stated=(0.0, 4095.0))
+    assert "2 files" in text and "says that 4095 is 1" in text
+    (text,) = seen("uint16", 4000.0, 200.0, high=65535.0, stated=(0.0, 4095.0))
+    assert text.startswith("1.png: uint16 with no value above 200")
+    assert seen("uint16", 4000.0, 300.0, high=65535.0, stated=(0.0, 4095.0)) == []
+
+
+@pytest.mark.parametrize("scale", [10.0, 1e20, 1e30])
+def test_what_is_far_above_white_is_doubted(scale):
+    y = torch.full((1, 1, 8, 8), scale)
+    with pytest.warns(DataWarning, match="divide it by the value of white"):
+        check_measured(y[0], Denoising(Gaussian(0.1)), None, 1, picture=False)
+    with pytest.warns(DataWarning, match=r"expected \[0, 1\]"):
+        Denoising(Gaussian(0.1))(y)
+    if scale > 16:
+        with pytest.warns(DataWarning, match="divide it by the value of white"):
+            Reconstructor(PGD(), L1(), L2(), Unfolded(1))(y, Denoising(Gaussian(0.1)))

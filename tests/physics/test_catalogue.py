@@ -163,7 +163,7 @@ def test_the_file_of_a_matrix_is_named_in_a_configuration(tmp_path, table):
 
 
 def test_a_chain_measures_the_output_of_the_previous_operator():
-    parts = {"blur": BLUR, "small": HALF, "holes": Inpainting(Gaussian(9.0))}
+    parts = {"blur": BLUR, "small": HALF, "holes": Inpainting(Gaussian(0.9))}
     chain = Chain(Gaussian(0.1), parts)
     x = draws().uniform("x", (1, 8, 8))
     y, operator = chain.measure(x, draws())

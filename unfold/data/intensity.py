@@ -88,30 +88,56 @@ def facts(stored: Stored, name: str, bands: int) -> Facts:
 def doubts(found: Iterable[Facts], channels: int, stated: Interval | None) -> list[str]:
     """What cannot be meant, or is not to go without a word, with figures: of files read alike."""
     every = list(found)
-    kinds = [] if stated else sorted({one.kind for one in every})
-    texts = [t for kind in kinds for t in _scales(kind, [x for x in every if x.kind == kind])]
+    texts = []
+    for kind in sorted({one.kind for one in every}):
+        alike = [one for one in every if one.kind == kind]
+        texts += _faint(kind, alike, stated[1]) if stated else _scales(kind, alike)
     if colour := [one.name for one in every if one.bands > channels]:
         how = "0.299 red + 0.587 green + 0.114 blue, because data.channels = 1."
         texts.append(f"{_some(colour)}: colour, read as {how}")
     return texts
 
 
+def _faint(kind: str, many: Sequence[Facts], high: float) -> list[str]:
+    """Files that reach, or can reach, few of the values of a range that is stated."""
+    top = LARGEST.get(kind, high) if kind.startswith("uint") else high
+    few = [x for x in many if 0 < x.peak < high / 16 or 0 < top < high / 16]
+    if not few:
+        return []
+    return [
+        f"{_some([x.name for x in few])}: {kind} with no value above {max(x.peak for x in few):g}, "
+        f"and data.intensity_range says that {high:g} is 1. Give these files a range of their own."
+    ]
+
+
+LARGEST = {"uint8": 255.0, "uint16": 65535.0, "float16": 1.0, "float32": 1.0, "float64": 1.0}
+"""The value of 1 of a type, where no file states another."""
+
+
 def _scales(kind: str, many: Sequence[Facts]) -> list[str]:
     """A maximum that fills few of the bits of the type, or that differs from file to file."""
-    name, peak = _some([one.name for one in many]), max(one.peak for one in many)
-    highs = sorted({one.high for one in many if one.by_file and one.high})
+    highs, largest = sorted({x.high for x in many if x.by_file and x.high}), LARGEST.get(kind)
     if len(highs) > 1:
         return [
-            f"{name}: the files state {len(highs)} different values of 1, from {highs[0]:g} to "
-            f"{highs[-1]:g}; if that is the maximum of each, set data.intensity_range."
+            f"{_some([x.name for x in many])}: the files state {len(highs)} different values of 1, "
+            f"from {highs[0]:g} to {highs[-1]:g}; if that is the maximum of each, set "
+            "data.intensity_range."
         ]
-    largest = {"uint8": 255, "uint16": 65535}.get(kind)
-    if highs or largest is None or not 0 < peak <= largest / (2 if largest > 255 else 16):
+    plain = [x for x in many if not x.by_file and x.peak > 0]
+    if largest is None or not plain:
         return []
-    full = next(one for one in FULL if one >= peak)
+    # Of 16 bits, all files together fill half, and each one a quarter: detectors have 10 to 14.
+    deep = largest > 255
+    if max(x.peak for x in plain) > largest / (2 if deep else 16):
+        plain = [x for x in plain if x.peak <= largest / (4 if deep else 16)]
+    if not plain:
+        return []
+    peak = max(x.peak for x in plain)
+    full = next(one for one in FULL if one >= peak) if largest > 1 else float(f"{peak:.4g}")
     return [
-        f"{name}: {kind} with no value above {peak:g} of {largest}, "
-        f"read as [0, {peak / largest:.4f}]. If {full} is 1, set data.intensity_range=[0, {full}]."
+        f"{_some([x.name for x in plain])}: {kind} with no value above {peak:g} of {largest:g}, "
+        f"read as [0, {peak / largest:.4f}]. If {full:g} is 1, set data.intensity_range="
+        f"[0, {full:g}]."
     ]
 
 

@@ -28,7 +28,8 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
-from unfold.reconstructor import Reconstructor
+from unfold.reconstructor import Reconstructor, doubt_norm
+from unfold.shapes import FAR_IN_FILES
 from unfold.typing import Shape
 
 PICTURE = "a picture of a measurement, clipped to [0, 1], for people"
@@ -102,6 +103,7 @@ def check_measured(
             f"channels, and the run has {channels}; axes are (C, H, W), or (H, W, C) where the "
             "last one is that of the run's channels."
         )
+    doubt_norm(operator, y[None], operator.norm_bound, FAR_IN_FILES)
     if picture and operator.linear and not operator.complex_images:
         most = float(operator.A(operator.anchor.new_ones((1, *own))).abs().max())
         if most > 1 + 1e-3:

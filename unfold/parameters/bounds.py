@@ -11,12 +11,13 @@ import dataclasses
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from unfold.errors import ConfigError, nearest
+from unfold.errors import ConfigError, DataWarning, nearest
 
 KEY = "unfold.bound"
 """Where the metadata of a field holds its bound."""
@@ -165,6 +166,16 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
         )
     low, high = map(float, entries)
     return low if low == high else (low, high)
+
+
+def warn_of_eight_bits(name: str, level: float) -> None:
+    """Warn of a standard deviation above 1: few mean it, of images in [0, 1]."""
+    if level > 1:
+        warnings.warn(
+            f"{name} = {level:g} of images in [0, 1]; {level:g} of 255 is {level / 255:.4f}.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def check_order(component: Any) -> None:

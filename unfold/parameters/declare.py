@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import Declared
+from unfold.parameters.bounds import Declared, warn_of_eight_bits
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.schedules import Schedule
 
@@ -99,6 +99,8 @@ class Recipe(Declared):
             value = getattr(self, name)
             # Tensors come from `Parameters`, whose reparametrisation keeps them inside the set;
             # checking them here would synchronize with the device in every iteration.
+            if isinstance(value, Schedule) and declaration.is_level:
+                value = value.at(0)
             if isinstance(value, Tensor | Schedule):
                 continue
             _refuse_outside(type(self).__name__, name, value, declaration)
@@ -143,3 +145,11 @@ def _refuse_outside(owner: str, name: str, value: object, declaration: Declarati
         raise ConfigError(f"{owner}.{name} = {value!r}: a list of numbers is expected.") from error
     if not declaration.constraint.holds(values):
         raise ConfigError(f"{owner}.{name} = {value}: must be {declaration.constraint}.")
+    if declaration.is_level:
+        most = float(values.max())
+        if most > 16:
+            raise ConfigError(
+                f"{owner}.{name} = {value}: must be at most 16, of images in [0, 1]; "
+                f"{most:g} of 255 is {most / 255:.4f}."
+            )
+        warn_of_eight_bits(f"{owner}.{name}", most)

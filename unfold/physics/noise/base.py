@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Declared, Range, bounded
+from unfold.parameters.bounds import Declared, Range, bounded, warn_of_eight_bits
 from unfold.physics.levels import Level, level_names, sample_level
 from unfold.pytree import per_image
 from unfold.random import Draws
@@ -36,6 +36,13 @@ class Noise(Declared, ABC):
 
     supports_sure: ClassVar[bool] = False
     """Whether E Re h̄(y)(y − v) = E V Re ∂h(y), V the variance of y: exactly, or to first order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sigma = getattr(self, "sigma", 0.0)
+        largest = sigma[-1] if isinstance(sigma, tuple) else sigma
+        if not isinstance(largest, Tensor):
+            warn_of_eight_bits(f"{type(self).__name__}.sigma", largest)
 
     @abstractmethod
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
