@@ -1,10 +1,12 @@
 """Networks and tensors in the fields of a recipe: trained and saved, or refused; per iteration."""
 
 import copy
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,9 @@ from tests.engine import blur, difference, measured, reconstructor
 from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageState
 from unfold.algorithms.learned_primal_dual import DualBlock, LearnedPrimalDual, PrimalBlock
 from unfold.algorithms.pgd import PGD
+from unfold.builders import BaseDEQ
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
+from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
@@ -244,3 +248,101 @@ def test_samples_are_taken_of_scalars_and_never_of_the_tensors_of_a_prior():
     for i in range(3):
         one = net(y[i : i + 1], A.take(torch.tensor([i]), 3))
         assert difference(one, whole[i : i + 1]) < 1e-12
+
+
+@dataclass(frozen=True)
+class Loose(Filters):
+    """Networks in no field that the constructor takes."""
+
+    kept: Any = field(default=None, init=False)
+    how: str = "set"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "kept" if self.how == "init" else "extra", layer())
+
+
+class Shared(Filters):
+    """A network of the class."""
+
+    filters = layer()
+
+
+class Opaque(nn.Module):
+    """A network with weights in an attribute."""
+
+    def __init__(self, hidden: Any) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(layer())
+        self.inner.hidden = hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def objects(network: nn.Module) -> Any:
+    found = np.empty(1, object)
+    found[0] = network
+    return found
+
+
+REFUSED = {
+    "attribute": lambda n: Loose(),
+    "init=False": lambda n: Loose(how="init"),
+    "class": lambda n: Shared(),
+    "default": lambda n: Filters(scale=lambda x, f=n: f(x)),
+    "keyword": lambda n: Filters(scale=lambda x, *, f=n: f(x)),
+    "deque": lambda n: Filters(networks=deque([n])),
+    "view": lambda n: Filters(networks={"a": n}.values()),
+    "objects": lambda n: Filters(networks=objects(n)),
+    "iterator": lambda n: Filters(networks=iter([n])),
+    "generator": lambda n: Filters(named={"a": (m for m in [n])}),
+    "equal keys": lambda n: Filters(named={1: n, "1": layer(2)}),
+    "dot": lambda n: Filters(named={"a.b": n}),
+    "keys": lambda n: Filters(named={"keys": n}),
+    "nested keys": lambda n: Filters(networks=({"values": n},)),
+    "list": lambda n: Filters(networks=(Opaque([n]),)),
+    "mapping": lambda n: Filters(networks=(Opaque({"a": (n,)}),)),
+    "tensor": lambda n: Filters(networks=(Opaque(torch.ones(1, requires_grad=True)),)),
+    "computed": lambda n: Filters(networks=(Opaque(2 * torch.ones(1, requires_grad=True)),)),
+    "parameters": lambda n: Filters(networks=(Opaque([nn.Parameter(torch.ones(1))]),)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_networks_that_would_silently_not_train_are_refused(case: str):
+    with pytest.raises(ConfigError):
+        reconstructor(Descent(), Unfolded(2), REFUSED[case](layer()))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_registered_networks_in_plain_attributes_are_used_as_they_are():
+    network = Opaque([nn.ReLU()])
+    network.same = [network.inner[0]]
+    network.numbers = np.ones(3)
+    normed = nn.utils.weight_norm(layer())
+    reconstructor(Descent(), Unfolded(2), Filters(networks=(network, normed), scale=range(10**9)))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "prior", "words"),
+    [
+        (Descent(), Filters(networks=(layer(),)), r"Filters uses Conv2d .* measured \d"),
+        (LearnedPrimalDual(), PnP(DnCNN(1)), "LearnedPrimalDual uses PrimalBlock and DualBlock"),
+    ],
+)
+def test_nothing_is_claimed_of_other_networks_in_an_equilibrium(
+    algorithm: Any, prior: Any, words: str
+):
+    with pytest.warns(UserWarning, match=words):
+        Reconstructor(algorithm, prior, L2(), DEQ())
+    with pytest.raises(ConfigError, match=words):
+        Reconstructor(algorithm, prior, L2(), DEQ(), strict=True)
+
+
+def test_the_builder_of_an_equilibrium_has_its_defaults_and_is_strict_where_asked():
+    prior = PnP(NonexpansiveResNet(1, 3, 4))
+    model: Any = BaseDEQ("PGD", prior=prior).model
+    assert (model.tol, model.max_iterations) == (DEQ().tol, DEQ().max_iterations)
+    with pytest.raises(ConfigError, match="nothing is known"):
+        BaseDEQ(Descent(), prior=Filters(networks=(layer(),)), strict=True)

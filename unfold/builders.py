@@ -44,6 +44,8 @@ class _Built(Reconstructor):
         model: Model,
         params_algo: Mapping[str, Any],
         trainable_params: Sequence[str],
+        *,
+        strict: bool = False,
     ) -> None:
         algorithm = _algorithm(iteration)
         values: dict[str, dict[str, Any]] = {"algo": {}, "prior": {}}
@@ -55,7 +57,7 @@ class _Built(Reconstructor):
         learn = _that_act(["prior.*", *map(".".join, homes)], prior)
         fidelity = data_fidelity or L2()
         trainable = Trainable(learn, relative=())
-        super().__init__(algorithm, prior, fidelity, model, trainable=trainable)
+        super().__init__(algorithm, prior, fidelity, model, trainable=trainable, strict=strict)
 
 
 class BaseUnfold(_Built):
@@ -94,6 +96,7 @@ class BaseDEQ(_Built):
         prior: g; a network is used as given, with a warning where it may expand.
         max_iter: evaluations of the step at most.
         tol: relative residual at which an image has converged.
+        strict: whether a network that may expand is an error.
     """
 
     def __init__(
@@ -104,11 +107,14 @@ class BaseDEQ(_Built):
         data_fidelity: Fidelity | None = None,
         params_algo: Mapping[str, float] | None = None,
         trainable_params: Sequence[str] = (),
-        max_iter: int = 60,
-        tol: float = 1e-3,
+        max_iter: int = DEQ.max_iterations,
+        tol: float = DEQ.tol,
+        strict: bool = False,
     ) -> None:
         model, values = DEQ(tol=tol, max_iterations=max_iter), params_algo or {}
-        super().__init__(iteration, prior, data_fidelity, model, values, trainable_params)
+        super().__init__(
+            iteration, prior, data_fidelity, model, values, trainable_params, strict=strict
+        )
 
 
 unfolded_builder = BaseUnfold

@@ -5,6 +5,8 @@ import inspect
 import pkgutil
 import warnings
 from abc import ABC
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +19,8 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.lipschitz import lipschitz
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.fidelities.fidelity import Fidelity
-from unfold.parameters.networks import hides
+from unfold.parameters.declare import Recipe
+from unfold.parameters.networks import hides, leaves
 from unfold.parameters.select import walk
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import DenoiserPrior
@@ -59,30 +62,58 @@ def check_one_map(networks: nn.Module) -> None:
             )
 
 
-def check_contraction(prior: Prior, *, strict: bool) -> None:
+def check_contraction(algorithm: Algorithm[Any], prior: Prior, *, strict: bool) -> None:
     """Warn about a network with which an equilibrium may not exist: it is used as given.
 
     Raises:
         ConfigError: there is one, and `strict`.
     """
-    for _, one in walk(prior, "prior"):
-        if not isinstance(one, DenoiserPrior) or one.nonexpansive:
-            continue
-        weight = next(one.denoiser.parameters(), torch.empty(0))
-        level = 0.05 if isinstance(one.sigma, str) else one.sigma
-        found = lipschitz(replace(one, sigma=level).contractive_part, one.denoiser.channels, weight)
-        if found < 0.99:
-            continue
-        message = (
-            f"{type(one).__name__} uses {type(one.denoiser).__name__} as given in an equilibrium, "
-            f"and nothing keeps it nonexpansive: its measured Lipschitz constant is {found:.4g}, "
-            "where at most 1 is needed, in training too; there may be no fixed point. What fits: "
-            "NonexpansiveResNet (prior=nonexpansive), spectral normalisation of its layers, or an "
-            "average of the identity with such a network."
-        )
+    found = [*walk(algorithm, "algo"), *(walk(prior, "prior") if algorithm.uses_g else ())]
+    for message in filter(None, (_expansion(one) for _, one in found)):
         if strict:
             raise ConfigError(message)
         warnings.warn(message, stacklevel=3)
+
+
+def _expansion(one: Recipe) -> str | None:
+    """What is known of the Lipschitz constant of a recipe with a network; None where at most 1."""
+    networks = [leaf for _, leaf in leaves(one) if isinstance(leaf, nn.Module)]
+    if not networks or getattr(one, "nonexpansive", False):
+        return None
+    kinds = " and ".join(dict.fromkeys(type(network).__name__ for network in networks))
+    if not isinstance(one, DenoiserPrior):
+        return (
+            f"{type(one).__name__} uses {kinds} in an equilibrium, and nothing is known of its "
+            f"Lipschitz constant{_measured(one, networks)}, where at most 1 is needed, in training "
+            "too; there may be no fixed point. What fits: a prior with NonexpansiveResNet "
+            "(prior=nonexpansive), an unfolded model, or `nonexpansive = True` in a class of which "
+            "it is proven."
+        )
+    weight = next(one.denoiser.parameters(), torch.empty(0))
+    level = 0.05 if isinstance(one.sigma, str) else one.sigma
+    found = lipschitz(replace(one, sigma=level).contractive_part, one.denoiser.channels, weight)
+    if found < 0.99:
+        return None
+    return (
+        f"{type(one).__name__} uses {kinds} as given in an equilibrium, "
+        f"and nothing keeps it nonexpansive: its measured Lipschitz constant is {found:.4g}, "
+        "where at most 1 is needed, in training too; there may be no fixed point. What fits: "
+        "NonexpansiveResNet (prior=nonexpansive), spectral normalisation of its layers, or an "
+        "average of the identity with such a network."
+    )
+
+
+def _measured(one: Recipe, networks: Sequence[nn.Module]) -> str:
+    """The measured constant of prox, or of x − ∇g, where it can be: ", measured 2.1"."""
+    if not isinstance(one, Prior):
+        return ""
+    weight = next((p for n in networks for p in n.parameters()), torch.empty(0))
+    part = (lambda v: one.prox(v, 1.0)) if "prox" in one.offers() else (lambda v: v - one.grad(v))
+    for channels in (1, 3):
+        # A prior of the user may need other images, or more than an image.
+        with suppress(Exception):
+            return f", measured {lipschitz(part, channels, weight):.4g}"
+    return ""
 
 
 def check_registered(**components: object) -> None:

@@ -76,7 +76,7 @@ class Reconstructor(nn.Module):
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:
             check_one_map(self.prior)
-            check_contraction(prior, strict=strict)
+            check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
 

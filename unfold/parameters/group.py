@@ -205,8 +205,9 @@ def _copies(leaf: nn.Module | Tensor, count: int) -> nn.Module:
 def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
     """Register a leaf, those of containers in a module for each container."""
     *owners, last = name.split(".")
-    if not owners and hasattr(home, last):
-        raise ConfigError(f"'{last}' cannot be the name of a field with a network; rename it.")
+    first = name.partition(".")[0]
+    if hasattr(home, first) and not (owners and first in home._modules):
+        raise ConfigError(f"'{first}' cannot be the name of a field with a network; rename it.")
     for owner in owners:
         if owner not in home._modules:
             home.add_module(owner, nn.ModuleDict())

@@ -1,12 +1,15 @@
 """The networks and tensors that a recipe holds: every one is found and registered, or refused."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,12 +87,82 @@ def leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The recipes, networks and tensors in the fields of a recipe, by name: `terms.0`.
 
     Raises:
-        ConfigError: a network or a tensor inside an object of another kind: it would be neither
-            trained, saved nor moved to the device.
+        ConfigError: a network or a tensor inside an object of another kind, in no field, or in no
+            registered attribute of a network: it would be neither trained, saved nor moved to the
+            device.
     """
-    for f in fields(recipe):
-        if f.name not in declarations(recipe):
-            yield from _leaves(type(recipe).__name__, f.name, getattr(recipe, f.name))
+    owner, known = type(recipe).__name__, {f.name: f for f in fields(recipe)}
+    loose = [name for name, value in vars(recipe).items() if name not in known and hides(value)]
+    for kind in type(recipe).__mro__:
+        own = {n: v for n, v in vars(kind).items() if not n.startswith("__") and n not in known}
+        loose += [name for name, value in own.items() if hides(value, (nn.Module, nn.Parameter))]
+    loose += [name for name, f in known.items() if not f.init and hides(getattr(recipe, name))]
+    if loose:
+        raise ConfigError(f"{owner}.{loose[0]} holds a network or a tensor, {_LOST} {_REMEDY}")
+    for name in known.keys() - declarations(recipe).keys():
+        _expect_keys(f"{owner}.{name}", getattr(recipe, name))
+    for name in known:
+        if name not in declarations(recipe):
+            for path, leaf in _leaves(owner, name, getattr(recipe, name)):
+                if isinstance(leaf, nn.Module):
+                    _expect_registered(f"{owner}.{path}", leaf)
+                yield path, leaf
+
+
+_LOST = "which would be neither trained, saved nor moved to the device."
+_REMEDY = (
+    "Make it a field of its own that the constructor takes, or an entry of a tuple or a mapping."
+)
+
+
+def _expect_keys(name: str, value: Any) -> None:
+    """Refuse keys of networks that cannot be the names of modules."""
+    if not isinstance(value, Mapping | tuple | list):
+        return
+    items = list(value.values() if isinstance(value, Mapping) else value)
+    keys = [str(key) for key in value] if isinstance(value, Mapping) and hides(items) else []
+    reserved = nn.ModuleDict()
+    for key in keys:
+        if not key or "." in key or keys.count(key) > 1 or hasattr(reserved, key):
+            raise ConfigError(
+                f"{name}: the key '{key}' cannot name a network: keys differ as text, have no dot, "
+                "and are no attribute of nn.ModuleDict. Rename it."
+            )
+    for item in items:
+        _expect_keys(name, item)
+
+
+def _expect_registered(name: str, network: nn.Module) -> None:
+    """Refuse attributes of a network that hold weights which PyTorch does not know of."""
+    known = {id(item) for item in (*network.modules(), *network.parameters(), *network.buffers())}
+    internal = vars(nn.Module()).keys()
+    for path, module in network.named_modules():
+        for attribute, value in vars(module).items():
+            # A hook of reparametrisation sets the weight before every call: it is no leaf.
+            hooked = bool(module._forward_pre_hooks)
+            if attribute not in internal and any(
+                id(item) not in known and _has_weights(item, hooked) for item in _held_in(value)
+            ):
+                where = ".".join(filter(None, (name, path, attribute)))
+                raise ConfigError(
+                    f"{where} of {type(module).__name__} holds weights that are not registered, "
+                    f"{_LOST} Use nn.ModuleList, nn.ModuleDict, nn.Parameter or register_buffer."
+                )
+
+
+def _held_in(value: Any) -> Iterator[Any]:
+    """The modules and tensors in plain containers."""
+    if isinstance(value, nn.Module | Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list | set | frozenset | deque):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _held_in(item)
+
+
+def _has_weights(item: nn.Module | Tensor, hooked: bool) -> bool:
+    if isinstance(item, Tensor):
+        return item.requires_grad and (item.is_leaf or not hooked)
+    return any(True for _ in (*item.parameters(), *item.buffers()))
 
 
 def _leaves(owner: str, name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -103,29 +176,34 @@ def _leaves(owner: str, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:
             yield from _leaves(owner, f"{name}.{key}", item)
-    elif hides(value):
+    elif isinstance(value, Iterator):
         raise ConfigError(
-            f"{owner}.{name}: {type(value).__name__} holds a network or a tensor, which would be "
-            "neither trained, saved nor moved to the device. Make it a field of its own, or an "
-            "entry of a tuple or a mapping."
+            f"{owner}.{name}: {type(value).__name__} can be read only once. Make it a tuple."
         )
+    elif hides(value):
+        kind = type(value).__name__
+        raise ConfigError(f"{owner}.{name}: {kind} holds a network or a tensor, {_LOST} {_REMEDY}")
 
 
 def hides(value: object, kinds: tuple[type, ...] = (nn.Module, Tensor), depth: int = 4) -> bool:
     """Whether a network or a tensor is inside an object: in its fields, closure or arguments."""
     if isinstance(value, kinds):
         return True
-    if isinstance(value, PLAIN) or depth == 0:
+    if isinstance(value, (*PLAIN, Tensor, range, bytearray, memoryview, array)) or depth == 0:
         return False
-    if isinstance(value, Mapping | tuple | list | set | frozenset):
-        inner = list(value.values() if isinstance(value, Mapping) else value)
-    else:
-        cells = getattr(value, "__closure__", None) or ()
-        slots = [getattr(value, name, None) for name in getattr(type(value), "__slots__", ())]
-        parts = [getattr(value, name, None) for name in ("__self__", "func", "args", "keywords")]
-        own = getattr(value, "__dict__", {}).values()
-        inner = [*own, *(cell.cell_contents for cell in cells), *slots, *parts]
+    if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        return False
+    inner: list[Any] = [getattr(value, name, None) for name in _PARTS]
+    inner += [getattr(value, name, None) for name in getattr(type(value), "__slots__", ())]
+    inner += [*getattr(value, "__dict__", {}).values()]
+    inner += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    if isinstance(value, Collection):
+        plain = value.flat if isinstance(value, np.ndarray) else value
+        inner += value.values() if isinstance(value, Mapping) else plain
     return any(hides(item, kinds, depth - 1) for item in inner)
+
+
+_PARTS = ("__self__", "func", "args", "keywords", "__defaults__", "__kwdefaults__")
 
 
 class Place(str):
