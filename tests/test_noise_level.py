@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.engine import blur, measured, reconstructor
+from unfold.algorithms.gd import GD
 from unfold.algorithms.pgd import PGD
 from unfold.config.experiment import build
 from unfold.denoisers.denoiser import Denoiser
@@ -17,13 +18,14 @@ from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
 from unfold.physics.denoising import Denoising
-from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
+from unfold.physics.noise.base import Gaussian, Laplace, Noise, NoNoise
 from unfold.physics.noise.signal_dependent import (
     Poisson,
     PoissonGaussian,
     Quantisation,
     Rician,
     Speckle,
+    Transmission,
 )
 from unfold.priors.denoiser_priors import PnP, Score
 from unfold.random import Draws
@@ -70,7 +72,11 @@ def test_the_level_is_the_deviation_of_the_noise(noise: Any):
 
 
 def test_no_level_is_known_without_a_variance():
-    physics, x = Denoising(Quantisation(4)), torch.rand(2, 1, 4, 4)
+    class Own(Noise):
+        def apply(self, clean: Any, draws: Draws) -> Any:
+            return clean
+
+    physics, x = Denoising(Own()), torch.rand(2, 1, 4, 4)
     draws = Draws(0, range(2))
     y, operator = physics.measure(x, draws)
     assert physics.noise_level(y, operator, draws) is None
@@ -185,3 +191,24 @@ def test_levels_above_all_images_are_errors():
         net(y, Denoising(), float("inf"))
     with pytest.raises(ConfigError, match=r"PnP.sigma = 25: .*25 of 255 is 0.0980"):
         PnP(Recording(), 25)
+
+
+@pytest.mark.parametrize(
+    ("noise", "level"),
+    [
+        (Speckle(1.0), 0.5),
+        (Quantisation(4), 1 / (15 * 12**0.5)),
+        (Transmission(1e5, 2.0), (np.exp(1.0) / 4e5) ** 0.5),
+    ],
+)
+def test_the_level_of_a_measurement_is_not_biased(noise: Any, level: float):
+    x = torch.full((1, 1, 128, 128), 0.5)
+    physics, draws = Denoising(noise), Draws(0, (0,))
+    y, operator = physics.measure(x, draws)
+    assert float(physics.noise_level(y, operator, draws)) == pytest.approx(level, rel=0.03)
+
+
+def test_a_level_of_zero_is_refused_where_it_divides():
+    net = reconstructor(GD(), Unfolded(1), Score(Recording(), "noise_level"))
+    with pytest.raises(ConfigError, match=r"Score.sigma = noise_level.* is 0: must be positive"):
+        net(torch.rand(1, 1, 6, 6), Denoising(), 0.0)

@@ -171,6 +171,12 @@ class ParameterGroup(nn.Module):
                     "noise of the physics, or give a number."
                 )
             values[name] = value * scales[plan.unit] if plan.unit in scales else value
+            told = plan.unit == "noise_level" and values[name].device.type == "cpu"
+            if told and not (torch.compiler.is_compiling() or plan.constraint.holds(values[name])):
+                raise ConfigError(
+                    f"{type(self.recipe).__name__}.{name} = noise_level, and that of this "
+                    f"measurement is {value_range(values[name])}: must be {plan.constraint}."
+                )
 
         def leaf(name: str, _: object) -> Any:
             found = held(self, name)

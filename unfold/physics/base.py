@@ -72,16 +72,22 @@ class Physics(Declared, ABC):
         clean = self.observe(operator.A(x))
         return Measured(self.noise.apply(clean, draws.within("noise")), operator)
 
-    def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
-        """Mean and variance of y given v, as a detector observes it; None where none are known."""
-        return self.noise.moments(clean, draws.within("noise"))
+    def moments(
+        self, clean: Measurement, operator: Operator, draws: Draws, *, measured: bool = False
+    ) -> Moments | None:
+        """Mean and variance of y given v, as a detector observes it; None where none are known.
+
+        Estimates of them, where `clean` is y itself: `measured`.
+        """
+        noise = self.noise.measured_moments if measured else self.noise.moments
+        return noise(clean, draws.within("noise"))
 
     def noise_level(self, y: Measurement, operator: Operator, draws: Draws) -> PerImage | None:
         """σ, (B,), with σ² the mean variance of the measured entries of y, as far as y tells it.
 
         The draws are those of `measure`. None where the noise has no known variance.
         """
-        moments = self.moments(y, operator, draws.like(y))
+        moments = self.moments(y, operator, draws.like(y), measured=True)
         if moments is None:
             return None
         variance = moments.variance.real.expand(y.shape).flatten(1)

@@ -115,11 +115,13 @@ class Mixture(Physics):
             return all(family.supports_sure for family in self.families.values())
         return self.noise.supports_sure
 
-    def moments(self, clean: Measurement, operator: Operator, draws: Draws) -> Moments | None:
+    def moments(
+        self, clean: Measurement, operator: Operator, draws: Draws, *, measured: bool = False
+    ) -> Moments | None:
         found: list[Moments] = []
 
         def mean(noise: Noise, v: Field, own: Draws) -> Field:
-            moments = noise.moments(v, own)
+            moments = (noise.measured_moments if measured else noise.moments)(v, own)
             found.extend(() if moments is None else (moments,))
             return v if moments is None else moments.mean.expand(v.shape)
 

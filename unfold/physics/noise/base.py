@@ -55,6 +55,10 @@ class Noise(Declared, ABC):
         """
         return None
 
+    def measured_moments(self, y: Measurement, draws: Draws) -> Moments | None:
+        """Estimates of the moments from y alone: those at v = y, unless a subclass knows better."""
+        return self.moments(y, draws)
+
     def expect(self, clean: Measurement, draws: Draws, not_complex: str = "") -> None:
         """Raise for draws of another number of images, or complex measurements, with the reason."""
         name = type(self).__name__

@@ -159,6 +159,10 @@ class Speckle(Noise):
         """v, and |v|² / looks."""
         return Moments(clean, clean.abs() ** 2 / levels(self.looks, draws, clean))
 
+    def measured_moments(self, y: Measurement, draws: Draws) -> Moments:
+        """y, and |y|² / (looks + 1): E|y|² = |v|² (1 + 1 / looks)."""
+        return Moments(y, y.abs() ** 2 / (levels(self.looks, draws, y) + 1))
+
 
 @dataclass(frozen=True)
 class Transmission(Noise):
@@ -192,6 +196,11 @@ class Transmission(Noise):
             return np.asarray(-np.log(counts / photons[position]) / self.attenuation)
 
         return draws.like(clean).each("noise", integrals)
+
+    def measured_moments(self, y: Measurement, draws: Draws) -> Moments:
+        """y, and exp(μy) / (μ² photons)."""
+        photons = levels(self.photons, draws, y)
+        return Moments(y, (self.attenuation * y).exp() / (self.attenuation**2 * photons))
 
 
 @dataclass(frozen=True)
@@ -237,6 +246,10 @@ class Quantisation(Noise):
         steps = 2**self.bits - 1
         value: Tensor = torch.round(clean.clamp(0, 1) * steps) / steps
         return value
+
+    def measured_moments(self, y: Measurement, draws: Draws) -> Moments:
+        """y, and Δ² / 12, Δ = 1 / (2^bits − 1): the error is spread evenly over a step."""
+        return Moments(y, torch.full_like(y, 1 / (12 * (2**self.bits - 1) ** 2)))
 
     def with_level(self, level: Level) -> "Quantisation":
         if not isinstance(level, float | int) or int(level) != level:
