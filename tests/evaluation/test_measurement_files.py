@@ -225,3 +225,16 @@ def test_an_array_is_an_input_too(tmp_path):
     np.testing.assert_allclose(read[0], array, atol=1e-7)
     with pytest.raises(DataError, match="no real image of 1 channels"):
         read_cropped(saved(tmp_path / "x.npy", np.zeros((2, 8, 8))), 1, 8)
+
+
+def test_measurements_that_cannot_be_of_the_run_name_their_axes():
+    physics = Denoising(Gaussian(0.1))
+    for y, kind, words in (
+        (torch.zeros(1, 8, 8, dtype=torch.complex64), DataError, "is complex"),
+        (torch.zeros(0, 8), DataError, "is empty"),
+        (torch.zeros(8), ShapeError, r"shape \(8,\).*\(C, H, W\)"),
+        (torch.zeros(1, 1, 8, 8), ShapeError, r"\(C, H, W\)"),
+        (torch.zeros(16, 16, 3), ShapeError, r"is \(H, W, 3\), of 3 channels, and the run has 1"),
+    ):
+        with pytest.raises(kind, match=words):
+            check_measured(y, physics, None, 1, picture=False)

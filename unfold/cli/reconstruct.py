@@ -8,6 +8,7 @@ from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Arguments, Syntax
 from unfold.disk import expand
 from unfold.errors import ConfigError, nearest
+from unfold.runs.seal import MANIFEST
 
 SYNTAX = Syntax(
     "reconstruct",
@@ -47,6 +48,13 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     source = image or measurement
     assert source is not None
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
+    if sealed := next(
+        (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None
+    ):
+        raise ConfigError(
+            f"output = {output}: {sealed} is a finished run, which its seal keeps as it is. Name a "
+            "file elsewhere."
+        )
     net, physics, data = components.reconstructor, components.physics, components.data
     if image is not None:
         truth = single.read_cropped(image, data.channels, data.multiple_of, data.pixels.stated)

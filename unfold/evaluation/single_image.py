@@ -93,9 +93,27 @@ def check_measured(
 
     Raises:
         ShapeError: its image has other channels than the run's.
-        DataError: it is a `picture` on [0, 1], and the readings of a white image are above 1.
+        DataError: it is a `picture` on [0, 1], and the readings of a white image are above 1; or it
+            is complex or has axes that no measurement of the run has.
     """
-    operator = physics.operator_for(y[None], shape)
+    where = f"a measurement of shape {tuple(y.shape)}"
+    axes = "expected (C, H, W), or (H, W) of one channel, or what physics.measure gives"
+    if not y.numel():
+        raise DataError(f"{where} is empty; {axes}.")
+    if shape is None and y.ndim == 3 and y.shape[-1] == 3 != channels and y.shape[0] > 4:
+        raise ShapeError(
+            f"{where} is (H, W, 3), of 3 channels, and the run has {channels}; axes are (C, H, W)."
+        )
+    try:
+        operator = physics.operator_for(y[None], shape)
+    except ShapeError as error:
+        raise ShapeError(f"{where}, of a run with {channels} channels: {axes}. {error}") from error
+    if len(operator.image_shape) != 3:
+        raise ShapeError(f"{where} is that of an image {operator.image_shape}; {axes}.")
+    if y.is_complex() and not operator.complex_images:
+        like = physics.observe(operator.A(operator.anchor.new_zeros((1, *operator.image_shape))))
+        if not like.is_complex():
+            raise DataError(f"{where} is complex, and those of {type(physics).__name__} are real.")
     own = operator.image_shape
     if own[0] != channels:
         raise ShapeError(
