@@ -57,11 +57,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Composed:
-    """The jobs of one command, and the mistakes found while composing them."""
+    """The jobs of one command, and the mistakes found while composing them.
+
+    extends: whether `extend` was compared with the run that it names.
+    """
 
     jobs: tuple[Job, ...]
     problems: tuple[Problem, ...]
     repeated: int = 0
+    extends: bool = False
 
 
 class Preset(NamedTuple):
