@@ -217,7 +217,7 @@ def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Pr
     if OmegaConf.is_interpolation(node, key):
         raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
         if re.search(
-            r"hydra:(?!runtime\.choices)", raw
+            r"\bhydra\W(?!runtime\.choices)", raw
         ):  # where an environment variable may be, or a place on this machine
             text = "Hydra's own settings are not stored with the run. Write the value."
             problems.append(Problem(path, raw, text))
