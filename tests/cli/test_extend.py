@@ -65,3 +65,19 @@ def test_a_schedule_over_the_steps_is_said(tmp_path, monkeypatch, capsys):
     }.items():
         assert guarded(train, [f"extend={short}", *arguments]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_extend_counts_as_an_override_of_one_training_only(tmp_path, monkeypatch, capsys):
+    """In a preset, or by a sweep, none of what is asked of the run would be compared."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/long.yaml").write_text("# @package _global_\nextend: some\n")
+    (tmp_path / "mine/sweep").mkdir()
+    (tmp_path / "mine/sweep/long.yaml").write_text(
+        "# @package hydra.sweeper\nparams: {extend: some, seed: 'choice(1,2)'}\n"
+    )
+    for words in (["experiment=long"], ["-m", "+sweep=long"]):
+        code = guarded(train, ["--config-dir=mine", *words])
+        err = capsys.readouterr().err
+        assert code == 2, err
+        assert "extend = some: counts as an override of one training" in err, words

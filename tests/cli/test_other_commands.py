@@ -139,3 +139,11 @@ def test_a_configuration_can_be_looked_at(calls, capsys):
     assert "stepsize: 0.3" in capsys.readouterr().out
     assert run("train", "--cfg", "job", "algo=pgdd") == 2
     assert "algo = pgdd: no such option, did you mean 'pgd'?" in capsys.readouterr().err
+
+
+def test_a_strict_evaluation_is_not_one_that_was_lax(calls, capsys):
+    assert run("train", "seed=5") == 0
+    given = ("evaluate", f"run={calls[0][1]}", "physics.noise.sigma=0.3")
+    assert run(*given) == run(*given) == 0
+    assert run(*given, "strict=true") == 2
+    assert "strict (false there, true asked for)" in " ".join(capsys.readouterr().err.split())

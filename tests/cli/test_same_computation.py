@@ -21,6 +21,8 @@ PACKAGES = {
     "deep": ({"{}/__init__.py": "", "{}/a/b/mine.py": MINE}, "{}.a.b.mine", "{}/a/b/mine.py"),
     "namespace": ({"{}/mine.py": MINE}, "{}.mine", "{}/mine.py"),
     "unused": ({"{}/__init__.py": MINE, "{}/other.py": ""}, "{}", "{}/other.py"),
+    "data": ({"{}/__init__.py": MINE, "{}/.hidden/x": "", "{}/o.txt": "1"}, "{}", "{}/o.txt"),
+    "imported": ({"{}.py": f"import {{}}_help\n{MINE}", "{}_help.py": ""}, "{}", "{}_help.py"),
     "options": ({"{}/__init__.py": MINE, "{}/o.yaml": "a: 1\n"}, "{}", "{}/o.yaml"),
 }
 
@@ -34,7 +36,7 @@ def package(request, tmp_path_factory, monkeypatch):
     for path, text in files.items():
         place = root / path.format(name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+        place.write_text(text.replace("{}", name))
     monkeypatch.syspath_prepend(str(root))
     target = f"fidelity._target_={home.format(name)}.Mine"
     return [target, f"trust=[{name}]"], root / edited.format(name), edited.format(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.made import make_run
+from tests.runs.made import make_run, sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.cli.train import train
@@ -112,3 +112,28 @@ def test_a_file_that_was_added_is_not_read(tmp_path):
     read_reference(str(path))
     (path / "results.json").write_text(json.dumps({"psnr": 99.0}))
     assert [entry.state for entry in catalogue(tmp_path)] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("results.json", "psnr", value) for value in ("30", [1], 10**400, True, {})),
+        *(("provenance.json", key, value) for key, value in (("choices", ["a"]), ("folders", 3))),
+        *(("provenance.json", key, value) for key, value in (("pixels", None), ("git", "abc"))),
+        *(("provenance.json", key, value) for key, value in (("attempts", "x"), ("attempts", [1]))),
+        *(("provenance.json", key, value) for key, value in (("packages", []), ("machine", None))),
+    ],
+)
+def test_a_sealed_run_of_odd_values_hides_no_other(tmp_path, capsys, name, key, value):
+    make_run(tmp_path, "pgd/1", scores={"psnr": 31.0})
+    odd = make_run(tmp_path, "pgd/2", scores={"psnr": None})
+    content = json.loads((odd / name).read_text())
+    (odd / name).write_text(json.dumps({**content, key: value}))
+    sealed(odd)
+    where = f"runs_dir={tmp_path}"
+    assert guarded(dispatch, ["list", where]) == 0
+    assert f"{name} is damaged" in " ".join(capsys.readouterr().out.split())
+    assert guarded(dispatch, ["table", where]) == 0
+    assert "31.00" in capsys.readouterr().out
+    for words in (["show", "pgd/2"], ["diff", "pgd/1", "pgd/2"]):
+        assert guarded(dispatch, [*words, where]) == RunError.exit_code

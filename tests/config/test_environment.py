@@ -17,6 +17,9 @@ NAMES = [
     "hydra: {job: {env_set: {A: '${oc.env:SECRET}'}}}\nname: ${hydra:job.env_set.A}",
     "hydra: {job: {env_set: {A: '${oc.env:SECRET}'}}}\nobjective: x${ hydra:job.env_set.A}",
     "runs_dir: ${oc.env:SECRET}",
+    "name: ${hydra.job.name}",
+    "name: ${oc.select:hydra.runtime.cwd}",
+    "name: ${hydra[job][name]}",
 ]
 
 

@@ -8,7 +8,7 @@ from unfold.cli.launch import take_launcher
 from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError
 from unfold.launchers import parallel
-from unfold.launchers.parallel import Parallel, share_of, visible_gpus
+from unfold.launchers.parallel import Parallel, join_sweep, share_of, visible_gpus
 
 PROGRAM = """
 import os, sys
@@ -83,3 +83,13 @@ def test_the_jobs_see_their_share(machine, tmp_path, monkeypatch):
         "UNFOLD_CPUS=0,1 CUDA_VISIBLE_DEVICES=4",
         "UNFOLD_CPUS=2,3 CUDA_VISIBLE_DEVICES=5",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("UNFOLD_CPUS", "abc"), ("UNFOLD_CPUS", "9999"), ("UNFOLD_CPUS", "-1"), ("UNFOLD_SWEEP", "x")],
+)
+def test_a_share_that_cannot_be_taken_is_refused(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=rf"{name} = '?{text}"):
+        join_sweep()

@@ -185,3 +185,16 @@ def test_there_is_nothing_to_move_in_an_empty_run(tmp_path):
 def test_files_that_differ_are_listed_in_order():
     assert differing(dict(source_hashes())) == []
     assert differing({}) == sorted(source_hashes())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, r"provenance\.json \(missing\)\. Add acc"), ("null", "no hash"), ('"a"', "no hash")],
+)
+def test_an_interrupted_run_that_does_not_say_its_code_is_not_continued(tmp_path, content, message):
+    interrupt(tmp_path / "run", with_checkpoint=True)
+    origin = tmp_path / "run/provenance.json"
+    origin.unlink() if content is None else origin.write_text(f'{{"sources": {content}}}')
+    with pytest.raises((ConfigError, RunError), match=message):
+        compute(tmp_path / "run")
+    assert compute(tmp_path / "run", accept_code=True).plan == "resume"

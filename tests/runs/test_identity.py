@@ -4,7 +4,14 @@ import pytest
 
 from tests.runs.made import make_run
 from unfold.errors import ConfigError
-from unfold.runs.identity import LEFT_OUT, directory_for, identity, slug
+from unfold.runs.identity import (
+    LEFT_OUT,
+    differing,
+    directory_for,
+    identity,
+    slug,
+    source_hashes,
+)
 
 CONFIG = {
     "algo": {"_target_": "unfold.algorithms.pgd.PGD", "stepsize": 1.0},
@@ -106,3 +113,25 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     (tmp_path / "runs/pgd-dncnn-motion_blur").symlink_to(tmp_path)
     with pytest.raises(ConfigError, match="leads out of"):
         directory_for({**CONFIG, "runs_dir": str(tmp_path / "runs")}, CHOICES, "abc")
+
+
+def test_linked_folders_of_a_trusted_package_are_compared_once_and_bounded(tmp_path, monkeypatch):
+    package, other = tmp_path / "linked_package", tmp_path / "other"
+    package.mkdir()
+    other.mkdir()
+    (package / "__init__.py").touch()
+    (other / "code.py").write_text("a = 1\n")
+    (package / "inner").symlink_to(other)
+    (other / "back").symlink_to(package)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = source_hashes(["linked_package"])
+    assert {name for name in before if "linked" in name} == {
+        "linked_package/__init__.py",
+        "linked_package/inner/code.py",
+    }
+    (other / "code.py").write_text("a = 2\n")
+    assert differing(before, ["linked_package"]) == ["linked_package/inner/code.py"]
+    with (other / "sparse").open("wb") as file:
+        file.truncate(30 * 2**30)
+    with pytest.raises(ConfigError, match="Move data out of it"):
+        source_hashes(["linked_package"])

@@ -128,5 +128,9 @@ def test_a_rank_that_is_left_in_the_environment_is_refused(monkeypatch, name):
     check_rank(2)
     with pytest.raises(ConfigError, match="trains in one process"):
         check_rank(1)
-    monkeypatch.setenv(name, "²")
-    assert rank() == 0
+    monkeypatch.setenv(name, " 1")
+    assert rank() == 1
+    for text in ("²", "-1", "x", ""):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(ConfigError, match=rf"{name} = '{text}': must be a whole number"):
+            rank()

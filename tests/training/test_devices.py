@@ -7,7 +7,8 @@ from unfold.cli.job import run_job
 from unfold.config.build import verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError
-from unfold.training.settings import TrainerSettings
+from unfold.training.fit import make_trainer
+from unfold.training.settings import NoLog, TrainerSettings
 
 
 def test_a_machine_without_the_devices_is_refused_before_a_directory_is_made(tmp_path, monkeypatch):
@@ -38,3 +39,12 @@ def test_a_machine_without_the_devices_is_refused_before_a_directory_is_made(tmp
 def test_policies_and_strategies_that_do_not_exist_are_refused(option, allowed):
     with pytest.raises(ConfigError, match=f"expected one of {allowed}|one of {allowed}"):
         verify(compose(["model=deq", option]))
+
+
+@pytest.mark.parametrize("name", ["LIMIT_TRAIN_BATCHES", "MAX_TIME", "FAST_DEV_RUN"])
+def test_variables_that_configure_lightning_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(f"PL_TRAINER_{name}", "1")
+    with pytest.raises(ConfigError, match=rf"PL_TRAINER_{name} in the environment .* Unset it"):
+        TrainerSettings().check_devices()
+    with pytest.raises(ConfigError, match="Unset it"):
+        make_trainer(TrainerSettings(), tmp_path, NoLog(), [])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.small import killed_at, run, small_training
-from unfold.errors import CheckpointError, NonFiniteError
+from unfold.errors import CheckpointError, NonFiniteError, RunError
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.weights import check_finite, read_checkpoint
 
@@ -66,3 +66,28 @@ def test_values_that_are_not_finite_are_refused_before_the_first_step(value):
     name = next(name for name, _ in reconstructor.named_parameters())
     with pytest.raises(NonFiniteError, match=rf"{name}: not finite before the first step"):
         check_finite(reconstructor)
+
+
+def test_states_of_another_kind_and_curves_of_another_run_are_refused(stopped, tmp_path):
+    def resumed():
+        run(folder.parent, training=killed_at(9), steps=12, resume_from=folder / LAST)
+
+    folder = copied(stopped, tmp_path) / "checkpoints"
+    last, best = ((folder / name).read_bytes() for name in (LAST, "best.ckpt"))
+    (folder / LAST).write_bytes(best)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: holds weights"):
+        resumed()
+    (folder / LAST).write_bytes(last)
+    (folder / "best.ckpt").write_bytes(last)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: holds the state"):
+        resumed()
+    (folder / "best.ckpt").write_bytes(best)
+    curves = folder.parent / "metrics.csv"
+    head, row, *rest = curves.read_text().splitlines(keepends=True)
+    for lines in ([head, row.replace("0.", "1.", 1), *rest], [head, *rest], []):
+        curves.write_text("".join(lines))
+        with pytest.raises(RunError, match=r"metrics\.csv: was changed, or is of another run"):
+            resumed()
+    curves.write_text("".join([head, row, *rest, "77,1\n"]))
+    with pytest.raises(BaseException, match=r"^(?!.*metrics)"):
+        resumed()

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.stored_run import open_run
 from unfold.config.arguments import Syntax
-from unfold.config.check import Checked
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry
-from unfold.runs.identity import conditions, differing, digest_of, evaluation_name
+from unfold.runs.compare import Computation
+from unfold.runs.directory import Request, changed, claim
+from unfold.runs.identity import conditions, digest_of, evaluation_name
 from unfold.runs.redact import redacted
 
 SYNTAX = Syntax(
@@ -27,7 +28,6 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     reference, checked, components = open_run(SYNTAX.parse(arguments), "evaluate")
     from unfold.cli.job import evaluate_components, write_origin
     from unfold.evaluation.base import OTHERS, NoEvaluation
-    from unfold.runs.directory import Request, claim
     from unfold.runs.processes import Lock
     from unfold.runs.provenance import recorded
     from unfold.training.checkpoints.signals import raising_signals
@@ -40,13 +40,14 @@ def evaluate_run(arguments: Sequence[str]) -> int:
         )
     components.data.check()
     fingerprint = components.data.fingerprint()
-    if _is_own(reference, checked, fingerprint):
+    expected = Computation(checked.job.stored, fingerprint)
+    if _is_own(reference, expected):
         scores_table(reference.scores)
         say(f"{short(reference.path)} made this evaluation itself, and it is as it was written.")
         return 0
     job, weights = checked.job, digest_of(str(reference.path), "")
     name = evaluation_name(job.config, job.choices, weights, fingerprint)
-    path, request = reference.path / OTHERS / name, Request(rerun=checked.settings.rerun)
+    path, request = reference.path / OTHERS / name, Request(expected, checked.settings.rerun)
     with Lock(reference.path / ".lock"), raising_signals(), claim(path, request) as run:
         if run.plan == "finished":
             scores = run.results()
@@ -63,9 +64,9 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _is_own(reference: Entry, checked: Checked, fingerprint: str) -> bool:
+def _is_own(reference: Entry, expected: Computation) -> bool:
     """Whether the run, finished by this code, holds this evaluation of these images."""
     origin = files.read_json(reference.path / "provenance.json")
-    same = conditions(reference.config) == conditions(redacted(checked.job.stored))
-    made = reference.state == "finished" and origin["data"] == fingerprint
-    return same and made and not differing(origin["sources"], checked.job.trust)
+    same = conditions(reference.config) == conditions(redacted(expected.config))
+    made = reference.state == "finished" and origin["data"] == expected.fingerprint
+    return same and made and not changed(reference.path, expected)

@@ -116,9 +116,11 @@ def show_run(arguments: Sequence[str]) -> int:
         say(f"{name:<11} {text}")
     scores_table(run.scores)
     for path in sorted((run.path / "evaluations").glob("*/")):
-        other = read_entry(path, path.name)
+        other = read_entry(path, path.name, ())
         changed = (f"{d.what}={d.other}" for d in compared(run.config, other.config))
         say(f"evaluation  {short(path)}, {other.state}: {_some(list(changed))}")
+        if other.state == "damaged":
+            say(f"note: {other.status.reason}")
         scores_table(other.scores)
     return 0
 

@@ -39,6 +39,9 @@ def verify(composed: Composed) -> list[Checked]:
     several = len(composed.jobs) > 1
     built = [_Build(job) for job in composed.jobs]
     problems = list(composed.problems)
+    given = (job.config.get("extend") for job in composed.jobs if not composed.extends)
+    text = "counts as an override of one training only. Write unfold train extend=RUN."
+    problems += [Problem("extend", str(run), text) for run in given if run is not None]
     if all(quick := [misspelt(job) for job in composed.jobs]):
         refuse([*problems, *(problem for found in quick for problem in found)])
     for every_group in (False, True):

@@ -57,11 +57,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Composed:
-    """The jobs of one command, and the mistakes found while composing them."""
+    """The jobs of one command, and the mistakes found while composing them.
+
+    extends: whether `extend` was compared with the run that it names.
+    """
 
     jobs: tuple[Job, ...]
     problems: tuple[Problem, ...]
     repeated: int = 0
+    extends: bool = False
 
 
 class Preset(NamedTuple):
@@ -213,7 +217,7 @@ def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Pr
     if OmegaConf.is_interpolation(node, key):
         raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
         if re.search(
-            r"hydra:(?!runtime\.choices)", raw
+            r"\bhydra\W(?!runtime\.choices)", raw
         ):  # where an environment variable may be, or a place on this machine
             text = "Hydra's own settings are not stored with the run. Write the value."
             problems.append(Problem(path, raw, text))

@@ -40,7 +40,7 @@ def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
     }
     config = restored(stored, job.config)  # secrets and variables, which are not stored
     job = replace(job, config=config, stored=stored, choices=choices)
-    return verify(replace(composed, jobs=(job,)))[0]
+    return verify(replace(composed, jobs=(job,), extends=True))[0]
 
 
 def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:

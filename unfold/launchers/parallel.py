@@ -130,12 +130,31 @@ def join_sweep() -> None:
     On Linux it gets SIGTERM, on which a run saves its state, when the sweep is killed. Elsewhere it
     runs to its end, and the next sweep finds it finished.
     """
-    cpus = os.environ.get(CPUS_VARIABLE)
+    cpus = _numbers(CPUS_VARIABLE)
     if cpus and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
-    sweep = os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
-    if sweep is None or sys.platform != "linux":
+        if not cpus <= (own := os.sched_getaffinity(0)):
+            raise ConfigError(
+                f"{CPUS_VARIABLE} = {_joined(cpus)}: this process has {_joined(own)}."
+            )
+        os.sched_setaffinity(0, cpus)
+    sweep = _numbers(SWEEP_VARIABLE)
+    os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
+    if not sweep or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(sweep):  # it terminated before this call
+    if {os.getppid()} != sweep:  # it terminated before this call
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _joined(numbers: set[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
+
+
+def _numbers(name: str) -> set[int]:
+    """What a variable lists, separated by commas; a ConfigError where it does not."""
+    text = os.environ.get(name) or ""
+    try:
+        return {int(part) for part in text.split(",") if text}
+    except ValueError as error:
+        remedy = "numbers separated by commas are expected. A sweep sets it for its jobs; unset it."
+        raise ConfigError(f"{name} = {text!r}: {remedy}") from error

@@ -1,5 +1,6 @@
 """The runs of a folder: what they are, how they terminated, what they scored."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,14 +98,20 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
     return any(fnmatch(name, pattern) for name in names) or fnmatch(str(full), typed)
 
 
-def read_entry(path: Path, name: str) -> Entry:
-    """Read a run, finished or not; one of which a file is damaged has that as its reason."""
+def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
+    """Read a run, finished or not; one of which a file is damaged has that as its reason.
+
+    Args:
+        path: its directory.
+        name: how it is shown.
+        compared: the files that are compared with the seal; all if empty.
+    """
     try:
         written, stored = _status(path), path / "config.yaml"
         config = files.read_yaml(stored) if stored.exists() else {}
         if isinstance(config, Mapping) and config and version_of(config) != SCHEMA_VERSION:
             return Entry(path, name, f"schema {version_of(config)}", written)
-        verify(path, READ)
+        verify(path, compared)
         entry = Entry(path, name, written.state, written, stored_config(path))
         return _entry(entry, files.optional(path / ORIGIN))
     except (UnfoldError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -134,15 +141,41 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
 
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     """The entry with what its provenance, its lock and its results add."""
+    results = files.optional(read.path / "results.json") if read.state == "finished" else {}
+    odd = [
+        key for key, kind in KINDS.items() if origin and not isinstance(origin.get(key, {}), kind)
+    ]
+    odd += [
+        f"attempts[{i}]" for i, a in enumerate(origin.get("attempts", [])) if type(a) is not dict
+    ]
+    choices = origin.get("choices", {})
+    if odd or not all(isinstance(value, str) for value in choices.values()):
+        raise files.damaged(read.path / ORIGIN, f"has values of another kind ({listing(odd)})")
+    if bad := [key for key, value in results.items() if not _is_score(value)]:
+        raise files.damaged(
+            read.path / "results.json", f"has scores that are none ({listing(bad)})"
+        )
     gone = read.state == "running" and not is_held(read.path / ".lock")
     return replace(
         read,
         state="killed" if gone else read.state,
-        choices=origin.get("choices", {}),
-        scores=files.optional(read.path / "results.json") if read.state == "finished" else {},
+        choices=choices,
+        scores={key: math.nan if value is None else value for key, value in results.items()},
         folders=tuple(map(Path, origin.get("folders", {}))),
         sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
+
+
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("choices", "folders", "machine", "packages", "pixels", "sources"), dict),
+    **{"attempts": (list, dict), "git": (dict, type(None))},
+}
+"""What entries of the provenance hold."""
+
+
+def _is_score(value: object) -> bool:
+    """Whether a score is a number, or null for one that is not finite."""
+    return value is None or (type(value) in (int, float) and abs(value) < 1e300)  # type: ignore[arg-type]
 
 
 def _status(path: Path) -> status.Status:

@@ -71,7 +71,7 @@ def results_of(directory: Path, expected: Computation | None = None) -> dict[str
         RunError: a file is not as it was when the run finished.
     """
     now = status.read(directory)
-    if now is None or now.state != "finished" or _changed(directory, expected):
+    if now is None or now.state != "finished" or changed(directory, expected):
         return None
     if expected is not None:
         refuse_foreign(directory, expected)
@@ -197,22 +197,25 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     return found.path, tuple(notes)
 
 
-def _changed(directory: Path, expected: Computation | None) -> list[str]:
+def changed(directory: Path, expected: Computation | None) -> list[str]:
     """What decides the outcome, outside of the name, and is not as it was: code, and `strict`."""
     if not (origin := files.optional(directory / ORIGIN)):
-        return []
+        now = status.read(directory)  # the seal of a finished run names what is missing
+        return [] if now and now.state == "finished" else [f"{ORIGIN} (missing)"]
+    if not isinstance(origin.get("sources"), dict):
+        raise files.damaged(directory / ORIGIN, "holds no hashes of the code")
     asked = expected.config if expected else {}
-    changed = differing(origin["sources"], asked.get("trust") or ())
+    other = differing(origin["sources"], asked.get("trust") or ())
     # A run that is refused nothing stays what it is where nothing is refused.
     stricter = asked.get("strict") and not stored_config(directory).get("strict")
-    return ["strict (false there, true asked for)", *changed] if stricter else changed
+    return ["strict (false there, true asked for)", *other] if stricter else other
 
 
 def _refuse_changed(directory: Path, expected: Computation | None, remedy: str) -> None:
-    if changed := _changed(directory, expected):
-        shown = ", ".join(changed[:8]) + (" …" if len(changed) > 8 else "")
+    if found := changed(directory, expected):
+        shown = ", ".join(found[:8]) + (" …" if len(found) > 8 else "")
         raise ConfigError(
-            f"{directory} was made by other code; these files differ ({len(changed)}): {shown}. "
+            f"{directory} was made by other code; these files differ ({len(found)}): {shown}. "
             f"Add {remedy}."
         )
 

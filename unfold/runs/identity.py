@@ -4,10 +4,14 @@ The part of its configuration that can change a number, the images, the weights 
 that it names, by their content; and the code, of unfold and of packages of the user.
 """
 
+import ast
 import hashlib
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,16 +170,31 @@ def digests(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 SOURCES = (".json", ".py", ".pyd", ".so", ".toml", ".yaml", ".yml")
-"""The files of a user's package that its code is, or reads its options from."""
+"""The files of a package beside a trusted one that its code is, or reads its options from."""
+
+MOST_FILES, MOST_BYTES = 10_000, 2**30
+"""Of a package whose files are compared."""
 
 
 def source_hashes(trust: Sequence[str] = ()) -> dict[str, str]:
     """The first 16 digits of the SHA-256 of each source file, by its path.
 
-    Those of unfold have the path inside the package; those of the packages in `trust`, which are
-    not imported for this, have one that begins with the name of the package.
+    Those of unfold have the path inside the package. Of the packages in `trust`, which are not
+    imported for this, every file counts, under the name of the package; so does the code that they
+    import and that is not installed.
+
+    Raises:
+        ConfigError: a package is too large.
     """
-    return {**_packaged(), **dict(pair for name in trust for pair in _of_package(name))}
+    found, todo, seen = dict(_packaged()), list(trust), {"unfold", *sys.stdlib_module_names}
+    while todo:
+        if (name := todo.pop()) in seen:
+            continue
+        seen.add(name)
+        for label, path in _of_package(name, () if name in trust else SOURCES):
+            found[label] = sha256(path)[:16]
+            todo += _imported(path)
+    return found
 
 
 @cache
@@ -183,25 +202,62 @@ def _packaged() -> Mapping[str, str]:
     return hashes(Path(unfold.__path__[0]), (".py",))
 
 
-def _of_package(name: str) -> Iterator[tuple[str, str]]:
-    spec = find_spec(name)
+def _of_package(name: str, kinds: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """The files of a package; none of one that is installed, unless all `kinds` are asked for."""
+    spec = None
+    with suppress(ImportError, ValueError):
+        spec = find_spec(name)
     if spec is None:
         return
-    if spec.submodule_search_locations is None:  # a module
-        yield Path(str(spec.origin)).name, _digest(Path(str(spec.origin)))
-    for number, place in enumerate(spec.submodule_search_locations or ()):
+    places = spec.submodule_search_locations
+    home = Path(str(spec.origin)) if places is None else Path(next(iter(places)))
+    if kinds and {"site-packages", "dist-packages"} & set(home.parts):
+        return
+    if places is None and home.is_file():  # a module
+        yield home.name, home
+    for number, place in enumerate(places or ()):
         root = f"{name}[{number}]" if number else name  # a namespace may have several
-        yield from ((f"{root}/{path}", one) for path, one in hashes(Path(place), SOURCES).items())
+        yield from ((f"{root}/{path}", Path(place, path)) for path in _inside(Path(place), kinds))
+
+
+def _imported(path: Path) -> set[str]:
+    """The top-level packages that a file of Python names in its imports."""
+    if path.suffix != ".py":
+        return set()
+    with suppress(SyntaxError, ValueError):
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+        names = [one.name for node in nodes if isinstance(node, ast.Import) for one in node.names]
+        names += [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom) and not n.level]
+        return {name.partition(".")[0] for name in names} - {""}
+    return set()
 
 
 def hashes(root: Path, kinds: Sequence[str]) -> dict[str, str]:
     """The first 16 digits of the SHA-256 of the files of some kinds, at any depth of a folder."""
-    found = (path for path in sorted(root.rglob("*")) if path.suffix in kinds and path.is_file())
-    return {str(path.relative_to(root)): _digest(path) for path in found}
+    return {path: sha256(root / path)[:16] for path in _inside(root, kinds)}
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _inside(root: Path, kinds: Sequence[str]) -> list[str]:
+    """The files of some kinds, or all, in a folder, links followed, each folder once."""
+    found, size, seen = list[str](), 0, {os.path.realpath(root)}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        inner = {os.path.realpath(Path(folder, name)): name for name in sorted(folders)}
+        folders[:] = [
+            name
+            for real, name in inner.items()
+            if real not in seen and name != "__pycache__" and name[0] != "."
+        ]
+        seen.update(inner)
+        for path in (Path(folder, name) for name in names):
+            if path.is_file() and (not kinds or path.suffix in kinds):
+                found.append(str(path.relative_to(root)))
+                size += path.stat().st_size
+                if len(found) > MOST_FILES or size > MOST_BYTES:
+                    raise ConfigError(
+                        f"{root}: its files are compared with those of a run, and are more than "
+                        f"{MOST_FILES}, or {MOST_BYTES} bytes. Move data out of it."
+                    )
+    return sorted(found)
 
 
 def differing(recorded: Mapping[str, str], trust: Sequence[str] = ()) -> list[str]:

@@ -26,9 +26,21 @@ LAUNCHES = (
 
 
 def rank() -> int:
-    """The rank of this process; 0 where it is the only one."""
-    given = (os.environ.get(name, "") for name in RANKS)
-    return max((int(value) for value in given if value.isdecimal()), default=0)
+    """The rank of this process; 0 where it is the only one.
+
+    Raises:
+        ConfigError: a variable holds no rank.
+    """
+    return max((_rank(name) for name in RANKS if name in os.environ), default=0)
+
+
+def _rank(name: str) -> int:
+    with suppress(ValueError):
+        if (found := int(os.environ[name])) >= 0:
+            return found
+    raise ConfigError(
+        f"{name} = {os.environ[name]!r}: must be a whole number of at least 0. Unset it."
+    )
 
 
 def launch() -> str:

@@ -33,7 +33,7 @@ from unfold.training.callbacks import (
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
 from unfold.training.checkpoints.weights import keep_channels_last, load_checkpoint, save_weights
 from unfold.training.module import Training
-from unfold.training.settings import Log, TrainerSettings
+from unfold.training.settings import Log, TrainerSettings, refuse_variables
 
 
 class DataModule(pl.LightningDataModule):
@@ -71,6 +71,7 @@ def make_trainer(
     settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     """A trainer with these callbacks that writes into a run directory."""
+    refuse_variables()
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,

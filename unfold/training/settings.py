@@ -3,6 +3,7 @@
 Frozen dataclasses without PyTorch, so that an invalid value is reported before it is imported.
 """
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 
 COUNT = whole(1)
 STEPS = Range("a whole number of at least 1, or -1", lambda v: v == -1 or COUNT.holds(v))
+
+
+def refuse_variables() -> None:
+    """Refuse the environment variables from which Lightning takes what is not configured.
+
+    Raises:
+        ConfigError: names them; they are no part of the name of a run.
+    """
+    if found := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+        raise ConfigError(
+            f"{', '.join(found)} in the environment would change the numbers and is not stored "
+            "with the run. Unset it, and configure trainer."
+        )
 
 
 class Log(ABC):
@@ -203,7 +217,8 @@ class TrainerSettings(Declared):
             )
 
     def check_devices(self) -> None:
-        """Refuse devices, and counts of processes and threads, that this machine does not have."""
+        """Refuse devices, processes and threads that this machine has not, and variables."""
+        refuse_variables()
         for name, least in (("devices", 8), ("threads", 64), ("shards", 64)):
             if why := refusal(getattr(self, name), least, name):
                 raise ConfigError(f"TrainerSettings.{name} = {getattr(self, name)}: {why}")

@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unfold.disk import DiskFullError
+from unfold.errors import CheckpointError, RunError
 from unfold.training.checkpoints.checksum import LAST, PREVIOUS
 from unfold.training.checkpoints.signals import StopRequest, preempted
-from unfold.training.checkpoints.weights import best_state, read_checkpoint, write_checkpoint
+from unfold.training.checkpoints.weights import AGAIN, best_state, read_checkpoint, write_checkpoint
 from unfold.training.loggers.local import Curves, Events
 
 
@@ -33,7 +34,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
+        state = read_checkpoint(Path(path))
+        if "loops" not in state:
+            raise CheckpointError(f"{path}: holds weights, and no state of a training. {AGAIN}")
+        return state
 
 
 BEST = "best.ckpt"
@@ -175,6 +179,7 @@ class Checkpointing(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Do not count the batch that is fetched but not started: it is fetched again."""
+        checkpoint[CURVES] = _curves(trainer, trainer.global_step)
         if self._ended:
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -189,7 +194,26 @@ class Checkpointing(pl.Callback):
         """Continue with the best weights, which are read now rather than when training ends."""
         self.best = state_dict["best"]
         if self.best is not None:
-            read_checkpoint(self.best_path)
+            state = read_checkpoint(self.best_path)
+            if "loops" in state:
+                text = "holds the state of a training, and not the best weights."
+                raise CheckpointError(f"{self.best_path}: {text} {AGAIN}")
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse curves that are not those before the checkpoint."""
+        saved = checkpoint.get(CURVES)
+        if saved and (now := _curves(trainer, checkpoint["global_step"])) and now != saved:
+            where = self.folder.parent / "metrics.csv"
+            raise RunError(f"{where}: was changed, or is of another run. {AGAIN}")
+
+
+CURVES = "curves"
+
+
+def _curves(trainer: pl.Trainer, step: int) -> list[str]:
+    return [log.digest(step) for log in trainer.loggers if isinstance(log, Curves)]
 
 
 def _disk_full(trainer: pl.Trainer, write: Callable[[], None]) -> str | None:

@@ -2,17 +2,19 @@
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from unfold.disk import DiskFullError, unwritable, write_bytes
+from unfold.disk import DiskFullError, read_bytes, unwritable, write_bytes
 from unfold.errors import RunError
 
 STEP = "step"
@@ -68,6 +70,11 @@ class Curves(Logger):
 
     def forward(self, metrics: Mapping[str, float], step: int) -> None:
         """Send values to where else they go; nowhere unless a subclass says so."""
+
+    def digest(self, step: int) -> str:
+        """The SHA-256 of the values of all rows before a step."""
+        rows = [{k: v for k, v in row.items() if v} for at, row in self._rows.items() if at < step]
+        return sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
     @rank_zero_only
     def cut(self, step: int) -> None:
@@ -131,13 +138,13 @@ class Curves(Logger):
 def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:
     """The columns, the complete rows, and whether the last row is truncated."""
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path).decode() if path.exists() else ""
+        complete = text[: text.rfind("\n") + 1]
+        reader = csv.DictReader(io.StringIO(complete), restkey="")
+        columns = list(reader.fieldnames or [STEP])
+        rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read: {error}. Repeat with rerun=true.") from error
-    complete = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(complete))
-    columns = list(reader.fieldnames or [STEP])
-    rows = {int(row[STEP]): {k: v for k, v in row.items() if v} for row in reader}
     return columns, rows, complete != text
 
 
