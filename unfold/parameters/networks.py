@@ -1,6 +1,7 @@
 """The networks and tensors that a recipe holds: every one is found and registered, or refused."""
 
 import copy
+import inspect
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +25,13 @@ PLAIN = (int, float, complex, str, bytes, type, ModuleType, type(None))
 
 class Network(nn.Module):
     """Base of the networks that a recipe may hold."""
+
+    def __init_subclass__(cls) -> None:
+        # Early releases of Python 3.11 show an inherited `__new__` before an inherited `__init__`.
+        shown = inspect.signature(cls.__init__)
+        own = [one for name, one in shown.parameters.items() if name != "self"]
+        setattr(cls, "__signature__", shown.replace(parameters=own))  # noqa: B010
+        super().__init_subclass__()
 
     # `Any`, as it passes on to `__init__` whatever a subclass takes.
     def __new__(cls, *args: Any, **kwargs: Any) -> "Network":
