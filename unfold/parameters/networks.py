@@ -6,7 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -95,26 +95,45 @@ def leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The recipes, networks and tensors in the fields of a recipe, by name: `terms.0`.
 
     Raises:
-        ConfigError: a network or a tensor inside an object of another kind, in no field, or in no
-            registered attribute of a network: it would be neither trained, saved nor moved to the
-            device.
+        ConfigError: a network or a tensor inside an object of another kind: it would be neither
+            trained, saved nor moved to the device.
     """
-    owner, known = type(recipe).__name__, {f.name: f for f in fields(recipe)}
+    for name in _held_fields(recipe):
+        yield from _leaves(type(recipe).__name__, name, getattr(recipe, name))
+
+
+def _held_fields(recipe: Recipe) -> list[str]:
+    """The fields that are no declared scalars."""
+    return [f.name for f in fields(recipe) if f.name not in declarations(recipe)]
+
+
+def expect_registered(recipe: Recipe) -> None:
+    """Refuse weights that no field of a recipe, or no registered attribute of a network, holds.
+
+    Raises:
+        ConfigError: they would be neither trained, saved nor moved to the device.
+    """
+    kind: Any = type(recipe)
+    owner, known = kind.__name__, {f.name: f for f in fields(recipe)}
     loose = [name for name, value in vars(recipe).items() if name not in known and hides(value)]
-    for kind in type(recipe).__mro__:
-        own = {n: v for n, v in vars(kind).items() if not n.startswith("__") and n not in known}
-        loose += [name for name, value in own.items() if hides(value, (nn.Module, nn.Parameter))]
+    loose += _in_class(kind)
     loose += [name for name, f in known.items() if not f.init and hides(getattr(recipe, name))]
     if loose:
         raise ConfigError(f"{owner}.{loose[0]} holds a network or a tensor, {_LOST} {_REMEDY}")
-    for name in known.keys() - declarations(recipe).keys():
+    for name in _held_fields(recipe):
         _expect_keys(f"{owner}.{name}", getattr(recipe, name))
-    for name in known:
-        if name not in declarations(recipe):
-            for path, leaf in _leaves(owner, name, getattr(recipe, name)):
-                if isinstance(leaf, nn.Module):
-                    _expect_registered(f"{owner}.{path}", leaf)
-                yield path, leaf
+    for path, leaf in leaves(recipe):
+        if isinstance(leaf, nn.Module):
+            _expect_attributes(f"{owner}.{path}", leaf)
+
+
+@cache
+def _in_class(kind: Any) -> list[str]:
+    """The attributes of a class, and of its bases, that hold weights."""
+    known = {f.name for f in fields(kind)}
+    own = [item for base in kind.__mro__ for item in vars(base).items()]
+    named = [(n, v) for n, v in own if not n.startswith("__") and n not in known]
+    return [name for name, value in named if hides(value, (nn.Module, nn.Parameter))]
 
 
 _LOST = "which would be neither trained, saved nor moved to the device."
@@ -140,7 +159,7 @@ def _expect_keys(name: str, value: Any) -> None:
         _expect_keys(name, item)
 
 
-def _expect_registered(name: str, network: nn.Module) -> None:
+def _expect_attributes(name: str, network: nn.Module) -> None:
     """Refuse attributes of a network that hold weights which PyTorch does not know of."""
     known = {id(item) for item in (*network.modules(), *network.parameters(), *network.buffers())}
     internal = vars(nn.Module()).keys()

@@ -15,7 +15,7 @@ from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.constraints import Interval
 from unfold.parameters.declare import NOISE_LEVEL, Declaration, Recipe, Unit, declarations
 from unfold.parameters.group import ParameterGroup, Plan, held, initial_values
-from unfold.parameters.networks import PerIteration, leaves, stages
+from unfold.parameters.networks import PerIteration, expect_registered, leaves, stages
 
 NONE: frozenset[str] = frozenset()
 
@@ -146,6 +146,8 @@ def make_groups(
     """
     known: dict[str, Any] = {}
     for path, recipe in recipes.items():
+        for _, one in walk(recipe, path):
+            expect_registered(one)
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
     fixed = "it is the noise level of each measurement"
