@@ -9,7 +9,7 @@ from jaxtyping import config
 
 from tests.config.folder import checked
 from unfold.algorithms.pgd import PGD
-from unfold.data.batches import Sample, collate
+from unfold.data.example import Example, Sample, collate
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.evaluation.metrics import ImageMetrics, psnr
@@ -134,7 +134,7 @@ def test_47_an_image_needs_its_batch(as_users_call):
 
 
 def test_61_images_of_several_sizes_are_no_batch(as_users_call):
-    samples = [Sample(X[0], (0, 0)), Sample(X[0, :, :8], (0, 1))]
+    samples = [Sample(Example(X[0]), (0, 0)), Sample(Example(X[0, :, :8]), (0, 1))]
     with pytest.raises(ShapeError, match=r"1x16x16.*evaluation_batch_size=1"):
         collate(samples)
 

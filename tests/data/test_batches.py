@@ -10,15 +10,14 @@ from unfold.data.batches import (
     CropWindow,
     EvaluationBatches,
     FullImages,
-    Sample,
     TrainBatches,
     TrainCrops,
-    collate,
     cut,
     cut_to_multiple,
     epoch_order,
     random_window,
 )
+from unfold.data.example import Example, Sample, collate
 from unfold.errors import ConfigError, ShapeError
 
 
@@ -97,7 +96,7 @@ def test_evaluation_of_nothing_has_no_batch():
 
 
 def test_collate_keeps_the_index_and_the_epoch():
-    batch = collate([Sample(picture(4, 4), (3, i)) for i in (9, 2)])
+    batch = collate([Sample(Example(picture(4, 4)), (3, i)) for i in (9, 2)])
     assert batch.images.shape == (2, 1, 4, 4)
     assert batch.index.tolist() == [9, 2]
     assert batch.index.dtype == torch.long
@@ -105,7 +104,7 @@ def test_collate_keeps_the_index_and_the_epoch():
 
 
 def test_images_of_several_sizes_are_refused_with_their_sizes():
-    samples = [Sample(picture(4, 4), (0, 0)), Sample(picture(4, 6), (0, 1))]
+    samples = [Sample(Example(picture(4, 4)), (0, 0)), Sample(Example(picture(4, 6)), (0, 1))]
     with pytest.raises(ShapeError, match=r"1x4x4, 1x4x6.*evaluation_batch_size=1"):
         collate(samples)
 
@@ -131,13 +130,13 @@ def test_windows_are_uniform():
 
 def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
     crops = TrainCrops([torch.zeros(1, 9, 9), torch.ones(1, 9, 9)], seed=0, crop=4)
-    assert [float(crops[0, i].image.mean()) for i in range(4)] == [0, 1, 0, 1]
+    assert [float(crops[0, i].example.image.mean()) for i in range(4)] == [0, 1, 0, 1]
     varied = TrainCrops([picture(30, 30)], seed=0, crop=4)
-    assert not torch.equal(varied[0, 0].image, varied[1, 0].image)
-    assert torch.equal(varied[1, 0].image, varied[1, 0].image)
+    assert not torch.equal(varied[0, 0].example.image, varied[1, 0].example.image)
+    assert torch.equal(varied[1, 0].example.image, varied[1, 0].example.image)
 
 
 def test_full_images_are_cropped_at_the_bottom_and_right():
     image = picture(10, 13)
     torch.testing.assert_close(cut_to_multiple(image, 4), image[:, :8, :12])
-    assert FullImages([image], 5)[0, 0].image.shape == (1, 10, 10)
+    assert FullImages([image], 5)[0, 0].example.image.shape == (1, 10, 10)

@@ -21,7 +21,7 @@ import unfold.training.fit  # noqa: F401 (imported here so that no training has 
 from tests.faults.training import ROOT
 from unfold.cli.console import guarded
 from unfold.cli.train import train
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
 from unfold.training.module import Training
 
 SERVER = get_context("forkserver")

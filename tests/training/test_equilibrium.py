@@ -7,7 +7,8 @@ import torch
 
 from tests.engine import network_prior, reconstructor
 from unfold.algorithms.pgd import PGD
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
+from unfold.physics.base import Examples
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.deq import DEQ, JacobianPenalty
 from unfold.physics.denoising import Denoising
@@ -30,7 +31,7 @@ def module(monkeypatch: pytest.MonkeyPatch, model: DEQ) -> tuple[Training, dict[
 
 def test_the_penalty_is_added_to_the_loss_and_logged(monkeypatch: pytest.MonkeyPatch):
     images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    batch = Batch(images, torch.tensor([0, 1]), 0)
+    batch = Batch(Examples(images), torch.tensor([0, 1]), 0)
     losses = []
     for weight in (0.0, 2.0):
         training, log = module(monkeypatch, DEQ(penalty=JacobianPenalty(weight)))
@@ -42,7 +43,7 @@ def test_the_penalty_is_added_to_the_loss_and_logged(monkeypatch: pytest.MonkeyP
 
 def test_the_contraction_is_logged_in_validation_where_asked(monkeypatch: pytest.MonkeyPatch):
     images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    batch = Batch(images, torch.tensor([0, 1]), 0)
+    batch = Batch(Examples(images), torch.tensor([0, 1]), 0)
     for count in (0, 5):
         training, log = module(monkeypatch, DEQ(power_iterations=count))
         with torch.no_grad():

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
+from unfold.physics.base import Examples
 from unfold.training.shards import Shards, add_gradients
 
 
@@ -18,7 +19,7 @@ def network(*extra):
 
 def batch():
     images = torch.rand(4, 1, 24, 24, generator=torch.Generator().manual_seed(1))
-    return Batch(images, torch.arange(4), 0)
+    return Batch(Examples(images), torch.arange(4), 0)
 
 
 def compute(net, seen=None):

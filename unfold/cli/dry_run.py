@@ -12,7 +12,7 @@ from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
 from unfold.config.components import Components
-from unfold.data.image_data import ImageData
+from unfold.data.dataset import Data
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
@@ -129,7 +129,7 @@ def _families(key: str, physics: Physics) -> dict[str, Physics]:
     return own | {k: v for name, family in own.items() for k, v in _families(name, family).items()}
 
 
-def _images(data: ImageData) -> list[Image]:
+def _images(data: Data) -> list[Image]:
     """One validation or test image of each of the smallest sizes, the first one first."""
     named = [*data.images("validation"), *data.images("test")]
     by_size = {image.shape: image[None] for _, image in reversed(named)}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from unfold.algorithms.algorithm import Algorithm
-    from unfold.data.image_data import ImageData
+    from unfold.data.dataset import Data
     from unfold.evaluation.base import Evaluation
     from unfold.evaluation.metrics import ImageMetrics
     from unfold.fidelities.fidelity import Fidelity
@@ -31,7 +31,7 @@ class Components(NamedTuple):
     fidelity: "Fidelity"
     model: "Model"
     start: "Start"
-    data: "ImageData"
+    data: "Data"
     loss: "Loss"
     optimizer: "Optimizer"
     scheduler: "Scheduler"

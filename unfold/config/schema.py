@@ -19,7 +19,7 @@ GROUPS: Mapping[str, str] = {
     "fidelity": "unfold.fidelities.fidelity.Fidelity",
     "model": "unfold.models.model.Model",
     "start": "unfold.initialization.Start",
-    "data": "unfold.data.image_data.ImageData",
+    "data": "unfold.data.dataset.Data",
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optim.Optimizer",
     "scheduler": "unfold.training.optim.Scheduler",

@@ -10,65 +10,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.data.example import Batch, Example, Key, Picture, Sample, collate
+from unfold.errors import ConfigError
 from unfold.random import generator
-from unfold.typing import Image
-
-Picture = Float32[Tensor, "_ _ _"]
-"""(C, H, W): one image, intensities in [0, 1]."""
-
-Key = tuple[int, int]
-"""(epoch, index) of one sample."""
-
-
-class Batch(NamedTuple):
-    """Some images, and what identifies their draws.
-
-    images: (B, C, H, W), float32 in [0, 1].
-    index: (B,), of each sample within its split: of the virtual sample in training (an image is
-        cropped several times per epoch, and each crop is a sample), of the image elsewhere.
-    epoch: the pass over the training samples, from 0; 0 in validation and test.
-    """
-
-    images: Image
-    index: Int64[Tensor, " batch"]  # type: ignore[assignment]  # tuple.index is not needed
-    epoch: int
-
-    def split(self, parts: int) -> "list[Batch]":
-        """The batch in equal parts, in their order; `parts` divides its size."""
-        size = len(self.index) // parts
-        pairs = zip(torch.split(self.images, size), torch.split(self.index, size), strict=True)
-        return [Batch(images, index, self.epoch) for images, index in pairs]
-
-
-class Sample(NamedTuple):
-    """One image of a batch: its pixels, and the (epoch, index) that identify its draws."""
-
-    image: Picture
-    key: Key
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one epoch into a batch.
-
-    Raises:
-        ShapeError: the images differ in shape.
-    """
-    shapes = sorted({tuple(sample.image.shape) for sample in samples})
-    if len(shapes) > 1:
-        listed = ", ".join("x".join(map(str, shape)) for shape in shapes)
-        raise ShapeError(
-            f"A batch needs images of one shape, and these are {listed}: "
-            "crop them to one size, or set evaluation_batch_size=1."
-        )
-    images = torch.stack([sample.image for sample in samples])
-    index = torch.tensor([sample.key[1] for sample in samples])
-    return Batch(images, index, samples[0].key[0])
-
 
 def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
     """The order of the virtual samples in one epoch: a permutation keyed by (seed, epoch)."""
@@ -265,7 +211,7 @@ class TrainCrops(Dataset[Sample]):
         image = self.images[key[1] % len(self.images)]
         height, width = image.shape[-2:]
         window = random_window(self.seed, key, height, width, self.crop)
-        return Sample(cut(image, window, self.crop), key)
+        return Sample(Example(cut(image, window, self.crop)), key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,4 +227,4 @@ class FullImages(Dataset[Sample]):
     multiple_of: int
 
     def __getitem__(self, key: Key) -> Sample:
-        return Sample(cut_to_multiple(self.images[key[1]], self.multiple_of), key)
+        return Sample(Example(cut_to_multiple(self.images[key[1]], self.multiple_of)), key)

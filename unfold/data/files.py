@@ -8,12 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from unfold.data.example import SPLITS
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_reader import suffixes
 from unfold.disk import expand
 from unfold.errors import DataError
 
-SPLITS = {
+EMBEDDED = {
     "train": ("coffee", "retina", "astronaut", "rocket", "hubble", "brick", "grass", "gravel"),
     "validation": ("clock", "coins"),
     "test": ("camera", "chelsea"),
@@ -26,7 +27,7 @@ def embedded_files() -> dict[str, tuple[ImageFile, ...]]:
     folder = files("unfold.data") / "images"
     return {
         split: tuple(ImageFile(f"{name}.png", folder / f"{name}.png") for name in names)
-        for split, names in SPLITS.items()
+        for split, names in EMBEDDED.items()
     }
 
 

@@ -10,7 +10,8 @@ from importlib.resources.abc import Traversable
 from math import prod
 from typing import NamedTuple, overload
 
-from unfold.data.batches import Picture
+from unfold.data.dataset import SplitReport
+from unfold.data.example import Picture
 from unfold.data.image_reader import decode, decode_with_facts, read_bytes
 from unfold.data.intensity import Facts, Interval, doubts
 from unfold.errors import DataError, DataWarning
@@ -201,26 +202,6 @@ def fingerprint(splits: Mapping[str, Images]) -> str:
         for split, images in splits.items()
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-class SplitReport(NamedTuple):
-    """The files of a split.
-
-    files: how many there are.
-    sizes: (height, width) and the number of images, the most frequent first.
-    faults: the path and the reason of each file that cannot be used.
-    notes: of the split to train on, what may not be meant in any split.
-    """
-
-    files: int
-    sizes: tuple[tuple[tuple[int, int], int], ...]
-    faults: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def usable(self) -> int:
-        """Files without a fault."""
-        return self.files - len(self.faults)
 
 
 def check_files(

@@ -1,44 +1,40 @@
-"""Where the images of a run come from, and the batches that they make: `data`."""
+"""Where the images of a run come from: photographs that come with unfold, or a folder."""
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from unfold.arrays import expect_room
 from unfold.data.batches import (
     EvaluationBatches,
     FullImages,
     Loader,
-    Picture,
     TrainBatches,
     TrainCrops,
     cut_to_multiple,
 )
-from unfold.data.files import SPLITS, embedded_files, folder_files, folder_left_out
+from unfold.data.dataset import CHANNELS, Data, SplitReport, expect_split
+from unfold.data.example import Example, Picture
+from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import (
     ImageFile,
     Images,
     Pixels,
-    SplitReport,
     check_files,
     fingerprint,
     load_splits,
 )
-from unfold.errors import ConfigError, DataWarning, listing, nearest
-from unfold.machine import refusal
-from unfold.parameters.bounds import Declared, Range, bounded, finite, whole
+from unfold.errors import ConfigError, DataWarning
+from unfold.parameters.bounds import bounded, finite, whole
 
 MOST_SHOWN = 3
 """Files that are left out, in a warning."""
 
-CHANNELS = Range("1 or 3", lambda v: v in (1, 3))
-
 
 @dataclass(frozen=True, eq=False)
-class ImageData(Declared, ABC):
+class ImageData(Data):
     """Images for training, validation and test; subclasses say where they come from.
 
     An epoch is `crops_per_image` crops of every training image. Crops are square, flipped and
@@ -46,26 +42,18 @@ class ImageData(Declared, ABC):
     multiples of `multiple_of` pixels.
 
     Args:
-        seed: of the order and the crops.
         channels: 1 for grey, 3 for red, green and blue.
         crop: side of a training image, in pixels.
-        batch_size: training images per step, of all devices together.
-        evaluation_batch_size: the most validation or test images at a time.
         crops_per_image: crops of each image in an epoch.
         multiple_of: of the sides of validation and test images, in pixels.
-        workers: processes that prepare batches; 0 for none.
         intensity_range: the stored values [low, high] that are 0 and 1; None takes those of the
             type and of the file, as `unfold.data.intensity` says.
     """
 
-    seed: int
     channels: Literal[1, 3] = bounded(1, CHANNELS)
     crop: int = bounded(64, whole(1), "in pixels")
-    batch_size: int = bounded(8, whole(1), "in images")
-    evaluation_batch_size: int = bounded(8, whole(1), "in images")
     crops_per_image: int = bounded(25, whole(1), "in crops")
     multiple_of: int = bounded(8, whole(1), "in pixels")
-    workers: int = bounded(0, whole(0), "in processes")
     intensity_range: Sequence[float | int] | None = bounded(None, finite, "as stored")
 
     def __post_init__(self) -> None:
@@ -117,20 +105,9 @@ class ImageData(Declared, ABC):
         TrainBatches(self._samples, self.batch_size, self.seed)
 
     def _expect_resources(self) -> None:
-        """Refuse more processes or memory than this machine has, before either is taken."""
-        name = type(self).__name__
-        if why := refusal(self.workers, 8, "processes"):
-            raise ConfigError(f"{name}.workers = {self.workers}: {why}")
-        needed = {
-            "batch_size": 32 * self.batch_size * self.channels * self.crop**2,
-            "crops_per_image": 16 * self._samples,  # the order of an epoch
-        }
-        for field, size in needed.items():
-            try:
-                expect_room(size)
-            except ValueError as error:
-                value = getattr(self, field)
-                raise ConfigError(f"{name}.{field} = {value}: {error}. Lower it.") from error
+        order = 16 * self._samples  # of an epoch
+        batch = 32 * self.batch_size * self.channels * self.crop**2
+        self.expect_resources({"batch_size": batch, "crops_per_image": order})
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
         """Every fault of every image; `progress` is called after each."""
@@ -157,14 +134,14 @@ class ImageData(Declared, ABC):
             ConfigError: no such split.
             DataError: as `check`.
         """
-        if split not in SPLITS:
-            raise ConfigError(
-                f"split = {split}: unknown{nearest(split, SPLITS)} Available: {listing(SPLITS)}."
-            )
+        expect_split(split)
         multiple = 1 if split == "train" else self.multiple_of
         images = self._loaded[split]
         names = (entry.file.name for entry in images.entries)
         return [(n, cut_to_multiple(x, multiple)) for n, x in zip(names, images, strict=True)]
+
+    def examples(self, split: str) -> Sequence[tuple[str, Example]]:
+        return [(name, Example(image)) for name, image in self.images(split)]
 
     @property
     def _samples(self) -> int:

@@ -20,7 +20,7 @@ from PIL import ImageFile, ImageOps
 from torch import Tensor
 
 from unfold.arrays import expect_room
-from unfold.data.batches import Picture
+from unfold.data.example import Picture
 from unfold.data.intensity import Facts, Interval, Stored, facts, to_unit
 from unfold.errors import DataError
 

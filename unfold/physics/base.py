@@ -1,12 +1,14 @@
 """Physics: the forward model that samples an operator and its noise; all randomness is here."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
@@ -17,6 +19,28 @@ from unfold.shapes import expect_shape, expect_tensor, expect_unit
 from unfold.typing import Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
+
+
+DATA = "data"
+"""The word for what a physics takes from the data, by the name of the field, and does not draw."""
+
+
+class Examples(NamedTuple):
+    """What a data set knows of a batch: at least the images, or their measurements.
+
+    images: x, (B, C, H, W); None where only a measurement is known.
+    measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
+    parameters: of the operators, (B, …), by the names of the fields that take them.
+    """
+
+    images: Image | None
+    measurement: Measurement | None = None
+    parameters: Mapping[str, Tensor] = {}
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
+        """`f` of every tensor."""
+        x, y = (None if t is None else f(t) for t in (self.images, self.measurement))
+        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()})
 
 
 class Measured(NamedTuple):
@@ -53,13 +77,62 @@ class Physics(Declared, ABC):
         """The shape of the image behind a measurement of this shape."""
         return measurement_shape
 
-    def measure(self, x: Image, draws: Draws) -> Measured:
-        """Sample the operators and measure the images through them.
+    from_data: ClassVar[Mapping[str, Callable[[Tensor], Any]]] = {}
+    """The fields that may be `DATA`, and what stands there for the values of a batch."""
+
+    def given(self: P, examples: Examples) -> P:
+        """The physics of one batch: what it takes from the data is in its place.
+
+        Raises:
+            DataError: the data does not have it.
+        """
+        parameters = examples.parameters
+        noise = self.noise.given(parameters)
+        changed: dict[str, Any] = {} if noise is self.noise else {"noise": noise}
+        for name in self.taken:
+            if name not in parameters:
+                have = f"has {listing(parameters)}" if parameters else "has no parameters"
+                raise DataError(
+                    f"{type(self).__name__}.{name} = {DATA}: the data {have}. Give its file, or a "
+                    "distribution to draw from."
+                )
+            changed[name] = self.from_data[name](parameters[name])
+        return replace(self, **changed) if changed else self
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The fields that are taken from the data."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return tuple(n for n, value in values.items() if isinstance(value, str) and value == DATA)
+
+    def measure(self, x: Image | Examples, draws: Draws) -> Measured:
+        """The measurements of a batch, and their operators.
+
+        Images alone are measured here, by operators and noise that are drawn. What was measured
+        keeps its noise: of it, `restrict` takes the part that the sampled operator measures, which
+        is all of it where the parameters of the operator come from the data.
 
         Args:
-            x: (B, C, H, W) in [0, 1].
+            x: (B, C, H, W) in [0, 1]; or what a data set knows of the batch.
             draws: of the B images; they follow the precision and the device of `x`.
         """
+        examples = x if isinstance(x, Examples) else Examples(x)
+        physics = self.given(examples)
+        if examples.measurement is None:
+            return physics.simulate(examples.images, draws)
+        y = examples.measurement
+        shape = y.shape if examples.images is None else examples.images.shape
+        known = physics.image_shape if examples.images is None else tuple
+        operator = physics.sample(draws.like(y).within("operator"), known(tuple(shape[1:])))
+        return Measured(physics.restrict(y, operator), operator)
+
+    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+        """The part of a full measurement that an operator makes: y, unless a subclass draws one."""
+        expect_shape(f"{type(self).__name__}, measured,", y, operator.measurement_shape)
+        return y
+
+    def simulate(self, x: Image | None, draws: Draws) -> Measured:
+        """Sample the operators and the noise, and measure the images (B, C, H, W)."""
         name = f"{type(self).__name__}.measure"
         expect_tensor(name, x)
         if x.ndim != 4:

@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
 from unfold.disk import write_bytes
 from unfold.training.loggers.trackers import Tracked
 from unfold.training.module import Training
@@ -67,10 +67,12 @@ class ValidationPictures(pl.Callback):
         if batch_idx or not due or not training or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Training)
-        first = Batch(batch.images[:1], batch.index[:1], batch.epoch)
-        image = pl_module.compare(first, "validation")[0].image[0].clamp(0, 1)
-        truth = first.images[0]
-        panels = torch.cat([truth, image, 5 * (image - truth).abs()], -1)
+        first = batch.part(0, 1)
+        image = magnitude(pl_module.compare(first, "validation")[0].image[0])
+        panels = image
+        if first.images is not None:
+            truth = magnitude(first.images[0])
+            panels = torch.cat([truth, image, 5 * (image - truth).abs()], -1)
         self._show(trainer, panels.clamp(0, 1).float().cpu())
 
     def _show(self, trainer: pl.Trainer, picture: Tensor) -> None:
@@ -82,6 +84,11 @@ class ValidationPictures(pl.Callback):
                 logger.experiment.add_image("validation", picture, step)
             elif isinstance(logger, Tracked):
                 logger.show(path, step - 1)  # with the row of this validation: rows count from 0
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """The image as it is shown: |x| of a complex one, in [0, 1]."""
+    return (x.abs() if x.is_complex() else x).clamp(0, 1)
 
 
 def save_picture(picture: Tensor, path: Path) -> None:

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from unfold.data.batches import Loader
-from unfold.data.image_data import ImageData
+from unfold.data.dataset import Data
 from unfold.disk import FULL, DiskFullError
 from unfold.errors import NonFiniteError, RunError
 from unfold.evaluation.metrics import objective_mode
@@ -39,7 +39,7 @@ from unfold.training.settings import Log, TrainerSettings, refuse_variables
 class DataModule(pl.LightningDataModule):
     """The batches of this process; ends the loader workers on teardown."""
 
-    def __init__(self, data: ImageData) -> None:
+    def __init__(self, data: Data) -> None:
         super().__init__()
         self.data = data
         self._loaders: list[Loader] = []
@@ -101,7 +101,7 @@ def make_trainer(
 
 def fit(
     training: Training,
-    data: ImageData,
+    data: Data,
     settings: TrainerSettings,
     log: Log,
     directory: Path,
@@ -171,7 +171,7 @@ def _select_weights(
     return checkpointing.best
 
 
-def report_validations(trainer: pl.Trainer, settings: TrainerSettings, data: ImageData) -> None:
+def report_validations(trainer: pl.Trainer, settings: TrainerSettings, data: Data) -> None:
     """Report a training so short that the best of its weights is hardly chosen."""
     batches = len(data.train_loader(0, settings.processes))
     steps = max(1, batches // settings.accumulate) * settings.validate_every
@@ -223,7 +223,7 @@ class OutOfMemoryError(RunError):
 
 
 @contextmanager
-def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[None]:
+def limits_explained(reconstructor: Reconstructor, data: Data) -> Iterator[None]:
     """Turn errors of memory and disk into ones that say what to change.
 
     Raises:
@@ -253,7 +253,7 @@ def limits_explained(reconstructor: Reconstructor, data: ImageData) -> Iterator[
         ) from error
 
 
-def _advice(error: BaseException, reconstructor: Reconstructor, data: ImageData) -> str:
+def _advice(error: BaseException, reconstructor: Reconstructor, data: Data) -> str:
     model = reconstructor.model
     images, own = type(data).__name__, type(model).__name__
     values = [f"{images}.batch_size = {data.batch_size}", f"{images}.crop = {data.crop}"]

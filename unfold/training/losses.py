@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ class Trial:
     Args:
         y: the measurement.
         operator: A.
-        truth: the images that were measured; self-supervised losses do not use them.
+        truth: the images that were measured, where they are known; self-supervised losses do not
+            use them.
         physics: the forward model.
         draws: of the measurement.
         solve: reconstructs a measurement with an operator.
@@ -37,7 +39,7 @@ class Trial:
 
     y: Measurement
     operator: Operator
-    truth: Image
+    truth: Image | None
     physics: Physics
     draws: Draws
     solve: Callable[[Measurement, Operator], Solution]
@@ -69,6 +71,9 @@ class Trial:
 class Loss(Declared, ABC):
     """A number that training minimizes."""
 
+    needs_truth: ClassVar[bool] = False
+    """Whether it compares with true images."""
+
     def check(self, physics: Physics) -> None:
         """Refuse a forward model that the loss does not support."""
 
@@ -85,7 +90,10 @@ class Loss(Declared, ABC):
 class Supervised(Loss, ABC):
     """Compares a reconstruction with the true image."""
 
+    needs_truth = True
+
     def value(self, solution: Solution, trial: Trial) -> Loss0:
+        assert trial.truth is not None  # see `needs_truth`
         return self(solution.image, trial.truth)
 
     @abstractmethod

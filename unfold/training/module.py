@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
 from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.physics.base import Physics
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.result import SolveReport, watched
@@ -35,6 +36,7 @@ from unfold.training.optim import (
     frozen,
 )
 from unfold.training.shards import Part, Shards, add_gradients
+from unfold.typing import Measurement, PerImage
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class Training(pl.LightningModule):
         self.parts: list[Part] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
-        """Move the images; the indices stay on the CPU, where samples are drawn."""
-        return batch._replace(images=batch.images.to(device, non_blocking=True))
+        """Move the examples; the indices stay on the CPU, where samples are drawn."""
+        moved = batch.examples.map(lambda t: t.to(device, non_blocking=True))
+        return batch._replace(examples=moved)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         self.batch = batch
@@ -106,7 +109,7 @@ class Training(pl.LightningModule):
             loss = self._forward(batch)
         self.guard.observe(loss, batch.index.tolist(), self.solutions)
         if self._logs_now():
-            n = len(batch.images)
+            n = len(batch.index)
             self.log("train/loss", loss.detach(), prog_bar=True, batch_size=n, sync_dist=True)
             self.log_dict(forward_metrics(self.solutions))
         return loss
@@ -137,14 +140,21 @@ class Training(pl.LightningModule):
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         draws = self._draws(batch, split)
-        y, operator = self.physics.measure(batch.images, draws)
-        level = self.physics.noise_level(y, operator, draws)
+        physics, y, operator, level = self._measured(batch, draws)
         solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
-        trial = Trial(y, operator, batch.images, self.physics, draws, solve)
+        trial = Trial(y, operator, batch.images, physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
         solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)
         loss = self.loss.value(solution, trial)
         return solution, loss if solution.penalty is None else loss + solution.penalty
+
+    def _measured(
+        self, batch: Batch, draws: Draws
+    ) -> tuple[Physics, Measurement, Operator, PerImage | None]:
+        """The physics of the batch, its measurements, operators and noise levels."""
+        physics = self.physics.given(batch.examples)
+        y, operator = physics.measure(batch.examples, draws)
+        return physics, y, operator, physics.noise_level(y, operator, draws)
 
     def _draws(self, batch: Batch, split: str) -> Draws:
         return Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
@@ -178,9 +188,7 @@ class Training(pl.LightningModule):
 
     def _locate(self) -> str:
         assert self.batch is not None
-        draws = self._draws(self.batch, "train")
-        y, operator = self.physics.measure(self.batch.images, draws)
-        level = self.physics.noise_level(y, operator, draws)
+        _, y, operator, level = self._measured(self.batch, self._draws(self.batch, "train"))
         names = self.batch.index.tolist()
         return locate_nonfinite(self.reconstructor, y, operator, names, level)
 
@@ -188,11 +196,13 @@ class Training(pl.LightningModule):
         """Reconstruct with draws that never change."""
         solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
-        n = len(batch.images)
+        n = len(batch.index)
         values = {"loss": loss}
         if solution.contraction is not None:
             values["contraction"] = solution.contraction.mean()
         self._log_validation(values, n)
+        if batch.images is None:
+            return
         for name, scores in self.metrics(solution.image, batch.images).items():
             defined = scores[~scores.isnan()]
             # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
 from unfold.models.model import Solution
 
 

@@ -1,6 +1,7 @@
 """Noise: the distribution of a measurement given the clean one; noise that is added to it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -58,6 +59,10 @@ class Noise(Declared, ABC):
     def measured_moments(self, y: Measurement, draws: Draws) -> Moments | None:
         """Estimates of the moments from y alone: those at v = y, unless a subclass knows better."""
         return self.moments(y, draws)
+
+    def given(self: N, parameters: Mapping[str, Tensor]) -> N:
+        """The noise of one batch: a level that is taken from the data is in its place."""
+        return self
 
     def expect(self, clean: Measurement, draws: Draws, not_complex: str = "") -> None:
         """Raise for draws of another number of images, or complex measurements, with the reason."""
