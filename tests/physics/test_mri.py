@@ -40,7 +40,9 @@ OPERATORS = {
         torch.complex128,
     ),
     "real coils": (
-        MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3).sample(DRAWS, (2, 4, 6)),
+        MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3, real_images=True).sample(
+            DRAWS, (2, 4, 6)
+        ),
         torch.float64,
     ),
 }
@@ -55,7 +57,8 @@ def test_every_property(name: str):
 @every_mask
 def test_one_coil_is_numpys_transform(columns: type):
     x = DRAWS.uniform("images", (2, 6, 9))
-    operator = MRI(NoNoise(), columns(2.0, 0.2)).sample(DRAWS, (2, 6, 9))
+    physics = MRI(NoNoise(), columns(2.0, 0.2), real_images=True)
+    operator = physics.sample(DRAWS, (2, 6, 9))
     mask = operator.mask.numpy()
     want = np.fft.fft2(x.numpy(), norm="ortho") * mask
     assert properties.gap(operator.A(x), torch.from_numpy(want)) < 1e-14
@@ -64,7 +67,7 @@ def test_one_coil_is_numpys_transform(columns: type):
 
 
 def test_several_coils_are_numpys_transforms():
-    physics = MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3)
+    physics = MultiCoilMRI(NoNoise(), RandomColumns(2.0, 0.2), coils=3, real_images=True)
     operator = physics.sample(DRAWS, (1, 6, 9))
     inner = operator.operator
     x = DRAWS.uniform("images", (1, 6, 9))
@@ -89,11 +92,11 @@ def test_the_sensitivities_are_normalised_smooth_and_differ():
 
 
 def test_everything_acquired_is_unitary():
-    operator = MRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
+    operator = MRI(NoNoise(), RandomColumns(1.0, 0.5), real_images=True).sample(DRAWS, (1, 5, 7))
     x = DRAWS.uniform("images", (1, 5, 7))
     assert operator.batch == 1
     assert properties.gap(operator.A_adjoint(operator.A(x)), x) < 1e-14
-    sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5)).sample(DRAWS, (1, 5, 7))
+    sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5), real_images=True).sample(DRAWS, (1, 5, 7))
     assert isinstance(sense, RealImages)
     assert properties.gap(sense.A_adjoint(sense.A(x)), x) < 1e-14
 

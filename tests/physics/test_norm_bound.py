@@ -27,8 +27,8 @@ def test_it_is_near_the_norm_of_every_shipped_physics(name):
         operator = physics_of(name).sample(DRAWS, (1, 32, 32))
     except (ConfigError, ShapeError):
         operator = physics_of(name).sample(DRAWS, (3, 64, 64))
-    # The margin that norm_squared itself has is 4e-5.
-    assert (operator.norm_bound >= operator.norm_squared * (1 - 5e-5)).all()
+    # The margin that norm_squared itself has: 4e-5, and more where values cluster at the top.
+    assert (operator.norm_bound >= operator.norm_squared * (1 - 2e-4)).all()
     assert (operator.norm_bound <= operator.norm_squared * 1.2).all()
 
 

@@ -65,7 +65,7 @@ FAMILIES = {
     "blur": Blur(NOISY, WIDTH),
     "coarse": SuperResolution(Gaussian(0.3), WIDTH, 2),
     "rays": Tomography(Gaussian((0.1, 0.2)), 5),
-    "fourier": MRI(NOISY, RandomColumns()),
+    "fourier": MRI(NOISY, RandomColumns(), real_images=True),
 }
 COUNTED = {name: FAMILIES[name].with_noise(Poisson(50.0)) for name in ("blur", "rays")}
 MIXED, REAL = Mixture(PerFamilyNoise(), FAMILIES), Mixture(PerFamilyNoise(), COUNTED)
@@ -284,15 +284,8 @@ def test_a_mixture_of_one_shape_packs_nothing():
     assert not any(isinstance(one, Packed) for one in operator.operators)
 
 
-class OfComplexImages(MRI):
-    """The same for complex images."""
-
-    def sample(self, draws, shape):
-        return self.complex_operator(draws, shape)
-
-
 def test_what_cannot_be_mixed_says_why():
-    both = {"a": Denoising(QUIET), "b": OfComplexImages(QUIET, RandomColumns())}
+    both = {"a": Denoising(QUIET), "b": MRI(QUIET, RandomColumns())}
     words = "a: (1, 8, 8) real; b: (1, 8, 8) complex. Mix families of the same images"
     with pytest.raises(ShapeError, match=re.escape(words)):
         Mixture(PerFamilyNoise(), both).sample(DRAWS, (1, 8, 8))
@@ -305,6 +298,7 @@ def test_what_cannot_be_mixed_says_why():
 def test_families_of_any_shape_are_added_on_the_command_line():
     added = ("super_resolution", "tomography", "mri")
     words = ["physics=mixture", *(f"+physics@physics.families.{name}={name}" for name in added)]
+    words += ["physics.families.mri.real_images=true"]
     (checked,) = verify(compose(words))
     parts = build(checked)
     dry_run(parts, 0)

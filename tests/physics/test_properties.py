@@ -88,6 +88,9 @@ def images(count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.rand(count, *shape, generator=g, dtype=torch.float64)
 
 
+SINGLE = {torch.float64: torch.float32, torch.complex128: torch.complex64}
+
+
 @every_operator
 def test_operators_have_their_properties(name: str):
     physics = physics_of(name)
@@ -97,17 +100,18 @@ def test_operators_have_their_properties(name: str):
         if not operator.linear:
             properties.assert_nonlinear(operator)
             continue
-        properties.assert_adjoint(operator)
-        properties.assert_dense_adjoint(operator)
-        properties.assert_linear(operator)
-        properties.assert_norm(operator)
-        properties.assert_solves(operator, gamma=3.0)
+        kind = torch.complex128 if operator.complex_images else torch.float64
+        properties.assert_adjoint(operator, dtype=kind)
+        properties.assert_dense_adjoint(operator, dtype=kind)
+        properties.assert_linear(operator, dtype=kind)
+        properties.assert_norm(operator, dtype=kind)
+        properties.assert_solves(operator, gamma=3.0, dtype=kind)
         if name not in ILL_CONDITIONED:
-            properties.assert_keeps_kind(operator, dtype=torch.float64)
-            properties.assert_pseudo_inverse(operator)
-            properties.assert_batch_invariant(operator)
+            properties.assert_keeps_kind(operator, dtype=kind)
+            properties.assert_pseudo_inverse(operator, dtype=kind)
+            properties.assert_batch_invariant(operator, dtype=kind)
         single = physics.sample(draws(2, dtype=torch.float32), shape)
-        properties.assert_adjoint(single, dtype=torch.float32)
+        properties.assert_adjoint(single, dtype=SINGLE[kind])
 
 
 @every_physics

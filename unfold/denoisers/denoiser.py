@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.networks import Network
@@ -28,6 +29,23 @@ class Denoiser(Network, ABC):
     @abstractmethod
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
+
+    def denoise(self, v: Image, sigma: Scalar) -> Image:
+        """D(v, σ); of complex v by real networks, through its real and its imaginary parts.
+
+        A network of twice the channels of v takes both together, Re v before Im v; another takes
+        one after the other, with the same weights.
+        """
+        if not v.is_complex():
+            denoised: Image = self(v, sigma)
+            return denoised
+        channels = v.shape[1]
+        if self.channels == 2 * channels:
+            real, imaginary = self(torch.cat((v.real, v.imag), 1), sigma).split(channels, 1)
+            return torch.complex(real, imaginary)
+        level = sigma.repeat(2, 1, 1, 1) if isinstance(sigma, Tensor) and len(sigma) > 1 else sigma
+        real, imaginary = self(torch.cat((v.real, v.imag)), level).split(len(v))
+        return torch.complex(real, imaginary)
 
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""

@@ -91,13 +91,17 @@ class Physics(Declared, ABC):
         changed: dict[str, Any] = {} if noise is self.noise else {"noise": noise}
         for name in self.taken:
             if name not in parameters:
-                have = f"has {listing(parameters)}" if parameters else "has no parameters"
-                raise DataError(
-                    f"{type(self).__name__}.{name} = {DATA}: the data {have}. Give its file, or a "
-                    "distribution to draw from."
-                )
+                raise self.without(name, parameters)
             changed[name] = self.from_data[name](parameters[name])
         return replace(self, **changed) if changed else self
+
+    def without(self, name: str, parameters: Mapping[str, Tensor] = {}) -> DataError:
+        """The error of a field that is taken from data which do not have it."""
+        have = f"have {listing(parameters)}" if parameters else "have no parameters of operators"
+        return DataError(
+            f"{type(self).__name__}.{name} = {getattr(self, name)}: the data {have}. Give a file, "
+            "or a distribution to draw from."
+        )
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -135,6 +139,7 @@ class Physics(Declared, ABC):
         """Sample the operators and the noise, and measure the images (B, C, H, W)."""
         name = f"{type(self).__name__}.measure"
         expect_tensor(name, x)
+        assert x is not None
         if x.ndim != 4:
             raise ShapeError(
                 f"{name} expects images (batch, C, H, W), got {tuple(x.shape)}: x[None]."

@@ -109,14 +109,14 @@ class Operator(LinearMap, ABC):
         return take(self, positions, batch)
 
     def A(self, x: Image) -> Measurement:
-        """Ax; a `ShapeError` where the shape, the batch or the kind of `x` does not fit."""
+        """Ax, a real image being a complex one of phase 0; a `ShapeError` where `x` does not fit."""
         self._expect("A", x, self.image_shape)
-        differs = x.is_complex() != self.complex_images
-        if differs and (self.complex_measurements or not self.linear):
-            kind = "complex" if self.complex_images else "real"
+        real_only = not self.complex_images and (self.complex_measurements or not self.linear)
+        if self.complex_images and not x.is_complex():
+            x = x.to(x.dtype.to_complex())
+        elif x.is_complex() and real_only:
             raise ShapeError(
-                f"{type(self).__name__}.A expects {kind} images, got {x.dtype} of "
-                f"{tuple(x.shape)}; a real image as a complex one is x + 0j, and "
+                f"{type(self).__name__}.A expects real images, got {x.dtype} of {tuple(x.shape)}; "
                 "`Physics.complex_operator` samples operators of complex images."
             )
         return self.forward(x)

@@ -55,8 +55,8 @@ class DenoiserPrior(Prior):
 
     def denoise(self, v: Image) -> Image:
         """D(v, σ)."""
-        denoised: Image = self.denoiser(v, self.sigma)
-        return denoised
+        network: Denoiser = self.denoiser  # type: ignore[assignment]  # of this iteration
+        return network.denoise(v, self.sigma)
 
     def contractive_part(self, v: Image) -> Image:
         """The map that an equilibrium needs to be nonexpansive: D."""

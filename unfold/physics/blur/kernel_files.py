@@ -1,17 +1,14 @@
 """Kernels from values or from a file."""
 
-import importlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from unfold.arrays import expect_matlab, expect_unfolded, read_arrays
+from unfold.array_files import read_named
 from unfold.disk import expand
 from unfold.errors import ConfigError, DataError
 from unfold.physics.blur.kernels import Kernel
@@ -30,23 +27,16 @@ def read_kernels(path: str) -> list[np.ndarray]:
         DataError: the file is missing, of another kind, or cannot be read.
     """
     file = expand(path, "KernelFile.path")
-    suffix = file.suffix.lower()
-    if suffix not in (".npy", ".npz", ".mat", *IMAGES):
-        raise DataError(
-            f"{path}: a kernel is read from .npy, .npz, .mat, .png or .tif, not '{file.suffix}'."
-        )
-    try:
-        found = _image(file) if suffix in IMAGES else _tables(file, suffix)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such kernel file; give its full path.") from error
-    except DataError:
-        raise
-    # The libraries raise errors of many kinds where bytes make no sense.
-    except Exception as error:
-        raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
-    if not found:
+    if file.suffix.lower() in IMAGES:
+        try:
+            return _image(file)
+        # Pillow raises errors of many kinds where bytes make no sense.
+        except Exception as error:
+            raise DataError(f"{path}: cannot be read as a kernel: {error}.") from error
+    arrays = list(read_named(file).values())
+    if not arrays:
         raise DataError(f"{path}: holds no array; save at least one kernel.")
-    return found
+    return [table for array in arrays for table in (array if array.ndim == 3 else [array])]
 
 
 def _image(file: Path) -> list[np.ndarray]:
@@ -60,49 +50,6 @@ def _image(file: Path) -> list[np.ndarray]:
             image.seek(1)
             raise ValueError("it has several pages; save the kernel alone")
     return [values]
-
-
-def _tables(file: Path, suffix: str) -> list[np.ndarray]:
-    arrays = _matlab(file) if suffix == ".mat" else read_arrays(file).values()
-    return [table for values in arrays for table in (values if values.ndim == 3 else [values])]
-
-
-def _matlab(file: Path) -> list[np.ndarray]:
-    """Numeric variables and the cells of cell arrays, by the names of the variables."""
-    with file.open("rb") as opened:
-        is_hdf5 = b"MATLAB 7.3" in opened.read(128)
-    if is_hdf5:
-        with _package("h5py", file).File(file, "r") as stored:
-            sizes: list[int] = []
-            stored.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
-            expect_unfolded(file, sum(sizes))
-            return [
-                table for name in sorted(set(stored) - {"#refs#"}) for table in _hdf5(stored, name)
-            ]
-    expect_matlab(file)
-    stored = _package("scipy.io", file).loadmat(file)
-    variables = [stored[name] for name in sorted(stored) if not name.startswith("__")]
-    cells = [list(v.ravel()) if v.dtype == object else [v] for v in variables]
-    return [np.asarray(cell) for several in cells for cell in several]
-
-
-def _hdf5(stored: Any, name: str) -> Iterator[np.ndarray]:
-    """MATLAB writes columns first, and the cells of an array as references."""
-    values = stored[name][()]
-    cells = [stored[cell][()] for cell in values.ravel()] if values.dtype == object else [values]
-    for cell in cells:
-        yield np.asarray(cell).T
-
-
-def _package(name: str, file: Path) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        package = name.partition(".")[0]
-        raise DataError(
-            f"{file}: this .mat file is read with the package {package}, which is not installed: "
-            f"pip install {package}, or save the kernels as .npz."
-        ) from error
 
 
 @dataclass(frozen=True, eq=False)

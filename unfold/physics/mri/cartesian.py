@@ -1,19 +1,32 @@
 """Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
 
-from dataclasses import dataclass
+from abc import ABC
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import ComplexPhysics
+from unfold.physics.base import DATA, Examples
 from unfold.physics.closed_forms import DiagonalNormal, divide
-from unfold.physics.mri.coils import HALVES, sample_maps
-from unfold.physics.mri.sampling import Sampling
-from unfold.physics.operator import EACH, LinearOperator
+from unfold.physics.mri.coils import (
+    ESPIRIT,
+    HALVES,
+    FixedMaps,
+    MagneticResonance,
+    estimate_maps,
+    read_maps,
+    sample_maps,
+)
+from unfold.physics.mri.masks import FixedMasks, Masks, masks_of
+from unfold.physics.operator import EACH, LinearOperator, Operator
+from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, PerImage, Shape
+
+C = TypeVar("C", bound="CartesianMRI")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,48 +152,112 @@ def back(spectrum: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MRI(ComplexPhysics):
-    """y = m · Fx with noise, F the orthonormal transform.
+class CartesianMRI(MagneticResonance, ABC):
+    """Frequencies on the grid, of which a mask m is acquired.
+
+    Of full measured frequencies, those of a drawn mask are taken. Where the data says what was
+    acquired, its parameter `mask`, only that is.
 
     Args:
         noise: complex, added to all frequencies, also to the zeros of those not acquired.
-        columns: the distribution of m.
+        mask: the distribution of m; or the file of one; or the word `data`.
     """
 
-    columns: Sampling
+    mask: Masks | str
+
+    from_data = {"mask": FixedMasks}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.masks  # noqa: B018 - a file is read here, so that a bad one is found at once
+
+    @cached_property
+    def masks(self) -> Masks | None:
+        """The distribution of m; None where it is taken from the data."""
+        return None if self.mask == DATA else masks_of(self.mask)
 
     @property
     def is_deterministic(self) -> bool:
-        return self.columns.is_deterministic
+        return self.masks is not None and self.masks.is_deterministic
 
-    def sample(self, draws: Draws, shape: Shape) -> RealFourier:
-        return RealFourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
+    def given(self: C, examples: Examples) -> C:
+        acquired = examples.parameters.get("mask")
+        if acquired is not None and self.masks is not None:
+            return replace(super().given(examples), mask=FixedMasks(acquired, self.masks))
+        return super().given(examples)
 
-    def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
-        return Fourier(self.columns.sample(draws.within("columns"), *shape[-2:]), shape)
+    def sample_mask(self, draws: Draws, shape: Shape) -> Tensor:
+        """m, (B or 1, 1, H or 1, W), for images of a shape."""
+        if self.masks is None:
+            raise self.without("mask")
+        return self.masks.sample(draws.within("columns"), *shape[-2:])
+
+    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+        """m · y: of full measured frequencies, those of the sampled mask."""
+        y = super().restrict(y, operator)
+        mask: Tensor = (operator.operator if isinstance(operator, RealImages) else operator).mask
+        return mask.reshape(len(mask), *[1] * (y.ndim - 3), *mask.shape[-2:]) * y
 
 
 @dataclass(frozen=True)
-class MultiCoilMRI(ComplexPhysics):
+class MRI(CartesianMRI):
+    """y = m · Fx with noise, F the orthonormal transform, of complex images."""
+
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        if self.real_images:
+            return RealFourier(self.sample_mask(draws, shape), shape)
+        return super().sample(draws, shape)
+
+    def complex_operator(self, draws: Draws, shape: Shape) -> Fourier:
+        return Fourier(self.sample_mask(draws, shape), shape)
+
+
+@dataclass(frozen=True)
+class MultiCoilMRI(CartesianMRI):
     """y_j = m · F(S_j · x) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
 
-    S_j is a Gaussian bump around the place of coil j on a circle about the image, times a phase
-    that is linear in the pixels; the circle is rotated and the phases are sampled for every image.
+    Where nothing else is said, S are the maps of the data; where it has none, S_j is a Gaussian
+    bump around the place of coil j on a circle about the image, times a phase that is linear in the
+    pixels; the circle is rotated and the phases are sampled for every image.
 
     Args:
         noise: complex, added to all frequencies of all coils.
-        columns: the distribution of m.
-        coils: J, at least 1.
+        mask: the distribution of m; or the file of one; or the word `data`.
+        coils: J of simulated maps, at least 1.
         width: standard deviation of a bump, in halves of the image's side, positive.
+        maps: `espirit`, estimated from each measurement; or the file of an array (J, H, W).
     """
 
-    columns: Sampling
     coils: int = bounded(4, whole(1))
     width: float = bounded(1.0, positive, HALVES)
+    maps: FixedMaps | str | None = None
+
+    from_data = {**CartesianMRI.from_data, "maps": FixedMaps}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.maps, str) and self.maps not in (DATA, ESPIRIT):
+            object.__setattr__(self, "maps", read_maps(self.maps))
+
+    @property
+    def is_deterministic(self) -> bool:
+        return super().is_deterministic and isinstance(self.maps, FixedMaps)
+
+    def given(self: C, examples: Examples) -> C:
+        """With the maps of the data, or those that explain its measurement."""
+        physics, maps = super().given(examples), examples.parameters.get("maps")
+        if self.maps == ESPIRIT and examples.measurement is not None:
+            maps = estimate_maps(examples.measurement[:, 0])
+        elif self.maps is not None or maps is None:
+            return physics
+        return replace(physics, maps=FixedMaps(maps))
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
-        mask = self.columns.sample(draws.within("columns"), *shape[-2:])
-        return MultiCoilFourier(mask, sample_maps(draws, self.coils, self.width, shape), shape)
+        if isinstance(self.maps, str):
+            raise self.without("maps")
+        found = self.maps and self.maps.values.to(draws.device, draws.dtype.to_complex())
+        maps = sample_maps(draws, self.coils, self.width, shape) if found is None else found
+        return MultiCoilFourier(self.sample_mask(draws, shape), maps, shape)

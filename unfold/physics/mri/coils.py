@@ -1,16 +1,64 @@
-"""Several receiver coils, each with its own sensitivity to the image."""
+"""Magnetic resonance: complex images; receiver coils, each with its own sensitivity to them."""
 
-from dataclasses import replace
+from abc import ABC
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.array_files import read_array
+from unfold.errors import ConfigError, DataError, ShapeError
+from unfold.parameters.bounds import Declared
+from unfold.physics.base import ComplexPhysics
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.typing import Shape
 
 HALVES = "in halves of the image's side"
+
+ESPIRIT = "espirit"
+"""The word for maps that are estimated from a measurement."""
+
+
+@dataclass(frozen=True)
+class MagneticResonance(ComplexPhysics, ABC):
+    """Frequencies of complex images.
+
+    Args:
+        real_images: whether images have no phase, which makes frequencies k and −k conjugate: half
+            as many unknowns, and never so in a scanner.
+    """
+
+    real_images: bool = field(default=False, kw_only=True)
+
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        if self.real_images:
+            return super().sample(draws, shape)
+        return self.complex_operator(draws, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedMaps(Declared):
+    """Coil maps that are given.
+
+    Args:
+        values: S, complex, (B or 1, J, H, W).
+    """
+
+    values: Tensor
+
+
+def read_maps(path: str) -> FixedMaps:
+    """The maps of a file, (J, H, W), in any precision.
+
+    Raises:
+        DataError: it cannot be read, or has other axes.
+    """
+    found = np.squeeze(read_array(path, "MultiCoilMRI.maps"))
+    if found.ndim != 3:
+        raise DataError(f"{path}: {found.shape}; maps are (coils, height, width).")
+    return FixedMaps(torch.from_numpy(found.astype(np.complex64))[None])
 
 
 def sample_maps(draws: Draws, coils: int, spread: float, shape: Shape) -> Tensor:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from unfold.extras import optional
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import ComplexPhysics
-from unfold.physics.mri.coils import HALVES, sample_maps
+from unfold.physics.mri.coils import HALVES, MagneticResonance, sample_maps
 from unfold.physics.mri.trajectories import Trajectory
 from unfold.physics.operator import EACH, LinearBaseline, LinearOperator
 from unfold.pytree import Derived
@@ -157,7 +156,7 @@ class MultiCoilNonCartesian(LinearOperator):
 
 
 @dataclass(frozen=True)
-class NonCartesianMRI(ComplexPhysics):
+class NonCartesianMRI(MagneticResonance):
     """y_m = (Fx)(k_m) with noise, F the Fourier transform over the square root of H · W.
 
     Args:
@@ -176,7 +175,7 @@ class NonCartesianMRI(ComplexPhysics):
 
 
 @dataclass(frozen=True)
-class MultiCoilNonCartesianMRI(ComplexPhysics):
+class MultiCoilNonCartesianMRI(MagneticResonance):
     """y_jm = F(S_j · x)(k_m) with noise, j = 1 … J, Σ |S_j|² = 1 at every pixel.
 
     Args:

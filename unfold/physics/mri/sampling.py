@@ -12,13 +12,14 @@ from numpy.random import Generator
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative
+from unfold.parameters.bounds import at_least, bounded, inside, nonnegative
 from unfold.physics.levels import Level, level_per_image
+from unfold.physics.mri.masks import Masks
 from unfold.random import Draws
 
 
 @dataclass(frozen=True)
-class Sampling(Declared, ABC):
+class Sampling(Masks, ABC):
     """The distribution of a mask over the Fourier plane: a full centre, and others up to a number.
 
     Args:
