@@ -192,7 +192,7 @@ def test_missing_and_unknown_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"none.npy: there is no such file"):
         KernelFile(str(tmp_path / "none.npy"))
     with pytest.raises(
-        DataError, match=r"h.txt: a kernel is read from .npy, .* or .tif, not '.txt'"
+        DataError, match=r"h.txt: arrays are read from .npy, .*, not '.txt'"
     ):
         KernelFile(str(tmp_path / "h.txt"))
     (tmp_path / "broken.png").write_bytes(b"no image")

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -44,8 +44,10 @@ class Folder(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def read_folder(root: Path, key: str) -> Folder:
+def read_folder(root: Path, key: str, kinds: Collection[str] = ()) -> Folder:
     """Every file under `root`, at any depth, for the argument `key`.
+
+    `kinds` are the suffixes of what is read; images where it is empty. A file is a folder of one.
 
     Linked folders are followed, each folder once. A name is relative to `root`, in Unicode's
     composed form, so that it does not depend on the file system.
@@ -53,13 +55,17 @@ def read_folder(root: Path, key: str) -> Folder:
     Raises:
         DataError: there is no such folder, or no image in it.
     """
+    if kinds and root.is_file() and root.suffix.lower() in kinds:
+        return Folder((ImageFile(_portable(root.name), root),), ())
+    kinds = kinds or suffixes()
     if not root.is_dir():
         what = "a file" if root.exists() else "missing"
         raise DataError(f"{key} = {root}: {what}; expected a folder of images ({root.absolute()}).")
-    files = [(_portable(path.relative_to(root).as_posix()), path, why) for path, why in _walk(root)]
+    entries = _walk(root, kinds)
+    files = [(_portable(path.relative_to(root).as_posix()), path, why) for path, why in entries]
     images = tuple(sorted(ImageFile(name, path) for name, path, why in files if not why))
     if not images:
-        patterns = ", ".join(f"*{suffix}" for suffix in suffixes())
+        patterns = ", ".join(f"*{suffix}" for suffix in kinds)
         raise DataError(
             f"{key} = {root}: no image in it or below ({root.absolute()}); tried {patterns} "
             f"on {len(files)} entries."
@@ -67,7 +73,7 @@ def read_folder(root: Path, key: str) -> Folder:
     return Folder(images, tuple(sorted(f"{name} ({why})" for name, _, why in files if why)))
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+def _walk(root: Path, kinds: Collection[str]) -> Iterator[tuple[Path, str]]:
     """Each file below a folder, and why it is left out; nothing where it is an image."""
     folders, seen = [root], {root.resolve()}
     while folders:
@@ -89,7 +95,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
                 seen.add(real)
             elif not path.is_file():
                 yield path, "a broken link, or no regular file"
-            elif path.suffix.lower() not in suffixes():
+            elif path.suffix.lower() not in kinds:
                 yield path, f"{path.suffix or 'without suffix'}: not a format that is read"
             else:
                 yield path, ""
@@ -134,7 +140,7 @@ def _digest(part: str, file: ImageFile) -> bytes:
 
 
 def folder_files(
-    root: str, validation_root: str | None, test_root: str | None
+    root: str | None, validation_root: str | None, test_root: str | None, kinds: Collection[str] = ()
 ) -> dict[str, tuple[ImageFile, ...]]:
     """The files of each split; those without their own folder are held out of `root`.
 
@@ -143,14 +149,16 @@ def folder_files(
     """
     own = {"validation": validation_root, "test": test_root}
     without = tuple(split for split, folder in own.items() if folder is None)
-    splits = hold_out(_images(root, "root"), without)
-    splits |= {s: _images(f, f"{s}_root") for s, f in own.items() if f is not None}
+    splits: dict[str, tuple[ImageFile, ...]] = dict.fromkeys(SPLITS, ())
+    if root is not None:
+        splits |= hold_out(_images(root, "root", kinds), without)
+    splits |= {s: _images(f, f"{s}_root", kinds) for s, f in own.items() if f is not None}
     return {split: splits[split] for split in SPLITS}
 
 
-def _images(root: str, name: str) -> tuple[ImageFile, ...]:
+def _images(root: str, name: str, kinds: Collection[str]) -> tuple[ImageFile, ...]:
     key = f"FolderData.{name}"
-    return read_folder(expand(root, key), key).images
+    return read_folder(expand(root, key), key, kinds).images
 
 
 def folder_left_out(*roots: str | None) -> tuple[str, ...]:

@@ -94,8 +94,8 @@ def estimate_maps(
     *,
     calibration: int = 24,
     kernel: int = 6,
-    threshold: float = 0.02,
-    crop: float = 0.9,
+    threshold: float = 0.0316,
+    crop: float = 0.8,
 ) -> Tensor:
     """ESPIRiT: the maps S_j that explain the correlations between coils around frequency 0.
 
@@ -109,7 +109,8 @@ def estimate_maps(
             of the calibration region are all acquired.
         calibration: the side of that region around frequency 0, in frequencies.
         kernel: the side of a patch.
-        threshold: singular values below it, relative to the largest, count as noise.
+        threshold: singular values below it, relative to the largest, count as noise: a thousandth
+            of its energy.
         crop: where the eigenvalue is below it there is no signal, and the maps are 0.
 
     Returns:
@@ -152,3 +153,8 @@ def _maps(y: Tensor, calibration: int, kernel: int, threshold: float, crop: floa
     maps = vectors[..., -1] * vectors[..., :1, -1].conj().sgn()
     maps = torch.where(values[..., -1:] > crop, maps, 0)
     return maps.permute(2, 0, 1)
+
+
+def combine(images: Tensor, maps: Tensor) -> Tensor:
+    """Σ_j S̄_j x_j over the coils, the third axis from the end."""
+    return (maps.conj() * images).sum(-3)

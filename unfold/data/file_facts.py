@@ -1,0 +1,90 @@
+"""What is known of a data file, computed once and cached by its path, size, time and inode."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unfold.disk import read_bytes, write_bytes
+from unfold.errors import DataError, RunError
+
+VERSION = 1
+"""Part of every key: raise it where the readers change."""
+
+
+class FileFacts(NamedTuple):
+    """Of one file.
+
+    size: in bytes.
+    digest: SHA-256 of its bytes, in hexadecimal.
+    kinds: of its examples, in order.
+    fault: why it cannot be used; empty where it can.
+    """
+
+    size: int
+    digest: str
+    kinds: tuple[tuple[Any, ...], ...]
+    fault: str
+
+    @property
+    def numbered(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """The places of the examples, and their kinds."""
+        return list(enumerate(self.kinds))
+
+
+def cache_folder() -> Path:
+    """Where facts are kept: `$XDG_CACHE_HOME/unfold`, by default ~/.cache/unfold."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unfold" / "files"
+
+
+def facts_of(
+    path: Path, kinds: Callable[[], list[tuple[Any, ...]]], settings: Mapping[str, Any]
+) -> FileFacts:
+    """The facts of a file; an unchanged file that is known is not opened.
+
+    Args:
+        path: of the file.
+        kinds: reads the kinds of its examples; raises a `DataError` where it cannot be used.
+        settings: what they depend on besides the file.
+    """
+    stat = path.stat()
+    identity = [VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    key = hashlib.sha256(json.dumps([identity, settings], sort_keys=True).encode()).hexdigest()
+    cached = cache_folder() / f"{key}.json"
+    if (known := _read(cached, key)) is not None:
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        found = FileFacts(stat.st_size, digest, tuple(kinds()), "")
+    except DataError as error:
+        found = FileFacts(stat.st_size, digest, (), str(error))
+    with suppress(RunError):  # a home folder that cannot be written costs time, not the run
+        _write(cached, key, found)
+    return found
+
+
+def _write(path: Path, key: str, found: FileFacts) -> None:
+    text = json.dumps(found)
+    checksum = hashlib.sha256(f"{key}{text}".encode()).hexdigest()
+    write_bytes(path, json.dumps({"facts": text, "sha256": checksum}).encode())
+
+
+def _read(path: Path, key: str) -> FileFacts | None:
+    """What was written for this key, intact; None for anything else."""
+    try:
+        stored = json.loads(read_bytes(path))
+        text = stored["facts"]
+        if hashlib.sha256(f"{key}{text}".encode()).hexdigest() != stored["sha256"]:
+            return None
+        size, digest, kinds, fault = json.loads(text)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return FileFacts(size, digest, tuple(_tuples(kind) for kind in kinds), fault)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,368 @@
+"""Measured data: files of examples, read when they are asked for, with a bounded cache."""
+
+import hashlib
+import json
+import warnings
+from abc import abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unfold.data.batches import EvaluationBatches, Loader, TrainBatches
+from unfold.data.dataset import Data, SplitReport, expect_split
+from unfold.data.example import SPLITS, Example, Key, Sample
+from unfold.data.file_facts import FileFacts, facts_of
+from unfold.data.files import folder_files
+from unfold.data.image_cache import ImageFile
+from unfold.errors import ConfigError, DataError, DataWarning, listing
+from unfold.parameters.bounds import bounded, whole
+from unfold.random import generator
+from unfold.typing import Shape
+
+MEMORY = 2**30
+"""Bytes of decoded examples that are kept: 1 GiB."""
+
+BLOCK = 16
+"""Files whose examples are shuffled together."""
+
+MOST_LISTED = 10
+"""The most faulty files that a message lists."""
+
+
+class Item(NamedTuple):
+    """One example of a file.
+
+    file: the file.
+    place: of the example in it.
+    kind: what is known of it, with shapes: those of one kind share a batch.
+    """
+
+    file: ImageFile
+    place: int
+    kind: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """The file, and the place where it has several."""
+        return f"{self.file.name}#{self.place}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredData(Data):
+    """Examples that an instrument measured; subclasses say how a file is read.
+
+    Splits hold whole files, so that slices of one scan are never in two of them. An epoch has
+    every training example `repeats` times, each with its own draws; files are shuffled in blocks.
+
+    Args:
+        root: a folder of files, at any depth, or one file; None where nothing is trained on.
+        validation_root: those to validate on; None to hold files of `root` out.
+        test_root: those to test on; None to hold files of `root` out.
+        repeats: how often each example is in an epoch.
+        skip_faulty: whether a file that cannot be used is left out, with a warning that names it;
+            else it is an error.
+    """
+
+    root: str | None = None
+    validation_root: str | None = None
+    test_root: str | None = None
+    repeats: int = bounded(1, whole(1), "in times")
+    skip_faulty: bool = False
+
+    suffixes: ClassVar[tuple[str, ...]]
+    """The files that are read."""
+
+    @abstractmethod
+    def kinds(self, path: Path) -> list[tuple[Any, ...]]:
+        """`Example.kind` of each example of a file, in order; reads as little as it can.
+
+        Raises:
+            DataError: says what is wrong with the file.
+        """
+
+    @abstractmethod
+    def read(self, path: Path, place: int) -> Example:
+        """One example, in the scale of images in [0, 1]; a `DataError` as of `kinds`."""
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """What `kinds` depends on besides the file."""
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return folder_files(self.root, self.validation_root, self.test_root, self.suffixes)
+
+    @cached_property
+    def _facts(self) -> dict[str, list[tuple[ImageFile, FileFacts]]]:
+        """The usable files of each split; what is in two splits, or in none, is a fault."""
+        faults: list[str] = []
+        found: dict[str, list[tuple[ImageFile, FileFacts]]] = {split: [] for split in SPLITS}
+        seen: dict[str, tuple[str, str]] = {}
+        for split, files in self.files().items():
+            for file in files:
+                facts = self._examined(file)
+                other, first = seen.setdefault(facts.digest, (file.name, split))
+                if facts.fault:
+                    faults.append(facts.fault)
+                elif first != split:
+                    faults.append(
+                        f"{file.path}: for {split}, and the same file as {other}, which is for "
+                        f"{first}. Remove one of them."
+                    )
+                else:
+                    found[split].append((file, facts))
+        if faults and not self.skip_faulty:
+            more = [f"and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
+            head = f"{len(faults)} files cannot be used (data.skip_faulty=true leaves them out):"
+            raise DataError(head, *faults[:MOST_LISTED], *more)
+        if faults:
+            shown = "; ".join(faults[:MOST_LISTED])
+            warnings.warn(f"{len(faults)} files are left out: {shown}", DataWarning, stacklevel=2)
+        return found
+
+    def _examined(self, file: ImageFile) -> FileFacts:
+        path = Path(str(file.path))
+        return facts_of(path, lambda: self.kinds(path), self.settings())
+
+    def items(self, split: str) -> list[Item]:
+        """Every example of a split, in order; a `DataError` where there is none."""
+        expect_split(split)
+        if not (found := self._items[split]):
+            name = type(self).__name__
+            raise DataError(
+                f"{name}: no file for {split}; give {name}.root, a folder of "
+                f"{listing(self.suffixes)}, or {name}.{split}_root."
+            )
+        return found
+
+    @cached_property
+    def _items(self) -> dict[str, list[Item]]:
+        return {
+            split: [
+                Item(file, place, kind) for file, facts in used for place, kind in facts.numbered
+            ]
+            for split, used in self._facts.items()
+        }
+
+    def check(self) -> None:
+        self._expect_resources()
+        self._train_batches(0, 1, lambda: 0)
+        for split in SPLITS:
+            self.load(self.items(split)[0])
+
+    def _expect_resources(self) -> None:
+        self.expect_resources({"repeats": 16 * len(self.items("train")) * self.repeats})
+
+    def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
+        reports = {}
+        for split, files in self.files().items():
+            faults: list[str] = []
+            sizes: Counter[tuple[int, ...]] = Counter()
+            for file in files:
+                path = Path(str(file.path))
+                try:
+                    kinds = self.kinds(path)
+                    for place, kind in enumerate(kinds):
+                        self.read(path, place)
+                        sizes[tuple(kind[0][1:])] += 1
+                except DataError as error:
+                    faults.append(str(error))
+                progress()
+            reports[split] = SplitReport(len(files), tuple(sizes.most_common()), tuple(faults))
+        return reports
+
+    def fingerprint(self) -> str:
+        content = {
+            split: sorted((file.name, facts.size, facts.digest) for file, facts in used)
+            for split, used in self._facts.items()
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def shapes(self) -> dict[str, list[tuple[str, Shape]]]:
+        return {
+            split: [(item.name, tuple(item.kind[0][1:])) for item in items]
+            for split, items in self._items.items()
+        }
+
+    def examples(self, split: str) -> Sequence[tuple[str, Example]]:
+        return _Named(self, self.items(split))
+
+    def load(self, item: Item) -> Example:
+        """The example, from the cache or from its file."""
+        key = str(item.file.path), item.place
+        cached = self._cache.get(key)
+        if cached is None:
+            cached = self.read(Path(key[0]), item.place)
+            if cached.kind != item.kind:
+                raise DataError(f"{key[0]}: changed since the start. Start again.")
+            self._cache.put(key, cached)
+        return cached
+
+    @cached_property
+    def _cache(self) -> "Cache":
+        return Cache(MEMORY)
+
+    def train_loader(
+        self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
+    ) -> Loader:
+        self._expect_resources()
+        batches = self._train_batches(rank, processes, done)
+        return Loader(Examined(self, self.items("train")), batches, self.workers)
+
+    def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> "FileBatches":
+        return FileBatches(
+            self.items("train"), self.repeats, self.batch_size, self.seed, rank, processes, done
+        )
+
+    def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
+        self._expect_resources()
+        items = self.items(split)
+        batches = EvaluationBatches([item.kind for item in items], self.evaluation_batch_size)
+        return Loader(Examined(self, items), batches, self.workers)
+
+
+class Cache:
+    """Examples by key; those that were used longest ago are dropped."""
+
+    def __init__(self, size: int) -> None:
+        self.free = size
+        self.held: OrderedDict[Any, Example] = OrderedDict()
+
+    def get(self, key: Any) -> Example | None:
+        """The example, which becomes the last to be dropped."""
+        if key in self.held:
+            self.held.move_to_end(key)
+        return self.held.get(key)
+
+    def put(self, key: Any, example: Example) -> None:
+        """Keep an example, if it is smaller than the cache."""
+        self.held[key] = example
+        self.free -= _bytes(example)
+        while self.free < 0:
+            self.free += _bytes(self.held.popitem(last=False)[1])
+
+
+def _bytes(example: Example) -> int:
+    held = (example.image, example.measurement, *example.parameters.values())
+    return sum(t.nbytes for t in held if t is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Examined(Dataset[Sample]):
+    """The examples of a split as samples; sample i is example i modulo their number."""
+
+    data: MeasuredData
+    items: Sequence[Item]
+
+    def __getitem__(self, key: Key) -> Sample:
+        return Sample(self.data.load(self.items[key[1] % len(self.items)]), key)
+
+
+@dataclass(frozen=True, eq=False)
+class _Named(Sequence[tuple[str, Example]]):
+    data: MeasuredData
+    items: Sequence[Item]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Named(self.data, self.items[index])
+        item = self.items[index]
+        return item.name, self.data.load(item)
+
+
+class FileBatches(TrainBatches):
+    """Batches of examples of one kind each; files are shuffled in blocks, which bounds memory.
+
+    Incomplete batches are dropped: one at most of each kind.
+
+    Args:
+        items: the examples.
+        repeats: of each in an epoch.
+        batch_size, seed, rank, ranks, done: as of `TrainBatches`.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        repeats: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        done: Callable[[], int] = lambda: 0,
+    ) -> None:
+        super().__init__(len(items) * repeats, batch_size, seed, rank, ranks, done)
+        self.items, self.repeats = items, repeats
+        counts = Counter(item.kind for item in items)
+        self.count = sum(n * repeats // batch_size for n in counts.values())
+        if not self.count:
+            raise ConfigError(
+                f"batch_size = {batch_size}: no kind of example has so many ({len(counts)} kinds of "
+                f"at most {max(counts.values())}). Lower batch_size, or raise repeats."
+            )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def order(self, epoch: int) -> Iterator[int]:
+        """The samples of an epoch: blocks of files, each of them shuffled."""
+        files: dict[str, list[int]] = {}
+        for i, item in enumerate(self.items):
+            files.setdefault(item.file.name, []).append(i)
+        draw, groups = generator(self.seed, "train", epoch, "order"), list(files.values())
+        shuffled = [groups[i] for i in draw.permutation(len(groups))]
+        for start in range(0, len(shuffled), BLOCK):
+            block = [i for group in shuffled[start : start + BLOCK] for i in group]
+            samples = [i + r * len(self.items) for i in block for r in range(self.repeats)]
+            yield from (samples[k] for k in draw.permutation(len(samples)))
+
+    def batches(self, epoch: int, done: int = 0) -> list[list[Key]]:
+        waiting: dict[tuple[Any, ...], list[int]] = {}
+        full: list[list[int]] = []
+        for sample in self.order(epoch):
+            kind = self.items[sample % len(self.items)].kind
+            group = waiting.setdefault(kind, [])
+            group.append(sample)
+            if len(group) == self.batch_size:
+                full.append(waiting.pop(kind))
+        share = self.batch_size // self.ranks
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        return [[(epoch, i) for i in batch[mine]] for batch in full[done:]]
+
+
+def scaled(example: Example, size: float) -> Example:
+    """The example divided by its size, which its metadata keep as `scale`.
+
+    Raises:
+        DataError: the size is 0 or not finite: there is nothing to scale.
+    """
+    if not 0 < size < float("inf"):
+        raise DataError(f"the size of an example is {size}: it is empty, or not finite.")
+
+    def divided(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t / size
+
+    image, measurement = divided(example.image), divided(example.measurement)
+    metadata = {**example.metadata, "scale": size}
+    return example._replace(image=image, measurement=measurement, metadata=metadata)
+
+
+def size_of(image: Tensor, normalize: float | str) -> float:
+    """What an image is divided by: a number, or `max` or `percentile` (99 %) of its magnitude."""
+    if not isinstance(normalize, str):
+        return float(normalize)
+    magnitude = image.abs()
+    if normalize == "none":
+        return 1.0
+    if normalize == "percentile":
+        return float(torch.quantile(magnitude.flatten()[: 2**24], 0.99))
+    return float(magnitude.max())

@@ -1,0 +1,1 @@
+"""Readers of measured files, one module for each kind of measurement."""
