@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "unfold"
 
 LAYERS = (
     ("errors", "random", "disk", "arrays", "machine", "extras"),
-    ("parameters", "typing", "shapes", "pytree", "thresholds"),
+    ("parameters", "typing", "shapes", "pytree", "thresholds", "array_files"),
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),

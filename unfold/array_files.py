@@ -37,7 +37,9 @@ def read_named(path: str | Path, key: str = "path") -> dict[str, np.ndarray]:
         raise
     # The libraries raise errors of many kinds where bytes make no sense.
     except Exception as error:
-        raise DataError(f"{file}: cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
+        raise DataError(
+            f"{file}: cannot be read: {' '.join(str(error).split()).rstrip('.')}."
+        ) from error
     return {name: array for name, array in found.items() if array.dtype.kind in "biufc"}
 
 

@@ -96,7 +96,9 @@ def test_everything_acquired_is_unitary():
     x = DRAWS.uniform("images", (1, 5, 7))
     assert operator.batch == 1
     assert properties.gap(operator.A_adjoint(operator.A(x)), x) < 1e-14
-    sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5), real_images=True).sample(DRAWS, (1, 5, 7))
+    sense = MultiCoilMRI(NoNoise(), RandomColumns(1.0, 0.5), real_images=True).sample(
+        DRAWS, (1, 5, 7)
+    )
     assert isinstance(sense, RealImages)
     assert properties.gap(sense.A_adjoint(sense.A(x)), x) < 1e-14
 

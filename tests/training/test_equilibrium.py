@@ -8,9 +8,9 @@ import torch
 from tests.engine import network_prior, reconstructor
 from unfold.algorithms.pgd import PGD
 from unfold.data.example import Batch
-from unfold.physics.base import Examples
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.deq import DEQ, JacobianPenalty
+from unfold.physics.base import Examples
 from unfold.physics.denoising import Denoising
 from unfold.training.losses import MSE
 from unfold.training.module import Training, TrainingOptions

@@ -4,10 +4,11 @@ The order of samples is a function of (seed, epoch, position). There is no state
 ranks and a resume in the middle of an epoch do not change it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from unfold.data.example import Batch, Example, Key, Picture, Sample, collate
 from unfold.errors import ConfigError
 from unfold.random import generator
+
 
 def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
     """The order of the virtual samples in one epoch: a permutation keyed by (seed, epoch)."""
@@ -81,6 +83,70 @@ class TrainBatches(Sampler[list[Key]]):
         share = self.batch_size // self.ranks
         starts = [b * self.batch_size + self.rank * share for b in range(done, len(self))]
         return [[(epoch, i) for i in order[start : start + share]] for start in starts]
+
+
+BLOCK = 16
+"""Files whose examples are shuffled together."""
+
+
+class FileBatches(TrainBatches):
+    """Batches of examples of one kind each; files are shuffled in blocks, which bounds memory.
+
+    Incomplete batches are dropped: one at most of each kind.
+
+    Args:
+        places: the file and the kind of each example.
+        repeats: of each in an epoch.
+        batch_size: of all ranks together.
+        seed: of the order.
+        share: rank, ranks and done, as of `TrainBatches`.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[tuple[str, Hashable]],
+        repeats: int,
+        batch_size: int,
+        seed: int,
+        **share: Any,
+    ) -> None:
+        super().__init__(len(places) * repeats, batch_size, seed, **share)
+        self.places, self.repeats = places, repeats
+        counts = Counter(kind for _, kind in places)
+        self.count = sum(n * repeats // batch_size for n in counts.values())
+        if not self.count:
+            raise ConfigError(
+                f"batch_size = {batch_size}: no kind of example has so many ({len(counts)} kinds of "
+                f"at most {max(counts.values())}). Lower batch_size, or raise repeats."
+            )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def order(self, epoch: int) -> Iterator[int]:
+        """The samples of an epoch: blocks of files, each of them shuffled."""
+        files: dict[str, list[int]] = {}
+        for i, (name, _) in enumerate(self.places):
+            files.setdefault(name, []).append(i)
+        draw, groups = generator(self.seed, "train", epoch, "order"), list(files.values())
+        shuffled = [groups[i] for i in draw.permutation(len(groups))]
+        for start in range(0, len(shuffled), BLOCK):
+            block = [i for group in shuffled[start : start + BLOCK] for i in group]
+            samples = [i + r * len(self.places) for i in block for r in range(self.repeats)]
+            yield from (samples[k] for k in draw.permutation(len(samples)))
+
+    def batches(self, epoch: int, done: int = 0) -> list[list[Key]]:
+        waiting: dict[Hashable, list[int]] = {}
+        full: list[list[int]] = []
+        for sample in self.order(epoch):
+            _, kind = self.places[sample % len(self.places)]
+            group = waiting.setdefault(kind, [])
+            group.append(sample)
+            if len(group) == self.batch_size:
+                full.append(waiting.pop(kind))
+        share = self.batch_size // self.ranks
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        return [[(epoch, i) for i in batch[mine]] for batch in full[done:]]
 
 
 def consecutive(shapes: Sequence[tuple[int, ...]], size: int) -> list[list[int]]:

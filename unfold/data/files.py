@@ -140,7 +140,10 @@ def _digest(part: str, file: ImageFile) -> bytes:
 
 
 def folder_files(
-    root: str | None, validation_root: str | None, test_root: str | None, kinds: Collection[str] = ()
+    root: str | None,
+    validation_root: str | None,
+    test_root: str | None,
+    kinds: Collection[str] = (),
 ) -> dict[str, tuple[ImageFile, ...]]:
     """The files of each split; those without their own folder are held out of `root`.
 

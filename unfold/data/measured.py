@@ -5,7 +5,7 @@ import json
 import warnings
 from abc import abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +15,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unfold.data.batches import EvaluationBatches, Loader, TrainBatches
+from unfold.data.batches import EvaluationBatches, FileBatches, Loader
 from unfold.data.dataset import Data, SplitReport, expect_split
 from unfold.data.example import SPLITS, Example, Key, Sample
 from unfold.data.file_facts import FileFacts, facts_of
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
-from unfold.errors import ConfigError, DataError, DataWarning, listing
+from unfold.errors import DataError, DataWarning, listing
 from unfold.parameters.bounds import bounded, whole
-from unfold.random import generator
 from unfold.typing import Shape
 
 MEMORY = 2**30
 """Bytes of decoded examples that are kept: 1 GiB."""
-
-BLOCK = 16
-"""Files whose examples are shuffled together."""
 
 MOST_LISTED = 10
 """The most faulty files that a message lists."""
@@ -70,6 +66,8 @@ class MeasuredData(Data):
             else it is an error.
     """
 
+    batch_size: int = bounded(1, whole(1), "in images")
+    evaluation_batch_size: int = bounded(1, whole(1), "in images")
     root: str | None = None
     validation_root: str | None = None
     test_root: str | None = None
@@ -215,10 +213,10 @@ class MeasuredData(Data):
         batches = self._train_batches(rank, processes, done)
         return Loader(Examined(self, self.items("train")), batches, self.workers)
 
-    def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> "FileBatches":
-        return FileBatches(
-            self.items("train"), self.repeats, self.batch_size, self.seed, rank, processes, done
-        )
+    def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> FileBatches:
+        share = {"rank": rank, "ranks": processes, "done": done}
+        places = [(item.file.name, item.kind) for item in self.items("train")]
+        return FileBatches(places, self.repeats, self.batch_size, self.seed, **share)
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
         self._expect_resources()
@@ -277,66 +275,6 @@ class _Named(Sequence[tuple[str, Example]]):
             return _Named(self.data, self.items[index])
         item = self.items[index]
         return item.name, self.data.load(item)
-
-
-class FileBatches(TrainBatches):
-    """Batches of examples of one kind each; files are shuffled in blocks, which bounds memory.
-
-    Incomplete batches are dropped: one at most of each kind.
-
-    Args:
-        items: the examples.
-        repeats: of each in an epoch.
-        batch_size, seed, rank, ranks, done: as of `TrainBatches`.
-    """
-
-    def __init__(
-        self,
-        items: Sequence[Item],
-        repeats: int,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        ranks: int = 1,
-        done: Callable[[], int] = lambda: 0,
-    ) -> None:
-        super().__init__(len(items) * repeats, batch_size, seed, rank, ranks, done)
-        self.items, self.repeats = items, repeats
-        counts = Counter(item.kind for item in items)
-        self.count = sum(n * repeats // batch_size for n in counts.values())
-        if not self.count:
-            raise ConfigError(
-                f"batch_size = {batch_size}: no kind of example has so many ({len(counts)} kinds of "
-                f"at most {max(counts.values())}). Lower batch_size, or raise repeats."
-            )
-
-    def __len__(self) -> int:
-        return self.count
-
-    def order(self, epoch: int) -> Iterator[int]:
-        """The samples of an epoch: blocks of files, each of them shuffled."""
-        files: dict[str, list[int]] = {}
-        for i, item in enumerate(self.items):
-            files.setdefault(item.file.name, []).append(i)
-        draw, groups = generator(self.seed, "train", epoch, "order"), list(files.values())
-        shuffled = [groups[i] for i in draw.permutation(len(groups))]
-        for start in range(0, len(shuffled), BLOCK):
-            block = [i for group in shuffled[start : start + BLOCK] for i in group]
-            samples = [i + r * len(self.items) for i in block for r in range(self.repeats)]
-            yield from (samples[k] for k in draw.permutation(len(samples)))
-
-    def batches(self, epoch: int, done: int = 0) -> list[list[Key]]:
-        waiting: dict[tuple[Any, ...], list[int]] = {}
-        full: list[list[int]] = []
-        for sample in self.order(epoch):
-            kind = self.items[sample % len(self.items)].kind
-            group = waiting.setdefault(kind, [])
-            group.append(sample)
-            if len(group) == self.batch_size:
-                full.append(waiting.pop(kind))
-        share = self.batch_size // self.ranks
-        mine = slice(self.rank * share, (self.rank + 1) * share)
-        return [[(epoch, i) for i in batch[mine]] for batch in full[done:]]
 
 
 def scaled(example: Example, size: float) -> Example:

@@ -43,7 +43,9 @@ class Denoiser(Network, ABC):
         if self.channels == 2 * channels:
             real, imaginary = self(torch.cat((v.real, v.imag), 1), sigma).split(channels, 1)
             return torch.complex(real, imaginary)
-        level = sigma.repeat(2, 1, 1, 1) if isinstance(sigma, Tensor) and sigma.numel() > 1 else sigma
+        level = (
+            sigma.repeat(2, 1, 1, 1) if isinstance(sigma, Tensor) and sigma.numel() > 1 else sigma
+        )
         real, imaginary = self(torch.cat((v.real, v.imag)), level).split(len(v))
         return torch.complex(real, imaginary)
 

@@ -21,6 +21,8 @@ from unfold.typing import Image, Measurement, PerImage, Shape
 P = TypeVar("P", bound="Physics")
 
 
+Taken = Mapping[str, Callable[[Tensor], Any]]
+
 DATA = "data"
 """The word for what a physics takes from the data, by the name of the field, and does not draw."""
 
@@ -77,8 +79,17 @@ class Physics(Declared, ABC):
         """The shape of the image behind a measurement of this shape."""
         return measurement_shape
 
-    from_data: ClassVar[Mapping[str, Callable[[Tensor], Any]]] = {}
+    from_data: ClassVar[Taken] = {}
     """The fields that may be `DATA`, and what stands there for the values of a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.taken:
+            if name not in self.from_data:
+                can = f"only {listing(self.from_data)}" if self.from_data else "nothing"
+                raise ConfigError(
+                    f"{type(self).__name__}.{name} = {DATA}: {can} of it is taken from the data."
+                )
 
     def given(self: P, examples: Examples) -> P:
         """The physics of one batch: what it takes from the data is in its place.

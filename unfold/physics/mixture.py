@@ -95,7 +95,8 @@ class Mixture(Physics):
         family = {i: k for k, places in enumerate(groups.values()) for i in places}
         return Grouped(operators, tuple(family[i] for i in range(len(draws))))
 
-    def measure(self, x: Image, draws: Draws) -> Measured:
+    def simulate(self, x: Image | None, draws: Draws) -> Measured:
+        assert x is not None
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
         noisy = self._each(

@@ -109,7 +109,7 @@ class Operator(LinearMap, ABC):
         return take(self, positions, batch)
 
     def A(self, x: Image) -> Measurement:
-        """Ax, a real image being a complex one of phase 0; a `ShapeError` where `x` does not fit."""
+        """Ax, a real image being a complex one too; a `ShapeError` where `x` does not fit."""
         self._expect("A", x, self.image_shape)
         real_only = not self.complex_images and (self.complex_measurements or not self.linear)
         if self.complex_images and not x.is_complex():

@@ -193,7 +193,7 @@ def _ismrmrd(path: Path, file: Any) -> Scan:
         at, row = head["idx"], int(head["idx"]["kspace_encode_step_1"]) + shift
         first = matrix.x // 2 - int(head["center_sample"])
         slot = int(at["slice"]) * depth + int(at["kspace_encode_step_2"])
-        if not (0 <= row < rows and 0 <= first and first + samples <= matrix.x):
+        if not (0 <= row < rows and first >= 0 and first + samples <= matrix.x):
             raise DataError(
                 f"{path}: acquisition {i} is at row {row}, columns {first} to {first + samples}, "
                 f"outside of the encoded matrix of {rows} x {matrix.x}."

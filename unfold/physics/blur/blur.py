@@ -4,6 +4,7 @@ from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, one_of, whole
 from unfold.physics.algebra import Composed
-from unfold.physics.base import Physics
+from unfold.physics.base import DATA, Physics, Taken
 from unfold.physics.blur.convolution import (
     CircularConvolution,
     ValidConvolution,
@@ -20,7 +21,7 @@ from unfold.physics.blur.convolution import (
     spectrum,
     synthesis,
 )
-from unfold.physics.blur.kernel_files import KernelFile
+from unfold.physics.blur.kernel_files import FixedKernels, KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
 from unfold.physics.operator import LinearOperator, Operator
@@ -35,23 +36,28 @@ class KernelPhysics(Physics, ABC):
 
     Args:
         noise: added to the blurred image.
-        kernel: the distribution of h, or the file of one kernel.
+        kernel: the distribution of h; or the file of one kernel; or the word `data`.
     """
 
     kernel: Kernel | str
 
+    from_data: ClassVar[Taken] = {"kernel": FixedKernels}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.kernels  # noqa: B018 - a file is read here, so that a bad one is found at once
+        if self.kernel != DATA:
+            self.kernels  # noqa: B018 - a file is read here, so that a bad one is found at once
 
     @cached_property
     def kernels(self) -> Kernel:
         """The distribution of h; that of the file if one is named."""
+        if self.kernel == DATA:
+            raise self.without("kernel")
         return KernelFile(self.kernel) if isinstance(self.kernel, str) else self.kernel
 
     @property
     def is_deterministic(self) -> bool:
-        return self.kernels.is_deterministic
+        return self.kernel != DATA and self.kernels.is_deterministic
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,8 @@ class VaryingBlur(KernelPhysics):
         kernel: the distribution of h_k, or the file of several kernels.
         grid: places down and across, each at least 1, and two or more in all.
     """
+
+    from_data: ClassVar[Taken] = {}
 
     grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
 

@@ -77,6 +77,35 @@ class FixedKernel(Kernel):
         return (h / h.sum())[None, None]
 
 
+@dataclass(frozen=True, eq=False)
+class FixedKernels(Kernel):
+    """h_i = values_i / Σ values_i, one for each image of a batch.
+
+    Args:
+        values: (B or 1, kh, kw), as those of `FixedKernel`.
+    """
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for one in self.values.detach().cpu().numpy():
+            if fault := defect(one):
+                raise DataError(f"a kernel of the data: {fault}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[-2], self.values.shape[-1]
+
+    @property
+    def is_deterministic(self) -> bool:
+        return len(self.values) == 1
+
+    def sample(self, draws: Draws) -> Tensor:
+        h = self.values.to(device=draws.device, dtype=draws.dtype)
+        return (h / h.sum((-2, -1), keepdim=True))[:, None]
+
+
 @dataclass(frozen=True)
 class KernelFile(Kernel):
     """h = the values of a file / their sum; of several kernels, one is sampled for each image.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from unfold.errors import ConfigError
 from unfold.extras import optional
 from unfold.parameters.bounds import bounded, one_of
 from unfold.physics.ct.projector import Fan, Parallel
@@ -67,6 +68,8 @@ class AstraTomography(ParallelScan):
     def __post_init__(self) -> None:
         super().__post_init__()
         optional("astra", "astra")
+        if self.axis:
+            raise ConfigError(f"AstraTomography.axis = {self.axis}: must be 0; use Tomography.")
 
     def geometry(self, shape: Shape) -> Parallel:
         weighting = AstraWeights(self.projector, "parallel")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import bounded, positive
+from unfold.parameters.bounds import bounded, finite, positive
 from unfold.physics.ct.rays import Geometry, PixelRays, Rays
 from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
@@ -58,19 +58,27 @@ def rounds(angles: tuple[float, ...], period: float) -> int | None:
 
 @dataclass(frozen=True)
 class Parallel(Geometry):
-    """Parallel rays: detector j of angle θ integrates along x cos θ + y sin θ = j − (D − 1)/2.
+    """Parallel rays: detector j of angle θ integrates along x cos θ + y sin θ = j − (D − 1)/2 − c.
 
     x goes right and y goes up, in pixels from the centre: the geometry of Radon's transform.
 
     Args:
         angles: θ in degrees.
         detectors: D, one pixel apart.
+        axis: c, where the axis of rotation is seen, in detectors from the middle (D − 1)/2.
     """
+
+    axis: float = bounded(0.0, finite, "in detectors")
 
     full_arc = 180.0
 
+    @property
+    def offsets(self) -> np.ndarray:
+        return super().offsets - self.axis
+
     def pixel_rays(self, column: np.ndarray, row: np.ndarray) -> PixelRays:
-        place = column * np.cos(self.theta) - row * np.sin(self.theta) + (self.detectors - 1) / 2
+        middle = (self.detectors - 1) / 2 + self.axis
+        place = column * np.cos(self.theta) - row * np.sin(self.theta) + middle
         return PixelRays(place, np.ones_like(place))
 
     def gains(self) -> np.ndarray:

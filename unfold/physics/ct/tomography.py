@@ -1,14 +1,25 @@
 """Tomography: line integrals of the image are measured."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar
 
-from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
-from unfold.physics.base import StatedShape
+from torch import Tensor
+
+from unfold.errors import ConfigError, ShapeError
+from unfold.parameters.bounds import Range, above, bounded, finite, inside, positive, whole
+from unfold.physics.base import DATA, Examples, StatedShape, Taken
 from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
 from unfold.physics.ct.rays import Geometry
+from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Shape
+from unfold.typing import Measurement, Shape
+
+S = TypeVar("S", bound="ParallelScan")
+
+
+def _is_angles(value: object) -> bool:
+    return value == DATA or whole(1).holds(value)
 
 
 @dataclass(frozen=True)
@@ -41,19 +52,69 @@ class Scan(StatedShape, ABC):
 class ParallelScan(Scan, ABC):
     """Parallel rays at the angles first + k · arc / angles, k = 0, 1, and so on.
 
+    Of a full measured scan, the views of this one are taken.
+
     Args:
-        angles: how many, at least 1.
-        arc: what they cover, in degrees, in (0, 180].
-        first: of the first angle, in degrees.
+        angles: how many, at least 1; or the word `data`, for those of a measured scan.
+        arc: what they cover, in degrees, in (0, 180]; not of measured angles.
+        first: of the first angle, in degrees; not of measured angles.
+        views: how many of the angles are measured, evenly spaced from the first; None for all.
+        axis: where the axis of rotation is seen, in detectors from the middle of the row.
     """
 
-    angles: int = bounded(60, whole(1))
+    angles: int | str = bounded(60, Range("data or a whole number of at least 1", _is_angles))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
     first: float = bounded(0.0, finite, "in degrees")
+    views: int | None = bounded(None, whole(1), "of the angles", kw_only=True)
+    axis: float = bounded(0.0, finite, "in detectors", kw_only=True)
+    measured: tuple[float, ...] = field(default=(), kw_only=True, repr=False)
+
+    from_data: ClassVar[Taken] = {"angles": lambda angles: angles.shape[1]}
+
+    def given(self: S, examples: Examples) -> S:
+        """With the angles, the axis and the detectors of a measured scan."""
+        physics, parameters = super().given(examples), examples.parameters
+        if self.angles != DATA:
+            return physics
+        scan: dict[str, Any] = {"measured": _same("angles", parameters["angles"])}
+        if "axis" in parameters:
+            scan["axis"] = _same("axis", parameters["axis"][:, None])[0]
+        if examples.measurement is not None:
+            scan["detectors"] = examples.measurement.shape[-1]
+        return replace(physics, **scan)
+
+    @property
+    def seen(self) -> list[int]:
+        """Which of the angles are measured."""
+        if not isinstance(self.angles, int):
+            raise self.without("angles")
+        count = self.angles if self.views is None else self.views
+        if count > self.angles:
+            raise ConfigError(
+                f"{type(self).__name__}.views = {count}: must be at most its {self.angles} angles."
+            )
+        return [k * self.angles // count for k in range(count)]
 
     def geometry(self, shape: Shape) -> Parallel:
-        directions = (self.first + k * self.arc / self.angles for k in range(self.angles))
-        return Parallel(tuple(directions), self.detectors or diagonal(shape))
+        step = self.arc / self.angles if isinstance(self.angles, int) else 0.0
+        directions = [
+            self.measured[k] if self.measured else self.first + k * step for k in self.seen
+        ]
+        return Parallel(tuple(directions), self.detectors or diagonal(shape), self.axis)
+
+    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+        """The measured views of a full scan, (B, C, angles, detectors)."""
+        return super().restrict(y[:, :, self.seen] if y.ndim == 4 else y, operator)
+
+
+def _same(name: str, values: Tensor) -> tuple[float, ...]:
+    """The numbers that the scans of a batch share."""
+    if not bool((values == values[:1]).all()):
+        raise ShapeError(
+            f"the scans of a batch have different {name}: set batch_size=1 and "
+            "evaluation_batch_size=1."
+        )
+    return tuple(values[0].double().tolist())
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from abc import ABC
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import DATA, Examples
+from unfold.physics.base import DATA, Examples, Taken
 from unfold.physics.closed_forms import DiagonalNormal, divide
 from unfold.physics.mri.coils import (
     ESPIRIT,
@@ -165,7 +165,7 @@ class CartesianMRI(MagneticResonance, ABC):
 
     mask: Masks | str
 
-    from_data = {"mask": FixedMasks}
+    from_data: ClassVar[Taken] = {"mask": FixedMasks}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,7 +195,9 @@ class CartesianMRI(MagneticResonance, ABC):
     def restrict(self, y: Measurement, operator: Operator) -> Measurement:
         """m · y: of full measured frequencies, those of the sampled mask."""
         y = super().restrict(y, operator)
-        mask: Tensor = (operator.operator if isinstance(operator, RealImages) else operator).mask
+        inner = operator.operator if isinstance(operator, RealImages) else operator
+        assert isinstance(inner, Fourier | MultiCoilFourier)
+        mask = inner.mask
         return mask.reshape(len(mask), *[1] * (y.ndim - 3), *mask.shape[-2:]) * y
 
 
@@ -232,7 +234,7 @@ class MultiCoilMRI(CartesianMRI):
     width: float = bounded(1.0, positive, HALVES)
     maps: FixedMaps | str | None = None
 
-    from_data = {**CartesianMRI.from_data, "maps": FixedMaps}
+    from_data: ClassVar[Taken] = {"mask": FixedMasks, "maps": FixedMaps}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,7 +245,7 @@ class MultiCoilMRI(CartesianMRI):
     def is_deterministic(self) -> bool:
         return super().is_deterministic and isinstance(self.maps, FixedMaps)
 
-    def given(self: C, examples: Examples) -> C:
+    def given(self, examples: Examples) -> "MultiCoilMRI":
         """With the maps of the data, or those that explain its measurement."""
         physics, maps = super().given(examples), examples.parameters.get("maps")
         if self.maps == ESPIRIT and examples.measurement is not None:
@@ -258,6 +260,8 @@ class MultiCoilMRI(CartesianMRI):
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilFourier:
         if isinstance(self.maps, str):
             raise self.without("maps")
-        found = self.maps and self.maps.values.to(draws.device, draws.dtype.to_complex())
-        maps = sample_maps(draws, self.coils, self.width, shape) if found is None else found
+        if self.maps is None:
+            maps = sample_maps(draws, self.coils, self.width, shape)
+        else:
+            maps = self.maps.values.to(draws.device, draws.dtype.to_complex())
         return MultiCoilFourier(self.sample_mask(draws, shape), maps, shape)

@@ -1,0 +1,196 @@
+"""Files of projections: Data Exchange HDF5, TIFF stacks, NumPy and MATLAB.
+
+Every reader gives the same: rows of line integrals (S, V, D), of V views and D detectors, with the
+angles in degrees where the file states them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unfold.array_files import SUFFIXES, read_array
+from unfold.errors import DataError
+from unfold.extras import optional
+
+HDF5 = (".h5", ".hdf5")
+TIFF = (".tif", ".tiff")
+READ = (*HDF5, *TIFF, *SUFFIXES)
+
+MOST_BAD = 0.05
+"""The share of readings that may be replaced by those of their neighbours."""
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The projections of a file.
+
+    Args:
+        rows: of detectors, one image behind each.
+        values: (S, V, D), counts or line integrals, float32.
+        flat: the counts without an object, (S, D); None where the values are integrals.
+        dark: the counts without a beam, (S, D); None for 0.
+        angles: in degrees, (V,), where the file has them.
+    """
+
+    values: np.ndarray
+    flat: np.ndarray | None = None
+    dark: np.ndarray | None = None
+    angles: np.ndarray | None = None
+
+
+def read_projections(path: Path, flats: str | None = None, darks: str | None = None) -> Projections:
+    """The projections of a file, with its flat and dark fields, or those of other files.
+
+    Args:
+        path: .h5 of Data Exchange; a TIFF stack, a page for each view; or an array (V, D), or
+            (S, V, D) of several rows, in .npy, .npz or .mat.
+        flats: the file of an array (D,), (n, D), or (n, S, D).
+        darks: the same.
+
+    Raises:
+        DataError: the file cannot be read so; says what is in it.
+    """
+    suffix = path.suffix.lower()
+    if suffix in HDF5:
+        found = _data_exchange(path)
+    else:
+        values = _tiff(path) if suffix in TIFF else read_array(path)
+        if values.ndim not in (2, 3) or values.dtype.kind not in "uif":
+            raise DataError(
+                f"{path}: {values.dtype} {values.shape}; expected real (views, detectors), or "
+                "(rows, views, detectors)."
+            )
+        whole = values.reshape(-1, *values.shape[-2:])
+        whole = whole.swapaxes(0, 1) if suffix in TIFF and values.ndim == 3 else whole
+        if whole.dtype.kind in "ui" and flats is None:
+            raise DataError(
+                f"{path}: whole numbers ({whole.dtype}) are counts, and need the flat field, the "
+                "counts without an object: data.flats=FILE; or save line integrals as floats."
+            )
+        found = Projections(whole.astype(np.float32))
+    fields = [None if file is None else _field(file, found.values) for file in (flats, darks)]
+    flat, dark = (
+        own if own is not None else f
+        for own, f in zip(fields, (found.flat, found.dark), strict=True)
+    )
+    return Projections(found.values, flat, dark, found.angles)
+
+
+def line_integrals(path: Path, found: Projections) -> np.ndarray:
+    """−log((I − dark) / (flat − dark)), (S, V, D); the values themselves where there is no flat.
+
+    A reading that is not finite, or not above the dark field, becomes the mean of its neighbours.
+
+    Raises:
+        DataError: more than 5 % of the readings are so.
+    """
+    values = found.values
+    if found.flat is not None:
+        dark = np.zeros_like(found.flat) if found.dark is None else found.dark
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (values - dark[:, None]) / (found.flat - dark)[:, None]
+            values = np.where(ratio > 0, -np.log(ratio), np.nan)
+    bad = ~np.isfinite(values)
+    if (share := float(bad.mean())) > MOST_BAD:
+        place = np.argwhere(bad)[0].tolist()
+        raise DataError(
+            f"{path}: {100 * share:.1f} % of the readings are not finite, or not above the dark "
+            f"field, the first at (row, view, detector) {place}; at most {100 * MOST_BAD:g} % are "
+            "replaced."
+        )
+    if bad.any():
+        detectors = np.arange(values.shape[-1])
+        for row, view in {(int(r), int(v)) for r, v, _ in np.argwhere(bad)}:
+            line, out = values[row, view], bad[row, view]
+            line[out] = np.interp(detectors[out], detectors[~out], line[~out])
+    return np.asarray(values, np.float32)
+
+
+def find_axis(sinogram: np.ndarray, angles: np.ndarray) -> float:
+    """Where the axis of rotation is seen, in detectors from the middle (D − 1)/2.
+
+    Of two views half a turn apart one is the other reversed about the axis: the shift at which they
+    differ least, to a fraction of a detector, by a parabola through the least sum of squares.
+
+    Args:
+        sinogram: (V, D).
+        angles: in degrees.
+
+    Raises:
+        DataError: no two views are half a turn apart.
+    """
+    apart = np.abs(np.abs(angles[:, None] - angles) - 180)
+    first, second = np.unravel_index(int(apart.argmin()), apart.shape)
+    if apart[first, second] > 1.0:
+        raise DataError(
+            f"no two of the {len(angles)} views are half a turn apart, by which the axis is found; "
+            "state it, data.axis=DETECTORS."
+        )
+    one, other = sinogram[first], sinogram[second][::-1]
+    reach = len(one) // 4
+    errors = []
+    for shift in range(-reach, reach + 1):  # other(j) = one(j + shift), shift = 2 axis
+        a, b = (
+            one[max(shift, 0) : len(one) + min(shift, 0)],
+            other[max(-shift, 0) : len(one) - max(shift, 0)],
+        )
+        errors.append(float(np.mean((a - b) ** 2)))
+    at = int(np.clip(np.argmin(errors), 1, len(errors) - 2))
+    left, here, right = errors[at - 1 : at + 2]
+    curve = left - 2 * here + right
+    part = 0.5 * (left - right) / curve if curve > 0 else 0.0
+    return (at - reach + part) / 2
+
+
+def _data_exchange(path: Path) -> Projections:
+    """Source: De Carlo et al., Scientific data exchange, J. Synchrotron Radiation 21 (2014)."""
+    try:
+        with optional("h5py", "io").File(path, "r") as file:
+            if "exchange/data" not in file:
+                have: list[str] = []
+                file.visit(have.append)
+                raise DataError(f"{path}: no 'exchange/data'; it has {', '.join(have[:20])}.")
+            group = file["exchange"]
+            if group["data"].ndim != 3:
+                raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
+            counts = np.asarray(group["data"], np.float32).swapaxes(0, 1)
+            fields = {n: _mean(group[n]) for n in ("data_white", "data_dark") if n in group}
+            angles = np.asarray(group["theta"], float) if "theta" in group else None
+            unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
+    except OSError as error:
+        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+    if angles is not None and "rad" in unit.lower():
+        angles = np.rad2deg(angles)
+    return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles)
+
+
+def _mean(stored: Any) -> np.ndarray:
+    return np.asarray(np.mean(np.asarray(stored, np.float64), 0), np.float32)
+
+
+def _tiff(path: Path) -> np.ndarray:
+    """The pages of a stack, (pages, H, W) or (H, W)."""
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path, formats=("TIFF",)) as image:
+            pages = [np.array(page) for page in ImageSequence.Iterator(image)]
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: not a readable TIFF file ({error}).") from error
+    if len({page.shape for page in pages}) > 1:
+        raise DataError(f"{path}: pages of different sizes.")
+    return np.stack(pages) if len(pages) > 1 else pages[0]
+
+
+def _field(file: str, values: np.ndarray) -> np.ndarray:
+    """A mean field, (S, D), of one or several exposures."""
+    path = Path(file).expanduser()
+    found = _tiff(path) if path.suffix.lower() in TIFF else read_array(path)
+    rows, _, detectors = values.shape
+    if found.shape[-1] != detectors:
+        raise DataError(f"{path}: {found.shape}, and projections have {detectors} detectors.")
+    if found.ndim == 3 and found.shape[1] == rows:
+        return _mean(found)
+    return np.broadcast_to(_mean(found.reshape(-1, detectors)), (rows, detectors))
