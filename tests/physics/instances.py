@@ -20,6 +20,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(files("physics"))
 NOISES = sorted(file.stem for file in (CONFIGS / "physics" / "noise").glob("*.yaml"))
 NOISES.remove("own")  # which only a mixture has
+NOISES.remove("measured")  # which simulates nothing
 
 
 def composed(*overrides: str) -> object:

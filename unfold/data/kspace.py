@@ -108,6 +108,7 @@ class KspaceData(MeasuredData):
             parameters["maps"] = self._maps(scan, place, k) if estimate or named else 0 * k
         complete = bool(acquired.all())
         if not complete:
+            k = acquired * k  # transforms left rounding there
             columns = acquired.all(0) | ~acquired.any(0)
             whole_columns = bool(columns.all())
             mask = acquired.any(0, keepdim=True) if whole_columns else acquired

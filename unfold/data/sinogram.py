@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,7 +82,10 @@ class SinogramData(MeasuredData):
         return [tuple((name, *shape) for name, shape in shapes.items())] * count
 
     def read(self, path: Path, place: int) -> Example:
-        rows = _kept(self, path, path.stat().st_mtime_ns)
+        if path not in self._last:
+            self._last.clear()
+            self._last[path] = self._rows(path)
+        rows = self._last[path]
         y = torch.from_numpy(rows.values[place])[None]
         geometry = Parallel(tuple(rows.angles.tolist()), y.shape[-1], rows.axis)
         side = self.size or y.shape[-1]
@@ -92,6 +95,11 @@ class SinogramData(MeasuredData):
         parameters = {"angles": torch.from_numpy(rows.angles), "axis": torch.tensor(rows.axis)}
         example = Example(image, y, parameters, {"file": str(path), "row": place})
         return scaled(example, size_of(image, self.normalize))
+
+    @cached_property
+    def _last(self) -> dict[Path, Rows]:
+        """The rows of the file that was read last, so that it is read once for all of them."""
+        return {}
 
     def _rows(self, path: Path) -> Rows:
         found = read_projections(path, self.flats, self.darks)
@@ -126,9 +134,3 @@ class SinogramData(MeasuredData):
                 f"radians. Give data.angles=[{np.rad2deg(stored[0]):g}, {np.rad2deg(stored[-1]):g}]."
             )
         return stored
-
-
-@lru_cache(maxsize=2)
-def _kept(data: SinogramData, path: Path, _: int) -> Rows:
-    """The rows of the files that were read last, so that a file is read once for all its rows."""
-    return data._rows(path)

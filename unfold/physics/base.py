@@ -16,7 +16,7 @@ from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
 from unfold.shapes import expect_shape, expect_tensor, expect_unit
-from unfold.typing import Image, Measurement, PerImage, Shape
+from unfold.typing import Field, Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
 
@@ -141,7 +141,7 @@ class Physics(Declared, ABC):
         operator = physics.sample(draws.like(y).within("operator"), known(tuple(shape[1:])))
         return Measured(physics.restrict(y, operator), operator)
 
-    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+    def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The part of a full measurement that an operator makes: y, unless a subclass draws one."""
         expect_shape(f"{type(self).__name__}, measured,", y, operator.measurement_shape)
         return y

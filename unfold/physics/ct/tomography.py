@@ -13,7 +13,7 @@ from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, proj
 from unfold.physics.ct.rays import Geometry
 from unfold.physics.operator import Operator
 from unfold.random import Draws
-from unfold.typing import Measurement, Shape
+from unfold.typing import Field, Measurement, Shape
 
 S = TypeVar("S", bound="ParallelScan")
 
@@ -102,7 +102,7 @@ class ParallelScan(Scan, ABC):
         ]
         return Parallel(tuple(directions), self.detectors or diagonal(shape), self.axis)
 
-    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+    def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The measured views of a full scan, (B, C, angles, detectors)."""
         return super().restrict(y[:, :, self.seen] if y.ndim == 4 else y, operator)
 

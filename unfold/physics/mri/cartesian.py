@@ -24,7 +24,7 @@ from unfold.physics.mri.masks import FixedMasks, Masks, masks_of
 from unfold.physics.operator import EACH, LinearOperator, Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
-from unfold.typing import Image, Measurement, PerImage, Shape
+from unfold.typing import Field, Image, Measurement, PerImage, Shape
 
 C = TypeVar("C", bound="CartesianMRI")
 
@@ -192,7 +192,7 @@ class CartesianMRI(MagneticResonance, ABC):
             raise self.without("mask")
         return self.masks.sample(draws.within("columns"), *shape[-2:])
 
-    def restrict(self, y: Measurement, operator: Operator) -> Measurement:
+    def restrict(self, y: Field, operator: Operator) -> Measurement:
         """m · y: of full measured frequencies, those of the sampled mask."""
         y = super().restrict(y, operator)
         inner = operator.operator if isinstance(operator, RealImages) else operator
