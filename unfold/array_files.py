@@ -56,7 +56,7 @@ def read_array(path: str | Path, key: str = "path", name: str | None = None) -> 
         return next(iter(found.values()))
     near = nearest(name, found) if name else ""
     wanted = f"no array '{name}'{near}" if name else "one array is expected"
-    raise DataError(f"{path}: {wanted}; it has {listing(found) or 'none'}.")
+    raise DataError(f"{path}: {wanted}; it has {listing(found)}.")
 
 
 def read_cfl(file: Path) -> np.ndarray:
@@ -74,7 +74,8 @@ def read_cfl(file: Path) -> np.ndarray:
     count = int(np.prod([float(n) for n in shape]))
     if min(shape, default=0) < 1 or 8 * count != file.stat().st_size:
         raise DataError(
-            f"{file}: {file.stat().st_size} bytes, and its header of {list(shape)} needs {8 * count}."
+            f"{file}: {file.stat().st_size} bytes, and its header of {list(shape)} needs "
+            f"{8 * count}."
         )
     try:
         expect_room(2 * 8 * count)

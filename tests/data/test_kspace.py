@@ -93,7 +93,7 @@ def test_what_was_not_acquired_is_never_drawn(tmp_path):
     np.save(tmp_path / "scan.npy", k)
     found = one(tmp_path)
     assert found.image is None and found.parameters["mask"].shape == (1, 1, 24)
-    y, operator = MRI(NoNoise(), RandomColumns(2.0, 0.1)).measure(stack([found]), Draws(0, [0]))
+    _, operator = MRI(NoNoise(), RandomColumns(2.0, 0.1)).measure(stack([found]), Draws(0, [0]))
     assert not bool((operator.mask * (1 - found.parameters["mask"])).any())
     whole, own = MRI(NoNoise(), "data").measure(stack([found]), Draws(0, [0]))
     assert torch.equal(whole, found.measurement[None])

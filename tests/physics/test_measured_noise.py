@@ -64,7 +64,7 @@ def test_the_level_is_stated_taken_from_the_data_or_not_known():
     assert torch.allclose(level("data"), levels)
     assert level(None) is None
     assert torch.allclose(level("estimate"), torch.tensor(1 / math.sqrt(12)), rtol=0.1)
-    with pytest.raises(DataError, match=r"sigma = data: the data have nothing. Set estimate"):
+    with pytest.raises(DataError, match=r"sigma = data: the data have none. Set estimate"):
         level("data", Examples(None, y))
 
 

@@ -116,8 +116,8 @@ class FileBatches(TrainBatches):
         self.count = sum(n * repeats // batch_size for n in counts.values())
         if not self.count:
             raise ConfigError(
-                f"batch_size = {batch_size}: no kind of example has so many ({len(counts)} kinds of "
-                f"at most {max(counts.values())}). Lower batch_size, or raise repeats."
+                f"batch_size = {batch_size}: no kind of example has so many ({len(counts)} "
+                f"kinds of at most {max(counts.values())}). Lower batch_size, or raise repeats."
             )
 
     def __len__(self) -> int:

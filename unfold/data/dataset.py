@@ -55,7 +55,7 @@ class Data(Declared, ABC):
 
     @property
     def truth(self) -> str:
-        """What the images are that reconstructions are compared with; empty where there are none."""
+        """What the images are that reconstructions are compared with; "" where there are none."""
         return "image"
 
     @abstractmethod

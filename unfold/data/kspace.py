@@ -128,8 +128,8 @@ class KspaceData(MeasuredData):
             return float(low_resolution(k).max())
         if image is None and self.normalize in ("max", "percentile"):
             raise DataError(
-                f"{scan.path}, slice {place}: normalize = {self.normalize} needs the image, and not "
-                "all frequencies were acquired; use measurement, or a number."
+                f"{scan.path}, slice {place}: normalize = {self.normalize} needs the image, and "
+                "not all frequencies were acquired; use measurement, or a number."
             )
         return size_of(k if image is None else image, self.normalize)
 
@@ -160,7 +160,7 @@ class KspaceData(MeasuredData):
         if self.noise not in scan.arrays:
             raise DataError(
                 f"{scan.path}: no array '{self.noise}', named by data.noise; it has "
-                f"{listing(scan.arrays) or 'none besides the frequencies'}."
+                f"{listing(scan.arrays)}."
             )
         found = np.asarray(scan.arrays[self.noise], np.complex128)
         samples = found.reshape(len(found), -1)
@@ -194,7 +194,7 @@ class KspaceData(MeasuredData):
         if self.maps not in scan.arrays:
             raise DataError(
                 f"{scan.path}: no array '{self.maps}', named by data.maps; it has "
-                f"{listing(scan.arrays) or 'none besides the frequencies'}. Or data.maps=espirit."
+                f"{listing(scan.arrays)}. Or data.maps=espirit."
             )
         found = torch.from_numpy(np.asarray(scan.arrays[self.maps], np.complex64))
         found = found[place] if found.ndim == 4 and len(found) == scan.slices else found

@@ -71,7 +71,7 @@ class PairsData(MeasuredData):
         have = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         raise DataError(
             f"PairsData.root = {root}: no folder '{MEASUREMENT}' in it, and no .h5 file; it has "
-            f"{listing(have[:10]) or 'nothing'}."
+            f"{listing(have[:10])}."
         )
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:

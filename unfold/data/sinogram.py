@@ -130,7 +130,8 @@ class SinogramData(MeasuredData):
         span = float(np.ptp(stored))
         if views > 8 and span <= 2 * np.pi + 0.1:
             raise DataError(
-                f"{path}: {views} angles span {span:.4g}; degrees are expected, and these look like "
-                f"radians. Give data.angles=[{np.rad2deg(stored[0]):g}, {np.rad2deg(stored[-1]):g}]."
+                f"{path}: {views} angles span {span:.4g}; degrees are expected, and these look "
+                f"like radians. Give data.angles=[{np.rad2deg(stored[0]):g}, "
+                f"{np.rad2deg(stored[-1]):g}]."
             )
         return stored

@@ -91,7 +91,7 @@ def _chosen(path: Path, named: Mapping[str, Any], key: str | None) -> Any:
     if key is None and len(named) == 1:
         return next(iter(named.values()))
     raise DataError(
-        f"{path}: no array '{wanted}'{nearest(wanted, named)} It has {listing(named) or 'none'}; "
+        f"{path}: no array '{wanted}'{nearest(wanted, named)} It has {listing(named)}; "
         "name the frequencies by data.key."
     )
 

@@ -102,8 +102,9 @@ class FixedKernels(Kernel):
         return len(self.values) == 1
 
     def sample(self, draws: Draws) -> Tensor:
-        h = self.values.to(device=draws.device, dtype=draws.dtype)
-        return (h / h.sum((-2, -1), keepdim=True))[:, None]
+        h = self.values.double()
+        h = h / h.sum((-2, -1), keepdim=True)
+        return h.to(device=draws.device, dtype=draws.dtype)[:, None]
 
 
 @dataclass(frozen=True)

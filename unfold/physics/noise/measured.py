@@ -51,7 +51,7 @@ class MeasuredNoise(Noise):
             return self
         if "sigma" not in parameters:
             raise DataError(
-                f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters) or 'nothing'}. "
+                f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters)}. "
                 f"Set {ESTIMATE}, or a number."
             )
         return replace(self, sigma=parameters["sigma"])
