@@ -137,7 +137,7 @@ CASES = (
     Case(44, "physics=compressed_sensing physics.ratio=0", ("physics.ratio = 0.0: must be in (0, 1]",)),
     Case(44, "physics=compressed_sensing physics.ratio=1.5", ("physics.ratio = 1.5: must be in (0, 1]",)),
     Case(45, "physics/noise=poisson physics.noise.gain=0", ("physics.noise.gain = 0: must be positive",)),
-    Case(48, "algo=admm prior=wavelet model=classical prior.levels=99", ("levels=99", "set prior.levels to at most 4")),
+    Case(48, "algo=admm prior=wavelet model=classical prior.levels=99", ("prior.levels = 99", "from 1 to 12")),
     Case(48, "algo=admm prior=wavelet model=classical prior.family=db99", ("prior.family = db99: one of haar, db2 is expected",)),
     Case(48, "algo=admm physics=saturated_blur", ("algo=admm needs a linear operator", "Saturated from images of (1, 48, 48) to measurements of (1, 48, 48)", "only the gradient of f", "Available: algo=condat_vu, algo=davis_yin, algo=fista, algo=fista_constant, algo=gd")),
     Case(48, "physics=saturated_blur start=spectral", ("Saturated.A_adjoint: Saturated, from images of (1, 48, 48)", "is not linear", "start=regularised")),

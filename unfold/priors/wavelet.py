@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unfold.errors import ShapeError
-from unfold.parameters.bounds import at_least, bounded, one_of
+from unfold.parameters.bounds import bounded, one_of, whole
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
 from unfold.priors.prior import Prior, expect_weight
@@ -26,28 +25,32 @@ LOW_PASS = {
 Bands = tuple[Tensor, ...]
 
 
+def _places(n: int, filters: Tensor) -> Tensor:
+    """The samples of the windows at every second one of n, an even number, (n/2, taps)."""
+    starts = torch.arange(0, n, 2, device=filters.device)
+    return (starts[:, None] + torch.arange(filters.shape[1], device=filters.device)) % max(n, 1)
+
+
 def _split(x: Tensor, filters: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """The low and the high half of one axis: correlate periodically, keep every second sample."""
+    """The low and the high half of one axis: correlate periodically, keep every second sample.
+
+    The last sample of an odd number is left out, and ends the low half: that is orthonormal, too.
+    """
     x = x.movedim(dim, -1)
-    n = x.shape[-1]
-    positions = torch.arange(0, n, 2, device=x.device)[:, None]
-    taps = torch.arange(filters.shape[1], device=x.device)
-    windows = x[..., (positions + taps) % n]
+    even = x.shape[-1] // 2 * 2
+    windows = x[..., _places(even, filters)]
     low, high = windows @ filters[0], windows @ filters[1]
-    return low.movedim(-1, dim), high.movedim(-1, dim)
+    return torch.cat((low, x[..., even:]), -1).movedim(-1, dim), high.movedim(-1, dim)
 
 
 def _merge(low: Tensor, high: Tensor, filters: Tensor, dim: int) -> Tensor:
     """The adjoint, and so the inverse, of `_split`."""
     low, high = low.movedim(dim, -1), high.movedim(dim, -1)
-    n = 2 * low.shape[-1]
-    spread = low[..., None] * filters[0] + high[..., None] * filters[1]
-    positions = torch.arange(0, n, 2, device=low.device)[:, None]
-    taps = torch.arange(filters.shape[1], device=low.device)
-    index = ((positions + taps) % n).flatten()
-    out = low.new_zeros((*low.shape[:-1], n))
-    out = out.index_add(out.ndim - 1, index, spread.flatten(-2))
-    return out.movedim(-1, dim)
+    half = high.shape[-1]
+    spread = low[..., :half, None] * filters[0] + high[..., None] * filters[1]
+    out = low.new_zeros((*low.shape[:-1], 2 * half))
+    out = out.index_add(out.ndim - 1, _places(2 * half, filters).flatten(), spread.flatten(-2))
+    return torch.cat((out, low[..., half:]), -1).movedim(-1, dim)
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,14 @@ class WaveletSparsity(Prior):
 
     Args:
         family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
-        levels: how often the image is halved; its sides must be divisible by 2^levels.
-
-    Raises:
-        ShapeError: the image cannot be halved that often.
+        levels: how often the image is halved; the last row or column of an odd number goes on to
+            the next level as it is.
     """
 
     provides = frozenset({"prox", "value"})
 
     family: Literal["haar", "db2"] = bounded("db2", one_of(*LOW_PASS))
-    levels: int = bounded(3, at_least(1))
+    levels: int = bounded(3, whole(1, 12))
 
     @abstractmethod
     def band_weights(self) -> Sequence[Scalar]:
@@ -87,7 +88,6 @@ class WaveletSparsity(Prior):
 
     def transform(self, x: Image) -> Bands:
         """Wx: the coarsest band; horizontal, vertical, diagonal details from coarse to fine."""
-        self._check(x)
         filters = self._filters(x)
         details: list[Tensor] = []
         for _ in range(self.levels):
@@ -111,18 +111,6 @@ class WaveletSparsity(Prior):
         low = torch.tensor(LOW_PASS[self.family], dtype=torch.float64)
         signs = torch.tensor([(-1.0) ** i for i in range(len(low))], dtype=torch.float64)
         return torch.stack((low, low.flip(0) * signs)).to(device=like.device, dtype=like.dtype)
-
-    def _check(self, x: Image) -> None:
-        step = 2**self.levels
-        if x.shape[-2] % step or x.shape[-1] % step:
-            sides = math.gcd(x.shape[-2], x.shape[-1])
-            most = (sides & -sides).bit_length() - 1
-            raise ShapeError(
-                f"{type(self).__name__} with levels={self.levels} expects sides divisible by "
-                f"{step}, got {tuple(x.shape)}; set "
-                f"{type(self).__name__}.levels to at most {most}, or crop the "
-                f"images to multiples of {step}."
-            )
 
 
 @dataclass(frozen=True)
