@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unfold.config.components import Components
@@ -12,7 +12,6 @@ from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling
-from unfold.config.source import declared
 from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing
@@ -38,7 +37,7 @@ class Checked(NamedTuple):
     components: Components | None = None
 
 
-def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
+def check_job(job: Job, groups: Iterable[str] = GROUPS) -> tuple[Checked, list[Problem]]:
     """Check the keys, types and `_target_`s of some groups of a job; also returns the problems."""
     reader = _Reader(job, [])
     reader.top()
@@ -56,32 +55,14 @@ def check_component(
     return reader.value(node, resolve(base), path), reader.problems
 
 
-def affected_groups(job: Job, *, together: bool = True) -> list[str]:
-    """The groups that the command line changes; `together`: all of the reconstructor or none."""
+def affected_groups(job: Job) -> list[str]:
+    """The groups that the command line changes; all of the reconstructor or none."""
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
-    if together and named & {*RECONSTRUCTOR, "trainable"}:
+    if named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
-
-
-def misspelt(job: Job) -> list[Problem]:
-    """The problems of a job, found without an import where overrides only misspell arguments."""
-    groups, reader = affected_groups(job, together=False), _Reader(job, [])
-    typed = [key for key in map(key_of, job.overrides) if key.split(".")[0] in groups]
-    found = set[str]()
-    for key in (key for key in typed if "." in key):
-        group, *rest = key.split(".")
-        node: Any = job.config.get(group)
-        known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
-        if known is None or len(rest) > 1 or rest[0] in known or rest[0][:1] == "_":
-            return []  # the classes are needed to check the other overrides
-        reader.report(key, node.get(rest[0]), reader.unknown(key, known))
-        found.add(group)
-    if not found or found != set(groups):
-        return []
-    return [*check_job(job, ())[1], *reader.problems]
 
 
 class _Reader(NamedTuple):
