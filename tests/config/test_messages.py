@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.config.folder import checked, refusal
+from unfold.config.build import verify
+from unfold.config.compose import compose
+from unfold.errors import ConfigError
 
 CASES = {
     # typos
