@@ -58,7 +58,7 @@ def prepare(checked: Checked) -> Components:
     """The components of a job, after everything that can fail before its directory is claimed."""
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
-    check_launch(trainer.nodes)
+    check_launch(trainer.nodes, trainer.devices)
     check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
