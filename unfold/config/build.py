@@ -44,7 +44,8 @@ def verify(composed: Composed) -> list[Checked]:
     problems += [Problem("extend", str(run), text) for run in given if run is not None]
     for every_group in (False, True):
         for one in built:
-            one.examine(GROUPS if every_group else affected_groups(one.job))
+            affected = affected_groups(one.job, together=not problems)
+            one.examine(GROUPS if every_group else affected)
             if several:
                 one.release()
         refuse([*problems, *(problem for one in built for problem in one.problems)])

@@ -55,12 +55,12 @@ def check_component(
     return reader.value(node, resolve(base), path), reader.problems
 
 
-def affected_groups(job: Job) -> list[str]:
-    """The groups that the command line changes; all of the reconstructor or none."""
+def affected_groups(job: Job, *, together: bool) -> list[str]:
+    """The groups that the command line changes; `together`: all of the reconstructor or none."""
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
-    if named & {*RECONSTRUCTOR, "trainable"}:
+    if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
 
