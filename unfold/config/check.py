@@ -11,7 +11,7 @@ from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
-from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling
+from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling, too_large
 from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing
@@ -44,6 +44,8 @@ def check_job(job: Job, groups: Iterable[str] = GROUPS) -> tuple[Checked, list[P
     settings = reader.record(Settings, reader.scalars(), "")
     trainable = reader.record(Trainable, job.config.get("trainable") or {}, "trainable")
     plans = {group: reader.group(group, GROUPS[group]) for group in groups}
+    if groups and not reader.problems:
+        reader.problems.extend(Problem(key, None, text) for key, text in too_large(job.config))
     return Checked(job, settings, trainable, plans), reader.problems
 
 

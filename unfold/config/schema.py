@@ -2,11 +2,15 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
 
+from unfold.arrays import expect_room
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
+from unfold.runs.catalogue import flat
 from unfold.runs.files import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -59,6 +63,38 @@ def ceiling(key: str, *, is_count: bool) -> float:
     if not is_count:
         return 64.0 if RATIOS.fullmatch(key) else math.inf
     return float(next(most for pattern, most in CEILINGS if re.fullmatch(pattern, key)))
+
+
+PRODUCTS: Sequence[tuple[str, Mapping[str, int], int]] = (
+    ("a batch is measured", {"batch_size": 1, "crop": 2, "coils": 1, "codes": 1}, 32),
+    ("lines are integrated", {"angles": 1, "detectors": 1, "crop": 1}, 24),
+    ("samples are taken", {"spokes": 1, "arms": 1, "coils": 1, "crop": 1, "batch_size": 1}, 32),
+    ("a network is trained", {"width": 2, "depth": 1, "iterations": 1}, 9 * 16),
+)
+"""Counts that are allocated together: when, the power of each by its name, bytes for each unit."""
+
+
+def too_large(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The counts of which the product takes more than the free memory: a key, and why.
+
+    Counts of a component are multiplied with those of the components that it is in, of `data`, and
+    with `model.iterations` where each iteration has its own networks.
+    """
+    counts = {key: value for key, value in flat(config).items() if type(value) is int and value > 1}
+    if not dict(config.get("trainable") or {}).get("untied"):
+        counts.pop("model.iterations", None)
+    for place in sorted({key.rpartition(".")[0] for key in counts} - {"model"}):
+        inside = [*accumulate(place.split("."), "{}.{}".format), "data", "model"]
+        seen = {key: n for key, n in counts.items() if key.rpartition(".")[0] in inside}
+        for when, powers, unit in PRODUCTS:
+            kept = {key: n for key, n in seen.items() if key.rpartition(".")[2] in powers}
+            size = unit * math.prod(n ** powers[key.rpartition(".")[2]] for key, n in kept.items())
+            own = [key for key in kept if key.startswith(f"{place}.")]
+            try:
+                expect_room(size if own else 0)
+            except ValueError as error:
+                shown = ", ".join(f"{key} = {n}" for key, n in kept.items())
+                yield own[0], f"where {when}, {error}: {shown}. Lower one of them."
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class ImageData(Declared, ABC):
             raise ConfigError(f"{name}.workers = {self.workers}: {why}")
         needed = {
             "batch_size": 32 * self.batch_size * self.channels * self.crop**2,
-            "crops_per_image": 16 * self._samples,  # the order of an epoch
+            "crops_per_image": 128 * self._samples,  # the order of an epoch
         }
         for field, size in needed.items():
             try:
