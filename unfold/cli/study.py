@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from unfold.config.sweep import Choice, Space
-from unfold.disk import expand
+from unfold.disk import expand, odd_entries
 from unfold.errors import ConfigError, RunError
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.processes import Lock, is_held
@@ -120,6 +120,8 @@ class Study:
         text = json.dumps([*space.fixed, repr(space.domains)])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
         root = expand(runs_dir, "runs_dir").resolve() / SEARCHES
+        if odd := root if root.is_symlink() else next(odd_entries(root), None):
+            raise RunError(f"{odd} is a link, and nothing is written through one. Remove it.")
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)
