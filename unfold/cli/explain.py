@@ -29,13 +29,7 @@ ENTRY = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
 
 
 class Described(NamedTuple):
-    """A docstring, read.
-
-    headline: its first paragraph, on one line.
-    formula: its second paragraph, on one line: the update of an algorithm.
-    arguments: by name, in the order of the docstring.
-    source: the paper; empty where none is named.
-    """
+    """A docstring: its first and second paragraph, its arguments by name, and its source."""
 
     headline: str
     formula: str

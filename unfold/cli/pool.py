@@ -29,15 +29,7 @@ def run_pool(
     runs_dir: str | Path,
     poll: float = 0.0,
 ) -> None:
-    """Run jobs until there is no next one and none runs.
-
-    Args:
-        following: the next job; None where there is none at the moment.
-        watch: the state of a job, polled until it has ended.
-        launcher: starts them.
-        runs_dir: the folder of all runs, for files that several machines must see.
-        poll: seconds between two checks, at least.
-    """
+    """Run jobs until there is no next one and none runs; `watch` is asked every `poll` seconds."""
     free = list(range(launcher.jobs))
     running: dict[int, tuple[Next, Job]] = {}  # by slot
     with _job_folder(launcher, Path(runs_dir)) as folder, _ended_on_error(running):

@@ -46,10 +46,8 @@ def _asked() -> int | None:
 def set_threads(threads: int | None, processes: int = 1) -> int:
     """Set PyTorch's threads, and return how many there are.
 
-    Args:
-        threads: how many; None for an equal share of the CPUs, and at most OMP_NUM_THREADS where
-            the environment sets it for every process.
-        processes: how many processes share the CPUs.
+    None is an equal share of the CPUs among the processes, and at most OMP_NUM_THREADS where the
+    environment sets it for every process.
     """
     import torch
 

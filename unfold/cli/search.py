@@ -85,13 +85,7 @@ def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
 
 
 class Trials:
-    """The trials that this process runs, as many at a time as its launcher has places.
-
-    Args:
-        study: which it asks for them.
-        prefix: the arguments before those of every trial.
-        launcher: starts them.
-    """
+    """The trials that this process runs, as many at a time as its launcher has places."""
 
     def __init__(self, study: Study, prefix: Sequence[str], launcher: Launcher) -> None:
         self.study, self.prefix, self.launcher = study, prefix, launcher

@@ -62,14 +62,10 @@ class Budget(Declared):
 
 @dataclass
 class Trial:
-    """A trial that this process runs.
+    """A trial of optuna that this process runs; its lock, held meanwhile, shows others that it is.
 
-    Args:
-        trial: of optuna.
-        values: what is tried, by key.
-        lock: held while it runs, so that other processes know.
-        reported: how many of its validations the study knows.
-        busy: the run directory that it waits for, which another process is writing.
+    reported: how many of its validations the study knows.
+    busy: the run directory that it waits for, which another process is writing.
     """
 
     trial: Any
@@ -96,12 +92,6 @@ class Study:
     Source: Bergstra, Bardenet, Bengio and Kégl, Algorithms for hyper-parameter optimization,
     NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv:2304.11127, 2023. A running
     trial counts as a bad one (the constant liar), so that no other process tries what is near it.
-
-    Args:
-        space: what is searched.
-        objective: the validation metric that is improved.
-        runs_dir: where the study and its trials are kept.
-        budget: how many trials it makes.
     """
 
     def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:

@@ -23,13 +23,7 @@ from unfold.runs.status import Outcome
 
 
 class Entry(NamedTuple):
-    """One job of a sweep and its result.
-
-    label: the overrides that distinguish the job from the others.
-    outcome: its result; None where it failed.
-    error: why it failed; None where it did not.
-    remark: what the table shows instead of its state.
-    """
+    """One job of a sweep: its label, its result or its error; `remark` replaces its state."""
 
     label: tuple[str, ...]
     outcome: Outcome | None

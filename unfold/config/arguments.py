@@ -22,16 +22,7 @@ COUNTS = ("no run", "one run", "two runs")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was typed after the command.
-
-    Args:
-        overrides: settings of the configuration, `key=value`.
-        names: arguments that are neither a flag nor a setting.
-        keys: settings of the command itself, by key.
-        flags: the value of each flag that was given, by its name.
-        multirun: whether `-m` was given.
-        config_dirs: folders of the user's own options.
-    """
+    """What was typed after the command; `keys` are settings of the command itself."""
 
     overrides: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -55,14 +46,8 @@ class Arguments:
 class Syntax:
     """What a command takes; its `--help` is made from it.
 
-    Args:
-        command: its name.
-        summary: what it does.
-        names: of its positional arguments, as `RUN`; `[GLOB]` is optional.
-        keys: its own settings, `run=RUN`, with their help.
-        flags: its own flags, with their help; all take a value.
-        overrides: whether it takes overrides of the configuration and `--config-dir`.
-        sweeps: whether it takes `-m`.
+    `names` are of its positional arguments, `RUN`, or `[GLOB]` where it may be left out; `keys` and
+    `flags` come with their help, and each takes a value.
     """
 
     command: str
@@ -74,12 +59,7 @@ class Syntax:
     sweeps: bool = False
 
     def parse(self, arguments: Sequence[str], *, known_only: bool = False) -> Arguments:
-        """Separate names, flags, keys and overrides; `--help` prints the help and exits.
-
-        Args:
-            arguments: as typed.
-            known_only: whether unknown flags are ignored.
-        """
+        """Separate names, flags, keys and overrides; `--help` prints the help and exits."""
         parser = self._parser()
         given, unknown = parser.parse_known_intermixed_args(list(arguments))
         if unknown and not known_only:
@@ -104,12 +84,12 @@ class Syntax:
             else:
                 names.append(text)
         self._check(names, overrides)
-        flags = {f"--{name}": value for name, value in vars(given).items() if value is not None}
+        flags = {flag: getattr(given, flag.removeprefix("--")) for flag in self.flags}
         return Arguments(
             tuple(overrides),
             tuple(names),
             keys,
-            {flag: value for flag, value in flags.items() if flag in self.flags},
+            {flag: value for flag, value in flags.items() if value is not None},
             getattr(given, "multirun", False),
             tuple(_folder(value) for value in getattr(given, "config_dirs", ())),
         )

@@ -23,9 +23,6 @@ SPECIAL = ("_target_", "_partial_")
 class Checked(NamedTuple):
     """A configuration in which every name and every type is right.
 
-    job: what it was made from.
-    settings: the scalars at the top.
-    trainable: what is learned.
     groups: the plan of each group; None where it has a mistake.
     components: what was built of it; None where it is built later.
     """

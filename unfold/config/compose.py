@@ -49,15 +49,10 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration.
+    """One composed configuration, as plain dictionaries, lists and scalars.
 
-    Args:
-        config: the configuration, resolved, as plain dictionaries, lists and scalars.
-        stored: the same as a run stores it: references to environment variables as they are typed.
-        choices: the option chosen in each group.
-        overrides: of the command line that made it.
-        trust: the packages that the command line trusts.
-        folders: of options, the packaged one first.
+    `config` is resolved; `stored` keeps references to environment variables as they are typed.
+    `folders` are those of options, the packaged one first.
     """
 
     config: Mapping[str, Any]
@@ -82,12 +77,7 @@ class Composed:
 
 
 class Preset(NamedTuple):
-    """What an option of `sweep` adds to the overrides.
-
-    overrides: all, those of the command line first in rank.
-    search: settings of the search itself.
-    problems: mistakes in the other overrides.
-    """
+    """The overrides with those of an option of `sweep`, and the settings of the search itself."""
 
     overrides: list[str]
     search: dict[str, Any]
@@ -177,12 +167,7 @@ def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None,
 def _compose_sound(
     overrides: Sequence[str], given: Arguments
 ) -> tuple[DictConfig | None, list[str], list[Problem]]:
-    """Compose; leave out what cannot be composed, so that all mistakes are found.
-
-    Returns:
-        The configuration, None where nothing can be composed; the overrides that made it; and what
-        is wrong with the others.
-    """
+    """The configuration, None where there is none; what made it; what is wrong with the rest."""
     sound, problems = list(overrides), list[Problem]()
     folders = (configs_folder(), *given.config_dirs)
     while True:

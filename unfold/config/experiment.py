@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 class Experiment:
     """A configuration as objects; called like its reconstructor, `experiment(y, operator)`.
 
-    Args:
-        reconstructor: algorithm, prior, fidelity, model and start together.
-        physics: the forward model.
-        config: the configuration, as a run stores it.
-        scores: of a finished run, by name; empty before training.
+    `config` is as a run stores it; `scores` are of a finished run, and empty before training.
     """
 
     reconstructor: "Reconstructor"

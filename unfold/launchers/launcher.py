@@ -83,13 +83,7 @@ class Launcher(Declared, ABC):
 
     @abstractmethod
     def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
-        """Start a job.
-
-        Args:
-            arguments: of its command, after the program.
-            folder: for its files; it exists, and is empty.
-            slot: which of the `jobs` places it takes.
-        """
+        """Start a job in one of the `jobs` places, with an empty folder for its files."""
 
 
 def command(arguments: Sequence[str], folder: Path) -> tuple[list[str], dict[str, str]]:

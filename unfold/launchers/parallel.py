@@ -31,11 +31,7 @@ DEATH_SIGNAL = 1
 def share_of(slot: int, jobs: int, gpus: int | None) -> dict[str, str]:
     """The variables that keep a job to its part of the machine.
 
-    Args:
-        slot: which of the places it takes.
-        jobs: how many run at a time.
-        gpus: of each job; None for an equal share, which several jobs have together where there
-            are fewer GPUs than jobs.
+    Without `gpus` it has an equal share, several jobs together where there are fewer than jobs.
     """
     given: dict[str, str] = {}
     if cpus := slots(jobs)[slot]:
