@@ -12,7 +12,7 @@ from unfold.cli import check as check_module
 from unfold.cli.console import guarded
 from unfold.cli.dry_run import fitting
 from unfold.cli.main import dispatch
-from unfold.cli.place import place_of
+from unfold.cli.runtime import place_of
 from unfold.cli.search import budget_of
 from unfold.cli.study import Budget, Study, readable_database
 from unfold.config.arguments import TRAIN

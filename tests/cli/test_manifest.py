@@ -11,7 +11,7 @@ import yaml
 
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.stored_run import configured
+from unfold.config.stored_run import configured
 from unfold.cli.train import train
 from unfold.config.compose import compose
 from unfold.errors import PreemptedError

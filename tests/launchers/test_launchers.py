@@ -87,7 +87,7 @@ def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["hydra/launcher=paralel"], r"paralel: no such launcher, did you mean 'parallel'.*slurm"),
+        (["hydra/launcher=paralel"], r"paralel: no such option, did you mean 'parallel'.*slurm"),
         (
             ["hydra.launcher.jobs=0"],
             r"hydra\.launcher\.jobs = 0: must be a whole number of at least 1",

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unfold.cli.console import say, scores_table, short
-from unfold.cli.stored_run import open_run
-from unfold.config.arguments import Syntax
+from unfold.cli.runtime import keep_freed_memory, set_threads
+from unfold.config.arguments import Arguments, Syntax
+from unfold.config.build import components_of
 from unfold.config.check import Checked
+from unfold.config.components import Components
+from unfold.config.overrides import key_of
 from unfold.config.schema import GROUPS
+from unfold.config.stored_run import configured
 from unfold.errors import ConfigError, listing
 from unfold.runs import files
-from unfold.runs.catalogue import Entry
+from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.compare import Computation, differences
 from unfold.runs.directory import Request, changed, claim
 from unfold.runs.identity import TRAINING, conditions, digest_of, evaluation_name
@@ -22,6 +26,19 @@ SYNTAX = Syntax(
     "Evaluate the best weights of a run under what the overrides change, in a folder of its own.",
     keys={"run": "the run: its directory, or the end of its name"},
 )
+
+
+def open_run(given: Arguments, command: str) -> tuple[Entry, Checked, Components]:
+    """The run that `run=` names, with the overrides that are given, and untrained weights."""
+    if "run" not in given.keys:
+        raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
+    keep_freed_memory()  # before PyTorch allocates anything
+    folders = (text.partition("=")[2] for text in given.overrides if key_of(text) == "runs_dir")
+    reference = read_reference(given.keys["run"], next(folders, "runs"))
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    return reference, checked, components
 
 
 def evaluate_run(arguments: Sequence[str]) -> int:

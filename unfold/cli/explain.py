@@ -113,14 +113,10 @@ def _update(
     net = components.reconstructor
     described = describe(type(algorithm))
     yield f"minimises  {algorithm.solves}"
-    for symbol, part in (
-        ("f = d(Ax, y)", net.fidelity),
-        ("A", components.physics),
-        ("g", problem.g),
-    ):
+    parts = {"f = d(Ax, y)": net.fidelity, "A": components.physics, "g": problem.g}
+    for symbol, part in parts.items():
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
     yield f"update     {described.formula}"
-    yield f"  in names        {in_names(described)}"
     if described.source:
         yield f"  source          {described.source}"
     for what in sorted(algorithm.needs_f & set(OF_F)):
@@ -145,20 +141,6 @@ def _solver(operator: "Operator") -> str:
     iterative = solve is LinearOperator.solve_normal
     how = "by conjugate gradients" if iterative else first_line(solve) or "in closed form"
     return f"{kind.__name__}: {how}"
-
-
-def in_names(described: Described) -> str:
-    """The formula with fields instead of their symbols."""
-    symbols = {
-        text[0]: name for name, text in described.arguments.items() if text[1:2] in (",", ";", " ")
-    }
-    pieces = []
-    for i, letter in enumerate(described.formula):
-        name = symbols.get(letter)
-        after = described.formula[i + 1 : i + 2]
-        joined = after.isalpha() or after in ("∇", "(")
-        pieces.append(letter if name is None else f"{name}·" if joined else name)
-    return "".join(pieces)
 
 
 def _parameters(

@@ -7,8 +7,7 @@ from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
-from unfold.cli.place import place_of
-from unfold.cli.runtime import set_threads
+from unfold.cli.runtime import place_of, set_threads
 from unfold.config.build import build_training, components_of
 from unfold.config.check import Checked
 from unfold.config.components import Components

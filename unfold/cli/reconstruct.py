@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.console import say, scores_table
-from unfold.cli.stored_run import open_run
+from unfold.cli.evaluate import open_run
 from unfold.config.arguments import Arguments, Syntax
 from unfold.disk import expand
 from unfold.errors import ConfigError, nearest

@@ -12,9 +12,12 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from unfold.config.check import Checked
 from unfold.config.options import package_folder
 from unfold.machine import available_cpus
+from unfold.runs.identity import directory_for
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
@@ -55,6 +58,14 @@ def set_threads(threads: int | None, processes: int = 1) -> int:
     count = threads or min(share, _asked() or share)
     torch.set_num_threads(count)
     return count
+
+
+def place_of(checked: Checked, fingerprint: str) -> Path:
+    """The directory of a run; a prior that its algorithm never uses is not in the name."""
+    algorithm, choices = checked.groups["algo"], dict(checked.job.choices)
+    if algorithm is not None and not algorithm.target.needs_g:
+        del choices["prior"]
+    return directory_for(checked.job.config, choices, fingerprint)
 
 
 @contextmanager

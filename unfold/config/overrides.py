@@ -142,7 +142,7 @@ def explain(
         group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
         culprit = next((o for o in overrides if key_of(o) == group), None)
         allowed = error.options or options.names(group, folders)
-        return _no_option(group or "configuration", name, allowed), culprit
+        return no_option(group or "configuration", name, allowed), culprit
     if isinstance(error.__cause__ or error, UnicodeDecodeError):
         files = (path for folder in folders[1:] for path in folder.rglob("*.yaml"))
         wrong = [str(path) for path in files if path.is_file() and not _is_utf8(path)]
@@ -152,7 +152,7 @@ def explain(
         key, value = key_of(override), override.partition("=")[2]
         allowed = options.names(key, folders)
         if allowed and value not in allowed and not override.startswith("~"):
-            return _no_option(key, value, allowed), override
+            return no_option(key, value, allowed), override
     text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Problem(culprit or "configuration", None, text), culprit
@@ -165,7 +165,8 @@ def _is_utf8(path: Path) -> bool:
     return False
 
 
-def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+def no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+    """What is wrong with a name that no option of a group has."""
     near = nearest(name, allowed)
     return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
 

@@ -99,21 +99,7 @@ def too_large(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Settings(Declared):
-    """The scalars at the top of a configuration.
-
-    Args:
-        seed: of all random numbers, 0 or above.
-        name: distinguishes this run from others of the same components.
-        objective: the validation metric that chooses the best checkpoint and that a sweep improves.
-        strict: whether an iteration that does not converge is an error.
-        rerun: whether a finished run is repeated.
-        accept_code: whether an interrupted run resumes though the code has changed since.
-        trust: packages whose components may be named by `_target_`; on the command line only.
-        runs_dir: the folder of all runs.
-        init_from: a run whose weights are the start, or null.
-        extend: a finished run that this one, of its configuration, trains longer; or null.
-        schema_version: of the configuration files.
-    """
+    """The scalars at the top of `train.yaml`, which explains each of them."""
 
     seed: int = bounded(0, whole(0))
     name: str | None = None
@@ -143,16 +129,7 @@ class Settings(Declared):
 
 @dataclass(frozen=True)
 class Trainable:
-    """What is learned, and how; globs on config paths such as `algo.stepsize` or `prior.*`.
-
-    Args:
-        learn: what is learned; everything else stays as it starts.
-        untied: what has its own value, or network, in every iteration.
-        constrain: a narrower interval [low, high] for a learned scalar.
-        relative: scalars that are given relative to the norm of the operator.
-        lr: individual learning rates.
-        freeze: epochs in which something is not trained yet.
-    """
+    """What is learned, and how, as `trainable/default.yaml` explains; globs on config paths."""
 
     learn: Sequence[str] = ()
     untied: Sequence[str] = ()

@@ -70,12 +70,7 @@ def count_gpus() -> int:
 
 @dataclass(frozen=True)
 class Parallel(Launcher):
-    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each."""
 
     jobs: int = bounded(1, whole(1))
     gpus: int | None = bounded(None, whole(0))
