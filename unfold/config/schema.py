@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 from unfold.arrays import expect_room
@@ -80,21 +79,18 @@ def too_large(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     Counts of a component are multiplied with those of the components that it is in, of `data`, and
     with `model.iterations` where each iteration has its own networks.
     """
-    counts = {key: value for key, value in flat(config).items() if type(value) is int and value > 1}
+    counts = {tuple(k.split(".")): n for k, n in flat(config).items() if type(n) is int and n > 1}
     if not dict(config.get("trainable") or {}).get("untied"):
-        counts.pop("model.iterations", None)
-    for place in sorted({key.rpartition(".")[0] for key in counts} - {"model"}):
-        inside = [*accumulate(place.split("."), "{}.{}".format), "data", "model"]
-        seen = {key: n for key, n in counts.items() if key.rpartition(".")[0] in inside}
+        counts.pop(("model", "iterations"), None)
+    for place in {key[:-1] for key in counts}:
         for when, powers, unit in PRODUCTS:
-            kept = {key: n for key, n in seen.items() if key.rpartition(".")[2] in powers}
-            size = unit * math.prod(n ** powers[key.rpartition(".")[2]] for key, n in kept.items())
-            own = [key for key in kept if key.startswith(f"{place}.")]
+            homes = [place[:depth] for depth in range(len(place) + 1)] + [("data",), ("model",)]
+            kept = {key: n for key, n in counts.items() if key[-1] in powers and key[:-1] in homes}
             try:
-                expect_room(size if own else 0)
+                expect_room(unit * math.prod(n ** powers[key[-1]] for key, n in kept.items()))
             except ValueError as error:
-                shown = ", ".join(f"{key} = {n}" for key, n in kept.items())
-                yield own[0], f"where {when}, {error}: {shown}. Lower one of them."
+                shown = ", ".join(f"{'.'.join(key)} = {n}" for key, n in kept.items())
+                yield shown.partition(" ")[0], f"where {when}, {error}: {shown}. Lower one of them."
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ PLAIN: Mapping[Any, str] = {
 }
 
 
+ANYTHING = (Any, object, inspect.Parameter.empty)
+"""Annotations that admit every value."""
+
+
 class Mismatch(Exception):  # noqa: N818 (not an error: a verdict on a value)
     """A value that does not fit its annotation, with what is expected."""
 
@@ -37,8 +41,10 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     if isinstance(value, Mapping) and "_target_" in value:
         return visit(value, annotation, path)
     origin = get_origin(annotation)
-    if annotation in (Any, object, inspect.Parameter.empty):
-        return _anything(value, path, visit)
+    if annotation in ANYTHING:
+        if not isinstance(value, dict | list):
+            return value
+        annotation = Mapping[str, Any] if isinstance(value, dict) else list[Any]
     if origin is Annotated:
         return read(value, get_args(annotation)[0], path, visit)
     if origin in (Union, types.UnionType):
@@ -48,14 +54,6 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     if annotation in PLAIN:
         return _scalar(value, annotation, path)
     return _collection(value, annotation, path, visit)
-
-
-def _anything(value: Any, path: str, visit: Visit) -> Any:
-    if isinstance(value, Mapping):
-        return {key: read(item, Any, f"{path}.{key}", visit) for key, item in value.items()}
-    if isinstance(value, list):
-        return [read(item, Any, f"{path}[{i}]", visit) for i, item in enumerate(value)]
-    return value
 
 
 def _scalar(value: Any, annotation: Any, path: str) -> Any:
@@ -139,10 +137,6 @@ def describe(annotation: Any) -> str:
     if inspect.isclass(kind) and issubclass(kind, list | tuple | Sequence):
         return "a list"
     return f"a block with _target_ ({getattr(kind, '__name__', kind)})"
-
-
-ANYTHING = (Any, object, inspect.Parameter.empty)
-"""Annotations that admit every value."""
 
 
 def parameters(kind: type) -> dict[str, inspect.Parameter]:
