@@ -54,7 +54,7 @@ def test_an_option_in_another_encoding_is_named(tmp_path, name):
     path.parent.mkdir(parents=True)
     path.write_bytes("# café\n_target_: unfold.algorithms.pgd.PGD\n".encode("latin-1"))
     group = name.rpartition("/")[0]
-    with pytest.raises(ConfigError, match=rf"{path}: is not UTF-8.*Save it as UTF-8"):
+    with pytest.raises(ConfigError, match=rf"{path}: is not YAML in UTF-8.*save it as UTF-8"):
         verify(compose(["--config-dir", str(tmp_path), f"{group}=mine"]))
 
 

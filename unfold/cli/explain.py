@@ -149,11 +149,14 @@ def _parameters(
     """One line for each scalar, then one for each network."""
     import torch
 
-    from unfold.parameters.group import value_range, weights_of
+    from unfold.parameters.group import groups_of, value_range, weights_of
+    from unfold.parameters.select import walk
 
     yield "parameters"
-    for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
-        for name, own, owner in _groups(group, path, recipe):
+    recipes = dict([*walk(algorithm, "algo"), *walk(problem.g, "prior")])  # of iteration 0
+    for name, own in groups_of(net):
+        if name in recipes:
+            owner = recipes[name]
             described = describe(type(owner)).arguments
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
@@ -187,17 +190,6 @@ def _settings(path: str, component: Any) -> Iterator[str]:
         inner = getattr(component, field.name)
         if is_dataclass(inner):
             yield from _settings(f"{path}.{field.name}", inner)
-
-
-def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The parameter groups inside each other, each with its name and the recipe of iteration 0."""
-    yield path, group, recipe
-    for inner in group.group_names:
-        owner, _, position = inner.partition(".")
-        child = getattr(recipe, owner)
-        child = child[int(position)] if position else child
-        own = group.get_submodule(inner)
-        yield from _groups(own, f"{path}.{inner}", child)
 
 
 def _learned(learned: bool, each: bool) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NoReturn
 
 from unfold.disk import expand
 from unfold.errors import ConfigError, listing, nearest
@@ -61,7 +60,12 @@ class Syntax:
     def parse(self, arguments: Sequence[str], *, known_only: bool = False) -> Arguments:
         """Separate names, flags, keys and overrides; `--help` prints the help and exits."""
         parser = self._parser()
-        given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        try:
+            given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        except argparse.ArgumentError as error:
+            flag = str(error.argument_name).rpartition("/")[2]
+            text = f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}."
+            raise ConfigError(text) from error
         if unknown and not known_only:
             flag = unknown[0].partition("=")[0]
             known = [text for action in parser._actions for text in action.option_strings]
@@ -96,14 +100,14 @@ class Syntax:
 
     def _parser(self) -> argparse.ArgumentParser:
         usage = " ".join([*self.names, *(f"[{key}=...]" for key in self.keys)])
-        parser = _Parser(
-            self.flags,
+        parser = argparse.ArgumentParser(
             prog=f"unfold {self.command}",
             usage=f"%(prog)s {usage}{' [KEY=VALUE ...]' if self.overrides else ''} [flags]",
             description=self.summary,
             epilog="\n".join(f"  {key + '=...':<20} {text}" for key, text in self.keys.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            exit_on_error=False,
         )
         for flag, text in self.flags.items():
             parser.add_argument(flag, metavar="VALUE", help=text)
@@ -136,20 +140,6 @@ class Syntax:
         if overrides and not self.overrides:
             own = ", ".join(f"{key}=DIR" for key in self.keys)
             raise ConfigError(f"{overrides[0]}: unfold {self.command} takes only {own}.")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing and exiting."""
-
-    def __init__(self, flags: Mapping[str, str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.flags = flags
-
-    def error(self, message: str) -> NoReturn:
-        if "expected one argument" in message:
-            flag = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
-            raise ConfigError(f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}.")
-        raise ConfigError(f"{message}.")
 
 
 def _readable(text: str) -> None:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -143,11 +142,6 @@ def explain(
         culprit = next((o for o in overrides if key_of(o) == group), None)
         allowed = error.options or options.names(group, folders)
         return no_option(group or "configuration", name, allowed), culprit
-    if isinstance(error.__cause__ or error, UnicodeDecodeError):
-        files = (path for folder in folders[1:] for path in folder.rglob("*.yaml"))
-        wrong = [str(path) for path in files if path.is_file() and not _is_utf8(path)]
-        text = f"is not UTF-8: {options.first_line(error)}. Save it as UTF-8."
-        return Problem(listing(wrong), None, text), None
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]
         allowed = options.names(key, folders)
@@ -156,13 +150,6 @@ def explain(
     text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Problem(culprit or "configuration", None, text), culprit
-
-
-def _is_utf8(path: Path) -> bool:
-    with suppress(UnicodeDecodeError):
-        path.read_text(encoding="utf-8")
-        return True
-    return False
 
 
 def no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:

@@ -34,8 +34,7 @@ def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[
 
     Settings of the search itself, `sweep.trials` and the like, are no overrides.
     """
-    parser = OverridesParser.create()
-    named = {o.key_or_group for o in parser.parse_overrides(list(overrides))}
+    named = {parse_override(text).key_or_group for text in overrides}
     keys = [key for key in params if key not in named and not key.startswith(SEARCH)]
     preset = [f"{key}={params[key]}" for key in keys]
     return [*preset, *overrides]
@@ -140,7 +139,7 @@ def space_of(overrides: Sequence[str]) -> Space:
     """Separate what is fixed from what is searched."""
     fixed: list[str] = []
     domains: dict[str, Domain] = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in map(parse_override, overrides):
         if override.is_sweep_override():
             domains[str(override.get_key_element())] = _domain(override)
         else:
