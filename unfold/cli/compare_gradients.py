@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from unfold.cli.console import say, table
 from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of, configure
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError

@@ -11,7 +11,7 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.data.image_data import ImageData
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.metrics import ImageMetrics

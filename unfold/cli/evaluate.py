@@ -8,8 +8,7 @@ from unfold.cli.console import say, scores_table, short
 from unfold.cli.runtime import keep_freed_memory, set_threads
 from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of
-from unfold.config.check import Checked
-from unfold.config.components import Components
+from unfold.config.check import Checked, Components
 from unfold.config.overrides import key_of
 from unfold.config.schema import GROUPS
 from unfold.config.stored_run import configured

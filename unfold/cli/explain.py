@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unfold.cli.console import say
 from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.config.errors import shown
 from unfold.parameters.bounds import bounds_of
 

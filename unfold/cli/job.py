@@ -9,8 +9,7 @@ from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
 from unfold.cli.runtime import place_of, set_threads
 from unfold.config.build import build_training, components_of
-from unfold.config.check import Checked
-from unfold.config.components import Components
+from unfold.config.check import Checked, Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located

@@ -40,12 +40,6 @@ def safe_environment() -> dict[str, str]:
     return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([*kept, *own])}
 
 
-def _asked() -> int | None:
-    """OMP_NUM_THREADS of the outermost level, where it is set to a number."""
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) if text.isdigit() and int(text) > 0 else None
-
-
 def set_threads(threads: int | None, processes: int = 1) -> int:
     """Set PyTorch's threads, and return how many there are.
 
@@ -55,7 +49,10 @@ def set_threads(threads: int | None, processes: int = 1) -> int:
     import torch
 
     share = max(1, available_cpus() // processes)
-    count = threads or min(share, _asked() or share)
+    asked = (
+        os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    )  # of the outermost level
+    count = threads or min(share, (int(asked) if asked.isdigit() else 0) or share)
     torch.set_num_threads(count)
     return count
 

@@ -106,7 +106,7 @@ class Trials:
         if trial is None:
             return None
         self._trials[trial.number] = trial
-        return Next(trial.number, [*self.prefix, *self.study.space.overrides(trial.values)])
+        return trial.number, [*self.prefix, *self.study.space.overrides(trial.values)]
 
     def _watch(self, number: int, job: Job) -> State:
         trial = self._trials[number]

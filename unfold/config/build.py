@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.config.check import Checked, affected_groups, check_job
-from unfold.config.components import Components
+from unfold.config.check import Checked, Components, affected_groups, check_job
 from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
 from unfold.config.naming import option_names

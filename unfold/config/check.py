@@ -3,9 +3,8 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unfold.config.components import Components
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
@@ -16,8 +15,48 @@ from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing
 
+if TYPE_CHECKING:
+    from unfold.algorithms.algorithm import Algorithm
+    from unfold.data.image_data import ImageData
+    from unfold.evaluation.base import Evaluation
+    from unfold.evaluation.metrics import ImageMetrics
+    from unfold.fidelities.fidelity import Fidelity
+    from unfold.initialization import Start
+    from unfold.models.model import Model
+    from unfold.physics.base import Physics
+    from unfold.priors.prior import Prior
+    from unfold.reconstructor import Reconstructor
+    from unfold.training.losses import Loss
+    from unfold.training.optim import Optimizer, Scheduler
+    from unfold.training.settings import Log, TrainerSettings
+
 SPECIAL = ("_target_", "_partial_")
 """The keys of a node that are not arguments; Hydra's others select behaviour and are refused."""
+
+
+class Components(NamedTuple):
+    """Everything that a run is made of: the object of each group, and what they make together.
+
+    reconstructor: algorithm, prior, fidelity, model and start together.
+    origins: a sentence for each denoiser on where its weights start.
+    """
+
+    algo: "Algorithm[Any]"
+    prior: "Prior"
+    physics: "Physics"
+    fidelity: "Fidelity"
+    model: "Model"
+    start: "Start"
+    data: "ImageData"
+    loss: "Loss"
+    optimizer: "Optimizer"
+    scheduler: "Scheduler"
+    trainer: "TrainerSettings"
+    logger: "Log"
+    metrics: "ImageMetrics"
+    evaluation: "Evaluation"
+    reconstructor: "Reconstructor"
+    origins: tuple[str, ...] = ()
 
 
 class Checked(NamedTuple):

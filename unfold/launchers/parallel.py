@@ -124,9 +124,8 @@ def join_sweep() -> None:
     cpus = _numbers(CPUS_VARIABLE)
     if cpus and hasattr(os, "sched_setaffinity"):
         if not cpus <= (own := os.sched_getaffinity(0)):
-            raise ConfigError(
-                f"{CPUS_VARIABLE} = {_joined(cpus)}: this process has {_joined(own)}."
-            )
+            given, has = (",".join(map(str, sorted(numbers))) for numbers in (cpus, own))
+            raise ConfigError(f"{CPUS_VARIABLE} = {given}: this process has {has}.")
         os.sched_setaffinity(0, cpus)
     sweep = _numbers(SWEEP_VARIABLE)
     os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
@@ -135,10 +134,6 @@ def join_sweep() -> None:
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
     if {os.getppid()} != sweep:  # it terminated before this call
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _joined(numbers: set[int]) -> str:
-    return ",".join(map(str, sorted(numbers)))
 
 
 def _numbers(name: str) -> set[int]:
