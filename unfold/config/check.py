@@ -1,6 +1,5 @@
 """Check a composed configuration before anything is built; every mistake is listed at once."""
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,7 +76,8 @@ def check_job(job: Job, groups: Iterable[str] = GROUPS) -> tuple[Checked, list[P
     """Check the keys, types and `_target_`s of some groups of a job; also returns the problems."""
     reader = _Reader(job, [])
     reader.top()
-    settings = reader.record(Settings, reader.scalars(), "")
+    scalars = {key: v for key, v in job.config.items() if key in Settings.__dataclass_fields__}
+    settings = reader.record(Settings, scalars, "")
     trainable = reader.record(Trainable, job.config.get("trainable") or {}, "trainable")
     plans = {group: reader.group(group, GROUPS[group]) for group in groups}
     if groups and not reader.problems:
@@ -118,14 +118,9 @@ class _Reader(NamedTuple):
         given = None if isinstance(value, Mapping) else shown(value)
         self.problems.append(Problem(key, given, f"{text}{place}"))
 
-    def scalars(self) -> dict[str, Any]:
-        known = {f.name for f in dataclasses.fields(Settings)}
-        return {key: value for key, value in self.job.config.items() if key in known}
-
     def top(self) -> None:
         """Refuse keys that are neither a setting nor a group, and trust from a file."""
-        settings = {f.name for f in dataclasses.fields(Settings)}
-        known = [*settings, *GROUPS, "trainable"]
+        known = [*Settings.__dataclass_fields__, *GROUPS, "trainable"]
         for key, value in self.job.config.items():
             if key not in known:
                 self.report(key, value, unknown(key, known, self.job.folders))
