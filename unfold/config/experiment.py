@@ -37,11 +37,8 @@ class Experiment:
 def build(*overrides: str) -> Experiment:
     """Compose and build one configuration, as `unfold train` does before it trains.
 
-    Args:
-        overrides: as on the command line, `algo=admm`, `prior.sigma=0.1`.
-
     Raises:
-        ConfigError: lists every mistake in them.
+        ConfigError: lists every mistake in the overrides.
     """
     checked = configure(overrides)
     components = components_of(checked)
