@@ -23,8 +23,9 @@ from unfold.data.image_reader import decode_with_facts, read_bytes
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
-from unfold.evaluation.base import ImageBatch, batches, measure
+from unfold.evaluation.base import ImageBatch, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.records import MARKS
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.random import Draws
@@ -307,12 +308,14 @@ class Trace(NamedTuple):
     psnr: of the iterates, in dB on the range [0, 1]; empty where they are too many to keep.
     residual: of each step, in the quantity that `measure` names.
     measure: relative change, relative residual or relative duality gap.
+    mark: that it did not converge; empty where it did.
     """
 
     name: str
     psnr: Points
     residual: Points
     measure: str
+    mark: str
 
 
 @torch.no_grad()
@@ -332,12 +335,13 @@ def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, se
     kept = reconstructor.model.trains
     solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
     (name,) = batch.names
+    mark = MARKS.get(solved(solution).flags[0], "")
     if history := solution.history:
         gap = all(math.isfinite(float(entry.gap)) for entry in history)
         residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
-        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}")
+        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}", mark)
     images = solution.iterates
     errors = [float((image - batch.images).abs().square().mean()) for image in images]
     psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
     changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
-    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change")
+    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change", mark)
