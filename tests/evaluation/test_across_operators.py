@@ -19,6 +19,7 @@ from unfold.evaluation.baselines import Baselines, TunedTV, total_variation
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.records import read_rows
 from unfold.evaluation.single_image import (
+    check_measured,
     read_cropped,
     read_measurement,
     reconstruct_measured,
@@ -240,10 +241,12 @@ def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
     y = read_measurement(tmp_path / "y.npy", 1)
     with pytest.raises(ConfigError, match="Inpainting is random"):
-        reconstruct_measured(network(), Inpainting(Gaussian(0.02)), y, tmp_path / "out.png")
+        check_measured(y, Inpainting(Gaussian(0.02)), None, 1, picture=False)
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
     physics = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
-    assert reconstruct_measured(network(), physics, y, tmp_path / "out.png") == {"iterations": 2.0}
+    operator = check_measured(y, physics, None, 1, picture=False)
+    done = reconstruct_measured(network(), physics, operator, y, tmp_path / "out.png")
+    assert done == {"iterations": 2.0}
 
 
 def test_an_invalid_measurement_file_is_named(tmp_path):

@@ -28,6 +28,7 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.records import MARKS
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, doubt_norm
 from unfold.shapes import FAR_IN_FILES
@@ -65,18 +66,17 @@ def reconstruct_simulated(
 def reconstruct_measured(
     reconstructor: Reconstructor,
     physics: Physics,
+    operator: Operator,
     y: Tensor,
     output: Path,
-    shape: Shape | None = None,
 ) -> dict[str, float]:
     """Reconstruct a real measurement, without batch, and write the result.
 
-    The forward model must be deterministic; an .npy file keeps all digits. Returns the iterations.
-    `shape` is that of the image, (C, H, W), where it comes with the measurement.
+    `operator` is that of `check_measured`, so that its norm is known. An .npy file keeps all
+    digits. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
-    operator = physics.operator_for(y, shape)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, solution.image[0])
     return {"iterations": float(solution.iterations[0])}
@@ -89,8 +89,11 @@ def described(physics: Physics) -> str:
 
 def check_measured(
     y: Tensor, physics: Physics, shape: Shape | None, channels: int, *, picture: bool
-) -> None:
-    """Refuse a measurement, without batch, that cannot be one of the run's images.
+) -> Operator:
+    """The operator behind a measurement, without batch; refuses one of no image of the run's.
+
+    The forward model must be deterministic. `shape` is that of the image, (C, H, W), where it comes
+    with the measurement.
 
     Raises:
         ShapeError: its image has other channels than the run's.
@@ -130,6 +133,7 @@ def check_measured(
                 f"a picture holds readings from 0 to 1, and those of a white image go up to "
                 f"{most:.4g}; save floats as .npy, or set data.intensity_range."
             )
+    return operator
 
 
 def read_cropped(
@@ -175,7 +179,7 @@ def read_geometry(path: Path) -> tuple[Shape, str] | None:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_arrays(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         kind = path.suffix.lower()
         raise DataError(f"{path}: not a readable {kind} file ({error}).") from error
 
@@ -189,6 +193,11 @@ def _read(path: Path, channels: int, stated: Interval | None, *, bounded: bool) 
             raise DataError(
                 f"{path}: expected one array of numbers, got {array.dtype} {array.shape}, of the "
                 f"arrays {listing(found)}."
+            )
+        if not array.size:
+            raise DataError(
+                f"{path}: expected a measurement, got an array of shape {array.shape}, which has "
+                "no entries. Save what was measured, or an array (C, H, W) of an image."
             )
         array = array if "y" in found else _channels_first(array, channels, str(path))
         stored = stored_array(array)
