@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, change
 from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
@@ -43,7 +43,7 @@ class Classical(Model):
     @torch.no_grad()
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
-        state = begin(algorithm, problem, steps.start)
+        state = algorithm.init(problem)
         batch = algorithm.image(state).shape[0]
         end, amplification = _Progress.start(state, batch), Amplification(pack(state), SPAN)
         images, history = [algorithm.image(state)], list[ConvergenceCheck]()
