@@ -121,9 +121,8 @@ def check_measured(
     own = operator.image_shape
     if own[0] != channels:
         raise ShapeError(
-            f"a measurement of shape {tuple(y.shape)} is that of an image {own} with {own[0]} "
-            f"channels, and the run has {channels}; axes are (C, H, W), or (H, W, C) where the "
-            "last one is that of the run's channels."
+            f"{where} is that of an image {own} with {own[0]} channels, and the run has "
+            f"{channels}; axes are (C, H, W), or (H, W, C) where C is that of the run."
         )
     doubt_norm(operator, y[None], operator.norm_bound, FAR_IN_FILES)
     if picture and operator.linear and not operator.complex_images:
@@ -189,15 +188,10 @@ def _read(path: Path, channels: int, stated: Interval | None, *, bounded: bool) 
         found = _arrays(path)
         named = [name for name in found if name not in KEPT]
         array = found.get("y" if "y" in found else next(iter(named), ""), np.empty(0, object))
-        if array.dtype.kind not in "buifc" or not array.ndim or len(named) > 1:
+        if array.dtype.kind not in "buifc" or not array.ndim * array.size or len(named) > 1:
             raise DataError(
-                f"{path}: expected one array of numbers, got {array.dtype} {array.shape}, of the "
-                f"arrays {listing(found)}."
-            )
-        if not array.size:
-            raise DataError(
-                f"{path}: expected a measurement, got an array of shape {array.shape}, which has "
-                "no entries. Save what was measured, or an array (C, H, W) of an image."
+                f"{path}: expected one array of numbers, and not an empty one, got {array.dtype} "
+                f"{array.shape}, of the arrays {listing(found)}."
             )
         array = array if "y" in found else _channels_first(array, channels, str(path))
         stored = stored_array(array)

@@ -13,7 +13,7 @@ from torch import Tensor
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit
 from unfold.models.model import Model, Solution, Steps
 from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, tolerance
-from unfold.pytree import tensors
+from unfold.pytree import same_as, tensors
 from unfold.random import Draws
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Solver, fixed_point, pack, unpack
@@ -97,9 +97,7 @@ class DEQ(Model):
     backward: EquilibriumBackward = field(default_factory=Implicit)
     penalty: JacobianPenalty = field(default_factory=JacobianPenalty)
 
-    @property
-    def refuses_inexact_gradients(self) -> bool:
-        return self.backward.refuses
+    refuses_inexact_gradients = same_as("backward.refuses")
 
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
