@@ -23,13 +23,11 @@ class ConvergenceCheck(NamedTuple):
     iteration: steps taken.
     residual: ‖T(s) − s‖ / ‖T(s)‖, (B,).
     gap: relative duality gap, (B,); infinite where the algorithm does not know it.
-    objective: f + λg, (B,); None unless iterates are kept and g has a value.
     """
 
     iteration: int
     residual: Tensor
     gap: Tensor
-    objective: Tensor | None
 
 
 class Solution(NamedTuple):
