@@ -171,7 +171,7 @@ def test_an_interval_needs_three_computations(tmp_path):
         make_run(tmp_path, f"pgd/{name}", seed=seed, scores={"test/psnr": value})
     table = pivot(catalogue(tmp_path), "algo", "physics", "psnr")
     assert text_of(table.values("pgd", "motion_blur")) == "43.60 (2)"
-    assert csv_text(table).splitlines()[1] == "pgd,motion_blur,43.6,,2,0"
+    assert csv_text(table).splitlines()[1] == "pgd,motion_blur,43.6,,2"
     assert text_of([30.0]) == "30.00" and text_of([]) == ""
 
 

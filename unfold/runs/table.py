@@ -228,10 +228,11 @@ def csv_text(table: Pivot) -> str:
     """One line for each cell: its mean, its standard deviation, and how many runs, in full."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([table.rows, table.columns, table.value, "std", "runs", "not converged"])
+    marked = ["not converged"] if table.stopped else []
+    writer.writerow([table.rows, table.columns, table.value, "std", "runs", *marked])
     for row, column in sorted(table.cells):
         values = table.values(row, column)
         spread = stdev(values) if len(values) >= ENOUGH else ""
-        stopped = len(table.stopped.get((row, column), ()))
-        writer.writerow([row, column, fmean(values), spread, len(values), stopped])
+        stopped = [len(table.stopped.get((row, column), ()))] if marked else []
+        writer.writerow([row, column, fmean(values), spread, len(values), *stopped])
     return file.getvalue().rstrip("\n")
