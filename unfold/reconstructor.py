@@ -95,7 +95,6 @@ class Reconstructor(nn.Module):
         operator: Operator | Physics,
         *,
         keep_iterates: bool = False,
-        start: Any = None,
         draws: Draws | None = None,
         noise_level: float | Tensor | None = None,
     ) -> Solution:
@@ -105,7 +104,6 @@ class Reconstructor(nn.Module):
             y: the measurement.
             operator: A, or a deterministic `Physics`.
             keep_iterates: whether the solution holds the first image and that after every step.
-            start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
             noise_level: σ of the noise of y, in its units: one number, or (B,); a `Physics` whose
                 level is fixed knows it.
@@ -115,7 +113,7 @@ class Reconstructor(nn.Module):
             physics, operator = operator, operator.operator_for(y)
             noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
         steps = self.steps(y, operator, noise_level)
-        return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
+        return self.model.run(replace(steps, keep_iterates=keep_iterates, draws=draws))
 
     def steps(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None

@@ -69,8 +69,8 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
                 f"{single.described(physics)}. Set physics to the first."
             )
         picture = source.suffix.lower() not in (".npy", ".npz") and data.pixels.stated is None
-        single.check_measured(y, physics, shape, data.channels, picture=picture)
-        scores = single.reconstruct_measured(net, physics, y, output, shape)
+        operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
+        scores = single.reconstruct_measured(net, physics, operator, y, output)
     scores_table(scores)
     say(f"wrote {output}")
     return 0

@@ -12,6 +12,7 @@ from torch import Tensor
 from unfold.data.batches import consecutive
 from unfold.errors import NonFiniteError, listing
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.records import Row
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
 from unfold.physics.base import Physics
@@ -74,6 +75,7 @@ class Example(NamedTuple):
 
     measurement: as an image; where it is none, the back-projection.
     pictured: whether it is the measurement itself.
+    flags: of convergence, of the baseline and of ours, as in a row.
     """
 
     condition: Condition
@@ -83,27 +85,27 @@ class Example(NamedTuple):
     pictured: bool
     baseline: Tensor
     ours: Tensor
+    flags: tuple[str, str]
 
 
-def check_finite(image: Image, names: Sequence[str], condition: str) -> None:
-    """Refuse reconstructions that are not finite: no mean may leave them out.
+class Result(NamedTuple):
+    """What a method makes of a batch.
 
-    Raises:
-        NonFiniteError: names the images and the condition.
+    image: (B, C, H, W).
+    iterations: of each image.
+    flags: of convergence, `True` or `False` for each image; "" where there is no tolerance.
     """
-    finite = torch.isfinite(image).flatten(1).all(1).tolist()
-    if bad := [name for name, ok in zip(names, finite, strict=True) if not ok]:
-        raise NonFiniteError(
-            f"The reconstruction of {listing(bad)} under {condition} is not finite. Leave the "
-            "operator out of the evaluation, or change the model's tolerances or step sizes."
-        )
+
+    image: Image
+    iterations: list[int]
+    flags: list[str]
 
 
-def convergence_flags(solution: Solution) -> list[str]:
-    """`True` or `False` for each image, or "" where the model has no tolerance."""
-    if solution.converged is None:
-        return [""] * len(solution.image)
-    return [str(flag) for flag in solution.converged.tolist()]
+def solved(solution: Solution) -> Result:
+    """The result that a solution is."""
+    reached, count = solution.converged, len(solution.image)
+    flags = [""] * count if reached is None else [str(flag) for flag in reached.tolist()]
+    return Result(solution.image, solution.iterations.tolist(), flags)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +147,47 @@ class Context:
     def test_batches(self) -> list[ImageBatch]:
         """The test images."""
         return batches(self.data.images("test"), self.data.evaluation_batch_size)
+
+
+def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case: Case) -> Result:
+    """The reconstructions of a batch.
+
+    Raises:
+        NonFiniteError: some are not finite, which no mean may leave out; names them.
+    """
+    y, operator, level = case
+    solution = context.reconstructor.solve(y, operator, noise_level=level)
+    finite = torch.isfinite(solution.image).flatten(1).all(1).tolist()
+    if bad := [name for name, ok in zip(batch.names, finite, strict=True) if not ok]:
+        raise NonFiniteError(
+            f"The reconstruction of {listing(bad)} under {condition.name}, noise "
+            f"{condition.noise} is not finite. Leave the operator out of the evaluation, or "
+            "change the model's tolerances or step sizes."
+        )
+    return solved(solution)
+
+
+def rows_of(
+    context: Context, condition: Condition, batch: ImageBatch, results: Mapping[str, Result]
+) -> list[Row]:
+    """One row for each method, metric and image of a batch."""
+    return [
+        Row(
+            run=context.run.name,
+            trained_on=context.trained_on,
+            tested_on=condition.name,
+            noise=condition.noise,
+            method=method,
+            iterations=iterations[i],
+            converged=flags[i],
+            image=name,
+            metric=metric,
+            value=float(values[i]),
+        )
+        for method, (image, iterations, flags) in results.items()
+        for metric, values in context.metrics(image, batch.images).items()
+        for i, name in enumerate(batch.names)
+    ]
 
 
 @dataclass(frozen=True)

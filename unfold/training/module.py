@@ -190,8 +190,6 @@ class Training(pl.LightningModule):
         self._expect_convergence(solution)
         n = len(batch.images)
         values = {"loss": loss}
-        if solution.contraction is not None:
-            values["contraction"] = solution.contraction.mean()
         self._log_validation(values, n)
         for name, scores in self.metrics(solution.image, batch.images).items():
             defined = scores[~scores.isnan()]

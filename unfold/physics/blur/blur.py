@@ -24,7 +24,7 @@ from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
 from unfold.physics.operator import LinearOperator, Operator
-from unfold.pytree import Derived
+from unfold.pytree import Derived, same_as
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -49,9 +49,7 @@ class KernelPhysics(Physics, ABC):
         """The distribution of h; that of the file if one is named."""
         return KernelFile(self.kernel) if isinstance(self.kernel, str) else self.kernel
 
-    @property
-    def is_deterministic(self) -> bool:
-        return self.kernels.is_deterministic
+    is_deterministic = same_as("kernels.is_deterministic")
 
 
 @dataclass(frozen=True)

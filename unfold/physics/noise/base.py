@@ -79,6 +79,12 @@ class Noise(Declared, ABC):
         return replace(self, **{names[0]: level})
 
 
+def sigma_of(noise: Noise) -> Level | None:
+    """The standard deviation that a noise is declared with; None where it has none."""
+    level: Level | None = vars(noise).get("sigma")
+    return level
+
+
 def with_sigma(noise: Noise, sigma: Level) -> Noise:
     """The same noise with another standard deviation σ, which it must have."""
     changed: Noise = replace(noise, sigma=sigma)  # type: ignore[call-arg]
