@@ -11,7 +11,7 @@ from typing import Any
 from unfold.disk import expand
 from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
-from unfold.runs.files import ORIGIN, SCHEMA_VERSION, stored_config, version_of
+from unfold.runs.files import ORIGIN, SCHEMA_VERSION, origin_of, stored_config, version_of
 from unfold.runs.processes import is_held
 from unfold.runs.seal import MANIFEST, READ, verify
 
@@ -113,7 +113,7 @@ def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
             return Entry(path, name, f"schema {version_of(config)}", written)
         verify(path, compared)
         entry = Entry(path, name, written.state, written, stored_config(path))
-        return _entry(entry, files.optional(path / ORIGIN))
+        return _entry(entry, origin_of(path))
     except (UnfoldError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         return Entry(path, name, "damaged", replace(status.start(), updated="", reason=reason))
@@ -131,7 +131,8 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
     written, config = _status(path), stored_config(path)
     verify(path)
     typed = files.read_yaml(path / "overrides.yaml")
-    origin = files.read_json(path / ORIGIN)
+    if not (origin := origin_of(path)):
+        raise RunError(f"{path / ORIGIN} is missing. {files.REPEAT}")
     if not config or not isinstance(typed, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
     overrides = tuple(map(str, typed))
@@ -142,15 +143,6 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     """The entry with what its provenance, its lock and its results add."""
     results = files.optional(read.path / "results.json") if read.state == "finished" else {}
-    odd = [
-        key for key, kind in KINDS.items() if origin and not isinstance(origin.get(key, {}), kind)
-    ]
-    odd += [
-        f"attempts[{i}]" for i, a in enumerate(origin.get("attempts", [])) if type(a) is not dict
-    ]
-    choices = origin.get("choices", {})
-    if odd or not all(isinstance(value, str) for value in choices.values()):
-        raise files.damaged(read.path / ORIGIN, f"has values of another kind ({listing(odd)})")
     if bad := [key for key, value in results.items() if not _is_score(value)]:
         raise files.damaged(
             read.path / "results.json", f"has scores that are none ({listing(bad)})"
@@ -159,18 +151,11 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     return replace(
         read,
         state="killed" if gone else read.state,
-        choices=choices,
+        choices=origin.get("choices", {}),
         scores={key: math.nan if value is None else value for key, value in results.items()},
         folders=tuple(map(Path, origin.get("folders", {}))),
         sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
-
-
-KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("choices", "folders", "machine", "packages", "pixels", "sources"), dict),
-    **{"attempts": (list, dict), "git": (dict, type(None))},
-}
-"""What entries of the provenance hold."""
 
 
 def _is_score(value: object) -> bool:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import unfold
-from unfold.disk import expand
-from unfold.errors import ConfigError, UnfoldError
+from unfold.disk import expand, loadable
+from unfold.errors import ConfigError, RunError, UnfoldError
 from unfold.runs.catalogue import flat, read_reference
 from unfold.runs.files import sha256
 
@@ -119,7 +119,7 @@ def _files(value: Any) -> list[str]:
     named = (x for x in flat(value).values() if isinstance(x, str) and len(x) < 1024)
     paths = (expand(x.replace("\0", ""), "path") for x in named if {".", "/"} & set(x))
     candidates = (one for path in paths for one in (path, path / "weights.safetensors"))
-    return [sha256(one) for one in candidates if one.is_file()]
+    return [_bounded(one) for one in candidates if one.is_file()]
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
@@ -153,7 +153,17 @@ def digest_of(text: str, runs_dir: str | Path, key: str = "") -> str | None:
         return None
     inside = "checkpoints/last.ckpt" if key == EXTEND else "weights.safetensors"
     file = path / inside if path.is_dir() else path
-    return sha256(file) if file.is_file() else None
+    return _bounded(file) if file.is_file() else None
+
+
+def _bounded(file: Path) -> str:
+    """The SHA-256 of a file that is named to be loaded, and so fits in memory."""
+    if (size := file.stat().st_size) > (most := loadable()):
+        raise RunError(
+            f"{file}: it has {size} bytes, of at most {most}, half of the free memory. Name "
+            "another file, or free memory."
+        )
+    return sha256(file)
 
 
 def names_weights(key: str, value: Any) -> bool:

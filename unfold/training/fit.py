@@ -68,10 +68,15 @@ class DataModule(pl.LightningDataModule):
 
 
 def make_trainer(
-    settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
+    settings: TrainerSettings,
+    batches: int,
+    directory: Path,
+    log: Log,
+    callbacks: list[pl.Callback],
 ) -> pl.Trainer:
-    """A trainer with these callbacks that writes into a run directory."""
+    """A trainer for epochs of so many batches that writes into a run directory."""
     refuse_variables()
+    epochs, interval = settings.validation(batches)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -82,7 +87,8 @@ def make_trainer(
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.gradient_clip,
         accumulate_grad_batches=settings.accumulate,
-        check_val_every_n_epoch=settings.validate_every,
+        check_val_every_n_epoch=epochs,
+        val_check_interval=interval,
         log_every_n_steps=settings.log_every,
         enable_progress_bar=settings.progress,
         enable_model_summary=False,
@@ -140,8 +146,8 @@ def fit(
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     images = DataModule(data)
     with limits_explained(reconstructor, data):
-        trainer = make_trainer(settings, directory, log, callbacks)
-        report_validations(trainer, settings, data)
+        batches = len(data.train_loader(0, settings.processes))
+        trainer = make_trainer(settings, batches, directory, log, callbacks)
         trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
         if average is not None:
             average.keep(training)
@@ -169,18 +175,6 @@ def _select_weights(
         return last
     load_checkpoint(training.reconstructor, checkpointing.best_path)
     return checkpointing.best
-
-
-def report_validations(trainer: pl.Trainer, settings: TrainerSettings, data: ImageData) -> None:
-    """Report a training so short that the best of its weights is hardly chosen."""
-    batches = len(data.train_loader(0, settings.processes))
-    steps = max(1, batches // settings.accumulate) * settings.validate_every
-    if settings.max_steps > 0 and (times := settings.max_steps // steps) < 2:
-        trainer.print(
-            f"note: {settings.max_steps} steps are {settings.max_steps / steps:.2g} of the {steps} "
-            f"steps between two validations: {times} on the way, and one at the end. Lower "
-            "data.crops_per_image or raise trainer.max_steps for more."
-        )
 
 
 def _callbacks(

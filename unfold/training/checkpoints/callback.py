@@ -103,6 +103,8 @@ class Checkpointing(pl.Callback):
         if batch_idx % trainer.accumulate_grad_batches:
             return  # checkpoints hold no partially accumulated gradients
         step = trainer.global_step
+        # Lightning counts one more where it resumes after a validation within an epoch.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = step
         if stops or (step % self.every == 0 and step != self._saved_at):
             self._save(trainer, must=stops)
         if stops:
@@ -203,7 +205,9 @@ class Checkpointing(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Refuse curves that are not those before the checkpoint."""
-        saved = checkpoint.get(CURVES)
+        if (saved := checkpoint.get(CURVES)) is None:
+            text = "does not say which curves precede it."
+            raise CheckpointError(f"{self.folder / LAST}: {text} {AGAIN}")
         if saved and (now := _curves(trainer, checkpoint["global_step"])) and now != saved:
             where = self.folder.parent / "metrics.csv"
             raise RunError(f"{where}: was changed, or is of another run. {AGAIN}")
