@@ -1,14 +1,15 @@
 """Arrays in files of NumPy's and MATLAB's, which may come from strangers; bounds of memory."""
 
+import os
+import re
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from unfold.machine import free_memory
 
 FREE = 2**26
 """Bytes that a compressed file may unfold to, whatever its own size."""
@@ -18,6 +19,24 @@ RATIO = 100
 
 COMPRESSED = 15
 """The type of a compressed element of a .mat file. Source: MathWorks, MAT-file format, 2025."""
+
+
+def free_memory() -> int:
+    """Bytes that can be allocated: of the machine, or of the control group of the process."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError, TypeError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        found.append(1024 * int(re.search(r"MemAvailable:\s+(\d+)", text)[1]))  # type: ignore[index]
+    with suppress(OSError, ValueError, TypeError):
+        group = Path("/sys/fs/cgroup")
+        used = re.search(r"^anon (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
+        found.append(int((group / "memory.max").read_text()) - int(used[1]))  # type: ignore[index]
+    return min(found)
+
+
+def loadable() -> int:
+    """Bytes of the largest file of tensors that is read: half of the free memory."""
+    return max(FREE, free_memory() // 2)
 
 
 def expect_room(size: int) -> None:

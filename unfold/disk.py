@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from unfold.errors import ConfigError, RunError
-from unfold.machine import free_memory
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
@@ -41,11 +40,6 @@ def expand(path: str | Path, key: str) -> Path:
 
 LARGEST = 2**26
 """Bytes of the largest file of text that is read."""
-
-
-def loadable() -> int:
-    """Bytes of the largest file of tensors that is read: half of the free memory."""
-    return max(LARGEST, free_memory() // 2)
 
 
 def read_bytes(path: Path, most: int = LARGEST) -> bytes:

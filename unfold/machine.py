@@ -1,9 +1,7 @@
-"""What this machine has: the CPUs that a process may use, how many they run, and free memory."""
+"""What this machine has: the CPUs that a process may use, and how many processes they run."""
 
 import math
 import os
-import re
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -33,16 +31,3 @@ def refusal(count: int | None, least: int, what: str) -> str:
     if count is None or count <= most:
         return ""
     return f"must be at most {most} {what} on this machine, which has {cpus} CPUs."
-
-
-def free_memory() -> int:
-    """Bytes that can be allocated: of the machine, or of the control group of the process."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with suppress(OSError, TypeError):
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found.append(1024 * int(re.search(r"MemAvailable:\s+(\d+)", text)[1]))  # type: ignore[index]
-    with suppress(OSError, ValueError, TypeError):
-        group = Path("/sys/fs/cgroup")
-        used = re.search(r"^anon (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
-        found.append(int((group / "memory.max").read_text()) - int(used[1]))  # type: ignore[index]
-    return min(found)

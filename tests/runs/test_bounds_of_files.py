@@ -37,7 +37,7 @@ def sparse(path, start=b""):
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """A machine with 8 GB of free memory, on which nothing takes a second."""
-    monkeypatch.setattr("unfold.disk.free_memory", lambda: 8 * 10**9, raising=False)
+    monkeypatch.setattr("unfold.arrays.free_memory", lambda: 8 * 10**9, raising=False)
     begun = time.monotonic()
     yield
     assert time.monotonic() - begun < 2

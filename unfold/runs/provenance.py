@@ -263,11 +263,7 @@ def _started(
 
 @contextmanager
 def recorded(directory: Path) -> Iterator[dict[str, float]]:
-    """Write how the body ended, and the scores it filled in.
-
-    Yields:
-        The scores, to be filled in.
-    """
+    """Write how the body ended, and the scores that it fills in."""
     scores: dict[str, float] = {}
     try:
         yield scores
@@ -276,16 +272,16 @@ def recorded(directory: Path) -> Iterator[dict[str, float]]:
         with suppress(RunError):  # the disk may be what failed
             _end(directory, f"{state}: {' '.join(str(error).split()) or type(error).__name__}")
         raise
-    _end(directory, "finished", {"results": scores})
+    _end(directory, "finished", results=scores)
 
 
-def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -> None:
+def _end(directory: Path, outcome: str, **more: Any) -> None:
     path = directory / ORIGIN
     origin = files.read_json(path)
     *before, last = origin["attempts"]
     ended = last | {"ended": _now(), "outcome": outcome}
     content = {"attempts": [*before, ended], "deterministic": flags()}
-    files.write_json(path, origin | content | dict(more or {}))
+    files.write_json(path, origin | content | more)
 
 
 def _now() -> str:

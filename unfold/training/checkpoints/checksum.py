@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from unfold.disk import damage, loadable, read_bytes
+from unfold.arrays import loadable
+from unfold.disk import damage, read_bytes
 from unfold.disk import with_checksum as with_checksum
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from unfold.arrays import loadable
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.disk import damage, loadable, read_bytes, with_checksum, write_bytes
+from unfold.disk import damage, read_bytes, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
 from unfold.parameters.group import groups_of
 from unfold.reconstructor import Reconstructor
