@@ -4,7 +4,7 @@ import copy
 import inspect
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from types import ModuleType
@@ -70,14 +70,7 @@ def _is_setting(value: object) -> bool:
 
 
 class PerIteration(nn.ModuleList):
-    """The networks of the iterations, one for each; they may differ in size and kind.
-
-    Args:
-        stages: the network of iteration k, for every k.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module]) -> None:
-        super().__init__(stages)
+    """The networks of the iterations, one for each; they may differ in size and kind."""
 
 
 if TYPE_CHECKING:

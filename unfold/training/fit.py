@@ -180,15 +180,13 @@ def _select_weights(
 def _callbacks(
     settings: TrainerSettings, objective: str, mode: str, directory: Path
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = []
-    if settings.early_stopping is not None:
-        callbacks.append(EarlyStopping(objective, mode, settings.early_stopping))
-    if settings.log_gradient_norm:
-        callbacks.append(GradientNorm(settings.log_every))
-    if settings.images_every is not None:
-        callbacks.append(ValidationPictures(settings.images_every, directory / "images"))
-    callbacks.append(ProgressBar(leave=True) if settings.progress else ProgressLines(objective))
-    return callbacks
+    found = (
+        settings.early_stopping and EarlyStopping(objective, mode, settings.early_stopping),
+        settings.log_gradient_norm and GradientNorm(settings.log_every),
+        settings.images_every and ValidationPictures(settings.images_every, directory / "images"),
+        ProgressBar(leave=True) if settings.progress else ProgressLines(objective),
+    )
+    return [callback for callback in found if callback]
 
 
 def _quiet() -> None:

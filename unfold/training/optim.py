@@ -191,7 +191,17 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Scheduler(Declared, ABC):
-    """The learning rate over the steps, as a factor of its initial value."""
+    """The learning rate over the steps, as a factor of its initial value.
+
+    Args:
+        warmup: steps over which it rises linearly from 0.
+    """
+
+    warmup: int = bounded(0, whole(0), "in steps")
+
+    def rising(self, step: int) -> float:
+        """The factor of a step of the warm-up."""
+        return (step + 1) / (self.warmup + 1)
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
@@ -204,16 +214,10 @@ class Scheduler(Declared, ABC):
 
 @dataclass(frozen=True)
 class Constant(Scheduler):
-    """The learning rate stays, after a linear warm-up.
-
-    Args:
-        warmup: steps over which it rises from 0.
-    """
-
-    warmup: int = bounded(0, whole(0), "in steps")
+    """The learning rate stays, after a linear warm-up."""
 
     def factor(self, step: int, steps: int) -> float:
-        return min(1.0, (step + 1) / (self.warmup + 1))
+        return min(1.0, self.rising(step))
 
 
 @dataclass(frozen=True)
@@ -223,15 +227,13 @@ class Cosine(Scheduler):
     Source: Loshchilov and Hutter, SGDR, ICLR 2017, equation 5 without restarts.
 
     Args:
-        warmup: steps over which it rises from 0.
         final: factor that it comes down to after the last step, in [0, 1].
     """
 
-    warmup: int = bounded(0, whole(0), "in steps")
     final: float = bounded(0.01, inside("[0, 1]"))
 
     def factor(self, step: int, steps: int) -> float:
         if step < self.warmup:
-            return (step + 1) / (self.warmup + 1)
+            return self.rising(step)
         t = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * t))
