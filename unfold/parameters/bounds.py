@@ -118,12 +118,15 @@ def bounded(
 
 
 @cache
+def declared(kind: Any, key: str) -> dict[str, Any]:
+    """What the fields of a dataclass declare under a key of their metadata, by name."""
+    known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return {f.name: f.metadata[key] for f in known if key in f.metadata}
+
+
 def bounds_of(kind: Any) -> dict[str, Bound]:
     """The bounds that a class declares, by field."""
-    if not dataclasses.is_dataclass(kind):
-        return {}
-    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(kind)}
-    return {name: bound for name, bound in found.items() if bound is not None}
+    return declared(kind, KEY)
 
 
 def check_bounds(component: object) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -187,16 +187,10 @@ def _locate(text: str, runs_dir: Path) -> Path:
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
     """Every scalar of a nested configuration, by its full key."""
-    return dict(_items(value, path))
-
-
-def _items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    inner: Sequence[tuple[Any, Any]] = ()
+    items: Sequence[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
-        inner = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
     elif isinstance(value, list | tuple):
-        inner = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
-    if not inner:
-        yield path, value
-    for key, item in inner:
-        yield from _items(item, key)
+        items = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    inner = {k: v for key, item in items for k, v in flat(item, key).items()}
+    return inner if items else {path: value}

@@ -118,24 +118,16 @@ class Computation(NamedTuple):
 
 def refuse_foreign(directory: Path, asked: Computation) -> None:
     """Refuse a directory whose files are of another run: edited by hand, or copied there."""
-    if found := _differences(directory, asked):
+    if not all((directory / name).exists() for name in ("config.yaml", files.ORIGIN)):
+        return  # it ended before it wrote the last of them
+    stored, origin = stored_config(directory), files.origin_of(directory)
+    # Where its weights are gone since, what it wrote down of them counts.
+    weights = {**origin["weights"], **digests({"runs_dir": "runs", **stored})}
+    there = hashed_part(stored, weights) | {"images": origin.get("data")}
+    here = hashed_part(redacted(asked.config), digests(asked.config))
+    if found := differences(there, here | {"images": asked.fingerprint}):
         shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
         raise ConfigError(
             f"{directory} holds another run than its name says; its files were edited or copied: "
             f"{shown}. Move it away, or add rerun=true: what is there moves to attempts/."
         )
-
-
-def _differences(directory: Path, asked: Computation) -> list[Difference]:
-    path, origin_path = directory / "config.yaml", directory / files.ORIGIN
-    if not (path.exists() and origin_path.exists()):
-        return []  # it ended before it wrote the last of them
-    stored = stored_config(directory)
-    origin = files.origin_of(directory)
-    # Where its weights are gone since, what it wrote down of them counts.
-    weights = {**origin["weights"], **digests({"runs_dir": "runs", **stored})}
-    there = hashed_part(stored, weights) | {"images": origin.get("data")}
-    here = hashed_part(redacted(asked.config), digests(asked.config)) | {
-        "images": asked.fingerprint
-    }
-    return differences(there, here)

@@ -175,16 +175,13 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     """
     own = module.state_dict()
     missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
-    shapes = [
-        f"{name} is {tuple(state[name].shape)}, {tuple(own[name].shape)} expected"
-        for name in sorted(own.keys() & state.keys())
-        if state[name].shape != own[name].shape
-    ]
-    shapes += [
-        f"{name} is {state[name].dtype}, {own[name].dtype} expected"
-        for name in sorted(own.keys() & state.keys())
-        if state[name].is_complex() and not own[name].is_complex()  # the imaginary part would go
-    ]
+    shapes = []
+    for name in sorted(own.keys() & state.keys()):
+        one, other = state[name], own[name]
+        if one.shape != other.shape:
+            shapes.append(f"{name} is {tuple(one.shape)}, {tuple(other.shape)} expected")
+        if one.is_complex() and not other.is_complex():  # the imaginary part would go
+            shapes.append(f"{name} is {one.dtype}, {other.dtype} expected")
     if missing or extra or shapes:
         raise CheckpointError(
             f"{source}: these weights belong to another model. Missing: {listing(missing, 4)}; "
