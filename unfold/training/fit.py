@@ -68,11 +68,7 @@ class DataModule(pl.LightningDataModule):
 
 
 def make_trainer(
-    settings: TrainerSettings,
-    batches: int,
-    directory: Path,
-    log: Log,
-    callbacks: list[pl.Callback],
+    settings: TrainerSettings, batches: int, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     """A trainer for epochs of so many batches that writes into a run directory."""
     refuse_variables()
