@@ -88,14 +88,10 @@ def chosen(
 ) -> set[str]:
     """The names meant by the globs of a field of `Trainable`, each of which must match something.
 
-    Args:
-        known: every name with its value.
-        dead: those that cannot act, with the reason.
-        key: the field.
-        patterns: its globs.
-        alive: whether what cannot act is left out, or refused where it is named.
-        whole: whether a glob that means weights inside a network is refused.
-        optional: globs that may match nothing, such as `prior.*` of a prior without parameters.
+    `known` has every name with its value, and `dead` those that cannot act, with the reason; where
+    `alive`, they are left out, or refused where they are named. `whole` refuses a glob that means
+    weights inside a network; one in `optional`, such as `prior.*` of a prior without parameters,
+    may match nothing.
 
     Raises:
         ConfigError: a pattern matches nothing, or names what cannot act.

@@ -21,15 +21,11 @@ class Entry:
     """One run, read from its directory.
 
     Args:
-        path: its directory.
         name: its path inside the folder of all runs.
         state: finished, running, failed, preempted, killed where its process is gone, damaged, or
             the schema version of a run that this version cannot read.
-        status: as it is written.
         config: its configuration as stored; empty where it terminated before it wrote one.
-        choices: the option of each group.
         scores: what it measured; empty until it is finished.
-        overrides: that made it.
         folders: of the user's own options that it was composed with.
         sets: `validation_set` and `test_set`, 8 digits of the SHA-256 of their images.
     """
@@ -71,10 +67,8 @@ def _updated(path: Path) -> float:
 def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
     """The runs under a folder whose name fits a pattern of the shell, the newest first.
 
-    Args:
-        root: the folder of all runs.
-        pattern: of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
-            `runs/pgd-*/*` with it, wherever the folder is.
+    The pattern is of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
+    `runs/pgd-*/*` with it, wherever the folder is.
 
     Raises:
         ConfigError: there are runs, and none fits.
@@ -101,10 +95,7 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
 def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
     """Read a run, finished or not; one of which a file is damaged has that as its reason.
 
-    Args:
-        path: its directory.
-        name: how it is shown.
-        compared: the files that are compared with the seal; all if empty.
+    `compared` are the files that are compared with the seal; all if empty.
     """
     try:
         written, stored = _status(path), path / "config.yaml"

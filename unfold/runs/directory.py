@@ -28,9 +28,7 @@ class Run:
     """A run directory held by this process, or by rank zero.
 
     Args:
-        path: the directory.
         plan: what there is to do: start, resume from `checkpoint`, or nothing.
-        checkpoint: where to resume.
         is_rank: whether rank zero holds the lock and writes the files.
         notes: what the user should know of the files that were found.
     """

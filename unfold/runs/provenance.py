@@ -142,15 +142,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Everything that determines the scores, as plain data.
 
-    Args:
-        overrides: of the command line, or of the sweep.
-        choices: the option of each group.
-        folders: of the user's own options.
-        seed: of the run.
-        fingerprint: of the images.
-        shapes: the name and the shape of every image of each split.
-        weights: the SHA-256 of the trained weights that it starts from, by key.
-        pixels: the SHA-256 of the images of a split, whatever their names.
+    `shapes` has the name and the shape of every image of each split, `pixels` the SHA-256 of its
+    images, whatever their names, and `weights` that of the weights that it starts from, by key.
     """
     typed = redacted_overrides(sys.argv)
     given = redacted_overrides(overrides)

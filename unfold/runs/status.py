@@ -23,8 +23,7 @@ class Status:
         state: running, finished, failed or, where a signal ended it, preempted; a running one
             without a process was killed.
         reason: why it failed, or what ended it.
-        pid: of the process that wrote it last.
-        host: where that process ran.
+        pid, host: of the process that wrote it last.
         started: when the first attempt began, in UTC.
         updated: when this was written, in UTC.
         resumed: how many times it was resumed.

@@ -113,17 +113,8 @@ def fit(
 ) -> dict[str, float]:
     """Train, and leave the best weights in the reconstructor and in the run directory.
 
-    Args:
-        training: the module.
-        data: the images.
-        settings: how long, and on what.
-        log: where the curves go.
-        directory: of the run.
-        objective: the validation metric that selects the best weights, `validation/psnr`.
-        resume_from: a checkpoint.
-
-    Returns:
-        The best value of the objective, and the number of steps.
+    `objective` is the validation metric that selects them, `validation/psnr`, and `resume_from` a
+    checkpoint. Returns the best value of the objective, and the number of steps.
 
     Raises:
         UnfoldError: a signal, the machine or a failed step ended it; checkpoints are kept.

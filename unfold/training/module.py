@@ -64,13 +64,8 @@ class Training(pl.LightningModule):
     """Trains one reconstructor with one forward model.
 
     Args:
-        reconstructor: what is trained.
         physics: the forward model and its noise, sampled anew for every image and epoch.
-        loss: what is minimized.
-        optimizer: its settings.
-        scheduler: the learning rate over the steps.
         metrics: of the validation images.
-        options: seed, logging, parameter groups.
         guard: handles steps with invalid gradients; the default one if not given.
     """
 

@@ -57,10 +57,8 @@ class Checkpointing(pl.Callback):
     when the next one is due; `LIMIT` failures in a row, or one at the end, are an error.
 
     Args:
-        folder: where the files go.
         every: optimizer steps between two checkpoints.
         objective: the validation metric that selects the best weights.
-        mode: `max` or `min`.
     """
 
     def __init__(self, folder: Path, every: int, objective: str, mode: str) -> None:

@@ -26,11 +26,7 @@ class Policy(ABC):
 
     @abstractmethod
     def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
-        """Handle a step whose gradients are in the network.
-
-        Args:
-            network: what is trained.
-            failure: finds out what happened, which takes time.
+        """Handle a step whose gradients are in the network; `failure` finds out what happened.
 
         Raises:
             UnfoldError: the training ends.
@@ -72,11 +68,7 @@ class Stop(Policy):
 
 
 class Skip(Policy):
-    """Skips the step: neither the weights nor the moments of the optimizer change.
-
-    Args:
-        limit: how many steps in a row may be skipped.
-    """
+    """Skips up to `limit` steps in a row: neither weights nor moments of the optimizer change."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -138,11 +130,8 @@ class Guard:
     ) -> None:
         """Call the policy of the failure of a step; of two failures, `on_nonfinite` is called.
 
-        Args:
-            step: its number.
-            network: whose gradients the step takes.
-            where: locates the first number that is not finite.
-            total: sums a tensor over all processes, so that all act alike.
+        `where` locates the first number that is not finite; `total` sums a tensor over all
+        processes, so that all act alike.
 
         Raises:
             UnfoldError: a policy ends the training.
