@@ -88,8 +88,7 @@ def leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The recipes, networks and tensors in the fields of a recipe, by name: `terms.0`.
 
     Raises:
-        ConfigError: a network or a tensor inside an object of another kind: it would be neither
-            trained, saved nor moved to the device.
+        ConfigError: there is a network or a tensor inside an object of another kind.
     """
     for name in _held_fields(recipe):
         yield from _leaves(type(recipe).__name__, name, getattr(recipe, name))

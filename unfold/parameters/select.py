@@ -146,8 +146,8 @@ def make_groups(
             expect_registered(one)
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
-    fixed = "it is the noise level of each measurement"
-    dead = {**dead, **{n: fixed for n, value in known.items() if value == NOISE_LEVEL}}
+    fixed = [name for name, value in known.items() if value == NOISE_LEVEL]
+    dead = {**dead, **dict.fromkeys(fixed, "it is the noise level of each measurement")}
     select = partial(chosen, known, dead)
     learned = select("learn", trainable.learn, optional={f"{path}.*" for path in recipes})
     untied = select("untied", trainable.untied, whole=True)
@@ -163,7 +163,7 @@ def make_groups(
         path: ParameterGroup(recipe, plans, untied, iterations or 1, path)
         for path, recipe in recipes.items()
     }
-    _freeze(groups, known, learned, trainable)
+    _freeze(groups, known, learned, trainable.learn)
     return groups
 
 
@@ -250,10 +250,9 @@ def _freeze(
     groups: Mapping[str, ParameterGroup],
     known: Mapping[str, Any],
     learned: set[str],
-    trainable: Trainable,
+    globs: Sequence[str],
 ) -> None:
     """Only what a glob of `learn` matches keeps its gradient inside the networks."""
-    globs = trainable.learn
     for name, value in known.items():
         if not isinstance(value, nn.Module | nn.Parameter):
             continue

@@ -106,11 +106,7 @@ def _near(name: str, a: Any, b: Any) -> bool:
 
 
 class Computation(NamedTuple):
-    """What a run directory should hold.
-
-    config: the configuration as a run stores it.
-    fingerprint: of the images.
-    """
+    """What a run directory should hold: the configuration as stored, and the hash of the images."""
 
     config: Mapping[str, Any]
     fingerprint: str

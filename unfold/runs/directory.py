@@ -46,13 +46,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job wants of its run directory.
+    """What a job wants of its run directory; any run is accepted where none is `expected`.
 
-    Args:
-        expected: the run that the directory should hold; None to accept any.
-        rerun: whether an existing run moves to `attempts`.
-        accept_code: whether an interrupted run resumes though the code has changed.
-        rank: of this process; rank zero claims the directory, the others follow.
+    Rank zero claims the directory, the others follow. An existing run moves to `attempts` with
+    `rerun`; an interrupted one resumes though the code has changed with `accept_code`.
     """
 
     expected: Computation | None = None

@@ -84,12 +84,7 @@ OUTCOME_VARIABLE = "UNFOLD_OUTCOME"
 
 
 class Outcome(NamedTuple):
-    """The result of a job.
-
-    directory: of the run.
-    scores: its numbers, by name; empty until it is finished.
-    repeated: whether it had been finished before, so that nothing was computed.
-    """
+    """The result of a job; `repeated` where it had been finished before."""
 
     directory: Path
     scores: Mapping[str, float]

@@ -73,8 +73,8 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
     """Sort finished runs into cells.
 
     Rows and columns are keys of their configuration, or `tested_on`: the operators of their
-    evaluations. The value is the score, or the end of its name; with `tested_on` the metric, `psnr`,
-    averaged over the images.
+    evaluations. The value is the score, or the end of its name; with `tested_on` the metric,
+    `psnr`, averaged over the images.
     """
     across = TESTED in (rows, columns)
     value = value if across else full_name(value, entries)

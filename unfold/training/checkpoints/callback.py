@@ -115,15 +115,10 @@ class Checkpointing(pl.Callback):
         return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
 
     def _save(self, trainer: pl.Trainer, *, must: bool) -> None:
-        """Save a checkpoint, on all ranks; `must` is whether there is no later attempt.
-
-        Raises:
-            DiskFullError: the disk is full, now or `LIMIT` times in a row.
-        """
+        """Save a checkpoint, on all ranks; `must` is whether there is no later attempt."""
         self._saved_at = trainer.global_step
         reason = _disk_full(trainer, lambda: self._write_pending(trainer))
-        if reason is None:
-            reason = _disk_full(trainer, lambda: self._write_checkpoint(trainer))
+        reason = reason or _disk_full(trainer, lambda: self._write_checkpoint(trainer))
         if reason is None:
             self._failed = 0
             return
