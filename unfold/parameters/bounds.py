@@ -33,7 +33,7 @@ class Range(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What a field declares: the values that it, or every entry of a sequence, accepts; `bounded`."""
+    """What a field, or every entry of a sequence, accepts, as `bounded` declares it."""
 
     range: Range
     note: str

@@ -77,16 +77,14 @@ def machine() -> dict[str, Any]:
 
 
 def build() -> dict[str, Any]:
-    """How Python and PyTorch were built, and with which libraries."""
+    """How PyTorch was built, and with which libraries."""
     import torch
 
     config = torch.__config__.show()
     blas = re.search(r"BLAS_INFO=(\w+)", config)
     return {
-        "python": platform.python_build(),
         "torch": torch.__version__,
         "git": getattr(torch.version, "git_version", None),
-        "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "blas": blas[1] if blas else "unknown",
         "config": config,
