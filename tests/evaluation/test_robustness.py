@@ -7,6 +7,7 @@ import torch
 
 from tests.evaluation.test_across_operators import Pictures, context, network
 from tests.operator_properties import gap
+from tests.physics.instances import physics_of
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
@@ -14,7 +15,7 @@ from unfold.errors import ConfigError
 from unfold.evaluation.base import evaluate
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.records import read_rows
-from unfold.evaluation.robustness import Robustness, widened
+from unfold.evaluation.robustness import MISTAKEN, Robustness
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
@@ -26,6 +27,7 @@ from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
 from unfold.random import Draws
 
 DRAWS = Draws(0, range(4), dtype=torch.float64)
+widened, disturbed = MISTAKEN["kernel_width"], MISTAKEN["coil_maps"]
 
 
 def variance(h):
@@ -37,11 +39,11 @@ def variance(h):
 def test_the_assumed_kernel_is_wider(strength):
     physics = Blur(Gaussian(0.1), GaussianKernel(41, (3.0, 4.0)))
     right = physics.sample(DRAWS, (1, 48, 48))
-    wrong = widened(right, 1 + strength)
+    wrong = widened(right, strength)
     assert gap(wrong.kernel.sum((-2, -1)), right.kernel.sum((-2, -1))) < 1e-12
     assert gap(variance(wrong.kernel), variance(right.kernel) * (1 + strength) ** 2) < 0.02
     inner = SuperResolution(Gaussian(0.1), GaussianKernel(5, 1.0), 2).sample(DRAWS, (1, 16, 16))
-    caught = widened(inner, 1 + strength)
+    caught = widened(inner, strength)
     assert type(caught) is type(inner) and gap(caught.kernel, inner.kernel) > 0.01
 
 
@@ -53,15 +55,26 @@ def test_a_kernel_inside_a_mixture_is_wider_for_the_images_that_have_one():
     }
     operator = Mixture(PerFamilyNoise(), families).sample(DRAWS, (1, 8, 8))
     x = torch.rand(4, 1, 8, 8, dtype=torch.float64)
-    moved = (widened(operator, 1.5).A(x) - operator.A(x)).flatten(1).any(1)
+    moved = (widened(operator, 0.5).A(x) - operator.A(x)).flatten(1).any(1)
     blurred = [hasattr(operator.operators[k], "kernel") for k in operator.family]
     assert moved.tolist() == blurred and len(set(blurred)) == 2
     plain = Inpainting(Gaussian(0.1)).sample(DRAWS, (1, 8, 8))
-    assert widened(plain, 1.5) is plain
+    assert widened(plain, 0.5) is plain
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.2])
+def test_the_assumed_coil_maps_are_off_by_a_smooth_factor(strength):
+    right = physics_of("multicoil_mri").complex_operator(DRAWS, (1, 64, 64))
+    factor = disturbed(right, strength).maps / right.maps
+    error = (factor - 1).abs().square().mean(dim=(-2, -1)).sqrt()  # of each coil, of few numbers
+    assert 0.3 * strength < float(error.min()) and float(error.max()) < 3 * strength
+    assert float(factor.diff(dim=-1).abs().max()) < strength / 2
+    plain = Inpainting(Gaussian(0.1)).sample(DRAWS, (1, 8, 8))
+    assert disturbed(plain, strength) is plain
 
 
 def noises(physics):
-    found = Robustness((), (0.5,))._conditions(physics, physics.sample(DRAWS, (1, 8, 8)))
+    found = Robustness(noise_level=(0.5,))._conditions(physics, physics.sample(DRAWS, (1, 8, 8)))
     return [condition.physics.noise for condition in found][1:]
 
 
@@ -76,7 +89,7 @@ def test_strengths_are_checked():
     with pytest.raises(ConfigError, match=re.escape("kernel_width = [0.1, 0.0]: must be positive")):
         Robustness((0.1, 0.0))
     physics = Denoising(Poisson(0.1))
-    with pytest.raises(ConfigError, match="Denoising has neither a kernel nor a noise level"):
+    with pytest.raises(ConfigError, match="Denoising has no kernel, coil maps or noise level"):
         Robustness().check(network(), physics, physics.sample(DRAWS, (1, 8, 8)))
 
 
@@ -84,7 +97,7 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
     physics = Blur(Gaussian(0.05), GaussianKernel(7, 1.0))
     net, metrics = network(), ImageMetrics(("psnr",))
     where = context(tmp_path / "run", physics, metrics, net, "blur")
-    scores = evaluate(Robustness((0.3,), (1.0, 8.0)), where)
+    scores = evaluate(Robustness((0.3,), noise_level=(1.0, 8.0)), where)
     rows = read_rows(tmp_path / "run/evaluation/rows.csv")
     strengths = {
         ("matched", "0"),
@@ -107,5 +120,5 @@ def test_every_image_mismatch_and_strength_has_its_row(tmp_path):
 def test_mismatches_that_do_not_apply_are_refused_before_training():
     words = ("physics=denoising", "physics/noise=none", "evaluation=robustness")
     checked = verify(compose(words))[0]
-    with pytest.raises(ConfigError, match=r"Denoising has neither a kernel nor a noise level"):
+    with pytest.raises(ConfigError, match=r"Denoising has no kernel, coil maps or noise level"):
         dry_run(build(checked), 0)

@@ -1,6 +1,7 @@
 """One job: prepare, claim its directory, train, evaluate, write."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,10 @@ def _continued(checked: Checked, components: Components, run: Run) -> Path:
             f"note: not what one run of {now} steps computes: its scheduler has the factor "
             f"{other:.6g} at step {step}, where {one:.6g} was used."
         )
+    batches = len(components.data.train_loader())
+    shorter = replace(components.trainer, max_steps=then)
+    if shorter.validation(batches) != components.trainer.validation(batches):
+        say(f"note: one run of {now} steps validates at other steps; give trainer.validate_every=1")
     return adopt(parent.path, run.path)
 
 

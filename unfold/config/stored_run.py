@@ -118,7 +118,7 @@ def extended(arguments: Sequence[str]) -> Checked | None:
     keys = [d.what for d in differences(one, other) if not d.what.startswith(MAY_DIFFER)]
     trainer, steps = checked.job.config["trainer"], int(reference.scores.get("steps", 0))
     planned = reference.config["trainer"]["max_steps"]
-    code = differing(files.read_json(reference.path / files.ORIGIN)["sources"], checked.job.trust)
+    code = differing(files.origin_of(reference.path)["sources"], checked.job.trust)
     refused = {
         f"it is {reference.state}; finish it first": reference.state != "finished",
         "nothing was trained in it": steps == 0,

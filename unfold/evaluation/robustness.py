@@ -1,13 +1,13 @@
-"""Robustness: the kernel or the noise level that a reconstruction assumes is wrong."""
+"""Robustness: the kernel, the coil maps or the noise level that is assumed is wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from math import isnan
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from unfold.errors import ConfigError
 from unfold.evaluation.base import (
@@ -31,36 +31,42 @@ from unfold.reconstructor import Reconstructor
 MATCHED = "matched"
 """The name of the condition whose forward model is right."""
 
-KERNEL = "kernel_width"
+KERNEL, MAPS = "kernel_width", "coil_maps"
+
+Mistake = Callable[[Operator, float], Operator]
 
 
 @dataclass(frozen=True)
 class Robustness(Evaluation):
-    """The operator trained on, where the reconstruction assumes another kernel or weaker noise.
+    """The operator trained on, where a reconstruction assumes others of its parameters.
 
     The draws are those of the matched measurement, so that only the mismatch differs. One that
     does not apply to the operator is left out.
 
     Args:
         kernel_width: s; the kernel is assumed 1 + s times as wide, of equal support and sum.
+        coil_maps: s; each coil map is assumed off by a smooth complex factor, 1 + s · e with e of
+            mean 0 and variance 1.
         noise_level: s; the noise is 1 + s times as strong as in training.
     """
 
     kernel_width: tuple[float, ...] = bounded((0.1, 0.2, 0.4), positive)
+    coil_maps: tuple[float, ...] = bounded((0.05, 0.1, 0.2), positive)
     noise_level: tuple[float, ...] = bounded((0.25, 0.5, 1.0), positive)
 
     def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
         if len(list(self._conditions(physics, operator))) == 1:
             raise ConfigError(
-                f"Robustness: {type(physics).__name__} has neither a kernel nor a noise level that "
-                "could be assumed wrong, or no strength is given; use another evaluation."
+                f"Robustness: {type(physics).__name__} has no kernel, coil maps or noise level "
+                "that could be assumed wrong, or no strength is given; use another evaluation."
             )
 
     def _conditions(self, physics: Physics, operator: Operator) -> Iterator[Condition]:
         """The matched one, and those whose mismatch applies; `noise` is its strength."""
         yield Condition(MATCHED, "0", physics)
-        if widened(operator, 1.0) is not operator:
-            yield from (Condition(KERNEL, f"{s:g}", physics) for s in self.kernel_width)
+        for name, strengths in ((KERNEL, self.kernel_width), (MAPS, self.coil_maps)):
+            if MISTAKEN[name](operator, 0.0) is not operator:
+                yield from (Condition(name, f"{s:g}", physics) for s in strengths)
         if (level := sigma_of(physics.noise)) is not None:
             low, high = (level, level) if isinstance(level, float | int) else level
             for s in self.noise_level:
@@ -80,8 +86,8 @@ class Robustness(Evaluation):
                 draws = Draws(context.seed, batch.positions, "test")
                 # The network is given the level of the noise that it was trained for.
                 level = context.physics.noise_level(y, operator, draws)
-                if condition.name == KERNEL:
-                    operator = widened(operator, 1 + float(condition.noise))
+                if condition.name in MISTAKEN:
+                    operator = MISTAKEN[condition.name](operator, float(condition.noise))
                 case = Case(y, operator, level)
                 ours = reconstruct(context, condition, batch, case)
                 rows += rows_of(context, condition, batch, {"ours": ours})
@@ -98,19 +104,39 @@ class Robustness(Evaluation):
         return {name: value for name, value in scores.items() if not isnan(value)}
 
 
-def widened(operator: Operator, factor: float) -> Operator:
-    """The operator with its kernels so many times as wide; the same object where it has none."""
+def changed(name: str, kind: bool, change: Callable[[Tensor, float], Tensor]) -> Mistake:
+    """The operator with a field of its parts changed by a strength; itself where none has it."""
 
-    def own(node: Any) -> Any:
-        h = vars(node).get("kernel") if is_dataclass(node) else None
-        return replace(node, kernel=_wider(h, factor)) if isinstance(h, Tensor) else None
+    def mistaken(operator: Operator, strength: float) -> Operator:
+        def own(node: Any) -> Any:
+            held = vars(node).get(name) if is_dataclass(node) else None
+            fits = isinstance(held, Tensor) and held.is_complex() == kind
+            return replace(node, **{name: change(held, strength)}) if fits else None
 
-    return map_tensors(lambda t: t, operator, own)
+        return map_tensors(lambda t: t, operator, own)
+
+    return mistaken
 
 
-def _wider(h: Tensor, factor: float) -> Tensor:
-    """h(u / factor) within the support of h, and of the same sum; (B, C, kh, kw)."""
-    turn = h.new_tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]]).expand(len(h), 2, 3)
+def wider(h: Tensor, strength: float) -> Tensor:
+    """h(u / (1 + s)) within the support of h, and of the same sum; (B, C, kh, kw)."""
+    scale = 1 / (1 + strength)
+    turn = h.new_tensor([[scale, 0, 0], [0, scale, 0]]).expand(len(h), 2, 3)
     grid = affine_grid(turn, list(h.shape), align_corners=True)
     wide = grid_sample(h, grid, align_corners=True)
     return wide * (h.sum((-2, -1), keepdim=True) / wide.sum((-2, -1), keepdim=True))
+
+
+def disturbed(maps: Tensor, strength: float) -> Tensor:
+    """S_j (1 + s e_j), e_j smooth: numbers on a grid of 4 x 4, interpolated; (B, J, H, W)."""
+    draws = Draws(0, range(2), "coil_maps").like(maps)
+    coarse = draws.normal("errors", (maps.shape[1], 4, 4))
+    real, imaginary = interpolate(coarse, maps.shape[-2:], mode="bicubic", align_corners=True)
+    return maps * (1 + strength * torch.complex(real, imaginary) / 2**0.5)
+
+
+MISTAKEN: Mapping[str, Mistake] = {
+    KERNEL: changed("kernel", False, wider),
+    MAPS: changed("maps", True, disturbed),
+}
+"""The operator that is assumed in place of the right one, by the name of the mismatch."""

@@ -36,8 +36,7 @@ class Pivot:
     """The runs of every cell.
 
     Args:
-        rows: the key of the rows, `algo`.
-        columns: the key of the columns, `physics`.
+        rows, columns: the keys, `algo` and `physics`.
         value: the score, by its full name.
         cells: the runs of a row and a column that have the score, each with its value.
         stopped: the same, those that did not converge on some image.
@@ -79,12 +78,9 @@ class Pivot:
 def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
     """Sort finished runs into cells.
 
-    Args:
-        entries: the runs.
-        rows: a key of their configuration, or `tested_on`: the operators of their evaluations.
-        columns: the same.
-        value: the score, or the end of its name; with `tested_on` the metric, `psnr`, averaged
-            over the images.
+    Rows and columns are keys of their configuration, or `tested_on`: the operators of their
+    evaluations. The value is the score, or the end of its name; with `tested_on` the metric,
+    `psnr`, averaged over the images.
     """
     across = TESTED in (rows, columns)
     value = value if across else full_name(value, entries)

@@ -16,6 +16,7 @@ from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.physics.base import Physics
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.result import SolveReport, watched
@@ -63,13 +64,8 @@ class Training(pl.LightningModule):
     """Trains one reconstructor with one forward model.
 
     Args:
-        reconstructor: what is trained.
         physics: the forward model and its noise, sampled anew for every image and epoch.
-        loss: what is minimized.
-        optimizer: its settings.
-        scheduler: the learning rate over the steps.
         metrics: of the validation images.
-        options: seed, logging, parameter groups.
         guard: handles steps with invalid gradients; the default one if not given.
     """
 
@@ -136,9 +132,7 @@ class Training(pl.LightningModule):
 
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
-        draws = self._draws(batch, split)
-        y, operator = self.physics.measure(batch.images, draws)
-        level = self.physics.noise_level(y, operator, draws)
+        y, operator, level, draws = self._measured(batch, split)
         solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
         trial = Trial(y, operator, batch.images, self.physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
@@ -146,8 +140,10 @@ class Training(pl.LightningModule):
         loss = self.loss.value(solution, trial)
         return solution, loss if solution.penalty is None else loss + solution.penalty
 
-    def _draws(self, batch: Batch, split: str) -> Draws:
-        return Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
+    def _measured(self, batch: Batch, split: str) -> tuple[Any, Operator, Any, Draws]:
+        draws = Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
+        y, operator = self.physics.measure(batch.images, draws)
+        return y, operator, self.physics.noise_level(y, operator, draws), draws
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.global_step == 0:
@@ -178,9 +174,7 @@ class Training(pl.LightningModule):
 
     def _locate(self) -> str:
         assert self.batch is not None
-        draws = self._draws(self.batch, "train")
-        y, operator = self.physics.measure(self.batch.images, draws)
-        level = self.physics.noise_level(y, operator, draws)
+        y, operator, level, _ = self._measured(self.batch, "train")
         names = self.batch.index.tolist()
         return locate_nonfinite(self.reconstructor, y, operator, names, level)
 
@@ -189,17 +183,15 @@ class Training(pl.LightningModule):
         solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
         n = len(batch.images)
-        values = {"loss": loss}
-        self._log_validation(values, n)
+        self._log_validation("loss", loss, n)
         for name, scores in self.metrics(solution.image, batch.images).items():
             defined = scores[~scores.isnan()]
             # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
             mean = defined.mean() if len(defined) else scores.new_zeros(())
-            self._log_validation({name: mean}, len(defined))
+            self._log_validation(name, mean, len(defined))
 
-    def _log_validation(self, values: Mapping[str, Tensor], count: int) -> None:
-        named = {f"validation/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=count, sync_dist=True, on_epoch=True, prog_bar=False)
+    def _log_validation(self, name: str, value: Tensor, count: int) -> None:
+        self.log(f"validation/{name}", value, batch_size=count, sync_dist=True, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of what is learned, and its schedule, stepped after every batch."""
@@ -207,11 +199,9 @@ class Training(pl.LightningModule):
         self.frozen = frozen(self.reconstructor, self.options.freeze)
         optimizer = self.optimizer.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.scheduler.build(optimizer, steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return [optimizer], [
+            {"scheduler": self.scheduler.build(optimizer, steps), "interval": "step"}
+        ]
 
     def _logs_now(self) -> bool:
         return bool((self.global_step + 1) % self.options.log_every == 0)
