@@ -44,7 +44,6 @@ from .physics.sensing.compressed import CompressedSensing as CompressedSensing
 from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
-from .physics.blur.padding import Cropped as Cropped
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder

@@ -34,6 +34,11 @@ def free_memory() -> int:
     return min(found)
 
 
+def loadable() -> int:
+    """Bytes of the largest file of tensors that is read: half of the free memory."""
+    return max(FREE, free_memory() // 2)
+
+
 def expect_room(size: int) -> None:
     """Raise a `ValueError`, which names no file, where `size` bytes are more than are free."""
     if size > FREE and size > (free := free_memory()):

@@ -48,11 +48,12 @@ class _Built(Reconstructor):
         strict: bool = False,
     ) -> None:
         algorithm = _algorithm(iteration)
-        values: dict[str, dict[str, Any]] = {"algo": {}, "prior": {}}
         for name, value in params_algo.items():
             owner, field = _home(name, "params_algo", algorithm)
-            values[owner][field] = value
-        algorithm, prior = _with(algorithm, values["algo"]), _with(prior, values["prior"])
+            if owner == "algo":
+                algorithm = _with(algorithm, field, value)
+            else:
+                prior = _with(prior, field, value)
         homes = [_home(name, "trainable_params", algorithm) for name in trainable_params]
         learn = _that_act(["prior.*", *map(".".join, homes)], prior)
         fidelity = data_fidelity or L2()
@@ -150,8 +151,7 @@ def _that_act(learn: Sequence[str], prior: Prior) -> list[str]:
 
 
 def _home(name: str, key: str, algorithm: Algorithm[Any]) -> tuple[str, str]:
-    own = {name: ("algo", name) for name in declarations(algorithm)}
-    known = {**own, **NAMES}
+    known = {**{name: ("algo", name) for name in declarations(algorithm)}, **NAMES}
     if name not in known:
         raise ConfigError(
             f"{key}: unknown parameter '{name}'{nearest(name, known)} Available: {listing(known)}."
@@ -159,12 +159,8 @@ def _home(name: str, key: str, algorithm: Algorithm[Any]) -> tuple[str, str]:
     return known[name]
 
 
-def _with(recipe: Any, values: Mapping[str, Any]) -> Any:
-    names = {f.name for f in dataclasses.fields(recipe)}
-    for name in values:
-        if name not in names:
-            raise ConfigError(
-                f"params_algo: {type(recipe).__name__} has no '{name}'. "
-                f"Available: {listing(names)}."
-            )
-    return dataclasses.replace(recipe, **values)
+def _with(recipe: Any, name: str, value: Any) -> Any:
+    if name not in (names := {f.name for f in dataclasses.fields(recipe)}):
+        kind = type(recipe).__name__
+        raise ConfigError(f"params_algo: {kind} has no '{name}'. Available: {listing(names)}.")
+    return dataclasses.replace(recipe, **{name: value})

@@ -59,12 +59,7 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
 
 
 def odd_entries(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
-    """The links, pipes and devices in a folder, at any depth.
-
-    Args:
-        folder: that may come from a stranger.
-        apart: folders directly in it whose content is not examined.
-    """
+    """The links, pipes and devices in a folder, at any depth, except in the folders `apart`."""
     for inside, folders, names in os.walk(folder):
         for path in (Path(inside, name) for name in (*folders, *names)):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -78,11 +73,8 @@ def write_bytes(
 ) -> None:
     """Replace a file; after a crash or a loss of power it holds the old content or the new one.
 
-    Args:
-        path: of the file; its folder is made.
-        content: of the file.
-        keep: where the file that was there moves to; None to replace it.
-        advice: the end of the message where it fails.
+    Its folder is made, and the file that was there moves to `keep`; `advice` ends the message where
+    it fails.
 
     Raises:
         DiskFullError: there is no room.

@@ -60,8 +60,7 @@ def optional(package: str, extra: str) -> ModuleType:
 def _declare_torchvision() -> None:
     """Declare the two compiled operators that the import of torchvision requires.
 
-    Its binaries from the package index do not load with a CPU-only build of torch;
-    nothing that unfold uses calls them.
+    Its published binaries do not load with a CPU-only torch; nothing that unfold uses calls them.
     """
     import torch
 

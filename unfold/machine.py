@@ -8,8 +8,7 @@ from pathlib import Path
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """The CPUs of this process, by its affinity and by the quota of its container.
 
-    Args:
-        quota: the file of Linux control groups with "QUOTA PERIOD" in microseconds.
+    The file of Linux control groups holds "QUOTA PERIOD", in microseconds.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -22,10 +21,7 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 def refusal(count: int | None, least: int, what: str) -> str:
     """Why a count of processes or threads is refused here; empty where it is not.
 
-    Args:
-        count: that is asked for; None for the default.
-        least: that every machine runs; a larger one runs four for each CPU.
-        what: is counted.
+    Every machine runs `least`, and a larger one four for each CPU.
     """
     most = max(least, 4 * (cpus := available_cpus()))
     if count is None or count <= most:

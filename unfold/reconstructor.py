@@ -95,7 +95,6 @@ class Reconstructor(nn.Module):
         operator: Operator | Physics,
         *,
         keep_iterates: bool = False,
-        start: Any = None,
         draws: Draws | None = None,
         noise_level: float | Tensor | None = None,
     ) -> Solution:
@@ -105,7 +104,6 @@ class Reconstructor(nn.Module):
             y: the measurement.
             operator: A, or a deterministic `Physics`.
             keep_iterates: whether the solution holds the first image and that after every step.
-            start: a state to start from, such as `Solution.state` of an earlier call.
             draws: of a random part of the loss, such as the penalty of an equilibrium.
             noise_level: σ of the noise of y, in its units: one number, or (B,); a `Physics` whose
                 level is fixed knows it.
@@ -115,7 +113,7 @@ class Reconstructor(nn.Module):
             physics, operator = operator, operator.operator_for(y)
             noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
         steps = self.steps(y, operator, noise_level)
-        return self.model.run(replace(steps, keep_iterates=keep_iterates, start=start, draws=draws))
+        return self.model.run(replace(steps, keep_iterates=keep_iterates, draws=draws))
 
     def steps(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
@@ -169,9 +167,6 @@ def _expect_meant(operator: Operator, y: Tensor, squared: Tensor) -> None:
     """Refuse an A that is 0, and warn of a y that no image in [0, 1] has, by far.
 
     ‖y‖ ≤ ‖A‖ √n and noise. On a GPU, where it would synchronize, neither is tested.
-
-    Raises:
-        ConfigError: with the samples for which A is 0.
     """
     if squared.device.type != "cpu" or torch.compiler.is_compiling():
         return
@@ -202,11 +197,7 @@ def doubt_norm(operator: Operator, y: Tensor, squared: Tensor, far: float) -> No
 
 
 def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | None:
-    """The noise level of each measurement, (B,), in the precision and on the device of y.
-
-    Raises:
-        ConfigError: a negative or infinite number, or one for another batch.
-    """
+    """The noise level of each measurement, (B,), in the precision and on the device of y."""
     if noise_level is None:
         return None
     level = torch.as_tensor(noise_level, dtype=y.dtype.to_real(), device=y.device)
@@ -242,9 +233,7 @@ class Exportable(nn.Module):
     It works for unfolded networks whose operator has closed forms: a solve that stops by itself, an
     equilibrium or conjugate gradients, is no graph of fixed length.
 
-    Args:
-        reconstructor: with its weights.
-        operator: of the kind and the shapes that will be given; its own tensors are not used.
+    The operator is of the kind and the shapes that will be given; its own tensors are not used.
     """
 
     def __init__(self, reconstructor: Reconstructor, operator: Operator) -> None:

@@ -1,13 +1,11 @@
 """Where multiplicative and mirror methods end, found by SciPy and by EM."""
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 
 from tests.algorithms.small import COUNTS, SIZE, M, dense_problem, image
 from tests.engine import difference, iterate
-from unfold.algorithms.mirror_descent import MirrorDescent
-from unfold.algorithms.potentials import BurgEntropy, SimplexEntropy
+from unfold.algorithms.potentials import BurgEntropy
 from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.fidelities.poisson import PoissonFidelity
@@ -54,38 +52,3 @@ def test_counts_are_fitted_as_scipy_fits_them():
         at = dense_problem(prior, PoissonFidelity(B), y=COUNTS)
         found = iterate(ProximalMirrorDescent(BurgEntropy(), 1.0, 0.2), at, steps)
         assert difference(found, image(likelihood(0.2, power))) < close, prior
-
-
-def test_mirror_descent_solves_over_the_simplex():
-    lam, goal = 0.1, COUNTS / COUNTS.sum()
-    target = goal[0].numpy()
-
-    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
-        r = M @ x - target
-        return float(r @ r / 2 + lam * x @ x / 2), M.T @ r + lam * x
-
-    want = minimize(
-        value,
-        np.full(SIZE, 1 / SIZE),
-        jac=True,
-        bounds=[(0, None)] * SIZE,
-        constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
-        method="SLSQP",
-        options={"ftol": 1e-16, "maxiter": 500},
-    ).x
-    at = dense_problem(Tikhonov(), y=goal)
-    found = iterate(MirrorDescent(SimplexEntropy(), 0.9, lam), at, 1000)
-    assert difference(found, image(want)) < 1e-6
-    assert abs(float(found.sum()) - 1) < 1e-12
-
-
-def test_kullback_leibler_over_the_simplex_is_the_fit_of_a_mixture():
-    # With columns that sum to 1, EM's proportions are the maximiser over the simplex.
-    P = M / M.sum(0)
-    goal = COUNTS / COUNTS.sum()
-    at = dense_problem(Tikhonov(), PoissonFidelity(0.0), y=goal, matrix=torch.from_numpy(P)[None])
-    x = np.full(SIZE, 1 / SIZE)
-    for _ in range(1500):
-        x = x * (P.T @ (goal[0].numpy() / (P @ x)))
-    found = iterate(MirrorDescent(SimplexEntropy(), 0.5, 0.0), at, 800)
-    assert difference(found, image(x)) < 1e-6

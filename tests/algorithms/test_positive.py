@@ -13,7 +13,7 @@ from tests.engine import difference, iterate, normal, run
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.mirror_descent import MirrorDescent
 from unfold.algorithms.osem import OSEM
-from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy, SimplexEntropy
+from unfold.algorithms.potentials import BurgEntropy, NegativeEntropy
 from unfold.algorithms.proximal_mirror_descent import ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
 from unfold.algorithms.sirt import SIRT
@@ -76,14 +76,6 @@ def burg(k: int) -> np.ndarray:
     return x
 
 
-def simplex(k: int) -> np.ndarray:
-    x = START / START.sum()
-    for _ in range(k):
-        x = x * np.exp(-0.9 / np.linalg.norm(M, 2) ** 2 * (M.T @ (M @ x - y) + LAM * x))
-        x = x / x.sum()
-    return x
-
-
 def burg_and_ridge(k: int) -> np.ndarray:
     x, t = START, 0.9 / TOTAL
     for _ in range(k):
@@ -103,7 +95,6 @@ BY_HAND: dict[str, tuple[Algorithm[Any], Prior, Fidelity, Callable[[int], np.nda
         exponentiated,
     ),
     "burg": (MirrorDescent(BurgEntropy(), 0.9, LAM), Tikhonov(), PoissonFidelity(B), burg),
-    "simplex": (MirrorDescent(SimplexEntropy(), 0.9, LAM), Tikhonov(), L2(), simplex),
     "burg_and_ridge": (
         ProximalMirrorDescent(BurgEntropy(), 0.9, LAM),
         Tikhonov(),

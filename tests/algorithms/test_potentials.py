@@ -12,7 +12,6 @@ from unfold.algorithms.potentials import (
     Euclidean,
     NegativeEntropy,
     Potential,
-    SimplexEntropy,
 )
 from unfold.algorithms.proximal_mirror_descent import CLOSED_FORMS, ProximalMirrorDescent
 from unfold.algorithms.richardson_lucy import RichardsonLucy
@@ -33,7 +32,7 @@ ONES = M.T @ np.ones(8)
 TOTAL = y.sum()
 
 
-POTENTIALS = [Euclidean(), NegativeEntropy(), BurgEntropy(), SimplexEntropy()]
+POTENTIALS = [Euclidean(), NegativeEntropy(), BurgEntropy()]
 
 
 @pytest.mark.parametrize("phi", POTENTIALS)
@@ -79,7 +78,6 @@ def test_the_ranges_of_mirror_descent():
         (MirrorDescent(Euclidean(), 0.9, 0.0), smooth, True),
         (MirrorDescent(Euclidean(), 1.1, 0.0), smooth, False),
         (MirrorDescent(Euclidean(), 0.9, 9.0), smooth, False),
-        (MirrorDescent(SimplexEntropy(), 0.9, 0.0), smooth, True),
         (MirrorDescent(NegativeEntropy(), 0.9, 0.0), smooth, False),
         (MirrorDescent(BurgEntropy(), 0.9, 0.0), counts, True),
         (MirrorDescent(BurgEntropy(), 1.1, 0.0), counts, False),

@@ -12,7 +12,7 @@ from unfold.cli import check as check_module
 from unfold.cli.console import guarded
 from unfold.cli.dry_run import fitting
 from unfold.cli.main import dispatch
-from unfold.cli.place import place_of
+from unfold.cli.runtime import place_of
 from unfold.cli.search import budget_of
 from unfold.cli.study import Budget, Study, readable_database
 from unfold.config.arguments import TRAIN
@@ -54,7 +54,7 @@ def test_an_option_in_another_encoding_is_named(tmp_path, name):
     path.parent.mkdir(parents=True)
     path.write_bytes("# café\n_target_: unfold.algorithms.pgd.PGD\n".encode("latin-1"))
     group = name.rpartition("/")[0]
-    with pytest.raises(ConfigError, match=rf"{path}: is not UTF-8.*Save it as UTF-8"):
+    with pytest.raises(ConfigError, match=rf"{path}: is not YAML in UTF-8.*save it as UTF-8"):
         verify(compose(["--config-dir", str(tmp_path), f"{group}=mine"]))
 
 
@@ -81,7 +81,7 @@ def test_a_damaged_database_of_a_search_is_named(tmp_path, damage):
 def test_one_process_inside_a_job_of_slurm_is_no_rank_of_it(tmp_path, monkeypatch):
     for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "3", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
-    trainer = make_trainer(TrainerSettings(accelerator="cpu"), tmp_path, NoLog(), [])
+    trainer = make_trainer(TrainerSettings(accelerator="cpu"), 50, tmp_path, NoLog(), [])
     assert (trainer.world_size, trainer.global_rank) == (1, 0)
 
 
@@ -195,7 +195,29 @@ def test_each_validation_has_a_line_without_a_progress_bar(tmp_path, capsys):
     assert not [line for line in lines if line.startswith("note")]
 
 
-def test_a_training_that_is_validated_once_says_so(tmp_path, capsys):
-    run(tmp_path, steps=6)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
-    assert line.startswith("note: 6 steps are 1.5 of the 4 steps between two validations: 1 on")
+def test_a_training_within_few_epochs_is_validated_a_few_times(tmp_path, capsys, monkeypatch):
+    """An epoch is four steps: of eight, one validation would be on the way."""
+    monkeypatch.setattr("unfold.training.settings.SHORTEST", 1)
+    run(tmp_path / "8", steps=8)
+    run(tmp_path / "given", steps=8, validate_every=1)
+    run(tmp_path / "epochs", steps=-1, max_epochs=1)
+    lines = capsys.readouterr().out.splitlines()
+    steps = [int(line.split()[1][:-1]) for line in lines if " validation/psnr " in line]
+    assert steps == [2, 4, 6, 8, 8, 4, 8, 8, 1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("batches", "settings", "expected"),
+    [
+        (50, {}, (1, None)),  # the default run
+        (1125, {}, (None, 113)),  # 360 images, 25 crops of each, batches of 8
+        (225, {}, (None, 113)),
+        (225, {"validate_every": 1}, (1, None)),
+        (1125, {"accumulate": 4}, (None, 4 * 113)),
+        (1125, {"max_steps": -1, "max_epochs": 1}, (None, 282)),
+        (1125, {"max_steps": -1, "max_epochs": 3}, (1, None)),
+        (1125, {"max_steps": 4500}, (1, None)),
+    ],
+)
+def test_the_validations_of_a_training(batches, settings, expected):
+    assert TrainerSettings(**settings).validation(batches) == expected

@@ -11,9 +11,9 @@ import yaml
 
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
-from unfold.cli.stored_run import configured
 from unfold.cli.train import train
 from unfold.config.compose import compose
+from unfold.config.stored_run import configured
 from unfold.errors import PreemptedError
 from unfold.random import SCHEME
 from unfold.runs.catalogue import read_reference

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.made import sealed
+from tests.runs.made import make_run, sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import COMMANDS, dispatch
 from unfold.errors import RunError
@@ -147,3 +147,71 @@ def test_a_strict_evaluation_is_not_one_that_was_lax(calls, capsys):
     assert run(*given) == run(*given) == 0
     assert run(*given, "strict=true") == 2
     assert "strict (false there, true asked for)" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.lr=0.5",
+        "trainer.max_steps=7",
+        "objective=validation/ssim",
+        "scheduler=constant",
+        "extend=x",
+    ],
+)
+@pytest.mark.parametrize("other", [(), ("physics.noise.sigma=0.3",)])
+def test_what_is_part_of_training_is_not_changed_by_an_evaluation(calls, capsys, override, other):
+    directory = trained()
+    assert run("evaluate", f"run={directory}", *other) == 0
+    assert run("evaluate", f"run={directory}", *other, override) == 2
+    said = capsys.readouterr().err
+    assert "is part of the training" in said and override.partition("=")[0] in said
+    assert "An evaluation may change algo, data, " in said and "another run" not in said
+
+
+def test_where_an_evaluation_runs_makes_no_other_one_of_it(calls, capsys):
+    given = ("evaluate", f"run={trained()}", "physics.noise.sigma=0.3")
+    assert run(*given) == run(*given, "trainer.threads=1", "trainer.accelerator=cpu") == 0
+    assert "was evaluated so before" in capsys.readouterr().out
+
+
+def test_an_evaluation_trusts_by_its_own_command_each_time(calls, tmp_path, capsys):
+    (tmp_path / "solo.py").write_text("")
+    given = ("evaluate", f"run={trained()}", "physics.noise.sigma=0.3", "trust=[solo]")
+    assert run(*given) == run(*given) == 0
+    assert "was evaluated so before" in capsys.readouterr().out
+    assert run(*given, "trust=[solo]") == 2
+    assert "trust: given 2 times ([solo], [solo]). Give it once." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.yaml", "status.json", "provenance.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", None])
+def test_a_damaged_evaluation_is_shown_as_damaged(calls, capsys, name, content):
+    directory = trained()
+    assert run("evaluate", f"run={directory}", "physics.noise.sigma=0.3") == 0
+    (other,) = Path(directory).glob("evaluations/*")
+    (other / name).unlink()
+    if content is not None:
+        (other / name).write_bytes(content)
+    capsys.readouterr()
+    assert run("show", directory) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{other}, damaged: " in said and "note: " in said
+
+
+@pytest.mark.parametrize("place", ["photo.png", "new/photo.png", "evaluation/photo.png"])
+def test_reconstruct_writes_nothing_into_a_finished_run(calls, capsys, place):
+    directory = Path(trained())
+    Path("photo.png").write_bytes(b"")
+    before = sorted(directory.rglob("*"))
+    given = ("reconstruct", f"run={directory}", "input=photo.png", f"output={directory / place}")
+    assert run(*given) == 2
+    assert "is a finished run, which its seal keeps as it is" in capsys.readouterr().err
+    assert sorted(directory.rglob("*")) == before
+
+
+@pytest.mark.parametrize("state", ["running", "finished"])
+def test_a_table_over_a_key_that_no_run_has_names_it(tmp_path, capsys, state):
+    make_run(tmp_path, "pgd/g1", state=state, scores={"test/psnr": 30.0})  # running: killed
+    assert run("table", "--rows", "nonsense", f"runs_dir={tmp_path}") == 2
+    assert "nonsense" in capsys.readouterr().err

@@ -103,6 +103,7 @@ def test_other_weights_under_the_same_name_are_another_run(calls, capsys):
     arguments = ["name=second", f"init_from={first.name}"]
     for content in ("one", "two"):
         (first / "weights.safetensors").write_text(content)
+        sealed(first)
         capsys.readouterr()
         assert guarded(train, arguments) == 0
         out = capsys.readouterr().out

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from unfold.cli.main import dispatch
 from unfold.cli.train import train
 from unfold.errors import RunError
 from unfold.runs.catalogue import catalogue, read_reference
+from unfold.runs.compare import platform_differences
 
 DAMAGES = {
     "deleted": lambda path, other: path.unlink(),
@@ -106,12 +108,56 @@ def test_a_whole_run_under_the_name_of_another_is_refused(tmp_path):
         read_reference(str(one))
 
 
-def test_a_file_that_was_added_is_not_read(tmp_path):
+@pytest.mark.parametrize("name", ["notes.txt", "evaluation/more.csv", "checkpoints/best.ckpt"])
+def test_a_file_that_was_added_is_named(two, capsys, name):
+    run, _ = two
+    (run / name).unlink(missing_ok=True)
+    sealed(run)
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text("mine")
+    for command in (["show", str(run)], ["reproduce", str(run)]):
+        capsys.readouterr()
+        assert guarded(dispatch, command) == RunError.exit_code
+        assert f"{name} was added" in capsys.readouterr().err
+    (run / name).unlink()
+    for own in ("tensorboard/events.1", "mlruns/1", "mlflow.json", "wandb/1", "evaluations/a/b"):
+        (run / own).parent.mkdir(parents=True, exist_ok=True)
+        (run / own).write_text("of a logger, or of another evaluation")
+    read_reference(str(run))
+
+
+def test_results_that_were_added_are_not_read(tmp_path):
     path = make_run(tmp_path, "pgd/1")
-    (path / "notes.txt").write_text("mine")
-    read_reference(str(path))
     (path / "results.json").write_text(json.dumps({"psnr": 99.0}))
     assert [entry.state for entry in catalogue(tmp_path)] == ["damaged"]
+
+
+ODD = (
+    {"packages": None}, {"packages": {"torch": [1]}}, {"packages": {"torch": None}},
+    {"machine": {}}, {"machine": {"gpus": 3}}, {"machine": {"gpus": None, "cpu": []}},
+    {"machine": {"gpus": [1], "threads": {}}}, {"attempts": [{"machine": "x"}]},
+    {"attempts": [{"machine": None, "packages": 3}]}, {"attempts": [{"packages": []}]},
+    {"attempts": [{}]}, {"sources": 3}, {"build": 3}, {"weights": []}, {"seed": {}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [*ODD, "machine", "packages", "sources", "seed", "data", "git"])
+def test_no_record_of_a_sealed_run_ends_a_command_unexpectedly(tmp_path, capsys, value):
+    make_run(tmp_path, "pgd/1", scores={"psnr": 31.0})
+    odd = make_run(tmp_path, "pgd/2", scores={"psnr": None})
+    content = json.loads((odd / "provenance.json").read_text())
+    if isinstance(value, str):
+        del content[value]
+    else:
+        content |= value
+    (odd / "provenance.json").write_text(json.dumps(content))
+    sealed(odd)
+    where = f"runs_dir={tmp_path}"
+    for words in (["list"], ["table"], ["show", "pgd/2"], ["diff", "pgd/1", "pgd/2"]):
+        assert guarded(dispatch, [*words, where]) in (0, 2, RunError.exit_code), words
+        assert "unexpected" not in capsys.readouterr().err
+    with suppress(RunError):
+        platform_differences(tmp_path / "pgd/1", odd)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,20 @@
 import importlib.util
 import itertools
 from collections import defaultdict
+from contextlib import nullcontext
 
 import pytest
 
 from tests.shipped import EXTRAS
 from unfold.cli.launch import take_launcher
-from unfold.config.build import verify
+from unfold.config import options
+from unfold.config.build import build_group, verify
+from unfold.config.check import check_job
 from unfold.config.compose import compose
 from unfold.config.options import configs_folder
 from unfold.config.schema import GROUPS, PRESETS
 from unfold.errors import ConfigError
+from unfold.random import Draws
 
 ALSO = {
     "data=folder": ["data.root=."],
@@ -103,3 +107,18 @@ def test_launchers_can_be_built(path):
         return
     assert launcher is not None
     assert rest == ["algo=pgd"]
+
+
+@pytest.mark.parametrize("noise", options.names("physics/noise", [configs_folder()]))
+@pytest.mark.parametrize("experiment", ["denoiser", "nonexpansive"])
+def test_a_denoiser_is_trained_on_any_noise(experiment, noise):
+    composed = compose([f"experiment={experiment}", f"physics/noise={noise}"])
+    assert not composed.problems
+    checked, problems = check_job(composed.jobs[0], ["physics"])
+    assert not problems
+    (alone,) = compose([f"physics/noise={noise}"]).jobs
+    assert composed.jobs[0].config["physics"]["noise"] == alone.config["physics"]["noise"]
+    physics, draws = build_group(checked, "physics"), Draws(0, (0,))
+    refused = pytest.raises(ConfigError, match="PerFamilyNoise is for a mixture")
+    with refused if noise == "own" else nullcontext():
+        physics.measure(draws.uniform("x", (1, 8, 8)), draws)

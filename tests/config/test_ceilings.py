@@ -9,6 +9,7 @@ from tests.config.folder import refusal
 from unfold.cli.launch import take_launcher
 from unfold.config.check import check_job
 from unfold.config.compose import compose
+from unfold.config.options import package_folder
 from unfold.data.image_data import EmbeddedData
 from unfold.errors import ConfigError
 from unfold.machine import refusal as on_this_machine
@@ -130,3 +131,31 @@ def test_large_numbers_that_allocate_nothing_are_kept():
     checked, problems = check_job(job)
     assert not problems
     assert checked.groups["model"].arguments["max_iterations"] == 10**6
+
+
+PRODUCTS = {
+    "a batch": (["data.batch_size=4096", "data.crop=4096"], "data.batch_size"),
+    "lines": (
+        ["physics=tomography", "physics.angles=2000", "physics.detectors=60000"],
+        "physics.angles",
+    ),
+    "coils": (["physics=multicoil_mri", "physics.coils=2000", "data.crop=2048"], "physics.coils"),
+    "a network": (["prior.denoiser.width=2048", "prior.denoiser.depth=2048"], "width"),
+    "copies": (
+        ["prior.denoiser.width=64", "model.iterations=9999", "trainable.untied=[prior.denoiser]"],
+        "width",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "key"), PRODUCTS.values(), ids=PRODUCTS)
+def test_counts_are_bounded_together_by_the_free_memory(words, key, monkeypatch):
+    shipped = package_folder().parent / "configs"
+    for module in ("config.compose", "config.options"):
+        monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: shipped)
+    monkeypatch.setattr("unfold.arrays.free_memory", lambda: 2**32)
+    assert key in refusal(*words) and "bytes of memory, and 4294967296 are free" in refusal(*words)
+    assert "Lower one of them." in refusal(*words)
+    monkeypatch.setattr("unfold.arrays.free_memory", lambda: 2**60)
+    (job,) = compose(words).jobs
+    assert not check_job(job)[1]

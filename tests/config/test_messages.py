@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.config.folder import checked, refusal
+from unfold.config.build import verify
+from unfold.config.compose import compose
+from unfold.errors import ConfigError
 
 CASES = {
     # typos
@@ -160,3 +163,17 @@ def test_the_configuration_as_shipped_is_accepted():
     assert refusal("trainer=ddp_cpu", "optimizer=adamw", "scheduler=constant") == "accepted"
     assert refusal("optimizer=sgd", "logger=none", "trainable=untied") == "accepted"
     assert refusal("trainer=ddp", "trainer.on_nonfinite=skip") == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        (["algo.stepsiz=1", "seed=-1"], 2),
+        (["algo.stepsiz=1", "algo.stepsize=x"], 2),
+        (["algo.stepsiz=1", "prior=dncn"], 2),
+        (["algo.stepsiz=1", "prior.weigths=1", "trainer.max_step=1", "seed=x"], 4),
+    ],
+)
+def test_a_typo_hides_no_other_mistake(overrides, count):
+    with pytest.raises(ConfigError, match=f"^{count} problems in the configuration"):
+        verify(compose(overrides))

@@ -117,7 +117,8 @@ def test_hydra_callbacks_of_a_file_are_never_run(tmp_path):
         "# @package _global_\nhydra:\n  callbacks:\n    evil:\n      _target_: builtins.open\n"
         f"      file: {tmp_path}/evil\n      mode: w\n"
     )
-    checked(f"--config-dir={tmp_path}", "experiment=mine")
+    with pytest.raises(ConfigError, match=r"hydra\.callbacks\.evil\._target_ = builtins"):
+        checked(f"--config-dir={tmp_path}", "experiment=mine")
     assert not (tmp_path / "evil").exists()
 
 

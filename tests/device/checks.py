@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.shipped import files
 from unfold.config.build import configure
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.errors import ConfigError, ShapeError
 from unfold.models.model import Solution
 from unfold.random import Draws

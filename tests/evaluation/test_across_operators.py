@@ -1,21 +1,25 @@
 """Evaluation on tiny images: baselines are honest and cached, every file is written."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image as PillowImage
 
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
+from unfold.evaluation import figures
 from unfold.evaluation.across_operators import AcrossOperators
 from unfold.evaluation.base import Context, NoEvaluation, batches, evaluate, measure
 from unfold.evaluation.baselines import Baselines, TunedTV, total_variation
 from unfold.evaluation.metrics import ImageMetrics, psnr
 from unfold.evaluation.records import read_rows
 from unfold.evaluation.single_image import (
+    check_measured,
     read_cropped,
     read_measurement,
     reconstruct_measured,
@@ -31,6 +35,7 @@ from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
+from unfold.priors.wavelet import Wavelet
 from unfold.reconstructor import Reconstructor
 
 TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=40)
@@ -56,6 +61,10 @@ class Pictures:
 
 def network(**arguments):
     return Reconstructor(PGD(), PnP(DnCNN(1, 2, 4)), L2(), Unfolded(2), **arguments)
+
+
+def classical(steps):
+    return Reconstructor(PGD(), Wavelet("haar", 1), L2(), Classical(1e-6, steps))
 
 
 def context(directory, physics=None, metrics=None, net=None, trained_on="inpainting"):
@@ -117,10 +126,38 @@ def test_a_baseline_at_the_edge_of_what_was_tried_is_marked_and_no_gain_is_over_
     assert "tv on inpainting (as trained): not tuned" in (folder / "methods.md").read_text()
 
 
-def test_a_baseline_that_did_not_converge_says_so_below_the_table(tmp_path):
-    run(tmp_path, AcrossOperators({}, (0.1,), replace(TV, max_iterations=2), gallery=0))
-    text = (tmp_path / "runs" / "slug" / "abc" / "evaluation" / "methods.md").read_text()
-    assert "tv on inpainting (as trained): stopped, not converged." in text
+def test_a_baseline_that_did_not_converge_says_so_in_every_table_and_figure(tmp_path, monkeypatch):
+    texts = set()
+
+    def keep(figure, path):
+        texts.update((path.name, t.get_text()) for t in figure.findobj(Text))
+        write(figure, path)
+
+    write = figures.save
+    monkeypatch.setattr(figures, "save", keep)
+    stopped = AcrossOperators({}, (0.1,), replace(TV, max_iterations=2), gallery=1)
+    scores = run(tmp_path, stopped, classical(1))
+    folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
+    where = "on inpainting (as trained): stopped, not converged"
+    for name in ("methods.md", "matrix.csv", "matrix.md", "matrix.tex"):
+        text = (folder / name).read_text()
+        assert f"ours {where}" in text, name
+        assert (f"tv {where}" in text) == (name == "methods.md"), name
+    with (folder / "matrix.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert float(line["inpainting (as trained)"]) == pytest.approx(scores["test/psnr"])
+    for name in ("operators.png", "gallery.png", "gallery_operators.png", "convergence.png"):
+        said = [text for where, text in texts if where == name and "not converged" in text]
+        assert said, name
+    assert (scores["test/not converged"], scores["test/tv not converged"]) == (3.0, 3.0)
+
+
+def test_what_converged_has_no_mark(tmp_path):
+    scores = run(tmp_path, AcrossOperators({}, (), replace(TV, max_iterations=3000), gallery=0))
+    assert not [name for name in scores if "converged" in name]
+    folder = tmp_path / "runs" / "slug" / "abc" / "evaluation"
+    for name in ("methods.md", "matrix.csv", "matrix.md", "matrix.tex"):
+        assert "converged" not in (folder / name).read_text() and "note" not in name
 
 
 def test_tv_beats_the_noisy_image_and_reaches_its_gap():
@@ -204,10 +241,12 @@ def test_a_real_measurement_needs_a_deterministic_forward_model(tmp_path):
     np.save(tmp_path / "y.npy", np.full((16, 16), 0.5))
     y = read_measurement(tmp_path / "y.npy", 1)
     with pytest.raises(ConfigError, match="Inpainting is random"):
-        reconstruct_measured(network(), Inpainting(Gaussian(0.02)), y, tmp_path / "out.png")
+        check_measured(y, Inpainting(Gaussian(0.02)), None, 1, picture=False)
     np.save(tmp_path / "kernel.npy", np.ones((3, 3)))
     physics = Blur(Gaussian(0.02), str(tmp_path / "kernel.npy"))
-    assert reconstruct_measured(network(), physics, y, tmp_path / "out.png") == {"iterations": 2.0}
+    operator = check_measured(y, physics, None, 1, picture=False)
+    done = reconstruct_measured(network(), physics, operator, y, tmp_path / "out.png")
+    assert done == {"iterations": 2.0}
 
 
 def test_an_invalid_measurement_file_is_named(tmp_path):

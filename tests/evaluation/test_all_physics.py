@@ -16,24 +16,14 @@ from unfold.evaluation.across_operators import AcrossOperators
 from unfold.evaluation.base import evaluate
 from unfold.evaluation.baselines import Baselines
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.robustness import CoilErrors, MaskErrors, NoiseLevel
 from unfold.evaluation.single_image import read_cropped, read_measurement, reconstruct_simulated
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernel_files import KernelFile
 from unfold.physics.denoising import Denoising
-from unfold.physics.inpainting import Inpainting
-from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.mri.cartesian import MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian
 from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
-from unfold.random import Draws
-
-
-def test_stronger_noise_keeps_the_gain_of_the_counts():
-    physics = Denoising(PoissonGaussian(100.0, 0.02))
-    worse = NoiseLevel((0.5,)).actual(physics, 0.5)
-    assert worse is not None and worse.noise == PoissonGaussian(100.0, 0.03)
 
 
 def test_only_noise_with_a_standard_deviation_takes_other_levels():
@@ -79,22 +69,6 @@ def test_total_variation_is_tuned_on_images_that_the_operator_accepts(tmp_path):
         for physics, multiple in ((Denoising(Gaussian(0.1)), 4), (WholeOnly(Gaussian(0.1)), 1))
     ]
     assert [crop[0][1].shape[-1] for crop in crops] == [8, 16]
-
-
-@torch.no_grad()
-def test_a_mismatch_inside_a_mixture_has_the_draws_of_its_images():
-    families = {"holes": Inpainting(Gaussian(0.1), 0.5), "none": Inpainting(Gaussian(0.1), 0.9)}
-    draws = Draws(1, range(6))
-    operator = Mixture(PerFamilyNoise(), families).sample(draws, (1, 8, 8))
-    wrong = MaskErrors((0.2,)).assumed(operator, 0.2, draws)
-    x = torch.rand(6, 1, 8, 8)
-    one = [
-        MaskErrors((0.2,)).assumed(operator.take(torch.tensor([i]), 6), 0.2, draws.take([i]))
-        for i in range(6)
-    ]
-    separate = torch.cat([own.A(x[i : i + 1]) for i, own in enumerate(one)])
-    assert torch.equal(wrong.A(x), separate) and not torch.equal(wrong.A(x), operator.A(x))
-    assert CoilErrors((0.1,)).assumed(operator, 0.1, draws) is None
 
 
 def test_without_psnr_the_first_metric_is_the_headline(tmp_path):

@@ -35,6 +35,7 @@ from unfold.physics.sensing.compressed import SinglePixel
 from unfold.priors.tikhonov import Tikhonov
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
+from unfold.solvers.linear_map import positive_bound
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (16, 24), np.uint8)
 DRAWS = Draws(0, range(1))
@@ -43,6 +44,40 @@ DRAWS = Draws(0, range(1))
 def saved(path, array):
     np.save(path, array)
     return path
+
+
+def test_the_norm_of_the_operator_of_a_measurement_is_found_once(tmp_path, monkeypatch):
+    found = []
+
+    def counted(*given):
+        found.append(given)
+        return positive_bound(*given)
+
+    monkeypatch.setattr("unfold.physics.operator.positive_bound", counted)
+    physics = Tomography(NoNoise(), 8, shape=(1, 16, 16))
+    y = physics(torch.full((1, 1, 16, 16), 0.5))[0]
+    operator = check_measured(y, physics, (1, 16, 16), 1, picture=False)
+    net = Reconstructor(PGD(), Tikhonov(), L2(), Classical(1e-3, 3))
+    reconstruct_measured(net, physics, operator, y, tmp_path / "out.png")
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["vector.npy", "image.npy", "y.npz", "nothing.npy", "nothing.npz"])
+def test_an_empty_file_or_array_is_named_with_the_remedy(tmp_path, name):
+    path, kind = tmp_path / name, np.float32
+    path.write_bytes(b"")
+    if name.startswith(("vector", "image")):
+        np.save(path, np.empty(0 if name.startswith("vector") else (1, 0, 16), kind))
+    if name.startswith("y"):
+        np.savez(path, y=np.empty((0, 4), kind))
+    words = (
+        "not a readable"
+        if name.startswith("nothing")
+        else r"one array of numbers, and not an empty one, got float32 \(.*0.*\)"
+    )
+    for read in (lambda: read_measurement(path, 1), lambda: read_cropped(path, 1, 1)):
+        with pytest.raises(DataError, match=words):
+            read()
 
 
 def test_the_last_axis_is_channels_where_it_has_those_of_the_run(tmp_path):
@@ -133,7 +168,8 @@ def test_what_is_written_is_read_again_with_its_geometry(tmp_path):
     assert torch.equal(y, expected) and float(y.max()) > 1
     assert shape == (1, 16, 24) and model == described(physics.with_noise(NoNoise()))
     assert model != described(Tomography(Gaussian(0.02), 9, 120.0))
-    reconstruct_measured(net, physics, y, tmp_path / "b.png", shape)
+    operator = physics.operator_for(y[None], shape)
+    reconstruct_measured(net, physics, operator, y, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with pytest.raises(DataError, match=r"for people\. Give the \.npz file"):
         read_measurement(tmp_path / "a_measurement.png", 1)

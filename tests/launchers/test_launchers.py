@@ -14,7 +14,7 @@ from tests.launchers.cluster import make_cluster
 from unfold.cli.launch import take_launcher
 from unfold.cli.pool import run_jobs
 from unfold.errors import ConfigError, PreemptedError
-from unfold.launchers.launcher import CODE, LOG
+from unfold.launchers.launcher import CODE, LOG, Job
 from unfold.launchers.parallel import Parallel
 from unfold.launchers.ray import Ray
 from unfold.launchers.slurm import Slurm
@@ -87,7 +87,7 @@ def test_the_launcher_and_its_keys_are_taken_out_of_the_words(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["hydra/launcher=paralel"], r"paralel: no such launcher, did you mean 'parallel'.*slurm"),
+        (["hydra/launcher=paralel"], r"paralel: no such option, did you mean 'parallel'.*slurm"),
         (
             ["hydra.launcher.jobs=0"],
             r"hydra\.launcher\.jobs = 0: must be a whole number of at least 1",
@@ -259,3 +259,41 @@ def test_ray_runs_jobs(program):
         assert found == ENDS | {"killed": (-9, "killed by SIGKILL", None)}
     finally:
         ray.shutdown()
+
+
+class Ended(Job):
+    """A job that has ended with an exit code of 1."""
+
+    code = 1
+
+    def end(self):
+        """It has ended."""
+
+
+CRASH = """a line before
+Traceback (most recent call last):
+  File "a.py", line 1, in f
+ValueError: 3
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "a.py", line 3, in <module>
+    raise RuntimeError("the lake is cold")
+RuntimeError: the lake is cold
+compile with more to see more
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (CRASH, "RuntimeError: the lake is cold"),
+        (CRASH + "error: our own\n  second\n", "our own\n  second"),
+        ("a line\nBus error (core dumped)\n", "Bus error (core dumped)"),
+        ("", "exit code 1"),
+    ],
+)
+def test_the_reason_of_a_failed_job_is_its_last_exception(log, reason, tmp_path):
+    (tmp_path / "log").write_text(log)
+    assert Ended(tmp_path).error == reason

@@ -107,6 +107,45 @@ def test_the_estimate_holds_for_states_longer_than_their_sketches():
             assert (true <= 1.5 * end.error).all() and (end.error <= 6 * true).all()
 
 
+def random_map(kind: str, size: int, radius: float, seed: int) -> tuple[Tensor, Tensor]:
+    """J of this spectral radius and b of z ↦ Jz + b."""
+    g = torch.Generator().manual_seed(seed)
+    Q, _ = torch.linalg.qr(torch.randn(size, size, generator=g, dtype=DOUBLE))
+    rates = radius * torch.rand(size, generator=g, dtype=DOUBLE)
+    rates[0] = radius
+    others = torch.randn(size, size, generator=g, dtype=DOUBLE)
+    above = 0.3 * torch.triu(others, 1) / size**0.5 if kind == "not normal" else 0
+    J = Q @ (rates.diag() + above) @ Q.T
+    return J, torch.randn(size, generator=g, dtype=DOUBLE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize(
+    ("solver", "kind", "size", "seeds"),
+    [
+        ("broyden", "symmetric", 60, range(2)),
+        ("broyden", "not normal", 20, range(2)),
+        ("anderson", "symmetric", 60, range(1)),
+        ("anderson", "not normal", 20, range(1)),
+    ],
+)
+def test_the_estimate_holds_for_maps_that_are_not_of_an_algorithm(
+    solver: str, kind: str, size: int, seeds: range, dtype: torch.dtype
+):
+    for radius in (0.99, 0.999):
+        for seed in seeds:
+            J, b = random_map(kind, size, radius, seed)
+            exact = torch.linalg.solve(torch.eye(size, dtype=DOUBLE) - J, b)
+            M, c = J.mT.to(dtype), b.to(dtype)
+            stopping = Stopping(5e-3, 700, 1e-3, every=3)
+            start = torch.zeros(1, size, dtype=dtype)
+            end = SOLVERS[solver].solve(lambda z, M=M, c=c: z @ M + c, start, stopping)
+            true = float((end.image[0].double() - exact).norm() / end.image[0].norm())
+            warned = not end.converged or float(end.error / end.residual) > SLOW
+            assert true <= 2 * float(end.error) or warned, (radius, seed, true, float(end.error))
+
+
 def test_what_is_not_reached_or_hardly_contracts_is_reported_with_its_estimate():
     at = problem(attenuation(SPECTRA["linear"]), Tikhonov())
     for model, words in (

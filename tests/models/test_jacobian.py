@@ -9,7 +9,6 @@ from tests.engine import (
     blur,
     difference,
     equilibrium,
-    inpainting,
     jacobian,
     learned,
     measured,
@@ -20,34 +19,10 @@ from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError
-from unfold.models.deq import DEQ, JacobianPenalty, contraction
+from unfold.models.deq import DEQ, JacobianPenalty
 from unfold.random import Draws
 
 ALGORITHMS: dict[str, Any] = {"pgd": PGD(), "admm": ADMM(), "pdhg": PDHG()}
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_contraction_is_the_spectral_radius(name: str):
-    for A, prior in ((blur(4), network_prior()), (inpainting(), None)):
-        net = reconstructor(ALGORITHMS[name], DEQ(), prior)
-        y = measured(A)
-        state = equilibrium(net, y, A)
-        J = jacobian(net, y, A, state)
-        want = float(torch.linalg.eigvals(J).abs().max())
-        found = contraction(lambda s, n=net, y=y, A=A: n.steps(y, A).step(0, s), state, 300)
-        assert found.shape == (1,) and abs(float(found) - want) < 2e-2 * want
-
-
-def test_the_contraction_is_given_in_evaluation_where_asked():
-    A = inpainting()
-    for count in (0, 40):
-        net = reconstructor(PGD(lambda_reg=0.1), DEQ(power_iterations=count))
-        with torch.no_grad():
-            found = net.solve(measured(A), A).contraction
-        assert (found is None) == (count == 0)
-        if found is not None:
-            assert abs(float(found) - 1 / 1.1) < 1e-3  # a missing pixel contracts by 1/(1 + λ)
-        assert net.solve(measured(A), A).contraction is None
 
 
 def test_the_penalty_is_the_mean_square_of_the_jacobian():

@@ -110,7 +110,11 @@ def test_weights_sum_to_one(count: int, size: int):
             ShapeError,
             r"PaddedBlur: a kernel of 9 x 9 pixels is larger than the image of 8 x 12",
         ),
-        (lambda: Padding((1, 4, 4), -1, 0, "reflect"), ShapeError, r"-1 rows .*; use Cropped"),
+        (
+            lambda: Padding((1, 4, 4), -1, 0, "reflect"),
+            ShapeError,
+            r"-1 rows .*; ZeroPadding\(...\).H crops",
+        ),
         (
             lambda: VaryingBlur(QUIET, GaussianKernel(3, (0.5, 1.0)), (1, 1)),
             ConfigError,

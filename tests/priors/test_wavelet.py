@@ -71,5 +71,7 @@ def test_soft_thresholding_by_cases():
 
 
 def test_values_without_meaning_are_refused():
-    with pytest.raises(ConfigError, match=r"Wavelet.levels = 0: must be a whole number from 1 to 12"):
+    with pytest.raises(
+        ConfigError, match=r"Wavelet.levels = 0: must be a whole number from 1 to 12"
+    ):
         Wavelet(levels=0)

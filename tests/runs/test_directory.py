@@ -189,7 +189,7 @@ def test_files_that_differ_are_listed_in_order():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, r"provenance\.json \(missing\)\. Add acc"), ("null", "no hash"), ('"a"', "no hash")],
+    [(None, r"provenance\.json \(missing\)\. Add acc"), ("null", "damaged"), ('"a"', "damaged")],
 )
 def test_an_interrupted_run_that_does_not_say_its_code_is_not_continued(tmp_path, content, message):
     interrupt(tmp_path / "run", with_checkpoint=True)
@@ -197,4 +197,5 @@ def test_an_interrupted_run_that_does_not_say_its_code_is_not_continued(tmp_path
     origin.unlink() if content is None else origin.write_text(f'{{"sources": {content}}}')
     with pytest.raises((ConfigError, RunError), match=message):
         compute(tmp_path / "run")
-    assert compute(tmp_path / "run", accept_code=True).plan == "resume"
+    if content is None:
+        assert compute(tmp_path / "run", accept_code=True).plan == "resume"

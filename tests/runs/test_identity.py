@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from tests.runs.made import make_run
+from tests.runs.made import make_run, sealed
 from unfold.errors import ConfigError
 from unfold.runs.identity import (
     LEFT_OUT,
@@ -88,6 +88,7 @@ def test_a_run_counts_by_its_weights_under_each_of_its_names(tmp_path, key):
     found = []
     for content in (b"1", b"2", b"1"):
         (path / "weights.safetensors").write_bytes(content)
+        sealed(path)
         (one,) = {named(text) for text in texts}
         found.append(one)
     assert found[0] == found[2] != found[1]

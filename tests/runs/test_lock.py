@@ -134,3 +134,26 @@ def test_a_rank_that_is_left_in_the_environment_is_refused(monkeypatch, name):
         monkeypatch.setenv(name, text)
         with pytest.raises(ConfigError, match=rf"{name} = '{text}': must be a whole number"):
             rank()
+
+
+@pytest.mark.parametrize(
+    ("given", "machines", "fits"),
+    [
+        ({"SLURM_NTASKS": "4"}, (1, 4), False),  # --ntasks alone, which Lightning does not read
+        ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, (1, 2), False),
+        ({"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}, (2, 2), False),
+        ({"SLURM_NTASKS": "1"}, (1, 2), False),  # a second rank would be waited for
+        ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}, (2, 2), True),
+        ({"SLURM_NTASKS": "4"}, (1, 1), True),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "interactive"}, (1, 2), True),
+        ({"SLURM_NTASKS": "1", "TORCHELASTIC_RUN_ID": "a"}, (1, 2), True),
+    ],
+)
+def test_the_tasks_of_slurm_are_the_ranks(given, machines, fits, monkeypatch):
+    for name, value in {"SLURM_PROCID": "0", **given}.items():
+        monkeypatch.setenv(name, value)
+    if fits:
+        check_launch(*machines)
+        return
+    with pytest.raises(ConfigError, match=r"tasks of SLURM, and its job has SLURM_NTASKS=\d"):
+        check_launch(*machines)

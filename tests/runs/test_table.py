@@ -126,6 +126,41 @@ def test_runs_are_compared_on_every_operator_they_were_tested_on(tmp_path):
     assert "mask, 0.02" in markdown(table)
 
 
+@pytest.mark.parametrize(
+    ("value", "count"), [("psnr", "not converged"), ("tv psnr", "tv not converged")]
+)
+def test_runs_that_did_not_converge_are_marked_in_every_form(tmp_path, value, count):
+    scores = {f"test/{value}": 30.0}
+    make_run(tmp_path, "pgd/1", scores=scores)
+    make_run(tmp_path, "pgd/2", seed=1, scores=scores | {f"test/{count}": 2.0})
+    make_run(tmp_path, "admm/1", choices={"algo": "admm", "physics": "motion_blur"}, scores=scores)
+    table = pivot(catalogue(tmp_path), "algo", "physics", value)
+    legend = "† stopped, not converged for some images"
+    assert "30.00 (2) †" in markdown(table) and "| 30.00 |" in markdown(table)
+    assert legend in markdown(table) and legend.replace("†", r"$\dagger$") in latex(table)
+    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert [row["not converged"] for row in rows] == ["0", "1"]
+
+
+def test_operators_on_which_a_run_did_not_converge_are_marked(tmp_path):
+    path = make_run(
+        tmp_path, "p/1", choices={"algo": "pgd", "physics": "blur"}, scores={"psnr": 0.0}
+    )
+    (path / "evaluation").mkdir()
+    rows = [
+        Row("p/1", "blur", tested, "0.1", method, 5, flag, "a.png", "psnr", 30.0)
+        for tested, method, flag in (
+            ("blur", "ours", "True"),
+            ("blur", "tv", "False"),
+            ("mask", "ours", "False"),
+        )
+    ]
+    write_rows(path / "evaluation" / "rows.csv", rows)
+    sealed(path)
+    table = pivot(catalogue(tmp_path), "tested_on", "physics", "psnr")
+    assert markdown(table).count("30.00 †") == 1 and "| mask, 0.1 | 30.00 † |" in markdown(table)
+
+
 def test_an_axis_of_evaluations_needs_one(runs):
     with pytest.raises(ConfigError, match="tested_on is for runs with an evaluation"):
         pivot(catalogue(runs), "tested_on", "physics", "psnr")

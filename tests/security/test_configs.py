@@ -12,7 +12,7 @@ from tests.runs.made import make_run, sealed
 from unfold.config.stored_run import stored_overrides
 from unfold.errors import ConfigError
 from unfold.runs.catalogue import read_reference
-from unfold.runs.files import write_yaml
+from unfold.runs.files import read_yaml, write_yaml
 
 MARK = "executed"
 TOUCH = "{{_target_: os.system, command: 'touch {}/executed'}}"
@@ -167,6 +167,14 @@ def test_a_stored_run_steers_nothing(text, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"overrides\.yaml has"):
         stored_overrides(read_reference(str(sealed(path))), [])
     assert not (tmp_path / MARK).exists()
+
+
+def test_a_stored_configuration_has_no_settings_of_hydra(tmp_path):
+    path = make_run(tmp_path / "runs", "a/b")
+    config = read_yaml(path / "config.yaml")
+    write_yaml(path / "config.yaml", config | {"hydra": {"callbacks": {}}})
+    with pytest.raises(ConfigError, match=r"config\.yaml has the key hydra, which no run has"):
+        stored_overrides(read_reference(str(sealed(path))), [])
 
 
 @pytest.mark.parametrize("place", PHYSICS)

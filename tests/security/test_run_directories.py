@@ -11,6 +11,8 @@ from tests.config.folder import refusal
 from tests.runs.made import make_run
 from unfold.cli import reproduce
 from unfold.cli.pool import run_jobs
+from unfold.cli.study import Budget, Study
+from unfold.config.sweep import Interval, Space
 from unfold.errors import ConfigError, RunError, UnfoldError
 from unfold.launchers.slurm import Slurm
 from unfold.runs.catalogue import catalogue, read_reference
@@ -223,3 +225,18 @@ def test_the_folder_of_jobs_is_no_link(tmp_path):
     with pytest.raises(RunError, match="is a link"):
         run_jobs([[]], Slurm(), lambda *_: None, tmp_path / "runs")
     assert not list((tmp_path / "elsewhere").glob("*"))
+
+
+@pytest.mark.parametrize("planted", [".searches", ".searches/{}", ".searches/{}.sqlite"])
+def test_the_database_of_a_search_is_no_link(tmp_path, planted):
+    pytest.importorskip("optuna")
+    space = Space((), {"optimizer.lr": Interval(1e-4, 1e-2)})
+    Study(space, "validation/psnr", str(tmp_path / "runs"), Budget())
+    (name,) = (path.stem for path in (tmp_path / "runs/.searches").glob("*.sqlite"))
+    place, elsewhere = tmp_path / "runs" / planted.format(name), tmp_path / "elsewhere"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*")), elsewhere.stat().st_mtime_ns
+    with pytest.raises(RunError, match=r"is a link, and .* written through"):
+        Study(space, "validation/psnr", str(tmp_path / "runs"), Budget())
+    assert (sorted(elsewhere.rglob("*")), elsewhere.stat().st_mtime_ns) == before

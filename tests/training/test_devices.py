@@ -47,4 +47,4 @@ def test_variables_that_configure_lightning_are_refused(tmp_path, monkeypatch, n
     with pytest.raises(ConfigError, match=rf"PL_TRAINER_{name} in the environment .* Unset it"):
         TrainerSettings().check_devices()
     with pytest.raises(ConfigError, match="Unset it"):
-        make_trainer(TrainerSettings(), tmp_path, NoLog(), [])
+        make_trainer(TrainerSettings(), 50, tmp_path, NoLog(), [])

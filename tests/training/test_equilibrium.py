@@ -1,4 +1,4 @@
-"""What an equilibrium adds to training: its penalty in the loss, its contraction in validation."""
+"""What an equilibrium adds to training: its penalty in the loss."""
 
 from typing import Any
 
@@ -39,14 +39,3 @@ def test_the_penalty_is_added_to_the_loss_and_logged(monkeypatch: pytest.MonkeyP
         assert ("train/penalty" in log) == (weight > 0)
     assert torch.allclose(losses[1], losses[0] + log["train/penalty"])
     assert log["train/penalty"] > 1e-3
-
-
-def test_the_contraction_is_logged_in_validation_where_asked(monkeypatch: pytest.MonkeyPatch):
-    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    batch = Batch(Examples(images), torch.tensor([0, 1]), 0)
-    for count in (0, 5):
-        training, log = module(monkeypatch, DEQ(power_iterations=count))
-        with torch.no_grad():
-            training.validation_step(batch, 0)
-        assert ("validation/contraction" in log) == (count > 0)
-    assert 0 < log["validation/contraction"] < 1

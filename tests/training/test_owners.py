@@ -8,7 +8,11 @@ import torch
 from tests.training.small import killed_at, run, small_training
 from unfold.errors import CheckpointError, NonFiniteError, RunError
 from unfold.training.checkpoints.checksum import LAST
-from unfold.training.checkpoints.weights import check_finite, read_checkpoint
+from unfold.training.checkpoints.weights import (
+    check_finite,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,12 @@ def test_states_of_another_kind_and_curves_of_another_run_are_refused(stopped, t
     last, best = ((folder / name).read_bytes() for name in (LAST, "best.ckpt"))
     (folder / LAST).write_bytes(best)
     with pytest.raises(CheckpointError, match=r"last\.ckpt: holds weights"):
+        resumed()
+    (folder / LAST).write_bytes(last)
+    state = read_checkpoint(folder / LAST)
+    del state["curves"]
+    write_checkpoint(state, folder / LAST)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: does not say which curves"):
         resumed()
     (folder / LAST).write_bytes(last)
     (folder / "best.ckpt").write_bytes(last)

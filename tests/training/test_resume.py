@@ -89,6 +89,17 @@ def test_epochs_without_validation_are_resumed_too(tmp_path):
     assert same(tmp_path / "uninterrupted", tmp_path / "cut")
 
 
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
+def test_validations_within_an_epoch_are_resumed_too(tmp_path, monkeypatch, steps):
+    """Killed before, at and after a validation; an epoch has four steps."""
+    monkeypatch.setattr("unfold.training.settings.SHORTEST", 1)
+    settings = {"steps": 7, "checkpoint_every": 1}
+    scores = run(tmp_path / "uninterrupted", **settings)[1]
+    assert run_with_kills(tmp_path / "cut", [steps], **settings)[1] == scores
+    assert same(tmp_path / "uninterrupted", tmp_path / "cut")
+    assert "validation/psnr" in (tmp_path / "cut/metrics.csv").read_text()
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, uninterrupted):
     run(tmp_path, steps=STEPS)
     training = small_training()

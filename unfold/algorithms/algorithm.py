@@ -97,10 +97,10 @@ class ImageAlgorithm(Algorithm[ImageState]):
 
 @dataclass(frozen=True)
 class BoxAlgorithm(Algorithm[S]):
-    """An algorithm over the images in [low, high].
+    """An algorithm over the images in [low, high], complex ones with |x| ≤ high.
 
     Args:
-        low: smallest intensity.
+        low: smallest intensity; not of complex images.
         high: largest intensity.
     """
 
@@ -112,6 +112,18 @@ class BoxAlgorithm(Algorithm[S]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_order(self)
+
+    def clip(self, x: Image) -> Image:
+        """The nearest image of the set."""
+        if not x.is_complex():
+            return x.clamp(self.low, self.high)
+        return x * (self.high / x.abs().clamp(min=self.high))
+
+    def support(self, v: Image) -> Tensor:
+        """sup Re v̄x over the set, of each pixel."""
+        if not v.is_complex():
+            return torch.maximum(self.low * v, self.high * v)
+        return self.high * v.abs()
 
 
 def proven(algorithm: Algorithm[Any], problem: Problem) -> Guarantee:

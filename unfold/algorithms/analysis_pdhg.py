@@ -64,12 +64,12 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
         x_bar = 2 * x - state.x
         u = g.project(state.u + per_field(sigma, state.u) * g.analyse(x_bar), lam)
         q = state.q + sigma * x_bar
-        q = q - sigma * (q / sigma).clamp(self.low, self.high)
+        q = q - sigma * self.clip(q / sigma)
         pairs = zip(state, (x, u, q), strict=True)
         return AnalysisPDHGState(*(old + beta * (new - old) for old, new in pairs))
 
     def image(self, state: AnalysisPDHGState) -> Image:
-        return state.x.clamp(self.low, self.high)
+        return self.clip(state.x)
 
     def guarantee(self, problem: Problem) -> Guarantee:
         return Guarantee("ratio > 0 and 0 < beta < 2", 0 < largest(self.beta) < 2)
@@ -77,5 +77,4 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
     def relative_gap(self, state: AnalysisPDHGState, problem: Problem) -> PerImage | None:
         """That of the clipped image and of u, projected after the relaxation."""
         u = problem.g.project(state.u, self.lambda_reg)
-        box = (self.low, self.high)
-        return relative_box_gap(self.image(state), u, self.lambda_reg, box, problem)
+        return relative_box_gap(self, self.lambda_reg, self.image(state), u, problem)

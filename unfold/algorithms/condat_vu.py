@@ -45,14 +45,14 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
     lambda_reg: Scalar = param(0.01, positive)
 
     def init(self, problem: Problem) -> CondatVuState:
-        x = problem.start.clamp(self.low, self.high)
+        x = self.clip(problem.start)
         return CondatVuState(x=x, u=torch.zeros_like(problem.g.analyse(x)))
 
     def step(self, state: CondatVuState, problem: Problem) -> CondatVuState:
         f, g = problem.f, problem.g
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + g.analyse_adjoint(state.u))
-        x = x.clamp(self.low, self.high)
+        x = self.clip(x)
         u = g.project(state.u + per_field(sigma, state.u) * g.analyse(2 * x - state.x), lam)
         return CondatVuState(x, u)
 
@@ -63,5 +63,4 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
         return Guarantee.when(condition, slack >= problem.lipschitz / 2)
 
     def relative_gap(self, state: CondatVuState, problem: Problem) -> PerImage | None:
-        box = (self.low, self.high)
-        return relative_box_gap(state.x, state.u, self.lambda_reg, box, problem)
+        return relative_box_gap(self, self.lambda_reg, state.x, state.u, problem)

@@ -71,7 +71,7 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         images = [analyse(term, x) for term in problem.g.terms]
         terms = tuple(Split(v, torch.zeros_like(v)) for v in images)
         v = problem.A(x)
-        box = Split(x.clamp(self.low, self.high), torch.zeros_like(x))
+        box = Split(self.clip(x), torch.zeros_like(x))
         return PIDALState(x, Split(v, torch.zeros_like(v)), terms, box)
 
     def step(self, state: PIDALState, problem: Problem) -> PIDALState:
@@ -84,7 +84,7 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         pairs = zip(problem.g.terms, state.terms, strict=True)
         terms = tuple(_update(term, analyse(term, x) + old.u, weight) for term, old in pairs)
         q = x + state.box.u
-        v = q.clamp(self.low, self.high)
+        v = self.clip(q)
         return PIDALState(x, data, terms, Split(v, q - v))
 
     def image(self, state: PIDALState) -> Image:

@@ -77,31 +77,6 @@ class NegativeEntropy(Potential):
 
 
 @dataclass(frozen=True)
-class SimplexEntropy(Potential):
-    """φ(x) = Σ x log x on the images with x ≥ 0 and Σx = 1; the sum is over each image.
-
-    Source: Beck and Teboulle, Mirror descent and nonlinear projected subgradient methods for convex
-    optimization, Oper. Res. Lett. 31 (2003), section 5.
-    """
-
-    def start(self, x: Image) -> Image:
-        x = x.clamp(min=1e-3)
-        return x / x.sum((1, 2, 3), keepdim=True)
-
-    def forward(self, x: Image) -> Image:
-        """∇φ(x) = log x, up to a constant that ∇φ* ignores."""
-        return x.clamp(min=torch.finfo(x.dtype).tiny).log()
-
-    def back(self, p: Image) -> Image:
-        """∇φ*(p) = exp p / Σ exp p."""
-        return p.flatten(1).softmax(1).reshape(p.shape)
-
-    def smoothness(self, problem: Problem, lam: object) -> float | PerImage:
-        """L_f + λL_g: on the simplex φ is 1-strongly convex in the 1-norm, and so in the 2-norm."""
-        return curvature(problem, lam)
-
-
-@dataclass(frozen=True)
 class BurgEntropy(Potential):
     """φ(x) = −Σ log x on positive images; a step of 1 is 1/Σy, the scale of counts.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from unfold.cli.console import say, table
 from unfold.config.arguments import Arguments, Syntax
 from unfold.config.build import components_of, configure
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.errors import ConfigError
@@ -72,8 +72,7 @@ def _count(given: Arguments, key: str, default: int) -> int:
 
 def _case(components: Components, seed: int, count: int, size: int) -> "Case":
     """Crops of as many training images, measured."""
-    import torch
-
+    from unfold.data.example import Example, stack
     from unfold.evaluation.gradients import Case
     from unfold.random import Draws
     from unfold.training.losses import Supervised
@@ -84,13 +83,17 @@ def _case(components: Components, seed: int, count: int, size: int) -> "Case":
             f"loss {type(loss).__name__}: gradients are compared where the images are known; set "
             "loss=mse or loss=l1."
         )
-    held = components.data.images("train")
+    held = components.data.examples("train")
     if count > len(held):
         raise ConfigError(f"images = {count}: there are {len(held)} training images.")
-    crops = [image[:, :size, :size] for _, image in held[:count]]
-    smallest = min(side for crop in crops for side in crop.shape[1:])
-    if smallest < size:
-        raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
-    x = torch.stack(crops)
-    y, operator = components.physics.measure(x, Draws(seed, range(count), "train"))
-    return Case(x, y, operator, loss)
+    chosen = [held[i][1] for i in range(count)]
+    if not components.data.measured:  # else a crop would not be what was measured
+        chosen = [Example(one.image[:, :size, :size]) for one in chosen if one.image is not None]
+        smallest = min(side for one in chosen for side in one.kind[0][2:])
+        if smallest < size:
+            raise ConfigError(f"size = {size}: a training image has a side of {smallest} pixels.")
+    batch = stack(chosen)
+    if batch.images is None:
+        raise ConfigError("data: the training examples have no image to compare with.")
+    y, operator = components.physics.measure(batch, Draws(seed, range(count), "train"))
+    return Case(batch.images, y, operator, loss)

@@ -33,15 +33,15 @@ class Output:
     """
 
     def __init__(self, stream: Any) -> None:
-        self.stream = stream or io.StringIO()  # None where it was closed: nothing is written
-        self.closed = stream is None
+        self.stream = stream or io.StringIO()  # None where it was closed
         self.failure: Exception | None = None
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write a text, with escapes for what the encoding lacks."""
-        if not self.closed:
-            with self._kept():
-                self.stream.write(encodable(text, self.stream))
+        with self._kept():
+            self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -62,12 +62,6 @@ class Output:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-def encodable(text: str, stream: Any) -> str:
-    """The text with escapes for what the encoding of a stream lacks."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -174,9 +168,8 @@ def say_error(*lines: str) -> None:
 
 
 def _write(stream: Any, text: str) -> None:
-    output = stream if isinstance(stream, Output) else Output(stream)
-    output.write(f"{text}\n")
-    output.flush()
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def short(path: Path) -> str:
@@ -196,7 +189,7 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     from rich.text import Text
 
     def plain(text: str) -> Text:
-        return Text(encodable(visible(text), sys.stdout))  # a string would be read as markup
+        return Text(visible(text))  # a string would be read as markup
 
     grid = Table(title=None if title is None else plain(title), title_justify="left")
     for i, name in enumerate(columns):

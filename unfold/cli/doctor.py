@@ -20,12 +20,7 @@ NEGLIGIBLE = 1e-7
 
 
 class Learnable(NamedTuple):
-    """One learnable name.
-
-    parameters: what is learned of it; more than one where each iteration has its own.
-    value: as the user gives it.
-    limits: the set it stays in.
-    """
+    """One learnable name, its value as the user gives it, and the set that it stays in."""
 
     name: str
     parameters: "tuple[nn.Parameter, ...]"

@@ -11,22 +11,18 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
-from unfold.config.components import Components
-from unfold.data.dataset import Data
+from unfold.config.check import Components
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
 from unfold.models.model import Solution
-from unfold.physics.base import Measured, Physics
+from unfold.physics.base import Examples, Measured, Physics
 from unfold.physics.mixture import Mixture
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.training.losses import Trial
 from unfold.typing import Image, Measurement, PerImage
-
-SIZES = 3
-"""How many sizes of full images, the smallest, are tried in addition to the crop."""
 
 
 def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
@@ -35,32 +31,34 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
 
     physics, net, evaluation = components.physics, components.reconstructor, components.evaluation
     _expect_amplitudes(components)
+    _expect_truth(components)
     if net.model.trains:
         components.loss.check(physics)
     draws = Draws(seed, (0,), "validation")
-    first, *others = _images(components.data)
-    side = components.data.crop
-    crop = first[..., :side, :side]
+    crop, *others = components.data.typical()
     tested = {f"evaluation.operators.{k}": p for k, p in evaluation.forward_models().items()}
     with torch.no_grad():
-        for image in (crop, first, *others):
-            y, operator = measured = _measure(physics, image, draws)
-            level = physics.noise_level(y, operator, draws)
+        for image in (crop, *others):
+            own = physics.given(image)
+            y, operator = measured = _measure(own, image, draws)
+            level = own.noise_level(y, operator, draws)
             evaluation.check(net, physics, operator)
             for name, model in (tested | _families("physics", physics)).items():
+                if components.data.measured:
+                    break  # of other operators there is no measurement
                 y_, A = _measure(model, image, draws)
                 check_linear(type(net.algo.recipe), A, f" of {name}")
                 if image is crop:
                     instead = " Or set evaluation=none." if name in tested else ""
                     with _named(name, instead):
                         net.steps(y_, A, model.noise_level(y_, A, draws))
-            if image is not crop:
-                _try_metrics(components.metrics, image)
+            if image is not crop and image.images is not None:
+                _try_metrics(components.metrics, image.images)
             algorithm, _ = _one_step(net, y, operator, level)
             if image is crop:
                 _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
                 if net.model.trains:
-                    _try_loss(components, image, measured, draws)
+                    _try_loss(components, own, image, measured, draws)
 
 
 def _try_metrics(metrics: ImageMetrics, image: Image) -> None:
@@ -74,17 +72,19 @@ def _try_metrics(metrics: ImageMetrics, image: Image) -> None:
         ) from error
 
 
-def _try_loss(components: Components, image: Image, measured: Measured, draws: Draws) -> None:
+def _try_loss(
+    components: Components, physics: Physics, image: Examples, measured: Measured, draws: Draws
+) -> None:
     """Evaluate the loss of a reconstruction by one step."""
     loss, (y, operator) = components.loss, measured
-    level = components.physics.noise_level(y, operator, draws)
+    level = physics.noise_level(y, operator, draws)
 
     def solve(y: Measurement, operator: Operator) -> Solution:
         algorithm, state = _one_step(components.reconstructor, y, operator, level)
         zero = y.new_zeros(len(y), dtype=y.dtype.to_real())
         return Solution(algorithm.image(state), state, zero, zero)
 
-    trial = Trial(y, operator, image, components.physics, draws, solve)
+    trial = Trial(y, operator, image.images, physics, draws, solve)
     with _named(f"loss {type(loss).__name__}"):
         loss.value(loss.reconstruct(trial), trial)
 
@@ -129,17 +129,6 @@ def _families(key: str, physics: Physics) -> dict[str, Physics]:
     return own | {k: v for name, family in own.items() for k, v in _families(name, family).items()}
 
 
-def _images(data: Data) -> list[Image]:
-    """One validation or test image of each of the smallest sizes, the first one first."""
-    named = [*data.images("validation"), *data.images("test")]
-    by_size = {image.shape: image[None] for _, image in reversed(named)}
-    smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
-    narrow = min(by_size.values(), key=lambda image: min(image.shape[-2:]))
-    first = named[0][1][None]
-    chosen = {image.shape: image for image in (*smallest, narrow) if image.shape != first.shape}
-    return [first, *chosen.values()]
-
-
 def _expect_amplitudes(components: Components) -> None:
     """Amplitudes are not linear in the image: one fidelity is made for them."""
     if type(components.physics).observe is Physics.observe:
@@ -154,7 +143,19 @@ def _expect_amplitudes(components: Components) -> None:
         )
 
 
-def _measure(physics: Physics, image: Image, draws: Draws) -> Measured:
+def _expect_truth(components: Components) -> None:
+    """Without true images nothing is compared with them, in training or in validation."""
+    if components.data.truth or not components.reconstructor.model.trains:
+        return
+    if components.loss.needs_truth:
+        raise ConfigError(
+            f"loss {type(components.loss).__name__} compares with true images, and not all examples"
+            " of the data have one. Set loss=splitting, or loss=sure where the noise is known, and "
+            "objective=validation/loss."
+        )
+
+
+def _measure(physics: Physics, image: Examples, draws: Draws) -> Measured:
     try:
         return physics.measure(image, draws)
     except ShapeError as error:

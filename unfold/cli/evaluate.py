@@ -1,16 +1,23 @@
 """`unfold evaluate run=DIR`: evaluate the best weights of a run under other conditions."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from unfold.cli.console import say, scores_table, short
-from unfold.cli.stored_run import open_run
-from unfold.config.arguments import Syntax
-from unfold.errors import ConfigError
+from unfold.cli.runtime import keep_freed_memory, set_threads
+from unfold.config.arguments import Arguments, Syntax
+from unfold.config.build import components_of
+from unfold.config.check import Checked, Components
+from unfold.config.overrides import key_of
+from unfold.config.schema import GROUPS
+from unfold.config.stored_run import configured
+from unfold.errors import ConfigError, listing
 from unfold.runs import files
-from unfold.runs.catalogue import Entry
-from unfold.runs.compare import Computation
+from unfold.runs.catalogue import Entry, read_reference
+from unfold.runs.compare import Computation, differences
 from unfold.runs.directory import Request, changed, claim
-from unfold.runs.identity import conditions, digest_of, evaluation_name
+from unfold.runs.identity import TRAINING, conditions, digest_of, evaluation_name
 from unfold.runs.redact import redacted
 
 SYNTAX = Syntax(
@@ -18,6 +25,19 @@ SYNTAX = Syntax(
     "Evaluate the best weights of a run under what the overrides change, in a folder of its own.",
     keys={"run": "the run: its directory, or the end of its name"},
 )
+
+
+def open_run(given: Arguments, command: str) -> tuple[Entry, Checked, Components]:
+    """The run that `run=` names, with the overrides that are given, and untrained weights."""
+    if "run" not in given.keys:
+        raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
+    keep_freed_memory()  # before PyTorch allocates anything
+    folders = (text.partition("=")[2] for text in given.overrides if key_of(text) == "runs_dir")
+    reference = read_reference(given.keys["run"], next(folders, "runs"))
+    checked = configured(reference, [*given.folder_flags, *given.overrides])
+    components = components_of(checked)
+    set_threads(components.trainer.threads)
+    return reference, checked, components
 
 
 def evaluate_run(arguments: Sequence[str]) -> int:
@@ -38,14 +58,20 @@ def evaluate_run(arguments: Sequence[str]) -> int:
             f"evaluation = none, as in {short(reference.path)}: it measures nothing. Name another "
             f"one: unfold evaluate run={short(reference.path)} evaluation=across_operators."
         )
+    _refuse_training(reference, checked)
     components.data.check()
     fingerprint = components.data.fingerprint()
-    expected = Computation(checked.job.stored, fingerprint)
+    # Where it runs makes no other evaluation.
+    trained = {key: reference.config[key] for key in TRAINING if key in reference.config}
+    precision = checked.job.stored["trainer"]["precision"]
+    trained["trainer"] = trained["trainer"] | {"precision": precision}
+    job = replace(checked.job, stored={**checked.job.stored, **trained})
+    checked, expected = checked._replace(job=job), Computation(job.stored, fingerprint)
     if _is_own(reference, expected):
         scores_table(reference.scores)
         say(f"{short(reference.path)} made this evaluation itself, and it is as it was written.")
         return 0
-    job, weights = checked.job, digest_of(str(reference.path), "")
+    weights = digest_of(str(reference.path), "")
     name = evaluation_name(job.config, job.choices, weights, fingerprint)
     path, request = reference.path / OTHERS / name, Request(expected, checked.settings.rerun)
     with Lock(reference.path / ".lock"), raising_signals(), claim(path, request) as run:
@@ -64,9 +90,28 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     return 0
 
 
+WHERE = re.compile(
+    r"trainer\.(accelerator|devices|nodes|precision|progress|strategy|threads|shards)"
+)
+"""Keys of `trainer` that an evaluation reads as well."""
+
+
+def _refuse_training(reference: Entry, checked: Checked) -> None:
+    """Refuse changes of what made the weights, which an evaluation takes as they are."""
+    changed = differences(reference.config, redacted(checked.job.stored))
+    for key, _, value in changed:
+        if re.split(r"[.\[]", key)[0] in TRAINING and not WHERE.fullmatch(key):
+            allowed = listing([*(group for group in GROUPS if group not in TRAINING), "seed"])
+            raise ConfigError(
+                f"{key} = {value}: is part of the training of {short(reference.path)}, whose "
+                f"weights are evaluated as they are. An evaluation may change {allowed}; another "
+                "training is a run of its own, unfold train."
+            )
+
+
 def _is_own(reference: Entry, expected: Computation) -> bool:
     """Whether the run, finished by this code, holds this evaluation of these images."""
-    origin = files.read_json(reference.path / "provenance.json")
+    origin = files.origin_of(reference.path)
     same = conditions(reference.config) == conditions(redacted(expected.config))
-    made = reference.state == "finished" and origin["data"] == expected.fingerprint
+    made = reference.state == "finished" and origin.get("data") == expected.fingerprint
     return same and made and not changed(reference.path, expected)

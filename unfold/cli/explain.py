@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unfold.cli.console import say
 from unfold.config.arguments import Syntax
 from unfold.config.build import components_of, configure
-from unfold.config.components import Components
+from unfold.config.check import Components
 from unfold.config.errors import shown
 from unfold.parameters.bounds import bounds_of
 
@@ -29,13 +29,7 @@ ENTRY = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
 
 
 class Described(NamedTuple):
-    """A docstring, read.
-
-    headline: its first paragraph, on one line.
-    formula: its second paragraph, on one line: the update of an algorithm.
-    arguments: by name, in the order of the docstring.
-    source: the paper; empty where none is named.
-    """
+    """A docstring: its first and second paragraph, its arguments by name, and its source."""
 
     headline: str
     formula: str
@@ -92,12 +86,12 @@ def explain(arguments: Sequence[str]) -> int:
 
     components = components_of(checked)
     net = components.reconstructor
-    side = components.data.crop
     draws = Draws(checked.settings.seed, (0,), "validation")
-    x = draws.uniform("image", (components.data.channels, side, side))
+    x = components.data.sketch(draws)
     with torch.no_grad():
-        y, operator = components.physics.measure(x, draws)
-        level = components.physics.noise_level(y, operator, draws)
+        physics = components.physics.given(x)
+        y, operator = physics.measure(x, draws)
+        level = physics.noise_level(y, operator, draws)
         algorithm, problem = net.steps(y, operator, level).at(0)
         for line in (
             *_update(components, algorithm, problem, operator),
@@ -119,14 +113,10 @@ def _update(
     net = components.reconstructor
     described = describe(type(algorithm))
     yield f"minimises  {algorithm.solves}"
-    for symbol, part in (
-        ("f = d(Ax, y)", net.fidelity),
-        ("A", components.physics),
-        ("g", problem.g),
-    ):
+    parts = {"f = d(Ax, y)": net.fidelity, "A": components.physics, "g": problem.g}
+    for symbol, part in parts.items():
         yield f"  {symbol:<15} {type(part).__name__}: {describe(type(part)).headline}"
     yield f"update     {described.formula}"
-    yield f"  in names        {in_names(described)}"
     if described.source:
         yield f"  source          {described.source}"
     for what in sorted(algorithm.needs_f & set(OF_F)):
@@ -153,31 +143,20 @@ def _solver(operator: "Operator") -> str:
     return f"{kind.__name__}: {how}"
 
 
-def in_names(described: Described) -> str:
-    """The formula with fields instead of their symbols."""
-    symbols = {
-        text[0]: name for name, text in described.arguments.items() if text[1:2] in (",", ";", " ")
-    }
-    pieces = []
-    for i, letter in enumerate(described.formula):
-        name = symbols.get(letter)
-        after = described.formula[i + 1 : i + 2]
-        joined = after.isalpha() or after in ("∇", "(")
-        pieces.append(letter if name is None else f"{name}·" if joined else name)
-    return "".join(pieces)
-
-
 def _parameters(
     net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
 ) -> Iterator[str]:
     """One line for each scalar, then one for each network."""
     import torch
 
-    from unfold.parameters.group import value_range, weights_of
+    from unfold.parameters.group import groups_of, value_range, weights_of
+    from unfold.parameters.select import walk
 
     yield "parameters"
-    for path, group, recipe in (("algo", net.algo, algorithm), ("prior", net.prior, problem.g)):
-        for name, own, owner in _groups(group, path, recipe):
+    recipes = dict([*walk(algorithm, "algo"), *walk(problem.g, "prior")])  # of iteration 0
+    for name, own in groups_of(net):
+        if name in recipes:
+            owner = recipes[name]
             described = describe(type(owner)).arguments
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
@@ -211,17 +190,6 @@ def _settings(path: str, component: Any) -> Iterator[str]:
         inner = getattr(component, field.name)
         if is_dataclass(inner):
             yield from _settings(f"{path}.{field.name}", inner)
-
-
-def _groups(group: Any, path: str, recipe: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The parameter groups inside each other, each with its name and the recipe of iteration 0."""
-    yield path, group, recipe
-    for inner in group.group_names:
-        owner, _, position = inner.partition(".")
-        child = getattr(recipe, owner)
-        child = child[int(position)] if position else child
-        own = group.get_submodule(inner)
-        yield from _groups(own, f"{path}.{inner}", child)
 
 
 def _learned(learned: bool, each: bool) -> str:

@@ -1,17 +1,13 @@
 """One job: prepare, claim its directory, train, evaluate, write."""
 
-from collections.abc import Sequence
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.dry_run import dry_run
-from unfold.cli.place import place_of
-from unfold.cli.runtime import set_threads
+from unfold.cli.runtime import place_of, set_threads
 from unfold.config.build import build_training, components_of
-from unfold.config.check import Checked
-from unfold.config.components import Components
+from unfold.config.check import Checked, Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import located
@@ -58,7 +54,7 @@ def prepare(checked: Checked) -> Components:
     """The components of a job, after everything that can fail before its directory is claimed."""
     components = components_of(checked)
     trainer, settings = components.trainer, checked.settings
-    check_launch(trainer.nodes)
+    check_launch(trainer.nodes, trainer.devices)
     check_rank(trainer.processes)
     with option_names(checked):
         trainer.check_devices()
@@ -130,16 +126,10 @@ def write_origin(run: Run, checked: Checked, components: Components, fingerprint
         fingerprint=fingerprint,
         shapes=components.data.shapes(),
         weights=digests(job.config),
-        pixels={split: _pixels(components.data.images(split)) for split in ("validation", "test")},
+        pixels={split: components.data.content(split) for split in ("validation", "test")},
     )
     origin = {"config": {"file": stored.name, "sha256": files.sha256(stored)}, **made}
     begin(run.path, origin | {"sources": source_hashes(job.trust)}, run.checkpoint)
-
-
-def _pixels(images: Sequence[tuple[str, Any]]) -> str:
-    """The SHA-256 of the images of a split, whatever their names and their order."""
-    found = (sha256(repr(tuple(x.shape)).encode() + x.numpy().tobytes()) for _, x in images)
-    return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
 
 
 def learns(components: Components) -> bool:
@@ -189,6 +179,10 @@ def _continued(checked: Checked, components: Components, run: Run) -> Path:
             f"note: not what one run of {now} steps computes: its scheduler has the factor "
             f"{other:.6g} at step {step}, where {one:.6g} was used."
         )
+    batches = len(components.data.train_loader())
+    shorter = replace(components.trainer, max_steps=then)
+    if shorter.validation(batches) != components.trainer.validation(batches):
+        say(f"note: one run of {now} steps validates at other steps; give trainer.validate_every=1")
     return adopt(parent.path, run.path)
 
 

@@ -8,8 +8,8 @@ from unfold.config import options
 from unfold.config.arguments import TRAIN
 from unfold.config.errors import refuse
 from unfold.config.options import configs_folder
-from unfold.config.overrides import parse_override
-from unfold.errors import ConfigError, listing, nearest
+from unfold.config.overrides import no_option, parse_override
+from unfold.errors import ConfigError
 from unfold.launchers.launcher import Launcher
 from unfold.launchers.parallel import Parallel
 from unfold.machine import available_cpus
@@ -37,8 +37,7 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
     folders = [configs_folder(), *own_folders]
     known = [BASIC, *options.names(GROUP, folders)]
     if name not in known:
-        near = nearest(str(name), known)
-        raise ConfigError(f"{GROUP} = {name}: no such launcher{near} Allowed: {listing(known)}.")
+        refuse([no_option(GROUP, str(name), known)])
     if name == BASIC:
         if given:
             shown = ", ".join(f"{PREFIX}{key}" for key in given)
@@ -70,11 +69,10 @@ def _built(name: str, given: dict[str, Any], folders: Sequence[Path]) -> Launche
 
     files = [folder / GROUP / f"{name}.yaml" for folder in folders]
     node = options.read(next(file for file in files if file.is_file()))
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError(f"{GROUP} = {name}: has no _target_: it names no launcher to build.")
     job = Composed({}, {}, {}, (), folders=tuple(folders))
     base, path = "unfold.launchers.launcher.Launcher", PREFIX.rstrip(".")
-    plan, problems = check_component(node | given, base, path, job)
+    merged = node | given if isinstance(node, dict) else node
+    plan, problems = check_component(merged, base, path, job)
     refuse(problems)
     launcher: Launcher = instantiate(plan)
     return launcher

@@ -54,7 +54,7 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold evaluate run=RUN [evaluation=NAME ...]  evaluate a run again
        unfold reconstruct run=RUN input=IMAGE         simulate a measurement and reconstruct it
        unfold reconstruct run=RUN measurement=FILE [physics.kernel=FILE] [output=FILE]
-       unfold explain [KEY=VALUE ...]                 the update, its names, where it converges
+       unfold explain [KEY=VALUE ...]                 the update, and where it converges
        unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]
                                                       each gradient's time, memory and error

@@ -1,12 +1,11 @@
 """Jobs of a sweep, some at a time, on the places of a launcher."""
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from unfold.disk import expand
 from unfold.errors import PreemptedError, RunError
@@ -15,11 +14,8 @@ from unfold.launchers.launcher import Job, Launcher
 State = Literal["running", "ended", "restart"]
 
 
-class Next(NamedTuple):
-    """The job to start next: its number and the arguments of its command."""
-
-    number: int
-    arguments: Sequence[str]
+Next = tuple[int, Sequence[str]]
+"""The job to start next: its number and the arguments of its command."""
 
 
 def run_pool(
@@ -29,22 +25,14 @@ def run_pool(
     runs_dir: str | Path,
     poll: float = 0.0,
 ) -> None:
-    """Run jobs until there is no next one and none runs.
-
-    Args:
-        following: the next job; None where there is none at the moment.
-        watch: the state of a job, polled until it has ended.
-        launcher: starts them.
-        runs_dir: the folder of all runs, for files that several machines must see.
-        poll: seconds between two checks, at least.
-    """
+    """Run jobs until there is no next one and none runs; `watch` is asked every `poll` seconds."""
     free = list(range(launcher.jobs))
     running: dict[int, tuple[Next, Job]] = {}  # by slot
     with _job_folder(launcher, Path(runs_dir)) as folder, _ended_on_error(running):
 
         def start(new: Next, slot: int) -> None:
             own = Path(tempfile.mkdtemp(dir=folder))
-            running[slot] = new, launcher.start(new.arguments, own, slot)
+            running[slot] = new, launcher.start(new[1], own, slot)
 
         while True:
             while free and (new := following()) is not None:
@@ -52,7 +40,7 @@ def run_pool(
             if not running:
                 return
             for slot, (new, job) in list(running.items()):
-                state = watch(new.number, job)
+                state = watch(new[0], job)
                 if state == "restart":
                     start(new, slot)
                 elif state == "ended":
@@ -68,7 +56,7 @@ def run_jobs(
     runs_dir: str | Path = "runs",
 ) -> None:
     """Run a list of commands; `ended` is called with the number of each job and the job."""
-    waiting = iter([Next(number, arguments) for number, arguments in enumerate(commands)])
+    waiting = enumerate(commands)
 
     def watch(number: int, job: Job) -> State:
         if job.code is None:
@@ -88,12 +76,9 @@ def _job_folder(launcher: Launcher, runs_dir: Path) -> Iterator[Path]:
         if root.is_symlink():
             raise RunError(f"{root} is a link, and files of jobs are not written through one.")
         root.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(dir=root)
-    try:
+    # A job that has just ended may still write its last lines.
+    with tempfile.TemporaryDirectory(dir=root, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-    finally:
-        # A job that has just ended may still write its last lines.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unfold.cli.console import say, scores_table
-from unfold.cli.stored_run import open_run
+from unfold.cli.evaluate import open_run
 from unfold.config.arguments import Arguments, Syntax
 from unfold.disk import expand
 from unfold.errors import ConfigError, nearest
@@ -56,21 +56,22 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "file elsewhere."
         )
     net, physics, data = components.reconstructor, components.physics, components.data
+    stated = data.stated
     if image is not None:
-        truth = single.read_cropped(image, data.channels, data.multiple_of, data.pixels.stated)
+        truth = single.read_cropped(image, data.channels, data.multiple, stated)
         seed = checked.settings.seed
         scores = single.reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
     else:
-        y = single.read_measurement(source, data.channels, data.pixels.stated)
+        y = single.read_measurement(source, data.channels, stated)
         shape, model = single.read_geometry(source) or (None, "")
         if model and model != single.described(physics):
             raise ConfigError(
                 f"measurement = {source}: measured by {model}, and the run has "
                 f"{single.described(physics)}. Set physics to the first."
             )
-        picture = source.suffix.lower() not in (".npy", ".npz") and data.pixels.stated is None
-        single.check_measured(y, physics, shape, data.channels, picture=picture)
-        scores = single.reconstruct_measured(net, physics, y, output, shape)
+        picture = source.suffix.lower() not in (".npy", ".npz") and stated is None
+        operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
+        scores = single.reconstruct_measured(net, physics, operator, y, output)
     scores_table(scores)
     say(f"wrote {output}")
     return 0

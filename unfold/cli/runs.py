@@ -109,7 +109,7 @@ def show_run(arguments: Sequence[str]) -> int:
         "updated": f"{run.status.updated}, resumed {run.status.resumed} times",
         "overrides": " ".join(run.overrides) or "none",
         **shown,
-        **_origin(files.read_json(run.path / "provenance.json")),
+        **_origin(files.origin_of(run.path)),
         "files": " ".join(sorted(path.name for path in run.path.iterdir())),
     }
     for name, text in lines.items():
@@ -127,15 +127,17 @@ def show_run(arguments: Sequence[str]) -> int:
 
 def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
     git, machine = origin["git"] or {}, origin["machine"]
-    dirty = " with changes" if git.get("diff") else ""
-    starts = (f"{a['started']} {a['outcome'] or 'running'}" for a in origin.get("attempts", []))
+    cpu, threads, python = (machine.get(name, "?") for name in ("cpu", "threads", "python"))
+    gpus = machine.get("gpus")
+    starts = (f"{a.get('started')} {a.get('outcome') or 'running'}" for a in origin["attempts"])
     return {
-        "seed": str(origin["seed"]),
-        "images": str(origin["data"]),
-        "code": f"unfold {origin['version']}, commit {git.get('commit', 'unknown')}{dirty}",
+        "seed": str(origin.get("seed", "?")),
+        "images": str(origin.get("data", "?")),
+        "code": f"unfold {origin.get('version')}, commit {git.get('commit', 'unknown')}"
+        + (" with changes" if git.get("diff") else ""),
         "packages": ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
-        "machine": f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}",
-        "gpus": ", ".join(machine["gpus"]) or "none",
+        "machine": f"{cpu}, {threads} threads, Python {python}",
+        "gpus": (", ".join(map(str, gpus)) if isinstance(gpus, list) else str(gpus)) or "none",
         "history": "; ".join(starts),
     }
 

@@ -12,9 +12,12 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from unfold.config.check import Checked
 from unfold.config.options import package_folder
 from unfold.machine import available_cpus
+from unfold.runs.identity import directory_for
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIB = 2**30
@@ -37,26 +40,29 @@ def safe_environment() -> dict[str, str]:
     return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([*kept, *own])}
 
 
-def _asked() -> int | None:
-    """OMP_NUM_THREADS of the outermost level, where it is set to a number."""
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) if text.isdigit() and int(text) > 0 else None
-
-
 def set_threads(threads: int | None, processes: int = 1) -> int:
     """Set PyTorch's threads, and return how many there are.
 
-    Args:
-        threads: how many; None for an equal share of the CPUs, and at most OMP_NUM_THREADS where
-            the environment sets it for every process.
-        processes: how many processes share the CPUs.
+    None is an equal share of the CPUs among the processes, and at most OMP_NUM_THREADS where the
+    environment sets it for every process.
     """
     import torch
 
     share = max(1, available_cpus() // processes)
-    count = threads or min(share, _asked() or share)
+    asked = (
+        os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    )  # of the outermost level
+    count = threads or min(share, (int(asked) if asked.isdigit() else 0) or share)
     torch.set_num_threads(count)
     return count
+
+
+def place_of(checked: Checked, fingerprint: str) -> Path:
+    """The directory of a run; a prior that its algorithm never uses is not in the name."""
+    algorithm, choices = checked.groups["algo"], dict(checked.job.choices)
+    if algorithm is not None and not algorithm.target.needs_g:
+        del choices["prior"]
+    return directory_for(checked.job.config, choices, fingerprint)
 
 
 @contextmanager

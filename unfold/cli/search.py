@@ -85,13 +85,7 @@ def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
 
 
 class Trials:
-    """The trials that this process runs, as many at a time as its launcher has places.
-
-    Args:
-        study: which it asks for them.
-        prefix: the arguments before those of every trial.
-        launcher: starts them.
-    """
+    """The trials that this process runs, as many at a time as its launcher has places."""
 
     def __init__(self, study: Study, prefix: Sequence[str], launcher: Launcher) -> None:
         self.study, self.prefix, self.launcher = study, prefix, launcher
@@ -112,7 +106,7 @@ class Trials:
         if trial is None:
             return None
         self._trials[trial.number] = trial
-        return Next(trial.number, [*self.prefix, *self.study.space.overrides(trial.values)])
+        return trial.number, [*self.prefix, *self.study.space.overrides(trial.values)]
 
     def _watch(self, number: int, job: Job) -> State:
         trial = self._trials[number]

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from unfold.config.sweep import Choice, Space
-from unfold.disk import expand
+from unfold.disk import expand, odd_entries
 from unfold.errors import ConfigError, RunError
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.runs.processes import Lock, is_held
@@ -62,14 +62,10 @@ class Budget(Declared):
 
 @dataclass
 class Trial:
-    """A trial that this process runs.
+    """A trial of optuna that this process runs; its lock, held meanwhile, shows others that it is.
 
-    Args:
-        trial: of optuna.
-        values: what is tried, by key.
-        lock: held while it runs, so that other processes know.
-        reported: how many of its validations the study knows.
-        busy: the run directory that it waits for, which another process is writing.
+    reported: how many of its validations the study knows.
+    busy: the run directory that it waits for, which another process is writing.
     """
 
     trial: Any
@@ -96,12 +92,6 @@ class Study:
     Source: Bergstra, Bardenet, Bengio and Kégl, Algorithms for hyper-parameter optimization,
     NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv:2304.11127, 2023. A running
     trial counts as a bad one (the constant liar), so that no other process tries what is near it.
-
-    Args:
-        space: what is searched.
-        objective: the validation metric that is improved.
-        runs_dir: where the study and its trials are kept.
-        budget: how many trials it makes.
     """
 
     def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:
@@ -120,6 +110,8 @@ class Study:
         text = json.dumps([*space.fixed, repr(space.domains)])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
         root = expand(runs_dir, "runs_dir").resolve() / SEARCHES
+        if odd := root if root.is_symlink() else next(odd_entries(root), None):
+            raise RunError(f"{odd} is a link, and nothing is written through one. Remove it.")
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)

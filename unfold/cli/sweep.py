@@ -7,9 +7,8 @@ from contextlib import redirect_stdout, suppress
 from typing import Any, NamedTuple
 
 from unfold.cli.console import described, say, say_error, short, table
-from unfold.cli.place import place_of
 from unfold.cli.pool import run_jobs
-from unfold.cli.runtime import as_single_job
+from unfold.cli.runtime import as_single_job, place_of
 from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
@@ -23,13 +22,7 @@ from unfold.runs.status import Outcome
 
 
 class Entry(NamedTuple):
-    """One job of a sweep and its result.
-
-    label: the overrides that distinguish the job from the others.
-    outcome: its result; None where it failed.
-    error: why it failed; None where it did not.
-    remark: what the table shows instead of its state.
-    """
+    """One job of a sweep: its label, its result or its error; `remark` replaces its state."""
 
     label: tuple[str, ...]
     outcome: Outcome | None

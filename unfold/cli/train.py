@@ -25,9 +25,7 @@ def train_command(arguments: Sequence[str]) -> int:
 def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     """Train and evaluate one configuration or the jobs of a sweep.
 
-    Args:
-        arguments: flags and overrides.
-        prefix: the arguments before them that lead here, `train` for the console script.
+    `prefix` are the arguments before that lead here, `train` for the console script.
     """
     if {"--help", "-h"} & set(arguments):
         say_text(help_text())

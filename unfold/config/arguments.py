@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NoReturn
 
 from unfold.disk import expand
 from unfold.errors import ConfigError, listing, nearest
@@ -22,16 +21,7 @@ COUNTS = ("no run", "one run", "two runs")
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was typed after the command.
-
-    Args:
-        overrides: settings of the configuration, `key=value`.
-        names: arguments that are neither a flag nor a setting.
-        keys: settings of the command itself, by key.
-        flags: the value of each flag that was given, by its name.
-        multirun: whether `-m` was given.
-        config_dirs: folders of the user's own options.
-    """
+    """What was typed after the command; `keys` are settings of the command itself."""
 
     overrides: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -55,14 +45,8 @@ class Arguments:
 class Syntax:
     """What a command takes; its `--help` is made from it.
 
-    Args:
-        command: its name.
-        summary: what it does.
-        names: of its positional arguments, as `RUN`; `[GLOB]` is optional.
-        keys: its own settings, `run=RUN`, with their help.
-        flags: its own flags, with their help; all take a value.
-        overrides: whether it takes overrides of the configuration and `--config-dir`.
-        sweeps: whether it takes `-m`.
+    `names` are of its positional arguments, `RUN`, or `[GLOB]` where it may be left out; `keys` and
+    `flags` come with their help, and each takes a value.
     """
 
     command: str
@@ -74,14 +58,14 @@ class Syntax:
     sweeps: bool = False
 
     def parse(self, arguments: Sequence[str], *, known_only: bool = False) -> Arguments:
-        """Separate names, flags, keys and overrides; `--help` prints the help and exits.
-
-        Args:
-            arguments: as typed.
-            known_only: whether unknown flags are ignored.
-        """
+        """Separate names, flags, keys and overrides; `--help` prints the help and exits."""
         parser = self._parser()
-        given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        try:
+            given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        except argparse.ArgumentError as error:
+            flag = str(error.argument_name).rpartition("/")[2]
+            text = f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}."
+            raise ConfigError(text) from error
         if unknown and not known_only:
             flag = unknown[0].partition("=")[0]
             known = [text for action in parser._actions for text in action.option_strings]
@@ -104,26 +88,26 @@ class Syntax:
             else:
                 names.append(text)
         self._check(names, overrides)
-        flags = {f"--{name}": value for name, value in vars(given).items() if value is not None}
+        flags = {flag: getattr(given, flag.removeprefix("--")) for flag in self.flags}
         return Arguments(
             tuple(overrides),
             tuple(names),
             keys,
-            {flag: value for flag, value in flags.items() if flag in self.flags},
+            {flag: value for flag, value in flags.items() if value is not None},
             getattr(given, "multirun", False),
             tuple(_folder(value) for value in getattr(given, "config_dirs", ())),
         )
 
     def _parser(self) -> argparse.ArgumentParser:
         usage = " ".join([*self.names, *(f"[{key}=...]" for key in self.keys)])
-        parser = _Parser(
-            self.flags,
+        parser = argparse.ArgumentParser(
             prog=f"unfold {self.command}",
             usage=f"%(prog)s {usage}{' [KEY=VALUE ...]' if self.overrides else ''} [flags]",
             description=self.summary,
             epilog="\n".join(f"  {key + '=...':<20} {text}" for key, text in self.keys.items()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            exit_on_error=False,
         )
         for flag, text in self.flags.items():
             parser.add_argument(flag, metavar="VALUE", help=text)
@@ -156,20 +140,6 @@ class Syntax:
         if overrides and not self.overrides:
             own = ", ".join(f"{key}=DIR" for key in self.keys)
             raise ConfigError(f"{overrides[0]}: unfold {self.command} takes only {own}.")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing and exiting."""
-
-    def __init__(self, flags: Mapping[str, str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.flags = flags
-
-    def error(self, message: str) -> NoReturn:
-        if "expected one argument" in message:
-            flag = message.removeprefix("argument ").partition(":")[0].rpartition("/")[2]
-            raise ConfigError(f"{flag}: give it a value, {self.flags.get(flag, 'DIR')}.")
-        raise ConfigError(f"{message}.")
 
 
 def _readable(text: str) -> None:

@@ -1,11 +1,10 @@
 """From a checked configuration to objects: each is built once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unfold.config.check import Checked, affected_groups, check_job, misspelt
-from unfold.config.components import Components
+from unfold.config.check import Checked, Components, affected_groups, check_job
 from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
 from unfold.config.naming import option_names
@@ -42,12 +41,10 @@ def verify(composed: Composed) -> list[Checked]:
     given = (job.config.get("extend") for job in composed.jobs if not composed.extends)
     text = "counts as an override of one training only. Write unfold train extend=RUN."
     problems += [Problem("extend", str(run), text) for run in given if run is not None]
-    if all(quick := [misspelt(job) for job in composed.jobs]):
-        refuse([*problems, *(problem for found in quick for problem in found)])
     for every_group in (False, True):
         for one in built:
             affected = affected_groups(one.job, together=not problems)
-            one.examine(tuple(GROUPS) if every_group else affected)
+            one.examine(GROUPS if every_group else affected)
             if several:
                 one.release()
         refuse([*problems, *(problem for one in built for problem in one.problems)])
@@ -69,7 +66,7 @@ def configure(arguments: Sequence[str], command: str = "build") -> Checked:
 def build(checked: Checked) -> Components:
     """Build every group and the reconstructor anew; refuses as `verify` does."""
     one = _Build(checked.job)
-    one.examine(tuple(GROUPS))
+    one.examine(GROUPS)
     refuse(one.problems)
     assert one.checked.components is not None
     return one.checked.components
@@ -97,7 +94,7 @@ class _Build:
         self.objects: dict[str, Any] = {}
         self.checked: Checked
 
-    def examine(self, groups: Sequence[str]) -> None:
+    def examine(self, groups: Iterable[str]) -> None:
         """Check some groups, and build those of them that are not built yet."""
         checked, problems = check_job(self.job, groups)
         self.checked, self.problems = checked, problems

@@ -1,32 +1,66 @@
 """Check a composed configuration before anything is built; every mistake is listed at once."""
 
-import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unfold.config.components import Components
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
-from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling
-from unfold.config.source import declared
+from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling, too_large
 from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from unfold.algorithms.algorithm import Algorithm
+    from unfold.data.dataset import Data
+    from unfold.evaluation.base import Evaluation
+    from unfold.evaluation.metrics import ImageMetrics
+    from unfold.fidelities.fidelity import Fidelity
+    from unfold.initialization import Start
+    from unfold.models.model import Model
+    from unfold.physics.base import Physics
+    from unfold.priors.prior import Prior
+    from unfold.reconstructor import Reconstructor
+    from unfold.training.losses import Loss
+    from unfold.training.optim import Optimizer, Scheduler
+    from unfold.training.settings import Log, TrainerSettings
 
 SPECIAL = ("_target_", "_partial_")
 """The keys of a node that are not arguments; Hydra's others select behaviour and are refused."""
 
 
+class Components(NamedTuple):
+    """Everything that a run is made of: the object of each group, and what they make together.
+
+    reconstructor: algorithm, prior, fidelity, model and start together.
+    origins: a sentence for each denoiser on where its weights start.
+    """
+
+    algo: "Algorithm[Any]"
+    prior: "Prior"
+    physics: "Physics"
+    fidelity: "Fidelity"
+    model: "Model"
+    start: "Start"
+    data: "Data"
+    loss: "Loss"
+    optimizer: "Optimizer"
+    scheduler: "Scheduler"
+    trainer: "TrainerSettings"
+    logger: "Log"
+    metrics: "ImageMetrics"
+    evaluation: "Evaluation"
+    reconstructor: "Reconstructor"
+    origins: tuple[str, ...] = ()
+
+
 class Checked(NamedTuple):
     """A configuration in which every name and every type is right.
 
-    job: what it was made from.
-    settings: the scalars at the top.
-    trainable: what is learned.
     groups: the plan of each group; None where it has a mistake.
     components: what was built of it; None where it is built later.
     """
@@ -38,13 +72,16 @@ class Checked(NamedTuple):
     components: Components | None = None
 
 
-def check_job(job: Job, groups: Sequence[str] = tuple(GROUPS)) -> tuple[Checked, list[Problem]]:
+def check_job(job: Job, groups: Iterable[str] = GROUPS) -> tuple[Checked, list[Problem]]:
     """Check the keys, types and `_target_`s of some groups of a job; also returns the problems."""
     reader = _Reader(job, [])
     reader.top()
-    settings = reader.record(Settings, reader.scalars(), "")
+    scalars = {key: v for key, v in job.config.items() if key in Settings.__dataclass_fields__}
+    settings = reader.record(Settings, scalars, "")
     trainable = reader.record(Trainable, job.config.get("trainable") or {}, "trainable")
     plans = {group: reader.group(group, GROUPS[group]) for group in groups}
+    if groups and not reader.problems:
+        reader.problems.extend(Problem(key, None, text) for key, text in too_large(job.config))
     return Checked(job, settings, trainable, plans), reader.problems
 
 
@@ -56,7 +93,7 @@ def check_component(
     return reader.value(node, resolve(base), path), reader.problems
 
 
-def affected_groups(job: Job, *, together: bool = True) -> list[str]:
+def affected_groups(job: Job, *, together: bool) -> list[str]:
     """The groups that the command line changes; `together`: all of the reconstructor or none."""
     if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
         return list(GROUPS)
@@ -64,24 +101,6 @@ def affected_groups(job: Job, *, together: bool = True) -> list[str]:
     if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
-
-
-def misspelt(job: Job) -> list[Problem]:
-    """The problems of a job, found without an import where overrides only misspell arguments."""
-    groups, reader = affected_groups(job, together=False), _Reader(job, [])
-    typed = [key for key in map(key_of, job.overrides) if key.split(".")[0] in groups]
-    found = set[str]()
-    for key in (key for key in typed if "." in key):
-        group, *rest = key.split(".")
-        node: Any = job.config.get(group)
-        known = declared(str(node.get("_target_"))) if isinstance(node, Mapping) else None
-        if known is None or len(rest) > 1 or rest[0] in known or rest[0][:1] == "_":
-            return []  # the classes are needed to check the other overrides
-        reader.report(key, node.get(rest[0]), reader.unknown(key, known))
-        found.add(group)
-    if not found or found != set(groups):
-        return []
-    return [*check_job(job, ())[1], *reader.problems]
 
 
 class _Reader(NamedTuple):
@@ -99,14 +118,9 @@ class _Reader(NamedTuple):
         given = None if isinstance(value, Mapping) else shown(value)
         self.problems.append(Problem(key, given, f"{text}{place}"))
 
-    def scalars(self) -> dict[str, Any]:
-        known = {f.name for f in dataclasses.fields(Settings)}
-        return {key: value for key, value in self.job.config.items() if key in known}
-
     def top(self) -> None:
         """Refuse keys that are neither a setting nor a group, and trust from a file."""
-        settings = {f.name for f in dataclasses.fields(Settings)}
-        known = [*settings, *GROUPS, "trainable"]
+        known = [*Settings.__dataclass_fields__, *GROUPS, "trainable"]
         for key, value in self.job.config.items():
             if key not in known:
                 self.report(key, value, unknown(key, known, self.job.folders))

@@ -4,6 +4,8 @@ Hydra's documented compose API is used instead of `hydra.main`, whose job handli
 before anything is checked and whose callbacks a configuration file can name.
 """
 
+import itertools
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +23,11 @@ from omegaconf.resolvers.oc import env
 
 from unfold.config import options
 from unfold.config.arguments import TRAIN, Arguments
-from unfold.config.errors import UNKNOWN, Problem, refuse
+from unfold.config.errors import UNKNOWN, Problem, refuse, shown
 from unfold.config.options import configs_folder
 from unfold.config.overrides import explain, key_of, separate, trusted, why_unresolved
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
+from unfold.errors import ConfigError
 from unfold.runs.catalogue import flat
 
 PATHS = (
@@ -33,18 +36,23 @@ PATHS = (
 )
 """Keys whose value becomes a path; a run must know it from what is stored."""
 
+NOT_STORED = re.compile(r"\bhydra\W(?!runtime\.choices)|\$\{[\s\w.\[]*\$\{")
+"""References to Hydra's own settings, where an environment variable may be, or a place on this
+machine; or to a key that another reference names."""
+
+PER_JOB = ("job.override_dirname", "overrides", "runtime", "searchpath", "sweeper.params")
+"""Hydra's own settings that no file states, and what a sweep tries."""
+
+MOST = 10_000
+"""Values, and characters of one, to which references may lead."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration.
+    """One composed configuration, as plain dictionaries, lists and scalars.
 
-    Args:
-        config: the configuration, resolved, as plain dictionaries, lists and scalars.
-        stored: the same as a run stores it: references to environment variables as they are typed.
-        choices: the option chosen in each group.
-        overrides: of the command line that made it.
-        trust: the packages that the command line trusts.
-        folders: of options, the packaged one first.
+    `config` is resolved; `stored` keeps references to environment variables as they are typed.
+    `folders` are those of options, the packaged one first.
     """
 
     config: Mapping[str, Any]
@@ -69,12 +77,7 @@ class Composed:
 
 
 class Preset(NamedTuple):
-    """What an option of `sweep` adds to the overrides.
-
-    overrides: all, those of the command line first in rank.
-    search: settings of the search itself.
-    problems: mistakes in the other overrides.
-    """
+    """The overrides with those of an option of `sweep`, and the settings of the search itself."""
 
     overrides: list[str]
     search: dict[str, Any]
@@ -147,7 +150,14 @@ def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None,
     config, sound, problems = _compose_sound(overrides, given)
     if config is None:
         return None, problems
+    problems += _steering(config, sound, given)
     choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if "hydra/" not in k}
+    config = OmegaConf.create(
+        {
+            **{key: node for key, node in config.items_ex(resolve=False) if key != "hydra"},
+            "hydra": {"runtime": {"choices": config.hydra.runtime.choices}},
+        }
+    )
     plain = _plain(config, problems)
     stored = _stored(config, plain, problems)
     folders = (configs_folder(), *given.config_dirs)
@@ -157,12 +167,7 @@ def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None,
 def _compose_sound(
     overrides: Sequence[str], given: Arguments
 ) -> tuple[DictConfig | None, list[str], list[Problem]]:
-    """Compose; leave out what cannot be composed, so that all mistakes are found.
-
-    Returns:
-        The configuration, None where nothing can be composed; the overrides that made it; and what
-        is wrong with the others.
-    """
+    """The configuration, None where there is none; what made it; what is wrong with the rest."""
     sound, problems = list(overrides), list[Problem]()
     folders = (configs_folder(), *given.config_dirs)
     while True:
@@ -197,40 +202,78 @@ def _added(text: str, folders: Sequence[Path]) -> str:
     return bare if options.names(key, folders) else f"++{bare}"
 
 
+def _steering(config: DictConfig, overrides: Sequence[str], given: Arguments) -> Iterator[Problem]:
+    """Settings of Hydra's own that a file of the user states, apart from what a sweep tries."""
+    if not given.config_dirs:
+        return
+    typed = [text for text in overrides if key_of(text).startswith("hydra")]
+    packaged, stated = (
+        flat(OmegaConf.to_container(one.hydra, resolve=False))
+        for one in (_compose(typed, ()), config)
+    )
+    for key, value in stated.items():
+        if packaged.get(key) != value and not key.startswith(PER_JOB):
+            text = "only the packaged configuration states settings of Hydra's own. Remove it."
+            yield Problem(f"hydra.{key}", shown(value), text)
+
+
 def _plain(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
-    """The configuration without Hydra's part, resolved; what cannot be resolved is reported."""
-    HydraConfig.instance().set_config(config)
+    """The configuration without Hydra's part, resolved; what cannot be resolved is reported.
+
+    Raises:
+        ConfigError: its references would unfold to too much.
+    """
+    raw = flat(OmegaConf.to_container(config, resolve=False))
+    references = {key: max(1, str(value).count("${")) for key, value in raw.items()}
+    if math.prod(references.values()) > MOST:
+        key = max(references, key=references.__getitem__)
+        raise _unbounded(key, shown(raw[key]), "values that its text joins")
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    left = itertools.count(MOST, -1)
     try:
         return {
-            str(key): _value(config, key, str(key), problems) for key in config if key != "hydra"
+            str(key): _value(config, key, str(key), problems, left)
+            for key in config
+            if key != "hydra"
         }
     finally:
         # Lightning starts its ranks differently where it finds Hydra's configuration.
         HydraConfig.instance().cfg = None
 
 
-def _value(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Problem]) -> Any:
+def _unbounded(key: str, value: str, what: str) -> ConfigError:
+    text = f"its references lead to more {what} than at most {MOST}. Write the value."
+    return ConfigError(str(Problem(key, value, text)))
+
+
+def _value(
+    node: DictConfig | ListConfig, key: Any, path: str, problems: list[Problem], left: Iterator[int]
+) -> Any:
     if OmegaConf.is_missing(node, key):
         problems.append(Problem(path, "???", f"must be given. Write {path}=VALUE."))
         return UNKNOWN
     raw: Any = None
     if OmegaConf.is_interpolation(node, key):
         raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
-        if re.search(
-            r"\bhydra\W(?!runtime\.choices)", raw
-        ):  # where an environment variable may be, or a place on this machine
-            text = "Hydra's own settings are not stored with the run. Write the value."
+        if NOT_STORED.search(raw):
+            text = "Hydra's own settings are not stored with the run. Write the value, or the key."
             problems.append(Problem(path, raw, text))
             return UNKNOWN
+    if next(left) < 1:
+        raise _unbounded(path, shown(raw), "values")
     try:
         value = node[key]
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, RecursionError) as error:
+        if "recursion" in str(error):
+            raise _unbounded(path, shown(raw), "keys") from error
         problems.append(Problem(path, str(raw), why_unresolved(str(error))))
         return UNKNOWN
+    if isinstance(value, str) and raw is not None and len(value) > MOST:
+        raise _unbounded(path, raw, "characters")
     if isinstance(value, DictConfig):
-        return {str(k): _value(value, k, f"{path}.{k!s}", problems) for k in value}
+        return {str(k): _value(value, k, f"{path}.{k!s}", problems, left) for k in value}
     if isinstance(value, ListConfig):
-        return [_value(value, i, f"{path}[{i}]", problems) for i in range(len(value))]
+        return [_value(value, i, f"{path}[{i}]", problems, left) for i in range(len(value))]
     return value
 
 

@@ -10,12 +10,7 @@ UNKNOWN = object()
 
 
 class Problem(NamedTuple):
-    """A key, and what is wrong with it: what was expected, what came, and what to do.
-
-    key: the full path of the key, or what was typed where there is no key.
-    value: what was given, as the user would write it; None where there is none to show.
-    text: a sentence or more.
-    """
+    """A key, or what was typed without one; its value as typed, None without; what is wrong."""
 
     key: str
     value: str | None

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 class Experiment:
     """A configuration as objects; called like its reconstructor, `experiment(y, operator)`.
 
-    Args:
-        reconstructor: algorithm, prior, fidelity, model and start together.
-        physics: the forward model.
-        config: the configuration, as a run stores it.
-        scores: of a finished run, by name; empty before training.
+    `config` is as a run stores it; `scores` are of a finished run, and empty before training.
     """
 
     reconstructor: "Reconstructor"
@@ -41,11 +37,8 @@ class Experiment:
 def build(*overrides: str) -> Experiment:
     """Compose and build one configuration, as `unfold train` does before it trains.
 
-    Args:
-        overrides: as on the command line, `algo=admm`, `prior.sigma=0.1`.
-
     Raises:
-        ConfigError: lists every mistake in them.
+        ConfigError: lists every mistake in the overrides.
     """
     checked = configure(overrides)
     components = components_of(checked)

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 import unfold
-from unfold.config.errors import Problem
+from unfold.config.errors import Problem, as_problem
 from unfold.disk import odd_entries
 from unfold.errors import ConfigError, RunError
-from unfold.runs.files import YAML_BYTES, parse_yaml
+from unfold.runs.files import parse_yaml
 
 
 def package_folder() -> Path:
@@ -58,7 +58,8 @@ def read(path: Path) -> Any:
     try:
         return parse_yaml(path)
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML ({first_line(error)}).") from error
+        text = f"is not YAML in UTF-8: {first_line(error)}. Mend it, or save it as UTF-8."
+        raise ConfigError(f"{path}: {text}") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -99,25 +100,14 @@ def faults(own: Sequence[Path], packaged: Path) -> Iterator[Problem]:
             if not (path.is_symlink() and path.exists() and folder in path.resolve().parents):
                 text = "is a pipe, a device or a link out of the folder of options. Remove it."
                 yield Problem(str(path), None, text)
-        for path in sorted(folder.rglob("*.yaml")):
+        for path in filter(Path.is_file, sorted(folder.rglob("*.yaml"))):
             inside = path.relative_to(folder)
-            if path.is_file() and (why := _unbounded(path)):
-                yield Problem(str(path), None, why)
+            try:  # before Hydra, which unfolds all aliases
+                read(path.resolve())
+            except ConfigError as error:
+                yield as_problem(error)
             if (packaged / inside).is_file():
                 yield Problem(
                     str(inside), None, f"has the name of a packaged option, which would be used "
                     f"instead. Rename it, e.g. {path.stem}_mine.yaml."
                 )  # fmt: skip
-
-
-def _unbounded(path: Path) -> str:
-    """Why a file is not given to Hydra, which unfolds all aliases; empty for the others."""
-    if path.stat().st_size > YAML_BYTES:
-        return f"has more than {YAML_BYTES} bytes. Split it."
-    try:
-        parse_yaml(path.resolve())
-    except ValueError as error:
-        return f"is not YAML: {first_line(error)}. Write it out."
-    except (OSError, yaml.YAMLError, RecursionError):
-        pass  # Hydra reports it if the file is chosen
-    return ""

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -142,30 +141,19 @@ def explain(
         group, _, name = str(error.missing_cfg_file).lstrip("/").rpartition("/")
         culprit = next((o for o in overrides if key_of(o) == group), None)
         allowed = error.options or options.names(group, folders)
-        return _no_option(group or "configuration", name, allowed), culprit
-    if isinstance(error.__cause__ or error, UnicodeDecodeError):
-        files = (path for folder in folders[1:] for path in folder.rglob("*.yaml"))
-        wrong = [str(path) for path in files if path.is_file() and not _is_utf8(path)]
-        text = f"is not UTF-8: {options.first_line(error)}. Save it as UTF-8."
-        return Problem(listing(wrong), None, text), None
+        return no_option(group or "configuration", name, allowed), culprit
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]
         allowed = options.names(key, folders)
         if allowed and value not in allowed and not override.startswith("~"):
-            return _no_option(key, value, allowed), override
+            return no_option(key, value, allowed), override
     text = options.first_line(error.__cause__ or error)
     culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
     return Problem(culprit or "configuration", None, text), culprit
 
 
-def _is_utf8(path: Path) -> bool:
-    with suppress(UnicodeDecodeError):
-        path.read_text(encoding="utf-8")
-        return True
-    return False
-
-
-def _no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+def no_option(group: str, name: str, allowed: Sequence[str]) -> Problem:
+    """What is wrong with a name that no option of a group has."""
     near = nearest(name, allowed)
     return Problem(group, name, f"no such option{near} Allowed: {listing(allowed)}.")
 

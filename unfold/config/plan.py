@@ -11,13 +11,9 @@ from unfold.runs.redact import redacted
 
 @dataclass(frozen=True)
 class Component:
-    """A class and its arguments, which may hold components.
+    """A class and its converted arguments, which may hold components.
 
-    Args:
-        path: of the node in the configuration, `algo.stepsize`.
-        target: the class.
-        arguments: by name, already converted to what the annotations ask for.
-        partial: whether the class is handed over with its arguments instead of being called.
+    With `partial` it is handed over with its arguments instead of being called.
     """
 
     path: str

@@ -2,11 +2,14 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from unfold.arrays import expect_room
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
+from unfold.runs.catalogue import flat
 from unfold.runs.files import SCHEMA_VERSION
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -61,23 +64,38 @@ def ceiling(key: str, *, is_count: bool) -> float:
     return float(next(most for pattern, most in CEILINGS if re.fullmatch(pattern, key)))
 
 
+PRODUCTS: Sequence[tuple[str, Mapping[str, int], int]] = (
+    ("a batch is measured", {"batch_size": 1, "crop": 2, "coils": 1, "codes": 1}, 32),
+    ("lines are integrated", {"angles": 1, "detectors": 1, "crop": 1}, 24),
+    ("samples are taken", {"spokes": 1, "arms": 1, "coils": 1, "crop": 1, "batch_size": 1}, 32),
+    ("a network is trained", {"width": 2, "depth": 1, "iterations": 1}, 9 * 16),
+)
+"""Counts that are allocated together: when, the power of each by its name, bytes for each unit."""
+
+
+def too_large(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The counts of which the product takes more than the free memory: a key, and why.
+
+    Counts of a component are multiplied with those of the components that it is in, of `data`, and
+    with `model.iterations` where each iteration has its own networks.
+    """
+    counts = {tuple(k.split(".")): n for k, n in flat(config).items() if type(n) is int and n > 1}
+    if not dict(config.get("trainable") or {}).get("untied"):
+        counts.pop(("model", "iterations"), None)
+    for place in {key[:-1] for key in counts}:
+        for when, powers, unit in PRODUCTS:
+            homes = [place[:depth] for depth in range(len(place) + 1)] + [("data",), ("model",)]
+            kept = {key: n for key, n in counts.items() if key[-1] in powers and key[:-1] in homes}
+            try:
+                expect_room(unit * math.prod(n ** powers[key[-1]] for key, n in kept.items()))
+            except ValueError as error:
+                shown = ", ".join(f"{'.'.join(key)} = {n}" for key, n in kept.items())
+                yield shown.partition(" ")[0], f"where {when}, {error}: {shown}. Lower one of them."
+
+
 @dataclass(frozen=True)
 class Settings(Declared):
-    """The scalars at the top of a configuration.
-
-    Args:
-        seed: of all random numbers, 0 or above.
-        name: distinguishes this run from others of the same components.
-        objective: the validation metric that chooses the best checkpoint and that a sweep improves.
-        strict: whether an iteration that does not converge is an error.
-        rerun: whether a finished run is repeated.
-        accept_code: whether an interrupted run resumes though the code has changed since.
-        trust: packages whose components may be named by `_target_`; on the command line only.
-        runs_dir: the folder of all runs.
-        init_from: a run whose weights are the start, or null.
-        extend: a finished run that this one, of its configuration, trains longer; or null.
-        schema_version: of the configuration files.
-    """
+    """The scalars at the top of `train.yaml`, which explains each of them."""
 
     seed: int = bounded(0, whole(0))
     name: str | None = None
@@ -107,16 +125,7 @@ class Settings(Declared):
 
 @dataclass(frozen=True)
 class Trainable:
-    """What is learned, and how; globs on config paths such as `algo.stepsize` or `prior.*`.
-
-    Args:
-        learn: what is learned; everything else stays as it starts.
-        untied: what has its own value, or network, in every iteration.
-        constrain: a narrower interval [low, high] for a learned scalar.
-        relative: scalars that are given relative to the norm of the operator.
-        lr: individual learning rates.
-        freeze: epochs in which something is not trained yet.
-    """
+    """What is learned, and how, as `trainable/default.yaml` explains; globs on config paths."""
 
     learn: Sequence[str] = ()
     untied: Sequence[str] = ()

@@ -69,6 +69,11 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
 def _refuse_steering(reference: Entry) -> None:
     """Refuse stored flags and keys of Hydra's, which decide where options and code come from."""
     known = {*GROUPS, *PRESETS, "trainable", *Settings.__dataclass_fields__}
+    if odd := sorted({*map(str, reference.config)} - known):
+        raise ConfigError(
+            f"{reference.path}: config.yaml has the key {odd[0]}, which no run has: only groups "
+            "and settings are stored. The file was edited; do not use the run."
+        )
     for text in reference.overrides:
         group, *places = (re.split(r"[./]", key)[0] for key in address_of(text).split("@"))
         if text.startswith("-") or group not in known or not {*places} <= {*known, "_global_"}:
@@ -113,7 +118,7 @@ def extended(arguments: Sequence[str]) -> Checked | None:
     keys = [d.what for d in differences(one, other) if not d.what.startswith(MAY_DIFFER)]
     trainer, steps = checked.job.config["trainer"], int(reference.scores.get("steps", 0))
     planned = reference.config["trainer"]["max_steps"]
-    code = differing(files.read_json(reference.path / files.ORIGIN)["sources"], checked.job.trust)
+    code = differing(files.origin_of(reference.path)["sources"], checked.job.trust)
     refused = {
         f"it is {reference.state}; finish it first": reference.state != "finished",
         "nothing was trained in it": steps == 0,

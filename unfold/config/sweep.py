@@ -34,8 +34,7 @@ def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[
 
     Settings of the search itself, `sweep.trials` and the like, are no overrides.
     """
-    parser = OverridesParser.create()
-    named = {o.key_or_group for o in parser.parse_overrides(list(overrides))}
+    named = {parse_override(text).key_or_group for text in overrides}
     keys = [key for key in params if key not in named and not key.startswith(SEARCH)]
     preset = [f"{key}={params[key]}" for key in keys]
     return [*preset, *overrides]
@@ -98,20 +97,14 @@ class Choice:
     values: tuple[str, ...]
 
     def draw(self, generator: random.Random) -> str:
-        """One of them, each as likely."""
         return generator.choice(self.values)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number between two others.
+    """A number in [low, high]; uniform, or with `log` its logarithm: `tag(log, interval(...))`.
 
-    Args:
-        low: at least.
-        high: at most.
-        log: whether its logarithm is uniform; `tag(log, interval(...))`.
-        whole: whether it is an integer; `int(interval(...))`, or a range of integers.
-        step: between two integers.
+    A whole one is of `int(interval(...))`, or a range of integers with a step.
     """
 
     low: float
@@ -121,7 +114,6 @@ class Interval:
     step: int = 1
 
     def draw(self, generator: random.Random) -> str:
-        """A number, uniform or with a uniform logarithm."""
         if self.whole:
             return str(generator.randrange(int(self.low), int(self.high) + 1, self.step))
         if self.log:
@@ -134,18 +126,12 @@ Domain = Choice | Interval
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched.
-
-    Args:
-        fixed: the overrides that every trial has.
-        domains: of the others, by key.
-    """
+    """What is searched: the overrides that every trial has, and the domains of the others."""
 
     fixed: tuple[str, ...]
     domains: dict[str, Domain]
 
     def overrides(self, values: dict[str, Any]) -> list[str]:
-        """The overrides of one trial."""
         return [*self.fixed, *(f"{key}={value}" for key, value in values.items())]
 
 
@@ -153,7 +139,7 @@ def space_of(overrides: Sequence[str]) -> Space:
     """Separate what is fixed from what is searched."""
     fixed: list[str] = []
     domains: dict[str, Domain] = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in map(parse_override, overrides):
         if override.is_sweep_override():
             domains[str(override.get_key_element())] = _domain(override)
         else:

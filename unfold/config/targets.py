@@ -54,11 +54,7 @@ ADAPTED = ("deepinv.physics", "deepinv.models")
 
 
 def resolve(target: str, trust: Sequence[str] = ()) -> type:
-    """The class that a `_target_` names.
-
-    Args:
-        target: module path and class name, `unfold.algorithms.pgd.PGD`.
-        trust: packages trusted on the command line.
+    """The class that a `_target_` names; `trust` are packages trusted on the command line.
 
     Raises:
         ConfigError: the name is not allowed, or leads nowhere.

@@ -22,6 +22,10 @@ PLAIN: Mapping[Any, str] = {
 }
 
 
+ANYTHING = (Any, object, inspect.Parameter.empty)
+"""Annotations that admit every value."""
+
+
 class Mismatch(Exception):  # noqa: N818 (not an error: a verdict on a value)
     """A value that does not fit its annotation, with what is expected."""
 
@@ -37,8 +41,10 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     if isinstance(value, Mapping) and "_target_" in value:
         return visit(value, annotation, path)
     origin = get_origin(annotation)
-    if annotation in (Any, object, inspect.Parameter.empty):
-        return _anything(value, path, visit)
+    if annotation in ANYTHING:
+        if not isinstance(value, dict | list):
+            return value
+        annotation = Mapping[str, Any] if isinstance(value, dict) else list[Any]
     if origin is Annotated:
         return read(value, get_args(annotation)[0], path, visit)
     if origin in (Union, types.UnionType):
@@ -48,14 +54,6 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     if annotation in PLAIN:
         return _scalar(value, annotation, path)
     return _collection(value, annotation, path, visit)
-
-
-def _anything(value: Any, path: str, visit: Visit) -> Any:
-    if isinstance(value, Mapping):
-        return {key: read(item, Any, f"{path}.{key}", visit) for key, item in value.items()}
-    if isinstance(value, list):
-        return [read(item, Any, f"{path}[{i}]", visit) for i, item in enumerate(value)]
-    return value
 
 
 def _scalar(value: Any, annotation: Any, path: str) -> Any:
@@ -90,36 +88,20 @@ def _union(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
 
 def _collection(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    if not inspect.isclass(kind) or kind in (type, str):
-        raise Mismatch(describe(annotation), path, value)
-    if issubclass(kind, Mapping):
-        if not isinstance(value, Mapping):
-            raise Mismatch(describe(annotation), path, value)
+    is_kind = inspect.isclass(kind) and kind not in (type, str)
+    if is_kind and issubclass(kind, Mapping) and isinstance(value, Mapping):
         item = arguments[1] if len(arguments) == 2 else Any
         return {key: read(v, item, f"{path}.{key}", visit) for key, v in value.items()}
-    if kind is tuple and isinstance(value, list):
-        return _tuple(value, arguments, annotation, path, visit)
-    if kind in (list, tuple) or issubclass(kind, Sequence) or kind.__module__ == "collections.abc":
-        if not isinstance(value, list):
-            raise Mismatch(describe(annotation), path, value)
-        item = arguments[0] if arguments else Any
-        return [read(v, item, f"{path}[{i}]", visit) for i, v in enumerate(value)]
-    raise Mismatch(describe(annotation), path, value)
-
-
-def _tuple(
-    value: list[Any], arguments: tuple[Any, ...], annotation: Any, path: str, visit: Visit
-) -> tuple[Any, ...]:
-    if not arguments:
-        items: Sequence[Any] = [Any] * len(value)
-    elif arguments[-1] is Ellipsis:
-        items = [arguments[0]] * len(value)
-    elif len(arguments) == len(value):
-        items = arguments
-    else:
+    several = is_kind and (issubclass(kind, Sequence) or kind.__module__ == "collections.abc")
+    if not several or issubclass(kind, Mapping) or not isinstance(value, list):
+        raise Mismatch(describe(annotation), path, value)
+    is_fixed = kind is tuple and arguments and arguments[-1] is not Ellipsis
+    items = arguments if is_fixed else [arguments[0] if arguments else Any] * len(value)
+    if len(items) != len(value):
         raise Mismatch(describe(annotation), path, value)
     pairs = enumerate(zip(value, items, strict=True))
-    return tuple(read(v, item, f"{path}[{i}]", visit) for i, (v, item) in pairs)
+    found = [read(v, item, f"{path}[{i}]", visit) for i, (v, item) in pairs]
+    return tuple(found) if kind is tuple else found
 
 
 def describe(annotation: Any) -> str:
@@ -141,10 +123,6 @@ def describe(annotation: Any) -> str:
     return f"a block with _target_ ({getattr(kind, '__name__', kind)})"
 
 
-ANYTHING = (Any, object, inspect.Parameter.empty)
-"""Annotations that admit every value."""
-
-
 def parameters(kind: type) -> dict[str, inspect.Parameter]:
     """The arguments of a constructor by name, with annotations as objects.
 
@@ -155,15 +133,16 @@ def parameters(kind: type) -> dict[str, inspect.Parameter]:
         hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
     except (NameError, TypeError):  # a name that exists for type checkers only
         hints = {}
-    return {
-        name: parameter.replace(annotation=_hint(hints.get(name, parameter.annotation)))
-        for name, parameter in found.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    known = {}
+    for name, parameter in found.items():
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            hint = hints.get(name, parameter.annotation)
+            known[name] = parameter.replace(annotation=Any if isinstance(hint, str) else hint)
+    return known
 
 
-def _hint(annotation: Any) -> Any:
-    return Any if isinstance(annotation, str) else annotation
+CONTAINERS = ("builtins", "collections.abc")
+"""Where the classes of numbers, texts and containers are."""
 
 
 def admits(annotation: Any, kind: type, *, partial: bool = False, own: bool = False) -> bool:
@@ -174,23 +153,17 @@ def admits(annotation: Any, kind: type, *, partial: bool = False, own: bool = Fa
     """
     for arm in arms_of(annotation):
         expected = get_origin(arm) or arm
-        is_callable = expected in (Callable, _CALLABLE)
+        is_callable = expected is Callable
         if is_callable:
             expected = (get_args(arm) or (Any,))[-1] if partial else Any
         if is_callable or not partial:
-            if expected in ANYTHING and own:
-                return True
-            if expected not in ANYTHING and _is_component(expected) and issubclass(kind, expected):
+            fits = own
+            if expected not in ANYTHING:  # a container, as a list or a number, has no `_target_`
+                is_kind = inspect.isclass(expected) and expected.__module__ not in CONTAINERS
+                fits = is_kind and issubclass(kind, expected)
+            if fits:
                 return True
     return False
-
-
-def _is_component(expected: Any) -> bool:
-    """Whether it is a class, and no container: a list or a number has no `_target_`."""
-    return inspect.isclass(expected) and expected.__module__ not in ("builtins", "collections.abc")
-
-
-_CALLABLE = get_origin(Callable[..., Any])
 
 
 def is_count(annotation: Any) -> bool:

@@ -42,7 +42,12 @@ def _start(owner: Component, runs_dir: str, prior: "Prior", model: "Model") -> s
         if weights is None and all(getattr(network, "trained", False) for network in networks):
             return f"{name} starts from the weights that it is made with"
         if weights in (None, EMBEDDED):
-            _refuse_untrained(path, model, weights)
+            if not model.trains:
+                raise ConfigError(
+                    f"{path}.weights = {weights or 'null'}: model=classical learns nothing, and "
+                    "this network is untrained, so its result would mean nothing. Name a run or a "
+                    "file of trained weights, or choose prior=tv."
+                )
             reason = "" if weights is None else ": the embedded weights are of another architecture"
             return f"{name} starts at random{reason}"
         source = located(f"{path}.weights", str(weights), runs_dir)
@@ -50,16 +55,6 @@ def _start(owner: Component, runs_dir: str, prior: "Prior", model: "Model") -> s
     for network in networks:
         load_prior_weights(network, source)
     return sentence
-
-
-def _refuse_untrained(path: str, model: "Model", weights: str | None) -> None:
-    if model.trains:
-        return
-    raise ConfigError(
-        f"{path}.weights = {weights or 'null'}: model=classical learns nothing, and this network "
-        "is untrained, so its result would mean nothing. Name a run or a file of trained weights, "
-        "or choose prior=tv."
-    )
 
 
 def located(key: str, text: str, runs_dir: str) -> Path:

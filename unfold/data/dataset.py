@@ -8,9 +8,12 @@ from typing import Any, Literal, NamedTuple
 from unfold.arrays import expect_room
 from unfold.data.batches import Loader
 from unfold.data.example import SPLITS, Example
+from unfold.data.intensity import Interval
 from unfold.errors import ConfigError, listing, nearest
 from unfold.machine import refusal
 from unfold.parameters.bounds import Declared, Range, bounded, whole
+from unfold.physics.base import Examples
+from unfold.random import Draws
 
 CHANNELS = Range("1 or 3", lambda v: v in (1, 3))
 
@@ -58,6 +61,21 @@ class Data(Declared, ABC):
         """What the images are that reconstructions are compared with; "" where there are none."""
         return "image"
 
+    @property
+    def measured(self) -> bool:
+        """Whether the examples hold measurements, so that nothing is simulated."""
+        return False
+
+    @property
+    def stated(self) -> Interval | None:
+        """The stored values that are 0 and 1, where the user says which."""
+        return None
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of images that are made of others are multiples of, in pixels."""
+        return 1
+
     @abstractmethod
     def check(self) -> None:
         """Find, before anything is computed, what a run cannot use.
@@ -94,6 +112,18 @@ class Data(Declared, ABC):
             ConfigError: no such split.
             DataError: as `check`.
         """
+
+    @abstractmethod
+    def content(self, split: str) -> str:
+        """SHA-256 of what the examples of a split hold, whatever their names and their order."""
+
+    @abstractmethod
+    def sketch(self, draws: Draws) -> Examples:
+        """One example of the kind that is trained on; read from no file where that can be."""
+
+    @abstractmethod
+    def typical(self) -> list[Examples]:
+        """One example as it is trained on, then full ones of validation and test, of few sizes."""
 
     @abstractmethod
     def train_loader(

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Literal
 
 from unfold.data.batches import (
@@ -26,8 +27,14 @@ from unfold.data.image_cache import (
     fingerprint,
     load_splits,
 )
+from unfold.data.intensity import Interval
 from unfold.errors import ConfigError, DataWarning
 from unfold.parameters.bounds import bounded, finite, whole
+from unfold.physics.base import Examples
+from unfold.random import Draws
+
+SIZES = 3
+"""How many sizes of full images, the smallest, are tried before a run."""
 
 MOST_SHOWN = 3
 """Files that are left out, in a warning."""
@@ -68,8 +75,16 @@ class ImageData(Data):
     @property
     def pixels(self) -> Pixels:
         """How files are read."""
+        return Pixels(self.channels, self.stated)
+
+    @property
+    def stated(self) -> Interval | None:
         given = self.intensity_range
-        return Pixels(self.channels, None if given is None else (float(given[0]), float(given[1])))
+        return None if given is None else (float(given[0]), float(given[1]))
+
+    @property
+    def multiple(self) -> int:
+        return self.multiple_of
 
     def left_out(self) -> tuple[str, ...]:
         """The files that are not used, each with the reason; none unless a subclass finds some."""
@@ -105,7 +120,7 @@ class ImageData(Data):
         TrainBatches(self._samples, self.batch_size, self.seed)
 
     def _expect_resources(self) -> None:
-        order = 16 * self._samples  # of an epoch
+        order = 128 * self._samples  # of an epoch
         batch = 32 * self.batch_size * self.channels * self.crop**2
         self.expect_resources({"batch_size": batch, "crops_per_image": order})
 
@@ -142,6 +157,28 @@ class ImageData(Data):
 
     def examples(self, split: str) -> Sequence[tuple[str, Example]]:
         return [(name, Example(image)) for name, image in self.images(split)]
+
+    def content(self, split: str) -> str:
+        """Of the decoded pixels."""
+        found = (
+            sha256(repr(tuple(x.shape)).encode() + x.numpy().tobytes())
+            for _, x in self.images(split)
+        )
+        return sha256(b"".join(sorted(one.digest() for one in found))).hexdigest()
+
+    def sketch(self, draws: Draws) -> Examples:
+        return Examples(draws.uniform("image", (self.channels, self.crop, self.crop)))
+
+    def typical(self) -> list[Examples]:
+        """A crop, the first validation image, and one of each of the smallest sizes."""
+        named = [*self.images("validation"), *self.images("test")]
+        by_size = {image.shape: image[None] for _, image in reversed(named)}
+        smallest = sorted(by_size.values(), key=lambda image: image.numel())[:SIZES]
+        narrow = min(by_size.values(), key=lambda image: min(image.shape[-2:]))
+        first = named[0][1][None]
+        others = {x.shape: x for x in (*smallest, narrow) if x.shape != first.shape}
+        crop = first[..., : self.crop, : self.crop]
+        return [Examples(x) for x in (crop, first, *others.values())]
 
     @property
     def _samples(self) -> int:

@@ -63,6 +63,7 @@ class KspaceData(MeasuredData):
     normalize: float | Literal["none", "max", "percentile", "measurement"] = "measurement"
 
     suffixes = READ
+    reference = "coil-combined complex image"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,10 +73,6 @@ class KspaceData(MeasuredData):
             raise ConfigError(
                 f"normalize = {self.normalize}: must be positive, or one of {listing(NORMALIZE)}."
             )
-
-    @property
-    def truth(self) -> str:
-        return "coil-combined complex image"
 
     def settings(self) -> Mapping[str, Any]:
         names = ("key", "centred", "volume", "readout", "maps", "compress", "noise")

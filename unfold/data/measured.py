@@ -17,13 +17,18 @@ from torch.utils.data import Dataset
 
 from unfold.data.batches import EvaluationBatches, FileBatches, Loader
 from unfold.data.dataset import Data, SplitReport, expect_split
-from unfold.data.example import SPLITS, Example, Key, Sample
+from unfold.data.example import SPLITS, Example, Key, Sample, stack
 from unfold.data.file_facts import FileFacts, facts_of
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.errors import DataError, DataWarning, listing
 from unfold.parameters.bounds import bounded, whole
+from unfold.physics.base import Examples
+from unfold.random import Draws
 from unfold.typing import Shape
+
+KINDS = 3
+"""How many kinds of examples besides the first are tried before a run."""
 
 MEMORY = 2**30
 """Bytes of decoded examples that are kept: 1 GiB."""
@@ -76,6 +81,9 @@ class MeasuredData(Data):
 
     suffixes: ClassVar[tuple[str, ...]]
     """The files that are read."""
+
+    reference: ClassVar[str]
+    """What the images are, where there are some."""
 
     @abstractmethod
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
@@ -190,6 +198,40 @@ class MeasuredData(Data):
 
     def examples(self, split: str) -> Sequence[tuple[str, Example]]:
         return _Named(self, self.items(split))
+
+    def content(self, split: str) -> str:
+        """Of the bytes of the files."""
+        digests = sorted(facts.digest for _, facts in self._facts[split])
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def sketch(self, draws: Draws) -> Examples:
+        return self.typical()[0]
+
+    def typical(self) -> list[Examples]:
+        """The first example of each kind, of training first."""
+        first = {
+            item.kind: item for split in reversed(SPLITS) for item in reversed(self._items[split])
+        }
+        ordered = sorted(first.values(), key=lambda one: one.kind != self._first.kind)
+        return [stack([self.load(item)]) for item in ordered[: 1 + KINDS]]
+
+    @property
+    def _first(self) -> Item:
+        found = next((items[0] for items in self._items.values() if items), None)
+        return found or self.items("train")[0]
+
+    @property
+    def truth(self) -> str:
+        known = [any("image" in part for part in item.kind) for item in self._every]
+        return self.reference if known and all(known) else ""
+
+    @property
+    def measured(self) -> bool:
+        return True
+
+    @property
+    def _every(self) -> list[Item]:
+        return [item for items in self._items.values() for item in items]
 
     def load(self, item: Item) -> Example:
         """The example, from the cache or from its file."""

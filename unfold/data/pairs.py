@@ -41,14 +41,12 @@ class PairsData(MeasuredData):
 
     normalize: float | int = bounded(1.0, positive)
 
+    reference = "paired image"
+
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
         """The files that are read."""
         return (*suffixes(), *SUFFIXES, *HDF5)
-
-    @property
-    def truth(self) -> str:
-        return "paired image"
 
     def settings(self) -> Mapping[str, Any]:
         return {"channels": self.channels}

@@ -54,6 +54,7 @@ class SinogramData(MeasuredData):
     normalize: float | Literal["none", "max", "percentile"] = "percentile"
 
     suffixes = READ
+    reference = "filtered back-projection of all views"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,10 +62,6 @@ class SinogramData(MeasuredData):
             raise ConfigError(f"channels = {self.channels}: images of projections have 1.")
         if not isinstance(self.normalize, str) and not self.normalize > 0:
             raise ConfigError(f"normalize = {self.normalize}: must be positive.")
-
-    @property
-    def truth(self) -> str:
-        return "filtered back-projection of all views"
 
     def settings(self) -> Mapping[str, Any]:
         names = ("size", "bin", "angles", "axis", "flats", "darks")

@@ -11,24 +11,24 @@ from unfold.evaluation.base import (
     Condition,
     Context,
     Evaluation,
-    Example,
     ImageBatch,
     NoEvaluation,
-    check_finite,
-    convergence_flags,
+    Result,
+    Shown,
     measure,
+    reconstruct,
+    rows_of,
+    solved,
 )
 from unfold.evaluation.baselines import Baselines, TunedTV, Weighted
 from unfold.evaluation.records import UNTUNED, Row
-from unfold.evaluation.robustness import sigma_of
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.bounds import bounded, nonnegative, whole
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import with_sigma
+from unfold.physics.noise.base import sigma_of, with_sigma
 from unfold.physics.operator import Operator
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,15 @@ class AcrossOperators(Evaluation):
         from unfold.evaluation.report import write_report
 
         data, cache = context.data, context.run.parents[1] / ".cache"
-        images = data.images("validation"), data.images("test")
+        held = data.examples("validation"), data.examples("test")
         baselines = Baselines(
-            self.tv, *images, data.fingerprint(), context.seed, cache, data.multiple_of
+            self.tv, *held, data.fingerprint(), context.seed, cache, data.multiple
         )
         rows: list[Row] = []
-        examples: list[Example] = []
+        examples: list[Shown] = []
         with Progress(transient=True, disable=not context.progress) as bar:
             wanted = self.conditions(context.physics, context.trained_on)
+            wanted = wanted[:1] if data.measured else wanted  # of no other operator there is y
             for condition in bar.track(wanted, description="evaluating"):
                 tv = baselines.total_variation(condition.physics)
                 for batch in context.test_batches():
@@ -120,44 +121,29 @@ class AcrossOperators(Evaluation):
     @torch.no_grad()
     def _one_batch(
         self, context: Context, condition: Condition, batch: ImageBatch, tv: Weighted
-    ) -> tuple[list[Row], list[Example]]:
+    ) -> tuple[list[Row], list[Shown]]:
         case = measure(condition.physics, batch, context.seed, "test")
-        y, operator, level = case
-        ours = context.reconstructor.solve(y, operator, noise_level=level)
-        check_finite(ours.image, batch.names, f"{condition.name}, noise {condition.noise}")
+        y, operator, _ = case
+        ours = reconstruct(context, condition, batch, case)
         baseline = torch.stack([tv.images[i] for i in batch.positions])
         back, linear = operator.back_project(y), operator.linear_baseline(y)
         none, empty = [0] * len(y), [""] * len(y)
         marks = [str(tv.converged[i]) if tv.tuned else UNTUNED for i in batch.positions]
-        found: dict[str, tuple[Image, list[int], list[str]]] = {
-            "back_projection": (back, none, empty),
-            linear.method: (linear.image, none, empty),
-            "tv": (baseline, none, marks),
+        results = {
+            "back_projection": Result(back, none, empty),
+            linear.method: Result(linear.image, none, empty),
+            "tv": Result(baseline, none, marks),
+            "ours": ours,
         }
-        for method, solution in {"ours": ours, **self._other_counts(context, case)}.items():
-            steps, flags = solution.iterations.tolist(), convergence_flags(solution)
-            found[method] = solution.image, steps, flags
-        rows = [
-            Row(
-                run=context.run.name,
-                trained_on=context.trained_on,
-                tested_on=condition.name,
-                noise=condition.noise,
-                method=method,
-                iterations=steps[i],
-                converged=flags[i],
-                image=name,
-                metric=metric,
-                value=float(values[i]),
-            )
-            for method, (image, steps, flags) in found.items()
-            for metric, values in context.metrics(image, batch.images).items()
-            for i, name in enumerate(batch.names)
-        ]
+        others = self._other_counts(context, case).items()
+        results |= {method: solved(solution) for method, solution in others}
+        rows = rows_of(context, condition, batch, case, results)
         pictured = y.ndim == 4 and y.shape[1] in (1, 3)
-        tensors = zip(batch.names, batch.images, y if pictured else back, strict=True)
-        pairs = zip(tensors, zip(baseline, ours.image, strict=True), strict=True)
-        return rows, [Example(condition, *seen, pictured, *found) for seen, found in pairs]
+        truth = [None] * len(y) if batch.images is None else batch.images
+        tensors = zip(batch.names, truth, y if pictured else back, strict=True)
+        found = zip(baseline, ours.image, zip(marks, ours.flags, strict=True), strict=True)
+        pairs = zip(tensors, found, strict=True)
+        return rows, [Shown(condition, *seen, pictured, *both) for seen, both in pairs]
 
     def _other_counts(self, context: Context, case: Case) -> dict[str, Solution]:
         """The same network with other numbers of iterations."""

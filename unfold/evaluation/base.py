@@ -1,21 +1,24 @@
 """What is measured at the end of a run: `evaluation`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from unfold.data.batches import consecutive
+from unfold.data.example import Example, stack
 from unfold.errors import NonFiniteError, listing
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.records import Row
 from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
-from unfold.physics.base import Physics
+from unfold.physics.base import Examples, Physics
 from unfold.physics.operator import Operator
+from unfold.pytree import batched_norm
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.typing import Image, Measurement, PerImage
@@ -25,20 +28,26 @@ OTHERS = "evaluations"
 
 
 class ImageBatch(NamedTuple):
-    """Images of one shape, with their names and their positions in the split."""
+    """Examples of one kind, with their names and their positions in the split."""
 
     names: tuple[str, ...]
     positions: tuple[int, ...]
-    images: Image
+    examples: Examples
+
+    @property
+    def images(self) -> Image | None:
+        """(B, C, H, W), where they are known."""
+        return self.examples.images
 
 
-def batches(images: Sequence[tuple[str, Tensor]], size: int = 8) -> list[ImageBatch]:
-    """Group consecutive images of one shape, at most `size` together."""
-    groups = consecutive([tuple(image.shape) for _, image in images], size)
-    return [
-        ImageBatch(tuple(images[i][0] for i in g), tuple(g), torch.stack([images[i][1] for i in g]))
-        for g in groups
-    ]
+def batches(examples: Iterable[tuple[str, Example]], size: int = 8) -> Iterator[ImageBatch]:
+    """Group consecutive examples of one kind, at most `size` together, as they are asked for."""
+    numbered = enumerate(examples)
+    for _, group in groupby(numbered, lambda pair: pair[1][1].kind):
+        while part := list(islice(group, size)):
+            places, named = zip(*part, strict=True)
+            names, held = zip(*named, strict=True)
+            yield ImageBatch(names, places, stack(held))
 
 
 class Case(NamedTuple):
@@ -52,7 +61,8 @@ class Case(NamedTuple):
 def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Case:
     """The measurements of a batch: a function of the seed, the split and the images."""
     draws = Draws(seed, batch.positions, split)
-    y, operator = physics.measure(batch.images, draws)
+    physics = physics.given(batch.examples)
+    y, operator = physics.measure(batch.examples, draws)
     return Case(y, operator, physics.noise_level(y, operator, draws))
 
 
@@ -69,41 +79,42 @@ class Condition(NamedTuple):
     physics: Physics
 
 
-class Example(NamedTuple):
+class Shown(NamedTuple):
     """One image under one condition, for the gallery.
 
     measurement: as an image; where it is none, the back-projection.
     pictured: whether it is the measurement itself.
+    flags: of convergence, of the baseline and of ours, as in a row.
     """
 
     condition: Condition
     name: str
-    truth: Tensor
+    truth: Tensor | None
     measurement: Tensor
     pictured: bool
     baseline: Tensor
     ours: Tensor
+    flags: tuple[str, str]
 
 
-def check_finite(image: Image, names: Sequence[str], condition: str) -> None:
-    """Refuse reconstructions that are not finite: no mean may leave them out.
+class Result(NamedTuple):
+    """What a method makes of a batch.
 
-    Raises:
-        NonFiniteError: names the images and the condition.
+    image: (B, C, H, W).
+    iterations: of each image.
+    flags: of convergence, `True` or `False` for each image; "" where there is no tolerance.
     """
-    finite = torch.isfinite(image).flatten(1).all(1).tolist()
-    if bad := [name for name, ok in zip(names, finite, strict=True) if not ok]:
-        raise NonFiniteError(
-            f"The reconstruction of {listing(bad)} under {condition} is not finite. Leave the "
-            "operator out of the evaluation, or change the model's tolerances or step sizes."
-        )
+
+    image: Image
+    iterations: list[int]
+    flags: list[str]
 
 
-def convergence_flags(solution: Solution) -> list[str]:
-    """`True` or `False` for each image, or "" where the model has no tolerance."""
-    if solution.converged is None:
-        return [""] * len(solution.image)
-    return [str(flag) for flag in solution.converged.tolist()]
+def solved(solution: Solution) -> Result:
+    """The result that a solution is."""
+    reached, count = solution.converged, len(solution.image)
+    flags = [""] * count if reached is None else [str(flag) for flag in reached.tolist()]
+    return Result(solution.image, solution.iterations.tolist(), flags)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +123,7 @@ class Context:
 
     Args:
         reconstructor: with the weights to evaluate.
-        data: gives `images(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
+        data: gives `examples(split)`, `fingerprint()`, `evaluation_batch_size` and `multiple_of`.
         directory: of the run, or of another evaluation in its folder `evaluations`; results go into
             the folder `evaluation` of it.
         physics: the forward model that was trained on.
@@ -142,9 +153,62 @@ class Context:
         """Where results go."""
         return self.directory / "evaluation"
 
-    def test_batches(self) -> list[ImageBatch]:
+    def test_batches(self) -> Iterator[ImageBatch]:
         """The test images."""
-        return batches(self.data.images("test"), self.data.evaluation_batch_size)
+        return batches(self.data.examples("test"), self.data.evaluation_batch_size)
+
+
+def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case: Case) -> Result:
+    """The reconstructions of a batch.
+
+    Raises:
+        NonFiniteError: some are not finite, which no mean may leave out; names them.
+    """
+    y, operator, level = case
+    solution = context.reconstructor.solve(y, operator, noise_level=level)
+    finite = torch.isfinite(solution.image).flatten(1).all(1).tolist()
+    if bad := [name for name, ok in zip(batch.names, finite, strict=True) if not ok]:
+        raise NonFiniteError(
+            f"The reconstruction of {listing(bad)} under {condition.name}, noise "
+            f"{condition.noise} is not finite. Leave the operator out of the evaluation, or "
+            "change the model's tolerances or step sizes."
+        )
+    return solved(solution)
+
+
+def scores_of(context: Context, batch: ImageBatch, case: Case, image: Image) -> dict[str, PerImage]:
+    """The metrics; without a true image `consistency`, ‖Ax̂ − y‖ / ‖y‖, which says less."""
+    if batch.images is not None:
+        return context.metrics(image, batch.images)
+    size = batched_norm(case.y)
+    return {"consistency": batched_norm(case.operator.A(image) - case.y) / size}
+
+
+def rows_of(
+    context: Context,
+    condition: Condition,
+    batch: ImageBatch,
+    case: Case,
+    results: Mapping[str, Result],
+) -> list[Row]:
+    """One row for each method, metric and image of a batch."""
+    return [
+        Row(
+            run=context.run.name,
+            trained_on=context.trained_on,
+            tested_on=condition.name,
+            noise=condition.noise,
+            method=method,
+            iterations=iterations[i],
+            converged=flags[i],
+            image=name,
+            metric=metric,
+            value=float(values[i]),
+        )
+        for method, (image, iterations, flags) in results.items()
+        for metric, values in scores_of(context, batch, case, image).items()
+        for i, name in enumerate(batch.names)
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,9 +16,10 @@ from torch import Tensor
 from unfold.algorithms.algorithm import Algorithm
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.condat_vu import CondatVu
+from unfold.data.example import Example
 from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import ConfigError, ShapeError
-from unfold.evaluation.base import batches, measure
+from unfold.evaluation.base import Case, ImageBatch, batches, measure
 from unfold.evaluation.metrics import psnr
 from unfold.fidelities.l2 import L2
 from unfold.initialization import Regularised
@@ -31,7 +33,6 @@ from unfold.problem import Problem, make_problem
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import default_tol
-from unfold.typing import Image
 
 SOLVES = 1e-4
 """The tolerance of the linear solves inside total variation, relative to that of the gap."""
@@ -43,9 +44,12 @@ def total_variation(
     weights: Tensor,
     model: Classical,
     precision: torch.dtype = torch.float64,
+    *,
+    measured: bool = False,
 ) -> Solution:
     """argmin ½‖Ax − y‖² + λ TV(x) over the images in [0, 1], to the duality gap of the model.
 
+    Complex and measured images have no such bound: it is twice what a linear method finds.
     `weights` is λ of each image, (B,), or one for all, (1,). For ill-conditioned A, rounding in
     float32 leaves a gap of 3e-4. Where A is not linear there is no gap: it is the limit of Condat
     and Vũ's iteration, to the residual.
@@ -55,16 +59,22 @@ def total_variation(
     tol = max(default_tol(precision), SOLVES * model.tol)
     problem = make_problem(L2(), operator.to_like(wide), wide, TV(), Regularised(), tol)
     lam = weights.to(precision).reshape(-1, 1, 1, 1)
-    solution = model.run(Steps((_solver(problem, lam), problem)))
-    return solution._replace(image=solution.image.to(y.dtype.to_real()))
+    box = (0.0, 1.0)
+    if measured or operator.complex_images:
+        reach = 2 * float(operator.linear_baseline(y).image.abs().max())
+        box = (-reach, reach)
+    solution = model.run(Steps((_solver(problem, lam, box), problem)))
+    kind = y.dtype.to_complex() if operator.complex_images else y.dtype.to_real()
+    return solution._replace(image=solution.image.to(kind))
 
 
-def _solver(problem: Problem, lam: Tensor) -> Algorithm[Any]:
+def _solver(problem: Problem, lam: Tensor, box: tuple[float, float]) -> Algorithm[Any]:
     """The solver for these weights, with step sizes for this operator."""
+    low, high = box
     if problem.f.operator.linear:
-        return AnalysisPDHG(ratio=0.01, lambda_reg=lam)
+        return AnalysisPDHG(ratio=0.01, lambda_reg=lam, low=low, high=high)
     squared = per_image(problem.norm_squared.to(lam), problem.At_y)
-    return CondatVu(0.95 / squared, 0.06 * squared, lam)
+    return CondatVu(0.95 / squared, 0.06 * squared, lam, low=low, high=high)
 
 
 VERSION = 8
@@ -138,8 +148,8 @@ class Baselines:
 
     Args:
         settings: how the weight is tuned.
-        validation: named images to tune on.
-        test: named images to reconstruct.
+        validation: named examples to tune on.
+        test: named examples to reconstruct.
         fingerprint: of the data.
         seed: of the draws.
         cache: the folder of what was computed before.
@@ -147,8 +157,8 @@ class Baselines:
     """
 
     settings: TunedTV
-    validation: Sequence[tuple[str, Tensor]]
-    test: Sequence[tuple[str, Tensor]]
+    validation: Sequence[tuple[str, Example]]
+    test: Sequence[tuple[str, Example]]
     fingerprint: str
     seed: int
     cache: Path
@@ -176,7 +186,8 @@ class Baselines:
         converged: list[bool] = []
         for batch in batches(self.test):
             y, operator, _ = measure(physics, batch, self.seed, "test")
-            solution = total_variation(y, operator, torch.tensor([best]), final)
+            own = batch.examples.measurement is not None
+            solution = total_variation(y, operator, torch.tensor([best]), final, measured=own)
             images += list(solution.image)
             assert solution.converged is not None
             converged += solution.converged.tolist()
@@ -187,9 +198,11 @@ class Baselines:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
         cases = [(measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
+        if not cases:  # without true images nothing is tuned: the middle of the grid, and a mark
+            return {first[len(first) // 2]: math.nan}
         ratio, found, new = first[1] / first[0], dict[float, Tensor](), first
         for _ in range(1 + EXTENSIONS):
-            parts = [self._try_all(c.y, c.operator, b.images, new) for c, b in cases]
+            parts = [self._try_all(c, b, new) for c, b in cases]
             found |= dict(zip(new, torch.cat(parts).unbind(1), strict=True))
             tried, usable = _means(found)
             steps = range(1, len(first) // 2 + 1)
@@ -198,37 +211,44 @@ class Baselines:
                 break
         return tried
 
-    def _tuning_images(self, physics: Physics) -> list[tuple[str, Tensor]]:
+    def _tuning_images(self, physics: Physics) -> list[tuple[str, Example]]:
         """The centres of the validation images that the weight is tuned on.
 
-        Full images where the forward model takes no others, as a matrix does.
+        Full ones where the forward model takes no others, as a matrix does, and of measurements.
         """
         side = self.settings.crop - self.settings.crop % self.multiple
-        chosen = self.validation[:: -(-len(self.validation) // self.settings.images)]
-        centres = [(name, _centre(image, side)) for name, image in chosen]
+        step = -(-len(self.validation) // self.settings.images)
+        chosen = [self.validation[i] for i in range(0, len(self.validation), max(1, step))]
+        chosen = [(name, one) for name, one in chosen if one.image is not None]
+        if any(one.measurement is not None for _, one in chosen):
+            return chosen
+        centres = [
+            (n, Example(_centre(one.image, side))) for n, one in chosen if one.image is not None
+        ]
         try:
-            for batch in batches(centres):
-                physics.sample(Draws(self.seed, batch.positions), tuple(batch.images.shape[1:]))
+            for _, one in centres:
+                physics.sample(Draws(self.seed, (0,)), one.kind[0][1:])
         except ShapeError:
-            return list(chosen)
+            return chosen
         return centres
 
-    def _try_all(
-        self, y: Tensor, operator: Operator, truth: Image, tried: Sequence[float]
-    ) -> Tensor:
+    def _try_all(self, case: Case, batch: ImageBatch, tried: Sequence[float]) -> Tensor:
         """The PSNR of every image and weight, (B, weights): all are solved as one batch.
 
         That of an image without structure, whose best weight is the largest, is NaN.
         """
+        y, operator, truth = case.y, case.operator, batch.images
+        assert truth is not None  # see `_tuning_images`
         count, weights = len(tried), torch.tensor(tried).repeat(len(y))
         several = torch.arange(len(y)).repeat_interleave(count)
         wide = operator.take(several, len(y)) if len(y) > 1 else operator
         search = Classical(self.settings.search_tol, self.settings.search_iterations)
         # Half the time and the same scores to 1e-3 dB: the gap is far above the rounding.
-        solution = total_variation(y[several], wide, weights, search, torch.float32)
+        own = batch.examples.measurement is not None
+        solution = total_variation(y[several], wide, weights, search, torch.float32, measured=own)
         truth = truth.repeat_interleave(count, 0)
-        score = psnr(solution.image, truth, 1.0).double()
-        flat = truth.amax((2, 3)) == truth.amin((2, 3))
+        score = psnr(solution.image.abs(), truth.abs(), 1.0).double()
+        flat = truth.abs().amax((2, 3)) == truth.abs().amin((2, 3))
         return torch.where(flat.all(1), torch.nan, score).reshape(-1, count)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -12,8 +13,8 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from unfold.disk import write_bytes
-from unfold.evaluation.base import Example
-from unfold.evaluation.records import Matrix
+from unfold.evaluation.base import Shown
+from unfold.evaluation.records import MARKS, Matrix
 from unfold.evaluation.single_image import Points, Trace
 
 matplotlib.use("Agg")
@@ -29,7 +30,7 @@ def convergence_figure(traces: Sequence[Trace], path: Path) -> None:
     figure, axes = _panels(len(panels))
     for axis, (label, lines) in zip(axes, panels, strict=True):
         for trace, points in zip(traces, lines, strict=True):
-            _plot(axis, points, trace.name)
+            _plot(axis, points, ", ".join(filter(None, (trace.name, trace.mark))))
         axis.set_ylabel(label, fontsize=8)
         axis.set_xlabel("iteration", fontsize=8)
     if any(value > 0 for trace in traces for _, value in trace.residual):
@@ -118,29 +119,38 @@ def _magnitude(array: Any) -> Any:
     return bright / np.log1p(100)
 
 
-def psnr_text(image: Tensor, truth: Tensor) -> str:
-    """The PSNR on the range [0, 1], to print under a picture."""
-    error = float((image - truth).abs().square().mean())
+def shown(x: Tensor) -> Tensor:
+    """The image as it is shown: the magnitude of a complex one."""
+    return x.abs() if x.is_complex() else x
+
+
+def psnr_text(image: Tensor, truth: Tensor | None) -> str:
+    """The PSNR of magnitudes on the range [0, 1], to print under a picture."""
+    if truth is None:
+        return ""
+    error = float((shown(image) - shown(truth)).abs().square().mean())
     return f"{-10 * np.log10(max(error, 1e-12)):.2f} dB"
 
 
-def gallery(examples: Sequence[Example], path: Path) -> None:
+def gallery(examples: Sequence[Shown], path: Path) -> None:
     """A row for each image: truth, measurement, total variation, ours, the error of ours."""
     heads = ("truth", "measurement", "total variation", "ours", f"error, white = {ERROR_SCALE}")
     size = (2.1 * len(heads), 2.45 * len(examples) + 0.3)
     figure, axes = plt.subplots(len(examples), len(heads), figsize=size, squeeze=False)
     for line, one in zip(axes, examples, strict=True):
-        error = (one.ours - one.truth).abs().mean(0, keepdim=True) / ERROR_SCALE
-        images = (one.truth, one.measurement, one.baseline, one.ours, error)
+        truth = 0 * one.ours if one.truth is None else one.truth
+        error = (shown(one.ours) - shown(truth)).abs().mean(0, keepdim=True) / ERROR_SCALE
+        images = (shown(truth), one.measurement, shown(one.baseline), shown(one.ours), error)
         for axis, image in zip(line, images, strict=True):
             axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
         line[0].set_ylabel(f"{one.condition.name}\nnoise {one.condition.noise}", fontsize=8)
-        line[0].set_xlabel(one.name, fontsize=8)
+        line[0].set_xlabel(one.name if one.truth is not None else f"none: {one.name}", fontsize=8)
         line[1].set_xlabel("" if one.pictured else "its back-projection", fontsize=8)
-        line[2].set_xlabel(psnr_text(one.baseline, one.truth), fontsize=8)
-        line[3].set_xlabel(psnr_text(one.ours, one.truth), fontsize=8)
+        for axis, image, flag in zip(line[2:], (one.baseline, one.ours), one.flags, strict=False):
+            mark = MARKS.get(flag, "").partition(":")[0]
+            axis.set_xlabel(f"{psnr_text(image, one.truth)}\n{mark}".rstrip(), fontsize=8)
     for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(head, fontsize=9)
     save(figure, path)
@@ -173,22 +183,9 @@ def operators_figure(methods: Matrix, path: Path) -> None:
     axis.set_xticks(positions + 0.19, methods.lines, rotation=40, ha="right", fontsize=7)
     axis.set_ylabel("PSNR in dB", fontsize=8)
     axis.legend(fontsize=8)
-    save(figure, path)
-
-
-def robustness_figure(
-    curves: Mapping[str, Sequence[tuple[float, float]]], matched: float, metric: str, path: Path
-) -> None:
-    """A metric against the strength of every mismatch, with that of the matched model."""
-    figure, axes = _row(len(curves), (2.8, 2.6), sharey=True)
-    for axis, (name, points) in zip(axes, curves.items(), strict=True):
-        strengths, values = zip(*points, strict=True)
-        axis.axhline(matched, linestyle=":", color="gray", label="matched")
-        axis.plot(strengths, values, marker="o", label="mismatched")
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("strength", fontsize=8)
-    axes[0].set_ylabel("PSNR in dB" if metric == "psnr" else metric, fontsize=8)
-    axes[0].legend(fontsize=7)
+    figure.supxlabel(
+        "\n".join(fill(note, 16 * len(positions) + 40) for note in methods.notes), fontsize=6
+    )
     save(figure, path)
 
 

@@ -45,39 +45,16 @@ class Row:
 
 UNTUNED = "untuned"
 
+MARKS = {"False": "stopped, not converged", UNTUNED: "not tuned: its best weight is at an edge"}
+"""What tables and figures say of the images so flagged in the column `converged`."""
+
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
-@dataclass(frozen=True)
-class MismatchRow:
-    """One metric of one image under one mismatch of the forward model.
-
-    Args:
-        mismatch: its name; `matched` where there is none.
-        strength: 0 where there is none.
-        converged: whether the iteration reached its tolerance; empty where it has none.
-        image: the name of the image.
-        metric: psnr, ssim, …
-        value: the figure.
-    """
-
-    mismatch: str
-    strength: float
-    converged: str
-    image: str
-    metric: str
-    value: float
-
-
-AnyRow = Row | MismatchRow
-
-
-def write_rows(path: Path, rows: Sequence[AnyRow], **origin: str) -> None:
-    """Write rows as CSV, atomically; numbers keep all their digits, and `origin` comes first."""
-    columns = [f.name for f in fields(rows[0])] if rows else COLUMNS
-    lines = (asdict(row) | {"value": text_of(row.value)} for row in rows)
-    cells = ([*origin.values(), *map(line.get, columns)] for line in lines)
-    write_text(path, _csv([[*origin, *columns], *cells], "\r\n"))
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as CSV, atomically; numbers keep all their digits."""
+    lines = ((asdict(row) | {"value": text_of(row.value)}).values() for row in rows)
+    write_text(path, _csv([COLUMNS, *map(list, lines)], "\r\n"))
 
 
 UNDEFINED = "undefined"
@@ -133,7 +110,7 @@ def read_rows(path: Path) -> list[Row]:
         ) from error
 
 
-def undefined(rows: Iterable[AnyRow]) -> dict[str, list[str]]:
+def undefined(rows: Iterable[Row]) -> dict[str, list[str]]:
     """The names of the images for which a metric is undefined, by metric; without others."""
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -162,7 +139,7 @@ def common(rows: Sequence[Row]) -> tuple[list[Row], dict[tuple[str, str, str], l
     return kept, {at: names for at, names in absent.items() if names}
 
 
-def mean(rows: Iterable[AnyRow], metric: str) -> float:
+def mean(rows: Iterable[Row], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]
     return sum(values) / len(values) if values else nan
@@ -177,12 +154,14 @@ class Matrix:
         lines: the names of the lines.
         columns: the names of the columns.
         cells: the figures, line by line.
+        notes: what they do not show, which every format holds.
     """
 
     corner: str
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[float, ...], ...]
+    notes: Sequence[str] = ()
 
 
 def pivot(
@@ -205,18 +184,20 @@ def _lines(matrix: Matrix, text: Callable[[float], str]) -> list[list[str]]:
 
 
 def to_markdown(matrix: Matrix) -> str:
-    """The matrix as a Markdown table."""
-    return markdown(_lines(matrix, rounded)) + "\n"
+    """The matrix as a Markdown table, its notes below."""
+    return "\n\n".join([markdown(_lines(matrix, rounded)), *matrix.notes]) + "\n"
 
 
 def to_latex(matrix: Matrix) -> str:
-    """The matrix as a LaTeX tabular, for `booktabs`."""
-    return latex(_lines(matrix, rounded)) + "\n"
+    """The matrix as a LaTeX tabular, for `booktabs`, its notes in the last lines."""
+    return latex(_lines(matrix, rounded), notes=matrix.notes) + "\n"
 
 
 def to_csv(matrix: Matrix) -> str:
-    """The matrix as CSV, figures with all their digits."""
-    return _csv(_lines(matrix, text_of), "\n")
+    """The matrix as CSV, figures with all their digits; the notes, if any, are the last column."""
+    head, *lines = _lines(matrix, text_of)
+    notes = ["; ".join(matrix.notes)] if matrix.notes else []
+    return _csv([head + ["notes"][: len(notes)], *(line + notes for line in lines)], "\n")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -227,18 +208,19 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def latex(lines: Sequence[Sequence[str]], title: str = "") -> str:
+def latex(lines: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()) -> str:
     """A tabular with the rules of booktabs of lines of cells, the head first."""
     head, *body = (" & ".join(map(_in_latex, line)) + r" \\" for line in lines)
     width = len(lines[0])
-    above = rf"\multicolumn{{{width}}}{{l}}{{{_in_latex(title)}}} \\"
-    top = [above, r"\midrule"] if title else []
+    across = [rf"\multicolumn{{{width}}}{{l}}{{{_in_latex(text)}}} \\" for text in (title, *notes)]
+    top = [across[0], r"\midrule"] if title else []
+    below = [r"\midrule", *across[1:]] if notes else []
     begin = rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}"
-    rows = [begin, r"\toprule", *top, head, r"\midrule", *body, r"\bottomrule"]
+    rows = [begin, r"\toprule", *top, head, r"\midrule", *body, *below, r"\bottomrule"]
     return "\n".join([*rows, r"\end{tabular}"])
 
 
 def _in_latex(cell: str) -> str:
     special = {c: f"\\{c}" for c in "_%&#${}"}
-    words = {"\\": r"$\backslash$", "±": r"$\pm$", "~": r"\~{}", "^": r"\^{}"}
+    words = {"\\": r"$\backslash$", "±": r"$\pm$", "†": r"$\dagger$", "~": r"\~{}", "^": r"\^{}"}
     return "".join({**special, **words}.get(c, c) for c in visible(cell))

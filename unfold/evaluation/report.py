@@ -3,13 +3,15 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import isnan
+from pathlib import Path
 
 from unfold.disk import write_text
 from unfold.evaluation import figures, records
-from unfold.evaluation.base import Context, Example
+from unfold.evaluation.base import Context, Shown
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.records import UNTUNED, Matrix, Row, common, mean, pivot, undefined
+from unfold.evaluation.records import MARKS, UNTUNED, Matrix, Row, common, mean, pivot, undefined
 from unfold.evaluation.single_image import follow
 
 
@@ -19,7 +21,7 @@ def label(row: Row) -> str:
 
 
 def write_report(
-    context: Context, rows: Sequence[Row], examples: Sequence[Example], images: int
+    context: Context, rows: Sequence[Row], examples: Sequence[Shown], images: int
 ) -> dict[str, float]:
     """Write all files, each atomically, and return the main figures.
 
@@ -28,13 +30,12 @@ def write_report(
     folder, reconstructor = context.folder, context.reconstructor
     records.write_rows(folder / "rows.csv", rows)
     kept, absent = common(rows)
-    methods, notes = methods_table(kept), left_out(absent, headline(rows))
-    write_text(folder / "methods.md", records.to_markdown(methods) + marks(rows) + notes)
+    notes = left_out(absent, headline(rows))
+    methods = replace(methods_table(kept), notes=(*marks(rows), *notes))
+    write_text(folder / "methods.md", records.to_markdown(methods))
     ours = [row for row in kept if row.method == "ours"]
     matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
-    write_text(folder / "matrix.csv", records.to_csv(matrix))
-    write_text(folder / "matrix.md", records.to_markdown(matrix) + marks(ours) + notes)
-    write_text(folder / "matrix.tex", records.to_latex(matrix))
+    write_tables(folder, "matrix", replace(matrix, notes=(*marks(ours), *notes)))
     values = reconstructor.parameter_values().items()
     used = {name: value for name, value in values if name not in reconstructor.dead}
     figures.parameters_figure(used, folder / "parameters.png")
@@ -47,11 +48,18 @@ def write_report(
         one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
         figures.gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
     figures.training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
-    test = context.data.images("test")[:images]
+    test = islice(context.data.examples("test"), images)
     traces = follow(reconstructor, context.physics, test, context.seed)
     if traces:
         figures.convergence_figure(traces, folder / "convergence.png")
     return main_figures(rows)
+
+
+def write_tables(folder: Path, name: str, matrix: Matrix) -> None:
+    """Write a matrix in three formats."""
+    write_text(folder / f"{name}.csv", records.to_csv(matrix))
+    write_text(folder / f"{name}.md", records.to_markdown(matrix))
+    write_text(folder / f"{name}.tex", records.to_latex(matrix))
 
 
 def methods_table(rows: Sequence[Row]) -> Matrix:
@@ -64,12 +72,16 @@ def methods_table(rows: Sequence[Row]) -> Matrix:
 def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     """The means on the operator trained on, of ours and of the baseline, and their difference.
 
-    All are over the same images: those for which every method is defined.
+    All are over the same images: those for which every method is defined. Images for which a
+    method did not converge are counted: `test/tv not converged`.
     """
     first = [r for r in rows if r.noise == rows[0].noise and r.tested_on == rows[0].tested_on]
     kept, absent = common(first)
     ours, tv = ([r for r in kept if r.method == method] for method in ("ours", "tv"))
     scores = {f"test/{m}": mean(ours, m) for m in dict.fromkeys(r.metric for r in ours)}
+    for name, method in (("not converged", "ours"), ("tv not converged", "tv")):
+        stopped = {r.image for r in first if (r.method, r.converged) == (method, "False")}
+        scores |= {f"test/{name}": float(len(stopped))} if stopped else {}
     metric = headline(rows)
     found = {m: names for (_, _, m), names in absent.items()}
     scores |= warn_undefined(undefined(r for r in first if r.method == "ours") | found)
@@ -91,21 +103,23 @@ def warn_undefined(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
     return {f"test/{metric} undefined": float(len(names)) for metric, names in found.items()}
 
 
-def left_out(absent: Mapping[tuple[str, str, str], Sequence[str]], metric: str) -> str:
-    """What stands below a table: the images that its means leave out, of all methods."""
+def left_out(absent: Mapping[tuple[str, str, str], Sequence[str]], metric: str) -> list[str]:
+    """Notes of a table: the images that its means leave out, of all methods."""
     found = {(where, noise): names for (where, noise, m), names in absent.items() if m == metric}
-    return "".join(
-        f"\n{where} ({noise}): without {', '.join(names)}, whose {metric} is undefined for some "
-        "method.\n"
+    return [
+        f"{where} ({noise}): without {', '.join(names)}, whose {metric} is undefined for some "
+        "method."
         for (where, noise), names in found.items()
-    )
+    ]
 
 
-def marks(rows: Sequence[Row]) -> str:
-    """What stands below a table: whose figures are not those of a limit, or not of a tuned one."""
-    words = {"False": "stopped, not converged", UNTUNED: "not tuned: its best weight is at an edge"}
-    found = {(r.method, label(r), words[r.converged]): r for r in rows if r.converged in words}
-    return "".join(f"\n{method} on {where}: {what}.\n" for method, where, what in found)
+def marks(rows: Sequence[Row]) -> list[str]:
+    """Notes of a table: whose figures are not those of a limit, or not of a tuned one."""
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        if row.converged in MARKS:
+            found.setdefault((row.method, MARKS[row.converged]), {})[label(row)] = row
+    return [f"{method} on {', '.join(where)}: {what}." for (method, what), where in found.items()]
 
 
 def headline(rows: Sequence[Row]) -> str:

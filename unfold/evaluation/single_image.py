@@ -6,7 +6,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +19,17 @@ from torch import Tensor
 
 from unfold.arrays import read_arrays
 from unfold.data.batches import cut_to_multiple
+from unfold.data.example import Example
 from unfold.data.image_reader import decode_with_facts, read_bytes
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
-from unfold.evaluation.base import ImageBatch, batches, measure
+from unfold.evaluation.base import ImageBatch, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.records import MARKS
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
+from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, doubt_norm
 from unfold.shapes import FAR_IN_FILES
@@ -64,18 +67,17 @@ def reconstruct_simulated(
 def reconstruct_measured(
     reconstructor: Reconstructor,
     physics: Physics,
+    operator: Operator,
     y: Tensor,
     output: Path,
-    shape: Shape | None = None,
 ) -> dict[str, float]:
     """Reconstruct a real measurement, without batch, and write the result.
 
-    The forward model must be deterministic; an .npy file keeps all digits. Returns the iterations.
-    `shape` is that of the image, (C, H, W), where it comes with the measurement.
+    `operator` is that of `check_measured`, so that its norm is known. An .npy file keeps all
+    digits. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
-    operator = physics.operator_for(y, shape)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, solution.image[0])
     return {"iterations": float(solution.iterations[0])}
@@ -88,8 +90,11 @@ def described(physics: Physics) -> str:
 
 def check_measured(
     y: Tensor, physics: Physics, shape: Shape | None, channels: int, *, picture: bool
-) -> None:
-    """Refuse a measurement, without batch, that cannot be one of the run's images.
+) -> Operator:
+    """The operator behind a measurement, without batch; refuses one of no image of the run's.
+
+    The forward model must be deterministic. `shape` is that of the image, (C, H, W), where it comes
+    with the measurement.
 
     Raises:
         ShapeError: its image has other channels than the run's.
@@ -117,9 +122,8 @@ def check_measured(
     own = operator.image_shape
     if own[0] != channels:
         raise ShapeError(
-            f"a measurement of shape {tuple(y.shape)} is that of an image {own} with {own[0]} "
-            f"channels, and the run has {channels}; axes are (C, H, W), or (H, W, C) where the "
-            "last one is that of the run's channels."
+            f"{where} is that of an image {own} with {own[0]} channels, and the run has "
+            f"{channels}; axes are (C, H, W), or (H, W, C) where C is that of the run."
         )
     doubt_norm(operator, y[None], operator.norm_bound, FAR_IN_FILES)
     if picture and operator.linear and not operator.complex_images:
@@ -129,6 +133,7 @@ def check_measured(
                 f"a picture holds readings from 0 to 1, and those of a white image go up to "
                 f"{most:.4g}; save floats as .npy, or set data.intensity_range."
             )
+    return operator
 
 
 def read_cropped(
@@ -174,7 +179,7 @@ def read_geometry(path: Path) -> tuple[Shape, str] | None:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_arrays(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         kind = path.suffix.lower()
         raise DataError(f"{path}: not a readable {kind} file ({error}).") from error
 
@@ -184,10 +189,10 @@ def _read(path: Path, channels: int, stated: Interval | None, *, bounded: bool) 
         found = _arrays(path)
         named = [name for name in found if name not in KEPT]
         array = found.get("y" if "y" in found else next(iter(named), ""), np.empty(0, object))
-        if array.dtype.kind not in "buifc" or not array.ndim or len(named) > 1:
+        if array.dtype.kind not in "buifc" or not array.ndim * array.size or len(named) > 1:
             raise DataError(
-                f"{path}: expected one array of numbers, got {array.dtype} {array.shape}, of the "
-                f"arrays {listing(found)}."
+                f"{path}: expected one array of numbers, and not an empty one, got {array.dtype} "
+                f"{array.shape}, of the arrays {listing(found)}."
             )
         array = array if "y" in found else _channels_first(array, channels, str(path))
         stored = stored_array(array)
@@ -307,23 +312,28 @@ class Trace(NamedTuple):
     psnr: of the iterates, in dB on the range [0, 1]; empty where they are too many to keep.
     residual: of each step, in the quantity that `measure` names.
     measure: relative change, relative residual or relative duality gap.
+    mark: that it did not converge; empty where it did.
     """
 
     name: str
     psnr: Points
     residual: Points
     measure: str
+    mark: str
 
 
 @torch.no_grad()
 def follow(
-    reconstructor: Reconstructor, physics: Physics, images: Sequence[tuple[str, Tensor]], seed: int
+    reconstructor: Reconstructor,
+    physics: Physics,
+    examples: Iterable[tuple[str, Example]],
+    seed: int,
 ) -> list[Trace]:
     """Reconstruct named test images (C, H, W) one by one, and record their convergence.
 
     The draws are those of every evaluation.
     """
-    return [_trace(reconstructor, physics, batch, seed) for batch in batches(images, 1)]
+    return [_trace(reconstructor, physics, batch, seed) for batch in batches(examples, 1)]
 
 
 def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
@@ -332,12 +342,14 @@ def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, se
     kept = reconstructor.model.trains
     solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
     (name,) = batch.names
+    mark = MARKS.get(solved(solution).flags[0], "")
     if history := solution.history:
         gap = all(math.isfinite(float(entry.gap)) for entry in history)
         residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
-        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}")
+        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}", mark)
     images = solution.iterates
-    errors = [float((image - batch.images).abs().square().mean()) for image in images]
+    truth = batch.images
+    errors = [] if truth is None else [float((x - truth).abs().square().mean()) for x in images]
     psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
     changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
-    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change")
+    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change", mark)

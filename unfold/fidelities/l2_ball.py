@@ -72,12 +72,6 @@ class L2Ball(Fidelity):
         r = v - y
         return y + r * per_image(self._shrink(r, self._epsilon(y)), r)
 
-    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
-        """p max(0, 1 − σε/‖p‖), p = u − σy."""
-        expect_step(self, sigma)
-        p = u - sigma * y
-        return p * (1 - per_image(self._shrink(p / sigma, self._epsilon(y)), p))
-
     def _epsilon(self, y: Measurement) -> float | PerImage:
         if isinstance(self.radius, Discrepancy):
             return self.radius.over(y[0].numel())

@@ -26,12 +26,6 @@ class L1Fidelity(Fidelity):
         expect_step(self, gamma)
         return y + soft(v - y, gamma)
 
-    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
-        """(u − σy) / max(1, |u − σy|)."""
-        expect_step(self, sigma)
-        moved = u - sigma * y
-        return moved / moved.abs().clamp(min=1)
-
 
 @dataclass(frozen=True)
 class Huber(Fidelity):
@@ -66,9 +60,3 @@ class Huber(Fidelity):
         r = v - y
         excess = (r.abs() - self.delta * (1 + gamma)).clamp(min=0)
         return y + r * (1 - gamma * self.delta / (excess + self.delta * (1 + gamma)))
-
-    def prox_conj(self, u: Measurement, y: Measurement, sigma: Scalar) -> Measurement:
-        """p / max(1, |p|/δ), p = (u − σy) / (1 + σ)."""
-        expect_step(self, sigma)
-        p = (u - sigma * y) / (1 + sigma)
-        return p * (self.delta / p.abs().clamp(min=self.delta))

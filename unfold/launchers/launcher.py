@@ -39,13 +39,17 @@ class Job(ABC):
 
     @property
     def error(self) -> str:
-        """Why it failed: its own error, or the signal that killed it."""
+        """Why it failed: its own error, that of a library, or the signal that killed it."""
         code = self.code or 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         log = self.folder / LOG
         text = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
-        return text.rpartition("error: ")[2] or f"exit code {code}"
+        if "error: " in text:
+            return text.rpartition("error: ")[2]
+        _, raised, rest = text.rpartition("Traceback (most recent call last):")
+        lines = [line for line in rest.splitlines() if line[:1].strip()]
+        return lines[0 if raised else -1] if lines else f"exit code {code}"
 
 
 class Launcher(Declared, ABC):
@@ -79,13 +83,7 @@ class Launcher(Declared, ABC):
 
     @abstractmethod
     def start(self, arguments: Sequence[str], folder: Path, slot: int) -> Job:
-        """Start a job.
-
-        Args:
-            arguments: of its command, after the program.
-            folder: for its files; it exists, and is empty.
-            slot: which of the `jobs` places it takes.
-        """
+        """Start a job in one of the `jobs` places, with an empty folder for its files."""
 
 
 def command(arguments: Sequence[str], folder: Path) -> tuple[list[str], dict[str, str]]:

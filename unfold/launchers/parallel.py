@@ -31,11 +31,7 @@ DEATH_SIGNAL = 1
 def share_of(slot: int, jobs: int, gpus: int | None) -> dict[str, str]:
     """The variables that keep a job to its part of the machine.
 
-    Args:
-        slot: which of the places it takes.
-        jobs: how many run at a time.
-        gpus: of each job; None for an equal share, which several jobs have together where there
-            are fewer GPUs than jobs.
+    Without `gpus` it has an equal share, several jobs together where there are fewer than jobs.
     """
     given: dict[str, str] = {}
     if cpus := slots(jobs)[slot]:
@@ -74,12 +70,7 @@ def count_gpus() -> int:
 
 @dataclass(frozen=True)
 class Parallel(Launcher):
-    """Processes of this machine, with an equal share of its CPUs and its GPUs each.
-
-    Args:
-        jobs: how many run at a time.
-        gpus: of each job; null for an equal share, 0 for none.
-    """
+    """Processes of this machine, with an equal share of its CPUs and its GPUs each."""
 
     jobs: int = bounded(1, whole(1))
     gpus: int | None = bounded(None, whole(0))
@@ -133,9 +124,8 @@ def join_sweep() -> None:
     cpus = _numbers(CPUS_VARIABLE)
     if cpus and hasattr(os, "sched_setaffinity"):
         if not cpus <= (own := os.sched_getaffinity(0)):
-            raise ConfigError(
-                f"{CPUS_VARIABLE} = {_joined(cpus)}: this process has {_joined(own)}."
-            )
+            given, has = (",".join(map(str, sorted(numbers))) for numbers in (cpus, own))
+            raise ConfigError(f"{CPUS_VARIABLE} = {given}: this process has {has}.")
         os.sched_setaffinity(0, cpus)
     sweep = _numbers(SWEEP_VARIABLE)
     os.environ.pop(SWEEP_VARIABLE, None)  # not for the processes of the job
@@ -144,10 +134,6 @@ def join_sweep() -> None:
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
     if {os.getppid()} != sweep:  # it terminated before this call
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _joined(numbers: set[int]) -> str:
-    return ",".join(map(str, sorted(numbers)))
 
 
 def _numbers(name: str) -> set[int]:

@@ -69,14 +69,7 @@ class Task(Job):
 
 @dataclass(frozen=True)
 class Ray(Launcher):
-    """Tasks of Ray, one for each job.
-
-    Args:
-        jobs: how many are submitted at a time; the others wait here.
-        address: of a cluster; null for this machine.
-        cpus: of each job.
-        gpus: of each job; a fraction lets several share one.
-    """
+    """Tasks of Ray, one for each job; a fraction of `gpus` lets several share one."""
 
     jobs: int = bounded(1, whole(1))
     address: str | None = None

@@ -92,22 +92,8 @@ class SlurmJob(Job):
 class Slurm(Launcher):
     """Jobs of one task on one machine, or of one task per device on several.
 
-    On one machine Lightning starts the ranks inside the task; on several SLURM does.
-
-    Args:
-        jobs: how many are submitted at a time; the others wait here.
-        partition: the queue; null for the default.
-        time: limit of a start in minutes, before which the job saves its state and is requeued.
-        nodes: machines of each job, which is `trainer.nodes`.
-        cpus: of each machine, shared by its tasks.
-        gpus: of each machine, which is `trainer.devices`.
-        mem: memory of each machine in GB; null for the default.
-        account: that is charged; null for the default.
-        qos: quality of service; null for the default.
-        constraint: features that the machine must have; null for any.
-        save_within: seconds before the time limit at which a job is asked to save its state.
-        requeues: how many times a job starts again after its time limit or a preemption.
-        setup: lines of shell that run before it, such as `module load cuda`.
+    On one machine Lightning starts the ranks inside the task; on several SLURM does. `cpus`, `gpus`
+    and `mem` (in GB) are of each machine; `slurm.yaml` explains each setting.
     """
 
     jobs: int = bounded(100, whole(1))

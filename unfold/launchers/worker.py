@@ -29,12 +29,6 @@ class Worker:
     kill, and becomes a SIGTERM, on which it saves its state.
 
     Every task of a job has a worker; that of rank zero reports for the job.
-
-    Args:
-        command: the program and its arguments.
-        environment: of the command, in addition to that of its machine.
-        folder: for its files.
-        requeues: how many times the job is restarted after its time limit or a preemption.
     """
 
     def __init__(

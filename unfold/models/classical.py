@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, begin, change
+from unfold.models.model import ConvergenceCheck, Model, Pair, Solution, Steps, change
 from unfold.parameters.bounds import at_least, bounded, tolerance
 from unfold.problem import Problem
 from unfold.pytree import take, tensors, with_tensors
@@ -43,11 +43,10 @@ class Classical(Model):
     @torch.no_grad()
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
-        state = begin(algorithm, problem, steps.start)
+        state = algorithm.init(problem)
         batch = algorithm.image(state).shape[0]
         end, amplification = _Progress.start(state, batch), Amplification(pack(state), SPAN)
         images, history = [algorithm.image(state)], list[ConvergenceCheck]()
-        first = steps.at(0)
         active = torch.arange(batch, device=images[0].device)
         for k in range(1, self.max_iterations + 1):
             if steps.later is not None:
@@ -64,9 +63,7 @@ class Classical(Model):
             else:
                 found["error"] = _error(amplification, active, (algorithm, problem), before, state)
             end = end.put(active, state).check(active, k, found, self.tol)
-            known = steps.keep_iterates and "value" in first[1].g.offers()
-            value = objective(*first, images[-1]) if known else None
-            history.append(ConvergenceCheck(k, end.residual, end.gap, value))
+            history.append(ConvergenceCheck(k, end.residual, end.gap))
             left = (~(end.converged | end.diverged)[active]).nonzero().flatten()
             if len(left) == 0:
                 break
@@ -76,7 +73,7 @@ class Classical(Model):
                 algorithm, problem, state = take(parts, left, len(active))
                 active = active[left]
         kept = tuple(images) if steps.keep_iterates else ()
-        return end.solution(first[0], kept)._replace(history=tuple(history))
+        return end.solution(steps.at(0)[0], kept)._replace(history=tuple(history))
 
 
 def objective(algorithm: Algorithm[Any], problem: Problem, x: Image) -> PerImage:

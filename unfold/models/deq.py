@@ -11,15 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.models.equilibrium_gradient import EquilibriumBackward, Implicit
-from unfold.models.model import Model, Solution, Steps, begin
+from unfold.models.model import Model, Solution, Steps
 from unfold.parameters.bounds import Declared, at_least, bounded, nonnegative, tolerance
-from unfold.pytree import batched_norm, tensors
-from unfold.random import Draws, generator
+from unfold.pytree import same_as, tensors
+from unfold.random import Draws
 from unfold.solvers.acceleration import Anderson
 from unfold.solvers.fixed_point import FixedPoint, Solver, fixed_point, pack, unpack
 from unfold.solvers.implicit import BackwardReport, one_step, products
 from unfold.solvers.result import ConvergenceWarning, Stopping
-from unfold.typing import PerImage
 
 
 @dataclass(frozen=True)
@@ -44,48 +43,14 @@ class JacobianPenalty(Declared):
 
         The draws are those of the probes, one set for each image.
         """
-        product = _product(T, state, recorded=True)
-        z = pack(state)
+        start, end = one_step(T, state)
+        outputs, leaves, z = tuple(tensors(end)), tensors(start), pack(state)
         total = z.new_zeros(())
         for probe in range(self.probes):
             noise = draws.within("jacobian").like(z).normal(str(probe), z.shape[1:])
-            total = total + product(noise).square().mean()
+            product = products(outputs, leaves, unpack(noise, outputs))
+            total = total + pack(product).square().mean()
         return self.weight / self.probes * total
-
-
-def contraction(T: Callable[[Any], Any], state: Any, iterations: int) -> PerImage:
-    """The spectral radius of J by power iteration: the growth per product, over the last half.
-
-    A geometric mean over several products with Jᵀ, because those of a complex pair go up and down.
-    It starts from the same Gaussian vector every time.
-
-    Source: Golub and Van Loan, Matrix computations, 4th edition (2013), section 7.3.1.
-    """
-    product = _product(T, state, recorded=False)
-    z = pack(state)
-    numbers = generator("contraction").standard_normal(z.shape[1])
-    v = torch.from_numpy(numbers).to(z).expand_as(z)
-    v = v / batched_norm(v)[:, None]
-    growth, counted = torch.zeros_like(z[:, 0]), 0
-    for k in range(iterations):
-        v = product(v)
-        size = batched_norm(v)
-        v = v / torch.where(size > 0, size, 1)[:, None]
-        if 2 * k >= iterations - 1:
-            growth, counted = growth + size.log(), counted + 1
-    return (growth / counted).exp()
-
-
-def _product(T: Callable[[Any], Any], state: Any, *, recorded: bool) -> Callable[[Tensor], Tensor]:
-    """v ↦ Jᵀv on packed states; one step is recorded."""
-    start, end = one_step(T, state)
-    outputs, leaves = tuple(tensors(end)), tensors(start)
-
-    def product(v: Tensor) -> Tensor:
-        with torch.set_grad_enabled(recorded):
-            return pack(products(outputs, leaves, unpack(v, outputs)))
-
-    return product
 
 
 SLOW = 300
@@ -121,8 +86,6 @@ class DEQ(Model):
         solver: picard, anderson or broyden.
         backward: implicit, jacobian_free, phantom or neumann.
         penalty: of the size of the Jacobian, added to the loss in training.
-        power_iterations: products spent in evaluation on an estimate of the contraction, which
-            `Solution.contraction` holds; 0 for none.
     """
 
     needs_contraction: ClassVar[bool] = True
@@ -133,11 +96,8 @@ class DEQ(Model):
     solver: Solver = field(default_factory=Anderson)
     backward: EquilibriumBackward = field(default_factory=Implicit)
     penalty: JacobianPenalty = field(default_factory=JacobianPenalty)
-    power_iterations: int = bounded(0, nonnegative)
 
-    @property
-    def refuses_inexact_gradients(self) -> bool:
-        return self.backward.refuses
+    refuses_inexact_gradients = same_as("backward.refuses")
 
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
@@ -150,7 +110,7 @@ class DEQ(Model):
             return new
 
         with torch.no_grad():
-            first = begin(algorithm, problem, steps.start)
+            first = algorithm.init(problem)
             if steps.keep_iterates:
                 images.append(algorithm.image(first))
             stopping = Stopping(self.tol, self.max_iterations, self.accuracy, every=3)
@@ -159,7 +119,6 @@ class DEQ(Model):
         if steps.draws is None:  # a training, which has draws, reports by its own policy
             _report(end, stopping)
         report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
-        spent = 0 if torch.is_grad_enabled() else self.power_iterations
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
             if steps.draws is not None and self.penalty.weight > 0:
@@ -175,5 +134,4 @@ class DEQ(Model):
             iterates=tuple(images),
             backward=report,
             penalty=penalty,
-            contraction=contraction(recorded, found, spent) if spent else None,
         )

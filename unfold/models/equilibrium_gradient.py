@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unfold.errors import ConvergenceError
 from unfold.parameters.bounds import Declared, at_least, bounded, inside, nonnegative, tolerance
-from unfold.pytree import map_tensors, tensors, with_tensors
+from unfold.pytree import map_tensors
 from unfold.solvers.fixed_point import AffineSolver, FixedPoint
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.implicit import BackwardReport, implicit
@@ -101,7 +101,7 @@ class Implicit(EquilibriumBackward):
         )
         if self.on_divergence != "phantom":
             return end
-        instead = Phantom().sum(transposed, v)
+        instead = Phantom().series(transposed, v).image
         return end._replace(image=torch.where(end.converged[:, None], end.image, instead))
 
     def _report(self, message: str) -> None:
@@ -136,23 +136,15 @@ class Phantom(EquilibriumBackward):
     damping: float = bounded(0.5, inside("(0, 1]"))
 
     def attach(self, T: Map, state: Any, report: BackwardReport) -> Any:
-        values: list[Tensor] = []
-        state = map_tensors(torch.Tensor.detach, state)
-        for _ in range(self.steps):
-            new = tensors(T(state))
-            values = values or [t.detach() for t in new]
-            pairs = zip(tensors(state), new, strict=True)
-            state = with_tensors(state, [torch.lerp(a, b, self.damping) for a, b in pairs])
-        # The value stays T(s*), as in evaluation: only the gradient is that of the damped steps.
-        pairs = zip(values, tensors(state), strict=True)
-        return with_tensors(state, [a + (b - b.detach()) for a, b in pairs])
+        report.aims_at_tolerance = False
+        return implicit(T, state, self.series, report)
 
-    def sum(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
-        """β Σ_{i < k} ((1 − β)I + βJᵀ)^i v, from the map w ↦ v + Jᵀw: what the steps come to."""
-        w = torch.zeros_like(v)
+    def series(self, transposed: Callable[[Tensor], Tensor], v: Tensor) -> FixedPoint:
+        """w = β Σ_{i < k} ((1 − β)I + βJᵀ)^i v, from w ↦ v + Jᵀw: what the steps come to."""
+        w = before = torch.zeros_like(v)
         for _ in range(self.steps):
-            w = torch.lerp(w, transposed(w), self.damping)
-        return w
+            before, w = w, torch.lerp(w, transposed(w), self.damping)
+        return _truncated(before, w, self.steps)
 
 
 @dataclass(frozen=True)
@@ -173,8 +165,13 @@ class Neumann(EquilibriumBackward):
         w, before = v, v
         for _ in range(self.terms):
             before, w = w, transposed(w)
-        residual = (w - before).norm(dim=1) / w.norm(dim=1).clamp(min=torch.finfo(w.dtype).tiny)
-        count = torch.full((len(v),), self.terms, device=v.device)
-        no = torch.zeros(len(v), dtype=torch.bool, device=v.device)
-        unknown = torch.full_like(residual, torch.inf)
-        return FixedPoint(before, w, residual, unknown, count, no, no)
+        return _truncated(before, w, self.terms)
+
+
+def _truncated(before: Tensor, w: Tensor, count: int) -> FixedPoint:
+    """The end of a series that aims at no tolerance, after so many products."""
+    residual = (w - before).norm(dim=1) / w.norm(dim=1).clamp(min=torch.finfo(w.dtype).tiny)
+    counts = torch.full((len(w),), count, device=w.device)
+    no = torch.zeros(len(w), dtype=torch.bool, device=w.device)
+    unknown = torch.full_like(residual, torch.inf)
+    return FixedPoint(before, w, residual, unknown, counts, no, no)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from unfold.algorithms.algorithm import Algorithm
-from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared
 from unfold.problem import Problem
-from unfold.pytree import batched_norm, map_tensors, tensors
+from unfold.pytree import batched_norm
 from unfold.random import Draws
 from unfold.solvers.implicit import BackwardReport
 from unfold.typing import Field, Image, Measurement, PerImage
@@ -24,13 +23,11 @@ class ConvergenceCheck(NamedTuple):
     iteration: steps taken.
     residual: ‖T(s) − s‖ / ‖T(s)‖, (B,).
     gap: relative duality gap, (B,); infinite where the algorithm does not know it.
-    objective: f + λg, (B,); None unless iterates are kept and g has a value.
     """
 
     iteration: int
     residual: Tensor
     gap: Tensor
-    objective: Tensor | None
 
 
 class Solution(NamedTuple):
@@ -48,7 +45,6 @@ class Solution(NamedTuple):
     error: the estimated relative error of the state, (B,); None where a gap is known instead, or
         nothing is estimated.
     penalty: what the model adds to the loss; None where nothing.
-    contraction: the estimated spectral radius of the step's Jacobian, (B,); None if not asked for.
     history: the convergence checks of a classical algorithm.
     """
 
@@ -63,7 +59,6 @@ class Solution(NamedTuple):
     diverged: Tensor | None = None
     error: Tensor | None = None
     penalty: Tensor | None = None
-    contraction: Tensor | None = None
     history: tuple[ConvergenceCheck, ...] = ()
 
 
@@ -79,14 +74,12 @@ class Steps:
         first: the algorithm and the problem of iteration 0.
         later: gives those of iteration k; None where every iteration is like the first.
         keep_iterates: whether the solution holds the first image and that after every step.
-        start: the state to start from, of the algorithm's own kind; its initial state if None.
         draws: of a random part of the loss, such as a penalty; without them there is none.
     """
 
     first: Pair
     later: Callable[[int], Pair] | None = None
     keep_iterates: bool = False
-    start: Any = None
     draws: Draws | None = None
 
     def at(self, k: int) -> Pair:
@@ -131,30 +124,6 @@ class Model(Declared, ABC):
     @abstractmethod
     def run(self, steps: Steps) -> Solution:
         """Repeat the steps."""
-
-
-def begin(algorithm: Algorithm[Any], problem: Problem, start: Any) -> Any:
-    """The state to start from: the given one, if it is of the algorithm's kind.
-
-    Raises:
-        ShapeError: the given state is of another algorithm, shape or dtype.
-    """
-    own = algorithm.init(problem)
-    if start is None:
-        return own
-    want, got = (_signature(state) for state in (own, start))
-    if want != got:
-        raise ShapeError(
-            f"The start is {got}, and {type(algorithm).__name__} needs {want}; pass "
-            "Solution.state of the same algorithm and measurement."
-        )
-    return map_tensors(torch.Tensor.detach, start)
-
-
-def _signature(state: object) -> str:
-    held = tensors(state)
-    parts = [f"{tuple(t.shape)} of {str(t.dtype).removeprefix('torch.')}" for t in held]
-    return f"{type(state).__name__}({', '.join(parts)})"
 
 
 @torch.no_grad()

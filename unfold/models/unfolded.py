@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from unfold.models.model import Model, Solution, Steps, begin, change
+from unfold.models.model import Model, Solution, Steps, change
 from unfold.parameters.bounds import Declared, at_least, bounded, inside
 from unfold.pytree import tensors, with_tensors
 from unfold.typing import Measurement
@@ -95,7 +95,7 @@ class Unfolded(Model):
 
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
-        state = begin(algorithm, problem, steps.start)
+        state = algorithm.init(problem)
         images = [algorithm.image(state)]
         for k in range(self.iterations):
             state = self.backward.step(partial(steps.step, k), state, self.iterations - k)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import le, lt
 from typing import Any, NamedTuple
 
 from unfold.errors import ConfigError, DataWarning, nearest
@@ -32,12 +33,7 @@ class Range(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What a field declares.
-
-    range: the values that it accepts; of a sequence, every entry.
-    note: its unit or meaning, which ends the message.
-    level: whether (low, high) is also accepted, a range to sample from.
-    """
+    """What a field, or every entry of a sequence, accepts, as `bounded` declares it."""
 
     range: Range
     note: str
@@ -68,13 +64,8 @@ def inside(interval: str) -> Range:
     found = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval)
     assert found is not None, interval
     low, high = float(found[2]), float(found[3])
-
-    def holds(v: float | int) -> bool:
-        return (low <= v if found[1] == "[" else low < v) and (
-            v <= high if found[4] == "]" else v < high
-        )
-
-    return Range(f"in {interval}", holds)
+    above, below = le if found[1] == "[" else lt, le if found[4] == "]" else lt
+    return Range(f"in {interval}", lambda v: above(low, v) and below(v, high))
 
 
 def whole(low: int, high: int | None = None) -> Range:
@@ -106,24 +97,23 @@ def bounded(
 ) -> Any:
     """Declare a field of a `Declared` dataclass: its default and the values that it accepts.
 
-    Args:
-        default: of the field; left out where the field must be given (`accepted=` by name).
-        accepted: the range.
-        note: the unit or the meaning, which ends the message.
-        level: whether (low, high) is also accepted; a number becomes a float, a range a pair.
-        kw_only: True for an argument by keyword only; as the class says where it is left out.
+    `note` is the unit or the meaning, which ends the message. With `level`, (low, high) is also
+    accepted; a number becomes a float, a range a pair.
     """
     metadata = {KEY: Bound(accepted, note, level)}
     return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 @cache
+def declared(kind: Any, key: str) -> dict[str, Any]:
+    """What the fields of a dataclass declare under a key of their metadata, by name."""
+    known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return {f.name: f.metadata[key] for f in known if key in f.metadata}
+
+
 def bounds_of(kind: Any) -> dict[str, Bound]:
     """The bounds that a class declares, by field."""
-    if not dataclasses.is_dataclass(kind):
-        return {}
-    found = {f.name: f.metadata.get(KEY) for f in dataclasses.fields(kind)}
-    return {name: bound for name, bound in found.items() if bound is not None}
+    return declared(kind, KEY)
 
 
 def check_bounds(component: object) -> None:

@@ -17,13 +17,19 @@ from unfold.errors import ConfigError
 class Constraint(ABC):
     """A set of real numbers and a smooth bijection from the real line onto its interior."""
 
-    @abstractmethod
-    def holds(self, value: Tensor) -> bool:
-        """Whether every entry lies in the set, its boundary included where it has one."""
+    low: float = -math.inf
+    high: float = math.inf
+    closed: bool = True
+    """Whether a finite end belongs to the set."""
 
-    @abstractmethod
+    def holds(self, value: Tensor) -> bool:
+        """Whether every entry is finite and lies in the set."""
+        above = value >= self.low if self.closed else value > self.low
+        return bool((above & (value <= self.high) & value.isfinite()).all())
+
     def spans(self, low: float, high: float) -> bool:
         """Whether (low, high) lies inside the set."""
+        return self.low <= low and high <= self.high
 
     @abstractmethod
     def to_raw(self, value: Tensor) -> Tensor:
@@ -47,13 +53,7 @@ class Positive(Constraint):
     """
 
     closed: bool = False
-
-    def holds(self, value: Tensor) -> bool:
-        inside = value >= 0 if self.closed else value > 0
-        return bool((inside & value.isfinite()).all())
-
-    def spans(self, low: float, high: float) -> bool:
-        return low >= 0
+    low = 0.0
 
     def to_raw(self, value: Tensor) -> Tensor:
         return (value.clamp(min=1e-6) if self.closed else value).log()
@@ -81,12 +81,6 @@ class Interval(Constraint):
                 f"An interval needs finite low < high, got [{self.low}, {self.high}]."
             )
 
-    def holds(self, value: Tensor) -> bool:
-        return bool(((value >= self.low) & (value <= self.high)).all())
-
-    def spans(self, low: float, high: float) -> bool:
-        return self.low <= low and high <= self.high
-
     def to_raw(self, value: Tensor) -> Tensor:
         fraction = (value - self.low) / (self.high - self.low)
         return torch.logit(fraction.clamp(1e-4, 1 - 1e-4))
@@ -102,12 +96,6 @@ class Interval(Constraint):
 @dataclass(frozen=True)
 class Real(Constraint):
     """Any finite number."""
-
-    def holds(self, value: Tensor) -> bool:
-        return bool(value.isfinite().all())
-
-    def spans(self, low: float, high: float) -> bool:
-        return True
 
     def to_raw(self, value: Tensor) -> Tensor:
         return value

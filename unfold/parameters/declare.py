@@ -8,14 +8,13 @@ hands out the recipe of iteration k with numbers in place.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import Declared, warn_of_eight_bits
+from unfold.parameters.bounds import Declared, declared, warn_of_eight_bits
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.schedules import Schedule
 
@@ -75,15 +74,7 @@ def param(
 
 def declarations(recipe: object) -> dict[str, Declaration]:
     """The declared scalar fields of a recipe (or of its class), by name."""
-    return _declarations(recipe if isinstance(recipe, type) else type(recipe))
-
-
-@cache
-def _declarations(kind: type) -> dict[str, Declaration]:
-    if not dataclasses.is_dataclass(kind):
-        return {}
-    found = {f.name: f.metadata.get("unfold") for f in dataclasses.fields(kind)}
-    return {name: declaration for name, declaration in found.items() if declaration is not None}
+    return declared(recipe if isinstance(recipe, type) else type(recipe), "unfold")
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,10 @@ def initial_values(
 
     Those of a vector, (n,) or (K, n), are those of so many scalars side by side.
 
-    Args:
-        name: of the scalar, for messages.
-        value: a number, a list with one for each iteration, or a schedule; of a vector for all its
-            entries, or a list of numbers for them, or a list of such lists for the iterations.
-        iterations: K of an unfolded network; None where all iterations share their values.
-        horizon: for how many iterations a schedule is read; None where it cannot be followed.
-        count: n of a vector; None of a scalar.
-        own: whether a single number is repeated, so that each iteration has its own.
+    A value is a number, a list with one for each iteration, or a schedule; of a vector of `count`
+    entries it is for all of them, or a list of numbers for them, or a list of such lists for the
+    iterations. A single number is repeated where each iteration has its `own`; `iterations` and
+    `horizon` are those of `make_groups`.
 
     Raises:
         ConfigError: a list or a schedule where it cannot be meant.
@@ -112,12 +108,8 @@ def _entries(name: str, value: Any, count: int) -> list[Any]:
 class ParameterGroup(nn.Module):
     """The scalars and networks of one recipe; `at(k)` is the recipe of iteration k.
 
-    Args:
-        recipe: the template; its structure stays, its values come from here.
-        plans: how each scalar is kept, by full name.
-        untied: the names of the networks of which each iteration has its own.
-        iterations: K, for untied networks.
-        path: the name of the recipe.
+    The recipe is a template: its structure stays, and its values come from `plans`, by full name,
+    and from its networks, of which `untied` have one for each iteration.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import copy
 import inspect
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from types import ModuleType
@@ -70,14 +70,7 @@ def _is_setting(value: object) -> bool:
 
 
 class PerIteration(nn.ModuleList):
-    """The networks of the iterations, one for each; they may differ in size and kind.
-
-    Args:
-        stages: the network of iteration k, for every k.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module]) -> None:
-        super().__init__(stages)
+    """The networks of the iterations, one for each; they may differ in size and kind."""
 
 
 if TYPE_CHECKING:
@@ -95,8 +88,7 @@ def leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The recipes, networks and tensors in the fields of a recipe, by name: `terms.0`.
 
     Raises:
-        ConfigError: a network or a tensor inside an object of another kind: it would be neither
-            trained, saved nor moved to the device.
+        ConfigError: there is a network or a tensor inside an object of another kind.
     """
     for name in _held_fields(recipe):
         yield from _leaves(type(recipe).__name__, name, getattr(recipe, name))

@@ -4,8 +4,9 @@ Names are chosen by globs such as `algo.stepsize`; every glob must match somethi
 """
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,58 +72,53 @@ def matches(pattern: str, name: str, value: object) -> bool:
     return any(fnmatch.fnmatchcase(f"{name}.{n}", pattern) for n, _ in value.named_parameters())
 
 
-class Selection:
-    """The names that a trainable means, each glob checked to match something that can act.
+Select = Callable[..., set[str]]
+"""`chosen` of the names of some recipes."""
 
-    Args:
-        known: every name with its value.
-        dead: those that cannot act, with the reason.
+
+def chosen(
+    known: Mapping[str, Any],
+    dead: Mapping[str, str],
+    key: str,
+    patterns: Sequence[str],
+    *,
+    alive: bool = True,
+    whole: bool = False,
+    optional: Set[str] = NONE,
+) -> set[str]:
+    """The names meant by the globs of a field of `Trainable`, each of which must match something.
+
+    `known` has every name with its value, and `dead` those that cannot act, with the reason; where
+    `alive`, they are left out, or refused where they are named. `whole` refuses a glob that means
+    weights inside a network; one in `optional`, such as `prior.*` of a prior without parameters,
+    may match nothing.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or names what cannot act.
     """
-
-    def __init__(self, known: Mapping[str, Any], dead: Mapping[str, str]) -> None:
-        self.known, self.dead = known, dead
-
-    def __call__(
-        self,
-        key: str,
-        patterns: Sequence[str],
-        *,
-        alive: bool = True,
-        whole: bool = False,
-        optional: Set[str] = NONE,
-    ) -> set[str]:
-        """The names meant by the globs of a field of `Trainable`.
-
-        `alive` leaves out, or refuses where named, what cannot act; `whole` refuses a glob that
-        means weights inside a network. Globs in `optional` may match nothing, such as `prior.*` of
-        a prior without parameters.
-
-        Raises:
-            ConfigError: a pattern matches nothing, or names what cannot act.
-        """
-        chosen: set[str] = set()
-        for pattern in patterns:
-            hits = {n for n, value in self.known.items() if matches(pattern, n, value)}
-            full = {n for n in hits if fnmatch.fnmatchcase(n, pattern)}
-            if whole and hits and not full:
-                raise ConfigError(
-                    f"Trainable.{key} = {list(patterns)}: '{pattern}' means weights inside "
-                    f"{listing(hits)}; iterations have separate networks, or share one. "
-                    f"Write {key}=[{min(hits)}]."
-                )
-            hits = full if whole else hits
-            if not hits and pattern not in optional:
-                raise ConfigError(
-                    f"Trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
-                    f"{nearest(pattern, self.known)} Available: {listing(self.known)}."
-                )
-            if alive and pattern in self.dead:
-                raise ConfigError(
-                    f"Trainable.{key} names '{pattern}', which cannot act: "
-                    f"{self.dead[pattern]}. Leave it out, or use a glob, which skips it."
-                )
-            chosen |= {n for n in hits if not (alive and n in self.dead)}
-        return chosen
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {n for n, value in known.items() if matches(pattern, n, value)}
+        full = {n for n in hits if fnmatch.fnmatchcase(n, pattern)}
+        if whole and hits and not full:
+            raise ConfigError(
+                f"Trainable.{key} = {list(patterns)}: '{pattern}' means weights inside "
+                f"{listing(hits)}; iterations have separate networks, or share one. "
+                f"Write {key}=[{min(hits)}]."
+            )
+        hits = full if whole else hits
+        if not hits and pattern not in optional:
+            raise ConfigError(
+                f"Trainable.{key} = {list(patterns)}: '{pattern}' matches nothing"
+                f"{nearest(pattern, known)} Available: {listing(known)}."
+            )
+        if alive and pattern in dead:
+            raise ConfigError(
+                f"Trainable.{key} names '{pattern}', which cannot act: {dead[pattern]}. Leave it "
+                "out, or use a glob, which skips it."
+            )
+        found |= {n for n in hits if not (alive and n in dead)}
+    return found
 
 
 def make_groups(
@@ -150,11 +146,10 @@ def make_groups(
             expect_registered(one)
         known |= names(recipe, path)
         dead = {**dead, **dead_names(recipe, path)}
-    fixed = "it is the noise level of each measurement"
-    dead = {**dead, **{n: fixed for n, value in known.items() if value == NOISE_LEVEL}}
-    select = Selection(known, dead)
-    groups_as_a_whole = frozenset(f"{path}.*" for path in recipes)
-    learned = select("learn", trainable.learn, optional=groups_as_a_whole)
+    fixed = [name for name, value in known.items() if value == NOISE_LEVEL]
+    dead = {**dead, **dict.fromkeys(fixed, "it is the noise level of each measurement")}
+    select = partial(chosen, known, dead)
+    learned = select("learn", trainable.learn, optional={f"{path}.*" for path in recipes})
     untied = select("untied", trainable.untied, whole=True)
     _expect_stages(known, iterations)
     if iterations is None and untied:
@@ -168,7 +163,7 @@ def make_groups(
         path: ParameterGroup(recipe, plans, untied, iterations or 1, path)
         for path, recipe in recipes.items()
     }
-    _freeze(groups, known, learned, trainable)
+    _freeze(groups, known, learned, trainable.learn)
     return groups
 
 
@@ -188,10 +183,10 @@ def _plans(
     lengths: tuple[int | None, int | None],
     learned: set[str],
     untied: set[str],
-    select: Selection,
+    select: Select,
     trainable: Trainable,
 ) -> dict[str, Plan]:
-    relative = select("relative", trainable.relative, alive=False, optional=frozenset({"algo.*"}))
+    relative = select("relative", trainable.relative, alive=False, optional={"algo.*"})
     scalars = _scalars(recipes)
     limits = _limits(scalars, select, trainable)
     plans: dict[str, Plan] = {}
@@ -214,7 +209,7 @@ def _plans(
 
 
 def _limits(
-    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Selection, trainable: Trainable
+    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Select, trainable: Trainable
 ) -> dict[str, Interval]:
     """The narrower sets, by name."""
     limits: dict[str, Interval] = {}
@@ -255,10 +250,9 @@ def _freeze(
     groups: Mapping[str, ParameterGroup],
     known: Mapping[str, Any],
     learned: set[str],
-    trainable: Trainable,
+    globs: Sequence[str],
 ) -> None:
     """Only what a glob of `learn` matches keeps its gradient inside the networks."""
-    globs = trainable.learn
     for name, value in known.items():
         if not isinstance(value, nn.Module | nn.Parameter):
             continue

@@ -127,8 +127,7 @@ class Composed(Composite):
         outer = self.outer.linearize(self.inner.forward(x))
         return Composed(outer, self.inner.linearize(x))
 
-    def reference(self, like: Tensor) -> Image:
-        return self.inner.reference(like)
+    reference = same_as("inner.reference")
 
     def _linearized_data(self, y: Measurement) -> Measurement:
         """y − b_B − J_B b_C, where B(v) ≈ b_B + J_B v and C(x) ≈ b_C + J_C x."""
@@ -290,12 +289,8 @@ class Adjoint(Unary):
     complex_measurements = same_as("operator.complex_images")
     norm_squared = same_as("operator.norm_squared")
     norm_bound = same_as("operator.norm_bound")
-
-    def forward(self, x: Image) -> Measurement:
-        return self.operator.adjoint(x)
-
-    def adjoint(self, y: Measurement) -> Image:
-        return self.operator.forward(y)
+    forward = same_as("operator.adjoint")
+    adjoint = same_as("operator.forward")
 
 
 ALGEBRA.update(compose=Composed, add=OperatorSum, adjoint=Adjoint)

@@ -10,11 +10,11 @@ from torch import Tensor
 from unfold.parameters.bounds import Declared, bounds_of
 from unfold.random import Draws
 
-Level = float | int | Sequence[float | int] | Tensor
-"""A number, or (low, high): uniform on that range, one value per image; or the values, (B,)."""
+Level = float | int | Sequence[float | int]
+"""A number, or (low, high): uniform on that range, one value per image."""
 
 
-def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
+def sample_level(level: Level | Tensor, draws: Draws, name: str) -> float | Tensor:
     """The number itself, or (B,) uniform on the range, one value per image."""
     if isinstance(level, float | int):
         return float(level)

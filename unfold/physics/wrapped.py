@@ -44,9 +44,7 @@ class Wrapped(Unary, ABC):
 
     anchor = same_as("operator.anchor")
     entries = same_as("operator.entries")
-
-    def reference(self, like: Tensor) -> Image:
-        return self.operator.reference(like)
+    reference = same_as("operator.reference")
 
     def _linearized_data(self, y: Measurement) -> Measurement:
         """y − L(b), where B(x) ≈ b + Jx."""
@@ -59,14 +57,8 @@ class Isometric(Wrapped, ABC):
 
     norm_squared = same_as("operator.norm_squared")
     norm_bound = same_as("operator.norm_bound")
-
-    def normal(self, x: Image) -> Image:
-        return self.operator.normal(x)
-
-    def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
-    ) -> Image:
-        return self.operator.solve_normal(b, gamma, start, tol)
+    normal = same_as("operator.normal")
+    solve_normal = same_as("operator.solve_normal")
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         return self.operator.pseudo_inverse(self.post_adjoint(y))
@@ -100,8 +92,7 @@ class Scaled(Wrapped):
     def post(self, v: Field) -> Measurement:
         return per_image(self.scale, v) * v
 
-    def post_adjoint(self, y: Measurement) -> Field:
-        return self.post(y)
+    post_adjoint = same_as("post")
 
     def normal(self, x: Image) -> Image:
         """s² B*Bx."""
@@ -147,8 +138,7 @@ class RealImages(Unary):
     def reference(self, like: Tensor) -> Image:
         return self.operator.reference(like).real
 
-    def _linearized_data(self, y: Measurement) -> Measurement:
-        return self.operator.linearized_data(y)
+    _linearized_data = same_as("operator.linearized_data")
 
     @property
     def complex_measurements(self) -> bool:

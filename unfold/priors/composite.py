@@ -93,15 +93,15 @@ class Weighted(Prior):
     prior: Prior
     weight: Scalar = param(1.0, nonnegative)
 
-    def offers(self) -> frozenset[str]:
-        return self.prior.offers()
-
     @property
     def terms(self) -> tuple[Prior, ...]:
         if self.prior.terms == (self.prior,):
             return (self,)
         return tuple(replace(self, prior=term) for term in self.prior.terms)
 
+    offers = same_as("prior.offers")
+    analyse = same_as("prior.analyse")
+    analyse_adjoint = same_as("prior.analyse_adjoint")
     uses_lambda = same_as("prior.uses_lambda")
     pixelwise = same_as("prior.pixelwise")
     is_box = same_as("prior.is_box")
@@ -132,12 +132,6 @@ class Weighted(Prior):
         """cg(x); an indicator stays as it is, where 0 · ∞ would be no number."""
         value = self.prior.value(x)
         return self.weight * value if self.prior.uses_lambda else value
-
-    def analyse(self, x: Image) -> Field:
-        return self.prior.analyse(x)
-
-    def analyse_adjoint(self, u: Field) -> Image:
-        return self.prior.analyse_adjoint(u)
 
     def project(self, u: Field, weight: Scalar) -> Field:
         """The projection onto the ball of radius wc."""

@@ -21,17 +21,6 @@ from unfold.thresholds import root
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
-@dataclass(frozen=True)
-class Differences(LinearMap):
-    """L = D: forward differences down and to the right, 0 across the last edge; ‖D‖² < 8."""
-
-    def forward(self, x: Image) -> Field:
-        return gradient(x)
-
-    def adjoint(self, u: Field) -> Image:
-        return gradient_adjoint(u)
-
-
 def gradient(x: Image) -> Field:
     """Dx, (B, 2, C, H, W): forward differences down and to the right, 0 across the last edge."""
     down = pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))
@@ -44,6 +33,16 @@ def gradient_adjoint(u: Field) -> Image:
     down, right = u[:, 0, :, :-1, :], u[:, 1, :, :, :-1]
     vertical = pad(down, (0, 0, 1, 0)) - pad(down, (0, 0, 0, 1))
     return vertical + pad(right, (1, 0, 0, 0)) - pad(right, (0, 1, 0, 0))
+
+
+@dataclass(frozen=True)
+class Differences(LinearMap):
+    """L = D: forward differences down and to the right, 0 across the last edge; ‖D‖² < 8."""
+
+    forward = staticmethod(gradient)
+
+    def adjoint(self, y: Field) -> Image:
+        return gradient_adjoint(y)
 
 
 def squared_length(u: Field) -> Tensor:
@@ -86,11 +85,8 @@ class TotalVariation(Prior):
     def value(self, x: Image) -> PerImage:
         return self.lengths(gradient(x)).flatten(1).sum(1)
 
-    def analyse(self, x: Image) -> Field:
-        return gradient(x)
-
-    def analyse_adjoint(self, u: Field) -> Image:
-        return gradient_adjoint(u)
+    analyse = staticmethod(gradient)
+    analyse_adjoint = staticmethod(gradient_adjoint)
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w g(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from unfold.disk import expand
 from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
-from unfold.runs.files import ORIGIN, SCHEMA_VERSION, stored_config, version_of
+from unfold.runs.files import ORIGIN, SCHEMA_VERSION, origin_of, stored_config, version_of
 from unfold.runs.processes import is_held
 from unfold.runs.seal import MANIFEST, READ, verify
 
@@ -21,15 +21,11 @@ class Entry:
     """One run, read from its directory.
 
     Args:
-        path: its directory.
         name: its path inside the folder of all runs.
         state: finished, running, failed, preempted, killed where its process is gone, damaged, or
             the schema version of a run that this version cannot read.
-        status: as it is written.
         config: its configuration as stored; empty where it terminated before it wrote one.
-        choices: the option of each group.
         scores: what it measured; empty until it is finished.
-        overrides: that made it.
         folders: of the user's own options that it was composed with.
         sets: `validation_set` and `test_set`, 8 digits of the SHA-256 of their images.
     """
@@ -71,10 +67,8 @@ def _updated(path: Path) -> float:
 def catalogue(root: Path, pattern: str = "*") -> list[Entry]:
     """The runs under a folder whose name fits a pattern of the shell, the newest first.
 
-    Args:
-        root: the folder of all runs.
-        pattern: of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
-            `runs/pgd-*/*` with it, wherever the folder is.
+    The pattern is of the name, `pgd-*`, or of the path, `pgd-*/m1*` inside the folder or
+    `runs/pgd-*/*` with it, wherever the folder is.
 
     Raises:
         ConfigError: there are runs, and none fits.
@@ -101,10 +95,7 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
 def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
     """Read a run, finished or not; one of which a file is damaged has that as its reason.
 
-    Args:
-        path: its directory.
-        name: how it is shown.
-        compared: the files that are compared with the seal; all if empty.
+    `compared` are the files that are compared with the seal; all if empty.
     """
     try:
         written, stored = _status(path), path / "config.yaml"
@@ -113,7 +104,7 @@ def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
             return Entry(path, name, f"schema {version_of(config)}", written)
         verify(path, compared)
         entry = Entry(path, name, written.state, written, stored_config(path))
-        return _entry(entry, files.optional(path / ORIGIN))
+        return _entry(entry, origin_of(path))
     except (UnfoldError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         return Entry(path, name, "damaged", replace(status.start(), updated="", reason=reason))
@@ -131,7 +122,8 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
     written, config = _status(path), stored_config(path)
     verify(path)
     typed = files.read_yaml(path / "overrides.yaml")
-    origin = files.read_json(path / ORIGIN)
+    if not (origin := origin_of(path)):
+        raise RunError(f"{path / ORIGIN} is missing. {files.REPEAT}")
     if not config or not isinstance(typed, list):
         raise RunError(f"{path}: config.yaml or overrides.yaml is damaged. Repeat the run.")
     overrides = tuple(map(str, typed))
@@ -142,15 +134,6 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     """The entry with what its provenance, its lock and its results add."""
     results = files.optional(read.path / "results.json") if read.state == "finished" else {}
-    odd = [
-        key for key, kind in KINDS.items() if origin and not isinstance(origin.get(key, {}), kind)
-    ]
-    odd += [
-        f"attempts[{i}]" for i, a in enumerate(origin.get("attempts", [])) if type(a) is not dict
-    ]
-    choices = origin.get("choices", {})
-    if odd or not all(isinstance(value, str) for value in choices.values()):
-        raise files.damaged(read.path / ORIGIN, f"has values of another kind ({listing(odd)})")
     if bad := [key for key, value in results.items() if not _is_score(value)]:
         raise files.damaged(
             read.path / "results.json", f"has scores that are none ({listing(bad)})"
@@ -159,18 +142,11 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     return replace(
         read,
         state="killed" if gone else read.state,
-        choices=choices,
+        choices=origin.get("choices", {}),
         scores={key: math.nan if value is None else value for key, value in results.items()},
         folders=tuple(map(Path, origin.get("folders", {}))),
         sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
-
-
-KINDS: Mapping[str, Any] = {
-    **dict.fromkeys(("choices", "folders", "machine", "packages", "pixels", "sources"), dict),
-    **{"attempts": (list, dict), "git": (dict, type(None))},
-}
-"""What entries of the provenance hold."""
 
 
 def _is_score(value: object) -> bool:
@@ -202,16 +178,10 @@ def _locate(text: str, runs_dir: Path) -> Path:
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
     """Every scalar of a nested configuration, by its full key."""
-    return dict(_items(value, path))
-
-
-def _items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    inner: Sequence[tuple[Any, Any]] = ()
+    items: Sequence[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
-        inner = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
     elif isinstance(value, list | tuple):
-        inner = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
-    if not inner:
-        yield path, value
-    for key, item in inner:
-        yield from _items(item, key)
+        items = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    inner = {k: v for key, item in items for k, v in flat(item, key).items()}
+    return inner if items else {path: value}

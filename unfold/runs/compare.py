@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 def compare(one: Path, other: Path) -> dict[str, list[Difference]]:
     """The differences of two runs, by section; a section without any is empty."""
-    origins = [files.read_json(path / files.ORIGIN) for path in (one, other)]
+    origins = [files.origin_of(path) for path in (one, other)]
     configs = (stored_config(path) for path in (one, other))
     kept = [{k: v for k, v in config.items() if k not in PLACE} for config in configs]
     return {
@@ -49,14 +49,14 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
 
 
 def _code(origin: Mapping[str, Any]) -> dict[str, Any]:
-    git = origin.get("git") or {}
+    git = origin["git"] or {}
     # The names of files hold dots, which stand for depth in a configuration and for nothing here.
     return {"version": origin.get("version"), "commit": git.get("commit"), **origin["sources"]}
 
 
 def _environment(origin: Mapping[str, Any]) -> dict[str, Any]:
-    build = {f"build {k}": v for k, v in origin.get("build", {}).items() if k in ("blas", "cudnn")}
-    return {**origin["packages"], **origin["machine"], **build, "data": origin["data"]}
+    build = {f"build {k}": v for k, v in origin["build"].items() if k in ("blas", "cudnn")}
+    return {**origin["packages"], **origin["machine"], **build, "data": origin.get("data")}
 
 
 PLATFORM = ("torch", "cuda", "capability", "cpu", "threads", "gpus")
@@ -83,9 +83,8 @@ def platform_differences(one: Path, other: Path) -> list[Difference]:
 
 
 def _platforms(path: Path) -> dict[str, set[str]]:
-    origin = files.read_json(path / files.ORIGIN)
-    machines = [attempt["machine"] for attempt in origin.get("attempts", [])]
-    machines = machines or [origin["machine"]]
+    origin = files.origin_of(path)
+    machines = [attempt.get("machine", {}) for attempt in origin["attempts"]] or [origin["machine"]]
     return {name: {str(m[name]) for m in machines if name in m} for name in PLATFORM}
 
 
@@ -107,11 +106,7 @@ def _near(name: str, a: Any, b: Any) -> bool:
 
 
 class Computation(NamedTuple):
-    """What a run directory should hold.
-
-    config: the configuration as a run stores it.
-    fingerprint: of the images.
-    """
+    """What a run directory should hold: the configuration as stored, and the hash of the images."""
 
     config: Mapping[str, Any]
     fingerprint: str
@@ -119,24 +114,16 @@ class Computation(NamedTuple):
 
 def refuse_foreign(directory: Path, asked: Computation) -> None:
     """Refuse a directory whose files are of another run: edited by hand, or copied there."""
-    if found := _differences(directory, asked):
+    if not all((directory / name).exists() for name in ("config.yaml", files.ORIGIN)):
+        return  # it ended before it wrote the last of them
+    stored, origin = stored_config(directory), files.origin_of(directory)
+    # Where its weights are gone since, what it wrote down of them counts.
+    weights = {**origin["weights"], **digests({"runs_dir": "runs", **stored})}
+    there = hashed_part(stored, weights) | {"images": origin.get("data")}
+    here = hashed_part(redacted(asked.config), digests(asked.config))
+    if found := differences(there, here | {"images": asked.fingerprint}):
         shown = "; ".join(f"{key} = {there} there, {here} asked for" for key, there, here in found)
         raise ConfigError(
             f"{directory} holds another run than its name says; its files were edited or copied: "
             f"{shown}. Move it away, or add rerun=true: what is there moves to attempts/."
         )
-
-
-def _differences(directory: Path, asked: Computation) -> list[Difference]:
-    path, origin_path = directory / "config.yaml", directory / files.ORIGIN
-    if not (path.exists() and origin_path.exists()):
-        return []  # it ended before it wrote the last of them
-    stored = stored_config(directory)
-    origin = files.read_json(origin_path)
-    # Where its weights are gone since, what it wrote down of them counts.
-    weights = {**origin.get("weights", {}), **digests({"runs_dir": "runs", **stored})}
-    there = hashed_part(stored, weights) | {"images": origin.get("data")}
-    here = hashed_part(redacted(asked.config), digests(asked.config)) | {
-        "images": asked.fingerprint
-    }
-    return differences(there, here)

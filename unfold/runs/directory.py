@@ -28,9 +28,7 @@ class Run:
     """A run directory held by this process, or by rank zero.
 
     Args:
-        path: the directory.
         plan: what there is to do: start, resume from `checkpoint`, or nothing.
-        checkpoint: where to resume.
         is_rank: whether rank zero holds the lock and writes the files.
         notes: what the user should know of the files that were found.
     """
@@ -48,13 +46,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job wants of its run directory.
+    """What a job wants of its run directory; any run is accepted where none is `expected`.
 
-    Args:
-        expected: the run that the directory should hold; None to accept any.
-        rerun: whether an existing run moves to `attempts`.
-        accept_code: whether an interrupted run resumes though the code has changed.
-        rank: of this process; rank zero claims the directory, the others follow.
+    Rank zero claims the directory, the others follow. An existing run moves to `attempts` with
+    `rerun`; an interrupted one resumes though the code has changed with `accept_code`.
     """
 
     expected: Computation | None = None
@@ -199,11 +194,9 @@ def _set_damaged_aside(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
 
 def changed(directory: Path, expected: Computation | None) -> list[str]:
     """What decides the outcome, outside of the name, and is not as it was: code, and `strict`."""
-    if not (origin := files.optional(directory / ORIGIN)):
+    if not (origin := files.origin_of(directory)):
         now = status.read(directory)  # the seal of a finished run names what is missing
         return [] if now and now.state == "finished" else [f"{ORIGIN} (missing)"]
-    if not isinstance(origin.get("sources"), dict):
-        raise files.damaged(directory / ORIGIN, "holds no hashes of the code")
     asked = expected.config if expected else {}
     other = differing(origin["sources"], asked.get("trust") or ())
     # A run that is refused nothing stays what it is where nothing is refused.
@@ -222,8 +215,8 @@ def _refuse_changed(directory: Path, expected: Computation | None, remedy: str) 
 
 def _other_versions(directory: Path) -> tuple[str, ...]:
     """A note where another Python or another package computed the run, or its last start."""
-    origin = files.optional(directory / ORIGIN)
-    before = (origin.get("attempts") or [origin])[-1].get("packages") or {}
+    origin = files.origin_of(directory)
+    before = (origin.get("attempts") or [origin])[-1].get("packages", {})
     now = versions()
     found = [f"{k} {v} then, {now.get(k)} now" for k, v in before.items() if now.get(k) != v]
     return (f"made under other versions: {', '.join(found)}. Digits may differ.",) if found else ()

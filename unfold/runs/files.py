@@ -4,14 +4,16 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from unfold.disk import odd_entries, read_bytes, write_text
-from unfold.errors import ConfigError, RunError
+from unfold.errors import ConfigError, RunError, listing
 
 ORIGIN = "provenance.json"
 
@@ -19,7 +21,20 @@ REPEAT = "Repeat the run with rerun=true."
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """The SHA-256 of a file; computed once for a file that has not changed for two seconds."""
+    found = path.stat()
+    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    if time.time_ns() - newest < 2_000_000_000:  # a later change might have the same time
+        return _sha256(path)
+    return _known(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, newest)
+
+
+@lru_cache(maxsize=20_000)
+def _known(path: Path, *_: int) -> str:
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -56,6 +71,45 @@ def read_json(path: Path) -> dict[str, Any]:
 def optional(path: Path) -> dict[str, Any]:
     """The content of a JSON file; empty where there is no file."""
     return read_json(path) if os.path.lexists(path) else {}
+
+
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(("build", "folders", "machine", "packages"), dict),
+    **dict.fromkeys(("choices", "pixels", "sources", "weights"), str),  # a mapping to text
+    **{"attempts": list, "git": (dict, type(None))},
+}
+"""What entries of the provenance hold."""
+
+
+def origin_of(directory: Path) -> dict[str, Any]:
+    """The provenance of a run, its entries of the kind they should have, empty where there is none.
+
+    Raises:
+        RunError: the file is damaged, or an entry is of another kind.
+    """
+    path = directory / ORIGIN
+    origin = optional(path)
+    starts = origin.get("attempts", [])
+    found = {"": origin}
+    if isinstance(starts, list):
+        found |= {f"attempts[{i}].": one for i, one in enumerate(starts)}
+    odd = [name for name, one in found.items() if type(one) is not dict]
+    odd += [
+        f"{name}{key}"
+        for name, one in found.items()
+        if type(one) is dict
+        for key, kind in KINDS.items()
+        if key in one and not _is_kind(one[key], kind)
+    ]
+    if odd:
+        raise damaged(path, f"has values of another kind ({listing(odd)})")
+    return {k: [] if k == "attempts" else {} for k in KINDS} | origin if origin else {}
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    if kind is str:
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return isinstance(value, kind)
 
 
 def damaged(path: Path, reason: str) -> RunError:

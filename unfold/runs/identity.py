@@ -12,14 +12,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import unfold
+from unfold.arrays import loadable
 from unfold.disk import expand
-from unfold.errors import ConfigError, UnfoldError
+from unfold.errors import ConfigError, RunError, UnfoldError
 from unfold.runs.catalogue import flat, read_reference
 from unfold.runs.files import sha256
 
@@ -54,7 +54,11 @@ def slug(choices: Mapping[str, str], name: str | None) -> str:
         parts.append(choices["model"])
     if name:
         parts.append(name)
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).lstrip(".")[:160]
+    return _plain("-".join(parts))[:160]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")
 
 
 def identity(config: Mapping[str, Any], fingerprint: str) -> str:
@@ -86,18 +90,15 @@ def evaluation_name(
     kept = conditions(config)
     content = [weights, kept, fingerprint, _files(kept), source_hashes(config.get("trust") or ())]
     text = json.dumps(content, sort_keys=True, default=str)
-    words = f"{choices['evaluation']}-{choices['physics']}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', words).lstrip('.')[:80]}-{digest}"
+    return f"{_plain(choices['evaluation'] + '-' + choices['physics'])[:80]}-{digest}"
 
 
 def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
     """The part of a configuration that can change a number.
 
-    Args:
-        config: the resolved configuration.
-        weights: the SHA-256 of those that it names, by key: each replaces the name, because a
-            run has several names, and other weights later.
+    The SHA-256 of `weights`, by key, replaces their names: a run has several, and other weights
+    later.
     """
     items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) != (EXTEND, None))
     return {key: _kept(key, value, weights) for key, value in items}
@@ -119,7 +120,7 @@ def _files(value: Any) -> list[str]:
     named = (x for x in flat(value).values() if isinstance(x, str) and len(x) < 1024)
     paths = (expand(x.replace("\0", ""), "path") for x in named if {".", "/"} & set(x))
     candidates = (one for path in paths for one in (path, path / "weights.safetensors"))
-    return [sha256(one) for one in candidates if one.is_file()]
+    return [_bounded(one) for one in candidates if one.is_file()]
 
 
 def directory_for(config: Mapping[str, Any], choices: Mapping[str, str], fingerprint: str) -> Path:
@@ -153,7 +154,17 @@ def digest_of(text: str, runs_dir: str | Path, key: str = "") -> str | None:
         return None
     inside = "checkpoints/last.ckpt" if key == EXTEND else "weights.safetensors"
     file = path / inside if path.is_dir() else path
-    return sha256(file) if file.is_file() else None
+    return _bounded(file) if file.is_file() else None
+
+
+def _bounded(file: Path) -> str:
+    """The SHA-256 of a file that is named to be loaded, and so fits in memory."""
+    if (size := file.stat().st_size) > (most := loadable()):
+        raise RunError(
+            f"{file}: it has {size} bytes, of at most {most}, half of the free memory. Name "
+            "another file, or free memory."
+        )
+    return sha256(file)
 
 
 def names_weights(key: str, value: Any) -> bool:
@@ -177,16 +188,19 @@ MOST_FILES, MOST_BYTES = 10_000, 2**30
 
 
 def source_hashes(trust: Sequence[str] = ()) -> dict[str, str]:
-    """The first 16 digits of the SHA-256 of each source file, by its path.
+    """The first 16 digits of the SHA-256 of each source file of unfold, by its path.
 
-    Those of unfold have the path inside the package. Of the packages in `trust`, which are not
-    imported for this, every file counts, under the name of the package; so does the code that they
-    import and that is not installed.
+    Of the packages in `trust`, which are not imported for this, every file counts; so does the code
+    that they import and that is not installed.
 
     Raises:
         ConfigError: a package is too large.
     """
-    found, todo, seen = dict(_packaged()), list(trust), {"unfold", *sys.stdlib_module_names}
+    found, todo, seen = (
+        hashes(Path(unfold.__path__[0]), (".py",)),
+        list(trust),
+        {"unfold", *sys.stdlib_module_names},
+    )
     while todo:
         if (name := todo.pop()) in seen:
             continue
@@ -195,11 +209,6 @@ def source_hashes(trust: Sequence[str] = ()) -> dict[str, str]:
             found[label] = sha256(path)[:16]
             todo += _imported(path)
     return found
-
-
-@cache
-def _packaged() -> Mapping[str, str]:
-    return hashes(Path(unfold.__path__[0]), (".py",))
 
 
 def _of_package(name: str, kinds: Sequence[str]) -> Iterator[tuple[str, Path]]:

@@ -73,13 +73,29 @@ def check_rank(processes: int) -> None:
         )
 
 
-def check_launch(nodes: int) -> None:
-    """Refuse several machines without the launcher that starts their processes."""
+INTERACTIVE = ("bash", "interactive")
+
+
+def check_launch(nodes: int, devices: int = 1) -> None:
+    """Refuse several machines without the launcher of their processes, or with other processes."""
     if nodes > 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ):
         raise ConfigError(
             f"trainer.nodes = {nodes}: several machines start through torchrun or srun, one "
             f"process per device. Write torchrun --nnodes {nodes} --nproc-per-node DEVICES "
             "--rdzv-endpoint HOST:PORT train.py ... on each, or use hydra/launcher=slurm."
+        )
+    elsewhere = "SLURM_NTASKS" not in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    # Lightning starts the ranks itself in a job of these names.
+    if nodes * devices == 1 or elsewhere or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+        return
+    needed = {"SLURM_NTASKS": nodes * devices, "SLURM_NTASKS_PER_NODE": devices}
+    found = {name: os.environ.get(name, "") for name in needed}
+    if any(found[name] != str(count) for name, count in needed.items()):
+        shown = " and ".join(f"{name}={text or 'unset'}" for name, text in found.items())
+        raise ConfigError(
+            f"trainer.devices = {devices}: {nodes} machines with {devices} devices each are as "
+            f"many tasks of SLURM, and its job has {shown}. Start it with --nodes={nodes} "
+            f"--ntasks-per-node={devices}, without --ntasks, or change trainer.devices and nodes."
         )
 
 

@@ -77,16 +77,14 @@ def machine() -> dict[str, Any]:
 
 
 def build() -> dict[str, Any]:
-    """How Python and PyTorch were built, and with which libraries."""
+    """How PyTorch was built, and with which libraries."""
     import torch
 
     config = torch.__config__.show()
     blas = re.search(r"BLAS_INFO=(\w+)", config)
     return {
-        "python": platform.python_build(),
         "torch": torch.__version__,
         "git": getattr(torch.version, "git_version", None),
-        "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "blas": blas[1] if blas else "unknown",
         "config": config,
@@ -142,15 +140,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Everything that determines the scores, as plain data.
 
-    Args:
-        overrides: of the command line, or of the sweep.
-        choices: the option of each group.
-        folders: of the user's own options.
-        seed: of the run.
-        fingerprint: of the images.
-        shapes: the name and the shape of every image of each split.
-        weights: the SHA-256 of the trained weights that it starts from, by key.
-        pixels: the SHA-256 of the images of a split, whatever their names.
+    `shapes` has the name and the shape of every image of each split, `pixels` the SHA-256 of its
+    images, whatever their names, and `weights` that of the weights that it starts from, by key.
     """
     typed = redacted_overrides(sys.argv)
     given = redacted_overrides(overrides)
@@ -263,11 +254,7 @@ def _started(
 
 @contextmanager
 def recorded(directory: Path) -> Iterator[dict[str, float]]:
-    """Write how the body ended, and the scores it filled in.
-
-    Yields:
-        The scores, to be filled in.
-    """
+    """Write how the body ended, and the scores that it fills in."""
     scores: dict[str, float] = {}
     try:
         yield scores
@@ -276,16 +263,16 @@ def recorded(directory: Path) -> Iterator[dict[str, float]]:
         with suppress(RunError):  # the disk may be what failed
             _end(directory, f"{state}: {' '.join(str(error).split()) or type(error).__name__}")
         raise
-    _end(directory, "finished", {"results": scores})
+    _end(directory, "finished", results=scores)
 
 
-def _end(directory: Path, outcome: str, more: Mapping[str, Any] | None = None) -> None:
+def _end(directory: Path, outcome: str, **more: Any) -> None:
     path = directory / ORIGIN
     origin = files.read_json(path)
     *before, last = origin["attempts"]
     ended = last | {"ended": _now(), "outcome": outcome}
     content = {"attempts": [*before, ended], "deterministic": flags()}
-    files.write_json(path, origin | content | dict(more or {}))
+    files.write_json(path, origin | content | more)
 
 
 def _now() -> str:

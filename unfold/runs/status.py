@@ -23,8 +23,7 @@ class Status:
         state: running, finished, failed or, where a signal ended it, preempted; a running one
             without a process was killed.
         reason: why it failed, or what ended it.
-        pid: of the process that wrote it last.
-        host: where that process ran.
+        pid, host: of the process that wrote it last.
         started: when the first attempt began, in UTC.
         updated: when this was written, in UTC.
         resumed: how many times it was resumed.
@@ -85,12 +84,7 @@ OUTCOME_VARIABLE = "UNFOLD_OUTCOME"
 
 
 class Outcome(NamedTuple):
-    """The result of a job.
-
-    directory: of the run.
-    scores: its numbers, by name; empty until it is finished.
-    repeated: whether it had been finished before, so that nothing was computed.
-    """
+    """The result of a job; `repeated` where it had been finished before."""
 
     directory: Path
     scores: Mapping[str, float]

@@ -10,7 +10,7 @@ from typing import Any
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation import records
-from unfold.evaluation.records import read_rows, rounded
+from unfold.evaluation.records import MARKS, Row, read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
@@ -20,6 +20,9 @@ SAME = ("trainer.threads", "trainer.devices", "trainer.nodes", "trainer.strategy
 
 REPEATED = ("seed", *SAME)
 """Keys in which the runs of one cell may differ: they are repetitions of one another."""
+
+STOPPED = f"† {MARKS['False']}"
+"""The mark of a cell, and what it says."""
 
 ENOUGH = 3
 """Repetitions that a standard deviation is given for."""
@@ -33,10 +36,10 @@ class Pivot:
     """The runs of every cell.
 
     Args:
-        rows: the key of the rows, `algo`.
-        columns: the key of the columns, `physics`.
+        rows, columns: the keys, `algo` and `physics`.
         value: the score, by its full name.
         cells: the runs of a row and a column that have the score, each with its value.
+        stopped: the same, those that did not converge on some image.
         left_out: the names of the runs that are in no cell, by the reason.
     """
 
@@ -45,11 +48,13 @@ class Pivot:
     value: str
     cells: Mapping[tuple[str, str], Sequence[tuple[Entry, float]]]
     left_out: Mapping[str, Sequence[str]]
+    stopped: Mapping[tuple[str, str], Sequence[Entry]]
 
     @property
     def title(self) -> str:
         """What the numbers are."""
-        return f"{self.value}: mean ± standard deviation (runs)"
+        mark = f"; {STOPPED} for some images" if self.stopped else ""
+        return f"{self.value}: mean ± standard deviation (runs){mark}"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -73,21 +78,19 @@ class Pivot:
 def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
     """Sort finished runs into cells.
 
-    Args:
-        entries: the runs.
-        rows: a key of their configuration, or `tested_on`: the operators of their evaluations.
-        columns: the same.
-        value: the score, or the end of its name; with `tested_on` the metric, `psnr`, averaged
-            over the images.
+    Rows and columns are keys of their configuration, or `tested_on`: the operators of their
+    evaluations. The value is the score, or the end of its name; with `tested_on` the metric,
+    `psnr`, averaged over the images.
     """
     across = TESTED in (rows, columns)
     value = value if across else full_name(value, entries)
     cells: dict[tuple[str, str], list[tuple[Entry, float]]] = {}
     left_out: dict[str, list[str]] = {}
+    ended: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         reason = _missing(entry, (rows, columns))
         found = [] if reason else _scores(entry, value, across=across)
-        for tested, score in found:
+        for tested, score, stopped in found:
             row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
             cell = cells.setdefault((str(row), str(column)), [])
             twins = [one.name for one, _ in cell if _computation(one) == _computation(entry)]
@@ -95,6 +98,7 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
                 left_out.setdefault(f"the same computation as {twins[0]}", []).append(entry.name)
             else:
                 cell.append((entry, score))
+                ended.setdefault((str(row), str(column)), []).extend([entry] * stopped)
         if not found:
             left_out.setdefault(reason or f"without {value}", []).append(entry.name)
     if not cells:
@@ -108,7 +112,8 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
     images = "validation_set" if value.startswith("best ") else "test_set"
     _refuse_mixed(list(shown.values()), images, (rows, columns))
     unique = {reason: list(dict.fromkeys(names)) for reason, names in left_out.items()}
-    return Pivot(rows, columns, value, cells, unique)
+    marked = {cell: several for cell, several in ended.items() if several}
+    return Pivot(rows, columns, value, cells, unique, marked)
 
 
 def _computation(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -160,18 +165,27 @@ def _missing(entry: Entry, keys: Sequence[str]) -> str | None:
     return f"without {' and '.join(lacking)}" if lacking else None
 
 
-def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float]]:
-    """The score of a run, or one for every operator and noise that it was evaluated on."""
+def _scores(entry: Entry, value: str, *, across: bool) -> list[tuple[str, float, bool]]:
+    """The score of a run, or one for every operator and noise that it was evaluated on.
+
+    Also whether what was scored did not converge on some image.
+    """
     if not across:
-        return [("", entry.scores[value])] if value in entry.scores else []
+        ours, tv = not value.startswith("test/tv "), value.startswith("test/") and "tv" in value
+        counts = {"test/not converged": ours, "test/tv not converged": tv}
+        stopped = any(name in entry.scores for name, meant in counts.items() if meant)
+        return [("", entry.scores[value], stopped)] if value in entry.scores else []
     path = entry.path / ROWS
     if not path.exists():
         return []
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Row]] = {}
     for row in read_rows(path):
         if row.method == "ours" and row.metric == value and not isnan(row.value):
-            found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row.value)
-    return [(name, fmean(values)) for name, values in found.items()]
+            found.setdefault(f"{row.tested_on}, {row.noise}", []).append(row)
+    return [
+        (name, fmean(r.value for r in rows), any(r.converged == "False" for r in rows))
+        for name, rows in found.items()
+    ]
 
 
 def text_of(values: Sequence[float]) -> str:
@@ -187,7 +201,11 @@ def grid(table: Pivot) -> list[list[str]]:
     """The lines of the table as text, the head first."""
     columns = table.names(1)
     head = [f"{table.rows} \\ {table.columns}", *columns]
-    lines = [[r, *(text_of(table.values(r, c)) for c in columns)] for r in table.names(0)]
+    marked = dict.fromkeys(table.stopped, f" {STOPPED[0]}")
+    lines = [
+        [r, *(text_of(table.values(r, c)) + marked.get((r, c), "") for c in columns)]
+        for r in table.names(0)
+    ]
     return [head, *lines]
 
 
@@ -203,12 +221,14 @@ def latex(table: Pivot) -> str:
 
 
 def csv_text(table: Pivot) -> str:
-    """One line for each cell: its mean, its standard deviation, and the number of runs, in full."""
+    """One line for each cell: its mean, its standard deviation, and how many runs, in full."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([table.rows, table.columns, table.value, "std", "runs"])
+    marked = ["not converged"] if table.stopped else []
+    writer.writerow([table.rows, table.columns, table.value, "std", "runs", *marked])
     for row, column in sorted(table.cells):
         values = table.values(row, column)
         spread = stdev(values) if len(values) >= ENOUGH else ""
-        writer.writerow([row, column, fmean(values), spread, len(values)])
+        stopped = [len(table.stopped.get((row, column), ()))] if marked else []
+        writer.writerow([row, column, fmean(values), spread, len(values), *stopped])
     return file.getvalue().rstrip("\n")

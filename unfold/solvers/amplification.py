@@ -19,9 +19,6 @@ PLAIN_SPAN = 2
 BUCKETS = 512
 """Numbers that stand for a longer row; over 20 directions they change a norm by a fifth at most."""
 
-FORGETTING = 0.9
-"""What is left of an old estimate after one evaluation: a map that is not affine has others."""
-
 RIDGE = 1e-13
 """Of a Gram matrix in double precision, relative to its trace: below it is rounding."""
 
@@ -38,7 +35,9 @@ class Amplification:
     r = T(z) − z. For an affine map Δr = (J − I)Δz, so that κ is 1/σ_min(I − J) over the span of the
     steps: a lower bound of ‖(I − J)⁻¹‖, which reaches it where the slow directions, which make the
     error, are combinations of the steps. The largest single ‖Δz‖/‖Δr‖ does not: an accelerated step
-    mixes fast and slow directions. Norms are those of sketches, so that a pair costs 1024 numbers.
+    mixes fast and slow directions. The largest κ seen is kept, as each is a lower bound and an
+    accelerated iteration leaves the slow directions early. Norms are those of sketches, so that a
+    pair costs 1024 numbers.
 
     Source: Charikar, Chen and Farach-Colton, Finding frequent items in data streams, ICALP 2002,
     section 3, for the sketch; Clarkson and Woodruff, Low-rank approximation and regression in input
@@ -85,7 +84,7 @@ class Amplification:
         self.k += 1
         rows = (t[:, : min(self.k, self.span)] for t in (self.moved, self.changed, self.noise))
         ratio = _largest_ratio(*rows).to(z.dtype)
-        kappa = torch.maximum(ratio, FORGETTING * self.kappa).clamp(min=1)
+        kappa = torch.maximum(ratio, self.kappa)
         self.kappa = torch.where(known, kappa, self.kappa)
         self.unknown = torch.where(known, 0, self.unknown)
 

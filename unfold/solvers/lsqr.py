@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unfold.pytree import batched_norm, per_field, per_image, tensors
+from unfold.pytree import batched_norm, per_field, per_image, same_as, tensors
 from unfold.solvers.conjugate_gradient import (
     MAX_ITERATIONS,
     Budget,
@@ -29,11 +29,8 @@ class _Adjoint(LinearMap):
 
     operator: LinearMap
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.operator.adjoint(x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self.operator.forward(y)
+    forward = same_as("operator.adjoint")
+    adjoint = same_as("operator.forward")
 
 
 def least_norm(

@@ -9,6 +9,7 @@ from torch import Tensor
 from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.lipschitz import lipschitz
 from unfold.fidelities.fidelity import Fidelity, data_term
+from unfold.physics.custom.functions import USER_ERRORS
 from unfold.physics.denoising import Identity
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import Prior
@@ -36,6 +37,13 @@ def check_prior(prior: Prior, *, gap: float = 0.0, seed: int = 100, multiple: in
 def _properties(prior: Prior, gap: float, seed: int, multiple: int) -> Iterator[Check]:
     offers, network = prior.offers(), isinstance(prior, DenoiserPrior)
     channels = prior.denoiser.channels if isinstance(prior, DenoiserPrior) else 1
+    if isinstance(prior, DenoiserPrior):
+        needed = next((n for n in (multiple << k for k in range(6)) if _keeps(prior, n)), None)
+        remedy = f"set data.multiple_of={needed}" if needed else "pad inside the network"
+        name = f"D keeps sides that are multiples of {multiple}"
+        kept = needed == multiple
+        yield holds("PR10", name if kept else f"{name}: {remedy}", kept)
+        multiple = needed or multiple
     side = lcm(8, multiple)
     x = 0.5 + 0.3 * gaussian(2, channels, side, side, seed=seed)
     if "prox" in offers:
@@ -87,6 +95,20 @@ def _analysis(prior: Prior, x: Tensor, seed: int) -> Iterator[Check]:
     inside = prior.project(u, 0.7)
     twice = prior.project(inside, 0.7)
     yield Check("PR4", "project is a projection", float((twice - inside).abs().max()), 1e-12)
+
+
+@torch.no_grad()
+def _keeps(prior: DenoiserPrior, multiple: int) -> bool:
+    """Whether the network keeps the sides of images that are multiples of a number."""
+    p = next(prior.denoiser.parameters(), torch.zeros((), dtype=torch.float64))
+    for sides in SIDES:
+        v = p.new_zeros(1, prior.denoiser.channels, *(side * multiple for side in sides))
+        try:
+            if prior.denoise(v).shape != v.shape:
+                return False
+        except USER_ERRORS:  # of layers whose outputs do not fit together
+            return False
+    return True
 
 
 def check_denoiser(denoiser: Denoiser, multiple: int = 1) -> Iterator[Check]:

@@ -21,11 +21,7 @@ from unfold.training.module import Training
 
 
 class GradientNorm(pl.Callback):
-    """Logs ‖∇L‖ over all parameters, before it is clipped.
-
-    Args:
-        every: steps between two rows of the log.
-    """
+    """Logs ‖∇L‖ over all parameters every few steps, before it is clipped."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -41,11 +37,8 @@ class GradientNorm(pl.Callback):
 class ValidationPictures(pl.Callback):
     """Writes the first validation image and its reconstruction, after some validations.
 
-    Pictures are PNG files named by the step, and are sent to the experiment tracker too.
-
-    Args:
-        every: epochs between two pictures.
-        folder: of the files.
+    Pictures are PNG files named by the step, `every` so many epochs, and are sent to the experiment
+    tracker too.
     """
 
     def __init__(self, every: int, folder: Path) -> None:
@@ -103,12 +96,8 @@ def save_picture(picture: Tensor, path: Path) -> None:
 class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, after validations; a resumed training that had ended ends at once.
 
-    An infinite value counts as no improvement, and an undefined one, NaN, for nothing.
-
-    Args:
-        objective: the validation metric.
-        mode: `max` or `min`.
-        patience: validations without improvement that end the training.
+    An infinite value counts as no improvement, and an undefined one, NaN, for nothing; `patience`
+    validations without improvement end the training.
     """
 
     def __init__(self, objective: str, mode: str, patience: int) -> None:
@@ -170,11 +159,7 @@ class AveragedWeights(callbacks.WeightAveraging):
 
 
 class ProgressLines(pl.Callback):
-    """One line for each validation, where no progress bar is shown.
-
-    Args:
-        objective: the validation metric.
-    """
+    """One line for each validation, where no progress bar is shown."""
 
     def __init__(self, objective: str) -> None:
         self.objective = objective

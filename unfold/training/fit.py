@@ -68,10 +68,11 @@ class DataModule(pl.LightningDataModule):
 
 
 def make_trainer(
-    settings: TrainerSettings, directory: Path, log: Log, callbacks: list[pl.Callback]
+    settings: TrainerSettings, batches: int, directory: Path, log: Log, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """A trainer with these callbacks that writes into a run directory."""
+    """A trainer for epochs of so many batches that writes into a run directory."""
     refuse_variables()
+    epochs, interval = settings.validation(batches)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -82,7 +83,8 @@ def make_trainer(
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.gradient_clip,
         accumulate_grad_batches=settings.accumulate,
-        check_val_every_n_epoch=settings.validate_every,
+        check_val_every_n_epoch=epochs,
+        val_check_interval=interval,
         log_every_n_steps=settings.log_every,
         enable_progress_bar=settings.progress,
         enable_model_summary=False,
@@ -111,17 +113,8 @@ def fit(
 ) -> dict[str, float]:
     """Train, and leave the best weights in the reconstructor and in the run directory.
 
-    Args:
-        training: the module.
-        data: the images.
-        settings: how long, and on what.
-        log: where the curves go.
-        directory: of the run.
-        objective: the validation metric that selects the best weights, `validation/psnr`.
-        resume_from: a checkpoint.
-
-    Returns:
-        The best value of the objective, and the number of steps.
+    `objective` is the validation metric that selects them, `validation/psnr`, and `resume_from` a
+    checkpoint. Returns the best value of the objective, and the number of steps.
 
     Raises:
         UnfoldError: a signal, the machine or a failed step ended it; checkpoints are kept.
@@ -140,8 +133,8 @@ def fit(
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     images = DataModule(data)
     with limits_explained(reconstructor, data):
-        trainer = make_trainer(settings, directory, log, callbacks)
-        report_validations(trainer, settings, data)
+        batches = len(data.train_loader(0, settings.processes))
+        trainer = make_trainer(settings, batches, directory, log, callbacks)
         trainer.fit(training, images, ckpt_path=str(resume_from) if resume_from else None)
         if average is not None:
             average.keep(training)
@@ -171,30 +164,16 @@ def _select_weights(
     return checkpointing.best
 
 
-def report_validations(trainer: pl.Trainer, settings: TrainerSettings, data: Data) -> None:
-    """Report a training so short that the best of its weights is hardly chosen."""
-    batches = len(data.train_loader(0, settings.processes))
-    steps = max(1, batches // settings.accumulate) * settings.validate_every
-    if settings.max_steps > 0 and (times := settings.max_steps // steps) < 2:
-        trainer.print(
-            f"note: {settings.max_steps} steps are {settings.max_steps / steps:.2g} of the {steps} "
-            f"steps between two validations: {times} on the way, and one at the end. Lower "
-            "data.crops_per_image or raise trainer.max_steps for more."
-        )
-
-
 def _callbacks(
     settings: TrainerSettings, objective: str, mode: str, directory: Path
 ) -> list[pl.Callback]:
-    callbacks: list[pl.Callback] = []
-    if settings.early_stopping is not None:
-        callbacks.append(EarlyStopping(objective, mode, settings.early_stopping))
-    if settings.log_gradient_norm:
-        callbacks.append(GradientNorm(settings.log_every))
-    if settings.images_every is not None:
-        callbacks.append(ValidationPictures(settings.images_every, directory / "images"))
-    callbacks.append(ProgressBar(leave=True) if settings.progress else ProgressLines(objective))
-    return callbacks
+    found = (
+        settings.early_stopping and EarlyStopping(objective, mode, settings.early_stopping),
+        settings.log_gradient_norm and GradientNorm(settings.log_every),
+        settings.images_every and ValidationPictures(settings.images_every, directory / "images"),
+        ProgressBar(leave=True) if settings.progress else ProgressLines(objective),
+    )
+    return [callback for callback in found if callback]
 
 
 def _quiet() -> None:
@@ -256,7 +235,8 @@ def limits_explained(reconstructor: Reconstructor, data: Data) -> Iterator[None]
 def _advice(error: BaseException, reconstructor: Reconstructor, data: Data) -> str:
     model = reconstructor.model
     images, own = type(data).__name__, type(model).__name__
-    values = [f"{images}.batch_size = {data.batch_size}", f"{images}.crop = {data.crop}"]
+    sizes = [name for name in ("batch_size", "crop") if hasattr(data, name)]
+    values = [f"{images}.{name} = {getattr(data, name)}" for name in sizes]
     remedies = ["a smaller batch_size or crop"]
     if isinstance(model, DEQ):
         values.append(f"{own}.max_iterations = {model.max_iterations}")

@@ -119,12 +119,7 @@ class L1Loss(Supervised):
 
 @dataclass(frozen=True, eq=False)
 class MaskedMeasurement(Wrapped):
-    """Ax = m · Bx: B with a mask on its measurement.
-
-    Args:
-        operator: B.
-        kept: m, 1 where an entry is used and 0 elsewhere, (B, …) as a measurement.
-    """
+    """Ax = m · Bx: B with a mask `kept` on its measurement, (B, …), of ones and zeros."""
 
     kept: Tensor
 

@@ -36,7 +36,6 @@ from unfold.training.optim import (
     frozen,
 )
 from unfold.training.shards import Part, Shards, add_gradients
-from unfold.typing import Measurement, PerImage
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,8 @@ class Training(pl.LightningModule):
     """Trains one reconstructor with one forward model.
 
     Args:
-        reconstructor: what is trained.
         physics: the forward model and its noise, sampled anew for every image and epoch.
-        loss: what is minimized.
-        optimizer: its settings.
-        scheduler: the learning rate over the steps.
         metrics: of the validation images.
-        options: seed, logging, parameter groups.
         guard: handles steps with invalid gradients; the default one if not given.
     """
 
@@ -139,8 +133,7 @@ class Training(pl.LightningModule):
 
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
-        draws = self._draws(batch, split)
-        physics, y, operator, level = self._measured(batch, draws)
+        physics, y, operator, level, draws = self._measured(batch, split)
         solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
         trial = Trial(y, operator, batch.images, physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
@@ -148,16 +141,11 @@ class Training(pl.LightningModule):
         loss = self.loss.value(solution, trial)
         return solution, loss if solution.penalty is None else loss + solution.penalty
 
-    def _measured(
-        self, batch: Batch, draws: Draws
-    ) -> tuple[Physics, Measurement, Operator, PerImage | None]:
-        """The physics of the batch, its measurements, operators and noise levels."""
+    def _measured(self, batch: Batch, split: str) -> tuple[Physics, Any, Operator, Any, Draws]:
+        draws = Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
         physics = self.physics.given(batch.examples)
         y, operator = physics.measure(batch.examples, draws)
-        return physics, y, operator, physics.noise_level(y, operator, draws)
-
-    def _draws(self, batch: Batch, split: str) -> Draws:
-        return Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
+        return physics, y, operator, physics.noise_level(y, operator, draws), draws
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.global_step == 0:
@@ -188,7 +176,7 @@ class Training(pl.LightningModule):
 
     def _locate(self) -> str:
         assert self.batch is not None
-        _, y, operator, level = self._measured(self.batch, self._draws(self.batch, "train"))
+        _, y, operator, level, _ = self._measured(self.batch, "train")
         names = self.batch.index.tolist()
         return locate_nonfinite(self.reconstructor, y, operator, names, level)
 
@@ -196,22 +184,17 @@ class Training(pl.LightningModule):
         """Reconstruct with draws that never change."""
         solution, loss = self.compare(batch, "validation")
         self._expect_convergence(solution)
-        n = len(batch.index)
-        values = {"loss": loss}
-        if solution.contraction is not None:
-            values["contraction"] = solution.contraction.mean()
-        self._log_validation(values, n)
+        self._log_validation("loss", loss, len(batch.index))
         if batch.images is None:
             return
         for name, scores in self.metrics(solution.image, batch.images).items():
             defined = scores[~scores.isnan()]
             # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
             mean = defined.mean() if len(defined) else scores.new_zeros(())
-            self._log_validation({name: mean}, len(defined))
+            self._log_validation(name, mean, len(defined))
 
-    def _log_validation(self, values: Mapping[str, Tensor], count: int) -> None:
-        named = {f"validation/{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=count, sync_dist=True, on_epoch=True, prog_bar=False)
+    def _log_validation(self, name: str, value: Tensor, count: int) -> None:
+        self.log(f"validation/{name}", value, batch_size=count, sync_dist=True, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of what is learned, and its schedule, stepped after every batch."""
@@ -219,11 +202,9 @@ class Training(pl.LightningModule):
         self.frozen = frozen(self.reconstructor, self.options.freeze)
         optimizer = self.optimizer.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.scheduler.build(optimizer, steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return [optimizer], [
+            {"scheduler": self.scheduler.build(optimizer, steps), "interval": "step"}
+        ]
 
     def _logs_now(self) -> bool:
         return bool((self.global_step + 1) % self.options.log_every == 0)

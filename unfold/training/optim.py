@@ -15,7 +15,17 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.errors import ConfigError, listing, nearest
-from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
+from unfold.parameters.bounds import (
+    Bound,
+    Declared,
+    Range,
+    bounded,
+    check_value,
+    inside,
+    nonnegative,
+    positive,
+    whole,
+)
 
 
 def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
@@ -24,15 +34,21 @@ def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
     return {re.sub(r"\.raw_(\w+)$", r".\1", name): p for name, p in named if p.requires_grad}
 
 
-def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) -> dict[str, Any]:
+EPOCHS = whole(1)._replace(text="1 epoch or more")
+
+
+def matching(
+    key: str, patterns: Mapping[str, Any], reconstructor: nn.Module, accepted: Range
+) -> dict[str, Any]:
     """The value of each learned name that a glob matches; the last matching glob counts.
 
     Raises:
-        ConfigError: a glob of `key` matches nothing that is learned.
+        ConfigError: a glob of `key` matches nothing that is learned, or its value is not accepted.
     """
     known = learned(reconstructor)
     found: dict[str, Any] = {}
     for pattern, value in patterns.items():
+        check_value(f"{key}.{pattern}", value, Bound(accepted, "", level=False))
         # `prior.denoiser` matches all of the network.
         hits = [n for n in known if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
         if not hits:
@@ -46,15 +62,8 @@ def matching(key: str, patterns: Mapping[str, Any], reconstructor: nn.Module) ->
 
 
 def by_learning_rate(reconstructor: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Groups of parameters for an optimizer; those without their own learning rate come first.
-
-    Raises:
-        ConfigError: a glob matches nothing that is learned, or a rate is not positive.
-    """
-    for pattern, rate in rates.items():
-        if not rate > 0:
-            raise ConfigError(f"TrainingOptions.lr.{pattern} = {rate}: must be positive.")
-    own = matching("TrainingOptions.lr", rates, reconstructor)
+    """Groups of parameters for an optimizer; those without their own learning rate come first."""
+    own = matching("TrainingOptions.lr", rates, reconstructor, positive)
     groups: dict[float | None, list[nn.Parameter]] = {None: []}
     for name, parameter in learned(reconstructor).items():
         groups.setdefault(own.get(name), []).append(parameter)
@@ -66,17 +75,8 @@ def by_learning_rate(reconstructor: nn.Module, rates: Mapping[str, float]) -> li
 
 
 def frozen(reconstructor: nn.Module, epochs: Mapping[str, int]) -> list[tuple[nn.Parameter, int]]:
-    """Each parameter that is frozen at first, and the first epoch in which it is trained.
-
-    Raises:
-        ConfigError: a glob matches nothing that is learned, or a number is below 1.
-    """
-    for pattern, count in epochs.items():
-        if count < 1:
-            raise ConfigError(
-                f"TrainingOptions.freeze.{pattern} = {count}: must be 1 epoch or more."
-            )
-    own = matching("TrainingOptions.freeze", epochs, reconstructor)
+    """Each parameter that is frozen at first, and the first epoch in which it is trained."""
+    own = matching("TrainingOptions.freeze", epochs, reconstructor, EPOCHS)
     known = learned(reconstructor)
     return [(known[name], count) for name, count in own.items()]
 
@@ -191,7 +191,17 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Scheduler(Declared, ABC):
-    """The learning rate over the steps, as a factor of its initial value."""
+    """The learning rate over the steps, as a factor of its initial value.
+
+    Args:
+        warmup: steps over which it rises linearly from 0.
+    """
+
+    warmup: int = bounded(0, whole(0), "in steps")
+
+    def rising(self, step: int) -> float:
+        """The factor of a step of the warm-up."""
+        return (step + 1) / (self.warmup + 1)
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
@@ -204,16 +214,10 @@ class Scheduler(Declared, ABC):
 
 @dataclass(frozen=True)
 class Constant(Scheduler):
-    """The learning rate stays, after a linear warm-up.
-
-    Args:
-        warmup: steps over which it rises from 0.
-    """
-
-    warmup: int = bounded(0, whole(0), "in steps")
+    """The learning rate stays, after a linear warm-up."""
 
     def factor(self, step: int, steps: int) -> float:
-        return min(1.0, (step + 1) / (self.warmup + 1))
+        return min(1.0, self.rising(step))
 
 
 @dataclass(frozen=True)
@@ -223,15 +227,13 @@ class Cosine(Scheduler):
     Source: Loshchilov and Hutter, SGDR, ICLR 2017, equation 5 without restarts.
 
     Args:
-        warmup: steps over which it rises from 0.
         final: factor that it comes down to after the last step, in [0, 1].
     """
 
-    warmup: int = bounded(0, whole(0), "in steps")
     final: float = bounded(0.01, inside("[0, 1]"))
 
     def factor(self, step: int, steps: int) -> float:
         if step < self.warmup:
-            return (step + 1) / (self.warmup + 1)
+            return self.rising(step)
         t = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * t))

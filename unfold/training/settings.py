@@ -3,6 +3,7 @@
 Frozen dataclasses without PyTorch, so that an invalid value is reported before it is imported.
 """
 
+import math
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 COUNT = whole(1)
 STEPS = Range("a whole number of at least 1, or -1", lambda v: v == -1 or COUNT.holds(v))
+
+
+SHORTEST = 10
+"""Steps of the shortest interval between validations within an epoch."""
 
 
 def refuse_variables() -> None:
@@ -93,7 +98,8 @@ class TrainerSettings(Declared):
         shards: equal parts of a batch that one process computes in parallel, each on an equal
             share of its threads; as many processes give bit-identical results. null for 2 on CPU,
             where it is faster, and 1 elsewhere. Several processes compute one part each.
-        validate_every: epochs between validations.
+        validate_every: epochs between validations; null for every epoch, or for every quarter of
+            the training where fewer than two epochs end before it does.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two checkpoints that a killed run resumes from.
         on_nonfinite: at a gradient that is not finite, `stop` the run or `skip` the step.
@@ -121,7 +127,7 @@ class TrainerSettings(Declared):
     gradient_clip: float | None = bounded(1.0, positive)
     accumulate: int = bounded(1, COUNT, "in batches")
     shards: int | None = bounded(None, COUNT)
-    validate_every: int = bounded(1, COUNT, "in epochs")
+    validate_every: int | None = bounded(None, COUNT, "in epochs, or null")
     log_every: int = bounded(10, COUNT, "in steps")
     checkpoint_every: int = bounded(50, COUNT, "in steps")
     on_nonfinite: Literal["stop", "skip"] = "stop"
@@ -155,6 +161,16 @@ class TrainerSettings(Declared):
     def processes(self) -> int:
         """How many share a batch, on all machines."""
         return self.devices * self.nodes
+
+    def validation(self, batches: int) -> tuple[int | None, int | None]:
+        """Epochs, or else batches, between validations, where an epoch has so many batches."""
+        epoch = max(1, batches // self.accumulate)
+        ends = (self.max_steps, (self.max_epochs or 0) * epoch)
+        total = min(end for end in ends if end > 0)
+        quarter = max(SHORTEST, math.ceil(total / 4))
+        if self.validate_every is not None or (total - 1) // epoch >= 2 or quarter >= epoch:
+            return self.validate_every or 1, None
+        return None, quarter * self.accumulate
 
     def parts(self, batch_size: int) -> int:
         """How many parts one process computes its share of a batch in.

@@ -13,12 +13,7 @@ from unfold.models.model import Solution
 
 
 class Part(NamedTuple):
-    """One part of a batch, forward and backward.
-
-    solution: of its images, with its certificate.
-    loss: of its images, without a graph.
-    gradients: of its share of the loss, for every parameter; None where there is none.
-    """
+    """One part of a batch: its loss without a graph, and the gradients of its share of it."""
 
     solution: Solution
     loss: Float[Tensor, ""]
@@ -34,9 +29,6 @@ class Shards:
 
     The first batch is computed sequentially: networks that draw from PyTorch's generator or change
     their buffers remain sequential, since their results depend on the order of the parts.
-
-    Args:
-        count: how many parts.
     """
 
     def __init__(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Padding and cropping: an image continued beyond its border, or part of it."""
+"""Padding: an image continued beyond its border."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import Declared, bounded, one_of
-from unfold.physics.closed_forms import ClosedForm, Isometry, OrthonormalRows
+from unfold.physics.closed_forms import ClosedForm, Isometry
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
 
 BOUNDARIES = {"reflect": "reflect", "replicate": "edge", "symmetric": "symmetric"}
@@ -43,7 +43,8 @@ class Padding(Declared, ClosedForm):
         super().__post_init__()
         if min(self.top, self.left) < 0:
             raise ShapeError(
-                f"Padding: {self.top} rows and {self.left} columns cannot be added; use Cropped."
+                f"Padding: {self.top} rows and {self.left} columns cannot be added; "
+                "ZeroPadding(...).H crops."
             )
 
     @property
@@ -98,48 +99,6 @@ class Padding(Declared, ClosedForm):
 
     def _copies(self, like: Tensor) -> Tensor:
         return self.copies.to(like.device, like.dtype.to_real())
-
-
-@dataclass(frozen=True, eq=False)
-class Cropped(OrthonormalRows):
-    """Ax = the pixels of x from (top, left), height × width of them: AA* = I.
-
-    Args:
-        image_shape: of one image, (C, H, W).
-        top: rows left out above.
-        left: columns left out before.
-        height: rows kept.
-        width: columns kept.
-    """
-
-    nonnegative = True
-
-    image_shape: Shape
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        down, across = self.top + self.height, self.left + self.width
-        inside = self.top >= 0 and self.left >= 0 and min(self.height, self.width) >= 1
-        if not inside or down > self.image_shape[1] or across > self.image_shape[2]:
-            raise ShapeError(
-                f"Cropped: {self.height} x {self.width} pixels from ({self.top}, {self.left}) are "
-                f"not inside an image of {self.image_shape[1]} x {self.image_shape[2]}."
-            )
-
-    @property
-    def measurement_shape(self) -> Shape:
-        return self.image_shape[0], self.height, self.width
-
-    def forward(self, x: Image) -> Measurement:
-        return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
-
-    def adjoint(self, y: Measurement) -> Image:
-        below = self.image_shape[1] - self.top - self.height
-        after = self.image_shape[2] - self.left - self.width
-        return pad(y, (self.left, after, self.top, below))
 
 
 @dataclass(frozen=True, eq=False)

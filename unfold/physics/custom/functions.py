@@ -46,9 +46,7 @@ class UserFunction(Operator, ABC):
     like: Tensor | None = field(default=None, kw_only=True)
 
     measurement_shape = same_as("measured")
-
-    def forward(self, x: Image) -> Measurement:
-        return self.function(x)
+    forward = same_as("function")
 
 
 @dataclass(frozen=True, eq=False)

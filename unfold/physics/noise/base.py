@@ -84,6 +84,12 @@ class Noise(Declared, ABC):
         return replace(self, **{names[0]: level})
 
 
+def sigma_of(noise: Noise) -> Level | None:
+    """The standard deviation that a noise is declared with; None where it has none."""
+    level: Level | None = vars(noise).get("sigma")
+    return level
+
+
 def with_sigma(noise: Noise, sigma: Level) -> Noise:
     """The same noise with another standard deviation σ, which it must have."""
     changed: Noise = replace(noise, sigma=sigma)  # type: ignore[call-arg]
@@ -114,7 +120,7 @@ def level_of(level: Level, draws: Draws, clean: Tensor) -> float | Tensor:
     return per_image(sampled, clean) if isinstance(sampled, Tensor) else sampled
 
 
-def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
+def levels(level: Level | Tensor, draws: Draws, clean: Tensor) -> Tensor:
     """The level of every image, (B, 1, …) or (), as `apply` samples it."""
     sampled = sample_level(level, on_cpu(draws), "level")
     if isinstance(sampled, Tensor):

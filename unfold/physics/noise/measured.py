@@ -54,7 +54,7 @@ class MeasuredNoise(Noise):
                 f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters)}. "
                 f"Set {ESTIMATE}, or a number."
             )
-        return replace(self, sigma=parameters["sigma"])
+        return replace(self, sigma=parameters["sigma"])  # type: ignore[arg-type]  # of each image
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         raise ConfigError(
@@ -138,7 +138,8 @@ def _smallest(patches: Tensor) -> Tensor:
     count, size = patches.shape
     centred = patches - patches.mean(0)
     smallest = torch.linalg.eigvalsh(centred.T @ centred / (count - 1))[0].clamp(min=0)
-    return smallest / (1 - (size / count) ** 0.5) ** 2
+    unbiased: Tensor = smallest / (1 - (size / count) ** 0.5) ** 2
+    return unbiased
 
 
 @lru_cache

@@ -57,10 +57,8 @@ class Checkpointing(pl.Callback):
     when the next one is due; `LIMIT` failures in a row, or one at the end, are an error.
 
     Args:
-        folder: where the files go.
         every: optimizer steps between two checkpoints.
         objective: the validation metric that selects the best weights.
-        mode: `max` or `min`.
     """
 
     def __init__(self, folder: Path, every: int, objective: str, mode: str) -> None:
@@ -103,6 +101,8 @@ class Checkpointing(pl.Callback):
         if batch_idx % trainer.accumulate_grad_batches:
             return  # checkpoints hold no partially accumulated gradients
         step = trainer.global_step
+        # Lightning counts one more where it resumes after a validation within an epoch.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = step
         if stops or (step % self.every == 0 and step != self._saved_at):
             self._save(trainer, must=stops)
         if stops:
@@ -115,15 +115,10 @@ class Checkpointing(pl.Callback):
         return bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
 
     def _save(self, trainer: pl.Trainer, *, must: bool) -> None:
-        """Save a checkpoint, on all ranks; `must` is whether there is no later attempt.
-
-        Raises:
-            DiskFullError: the disk is full, now or `LIMIT` times in a row.
-        """
+        """Save a checkpoint, on all ranks; `must` is whether there is no later attempt."""
         self._saved_at = trainer.global_step
         reason = _disk_full(trainer, lambda: self._write_pending(trainer))
-        if reason is None:
-            reason = _disk_full(trainer, lambda: self._write_checkpoint(trainer))
+        reason = reason or _disk_full(trainer, lambda: self._write_checkpoint(trainer))
         if reason is None:
             self._failed = 0
             return
@@ -203,7 +198,9 @@ class Checkpointing(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Refuse curves that are not those before the checkpoint."""
-        saved = checkpoint.get(CURVES)
+        if (saved := checkpoint.get(CURVES)) is None:
+            text = "does not say which curves precede it."
+            raise CheckpointError(f"{self.folder / LAST}: {text} {AGAIN}")
         if saved and (now := _curves(trainer, checkpoint["global_step"])) and now != saved:
             where = self.folder.parent / "metrics.csv"
             raise RunError(f"{where}: was changed, or is of another run. {AGAIN}")

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from unfold.disk import damage
+from unfold.arrays import loadable
+from unfold.disk import damage, read_bytes
 from unfold.disk import with_checksum as with_checksum
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -56,7 +57,10 @@ def newest_checkpoint(folder: Path) -> NewestCheckpoint:
     for path in (folder / LAST, folder / PREVIOUS):
         if not path.is_file():
             continue
-        reason = damage(path.read_bytes())
+        try:
+            reason = damage(read_bytes(path, loadable()))
+        except OSError as error:
+            reason = str(error)
         if reason is None:
             return NewestCheckpoint(path, tuple(damaged))
         damaged.append((path, reason))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unfold.disk import write_bytes
+from unfold.disk import read_bytes, write_bytes
 from unfold.training.checkpoints.callback import BEST
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.weights import read_checkpoint, write_checkpoint
@@ -17,7 +17,7 @@ def adopt(parent: Path, directory: Path) -> Path:
     """
     source, target = parent / "checkpoints", directory / "checkpoints"
     if (curves := parent / "metrics.csv").is_file():
-        write_bytes(directory / curves.name, curves.read_bytes())
+        write_bytes(directory / curves.name, read_bytes(curves))
     if (source / BEST).is_file():
         write_checkpoint(read_checkpoint(source / BEST), target / BEST)
     write_checkpoint(reopened(read_checkpoint(source / LAST)), target / LAST)

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from unfold.arrays import loadable
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
-from unfold.disk import damage, with_checksum, write_bytes
+from unfold.disk import damage, read_bytes, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
 from unfold.parameters.group import groups_of
 from unfold.reconstructor import Reconstructor
@@ -109,6 +110,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there is none, it cannot be read, or it is damaged.
     """
+    return _tensors_and_header(path)[0]
+
+
+def _tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(
@@ -116,18 +121,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "finished run, or a .safetensors file."
         )
     try:
-        content = file.read_bytes()
+        content = read_bytes(file.resolve(), loadable())
         state = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         for name in [name for name in state if name.endswith(PAIRS)]:
             state[name.removesuffix(PAIRS)] = torch.view_as_complex(state.pop(name))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error}).") from error
-    if damage_of_weights(content) is not None:
+    if (reason := damage_of_weights(content)) is not None:
         raise CheckpointError(
-            f"{file}: damaged since it was written ({damage_of_weights(content)}). Take a copy, or "
-            "repeat the run with rerun=true."
+            f"{file}: damaged since it was written ({reason}). Take a copy, or repeat the run with "
+            "rerun=true."
         )
-    return state
+    return state, header
 
 
 def load_weights(reconstructor: nn.Module, path: Path) -> None:
@@ -139,15 +145,13 @@ def load_weights(reconstructor: nn.Module, path: Path) -> None:
     """
     if not any(True for _ in reconstructor.parameters()) and not (path / WEIGHTS).is_file():
         return  # nothing was learned, so there is no file
-    state = read_weights(path)
-    _expect_same(reconstructor, path / WEIGHTS if path.is_dir() else path)
+    state, header = _tensors_and_header(path)
+    _expect_same(reconstructor, header, path)
     load_matching(reconstructor, state, str(path))
 
 
-def _expect_same(reconstructor: nn.Module, file: Path) -> None:
+def _expect_same(reconstructor: nn.Module, header: Mapping[str, Any], path: Path) -> None:
     """Refuse weights that were trained in a model of another kind, start, count or scale."""
-    content = file.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     text = header.get("__metadata__", {}).get(KEY, "").partition(" ")[2]
     there, here = json.loads(text or "{}"), json.loads(json.dumps(described(reconstructor)))
     for key in there.keys() & here.keys():
@@ -157,7 +161,7 @@ def _expect_same(reconstructor: nn.Module, file: Path) -> None:
                 key = min(n for n in {*one, *other} if one.get(n) != other.get(n))
                 one, other = one.get(key), other.get(key)
             raise CheckpointError(
-                f"{file}: these weights were trained with {key} = {one}, and this model has "
+                f"{path}: these weights were trained with {key} = {one}, and this model has "
                 f"{other}. Give it what they were trained with, as unfold.load(RUN) does, or take "
                 "the networks only, prior.weights=RUN."
             )
@@ -171,16 +175,13 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     """
     own = module.state_dict()
     missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
-    shapes = [
-        f"{name} is {tuple(state[name].shape)}, {tuple(own[name].shape)} expected"
-        for name in sorted(own.keys() & state.keys())
-        if state[name].shape != own[name].shape
-    ]
-    shapes += [
-        f"{name} is {state[name].dtype}, {own[name].dtype} expected"
-        for name in sorted(own.keys() & state.keys())
-        if state[name].is_complex() and not own[name].is_complex()  # the imaginary part would go
-    ]
+    shapes = []
+    for name in sorted(own.keys() & state.keys()):
+        one, other = state[name], own[name]
+        if one.shape != other.shape:
+            shapes.append(f"{name} is {tuple(one.shape)}, {tuple(other.shape)} expected")
+        if one.is_complex() and not other.is_complex():  # the imaginary part would go
+            shapes.append(f"{name} is {one.dtype}, {other.dtype} expected")
     if missing or extra or shapes:
         raise CheckpointError(
             f"{source}: these weights belong to another model. Missing: {listing(missing, 4)}; "
@@ -241,7 +242,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             values, or is of another run.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path.resolve(), loadable())
         reason = damage(content)
         if reason is not None:
             raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {AGAIN}")

@@ -17,11 +17,9 @@ from unfold.typing import Measurement, PerImage
 
 
 class Failure(NamedTuple):
-    """Why the gradient of a step is invalid.
+    """Why the gradient of a step is invalid: text and remedy are sentences without full stops.
 
     error: raised where the training ends for it.
-    text: what happened, with figures; a sentence without its full stop.
-    remedy: what to change; likewise.
     limit: the setting that bounds how often it may happen.
     """
 
@@ -32,13 +30,9 @@ class Failure(NamedTuple):
 
 
 class Convergence(NamedTuple):
-    """How the iterations of some images ended, forward and backward.
+    """How the iterations of the images of some indices ended, (B,) each.
 
-    names: the index of every image.
-    converged: whether its equilibrium was reached, (B,).
-    residual: of the equilibrium, (B,).
-    iterations: of the equilibrium, (B,).
-    backward: of its gradient; filled in by the backward pass.
+    `backward` is that of the gradient, and filled in by the backward pass.
     """
 
     names: tuple[int, ...]

@@ -3,8 +3,8 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, ClassVar, Literal
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from unfold.models.model import Solution
-from unfold.training.guard.failures import (
-    Convergence,
-    Failure,
-    not_finite,
-    not_reached,
-)
+from unfold.training.guard.failures import Convergence, Failure, not_finite, not_reached
 
 
 class Policy(ABC):
@@ -26,19 +21,12 @@ class Policy(ABC):
     The counts are part of the checkpoint, so that a resumed run behaves as an uninterrupted one.
     """
 
-    metric: ClassVar[str | None] = None
-    """The name of the count in the log; None where there is none."""
-
     def __init__(self) -> None:
         self.count = self.in_a_row = 0
 
     @abstractmethod
     def handle(self, network: nn.Module, failure: Callable[[], Failure]) -> None:
-        """Handle a step whose gradients are in the network.
-
-        Args:
-            network: what is trained.
-            failure: finds out what happened, which takes time.
+        """Handle a step whose gradients are in the network; `failure` finds out what happened.
 
         Raises:
             UnfoldError: the training ends.
@@ -80,13 +68,7 @@ class Stop(Policy):
 
 
 class Skip(Policy):
-    """Skips the step: neither the weights nor the moments of the optimizer change.
-
-    Args:
-        limit: how many steps in a row may be skipped.
-    """
-
-    metric = "train/skipped"
+    """Skips up to `limit` steps in a row: neither weights nor moments of the optimizer change."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -107,9 +89,7 @@ class Skip(Policy):
 
 def policy(name: Literal["warn", "stop", "skip"], limit: int) -> Policy:
     """The policy of a name in the settings; `limit` is how many steps in a row `skip` allows."""
-    policies: dict[str, Callable[[], Policy]]
-    policies = {"warn": Warn, "stop": Stop, "skip": partial(Skip, limit)}
-    return policies[name]()
+    return Skip(limit) if name == "skip" else Warn() if name == "warn" else Stop()
 
 
 class Guard:
@@ -133,15 +113,13 @@ class Guard:
     ) -> None:
         """Record a batch, `names` the indices of its images in order; a step has one or several."""
         self._losses.append(loss.detach())
-        start = 0
-        for solution in solutions:
-            end = start + len(solution.residual)
-            if solution.converged is not None:  # the model has an equilibrium
-                own, iterations = tuple(names[start:end]), solution.iterations
-                found = solution.converged, solution.residual, iterations, solution.backward
+        left = iter(names)
+        for one in solutions:
+            own = tuple(islice(left, len(one.residual)))
+            if one.converged is not None:  # the model has an equilibrium
+                found = one.converged, one.residual, one.iterations, one.backward
                 self._records.append(Convergence(own, *found))
                 self._has_equilibria = True
-            start = end
 
     def check(
         self,
@@ -152,11 +130,8 @@ class Guard:
     ) -> None:
         """Call the policy of the failure of a step; of two failures, `on_nonfinite` is called.
 
-        Args:
-            step: its number.
-            network: whose gradients the step takes.
-            where: locates the first number that is not finite.
-            total: sums a tensor over all processes, so that all act alike.
+        `where` locates the first number that is not finite; `total` sums a tensor over all
+        processes, so that all act alike.
 
         Raises:
             UnfoldError: a policy ends the training.
@@ -176,10 +151,9 @@ class Guard:
 
     def counts(self) -> dict[str, float]:
         """The counts for the log; skipped steps are summed over the reasons."""
-        found: dict[str, float] = {}
-        for policy in (self.on_nonfinite, self.on_unreached):
-            if policy.metric is not None:
-                found[policy.metric] = found.get(policy.metric, 0.0) + policy.count
+        both = (self.on_nonfinite, self.on_unreached)
+        skipped = [float(policy.count) for policy in both if isinstance(policy, Skip)]
+        found = {"train/skipped": sum(skipped)} if skipped else {}
         unreached = {"train/unreached": float(self.on_unreached.count)}
         return found | (unreached if self._has_equilibria else {})
 

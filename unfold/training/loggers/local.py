@@ -24,10 +24,7 @@ class Curves(Logger):
     """`metrics.csv`: one row for each step at which something was logged.
 
     All values of a step are in one row, so the newest row is written when a later one starts. A
-    column is added when its name is first logged.
-
-    Args:
-        path: of the file; existing rows are kept.
+    column is added when its name is first logged, and existing rows are kept.
 
     Raises:
         RunError: the file cannot be read.
@@ -149,11 +146,7 @@ def _read(path: Path) -> tuple[list[str], dict[int, dict[str, str]], bool]:
 
 
 class Events(TensorBoardLogger):
-    """Event files under `tensorboard` in a run directory.
-
-    Args:
-        directory: of the run.
-    """
+    """Event files under `tensorboard` in a run directory."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(save_dir=directory, name="tensorboard", version="")

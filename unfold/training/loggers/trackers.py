@@ -34,11 +34,8 @@ class Tracked(Curves):
     """`metrics.csv`, and a tracker that is sent new values only.
 
     A tracker cannot delete values. Those that a resumed run computes again are bit-identical, so
-    they are not sent again; a file in the run directory records what was sent.
-
-    Args:
-        directory: of the run.
-        kind: the name of the tracker, and of its file.
+    they are not sent again; a file in the run directory, of the name of the tracker, records what
+    was sent.
     """
 
     def __init__(self, directory: Path, kind: str) -> None:
