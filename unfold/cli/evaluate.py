@@ -59,7 +59,7 @@ def evaluate_run(arguments: Sequence[str]) -> int:
             f"one: unfold evaluate run={short(reference.path)} evaluation=across_operators."
         )
     _refuse_training(reference, checked)
-    components.data.check()
+    components.data.check(training=False)
     fingerprint = components.data.fingerprint()
     # Where it runs makes no other evaluation.
     trained = {key: reference.config[key] for key in TRAINING if key in reference.config}

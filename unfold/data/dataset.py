@@ -77,8 +77,8 @@ class Data(Declared, ABC):
         return 1
 
     @abstractmethod
-    def check(self) -> None:
-        """Find, before anything is computed, what a run cannot use.
+    def check(self, *, training: bool = True) -> None:
+        """Find, before anything is computed, what a run cannot use; or an evaluation of one.
 
         Raises:
             DataError: examples are missing, corrupt, too small, or in two splits.

@@ -109,7 +109,7 @@ class ImageData(Data):
         name = "crop" if split == "train" else "multiple_of"
         return getattr(self, name), f"{type(self).__name__}.{name}"
 
-    def check(self) -> None:
+    def check(self, *, training: bool = True) -> None:
         """Decode every image once, and keep what fits in 1 GiB.
 
         Raises:

@@ -156,11 +156,12 @@ class MeasuredData(Data):
             for split, used in self._facts.items()
         }
 
-    def check(self) -> None:
-        self._expect_resources()
-        self._train_batches(0, 1, lambda: 0)
-        for split in SPLITS:
+    def check(self, *, training: bool = True) -> None:
+        for split in SPLITS if training else ("test",):
             self.load(self.items(split)[0])
+        if training:
+            self._expect_resources()
+            self._train_batches(0, 1, lambda: 0)
 
     def _expect_resources(self) -> None:
         self.expect_resources({"repeats": 16 * len(self.items("train")) * self.repeats})
@@ -197,7 +198,8 @@ class MeasuredData(Data):
         }
 
     def examples(self, split: str) -> Sequence[tuple[str, Example]]:
-        return _Named(self, self.items(split))
+        items = self._items[split] if split == "validation" else self.items(split)
+        return _Named(self, items)
 
     def content(self, split: str) -> str:
         """Of the bytes of the files."""
