@@ -165,7 +165,7 @@ def test_a_network_that_needs_even_sides_is_checked_on_them(monkeypatch, capsys,
     assert guarded(check_module.check, words) == code
     said = capsys.readouterr()
     if code:
-        assert "raised RuntimeError: Given input size" in said.err and "unexpected" not in said.err
+        assert "set data.multiple_of=2" in said.err and "unexpected" not in said.err
 
 
 def test_a_network_that_needs_even_sides_is_refused_before_training():
