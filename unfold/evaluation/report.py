@@ -31,6 +31,7 @@ def write_report(
     records.write_rows(folder / "rows.csv", rows)
     kept, absent = common(rows)
     notes = left_out(absent, headline(rows))
+    notes += [context.metrics.note] if context.metrics.note else []
     methods = replace(methods_table(kept), notes=(*marks(rows), *notes))
     write_text(folder / "methods.md", records.to_markdown(methods))
     ours = [row for row in kept if row.method == "ours"]

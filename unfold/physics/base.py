@@ -33,16 +33,19 @@ class Examples(NamedTuple):
     images: x, (B, C, H, W); None where only a measurement is known.
     measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
     parameters: of the operators, (B, …), by the names of the fields that take them.
+    maximum: of the volume of each image, (B,), NaN where it is not known; None where none is.
     """
 
     images: Image | None
     measurement: Measurement | None = None
     parameters: Mapping[str, Tensor] = {}
+    maximum: Tensor | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
         """`f` of every tensor."""
-        x, y = (None if t is None else f(t) for t in (self.images, self.measurement))
-        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()})
+        known = (self.images, self.measurement, self.maximum)
+        x, y, maximum = (None if t is None else f(t) for t in known)
+        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
 
 
 class Measured(NamedTuple):
