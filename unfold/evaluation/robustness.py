@@ -110,8 +110,9 @@ def changed(name: str, kind: bool, change: Callable[[Tensor, float], Tensor]) ->
     def mistaken(operator: Operator, strength: float) -> Operator:
         def own(node: Any) -> Any:
             held = vars(node).get(name) if is_dataclass(node) else None
-            fits = isinstance(held, Tensor) and held.is_complex() == kind
-            return replace(node, **{name: change(held, strength)}) if fits else None
+            if not isinstance(held, Tensor) or held.is_complex() != kind:
+                return None
+            return replace(node, **{name: change(held, strength)})
 
         return map_tensors(lambda t: t, operator, own)
 
