@@ -117,6 +117,7 @@ from .models.equilibrium_gradient import JacobianFree as JacobianFree
 from .physics.blur.kernels import Kernel as Kernel
 from .physics.blur.kernel_files import KernelFile as KernelFile
 from .physics.blur.blur import KernelPhysics as KernelPhysics
+from .physics.noise.measured import KnownNoise as KnownNoise
 from .priors.l1 import L1 as L1
 from .fidelities.robust import L1Fidelity as L1Fidelity
 from .training.losses import L1Loss as L1Loss

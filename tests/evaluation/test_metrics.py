@@ -102,13 +102,12 @@ def test_the_range_may_be_the_maximum_of_each_true_image_or_of_its_volume():
             )
 
 
-def test_a_range_that_is_not_that_of_images_in_0_1_is_stated():
-    assert ImageMetrics().note == ""
-    assert ImageMetrics(data_range=2.0).note == "Range of psnr and ssim: 2."
+def test_a_range_is_stated_and_one_of_numbers_of_8_bits_refused():
+    assert ImageMetrics(data_range=2.0).note == "range of psnr and ssim: 2."
     assert "the maximum of the true image" in ImageMetrics(data_range="max").note
     black = torch.zeros(1, 1, 16, 16)
     assert ImageMetrics(("psnr",), "max")(black + 0.1, black)["psnr"].isnan()
-    for wrong in (0.0, 255):
+    for wrong in (0.0, 255.0):
         with pytest.raises(ConfigError, match=r"data_range = .*: must be in \(0, 16\], or max"):
             ImageMetrics(data_range=wrong)
 

@@ -15,6 +15,8 @@ from unfold.typing import Image, PerImage
 MAXIMUM = "max"
 """The range that is the largest magnitude of the true image."""
 
+VOLUME = "the maximum of the true image, or of its volume where the file states it"
+
 RANGES = Range("in (0, 16], or max", lambda v: v == MAXIMUM or 0 < v <= 16)
 Measure = Callable[[Image, Image, float], PerImage]
 
@@ -131,10 +133,9 @@ class ImageMetrics(Declared):
 
     @property
     def note(self) -> str:
-        """The range, where a table has to state it."""
-        if self.data_range == MAXIMUM:
-            return "Range of psnr and ssim: the maximum of the true image, or of its volume."
-        return "" if self.data_range == 1 else f"Range of psnr and ssim: {self.data_range:g}."
+        """What a table states of the range."""
+        stated = f"{self.data_range:g}" if isinstance(self.data_range, float | int) else VOLUME
+        return f"range of psnr and ssim: {stated}."
 
     @property
     def all_names(self) -> tuple[str, ...]:
