@@ -109,7 +109,10 @@ def test_launchers_can_be_built(path):
     assert rest == ["algo=pgd"]
 
 
-@pytest.mark.parametrize("noise", options.names("physics/noise", [configs_folder()]))
+SIMULATED = set(options.names("physics/noise", [configs_folder()])) - {"measured"}
+
+
+@pytest.mark.parametrize("noise", sorted(SIMULATED))
 @pytest.mark.parametrize("experiment", ["denoiser", "nonexpansive"])
 def test_a_denoiser_is_trained_on_any_noise(experiment, noise):
     composed = compose([f"experiment={experiment}", f"physics/noise={noise}"])
