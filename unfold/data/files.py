@@ -164,9 +164,8 @@ def _images(root: str, name: str, kinds: Collection[str]) -> tuple[ImageFile, ..
     return read_folder(expand(root, key), key, kinds).images
 
 
-def folder_left_out(*roots: str | None) -> tuple[str, ...]:
-    """The files of the folders that are no images, each with the reason."""
+def folder_left_out(*roots: str | None, kinds: Collection[str] = ()) -> tuple[str, ...]:
+    """The files of the folders that are not read, each with the reason."""
     named = dict.fromkeys(root for root in roots if root is not None)
-    return tuple(
-        text for root in named for text in read_folder(expand(root, "data"), "data").left_out
-    )
+    folders = (read_folder(expand(root, "data"), "data", kinds) for root in named)
+    return tuple(text for folder in folders for text in folder.left_out)

@@ -86,10 +86,6 @@ class ImageData(Data):
     def multiple(self) -> int:
         return self.multiple_of
 
-    def left_out(self) -> tuple[str, ...]:
-        """The files that are not used, each with the reason; none unless a subclass finds some."""
-        return ()
-
     @abstractmethod
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         """The files of each of `SPLITS`, in the order of their indices.
