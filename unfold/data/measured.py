@@ -223,7 +223,7 @@ class LazyData(Data):
 
     @property
     def truth(self) -> str:
-        known = [any("image" in part for part in item.kind) for item in self._every]
+        known = [any("image" in part for part in item.kind) for item in self.every]
         return self.reference if known and all(known) else ""
 
     @property
@@ -231,7 +231,8 @@ class LazyData(Data):
         return True
 
     @property
-    def _every(self) -> list[Item]:
+    def every(self) -> list[Item]:
+        """The items of all splits."""
         return [item for items in self._items.values() for item in items]
 
     def load(self, item: Item) -> Example:
