@@ -200,7 +200,8 @@ def check_data(data: Any) -> None:
     """Read every file of a data set again, and report every fault."""
     from rich.progress import Progress
 
-    total = sum(map(len, data.files().values()))
+    if not (total := sum(map(len, data.files().values()))):
+        raise DataError(f"{type(data).__name__}: nothing to check; {data.where('train')}.")
     begin = time.perf_counter()
     with Progress(transient=True) as bar:
         task = bar.add_task("files", total=total)

@@ -295,12 +295,12 @@ class MeasuredData(LazyData):
 
     def left_out(self) -> tuple[str, ...]:
         roots = (self.root, self.validation_root, self.test_root)
-        return folder_left_out(*roots, kinds=self.suffixes)
+        found = folder_left_out(*roots, kinds=self.suffixes)
+        return tuple(text for text in found if ".hdr (" not in text)  # of BART, read with its .cfl
 
     def where(self, split: str) -> str:
-        name = type(self).__name__
-        kinds = listing(self.suffixes)
-        return f"give {name}.root, a folder of {kinds}, or {name}.{split}_root"
+        also = "" if split == "train" else f", or data.{split}_root"
+        return f"give data.root, a folder of {listing(self.suffixes)}{also}"
 
 
 def readable(path: Path, read: Callable[[], T]) -> T:
