@@ -81,7 +81,7 @@ def _expansion(one: Recipe) -> str | None:
     if not networks or getattr(one, "nonexpansive", False):
         return None
     kinds = " and ".join(dict.fromkeys(type(network).__name__ for network in networks))
-    if not isinstance(one, DenoiserPrior):
+    if not isinstance(one, DenoiserPrior) or one.representation != "parts":
         return (
             f"{type(one).__name__} uses {kinds} in an equilibrium, and nothing is known of its "
             f"Lipschitz constant{_measured(one, networks)}, where at most 1 is needed, in training "
@@ -105,8 +105,8 @@ def _expansion(one: Recipe) -> str | None:
 
 def _measured(one: Recipe, networks: Sequence[nn.Module]) -> str:
     """The measured constant of prox, or of x − ∇g, where it can be: ", measured 2.1"."""
-    if not isinstance(one, Prior):
-        return ""
+    if not isinstance(one, Prior) or isinstance(one, DenoiserPrior):
+        return ""  # of phases, which jump, real images tell nothing
     weight = next((p for n in networks for p in n.parameters()), torch.empty(0))
     part = (lambda v: one.prox(v, 1.0)) if "prox" in one.offers() else (lambda v: v - one.grad(v))
     for channels in (1, 3):

@@ -317,3 +317,19 @@ def test_a_mask_of_another_size_or_of_zeros_is_refused(tmp_path):
         MRI(NoNoise(), str(tmp_path / "mask.npy")).measure(x, Draws(0, [0]))
     with pytest.raises(DataError, match=r"MRI.mask = data: the data have no parameters"):
         MRI(NoNoise(), "data").measure(x, Draws(0, [0]))
+
+
+@pytest.mark.parametrize("whitened", [False, True])
+def test_the_maximum_of_a_volume_that_a_file_states_comes_with_its_slices(tmp_path, whitened):
+    h5py = pytest.importorskip("h5py", reason="pip install -e '.[io]'")
+    x = brain(2, 1, 16, 24)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = centred(np.concatenate((x, 0.5 * x), 1))
+        file["maps"] = np.stack([np.full((16, 24), s) for s in (0.8, 0.6)]) + 0j
+        file["noise"] = 3 * RNG.standard_normal((2, 500)) + 0j
+        file.attrs["max"] = np.float32(7.5)
+    found = one(tmp_path, maps="maps", normalize=3.0, noise="noise" if whitened else None)
+    if whitened:  # another unit, which the file knows nothing of
+        assert stack([found]).maximum is None
+    else:
+        assert float(stack([found]).maximum) == 2.5

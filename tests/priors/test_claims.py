@@ -56,8 +56,6 @@ def test_what_it_does_not_offer_it_refuses_and_the_rest_works(name: str):
 @pytest.mark.parametrize("name", sorted(set(having("grad")) & set(having("value"))))
 @either_kind
 def test_the_gradient_is_that_of_the_value(name: str, dtype: torch.dtype):
-    if name == "gradient_step" and dtype.is_complex:
-        pytest.skip("networks take real images")
     x = image(name, 2, dtype).requires_grad_()
     (grad,) = torch.autograd.grad(ALL[name].value(x).sum(), x)
     assert difference(ALL[name].grad(x), grad) < 1e-12

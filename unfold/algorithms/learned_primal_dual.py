@@ -38,8 +38,11 @@ class _Block(Network):
         self.layers = _chain((memory + self.extra) * channels, memory * channels, depth, width)
 
     def forward(self, *fields: Tensor) -> Tensor:
-        """(B, NC, H, W), from the fields joined along the channels."""
-        increment: Tensor = self.layers(torch.cat(fields, dim=1))
+        """(B, NC, H, W), from the fields joined along the channels; of complex ones all parts."""
+        joined = torch.cat(fields, dim=1)
+        if joined.is_complex():
+            return torch.complex(*self.layers(torch.cat((joined.real, joined.imag), 1)).chunk(2, 1))
+        increment: Tensor = self.layers(joined)
         return increment
 
 
@@ -47,7 +50,7 @@ class PrimalBlock(_Block):
     """P(x, A*u₁): what is added to the memory of images.
 
     Args:
-        channels: C of an image.
+        channels: C of an image; 2C of a complex one, all real parts before the imaginary ones.
         memory: N, how many images are remembered; the first is read out.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
@@ -60,7 +63,8 @@ class DualBlock(_Block):
     """D(u, Ax₂, y): what is added to the memory of measurements.
 
     Args:
-        channels: of a measurement, which must be (B, channels, H, W).
+        channels: of a measurement, which must be (B, channels, H, W), or (B, C, J, H, W) of
+            C · J = channels; twice that of a complex one.
         memory: N, how many measurements are remembered; the first is projected back.
 
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), section III-C.
@@ -73,7 +77,7 @@ class LearnedPrimalDualState(NamedTuple):
     """The memories: N images and N dual variables, along the channels.
 
     x: (B, NC, H, W).
-    u: (B, NC, H, W), with the C of a measurement.
+    u: (B, NC, H, W), with the C of a measurement, which is C · J of J coils.
     """
 
     x: Field
@@ -108,32 +112,39 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     dual: Each[DualBlock] = field(default_factory=DualBlock)
 
     def init(self, problem: Problem) -> LearnedPrimalDualState:
-        x, y = problem.start, problem.y
+        x, y = problem.start, _joined(problem.y)
         _expect("primal", "images", self.primal.channels, x)
         _expect("dual", "measurements", self.dual.channels, y)
         u = torch.zeros_like(y).repeat(1, self.dual.memory, 1, 1)
         return LearnedPrimalDualState(x.repeat(1, self.primal.memory, 1, 1), u)
 
     def step(self, state: LearnedPrimalDualState, problem: Problem) -> LearnedPrimalDualState:
-        C, M = self.primal.channels, self.dual.channels
-        second = state.x[:, C : 2 * C]
-        u = state.u + self.dual(state.u, problem.A(second), problem.y)
-        x = state.x + self.primal(state.x, problem.A_adjoint(u[:, :M]))
+        second = state.x.chunk(self.primal.memory, 1)[1]
+        u = state.u + self.dual(state.u, _joined(problem.A(second)), _joined(problem.y))
+        first = u.chunk(self.dual.memory, 1)[0].reshape(problem.y.shape)
+        x = state.x + self.primal(state.x, problem.A_adjoint(first))
         return LearnedPrimalDualState(x, u)
 
     def image(self, state: LearnedPrimalDualState) -> Image:
-        return state.x[:, : self.primal.channels]
+        return state.x.chunk(self.primal.memory, 1)[0]
 
     def guarantee(self, problem: Problem) -> Guarantee:
         return Guarantee("none: nothing is known of learned networks", False)
 
 
 def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
-    if t.ndim != 4 or t.shape[1] != channels:
+    needed = t.shape[1] * (1 + t.is_complex())
+    if t.ndim != 4 or needed != channels:
         raise ShapeError(
             f"LearnedPrimalDual.{key} expects {what} of (batch, {channels}, height, width), got "
-            f"{tuple(t.shape)}; set algo.{key}.channels={t.shape[1] if t.ndim == 4 else '…'}."
+            f"{tuple(t.shape)}{' of complex numbers' if t.is_complex() else ''}; set "
+            f"algo.{key}.channels={needed if t.ndim == 4 else '…'}."
         )
+
+
+def _joined(y: Measurement) -> Field:
+    """The fields of several coils as so many channels."""
+    return y.flatten(1, -3) if y.ndim > 4 else y
 
 
 def _chain(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:

@@ -22,7 +22,9 @@ def expect_nonnegative(owner: object, problem: Problem) -> None:
     name, kind = type(owner).__name__, type(problem.f.operator).__name__
     x = problem.start
     if x.is_complex() or problem.y.is_complex():
-        raise ConfigError(f"{name} needs real images and measurements, and {kind} is complex.")
+        raise ConfigError(
+            f"{name} needs real images and measurements, and {kind} is complex. Use PGD or PDHG."
+        )
     numbers = generator("nonnegative").standard_normal(tuple(x.shape[1:]))
     probe = torch.from_numpy(numbers).to(x).mul(2.5).exp()
     image = problem.A(probe.expand_as(x)).flatten(1)

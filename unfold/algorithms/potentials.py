@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from unfold.algorithms.algorithm import curvature
+from unfold.errors import ConfigError
 from unfold.problem import Problem
 from unfold.typing import Image, PerImage
 
@@ -65,7 +66,7 @@ class NegativeEntropy(Potential):
     """
 
     def start(self, x: Image) -> Image:
-        return x.clamp(min=1e-3)
+        return _positive(self, x)
 
     def forward(self, x: Image) -> Image:
         """∇φ(x) = log x."""
@@ -85,7 +86,7 @@ class BurgEntropy(Potential):
     """
 
     def start(self, x: Image) -> Image:
-        return x.clamp(min=1e-3)
+        return _positive(self, x)
 
     def forward(self, x: Image) -> Image:
         """∇φ(x) = −1/x."""
@@ -104,3 +105,13 @@ class BurgEntropy(Potential):
         without_prior = bool((torch.as_tensor(lam) == 0).all())
         known = counts and without_prior and problem.f.operator.linear
         return problem.y.flatten(1).sum(1) if known else math.inf
+
+
+def _positive(potential: Potential, x: Image) -> Image:
+    """x, at least 1e-3."""
+    if x.is_complex():
+        raise ConfigError(
+            f"{type(potential).__name__} needs positive images, and these are complex. Use the "
+            "potential Euclidean, or PGD."
+        )
+    return x.clamp(min=1e-3)

@@ -1,6 +1,7 @@
 """Examples: what a data set knows of one item, and batches of them."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,8 @@ class Example(NamedTuple):
     measurement: as the forward model makes it, with its own noise; None where it is simulated.
     parameters: of the operator, by the names of the fields of the physics that take them: a mask,
         coil maps, a kernel, angles.
-    metadata: what a user may want back: the file, the slice, the scale, the size of a voxel.
+    metadata: what a user may want back: the file, the slice, the scale, the size of a voxel;
+            the `maximum` of the volume in its file, where that states it, before it is scaled.
     """
 
     image: Tensor | None
@@ -97,11 +99,14 @@ def stack(examples: Sequence[Example]) -> Examples:
         known = [t for t in parts if t is not None]
         return torch.stack(known) if known else None
 
+    known = (e.metadata for e in examples)
+    maxima = torch.tensor([m.get("maximum", nan) / m.get("scale", 1.0) for m in known])
     named = {name: [e.parameters[name] for e in examples] for name in examples[0].parameters}
     return Examples(
         together([e.image for e in examples]),
         together([e.measurement for e in examples]),
         {name: torch.stack(values) for name, values in named.items()},
+        None if bool(maxima.isnan().all()) else maxima,
     )
 
 

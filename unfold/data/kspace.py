@@ -113,12 +113,10 @@ class KspaceData(MeasuredData):
             parameters["mask"] = mask.to(torch.float32)[None]
         full = combine(back(k), parameters["maps"]) if len(k) > 1 else back(k[0])
         image = full[None] if complete else None
-        example = Example(
-            image,
-            k[None] if len(k) > 1 else k,
-            parameters,
-            {"file": str(scan.path), "slice": place},
-        )
+        metadata: dict[str, Any] = {"file": str(scan.path), "slice": place}
+        if "max" in scan.header and self.noise is None:  # which changes the unit
+            metadata["maximum"] = float(scan.header["max"])
+        example = Example(image, k[None] if len(k) > 1 else k, parameters, metadata)
         return scaled(example, self._size(scan, place, k, image))
 
     def _size(self, scan: Scan, place: int, k: Tensor, image: Tensor | None) -> float:

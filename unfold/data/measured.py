@@ -141,7 +141,7 @@ class LazyData(Data):
         """Every example of a split, in order; a `DataError` where there is none."""
         expect_split(split)
         if not (found := self._items[split]):
-            raise DataError(f"{type(self).__name__}: nothing for {split}; {self.where(split)}.")
+            raise DataError(f"no example for {split}; {self.where(split)}.")
         return found
 
     @cached_property
@@ -299,8 +299,9 @@ class MeasuredData(LazyData):
         return tuple(text for text in found if ".hdr (" not in text)  # of BART, read with its .cfl
 
     def where(self, split: str) -> str:
-        also = "" if split == "train" else f", or data.{split}_root"
-        return f"give data.root, a folder of {listing(self.suffixes)}{also}"
+        name = type(self).__name__
+        own = "" if split == "train" else f", or {name}.{split}_root"
+        return f"give {name}.root, a folder of {listing(self.suffixes)}{own}"
 
 
 def readable(path: Path, read: Callable[[], T]) -> T:

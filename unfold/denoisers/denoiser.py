@@ -1,7 +1,9 @@
 """Denoisers: networks D(v, σ) that stand where a prox would."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +11,26 @@ from torch import Tensor
 from unfold.errors import ShapeError
 from unfold.parameters.networks import Network
 from unfold.typing import Image, Scalar
+
+Representation = Literal["parts", "magnitude_phase"]
+
+
+def _polar(v: Image) -> tuple[Image, Image]:
+    """|v|, and its phase from −π to π as intensities from 0 to 1."""
+    return v.abs(), v.angle() / (2 * math.pi) + 0.5
+
+
+def _of_polar(magnitude: Image, phase: Image) -> Image:
+    """The image that `_polar` takes apart."""
+    return torch.polar(magnitude, 2 * math.pi * (phase - 0.5))
+
+
+REPRESENTATIONS: Mapping[str, tuple[Callable[[Image], tuple[Image, Image]], Callable[..., Image]]]
+REPRESENTATIONS = {
+    "parts": (lambda v: (v.real, v.imag), torch.complex),
+    "magnitude_phase": (_polar, _of_polar),
+}
+"""How a complex image becomes two real ones, and the way back."""
 
 
 class Denoiser(Network, ABC):
@@ -30,24 +52,21 @@ class Denoiser(Network, ABC):
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
 
-    def denoise(self, v: Image, sigma: Scalar) -> Image:
-        """D(v, σ); of complex v by real networks, through its real and its imaginary parts.
+    def denoise(self, v: Image, sigma: Scalar, by: Representation = "parts") -> Image:
+        """D(v, σ); of complex v by real networks, through two real images `by` which it is known.
 
-        A network of twice the channels of v takes both together, Re v before Im v; another takes
-        one after the other, with the same weights.
+        A network of twice the channels of v takes both together, the real part or the magnitude
+        first; another takes one after the other, with the same weights.
         """
         if not v.is_complex():
             denoised: Image = self(v, sigma)
             return denoised
-        channels = v.shape[1]
-        if self.channels == 2 * channels:
-            real, imaginary = self(torch.cat((v.real, v.imag), 1), sigma).split(channels, 1)
-            return torch.complex(real, imaginary)
-        level = (
-            sigma.repeat(2, 1, 1, 1) if isinstance(sigma, Tensor) and sigma.numel() > 1 else sigma
-        )
-        real, imaginary = self(torch.cat((v.real, v.imag)), level).split(len(v))
-        return torch.complex(real, imaginary)
+        pair, image = REPRESENTATIONS[by]
+        if self.channels == 2 * v.shape[1]:
+            return image(*self(torch.cat(pair(v), 1), sigma).chunk(2, 1))
+        several = isinstance(sigma, Tensor) and sigma.numel() > 1
+        level = sigma.repeat(2, 1, 1, 1) if several else sigma  # type: ignore[union-attr]
+        return image(*self(torch.cat(pair(v)), level).chunk(2))
 
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""

@@ -179,7 +179,7 @@ def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case:
 def scores_of(context: Context, batch: ImageBatch, case: Case, image: Image) -> dict[str, PerImage]:
     """The metrics; without a true image `consistency`, ‖Ax̂ − y‖ / ‖y‖, which says less."""
     if batch.images is not None:
-        return context.metrics(image, batch.images)
+        return context.metrics(image, batch.images, batch.examples.maximum)
     size = batched_norm(case.y)
     return {"consistency": batched_norm(case.operator.A(image) - case.y) / size}
 

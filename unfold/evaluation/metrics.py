@@ -2,21 +2,27 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError, ShapeError, listing, nearest
-from unfold.parameters.bounds import Declared, bounded, inside, nonnegative
-from unfold.pytree import batched_norm
+from unfold.parameters.bounds import Declared, Range, bounded, nonnegative
+from unfold.pytree import batched_norm, per_image
 from unfold.typing import Image, PerImage
 
+MAXIMUM = "max"
+"""The range that is the largest magnitude of the true image."""
+
+VOLUME = "the maximum of the true image, or of its volume where the file states it"
+
+RANGES = Range("in (0, 16], or max", lambda v: v == MAXIMUM or 0 < v <= 16)
 Measure = Callable[[Image, Image, float], PerImage]
 
 
 def psnr(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
-    """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image; infinite for equal images.
+    """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image, R its range; infinite for equal images.
 
     Raises:
         ShapeError: the shapes differ; nothing is broadcast.
@@ -53,7 +59,7 @@ def ssim(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
 
 
 def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
-    """‖x̂ − x‖² / ‖x‖² of each image; the range is not used."""
+    """‖x̂ − x‖² / ‖x‖² of each image, its phase included; the range is not used."""
     _same_shape("nmse", reconstruction, truth)
     return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
 
@@ -73,8 +79,11 @@ def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
         )
 
 
-MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse}
-HIGHER_IS_BETTER: Mapping[str, bool] = {"psnr": True, "ssim": True, "nmse": False}
+MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse, "complex_nmse": nmse}
+HIGHER_IS_BETTER: Mapping[str, bool] = {name: name in ("psnr", "ssim") for name in MEASURES}
+
+WITH_PHASE = "complex_nmse"
+"""The metric that is not of magnitudes."""
 
 
 def objective_mode(objective: str, names: tuple[str, ...]) -> str:
@@ -96,19 +105,20 @@ def objective_mode(objective: str, names: tuple[str, ...]) -> str:
 class ImageMetrics(Declared):
     """Metrics per image; the value of a set is the mean over its images where it is defined.
 
-    Complex images are compared by their magnitude. Undefined is a value that is not finite of a
-    reconstruction that is: the NMSE of a black image, the PSNR of an exact one. It is NaN. That of
-    a reconstruction that is not finite is the worst, ∓∞.
+    Complex images are compared by their magnitude, except by `complex_nmse`. Undefined is a value
+    that is not finite of a reconstruction that is: the NMSE of a black image, the PSNR of an exact
+    one. It is NaN. That of a reconstruction that is not finite is the worst, ∓∞.
 
     Args:
-        names: psnr, ssim, nmse.
-        data_range: R, of the intensities.
+        names: psnr, ssim, nmse, complex_nmse.
+        data_range: R, of the intensities; or `max`, for each image its own: the maximum that its
+            file states for the whole volume, as fastMRI's do, else that of the true image.
         border: pixels left out on every side.
         extra: further metrics by name, each a torchmetrics metric, applied to one image at a time.
     """
 
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
-    data_range: float = bounded(1.0, inside("(0, 16]"), "of images in [0, 1], not of 255")
+    data_range: float | Literal["max"] = bounded(1.0, RANGES, "of images in [0, 1], not of 255")
     border: int = bounded(0, nonnegative, "in pixels")
     extra: Mapping[str, nn.Module] = field(default_factory=dict)
 
@@ -122,26 +132,47 @@ class ImageMetrics(Declared):
                 )
 
     @property
+    def note(self) -> str:
+        """What a table states of the range."""
+        stated = f"{self.data_range:g}" if isinstance(self.data_range, float | int) else VOLUME
+        return f"range of psnr and ssim: {stated}."
+
+    @property
     def all_names(self) -> tuple[str, ...]:
         """The names of everything measured."""
         return (*self.names, *self.extra)
 
     @torch.no_grad()
-    def __call__(self, reconstruction: Tensor, truth: Tensor) -> dict[str, PerImage]:
+    def __call__(
+        self, reconstruction: Tensor, truth: Tensor, maximum: PerImage | None = None
+    ) -> dict[str, PerImage]:
         """Every metric, (B,) each.
+
+        Args:
+            reconstruction: x̂, (B, C, H, W).
+            truth: x.
+            maximum: of the volume of each image; NaN where it is not known.
 
         Raises:
             ShapeError: the shapes differ; nothing is broadcast.
         """
         _same_shape("ImageMetrics", reconstruction, truth)
-        a, b = self._prepare(reconstruction), self._prepare(truth)
-        found = {name: MEASURES[name](a, b, self.data_range) for name in self.names}
+        whole = self._cut(reconstruction), self._cut(truth)
+        a, b = (t.abs() if t.is_complex() else t for t in whole)
+        scaled, size = (a, b), self.data_range
+        if isinstance(size, str):
+            own = b.flatten(1).amax(1)
+            own = own if maximum is None else torch.where(maximum.isnan(), own, maximum.to(own))
+            scaled, size = (a / per_image(own, a), b / per_image(own, b)), 1.0
+        found = {
+            name: MEASURES[name](*(whole if name == WITH_PHASE else scaled), size)
+            for name in self.names
+        }
         found |= {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
         finite = torch.isfinite(reconstruction).flatten(1).all(1)
         return {name: _defined(name, values, finite) for name, values in found.items()}
 
-    def _prepare(self, x: Tensor) -> Tensor:
-        x = x.abs() if x.is_complex() else x
+    def _cut(self, x: Tensor) -> Tensor:
         return x[
             ..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border
         ]

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from unfold.fidelities.fidelity import DataTerm, Fidelity, expect_step
+from unfold.parameters.bounds import Declared, bounded, inside, whole
 from unfold.pytree import batched_inner
+from unfold.solvers.conjugate_gradient import Budget, Until, default_tol
 from unfold.solvers.lsqr import damped_least_squares
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
@@ -21,16 +23,33 @@ class L2Prox(ABC):
 
 
 @dataclass(frozen=True)
-class NormalEquations(L2Prox):
+class NormalEquations(Declared, L2Prox):
     """(I + γA*A)⁻¹(z + γA*y): in closed form where A has one, else by conjugate gradients.
 
     Its relative error grows as γ‖A‖² times that of the precision: see `LeastSquares`.
+
+    Iterations that stop at a relative residual r leave a relative error of up to (1 + γ‖A‖²) r.
+    Gradients are those of the exact solution, by one more solve with the same limits: they have an
+    error of that size, too. The residuals that are reached are among the metrics of training.
+
+    Args:
+        tol: relative residual at which iterations stop; None for what the model needs.
+        max_iterations: after which they stop in any case, without a warning; None for 1000, with
+            one.
     """
+
+    tol: float | None = bounded(None, inside("(0, 1)"))
+    max_iterations: int | None = bounded(None, whole(1), "of conjugate gradients")
 
     def point(self, data: DataTerm, z: Image, gamma: Scalar, start: Image | None) -> Image:
         b = z + gamma * data.At_y
         near = z if start is None else start
-        return data.operator.solve_normal(b, gamma, near, data.solve_tol)
+        tol = data.solve_tol if self.tol is None else self.tol
+        until: Until = tol
+        if self.max_iterations is not None:
+            own = default_tol(b.dtype) if tol is None else tol
+            until = Budget(own, self.max_iterations, wanted=True)
+        return data.operator.solve_normal(b, gamma, near, until)
 
 
 @dataclass(frozen=True)

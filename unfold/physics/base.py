@@ -31,16 +31,19 @@ class Examples(NamedTuple):
     images: x, (B, C, H, W); None where only a measurement is known.
     measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
     parameters: of the operators, (B, …), by the names of the fields that take them.
+    maximum: of the volume of each image, (B,), NaN where it is not known; None where none is.
     """
 
     images: Image | None
     measurement: Measurement | None = None
     parameters: Mapping[str, Tensor] = {}
+    maximum: Tensor | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
         """`f` of every tensor."""
-        x, y = (None if t is None else f(t) for t in (self.images, self.measurement))
-        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()})
+        known = (self.images, self.measurement, self.maximum)
+        x, y, maximum = (None if t is None else f(t) for t in known)
+        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
 
 
 class Measured(NamedTuple):
@@ -102,11 +105,27 @@ class Physics(Declared, ABC):
         own = examples.measurement is not None and not isinstance(self.noise, MeasuredNoise)
         # What was measured keeps its noise, of which one that is simulated says nothing.
         noise = MeasuredNoise(None) if own else self.noise.given(parameters)
-        changed: dict[str, Any] = {} if noise is self.noise else {"noise": noise}
         for name in self.taken:
             if name not in parameters:
                 raise self.without(name, parameters)
-            changed[name] = self.from_data[name](parameters[name])
+        physics = self.with_parameters({name: parameters[name] for name in self.taken})
+        return physics if noise is self.noise else physics.with_noise(noise)
+
+    def with_parameters(self: P, values: Mapping[str, Tensor]) -> P:
+        """The same physics with operators of these parameters, which may require gradients.
+
+        Args:
+            values: (B or 1, …), by the names of the fields that may be `DATA`.
+
+        Raises:
+            ConfigError: operators do not take such a parameter.
+        """
+        if unknown := values.keys() - self.from_data.keys():
+            can = listing(self.from_data) if self.from_data else "none"
+            raise ConfigError(
+                f"{type(self).__name__} takes no parameter {listing(unknown)}. Available: {can}."
+            )
+        changed: dict[str, Any] = {name: self.from_data[name](t) for name, t in values.items()}
         return replace(self, **changed) if changed else self
 
     def without(self, name: str, parameters: Mapping[str, Tensor] = {}) -> DataError:

@@ -15,6 +15,7 @@ from unfold.physics.algebra import Several
 from unfold.physics.operator import LinearBaseline, Operator
 from unfold.physics.wrapped import Isometric
 from unfold.pytree import same_as
+from unfold.solvers.conjugate_gradient import Until
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
 
 
@@ -81,7 +82,7 @@ class Grouped(Several):
         return self.each(x, lambda operator, part, _: operator.normal(part))
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         def solve(operator: Operator, part: Image, at: Tensor) -> Image:
             near = None if start is None else start[at]

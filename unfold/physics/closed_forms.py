@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unfold.physics.operator import LinearOperator
 from unfold.pytree import tensors
+from unfold.solvers.conjugate_gradient import Until
 from unfold.typing import Image, Measurement, PerImage, Scalar
 
 
@@ -21,7 +22,7 @@ class ClosedForm(LinearOperator, ABC):
         """(I + γA*A)⁻¹b."""
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         return self.solve(b, gamma)
 
@@ -74,7 +75,7 @@ class OrthonormalMatrix(OrthonormalRows, ABC):
         return LinearOperator if self.matrix.requires_grad else OrthonormalRows
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         """b − γ/(1 + γ) A*Ab, where ΦΦᵀ = I is certain."""
         return self._kind.solve_normal(self, b, gamma, start, tol)

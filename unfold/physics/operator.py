@@ -15,7 +15,7 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.pytree import take, tensors, to_like
 from unfold.random import generator
 from unfold.shapes import expect_shape
-from unfold.solvers.conjugate_gradient import solve_normal
+from unfold.solvers.conjugate_gradient import Until, solve_normal
 from unfold.solvers.linear_map import LinearMap, norm_squared, positive_bound
 from unfold.solvers.lsqr import least_norm
 from unfold.typing import Image, Measurement, PerImage, Scalar, Shape
@@ -134,11 +134,11 @@ class Operator(LinearMap, ABC):
         self._refuse("normal")
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         """(I + γA*A)⁻¹b, γ > 0 a number or (B, 1, 1, 1); refused where A is not linear.
 
-        Iterations begin at `start` and end at a relative residual `tol`; closed forms need neither.
+        Iterations begin at `start` and end as `tol` says; closed forms need neither.
         """
         self._refuse("solve_normal")
 
@@ -338,7 +338,7 @@ class LinearOperator(Operator, ABC):
         return self.adjoint(self.forward(x))
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         """(I + γA*A)⁻¹b, by conjugate gradients."""
         return solve_normal(self, b, gamma, start=start, tol=tol)

@@ -12,6 +12,7 @@ from unfold.physics.algebra import Unary
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.operator import ALGEBRA, EACH, LinearBaseline, Operator
 from unfold.pytree import per_image, same_as
+from unfold.solvers.conjugate_gradient import Until
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
 
@@ -99,7 +100,7 @@ class Scaled(Wrapped):
         return per_image(self.scale**2, x) * self.operator.normal(x)
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         """(I + γs² B*B)⁻¹b."""
         own = gamma * per_image(self.scale**2, b)
@@ -171,7 +172,7 @@ class RealImages(Unary):
         return self.operator.normal(_complex(x)).real
 
     def solve_normal(
-        self, b: Image, gamma: Scalar, start: Image | None = None, tol: float | None = None
+        self, b: Image, gamma: Scalar, start: Image | None = None, tol: Until = None
     ) -> Image:
         """That of B where it weights pixels, else by conjugate gradients."""
         if isinstance(self.operator, PerPixel):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.denoiser import Denoiser, Representation
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import nonnegative, positive
 from unfold.parameters.declare import param
@@ -25,11 +25,15 @@ class DenoiserPrior(Prior):
         sigma: σ, the level given to D, in units of an image in [0, 1]; acts only where D takes it.
             The word `noise_level` is that of each measurement.
         weights: where the weights of D come from, for the record; None if they are random.
+        representation: the two real images as which D takes a complex one, together where it has
+            twice its channels, else one after the other: `parts`, the real and the imaginary part;
+            or `magnitude_phase`, the phase as an intensity in [0, 1].
     """
 
     denoiser: Each[Denoiser]
     sigma: DenoiserLevel = param(0.05, nonnegative, is_level=True)
     weights: str | None = None
+    representation: Representation = "parts"
 
     def __post_init__(self) -> None:
         for one in stages(self.denoiser):
@@ -56,7 +60,7 @@ class DenoiserPrior(Prior):
     def denoise(self, v: Image) -> Image:
         """D(v, σ)."""
         network: Denoiser = self.denoiser  # type: ignore[assignment]  # of this iteration
-        return network.denoise(v, self.sigma)
+        return network.denoise(v, self.sigma, self.representation)
 
     def contractive_part(self, v: Image) -> Image:
         """The map that an equilibrium needs to be nonexpansive: D."""
@@ -65,7 +69,8 @@ class DenoiserPrior(Prior):
     @property
     def nonexpansive(self) -> bool:
         """Whether that map is so for all weights."""
-        return all(one.nonexpansive for one in stages(self.denoiser))
+        nonexpansive = all(one.nonexpansive for one in stages(self.denoiser))
+        return nonexpansive and self.representation == "parts"
 
 
 @dataclass(frozen=True)

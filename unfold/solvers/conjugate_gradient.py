@@ -59,10 +59,20 @@ class NormalSystem(System):
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: `tol` is the residual relative to the right-hand side, per sample."""
+    """When to stop.
+
+    tol: the residual relative to the right-hand side, per sample.
+    max_iterations: applications of A*A at most.
+    wanted: whether to stop at that number is meant, so that nothing warns of it.
+    """
 
     tol: float
     max_iterations: int
+    wanted: bool = False
+
+
+Until = float | Budget | None
+"""When a solve stops: at a relative residual, by a budget, or at `default_tol`."""
 
 
 def default_tol(dtype: torch.dtype) -> float:
@@ -75,7 +85,7 @@ def solve_normal(
     b: Image,
     gamma: Scalar,
     *,
-    tol: float | None = None,
+    tol: Until = None,
     max_iterations: int = MAX_ITERATIONS,
     start: Image | None = None,
 ) -> Image:
@@ -88,8 +98,9 @@ def solve_normal(
         operator: A; its tensors may require gradients.
         b: (B, C, H, W), real or complex.
         gamma: γ ≥ 0; a number, a 0-d tensor or (B, 1, 1, 1).
-        tol: ‖b − Mx‖ / ‖b‖ at which a sample is done; 1e-6, and 1e-12 in double precision, if None.
-        max_iterations: applications of A*A at most.
+        tol: ‖b − Mx‖ / ‖b‖ at which a sample is done; 1e-6, and 1e-12 in double precision, if None;
+            or a budget, which the solves of the gradient have, too.
+        max_iterations: applications of A*A at most, where `tol` is no budget.
         start: where to begin, for the samples that it brings nearer than 0; carries no gradient.
 
     Raises:
@@ -100,8 +111,9 @@ def solve_normal(
         ConvergenceWarning: a sample is above `tol` after `max_iterations`.
     """
     _check(gamma, b)
-    budget = Budget(default_tol(b.dtype) if tol is None else tol, max_iterations)
-    return solve_system(NormalSystem(operator, gamma), b, budget, start)
+    if not isinstance(tol, Budget):
+        tol = Budget(default_tol(b.dtype) if tol is None else tol, max_iterations)
+    return solve_system(NormalSystem(operator, gamma), b, tol, start)
 
 
 def solve_system(
@@ -204,7 +216,7 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
         p = z + per_image(ratio(new, rho, active), p) * p
         rho, residual = new, _norm(r, z, new)
         active = residual > limit
-    report("solve_normal", residual, norm, budget.tol, taken)
+    report("solve_normal", residual, norm, budget.tol, taken, wanted=budget.wanted)
     return x * scale
 
 

@@ -48,19 +48,25 @@ def watched(record: list[SolveReport]) -> Iterator[None]:
 
 
 def report(
-    name: str, residual: PerImage, right: PerImage, tol: float, iterations: PerImage
+    name: str,
+    residual: PerImage,
+    right: PerImage,
+    tol: float,
+    iterations: PerImage,
+    *,
+    wanted: bool = False,
 ) -> None:
     """Record how a solve ended, and warn when a sample is above its limit, NaN included.
 
     `tol` is what the norm of the residual may be relative to that of the right-hand side; both
-    norms, and the iterations that each sample took, are (B,).
+    norms, and the iterations that each sample took, are (B,). A stop that is `wanted` warns never.
     """
     converged = residual <= tol * right
     if _watching:
         relative = residual / torch.where(right == 0, 1, right)
         for record in tuple(_watching):
             record.append(SolveReport(name, iterations, relative, converged))
-    if bool(converged.all()):
+    if wanted or bool(converged.all()):
         return
     warnings.warn(
         f"{name}: {int((~converged).sum())} of {len(converged)} samples are above the relative "

@@ -187,7 +187,8 @@ class Training(pl.LightningModule):
         self._log_validation("loss", loss, len(batch.index))
         if batch.images is None:
             return
-        for name, scores in self.metrics(solution.image, batch.images).items():
+        scored = self.metrics(solution.image, batch.images, batch.examples.maximum)
+        for name, scores in scored.items():
             defined = scores[~scores.isnan()]
             # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
             mean = defined.mean() if len(defined) else scores.new_zeros(())

@@ -15,6 +15,7 @@ from unfold.errors import ConfigError
 from unfold.parameters.bounds import at_least, bounded, inside, nonnegative
 from unfold.physics.levels import Level, level_per_image
 from unfold.physics.mri.masks import Masks
+from unfold.physics.mri.trajectories import GOLDEN
 from unfold.random import Draws
 
 
@@ -152,19 +153,68 @@ class VariableDensityColumns(Columns):
 
 
 @dataclass(frozen=True)
-class PoissonDisc(Sampling):
-    """Points thrown at random, of which none is nearer than r(k) to an earlier one at k.
-
-    r(k) = r₀ (1 + slope · |k| / k_max), so that the density falls outwards as 1 / r². r₀ shrinks
-    while points are thrown, until H · W / acceleration are acquired, counted with the centre.
-
-    The mask has two dimensions: both are phase encodings of a scan in three.
+class PlaneSampling(Sampling):
+    """A mask of points: both axes are phase encodings of a scan in three dimensions.
 
     Args:
         acceleration: H · W over the points acquired, ≥ 1; a number, or a range from which every
             image samples its own value.
         centre: fraction of the rows and of the columns around frequency 0 whose points are all
             acquired, in (0, 1/√acceleration]; at least one point is.
+    """
+
+    stream = "points"
+    axes = 2
+
+    def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:
+        total = round(height * width / acceleration)
+        inside = np.outer(_middle(height, self.centre), _middle(width, self.centre))
+        mask = inside.astype(np.float64)
+        mask.ravel()[self._choose(g, inside, max(0, total - int(inside.sum())))] = 1
+        return np.asarray(np.fft.ifftshift(mask))
+
+    @abstractmethod
+    def _choose(self, g: Generator, inside: ndarray, count: int) -> ndarray:
+        """`count` places in the table, row by row, outside the centre, which is `inside`."""
+
+
+@dataclass(frozen=True)
+class RadialPoints(PlaneSampling):
+    """Points of the grid nearest to lines through frequency 0, turned by the golden angle.
+
+    Lines are added, from a random angle, until H · W / acceleration points are acquired, counted
+    with the centre; the last one is only begun, at its low frequencies.
+
+    Source: Winkelmann et al., An optimal radial profile order based on the golden ratio for
+    time-resolved MRI, TMI 26 (2007), for the angles.
+    """
+
+    def _choose(self, g: Generator, inside: ndarray, count: int) -> ndarray:
+        height, width = inside.shape
+        free, angle, found = ~inside.ravel(), g.uniform(0, np.pi), np.zeros(0, dtype=int)
+        radius = np.arange(0, hypot(height, width) / 2 + 0.5, 0.5)
+        r = np.stack((radius, -radius), 1).ravel()
+        while len(found) < count:
+            v = np.around(height // 2 + r * np.sin(angle)).astype(int)
+            u = np.around(width // 2 + r * np.cos(angle)).astype(int)
+            within = (v >= 0) & (v < height) & (u >= 0) & (u < width)
+            line = v[within] * width + u[within]
+            new = line[free[line]]
+            new = new[np.sort(np.unique(new, return_index=True)[1])]  # outwards
+            free[new] = False
+            found = np.concatenate((found, new))
+            angle += GOLDEN
+        return found[:count]
+
+
+@dataclass(frozen=True)
+class PoissonDisc(PlaneSampling):
+    """Points thrown at random, of which none is nearer than r(k) to an earlier one at k.
+
+    r(k) = r₀ (1 + slope · |k| / k_max), so that the density falls outwards as 1 / r². r₀ shrinks
+    while points are thrown, until H · W / acceleration are acquired, counted with the centre.
+
+    Args:
         slope: how fast the distance grows, ≥ 0; 0 is uniform.
 
     Source: McCool and Fiume, Hierarchical Poisson disk sampling distributions, Graphics Interface
@@ -175,17 +225,9 @@ class PoissonDisc(Sampling):
 
     slope: float = bounded(2.0, nonnegative)
 
-    stream = "points"
-    axes = 2
-
-    def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:
-        total = round(height * width / acceleration)
-        inside = np.outer(_middle(height, self.centre), _middle(width, self.centre))
-        count = max(0, total - int(inside.sum()))
-        mask = inside.astype(np.float64)
+    def _choose(self, g: Generator, inside: ndarray, count: int) -> ndarray:
         order = g.permutation(np.flatnonzero(~inside))
-        mask.ravel()[throw(order, 1 + self.slope * _radius(height, width), count)] = 1
-        return np.asarray(np.fft.ifftshift(mask))
+        return throw(order, 1 + self.slope * _radius(*inside.shape), count)
 
 
 def throw(order: ndarray, growth: ndarray, count: int) -> ndarray:
