@@ -141,7 +141,7 @@ class LazyData(Data):
         """Every example of a split, in order; a `DataError` where there is none."""
         expect_split(split)
         if not (found := self._items[split]):
-            raise DataError(f"no example for {split}; {self.where(split)}.")
+            raise DataError(f"no file for {split}; {self.where(split)}.")
         return found
 
     @cached_property
