@@ -118,7 +118,12 @@ def _hdf5(stored: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     values = stored[name][()]
     cells = [stored[cell][()] for cell in values.ravel()] if values.dtype == object else [values]
     for k, cell in enumerate(cells):
-        one = np.asarray(cell).T
-        if one.dtype.names and set(one.dtype.names) == {"real", "imag"}:
-            one = one["real"] + 1j * one["imag"]
+        one = complex_of(np.asarray(cell).T)
         yield (f"{name}[{k}]" if values.dtype == object else name), one
+
+
+def complex_of(values: np.ndarray) -> np.ndarray:
+    """Complex numbers where the values are pairs of MATLAB's; else as they are."""
+    if values.dtype.names and set(values.dtype.names) == {"real", "imag"}:
+        return np.asarray(values["real"] + 1j * values["imag"])
+    return values

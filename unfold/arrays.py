@@ -74,11 +74,11 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"not a complete .npz file ({error})") from error
 
 
-def expect_unfolded(file: Path, size: int) -> None:
-    """Raise a `ValueError` where a file would unfold to far more than its size."""
+def expect_unfolded(file: Path, size: int, *, at_once: bool = True) -> None:
+    """Raise a `ValueError` where a file would unfold to far more than its size, or than is free."""
     if size > max(FREE, RATIO * file.stat().st_size):
         raise ValueError(f"its {file.stat().st_size} bytes would unfold to {size} or more")
-    expect_room(2 * size)
+    expect_room(2 * size if at_once else 0)
 
 
 def _expect_claims(member: Any, size: int) -> None:

@@ -42,7 +42,7 @@ def test_every_bad_file_is_found_and_no_good_one(planted):
 
 
 def test_the_command_lists_all_faults_and_fails(planted, capsys):
-    with pytest.raises(DataError, match=r"of \d+ images cannot be used"):
+    with pytest.raises(DataError, match=r"of \d+ files cannot be used"):
         check_data(planted)
     said = capsys.readouterr().out
     assert all(name in said for name in REFUSED)

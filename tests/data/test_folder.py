@@ -94,7 +94,7 @@ def test_splits_depend_on_names_only():
 
 
 def test_too_few_images_to_divide_are_refused():
-    with pytest.raises(DataError, match=r"2 images: too few.*validation_root, test_root"):
+    with pytest.raises(DataError, match=r"2 files: too few.*validation_root, test_root"):
         hold_out(named(2), ("validation", "test"))
 
 

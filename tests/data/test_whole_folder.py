@@ -82,7 +82,7 @@ def test_what_is_left_out_is_told_at_the_start_and_by_check(mixed, capsys):
     check_data(data(mixed))
     said = capsys.readouterr().out
     assert "left out: notes.txt (.txt: not a format that is read)" in said
-    assert f"All {len(USED)} images can be used, {len(LEFT) + 1} files are left out." in said
+    assert f"All {len(USED)} files can be used, {len(LEFT) + 1} others are left out." in said
 
 
 @pytest.mark.parametrize("name", ["copy.tif", "copy.bmp", "copy.webp", "copy.pgm", "copy.gif"])

@@ -94,3 +94,14 @@ def test_an_image_that_cannot_be_scored_is_found_before_training(change, tmp_pat
     words = r"image of \d+x\d+ pixels cannot be scored: ssim expects sides of 11"
     with pytest.raises(DataError, match=words):
         dry_run(own, 0)
+
+
+def test_a_crop_before_an_operator_of_whole_images_is_named(capsys, tmp_path):
+    dry_run(parts("physics=mri", "evaluation=none"), 0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "crops of 48x48 are cut from the images" in said and "data.crop=null" in said
+    for i in range(5):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).random((32, 32)))
+    whole = ("data=volumes", f"data.root={tmp_path}", "physics=mri", "evaluation=none")
+    dry_run(parts(*whole), 0)
+    assert "whole images" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`unfold check`: the property kit on any configured component, or every image of a data set."""
+"""`unfold check`: the property kit on any configured component, or every file of a data set."""
 
 import time
 import warnings
@@ -40,7 +40,7 @@ SIZES = 3
 SYNTAX = Syntax(
     "check",
     "Measure every property of a component: physics=NAME, prior=, fidelity=, algo=, start=, loss=\n"
-    "or model=; NAME may be all. Or read every image of data=folder data.root=DIR.",
+    "or model=; NAME may be all. Or read every file of data=NAME data.root=DIR.",
     flags={"--only": "rows of the kit, PH1,PH9"},
 )
 
@@ -197,32 +197,34 @@ def _model(arguments: Sequence[str]) -> "Report":
 
 
 def check_data(data: Any) -> None:
-    """Read every image of a data set, and report every fault."""
+    """Read every file of a data set again, and report every fault."""
     from rich.progress import Progress
 
-    total = sum(map(len, data.files().values()))
+    if not (total := sum(map(len, data.files().values()))):
+        raise DataError(f"{type(data).__name__}: nothing to check; {data.where('train')}.")
     begin = time.perf_counter()
     with Progress(transient=True) as bar:
-        task = bar.add_task("images", total=total)
+        task = bar.add_task("files", total=total)
         found = data.check_files(lambda: bar.advance(task))
     rate = total / (time.perf_counter() - begin)
     rows = [(split, str(s.files), str(s.usable), _sizes(s.sizes)) for split, s in found.items()]
-    table(f"{total} images, {rate:.0f} a second", ("split", "files", "usable", "sizes"), rows)
+    head = ("split", "files", "usable", "examples")
+    table(f"{total} files, {rate:.0f} a second", head, rows)
     faults = [fault for one in found.values() for fault in one.faults]
     others = data.left_out()
     for text in (*faults, *(f"left out: {one}" for one in others), *found["train"].notes):
         say(f"  {text}")
     if faults:
-        raise DataError(f"{len(faults)} of {total} images cannot be used.")
+        raise DataError(f"{len(faults)} of {total} files cannot be used.")
     say(
-        f"All {total} images can be used"
-        + (f", {len(others)} files are left out." if others else ".")
+        f"All {total} files can be used"
+        + (f", {len(others)} others are left out." if others else ".")
     )
 
 
-def _sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:
+def _sizes(sizes: Sequence[tuple[tuple[int, ...], int]]) -> str:
     """The most frequent sizes, each with how often it occurs."""
-    shown = [f"{count} of {height}x{width}" for (height, width), count in sizes[:SIZES]]
+    shown = [f"{count} of {'x'.join(map(str, size))}" for size, count in sizes[:SIZES]]
     rest = len(sizes) - SIZES
     return ", ".join([*shown, f"{rest} further sizes"] if rest > 0 else shown)
 

@@ -12,6 +12,7 @@ from unfold.algorithms.algorithm import Algorithm, Guarantee
 from unfold.cli.console import say
 from unfold.compatibility import check_linear
 from unfold.config.check import Components
+from unfold.data.dataset import Data
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
@@ -42,6 +43,7 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
         components.loss.check(physics)
     draws = Draws(seed, (0,), "validation")
     crop, *others = components.data.typical()
+    _warn_of_crops(physics, components.data, crop, others)
     tested = {f"evaluation.operators.{k}": p for k, p in evaluation.forward_models().items()}
     with torch.no_grad():
         for image in (crop, *others):
@@ -65,6 +67,19 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
                 _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
                 if net.model.trains:
                     _try_loss(components, own, image, measured, draws)
+
+
+def _warn_of_crops(physics: Physics, data: Data, crop: Examples, others: list[Examples]) -> None:
+    """A crop is cut from the image, never from what was measured; it is a field of view itself."""
+    shapes = [one.images.shape[-2:] for one in (crop, *others) if one.images is not None]
+    if physics.whole_images and getattr(data, "crop", None) and len(set(shapes)) > 1:
+        sides = ["x".join(map(str, shape)) for shape in (shapes[0], max(shapes))]
+        say(
+            f"note: physics {type(physics).__name__} acts on whole images. Training crops of "
+            f"{sides[0]} are cut from the images, and each is measured as a field of view of its "
+            f"own, with a mask of {sides[0]}; images are tested up to {sides[1]}. data=volumes "
+            "data.crop=null trains on whole images."
+        )
 
 
 def _try_metrics(metrics: ImageMetrics, image: Image) -> None:

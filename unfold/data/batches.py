@@ -239,11 +239,17 @@ class CropWindow(NamedTuple):
 
 
 def random_window(seed: int, key: Key, height: int, width: int, crop: int) -> CropWindow:
-    """The window of one virtual sample: a function of (seed, epoch, index) and the sizes."""
+    """The window of one virtual sample: a function of (seed, epoch, index) and the sizes.
+
+    Of an image that is smaller than the crop it is all, rotated so that its sides stay.
+    """
     epoch, index = key
     draw = generator(seed, "train", epoch, index, "crop")
-    top, left = (int(draw.integers(0, size - crop, endpoint=True)) for size in (height, width))
-    return CropWindow(top, left, flipped=bool(draw.integers(2)), turns=int(draw.integers(4)))
+    rest = [max(size - crop, 0) for size in (height, width)]
+    top, left = (int(draw.integers(0, size, endpoint=True)) for size in rest)
+    flipped, turns = bool(draw.integers(2)), int(draw.integers(4))
+    square = min(height, crop) == min(width, crop)
+    return CropWindow(top, left, flipped, turns if square else turns & 2)
 
 
 def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
@@ -266,18 +272,24 @@ class TrainCrops(Dataset[Sample]):
     Args:
         images: to crop from, each at least `crop` pixels high and wide.
         seed: of the windows.
-        crop: side of a crop, in pixels.
+        crop: side of a crop, in pixels; None for whole images.
+        flips: whether half of them are flipped left to right.
+        rotations: whether they are rotated by multiples of 90 degrees.
     """
 
     images: Sequence[Picture]
     seed: int
-    crop: int
+    crop: int | None
+    flips: bool = True
+    rotations: bool = True
 
     def __getitem__(self, key: Key) -> Sample:
         image = self.images[key[1] % len(self.images)]
         height, width = image.shape[-2:]
-        window = random_window(self.seed, key, height, width, self.crop)
-        return Sample(Example(cut(image, window, self.crop)), key)
+        side = self.crop or max(height, width)
+        window = random_window(self.seed, key, height, width, side)
+        turns, flipped = window.turns * self.rotations, window.flipped and self.flips
+        return Sample(Example(cut(image, window._replace(turns=turns, flipped=flipped), side)), key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,6 +93,10 @@ class Data(Declared, ABC):
     def files(self) -> Mapping[str, Sequence[Any]]:
         """The files of each of `SPLITS`, in the order of their indices; a `DataError` of none."""
 
+    def left_out(self) -> tuple[str, ...]:
+        """The files that are not used, each with the reason; none unless a subclass finds some."""
+        return ()
+
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the names, sizes and bytes of the files of each split.

@@ -5,7 +5,7 @@ from math import nan
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Complex64, Float32, Int64
 from torch import Tensor
 
 from unfold.errors import ShapeError
@@ -14,8 +14,8 @@ from unfold.typing import Image
 
 SPLITS = ("train", "validation", "test")
 
-Picture = Float32[Tensor, "_ _ _"]
-"""(C, H, W): one image, intensities in [0, 1]."""
+Picture = Float32[Tensor, "_ _ _"] | Complex64[Tensor, "_ _ _"]
+"""(C, H, W): one image, intensities, or magnitudes, in [0, 1]."""
 
 Key = tuple[int, int]
 """(epoch, index) of one sample."""

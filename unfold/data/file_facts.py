@@ -41,7 +41,10 @@ def cache_folder() -> Path:
 
 
 def facts_of(
-    path: Path, kinds: Callable[[], list[tuple[Any, ...]]], settings: Mapping[str, Any]
+    path: Path,
+    kinds: Callable[[], list[tuple[Any, ...]]],
+    settings: Mapping[str, Any],
+    fresh: bool = False,
 ) -> FileFacts:
     """The facts of a file; an unchanged file that is known is not opened.
 
@@ -49,12 +52,13 @@ def facts_of(
         path: of the file.
         kinds: reads the kinds of its examples; raises a `DataError` where it cannot be used.
         settings: what they depend on besides the file.
+        fresh: whether the file is read again, known or not.
     """
     stat = path.stat()
     identity = [VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
     key = hashlib.sha256(json.dumps([identity, settings], sort_keys=True).encode()).hexdigest()
     cached = cache_folder() / f"{key}.json"
-    if (known := _read(cached, key)) is not None:
+    if not fresh and (known := _read(cached, key)) is not None:
         return known
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

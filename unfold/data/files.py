@@ -38,7 +38,7 @@ MOST_HELD_OUT = 20
 
 
 class Folder(NamedTuple):
-    """The images of a folder, sorted by name, and its other files, each with the reason."""
+    """The files of a folder that are read, sorted by name, and others, each with the reason."""
 
     images: tuple[ImageFile, ...]
     left_out: tuple[str, ...]
@@ -53,21 +53,23 @@ def read_folder(root: Path, key: str, kinds: Collection[str] = ()) -> Folder:
     composed form, so that it does not depend on the file system.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: there is no such folder, or no such file in it.
     """
-    if kinds and root.is_file() and root.suffix.lower() in kinds:
+    if kinds and root.is_file() and suffix_of(root) in kinds:
         return Folder((ImageFile(_portable(root.name), root),), ())
-    kinds = kinds or suffixes()
+    what, kinds = "file" if kinds else "image", kinds or suffixes()
     if not root.is_dir():
-        what = "a file" if root.exists() else "missing"
-        raise DataError(f"{key} = {root}: {what}; expected a folder of images ({root.absolute()}).")
+        found = "a file" if root.exists() else "missing"
+        raise DataError(
+            f"{key} = {root}: {found}; expected a folder of {what}s ({root.absolute()})."
+        )
     entries = _walk(root, kinds)
     files = [(_portable(path.relative_to(root).as_posix()), path, why) for path, why in entries]
     images = tuple(sorted(ImageFile(name, path) for name, path, why in files if not why))
     if not images:
-        patterns = ", ".join(f"*{suffix}" for suffix in kinds)
+        patterns = ", ".join(f"*{suffix}" if suffix else "names without suffix" for suffix in kinds)
         raise DataError(
-            f"{key} = {root}: no image in it or below ({root.absolute()}); tried {patterns} "
+            f"{key} = {root}: no {what} in it or below ({root.absolute()}); tried {patterns} "
             f"on {len(files)} entries."
         )
     return Folder(images, tuple(sorted(f"{name} ({why})" for name, _, why in files if why)))
@@ -95,10 +97,16 @@ def _walk(root: Path, kinds: Collection[str]) -> Iterator[tuple[Path, str]]:
                 seen.add(real)
             elif not path.is_file():
                 yield path, "a broken link, or no regular file"
-            elif path.suffix.lower() not in kinds:
-                yield path, f"{path.suffix or 'without suffix'}: not a format that is read"
+            elif (suffix := suffix_of(path)) not in kinds:
+                yield path, f"{suffix or 'without suffix'}: not a format that is read"
             else:
                 yield path, ""
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix in lower case; of a file that is packed by gzip, both."""
+    last = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + last if last == ".gz" else last
 
 
 def _portable(name: str) -> str:
@@ -108,35 +116,39 @@ def _portable(name: str) -> str:
 
 
 def hold_out(
-    files: tuple[ImageFile, ...], parts: tuple[str, ...]
+    files: tuple[ImageFile, ...], parts: tuple[str, ...], folders: bool = False
 ) -> dict[str, tuple[ImageFile, ...]]:
-    """Divide images into `train` and `parts` by a hash of their names.
+    """Divide files, or the folders at the top, into `train` and `parts` by a hash of their names.
 
-    Each part has about a tenth of the images, at least 1, at most a fifth and 20. The split of an
-    image depends on its name, so that adding images moves no other, except for those bounds.
+    Each part has about a tenth of them, at least 1, at most a fifth and 20. The split of a file
+    depends on its name, so that adding files moves no other, except for those bounds.
 
     Raises:
-        DataError: no image would remain to train on.
+        DataError: none would remain to train on.
     """
-    rest = list(files)
+    together: dict[str, list[ImageFile]] = {}
+    for file in files:
+        top, slash, _ = file.name.partition("/")
+        together.setdefault(top * bool(slash) if folders else file.name, []).append(file)
+    rest = list(together)
     splits: dict[str, tuple[ImageFile, ...]] = {}
     for part in sorted(parts):  # a fixed order, so that a part does not depend on the other
         ranked = sorted(rest, key=partial(_digest, part))
-        chosen = sum(_digest(part, file)[0] < SHARE for file in rest)
-        held = ranked[: min(max(chosen, 1), max(len(files) // 5, 1), MOST_HELD_OUT)]
-        splits[part] = tuple(sorted(held))
-        rest = [file for file in rest if file not in held]
+        chosen = sum(_digest(part, name)[0] < SHARE for name in rest)
+        held = ranked[: min(max(chosen, 1), max(len(together) // 5, 1), MOST_HELD_OUT)]
+        splits[part] = tuple(sorted(file for name in held for file in together[name]))
+        rest = [name for name in rest if name not in held]
     if not rest:
         raise DataError(
-            f"{len(files)} images: too few to train on some and keep others for "
-            f"{' and '.join(parts)}. Add images, or name folders for the others "
+            f"{len(together)} {'folders' if folders else 'files'}: too few to train on some and "
+            f"keep others for {' and '.join(parts)}. Add some, or name folders for the others "
             f"({', '.join(f'{part}_root' for part in parts)})."
         )
-    return splits | {"train": tuple(sorted(rest))}
+    return splits | {"train": tuple(sorted(file for name in rest for file in together[name]))}
 
 
-def _digest(part: str, file: ImageFile) -> bytes:
-    return hashlib.sha256(f"{part}/{file.name}".encode()).digest()
+def _digest(part: str, name: str) -> bytes:
+    return hashlib.sha256(f"{part}/{name}".encode()).digest()
 
 
 def folder_files(
@@ -144,8 +156,12 @@ def folder_files(
     validation_root: str | None,
     test_root: str | None,
     kinds: Collection[str] = (),
+    *,
+    folders: bool = False,
 ) -> dict[str, tuple[ImageFile, ...]]:
     """The files of each split; those without their own folder are held out of `root`.
+
+    `folders`: those of a folder at the top of `root` stay together.
 
     Raises:
         DataError: a folder is missing, empty, or has too few images.
@@ -154,19 +170,18 @@ def folder_files(
     without = tuple(split for split, folder in own.items() if folder is None)
     splits: dict[str, tuple[ImageFile, ...]] = dict.fromkeys(SPLITS, ())
     if root is not None:
-        splits |= hold_out(_images(root, "root", kinds), without)
+        splits |= hold_out(_images(root, "root", kinds), without, folders)
     splits |= {s: _images(f, f"{s}_root", kinds) for s, f in own.items() if f is not None}
     return {split: splits[split] for split in SPLITS}
 
 
 def _images(root: str, name: str, kinds: Collection[str]) -> tuple[ImageFile, ...]:
-    key = f"FolderData.{name}"
+    key = f"{'data' if kinds else 'FolderData'}.{name}"
     return read_folder(expand(root, key), key, kinds).images
 
 
-def folder_left_out(*roots: str | None) -> tuple[str, ...]:
-    """The files of the folders that are no images, each with the reason."""
+def folder_left_out(*roots: str | None, kinds: Collection[str] = ()) -> tuple[str, ...]:
+    """The files of the folders that are not read, each with the reason."""
     named = dict.fromkeys(root for root in roots if root is not None)
-    return tuple(
-        text for root in named for text in read_folder(expand(root, "data"), "data").left_out
-    )
+    folders = (read_folder(expand(root, "data"), "data", kinds) for root in named)
+    return tuple(text for folder in folders for text in folder.left_out)

@@ -13,10 +13,9 @@ from unfold.data.batches import (
     FullImages,
     Loader,
     TrainBatches,
-    TrainCrops,
     cut_to_multiple,
 )
-from unfold.data.dataset import CHANNELS, Data, SplitReport, expect_split
+from unfold.data.dataset import SplitReport, expect_split
 from unfold.data.example import Example, Picture
 from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import (
@@ -27,9 +26,9 @@ from unfold.data.image_cache import (
     fingerprint,
     load_splits,
 )
-from unfold.data.intensity import Interval
+from unfold.data.image_options import ImageOptions
 from unfold.errors import ConfigError, DataWarning
-from unfold.parameters.bounds import bounded, finite, whole
+from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Examples
 from unfold.random import Draws
 
@@ -40,8 +39,8 @@ MOST_SHOWN = 3
 """Files that are left out, in a warning."""
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData(Data):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageData(ImageOptions):
     """Images for training, validation and test; subclasses say where they come from.
 
     An epoch is `crops_per_image` crops of every training image. Crops are square, flipped and
@@ -49,46 +48,17 @@ class ImageData(Data):
     multiples of `multiple_of` pixels.
 
     Args:
-        channels: 1 for grey, 3 for red, green and blue.
         crop: side of a training image, in pixels.
         crops_per_image: crops of each image in an epoch.
-        multiple_of: of the sides of validation and test images, in pixels.
-        intensity_range: the stored values [low, high] that are 0 and 1; None takes those of the
-            type and of the file, as `unfold.data.intensity` says.
     """
 
-    channels: Literal[1, 3] = bounded(1, CHANNELS)
     crop: int = bounded(64, whole(1), "in pixels")
     crops_per_image: int = bounded(25, whole(1), "in crops")
-    multiple_of: int = bounded(8, whole(1), "in pixels")
-    intensity_range: Sequence[float | int] | None = bounded(None, finite, "as stored")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        given = self.intensity_range
-        if given is not None and not (len(given) == 2 and given[0] < given[1]):
-            raise ConfigError(
-                f"intensity_range = {list(given)}: must be two numbers, [low, high], low < high; "
-                "the stored values that are 0 and 1."
-            )
 
     @property
     def pixels(self) -> Pixels:
         """How files are read."""
         return Pixels(self.channels, self.stated)
-
-    @property
-    def stated(self) -> Interval | None:
-        given = self.intensity_range
-        return None if given is None else (float(given[0]), float(given[1]))
-
-    @property
-    def multiple(self) -> int:
-        return self.multiple_of
-
-    def left_out(self) -> tuple[str, ...]:
-        """The files that are not used, each with the reason; none unless a subclass finds some."""
-        return ()
 
     @abstractmethod
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
@@ -193,7 +163,7 @@ class ImageData(Data):
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, rank, processes, done=done
         )
-        return Loader(TrainCrops(images, self.seed, self.crop), batches, self.workers)
+        return Loader(self.crops(images), batches, self.workers)
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
         """Full images; those of one shape share a batch."""

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Int64
 from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps, TiffImagePlugin
-from torch import Tensor
 
 from unfold.arrays import expect_room
 from unfold.data.example import Picture
-from unfold.data.intensity import Facts, Interval, Stored, facts, to_unit
+from unfold.data.intensity import Facts, Interval, Stored, facts, to_channels, to_unit
 from unfold.errors import DataError
 
 COLOUR = ("RGB;16", "RGBA;16")
@@ -82,9 +80,6 @@ LARGEST_FILE = 2**30
 
 MOST_PAGES = 16
 """Pages of a file among which the one that is not a thumbnail is looked for."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue. Source: Recommendation ITU-R BT.601-7, section 2.5.1, 2011."""
 
 EIGHT_BITS = ("1", "L", "P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pixel modes that Pillow converts to red, green, blue and alpha without loss."""
@@ -154,22 +149,27 @@ def decode_with_facts(
     data: bytes, name: str, channels: int, stated: Interval | None, *, bounded: bool = True
 ) -> tuple[Picture, Facts]:
     """As `decode`; also what is to be said of it. A measurement is not `bounded` to [0, 1]."""
+    stored = stored_pixels(data, name)
+    image = to_channels(to_unit(stored, stated, name, bounded=bounded), channels)
+    image = image.clamp(0.0, 1.0) if bounded else image
+    grey = (stored.values == stored.values[..., :1]).all()
+    return image.contiguous(), facts(stored, name, 1 if grey else stored.values.shape[-1])
+
+
+def stored_pixels(data: bytes, name: str, page: int | None = None) -> Stored:
+    """(H, W, 1 or 3), of a page, or of the only one; a `DataError` as of `read_image`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's bomb warning; its error comes below
         picture = _open(data, name)
         try:
-            _seek_only_page(picture, name)
+            picture.seek(_only_page(picture, name) if page is None else page)
             _expect_bounded(picture, name)
-            stored = _stored(picture, data, name)
+            return _stored(picture, data, name)
         except DataError:
             raise
         # Pillow's decoders raise errors of many kinds where bytes make no sense.
         except Exception as error:
             raise DataError(f"{name}: corrupt or truncated ({error}). Replace the file.") from error
-    image = _to_channels(to_unit(stored, stated, name, bounded=bounded), channels)
-    image = image.clamp(0.0, 1.0) if bounded else image
-    grey = (stored.values == stored.values[..., :1]).all()
-    return image.contiguous(), facts(stored, name, 1 if grey else stored.values.shape[-1])
 
 
 def _open(data: bytes, name: str) -> Pillow.Image:
@@ -200,10 +200,14 @@ def _tiff_kind(data: bytes) -> str:
     return f"a TIFF file of {samples} {kind} {bits[0]}-bit samples ({order}-endian), and none"
 
 
-def _seek_only_page(picture: Pillow.Image, name: str) -> None:
-    """The page that is neither a thumbnail nor a mask; of a phone's MPO file, the photograph."""
+def pages(data: bytes, name: str) -> list[int]:
+    """The places of the pages of a file that are neither thumbnails nor masks."""
+    return _pages(_open(data, name), LARGEST_FILE)
+
+
+def _pages(picture: Pillow.Image, most: int) -> list[int]:
     full: list[int] = []
-    for page in range(1 if picture.format == "MPO" else MOST_PAGES):
+    for page in range(1 if picture.format == "MPO" else most):
         try:
             picture.seek(page)
         except EOFError:
@@ -211,11 +215,20 @@ def _seek_only_page(picture: Pillow.Image, name: str) -> None:
         tags = getattr(picture, "tag_v2", {})  # Pillow has it on TIFF only
         if not tags.get(SUBFILE, 0) & 5 and tags.get(OLD_SUBFILE) != 2:
             full.append(page)
-        if len(full) > 1:
-            raise DataError(f"{name}: at least 2 pages; expected one. Save each as its own file.")
+    return full
+
+
+def _only_page(picture: Pillow.Image, name: str) -> int:
+    """The page that is neither a thumbnail nor a mask; of a phone's MPO file, the photograph."""
+    full = _pages(picture, MOST_PAGES)
+    if len(full) > 1:
+        raise DataError(
+            f"{name}: at least 2 pages; expected one. Save each as its own file, or set "
+            "data=volumes, where each is an image."
+        )
     if not full:
         raise DataError(f"{name}: all its pages are thumbnails or masks. Save the image alone.")
-    picture.seek(full[0])
+    return full[0]
 
 
 def _expect_bounded(picture: Pillow.Image, name: str) -> None:
@@ -330,12 +343,3 @@ def _opaque(pixels: np.ndarray, opaque: int, name: str) -> np.ndarray:
             "Save the image without an alpha channel."
         )
     return pixels[..., :-1]
-
-
-def _to_channels(pixels: Pixels, channels: int) -> Picture:
-    if channels == 1 and pixels.shape[-1] == 3:
-        pixels = (pixels @ np.asarray(LUMA))[..., None]
-    if channels == 3 and pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    image: Tensor = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
-    return image

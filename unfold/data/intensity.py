@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unfold.errors import DataError
 
@@ -77,6 +79,20 @@ def to_unit(
     if bounded and (size.min() < low or size.max() > high):
         raise DataError(f"{name}: {found}, expected [{low:g}, {high:g}]. {remedy}")
     return np.asarray((values - low) / (high - low))
+
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue. Source: Recommendation ITU-R BT.601-7, section 2.5.1, 2011."""
+
+
+def to_channels(pixels: np.ndarray, channels: int) -> Tensor:
+    """(channels, H, W), single precision, of (H, W, 1 or 3): luma, or three times the same."""
+    if channels == 1 and pixels.shape[-1] == 3:
+        pixels = (pixels @ np.asarray(LUMA))[..., None]
+    if channels == 3 and pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    single = np.complex64 if pixels.dtype.kind == "c" else np.float32
+    return torch.from_numpy(pixels.transpose(2, 0, 1).astype(single))
 
 
 def facts(stored: Stored, name: str, bands: int) -> Facts:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from unfold.data.example import Example
-from unfold.data.measured import MeasuredData, scaled, size_of
+from unfold.data.measured import MeasuredData
+from unfold.data.normalize import scaled, size_of
 from unfold.data.readers.kspace import READ, Scan, open_scan
 from unfold.errors import ConfigError, DataError, listing
 from unfold.parameters.bounds import bounded, whole

@@ -1,31 +1,32 @@
-"""Measured data: files of examples, read when they are asked for, with a bounded cache."""
+"""Examples that are read when they are asked for, with a bounded cache: files of measurements."""
 
 import hashlib
 import json
 import warnings
 from abc import abstractmethod
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from unfold.data.batches import EvaluationBatches, FileBatches, Loader
 from unfold.data.dataset import Data, SplitReport, expect_split
 from unfold.data.example import SPLITS, Example, Key, Sample, stack
+from unfold.data.example_cache import Cache, size_in_memory
 from unfold.data.file_facts import FileFacts, facts_of
-from unfold.data.files import folder_files
+from unfold.data.files import folder_files, folder_left_out
 from unfold.data.image_cache import ImageFile
-from unfold.errors import DataError, DataWarning, listing
+from unfold.errors import ConfigError, DataError, DataWarning, listing
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Examples
 from unfold.random import Draws
 from unfold.typing import Shape
+
+T = TypeVar("T")
 
 KINDS = 3
 """How many kinds of examples besides the first are tried before a run."""
@@ -56,16 +57,13 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MeasuredData(Data):
-    """Examples that an instrument measured; subclasses say how a file is read.
+class LazyData(Data):
+    """Examples that are read when they are asked for; subclasses say from what.
 
     Splits hold whole files, so that slices of one scan are never in two of them. An epoch has
     every training example `repeats` times, each with its own draws; files are shuffled in blocks.
 
     Args:
-        root: a folder of files, at any depth, or one file; None where nothing is trained on.
-        validation_root: those to validate on; None to hold files of `root` out.
-        test_root: those to test on; None to hold files of `root` out.
         repeats: how often each example is in an epoch.
         skip_faulty: whether a file that cannot be used is left out, with a warning that names it;
             else it is an error.
@@ -73,16 +71,10 @@ class MeasuredData(Data):
 
     batch_size: int = bounded(1, whole(1), "in images")
     evaluation_batch_size: int = bounded(1, whole(1), "in images")
-    root: str | None = None
-    validation_root: str | None = None
-    test_root: str | None = None
     repeats: int = bounded(1, whole(1), "in times")
     skip_faulty: bool = False
 
-    suffixes: ClassVar[tuple[str, ...]]
-    """The files that are read."""
-
-    reference: ClassVar[str]
+    reference: ClassVar[str] = "image"
     """What the images are, where there are some."""
 
     @abstractmethod
@@ -101,28 +93,35 @@ class MeasuredData(Data):
     def settings(self) -> Mapping[str, Any]:
         """What `kinds` depends on besides the file."""
 
-    def files(self) -> dict[str, tuple[ImageFile, ...]]:
-        return folder_files(self.root, self.validation_root, self.test_root, self.suffixes)
+    @abstractmethod
+    def where(self, split: str) -> str:
+        """What to give for the examples of a split, for the message."""
 
-    @cached_property
-    def _facts(self) -> dict[str, list[tuple[ImageFile, FileFacts]]]:
-        """The usable files of each split; what is in two splits, or in none, is a fault."""
-        faults: list[str] = []
-        found: dict[str, list[tuple[ImageFile, FileFacts]]] = {split: [] for split in SPLITS}
+    def _survey(self, *, fresh: bool = False) -> Iterator[tuple[str, ImageFile, FileFacts]]:
+        """Every file with its split; what is in two splits is a fault. `fresh` as of `examine`."""
         seen: dict[str, tuple[str, str]] = {}
         for split, files in self.files().items():
             for file in files:
-                facts = self._examined(file)
+                facts = self.examine(file, fresh=fresh)
                 other, first = seen.setdefault(facts.digest, (file.name, split))
-                if facts.fault:
-                    faults.append(facts.fault)
-                elif first != split:
-                    faults.append(
+                if first != split and not facts.fault:
+                    same = (
                         f"{file.path}: for {split}, and the same file as {other}, which is for "
                         f"{first}. Remove one of them."
                     )
-                else:
-                    found[split].append((file, facts))
+                    facts = facts._replace(fault=same)
+                yield split, file, facts
+
+    @cached_property
+    def _facts(self) -> dict[str, list[tuple[ImageFile, FileFacts]]]:
+        """The usable files of each split."""
+        faults: list[str] = []
+        found: dict[str, list[tuple[ImageFile, FileFacts]]] = {split: [] for split in SPLITS}
+        for split, file, facts in self._survey():
+            if facts.fault:
+                faults.append(facts.fault)
+            else:
+                found[split].append((file, facts))
         if faults and not self.skip_faulty:
             more = [f"and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
             head = f"{len(faults)} files cannot be used (data.skip_faulty=true leaves them out):"
@@ -132,18 +131,17 @@ class MeasuredData(Data):
             warnings.warn(f"{len(faults)} files are left out: {shown}", DataWarning, stacklevel=2)
         return found
 
-    def _examined(self, file: ImageFile) -> FileFacts:
+    def examine(self, file: ImageFile, *, fresh: bool = False) -> FileFacts:
+        """The facts of a file; `fresh`: read again, whatever is known."""
         path = Path(str(file.path))
-        return facts_of(path, lambda: self.kinds(path), self.settings())
+        settings = {"data": type(self).__name__, **self.settings()}
+        return facts_of(path, lambda: readable(path, lambda: self.kinds(path)), settings, fresh)
 
     def items(self, split: str) -> list[Item]:
         """Every example of a split, in order; a `DataError` where there is none."""
         expect_split(split)
         if not (found := self._items[split]):
-            name = type(self).__name__
-            own = "" if split == "train" else f", or {name}.{split}_root"
-            kinds = listing(self.suffixes)
-            raise DataError(f"no file for {split}; give {name}.root, a folder of {kinds}{own}.")
+            raise DataError(f"no file for {split}; {self.where(split)}.")
         return found
 
     @cached_property
@@ -166,22 +164,24 @@ class MeasuredData(Data):
         self.expect_resources({"repeats": 16 * len(self.items("train")) * self.repeats})
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
-        reports = {}
-        for split, files in self.files().items():
-            faults: list[str] = []
-            sizes: Counter[tuple[int, ...]] = Counter()
-            for file in files:
-                path = Path(str(file.path))
-                try:
-                    kinds = self.kinds(path)
-                    for place, kind in enumerate(kinds):
-                        self.read(path, place)
-                        sizes[tuple(kind[0][1:])] += 1
-                except DataError as error:
-                    faults.append(str(error))
-                progress()
-            reports[split] = SplitReport(len(files), tuple(sizes.most_common()), tuple(faults))
-        return reports
+        faults: dict[str, list[str]] = {split: [] for split in SPLITS}
+        sizes: dict[str, Counter[tuple[int, ...]]] = {split: Counter() for split in SPLITS}
+        counts: Counter[str] = Counter()
+        for split, file, facts in self._survey(fresh=True):
+            counts[split] += 1
+            try:
+                if facts.fault:
+                    raise DataError(facts.fault)
+                for place, kind in facts.numbered:
+                    self.load(Item(file, place, kind))
+                    sizes[split][tuple(kind[0][1:])] += 1
+            except DataError as error:
+                faults[split].append(str(error))
+            progress()
+        return {
+            split: SplitReport(counts[split], tuple(sizes[split].most_common()), tuple(one))
+            for split, one in faults.items()
+        }
 
     def fingerprint(self) -> str:
         content = {
@@ -223,7 +223,7 @@ class MeasuredData(Data):
 
     @property
     def truth(self) -> str:
-        known = [any("image" in part for part in item.kind) for item in self._every]
+        known = [any("image" in part for part in item.kind) for item in self.every]
         return self.reference if known and all(known) else ""
 
     @property
@@ -231,7 +231,8 @@ class MeasuredData(Data):
         return True
 
     @property
-    def _every(self) -> list[Item]:
+    def every(self) -> list[Item]:
+        """The items of all splits."""
         return [item for items in self._items.values() for item in items]
 
     def load(self, item: Item) -> Example:
@@ -239,14 +240,15 @@ class MeasuredData(Data):
         key = str(item.file.path), item.place
         cached = self._cache.get(key)
         if cached is None:
-            cached = self.read(Path(key[0]), item.place)
+            path = Path(key[0])
+            cached = readable(path, lambda: self.read(path, item.place))
             if cached.kind != item.kind:
                 raise DataError(f"{key[0]}: changed since the start. Start again.")
-            self._cache.put(key, cached)
+            self._cache.put(key, cached, size_in_memory(cached))
         return cached
 
     @cached_property
-    def _cache(self) -> "Cache":
+    def _cache(self) -> Cache[Example]:
         return Cache(MEMORY)
 
     def train_loader(
@@ -258,8 +260,11 @@ class MeasuredData(Data):
 
     def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> FileBatches:
         share = {"rank": rank, "ranks": processes, "done": done}
-        places = [(item.file.name, item.kind) for item in self.items("train")]
-        return FileBatches(places, self.repeats, self.batch_size, self.seed, **share)
+        return FileBatches(self.places(), self.repeats, self.batch_size, self.seed, **share)
+
+    def places(self) -> list[tuple[str, Hashable]]:
+        """The file of each training example, and what those of a batch have in common."""
+        return [(item.file.name, item.kind) for item in self.items("train")]
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
         self._expect_resources()
@@ -268,37 +273,53 @@ class MeasuredData(Data):
         return Loader(Examined(self, items), batches, self.workers)
 
 
-class Cache:
-    """Examples by key; those that were used longest ago are dropped."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredData(LazyData):
+    """Examples of files, that an instrument measured; subclasses say how a file is read.
 
-    def __init__(self, size: int) -> None:
-        self.free = size
-        self.held: OrderedDict[Any, Example] = OrderedDict()
+    Args:
+        root: a folder of files, at any depth, or one file; None where nothing is trained on.
+        validation_root: those to validate on; None to hold files of `root` out.
+        test_root: those to test on; None to hold files of `root` out.
+    """
 
-    def get(self, key: Any) -> Example | None:
-        """The example, which becomes the last to be dropped."""
-        if key in self.held:
-            self.held.move_to_end(key)
-        return self.held.get(key)
+    root: str | None = None
+    validation_root: str | None = None
+    test_root: str | None = None
 
-    def put(self, key: Any, example: Example) -> None:
-        """Keep an example, if it is smaller than the cache."""
-        self.held[key] = example
-        self.free -= _bytes(example)
-        while self.free < 0:
-            self.free += _bytes(self.held.popitem(last=False)[1])
+    suffixes: ClassVar[tuple[str, ...]]
+    """The files that are read."""
+
+    def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        return folder_files(self.root, self.validation_root, self.test_root, self.suffixes)
+
+    def left_out(self) -> tuple[str, ...]:
+        roots = (self.root, self.validation_root, self.test_root)
+        found = folder_left_out(*roots, kinds=self.suffixes)
+        return tuple(text for text in found if ".hdr (" not in text)  # of BART, read with its .cfl
+
+    def where(self, split: str) -> str:
+        name = type(self).__name__
+        own = "" if split == "train" else f", or {name}.{split}_root"
+        return f"give {name}.root, a folder of {listing(self.suffixes)}{own}"
 
 
-def _bytes(example: Example) -> int:
-    held = (example.image, example.measurement, *example.parameters.values())
-    return sum(t.nbytes for t in held if t is not None)
+def readable(path: Path, read: Callable[[], T]) -> T:
+    """What a reader finds in a file; a library's own errors, of many kinds, are a `DataError`."""
+    try:
+        return read()
+    except (DataError, ConfigError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {text}).") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Examined(Dataset[Sample]):
     """The examples of a split as samples; sample i is example i modulo their number."""
 
-    data: MeasuredData
+    data: LazyData
     items: Sequence[Item]
 
     def __getitem__(self, key: Key) -> Sample:
@@ -307,7 +328,7 @@ class Examined(Dataset[Sample]):
 
 @dataclass(frozen=True, eq=False)
 class _Named(Sequence[tuple[str, Example]]):
-    data: MeasuredData
+    data: LazyData
     items: Sequence[Item]
 
     def __len__(self) -> int:
@@ -318,32 +339,3 @@ class _Named(Sequence[tuple[str, Example]]):
             return _Named(self.data, self.items[index])
         item = self.items[index]
         return item.name, self.data.load(item)
-
-
-def scaled(example: Example, size: float) -> Example:
-    """The example divided by its size, which its metadata keep as `scale`.
-
-    Raises:
-        DataError: the size is 0 or not finite: there is nothing to scale.
-    """
-    if not 0 < size < float("inf"):
-        raise DataError(f"the size of an example is {size}: it is empty, or not finite.")
-
-    def divided(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t / size
-
-    image, measurement = divided(example.image), divided(example.measurement)
-    metadata = {**example.metadata, "scale": size}
-    return example._replace(image=image, measurement=measurement, metadata=metadata)
-
-
-def size_of(image: Tensor, normalize: float | str) -> float:
-    """What an image is divided by: a number, or `max` or `percentile` (99 %) of its magnitude."""
-    if not isinstance(normalize, str):
-        return float(normalize)
-    magnitude = image.abs()
-    if normalize == "none":
-        return 1.0
-    if normalize == "percentile":
-        return float(torch.quantile(magnitude.flatten()[: 2**24], 0.99))
-    return float(magnitude.max())

@@ -15,7 +15,8 @@ from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_reader import decode_with_facts, read_bytes, suffixes
 from unfold.data.intensity import stored_array, to_unit
-from unfold.data.measured import MeasuredData, scaled
+from unfold.data.measured import MeasuredData
+from unfold.data.normalize import scaled
 from unfold.disk import expand
 from unfold.errors import ConfigError, DataError, listing
 from unfold.extras import optional

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from unfold.data.example import Example
-from unfold.data.measured import MeasuredData, scaled, size_of
+from unfold.data.measured import MeasuredData
+from unfold.data.normalize import scaled, size_of
 from unfold.data.readers.sinogram import READ, find_axis, line_integrals, read_projections
 from unfold.errors import ConfigError, DataError
 from unfold.parameters.bounds import bounded, finite, whole

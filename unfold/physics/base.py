@@ -63,6 +63,9 @@ class Physics(Declared, ABC):
 
     noise: Noise
 
+    whole_images: ClassVar[bool] = False
+    """Whether an operator acts on a whole field of view, so that a crop is measured otherwise."""
+
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         """An operator for images of `shape` (C, H, W), one per image of `draws`.

@@ -32,6 +32,8 @@ class MagneticResonance(ComplexPhysics, ABC):
 
     real_images: bool = field(default=False, kw_only=True)
 
+    whole_images = True
+
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         if self.real_images:
             return super().sample(draws, shape)
