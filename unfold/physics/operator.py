@@ -89,6 +89,11 @@ class Operator(LinearMap, ABC):
         """How many numbers a measurement has: of each sample, or one for all."""
         return (prod(self.measurement_shape),)
 
+    @property
+    def acquired(self) -> Tensor | None:
+        """1 where a frequency is measured and 0 elsewhere, fit for y; None where y has no grid."""
+        return None
+
     @cached_property
     def batch(self) -> int:
         """How many samples the operator has; 1 where it is the same for all."""
