@@ -68,7 +68,7 @@ def prepare(checked: Checked) -> Components:
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
         components.data.check()
-        dry_run(components, settings.seed, strict=settings.strict)
+        dry_run(components, settings.seed, strict=settings.strict, objective=settings.objective)
     if isinstance(components.evaluation, NoEvaluation) and not learns(components):
         raise ConfigError(
             "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
@@ -144,13 +144,14 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     from unfold.training.lean_imports import import_torchmetrics
 
     import_torchmetrics()
+    from unfold.evaluation.scans import ranges
     from unfold.training.fit import fit
 
     checkpoint = run.checkpoint
     if checked.settings.extend is not None and checkpoint is None:
         checkpoint = _continued(checked, components, run)
     with option_names(checked):
-        return fit(
+        scores = fit(
             build_training(checked, components),
             components.data,
             components.trainer,
@@ -159,6 +160,10 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             objective=checked.settings.objective,
             resume_from=checkpoint,
         )
+        if not run.is_rank:
+            found = ranges(components.physics, components.data, checked.settings.seed)
+            files.write_json(run.path / files.RANGES, found)
+        return scores
 
 
 def _continued(checked: Checked, components: Components, run: Run) -> Path:

@@ -27,6 +27,7 @@ from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listi
 from unfold.evaluation.base import ImageBatch, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.records import MARKS
+from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
@@ -70,8 +71,10 @@ def reconstruct_measured(
     operator: Operator,
     y: Tensor,
     output: Path,
+    *,
+    border: bool = False,
 ) -> dict[str, float]:
-    """Reconstruct a real measurement, without batch, and write the result.
+    """Reconstruct a real measurement, without batch, and write the result, cut to its `border`.
 
     `operator` is that of `check_measured`, so that its norm is known. An .npy file keeps all
     digits. Returns the iterations.
@@ -79,7 +82,7 @@ def reconstruct_measured(
     reconstructor.eval()
     y = y.unsqueeze(0)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
-    write_image(output, solution.image[0])
+    write_image(output, (cut(solution.image, y) if border else solution.image)[0])
     return {"iterations": float(solution.iterations[0])}
 
 
