@@ -18,7 +18,9 @@ from overhead import bare_step, seconds
 
 from unfold.config.build import build, build_training, verify
 from unfold.config.compose import compose
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
+from unfold.physics.base import Examples
+from unfold.random import Draws
 
 BAR = 0.05
 NAMES = (
@@ -62,8 +64,8 @@ def share(name: str, steps: int) -> tuple[float, float, int]:
     net = parts.reconstructor
     optimizer = training.optimizer.build(p for p in net.parameters() if p.requires_grad)
     images = next(iter(parts.data.train_loader())).images
-    batch = Batch(images, torch.arange(len(images)), 0)
-    draws = training._draws(batch, "train")
+    batch = Batch(Examples(images), torch.arange(len(images)), 0)
+    draws = Draws(training.options.seed, range(len(images)), "train")
     step = seconds(bare_step(training, optimizer, batch), steps)
 
     def operators() -> None:

@@ -23,7 +23,8 @@ import torch
 
 from unfold.config.build import build, build_training, verify
 from unfold.config.compose import compose
-from unfold.data.batches import Batch
+from unfold.data.example import Batch
+from unfold.physics.base import Examples
 from unfold.random import Draws
 from unfold.training.checkpoints.weights import write_checkpoint
 from unfold.training.guard.guard import failures
@@ -70,7 +71,7 @@ def main() -> int:
     net = parts.reconstructor
     optimizer = training.optimizer.build(p for p in net.parameters() if p.requires_grad)
     images = next(iter(parts.data.train_loader())).images
-    batch = Batch(images, torch.arange(len(images)), 0)
+    batch = Batch(Examples(images), torch.arange(len(images)), 0)
     bare = seconds(bare_step(training, optimizer, batch), options.steps)
 
     draws, shape = Draws(0, tuple(range(len(images))), "train"), tuple(images.shape[1:])

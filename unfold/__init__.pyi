@@ -23,6 +23,7 @@ from .priors.box import Box as Box
 from .algorithms.algorithm import BoxAlgorithm as BoxAlgorithm
 from .physics.inpainting import BoxInpainting as BoxInpainting
 from .solvers.acceleration import Broyden as Broyden
+from .physics.mri.cartesian import CartesianMRI as CartesianMRI
 from .physics.chain import Chain as Chain
 from .parameters.schedules import ChambolleDossal as ChambolleDossal
 from .physics.phase.retrieval import ChannelwiseMatrix as ChannelwiseMatrix
@@ -79,6 +80,7 @@ from .physics.ct.tomography import FanScan as FanScan
 from .fidelities.fidelity import Fidelity as Fidelity
 from .initialization import FilteredBackProjection as FilteredBackProjection
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
+from .physics.blur.kernel_files import FixedKernels as FixedKernels
 from .physics.mri.cartesian import Fourier as Fourier
 from .models.unfolded import Full as Full
 from .physics.custom.functions import FunctionOperator as FunctionOperator
@@ -112,6 +114,7 @@ from .models.equilibrium_gradient import JacobianFree as JacobianFree
 from .physics.blur.kernels import Kernel as Kernel
 from .physics.blur.kernel_files import KernelFile as KernelFile
 from .physics.blur.blur import KernelPhysics as KernelPhysics
+from .physics.noise.measured import KnownNoise as KnownNoise
 from .priors.l1 import L1 as L1
 from .fidelities.robust import L1Fidelity as L1Fidelity
 from .training.losses import L1Loss as L1Loss
@@ -128,10 +131,12 @@ from .physics.nonlinear import Linearization as Linearization
 from .training.losses import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
 from .training.losses import MSE as MSE
+from .physics.mri.coils import MagneticResonance as MagneticResonance
 from .physics.inpainting import Mask as Mask
 from .physics.inpainting import MaskPhysics as MaskPhysics
 from .training.losses import MaskedMeasurement as MaskedMeasurement
 from .physics.custom.matrix import MatrixPhysics as MatrixPhysics
+from .physics.noise.measured import MeasuredNoise as MeasuredNoise
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
 from .models.model import Model as Model

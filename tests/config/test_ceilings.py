@@ -159,3 +159,13 @@ def test_counts_are_bounded_together_by_the_free_memory(words, key, monkeypatch)
     monkeypatch.setattr("unfold.arrays.free_memory", lambda: 2**60)
     (job,) = compose(words).jobs
     assert not check_job(job)[1]
+
+
+def test_a_count_is_multiplied_once_and_not_with_that_of_another_component(monkeypatch):
+    shipped = package_folder().parent / "configs"
+    for module in ("config.compose", "config.options"):
+        monkeypatch.setattr(f"unfold.{module}.configs_folder", lambda: shipped)
+    monkeypatch.setattr("unfold.arrays.free_memory", lambda: 2**32)
+    words = ["data=folder", "data.root=.", "data.crop=256", "evaluation.tv.crop=256"]
+    (job,) = compose([*words, "physics=multicoil_mri", "physics.coils=8"]).jobs
+    assert not check_job(job)[1]

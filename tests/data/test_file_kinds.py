@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.data.formats import eight, saved, tiff
@@ -92,7 +93,7 @@ REFUSED = {
     "six bands": (lambda: bands(6, ["unspecified"] * 3), "6 bands"),
     "alpha and a band": (lambda: bands(5, ["unassalpha", "unspecified"]), "5 bands"),
     "signed bytes": (lambda: signed(), "signed 8-bit"),
-    "doubles": (lambda: tiff(np.zeros((3, 4, 1))), "not an image that can be read"),
+    "doubles": (lambda: tiff(np.zeros((3, 4, 1))), "1 float 64-bit samples"),
     "LAB": (lambda: saved(Image.new("LAB", (4, 4)), "TIFF"), "pixels of kind LAB"),
     "animated GIF": (lambda: animated("GIF"), "at least 2 pages"),
     "animated WebP": (lambda: animated("WEBP"), "at least 2 pages"),
@@ -223,3 +224,39 @@ def test_only_the_formats_of_the_list_are_tried():
     assert {".png", ".mpo", ".webp", ".pgm", ".gif"} <= set(image_reader.suffixes())
     with pytest.raises(DataError, match="not an image that can be read"):
         decode(saved(Image.fromarray(PHOTO), "ICO"), "x", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"P5 2 2 255\n" + bytes(4) + b"P5 2 2 255\n" + bytes(4), r"15 bytes after the image"),
+        (b"P2 2 2 255\n1 2 3 4\n", "a PNM file of kind P2, and P1, P4, P5, P6 and Pf are read"),
+    ],
+)
+def test_what_a_netpbm_file_holds_besides_one_binary_image_is_named(tmp_path, content, words):
+    (tmp_path / "x.pgm").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_image(tmp_path / "x.pgm", 1)
+
+
+def test_comments_of_a_netpbm_header_are_no_pixels(tmp_path):
+    (tmp_path / "x.pgm").write_bytes(b"P5 # wide\n2 2 # high\n255 # white\n" + bytes([1, 2, 3, 4]))
+    found = read_image(tmp_path / "x.pgm", 1)
+    np.testing.assert_allclose(255 * found[0].numpy(), [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 5, 1), "f2"), "1 float 16-bit samples"),
+        (np.zeros((4, 5, 1), "f8"), "1 float 64-bit samples"),
+        (np.zeros((4, 5, 3), "f4"), "3 float 32-bit samples"),
+        (np.zeros((4, 5, 2), "u2"), "2 unsigned 16-bit samples"),
+    ],
+)
+def test_a_tiff_that_is_not_read_is_named_by_its_samples(tmp_path, array, words):
+    kind = "rgb" if array.shape[2] == 3 else "minisblack"
+    plan = None if array.shape[2] == 1 else "contig"
+    tifffile.imwrite(tmp_path / "x.tif", array.squeeze(), photometric=kind, planarconfig=plan)
+    with pytest.raises(DataError, match=f"x.tif: a TIFF file of {words}"):
+        read_image(tmp_path / "x.tif", 1)

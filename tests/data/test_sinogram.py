@@ -91,15 +91,16 @@ def test_the_axis_needs_two_opposite_views():
 def test_views_are_drawn_from_a_full_scan_and_measured_as_they_are(tmp_path):
     np.save(tmp_path / "scan.npy", sinogram())
     batch = stack([one(tmp_path)])
-    physics = Tomography(NoNoise(), angles="data", views=30)
+    physics = Tomography(NoNoise(), views=30)
     y, operator = physics.measure(batch, Draws(0, [0]))
     assert torch.equal(y, batch.measurement[:, :, ::3])
     projected = operator.A(batch.images)
     assert float((projected - y).norm() / y.norm()) < 0.03
     with pytest.raises(ConfigError, match=r"views = 91: must be at most its 90 angles"):
-        Tomography(NoNoise(), angles="data", views=91).measure(batch, Draws(0, [0]))
-    with pytest.raises(DataError, match=r"angles = data: the data have no parameters"):
-        physics.measure(torch.rand(1, 1, 8, 8), Draws(0, [0]))
+        Tomography(NoNoise(), views=91).measure(batch, Draws(0, [0]))
+    with pytest.raises(ConfigError, match=r"angles = 45: the measured scan has 90; leave it out"):
+        Tomography(NoNoise(), 45).measure(batch, Draws(0, [0]))
+    assert physics.measure(torch.rand(1, 1, 8, 8), Draws(0, [0])).y.shape == (1, 1, 30, 12)
 
 
 def test_scans_of_different_angles_share_no_batch(tmp_path):
@@ -107,7 +108,7 @@ def test_scans_of_different_angles_share_no_batch(tmp_path):
     first = one(tmp_path)
     other = one(tmp_path, angles=(5.0, 183.0))
     with pytest.raises(ShapeError, match="different angles: set batch_size=1"):
-        Tomography(NoNoise(), angles="data").measure(stack([first, other]), Draws(0, [0, 1]))
+        Tomography(NoNoise()).measure(stack([first, other]), Draws(0, [0, 1]))
 
 
 def counts(tmp_path, integrals, name="scan.h5", flat=1000.0, dark=50.0):

@@ -176,3 +176,22 @@ def test_a_folder_without_anything_else_says_nothing(tmp_path):
         warnings.simplefilter("error")
         data(tmp_path).check()
     assert folder_left_out(str(tmp_path), None) == ()
+
+
+def test_the_same_image_with_rows_that_the_evaluation_crops_is_in_two_splits(tmp_path):
+    pixels = np.random.default_rng(3).integers(0, 256, (16, 16), np.uint8)
+    for name, image in {"train/a": pixels, "test/b": np.pad(pixels, ((0, 3), (0, 1)))}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    for i in range(2):
+        write(tmp_path / f"validation/{i}.png", i)
+        write(tmp_path / f"train/{i}.png", 5 + i)
+    given = FolderData(
+        seed=0,
+        root=str(tmp_path / "train"),
+        validation_root=str(tmp_path / "validation"),
+        test_root=str(tmp_path / "test"),
+        crop=8,
+    )
+    with pytest.raises(DataError, match=r"b.png: for test, and the same pixels as .*a.png"):
+        given.check()

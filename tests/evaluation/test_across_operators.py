@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from PIL import Image as PillowImage
 
 from unfold.algorithms.pgd import PGD
+from unfold.data.example import Example
 from unfold.denoisers.dncnn import DnCNN
 from unfold.errors import ConfigError, DataError
 from unfold.evaluation import figures
@@ -44,7 +45,10 @@ TV = TunedTV(low=1e-3, high=1.0, count=4, max_iterations=60, search_iterations=4
 class Pictures:
     """Flat squares of different sizes on a gray ground."""
 
-    evaluation_batch_size, multiple_of = 8, 1
+    evaluation_batch_size, multiple, measured = 8, 1, False
+
+    def examples(self, split):
+        return [(name, Example(image)) for name, image in self.images(split)]
 
     def images(self, split):
         def one(side):
@@ -86,7 +90,8 @@ def run(tmp_path, evaluation, net=None):
 
 def baselines(cache):
     data = Pictures()
-    return Baselines(TV, data.images("validation"), data.images("test"), "squares", 0, cache)
+    held = data.examples("validation"), data.examples("test")
+    return Baselines(TV, *held, "squares", 0, cache)
 
 
 def test_the_weight_of_tv_is_the_best_tried_on_validation(tmp_path):
@@ -104,7 +109,7 @@ def test_a_grid_with_its_best_weight_at_an_edge_is_extended(tmp_path, low, high)
     weights = [w for w, _ in found.tried]
     assert found.tuned and weights == sorted(weights)
     assert weights[0] < found.weight < weights[-1]
-    batch = batches(Pictures().images("validation"))[0]
+    batch = next(batches(Pictures().examples("validation")))
     y, operator, _ = measure(physics, batch, 0, "validation")
     scores = []
     for weight in np.geomspace(1e-2, 5.0, 12):
@@ -161,7 +166,7 @@ def test_what_converged_has_no_mark(tmp_path):
 
 
 def test_tv_beats_the_noisy_image_and_reaches_its_gap():
-    batch = batches(Pictures().images("test"))[0]
+    batch = next(batches(Pictures().examples("test")))
     y, operator, _ = measure(Denoising(Gaussian(0.1)), batch, 0, "test")
     solution = total_variation(y, operator, torch.tensor([0.1]), Classical(1e-4, 3000))
     assert bool((solution.gap <= 1e-4).all())

@@ -61,14 +61,14 @@ class WholeOnly(Denoising):
 
 def test_total_variation_is_tuned_on_images_that_the_operator_accepts(tmp_path):
     data = Pictures()
-    images = data.images("validation"), data.images("test")
+    images = data.examples("validation"), data.examples("test")
     crops = [
         Baselines(replace(TV, crop=10), *images, "squares", 0, tmp_path, multiple)._tuning_images(
             physics
         )
         for physics, multiple in ((Denoising(Gaussian(0.1)), 4), (WholeOnly(Gaussian(0.1)), 1))
     ]
-    assert [crop[0][1].shape[-1] for crop in crops] == [8, 16]
+    assert [crop[0][1].image.shape[-1] for crop in crops] == [8, 16]
 
 
 def test_without_psnr_the_first_metric_is_the_headline(tmp_path):

@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 
+from unfold.data.example import Example
 from unfold.evaluation.baselines import Baselines, TunedTV
 from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import Gaussian
@@ -13,7 +14,7 @@ SETTINGS = TunedTV(count=2, images=1, crop=16, max_iterations=30, search_iterati
 
 
 def baselines(cache):
-    images = [("a", torch.linspace(0, 1, 256).reshape(1, 16, 16))]
+    images = [("a", Example(torch.linspace(0, 1, 256).reshape(1, 16, 16)))]
     return Baselines(SETTINGS, images, images, "data", 0, cache)
 
 

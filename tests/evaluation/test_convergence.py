@@ -9,6 +9,7 @@ from tests.engine import network_prior, reconstructor
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.pgd import PGD
+from unfold.data.example import Example
 from unfold.evaluation.figures import convergence_figure, training_figure
 from unfold.evaluation.single_image import follow
 from unfold.models.classical import Classical
@@ -28,7 +29,7 @@ PHYSICS = Blur(Gaussian(0.05), GaussianKernel(3, 0.8))
 def course(algorithm, model, prior=None):
     truth = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     net = reconstructor(algorithm, model, prior or network_prior()).float().eval()
-    images = [("one.png", truth[0]), ("two.png", truth[1])]
+    images = [("one.png", Example(truth[0])), ("two.png", Example(truth[1]))]
     first, second = follow(net, PHYSICS, images, seed=4)
     assert (first.name, second.name) == ("one.png", "two.png")
     y, operator = PHYSICS.measure(truth[1:], Draws(4, [1], "test"))

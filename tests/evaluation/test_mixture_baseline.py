@@ -2,6 +2,7 @@
 
 import torch
 
+from unfold.data.example import Example
 from unfold.evaluation.baselines import Baselines, TunedTV, total_variation
 from unfold.models.classical import Classical
 from unfold.physics.blur.blur import Blur
@@ -41,7 +42,7 @@ def test_images_of_a_batch_are_solved_independently():
 
 
 def test_its_weight_can_be_tuned(tmp_path):
-    named = [(str(i), image) for i, image in enumerate(IMAGES)]
+    named = [(str(i), Example(image)) for i, image in enumerate(IMAGES)]
     settings = TunedTV(count=2, images=6, crop=16, tol=1e-3, max_iterations=1000)
     found = Baselines(settings, named, named, "data", 0, tmp_path).total_variation(PHYSICS)
     assert all(found.converged)

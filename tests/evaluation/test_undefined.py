@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.training.small import small_settings, small_training
+from unfold.data.example import Example
 from unfold.data.image_data import FolderData
 from unfold.errors import NonFiniteError
 from unfold.evaluation.baselines import Baselines, TunedTV
@@ -168,7 +169,8 @@ def test_images_without_structure_have_no_say_in_the_weight_of_the_baseline(tmp_
     settings = TunedTV(count=6, high=0.5, search_iterations=150, max_iterations=50, images=4)
 
     def weighted(chosen):
-        found = Baselines(settings, chosen, images, str(len(chosen)), 0, tmp_path)
+        held = [(name, Example(image)) for name, image in chosen]
+        found = Baselines(settings, held, held, str(len(chosen)), 0, tmp_path)
         with torch.no_grad():
             return found._tune(Denoising(Gaussian(0.1)))
 

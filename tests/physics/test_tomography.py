@@ -208,7 +208,7 @@ def test_a_scan_of_which_parts_are_missing_is_not_back_projected():
     [
         (
             lambda: Tomography(NoNoise(), 0),
-            r"Tomography.angles = 0: must be data or a whole number",
+            r"Tomography.angles = 0: must be a whole number",
         ),
         (lambda: Tomography(NoNoise(), 9, 200.0), r"Tomography.arc = 200.0: must be in \(0, 180\]"),
         (

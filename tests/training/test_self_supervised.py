@@ -201,7 +201,7 @@ SHAPES = Mixture(
     {
         "blur": Blur(NoNoise(), GaussianKernel(3, 0.8)),
         "coarse": SuperResolution(NoNoise(), GaussianKernel(3, 0.8), 2),
-        "fourier": MRI(NoNoise(), RandomColumns(2.0)),
+        "fourier": MRI(NoNoise(), RandomColumns(2.0), real_images=True),
         "rays": Tomography(NoNoise(), 5),
     },
 )
@@ -243,7 +243,7 @@ def test_measurements_of_one_shape_have_one_weight(physics):
 
 
 def test_a_masked_measurement_is_a_linear_operator():
-    A = MRI(NoNoise(), RandomColumns(2.0)).sample(
+    A = MRI(NoNoise(), RandomColumns(2.0), real_images=True).sample(
         Draws(0, range(3), dtype=torch.float64), (1, 5, 7)
     )
     kept = (torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.5).double()

@@ -18,6 +18,7 @@ from unfold.fidelities.amplitude import Amplitude
 from unfold.models.model import Solution
 from unfold.physics.base import Examples, Measured, Physics
 from unfold.physics.mixture import Mixture
+from unfold.physics.noise.measured import MeasuredNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -38,6 +39,11 @@ def dry_run(
     physics, net, evaluation = components.physics, components.reconstructor, components.evaluation
     _expect_amplitudes(components)
     _expect_truth(components, objective)
+    if components.data.measured and not isinstance(physics.noise, MeasuredNoise):
+        say(
+            "note: measurements keep their own noise, whose level is not known here; "
+            "physics/noise=measured estimates it, or takes it from physics.noise.sigma."
+        )
     if net.model.trains:
         components.loss.check(physics)
     draws = Draws(seed, (0,), "validation")

@@ -84,12 +84,13 @@ def too_large(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts.pop(("model", "iterations"), None)
     for place in {key[:-1] for key in counts}:
         for when, powers, unit in PRODUCTS:
-            homes = [place[:depth] for depth in range(len(place) + 1)] + [("data",), ("model",)]
-            kept = {key: n for key, n in counts.items() if key[-1] in powers and key[:-1] in homes}
+            homes = [("data",), ("model",)] + [place[:depth] for depth in range(len(place) + 1)]
+            found = [(*home, name) for home in homes for name in powers if (*home, name) in counts]
+            kept = {key[-1]: key for key in found}.values()  # of one name, the nearest
             try:
-                expect_room(unit * math.prod(n ** powers[key[-1]] for key, n in kept.items()))
+                expect_room(unit * math.prod(counts[key] ** powers[key[-1]] for key in kept))
             except ValueError as error:
-                shown = ", ".join(f"{'.'.join(key)} = {n}" for key, n in kept.items())
+                shown = ", ".join(f"{'.'.join(key)} = {counts[key]}" for key in kept)
                 yield shown.partition(" ")[0], f"where {when}, {error}: {shown}. Lower one of them."
 
 

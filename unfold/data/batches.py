@@ -149,7 +149,7 @@ class FileBatches(TrainBatches):
         return [[(epoch, i) for i in batch[mine]] for batch in full[done:]]
 
 
-def consecutive(shapes: Sequence[tuple[int, ...]], size: int) -> list[list[int]]:
+def consecutive(shapes: Sequence[Hashable], size: int) -> list[list[int]]:
     """The positions of consecutive images of one shape, at most `size` together."""
     alike = [list(places) for _, places in groupby(range(len(shapes)), shapes.__getitem__)]
     return [places[i : i + size] for places in alike for i in range(0, len(places), size)]
@@ -165,7 +165,7 @@ class EvaluationBatches(Sampler[list[Key]]):
         batch_size: the most images of a batch.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
+    def __init__(self, shapes: Sequence[Hashable], batch_size: int) -> None:
         self._batches = [[(0, i) for i in group] for group in consecutive(shapes, batch_size)]
 
     def __len__(self) -> int:

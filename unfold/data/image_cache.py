@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from math import prod
 from typing import NamedTuple, overload
 
+from unfold.data.batches import cut_to_multiple
 from unfold.data.dataset import SplitReport
 from unfold.data.example import Picture
 from unfold.data.image_reader import decode, decode_with_facts, read_bytes
@@ -47,7 +48,7 @@ class DecodedFile(NamedTuple):
     file: the file.
     size: in bytes.
     digest: SHA-256 of its bytes, in hexadecimal.
-    content: SHA-256 of the shape and the intensities of the image in 16 bits.
+    content: SHA-256 of the shape and the intensities of the image, as it is tested, in 16 bits.
     shape: (C, H, W) of the image.
     picture: the image, or None where memory is full.
     facts: what identifies a doubtful scale.
@@ -117,10 +118,11 @@ def decode_splits(
     `progress` is called after every file.
     """
     found = {split: Decoded([], []) for split in splits}
+    multiple, _ = smallest("test")  # to which images are cropped before they are compared
     for split, files in splits.items():
         for file in files:
             try:
-                one = _decoded(file, pixels, *smallest(split))
+                one = _decoded(file, pixels, *smallest(split), multiple)
             except DataError as error:
                 found[split].faults.append(str(error))
             else:
@@ -137,7 +139,9 @@ def decode_splits(
     return found
 
 
-def _decoded(file: ImageFile, pixels: Pixels, smallest: int, why: str) -> DecodedFile:
+def _decoded(
+    file: ImageFile, pixels: Pixels, smallest: int, why: str, multiple: int
+) -> DecodedFile:
     data = read_bytes(file.path)
     picture, facts = decode_with_facts(data, str(file.path), *pixels)
     if min(picture.shape[-2:]) < smallest:
@@ -147,7 +151,8 @@ def _decoded(file: ImageFile, pixels: Pixels, smallest: int, why: str) -> Decode
             f"that {why} needs. Lower {why}, or remove the file."
         )
     digest, shape = hashlib.sha256(data).hexdigest(), tuple(picture.shape)
-    content = f"{shape}".encode() + (picture * 65535).round().int().numpy().tobytes()
+    used = cut_to_multiple(picture, multiple)
+    content = f"{used.shape}".encode() + (used * 65535).round().int().numpy().tobytes()
     own = hashlib.sha256(content).digest()
     return DecodedFile(file, len(data), digest, own, shape, picture, facts)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from PIL import Image as Pillow
-from PIL import ImageFile, ImageOps
+from PIL import ImageFile, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from unfold.arrays import expect_room
@@ -95,8 +95,9 @@ HIGHEST, PLANES, EXTRA, SAMPLE_FORMAT, SIGNED_HIGHEST = 281, 284, 338, 339, 341
 largest sample, planar configuration, extra samples, sample format, largest sample of any format.
 Source: Adobe, TIFF Revision 6.0, section 8, 1992."""
 
-NETPBM = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" + rb"\s")
-"""The header of a binary PGM or PPM file: width, height, maxval."""
+COMMENTED = rb"(?:\s|#[^\r\n]*[\r\n])"
+NETPBM = re.compile(rb"P([56])" + 3 * (COMMENTED + rb"+(\d{1,9})") + rb"(?:[ \t]*#[^\r\n]*)?\s")
+"""The header of a binary PGM or PPM file: width, height, maxval; with comments."""
 
 Pixels = Float64[np.ndarray, "_ _ _"]
 
@@ -179,9 +180,24 @@ def _open(data: bytes, name: str) -> Pillow.Image:
     except Exception as error:
         formats = ", ".join(FORMATS)
         raise DataError(
-            f"{name}: not an image that can be read ({len(data)} bytes). "
+            f"{name}: {_tiff_kind(data) or 'not an image'} that can be read ({len(data)} bytes). "
             f"Expected one of {formats}, with up to 16 bits per channel or grey 32-bit values."
         ) from error
+
+
+def _tiff_kind(data: bytes) -> str:
+    """What the directory of a TIFF file says of its pixels; empty where it is none."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
+        bits, samples = directory.get(BITS, (1,)), directory.get(SAMPLES, 1)
+        kind = {2: "signed", 3: "float"}.get(directory.get(SAMPLE_FORMAT, (1,))[0], "unsigned")
+    except Exception:  # a directory of bytes without sense, in as many ways as there are tags
+        return ""
+    order = "big" if data[:2] == b"MM" else "little"
+    return f"a TIFF file of {samples} {kind} {bits[0]}-bit samples ({order}-endian), and none"
 
 
 def _seek_only_page(picture: Pillow.Image, name: str) -> None:
@@ -258,10 +274,16 @@ def _netpbm(data: bytes, name: str) -> Stored:
     found = NETPBM.match(data)
     if found is None:
         raise DataError(
-            f"{name}: a PNM file of another kind than P1, P4, P5, P6, Pf. Save it as PNG."
+            f"{name}: a PNM file of kind {data[:2].decode('latin-1')}, and P1, P4, P5, P6 and Pf "
+            "are read. Save it as PNG."
         )
     magic, width, height, high = map(int, found.groups())
     bands, kind = (1 if magic == 5 else 3), (">u2" if high > 255 else "u1")
+    size = height * width * bands * np.dtype(kind).itemsize
+    if rest := data[found.end() + size :].strip():
+        raise DataError(
+            f"{name}: {len(rest)} bytes after the image; another one? Save each as its own file."
+        )
     values = np.frombuffer(data, kind, height * width * bands, found.end())
     by_file, native = high not in (255, 65535), np.dtype(kind).newbyteorder("=")
     values = values.astype(native).reshape(height, width, bands)

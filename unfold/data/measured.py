@@ -141,10 +141,9 @@ class MeasuredData(Data):
         expect_split(split)
         if not (found := self._items[split]):
             name = type(self).__name__
-            raise DataError(
-                f"{name}: no file for {split}; give {name}.root, a folder of "
-                f"{listing(self.suffixes)}, or {name}.{split}_root."
-            )
+            own = "" if split == "train" else f", or {name}.{split}_root"
+            kinds = listing(self.suffixes)
+            raise DataError(f"no file for {split}; give {name}.root, a folder of {kinds}{own}.")
         return found
 
     @cached_property

@@ -107,7 +107,8 @@ class AcrossOperators(Evaluation):
         examples: list[Shown] = []
         with Progress(transient=True, disable=not context.progress) as bar:
             wanted = self.conditions(context.physics, context.trained_on)
-            wanted = wanted[:1] if data.measured else wanted  # of no other operator there is y
+            if data.measured:  # of other operators there is no measurement
+                wanted = [wanted[0]._replace(noise="as measured")]
             for condition in bar.track(wanted, description="evaluating"):
                 tv = baselines.total_variation(condition.physics)
                 for batch in context.test_batches():

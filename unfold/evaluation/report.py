@@ -31,6 +31,8 @@ def write_report(
     records.write_rows(folder / "rows.csv", rows)
     kept, absent = common(rows)
     notes = left_out(absent, headline(rows))
+    if context.data.measured:
+        notes.append(f"compared with: {context.data.truth or 'no true image, the measurement'}.")
     methods = replace(methods_table(kept), notes=(*marks(rows), *notes))
     write_text(folder / "methods.md", records.to_markdown(methods))
     ours = [row for row in kept if row.method == "ours"]

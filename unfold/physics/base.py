@@ -12,6 +12,7 @@ from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
+from unfold.physics.noise.measured import DATA, MeasuredNoise
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws
@@ -22,9 +23,6 @@ P = TypeVar("P", bound="Physics")
 
 
 Taken = Mapping[str, Callable[[Tensor], Any]]
-
-DATA = "data"
-"""The word for what a physics takes from the data, by the name of the field, and does not draw."""
 
 
 class Examples(NamedTuple):
@@ -98,7 +96,9 @@ class Physics(Declared, ABC):
             DataError: the data does not have it.
         """
         parameters = examples.parameters
-        noise = self.noise.given(parameters)
+        own = examples.measurement is not None and not isinstance(self.noise, MeasuredNoise)
+        # What was measured keeps its noise, of which one that is simulated says nothing.
+        noise = MeasuredNoise(None) if own else self.noise.given(parameters)
         changed: dict[str, Any] = {} if noise is self.noise else {"noise": noise}
         for name in self.taken:
             if name not in parameters:

@@ -14,12 +14,10 @@ Level = float | int | Sequence[float | int]
 """A number, or (low, high): uniform on that range, one value per image."""
 
 
-def sample_level(level: Level | Tensor, draws: Draws, name: str) -> float | Tensor:
+def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
     """The number itself, or (B,) uniform on the range, one value per image."""
     if isinstance(level, float | int):
         return float(level)
-    if isinstance(level, Tensor):  # of each image, as the data has it
-        return level.to(draws.device, draws.dtype)
     return draws.uniform(name, (), *level)
 
 

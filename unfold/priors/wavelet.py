@@ -61,7 +61,7 @@ class WaveletSparsity(Prior):
 
     Args:
         family: `haar` (2 taps) or `db2` (Daubechies with two vanishing moments, 4 taps).
-        levels: how often the image is halved; the last row or column of an odd number goes on to
+        levels: how often the image is halved; the last row or column of an odd number is kept for
             the next level as it is.
     """
 

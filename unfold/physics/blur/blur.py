@@ -13,7 +13,7 @@ from torch import Tensor
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, one_of, whole
 from unfold.physics.algebra import Composed
-from unfold.physics.base import DATA, Physics, Taken
+from unfold.physics.base import Physics, Taken
 from unfold.physics.blur.convolution import (
     CircularConvolution,
     ValidConvolution,
@@ -24,6 +24,7 @@ from unfold.physics.blur.convolution import (
 from unfold.physics.blur.kernel_files import FixedKernels, KernelFile
 from unfold.physics.blur.kernels import Kernel, check_kernel
 from unfold.physics.blur.padding import BOUNDARIES, Padding
+from unfold.physics.noise.measured import DATA
 from unfold.physics.operator import LinearOperator, Operator
 from unfold.pytree import Derived
 from unfold.random import Draws

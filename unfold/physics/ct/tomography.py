@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Range, above, bounded, finite, inside, positive, whole
-from unfold.physics.base import DATA, Examples, StatedShape, Taken
+from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
+from unfold.physics.base import Examples, StatedShape
 from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.physics.operator import Operator
@@ -18,9 +18,8 @@ from unfold.typing import Field, Measurement, Shape
 
 S = TypeVar("S", bound="ParallelScan")
 
-
-def _is_angles(value: object) -> bool:
-    return value == DATA or whole(1).holds(value)
+ANGLES = 60
+"""How many where neither a user nor a measured scan states them."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +52,35 @@ class Scan(StatedShape, ABC):
 class ParallelScan(Scan, ABC):
     """Parallel rays at the angles first + k · arc / angles, k = 0, 1, and so on.
 
-    Of a full measured scan, the views of this one are taken.
+    Of a measured scan, which states its angles, the views of this one are taken.
 
     Args:
-        angles: how many, at least 1; or the word `data`, for those of a measured scan.
-        arc: what they cover, in degrees, in (0, 180]; not of measured angles.
-        first: of the first angle, in degrees; not of measured angles.
+        angles: how many, at least 1; None for those of a measured scan, or 60 where none is.
+        arc: what they cover, in degrees, in (0, 180]; not of a measured scan.
+        first: of the first angle, in degrees; not of a measured scan.
         views: how many of the angles are measured, evenly spaced from the first; None for all.
         axis: where the axis of rotation is seen, in detectors from the middle of the row.
     """
 
-    angles: int | str = bounded(60, Range("data or a whole number of at least 1", _is_angles))
+    angles: int | None = bounded(None, whole(1))
     arc: float = bounded(180.0, inside("(0, 180]"), "in degrees")
     first: float = bounded(0.0, finite, "in degrees")
     views: int | None = bounded(None, whole(1), "of the angles", kw_only=True)
     axis: float = bounded(0.0, finite, "in detectors", kw_only=True)
     measured: tuple[float, ...] = field(default=(), kw_only=True, repr=False)
 
-    from_data: ClassVar[Taken] = {"angles": lambda angles: angles.shape[1]}
-
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""
         physics, parameters = super().given(examples), examples.parameters
-        if self.angles != DATA:
+        if "angles" not in parameters:
             return physics
-        scan: dict[str, Any] = {"measured": _same("angles", parameters["angles"])}
+        found = _same("angles", parameters["angles"])
+        if self.angles not in (None, len(found)):
+            raise ConfigError(
+                f"{type(self).__name__}.angles = {self.angles}: the measured scan has {len(found)};"
+                " leave it out, and set views to take fewer."
+            )
+        scan: dict[str, Any] = {"measured": found}
         if "axis" in parameters:
             scan["axis"] = _same("axis", parameters["axis"][:, None])[0]
         if examples.measurement is not None:
@@ -91,23 +94,25 @@ class ParallelScan(Scan, ABC):
         return super(ParallelScan, physics).prospective(examples, stated)
 
     @property
+    def directions(self) -> list[float]:
+        """All angles in degrees, of which some may be left out."""
+        count = ANGLES if self.angles is None else self.angles
+        return list(self.measured) or [self.first + k * self.arc / count for k in range(count)]
+
+    @property
     def seen(self) -> list[int]:
         """Which of the angles are measured."""
-        if not isinstance(self.angles, int):
-            raise self.without("angles")
-        count = self.angles if self.views is None else self.views
-        if count > self.angles:
+        every = len(self.directions)
+        count = every if self.views is None else self.views
+        if count > every:
             raise ConfigError(
-                f"{type(self).__name__}.views = {count}: must be at most its {self.angles} angles."
+                f"{type(self).__name__}.views = {count}: must be at most its {every} angles."
             )
-        return [k * self.angles // count for k in range(count)]
+        return [k * every // count for k in range(count)]
 
     def geometry(self, shape: Shape) -> Parallel:
-        step = self.arc / self.angles if isinstance(self.angles, int) else 0.0
-        directions = [
-            self.measured[k] if self.measured else self.first + k * step for k in self.seen
-        ]
-        return Parallel(tuple(directions), self.detectors or diagonal(shape), self.axis)
+        directions = tuple(self.directions[k] for k in self.seen)
+        return Parallel(directions, self.detectors or diagonal(shape), self.axis)
 
     def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The measured views of a full scan, (B, C, angles, detectors)."""

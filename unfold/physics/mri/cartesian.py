@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import DATA, Examples, Taken
+from unfold.physics.base import Examples, Taken
 from unfold.physics.closed_forms import DiagonalNormal, divide
 from unfold.physics.mri.coils import (
     ESPIRIT,
@@ -22,6 +22,7 @@ from unfold.physics.mri.coils import (
     sample_maps,
 )
 from unfold.physics.mri.masks import FixedMasks, Masks, masks_of
+from unfold.physics.noise.measured import DATA
 from unfold.physics.operator import EACH, LinearOperator, Operator
 from unfold.physics.wrapped import RealImages
 from unfold.random import Draws

@@ -120,7 +120,7 @@ def level_of(level: Level, draws: Draws, clean: Tensor) -> float | Tensor:
     return per_image(sampled, clean) if isinstance(sampled, Tensor) else sampled
 
 
-def levels(level: Level | Tensor, draws: Draws, clean: Tensor) -> Tensor:
+def levels(level: Level, draws: Draws, clean: Tensor) -> Tensor:
     """The level of every image, (B, 1, …) or (), as `apply` samples it."""
     sampled = sample_level(level, on_cpu(draws), "level")
     if isinstance(sampled, Tensor):

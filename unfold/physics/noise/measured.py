@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -15,7 +15,10 @@ from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement, PerImage
 
-ESTIMATE, DATA = "estimate", "data"
+ESTIMATE = "estimate"
+
+DATA = "data"
+"""The word for what a physics takes from the data, by the name of the field, and does not draw."""
 
 PATCH = 7
 """Pixels along a side of a patch."""
@@ -54,7 +57,7 @@ class MeasuredNoise(Noise):
                 f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters)}. "
                 f"Set {ESTIMATE}, or a number."
             )
-        return replace(self, sigma=parameters["sigma"])  # type: ignore[arg-type]  # of each image
+        return KnownNoise(values=parameters["sigma"])
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         raise ConfigError(
@@ -69,6 +72,20 @@ class MeasuredNoise(Noise):
             return Moments(clean, per_image(estimate_level(clean) ** 2, clean))
         assert not isinstance(self.sigma, str)
         return Moments(clean, levels(self.sigma, draws, clean) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownNoise(MeasuredNoise):
+    """y as an instrument gave it, of a batch whose data says the levels.
+
+    Args:
+        values: σ of each measurement, (B,).
+    """
+
+    values: Tensor = field(kw_only=True)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        return Moments(clean, per_image(self.values.to(clean.real) ** 2, clean))
 
 
 @torch.no_grad()
@@ -133,7 +150,7 @@ def _of_image(x: Tensor) -> Tensor:
 def _smallest(patches: Tensor) -> Tensor:
     """λ / (1 − √(n/m))², λ the smallest eigenvalue of the covariance of m patches of n pixels.
 
-    Of noise alone λ is σ² times that quotient, by the law of Marchenko and Pastur.
+    Of noise alone λ is σ² times that factor (Marchenko and Pastur, 1967).
     """
     count, size = patches.shape
     centred = patches - patches.mean(0)
