@@ -25,6 +25,9 @@ from unfold.runs.status import Outcome, write_outcome
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
+WITHOUT_TRUTH = "validation/loss"
+"""The objective of data without true images."""
+
 
 def run_job(checked: Checked) -> Outcome:
     """Run a checked configuration, resume it, or report that it is finished."""
@@ -68,7 +71,12 @@ def prepare(checked: Checked) -> Components:
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
         components.data.check()
-        dry_run(components, settings.seed, strict=settings.strict, objective=settings.objective)
+        dry_run(components, settings.seed, strict=settings.strict)
+    if learns(components) and not (components.data.truth or settings.objective == WITHOUT_TRUTH):
+        raise ConfigError(
+            f"objective = {settings.objective}: not all examples of the data have a true image to "
+            f"compute it with. Set objective={WITHOUT_TRUTH}."
+        )
     if isinstance(components.evaluation, NoEvaluation) and not learns(components):
         raise ConfigError(
             "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "

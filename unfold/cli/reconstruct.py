@@ -15,6 +15,7 @@ from unfold.runs.files import RANGES, read_json
 from unfold.runs.seal import MANIFEST
 
 if TYPE_CHECKING:
+    from unfold.evaluation.scans import Scan
     from unfold.physics.base import Physics
 
 SYNTAX = Syntax(
@@ -50,14 +51,9 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     from unfold.training.checkpoints.weights import load_weights
 
     weights = expand(given.keys["weights"], "weights") if "weights" in given.keys else None
-    if measurement is not None and components.data.measured:
+    if measurement is not None and (components.data.measured or measurement.is_dir()):
         load_weights(components.reconstructor, weights or reference.path)
         return _measured(given, reference.path, components, measurement)
-    if measurement is not None and measurement.is_dir():
-        raise ConfigError(
-            f"measurement = {measurement}: the run's data are images. Say how its files are read: "
-            "data=pairs of photographs, data=kspace or data=sinogram."
-        )
     if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "
@@ -68,7 +64,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     source = image or measurement
     assert source is not None
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
-    expect_outside_runs(output)
+    expect_new(output)
     net, physics, data = components.reconstructor, components.physics, components.data
     stated = data.stated
     if image is not None:
@@ -84,9 +80,10 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
                 f"{single.described(physics)}. Set physics to the first."
             )
         picture = source.suffix.lower() not in (".npy", ".npz") and stated is None
-        physics, border = (physics, False) if model else border_of(given, physics)
+        physics = physics if model else border_of(given, physics)
         operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
         warn_outside(ranges_of(reference.path), y[None], operator, str(source))
+        border = physics is not components.physics
         scores = single.reconstruct_measured(net, physics, operator, y, output, border=border)
     scores_table(scores)
     say(f"wrote {output}")
@@ -94,61 +91,58 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
 
 
 def _measured(given: Arguments, run: Path, components: Components, measurement: Path) -> int:
-    """Reconstruct measured files: one, or each of a folder."""
+    """Reconstruct measured files: one, or each of a folder, of which faulty ones are named."""
     from rich.progress import track
 
-    from unfold.data.measured import MeasuredData
-    from unfold.evaluation import scans
     from unfold.evaluation.output_files import suffix_of
+    from unfold.evaluation.scans import reconstruct_file
 
-    data, net = components.data, components.reconstructor
-    assert isinstance(data, MeasuredData)
-    files, output = [measurement], expand(given.keys.get("output", ""), "output")
-    kind = f".{given.keys.get('format', '.npy').lstrip('.')}"
-    if measurement.is_dir():
-        files = sorted(p for p in measurement.rglob("*") if p.name.lower().endswith(data.suffixes))
-        if "output" not in given.keys or not files or output.is_file():
-            what = f"has none of {listing(data.suffixes)}" if not files else "a folder"
-            raise ConfigError(f"measurement = {measurement}: {what}. Give output=FOLDER as well.")
-        places = [output / p.relative_to(measurement).with_suffix(kind) for p in files]
-    else:
-        places = [
-            output if "output" in given.keys else Path(f"{measurement.stem}_reconstructed.npy")
-        ]
-    expect_outside_runs(output)
-    for place in places:
+    scan, kind = scan_of(given, components), f".{given.keys.get('format', 'npy').lstrip('.')}"
+    several, own = measurement.is_dir(), f"{measurement.stem}_reconstructed.npy"
+    output = expand(given.keys.get("output", own), "output")
+    places = {measurement: output}
+    if several:
+        suffixes = scan.data.suffixes
+        files = sorted(p for p in measurement.rglob("*") if p.name.lower().endswith(suffixes))
+        places = {p: output / p.relative_to(measurement).with_suffix(kind) for p in files}
+        if not files or "output" not in given.keys:
+            raise ConfigError(
+                f"measurement = {measurement}: {len(files)} files of {listing(suffixes)} in it; "
+                "its reconstructions need output=FOLDER."
+            )
+    for place in places.values():
         suffix_of(place)
-        if place.exists():
-            raise ConfigError(f"output = {place}: exists, and is not replaced. Name another.")
-    physics, border = border_of(given, components.physics)
-    trained = ranges_of(run)
-    faults = []
-    several = len(files) > 1
-    for path, place in track(
-        list(zip(files, places, strict=True)), "reconstructing", disable=not several
-    ):
+        expect_new(place)
+    trained, faults = ranges_of(run), []
+    for path, place in track(list(places.items()), "reconstructing", disable=not several):
         try:
-            found = scans.cases(physics, data, path, stated(given))
-            scores = scans.reconstruct_file(net, found, place, trained, border=border)
+            scores = reconstruct_file(components.reconstructor, scan.cases(path), place, trained)
         except DataError as error:
-            if not several:
-                raise
             faults.append(str(error))
-            continue
-        if not several:
-            scores_table(scores)
-    say(f"wrote {len(files) - len(faults)} files, {output}" if several else f"wrote {places[0]}")
-    if faults and not data.skip_faulty:
-        raise DataError(f"{len(faults)} of {len(files)} files cannot be used:", *faults)
+    if not several and not faults:
+        scores_table(scores)
+    say(f"wrote {len(places) - len(faults)} of {len(places)} files: {output}")
+    if faults and not (several and scan.data.skip_faulty):
+        raise DataError(f"{len(faults)} of {len(places)} files cannot be used:", *faults)
     for fault in faults:
         say(f"left out: {fault}")
     return 0
 
 
-def stated(given: Arguments) -> list[str]:
-    """The fields of the physics that the command line names."""
+def scan_of(given: Arguments, components: Components) -> "Scan":
+    """How measured files are read, and by what operators they were made."""
+    from unfold.data.measured import MeasuredData
+    from unfold.evaluation.scans import Scan
+
+    if not isinstance(components.data, MeasuredData):
+        raise ConfigError(
+            "the run's data are images. Say how measured files are read: data=kspace, "
+            "data=sinogram, or data=pairs of photographs."
+        )
     keys = [key_of(text).split(".") for text in given.overrides]
-    return [key[1] for key in keys if key[0] == "physics" and len(key) > 1]
+    stated = tuple(key[1] for key in keys if key[0] == "physics" and len(key) > 1)
+    physics = border_of(given, components.physics)
+    return Scan(physics, components.data, stated, physics is not components.physics)
 
 
 def ranges_of(run: Path) -> Mapping[str, Sequence[float]]:
@@ -156,22 +150,24 @@ def ranges_of(run: Path) -> Mapping[str, Sequence[float]]:
     return read_json(run / RANGES) if (run / RANGES).is_file() else {}
 
 
-def border_of(given: Arguments, physics: "Physics") -> "tuple[Physics, bool]":
-    """The physics of a photograph, which is not periodic, and whether the image is cut to it."""
+def border_of(given: Arguments, physics: "Physics") -> "Physics":
+    """The physics of a photograph, which is not periodic, unless it is said to be."""
     from unfold.evaluation.scans import without_border
 
     opened = without_border(physics)
     if opened is physics or given.keys.get("boundary") == "circular":
-        return physics, False
+        return physics
     say(
         "a photograph is not periodic: reconstructed on a larger image, and cut; boundary=circular "
         "takes the blur as it was trained."
     )
-    return opened, True
+    return opened
 
 
-def expect_outside_runs(output: Path) -> None:
-    """Refuse to write into a finished run."""
+def expect_new(output: Path) -> None:
+    """Refuse to replace a file or a folder, or to write into a finished run."""
+    if output.exists():
+        raise ConfigError(f"output = {output}: exists, and is not replaced. Name another.")
     if sealed := next(
         (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None
     ):

@@ -178,30 +178,28 @@ def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case:
 
 
 HIDDEN = 0.1
-"""The share of the measured entries that a measurement error without a true image is over."""
+"""The share of the measured entries that are predicted where there is no true image."""
 
 
-def held_out_error(context: Context, batch: ImageBatch, case: Case) -> PerImage:
-    """‖Ax̂ − y‖ / ‖y‖ over some measured entries of y, x̂ reconstructed from the others."""
-    (y, operator, level), draws = case, Draws(context.seed, batch.positions, "test")
-    used, left = split(operator, y, draws.within("held out").like(y), 1 - HIDDEN)
-    kept = MaskedMeasurement(operator, used)
-    x = context.reconstructor.solve(used * y, kept, noise_level=level).image
+@torch.no_grad()
+def hidden_error(net: Reconstructor, case: Case, used: Tensor, left: Tensor) -> PerImage:
+    """‖Ax̂ − y‖ / ‖y‖ over the entries of y that are left, x̂ reconstructed from those used."""
+    y, operator, level = case
+    x = net.solve(used * y, MaskedMeasurement(operator, used), noise_level=level).image
     return batched_norm(left * (operator.A(x) - y)) / batched_norm(left * y)
 
 
-def risk(context: Context, batch: ImageBatch, case: Case, image: Image) -> PerImage:
+def risk(context: Context, case: Case, image: Image, draws: Draws) -> PerImage:
     """√ of Stein's estimate of ‖Ax̂ − v‖², relative to ‖y‖; v is y without its noise of level σ.
 
-    ‖h(y) − y‖² − nσ² + 2σ² Re b*(h(y + τb) − h(y))/τ over the n measured entries, h(y) = Ax̂(y).
+    ‖h(y) − y‖² − nσ² + 2σ² Re b*(h(y + τb) − h(y))/τ over n measured entries, h(y) = Ax̂(y).
     """
-    (y, operator, level), draws = case, Draws(context.seed, batch.positions, "test")
+    y, operator, level = case
     assert level is not None
     where = torch.ones_like(y.real) if operator.acquired is None else operator.acquired
-    b = where * context.physics.probe(y, operator, draws.within("risk"))
-    tau, h = 1e-2, operator.A(image)
-    near = context.reconstructor.solve(y + tau * b, operator, noise_level=level).image
-    slope = (b.conj() * (operator.A(near) - h)).real.flatten(1).sum(1) / tau
+    b, h = where * context.physics.probe(y, operator, draws), operator.A(image)
+    moved = operator.A(context.reconstructor.solve(y + 1e-2 * b, operator, noise_level=level).image)
+    slope = 1e2 * (b.conj() * (moved - h)).real.flatten(1).sum(1)
     count = where.expand(y.shape).flatten(1).sum(1)
     found = batched_norm(where * (h - y)) ** 2 + level**2 * (2 * slope - count)
     return found.clamp(min=0).sqrt() / batched_norm(y)
@@ -220,9 +218,11 @@ def scores_of(
     size = batched_norm(case.y)
     found = {"consistency": batched_norm(case.operator.A(image) - case.y) / size}
     if method == "ours" and case.operator.linear:
-        found["held_out_error"] = held_out_error(context, batch, case)
+        draws = Draws(context.seed, batch.positions, "test").within("without truth").like(case.y)
+        used, left = split(case.operator, case.y, draws, 1 - HIDDEN)
+        found["held_out_error"] = hidden_error(context.reconstructor, case, used, left * (1 - used))
         if case.noise_level is not None:
-            found["risk"] = risk(context, batch, case, image)
+            found["risk"] = risk(context, case, image, draws)
     return found
 
 

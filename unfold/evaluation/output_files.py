@@ -1,5 +1,6 @@
 """Files of reconstructions: every digit of them, or pictures that keep their scale."""
 
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def write_images(path: Path, images: np.ndarray, metadata: dict[str, Any]) -> No
             nibabel = optional("nibabel", "io")
             affine = np.asarray(metadata.get(AFFINE, np.eye(4)))
             data = nibabel.Nifti1Image(np.moveaxis(pages, 0, -1), affine).to_bytes()
-            content.write(_zipped(data) if kind == ".nii.gz" else data)
+            content.write(gzip.compress(data, mtime=0) if kind == ".nii.gz" else data)
         elif kind == ".png":
             _png(path, pages, texts, content)
         else:
@@ -80,9 +81,3 @@ def _png(path: Path, pages: np.ndarray, texts: dict[str, str], content: io.Bytes
         notes.add_text(name, text)
     whole = np.clip(np.round(pages[0] / step), 0, 65535).astype(np.uint16)
     PillowImage.fromarray(whole).save(content, format="PNG", pnginfo=notes)
-
-
-def _zipped(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.compress(data, mtime=0)  # no date, so that equal images are equal files

@@ -1,7 +1,8 @@
 """Measured files without a true image: reconstructed as they are, and compared with a training."""
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unfold.data.dataset import Data
 from unfold.data.example import stack
@@ -23,13 +25,19 @@ from unfold.physics.operator import Operator
 from unfold.pytree import batched_norm
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
-from unfold.typing import Image, Measurement, PerImage
+from unfold.typing import Measurement, PerImage
 
 FAR = 1.5
 """A figure is reported that is above the range of the training by this factor, or below it."""
 
 MOST = 16
 """Validation examples of which the ranges are recorded."""
+
+REMEDIES = {
+    "norm": "set data.normalize or data.intensity_range as in training",
+    "noise": "train at this level",
+    "sampling": "train with this sampling",
+}
 
 Ranges = Mapping[str, Sequence[float]]
 """The lowest and the highest value of each figure."""
@@ -40,46 +48,46 @@ def without_border(physics: Physics) -> Physics:
     return ValidBlur(physics.noise, physics.kernel) if type(physics) is Blur else physics
 
 
-def cut(image: Image, y: Measurement) -> Image:
+def cut(image: Tensor, y: Tensor) -> Tensor:
     """The part of a larger image that lies behind a photograph y."""
-    if y.ndim != 4 or y.shape[1] != image.shape[1]:
-        return image
     down, across = (n - m for n, m in zip(image.shape[-2:], y.shape[-2:], strict=True))
     return image[..., down // 2 :, across // 2 :][..., : y.shape[-2], : y.shape[-1]]
 
 
-def cases(
-    physics: Physics, data: MeasuredData, path: Path, stated: Collection[str] = ()
-) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Every measurement of a file with its operator, one by one, and its metadata.
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """How measured files become cases.
 
     Args:
         physics: that was trained on.
-        data: reads the file.
-        path: of the file.
-        stated: fields of the physics that count whatever the file has.
-
-    Raises:
-        DataError: the file cannot be used.
-        ConfigError: it does not say by which operator it was measured; names what to give.
+        data: reads files.
+        stated: fields of the physics that count whatever a file has.
+        opened: whether images are cut to their measurements, as a border was taken away.
     """
-    for place in range(len(data.kinds(path))):
-        example = data.read(path, place)
-        if example.measurement is None:
-            raise DataError(f"{path}: holds an image and no measurement; give it as input=FILE.")
-        examples = stack([example])
-        if isinstance(physics, ValidBlur):  # the size of the image follows from that of y
-            examples = examples._replace(images=None)
-        own = physics.prospective(examples, stated)
-        y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
-        yield Case(y, operator, level_of(own, y, operator)), dict(example.metadata)
 
+    physics: Physics
+    data: MeasuredData
+    stated: tuple[str, ...] = ()
+    opened: bool = False
 
-def level_of(physics: Physics, y: Measurement, operator: Operator) -> PerImage | None:
-    """The noise level of a measurement: of the physics, or estimated where it has a range."""
-    if physics.has_fixed_level:
-        return physics.known_level(y, operator)
-    return _estimate(y)
+    def cases(self, path: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
+        """Every measurement of a file with its operator, and its metadata.
+
+        Raises:
+            DataError: the file cannot be used.
+            ConfigError: its operator is not known; names what to give.
+        """
+        for place in range(len(self.data.kinds(path))):
+            example = self.data.read(path, place)
+            if example.measurement is None:
+                raise DataError(f"{path}: holds an image and no measurement; give input=FILE.")
+            examples = stack([example])
+            if self.opened:  # the size of the image follows from that of y
+                examples = examples._replace(images=None)
+            own = self.physics.prospective(examples, self.stated)
+            y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
+            level = own.known_level(y, operator) if own.has_fixed_level else _estimate(y)
+            yield Case(y, operator, level), {**example.metadata, "cut": self.opened}
 
 
 def _estimate(y: Measurement) -> PerImage | None:
@@ -92,30 +100,22 @@ def _estimate(y: Measurement) -> PerImage | None:
 @torch.no_grad()
 def reconstruct_file(
     net: Reconstructor,
-    found: Iterator[tuple[Case, dict[str, Any]]],
+    found: Iterable[tuple[Case, dict[str, Any]]],
     output: Path,
     trained: Ranges,
-    *,
-    border: bool = True,
 ) -> dict[str, float]:
-    """Reconstruct `cases`, write them in the unit of the file, and return what is known of them.
+    """Reconstruct the cases of a file, write them in its unit, and return what is known of them.
 
-    Args:
-        net: with its weights.
-        found: of one file.
-        output: as of `write_images`.
-        trained: the ranges of the training, with which each case is compared.
-        border: whether images end where their measurements do.
+    Each is compared with the ranges of the training; `output` is as of `write_images`.
     """
     net.eval()
     images, every = [], []
     metadata: dict[str, Any] = {}
-    for case, metadata in found:
-        y, operator, level = case
+    for (y, operator, level), metadata in found:
         warn_outside(trained, y, operator, str(metadata.get("file", output)))
         solution = net.solve(y, operator, noise_level=level)
         misfit = batched_norm(operator.A(solution.image) - y) / batched_norm(y)
-        image = cut(solution.image, y) if border else solution.image
+        image = cut(solution.image, y) if metadata.pop("cut", False) else solution.image
         images.append(image[0].cpu().numpy() * metadata.get("scale", 1.0))
         known = {"iterations": float(solution.iterations[0]), "consistency": float(misfit)}
         known |= {"sampling": figures(y, operator)["sampling"]}
@@ -148,17 +148,12 @@ def ranges(physics: Physics, data: Data, seed: int) -> dict[str, list[float]]:
 
 def warn_outside(trained: Ranges, y: Measurement, operator: Operator, name: str) -> None:
     """Warn, with figures, of a measurement unlike those of the training."""
-    remedies = {
-        "norm": "set data.normalize or data.intensity_range as in training",
-        "noise": "train at this level",
-        "sampling": "train with this sampling",
-    }
     for key, value in figures(y, operator).items():
         low, high = trained.get(key, (value, value))
         if not low / FAR <= value <= high * FAR:
             warnings.warn(
                 f"{name}: {key} {value:.3g}, and the run was trained on {low:.3g} to {high:.3g}: "
-                f"{remedies[key]}, or adapt the run to this scan.",
+                f"{REMEDIES[key]}, or unfold adapt.",
                 DataWarning,
                 stacklevel=2,
             )

@@ -234,19 +234,21 @@ def split(
 ) -> tuple[Tensor, Tensor]:
     """Masks over the measured entries of y: those that are kept, with a probability, and the rest.
 
-    Of frequencies, the coils share one mask, what was not acquired is in neither part, and a square
-    of `centre` around frequency 0 is always kept.
+    Of frequencies, the coils share a mask, and what was not acquired is in neither. A square of
+    `centre` around frequency 0 is in both: there is no image without it, and an image that ends
+    with its denoiser would be free there.
     """
     acquired = operator.acquired
     if acquired is None:
         kept = (draws.uniform("split", y.shape[1:]) < keep).to(y.dtype.to_real())
         return kept, 1 - kept
-    chosen = draws.uniform("split", y.shape[-2:]) < keep
+    axes = (len(y), *[1] * (y.ndim - 3), *y.shape[-2:])
+    chosen = draws.uniform("split", y.shape[-2:]).reshape(axes) < keep
+    middle = torch.zeros_like(chosen)
     if y.is_complex():
         down, across = (torch.arange(min(centre, n)) - min(centre, n) // 2 for n in y.shape[-2:])
-        chosen[:, down[:, None], across] = True
-    kept = acquired * chosen.reshape(len(y), *[1] * (y.ndim - 3), *y.shape[-2:])
-    return kept, acquired - kept
+        middle[..., down[:, None], across] = True
+    return acquired * (chosen | middle), acquired * (~chosen | middle)
 
 
 def _complex(x: Tensor) -> Tensor:

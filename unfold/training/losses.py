@@ -127,7 +127,7 @@ class Splitting(Loss):
 
     Args:
         keep: the probability, in (0, 1).
-        centre: side of the square around frequency 0 that is always kept, of frequencies.
+        centre: side of the square around frequency 0 that is kept and predicted, of frequencies.
 
     Source: Yaman et al., Self-supervised learning of physics-guided reconstruction neural networks
     without fully sampled reference data, Magnetic Resonance in Medicine 84 (2020), equation 6, of
