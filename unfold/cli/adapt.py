@@ -20,7 +20,7 @@ SYNTAX = Syntax(
         "output": "the folder to make, by default FILE_adapted: weights, reconstruction, figures",
         "steps": "of training, by default 200; the best of them is kept",
         "lr": "the learning rate, by default 5e-4",
-        "boundary": "circular: a blur is periodic, as stated; else a photograph goes on beyond y",
+        "boundary": "circular: a blur is periodic, as trained; else a photograph is not",
     },
 )
 

@@ -27,7 +27,7 @@ SYNTAX = Syntax(
         "measurement": "a measurement that is taken as it is, or a folder of measured files",
         "output": "the file to write; of a folder the folder, which is made",
         "format": "of the files in a folder: .npy .nii.gz .h5 .tif .png",
-        "boundary": "circular: a blur is periodic, as stated; else a photograph goes on beyond y",
+        "boundary": "circular: a blur is periodic, as trained; else a photograph is not",
         "weights": "a folder that unfold adapt wrote; else those of the run",
     },
 )

@@ -71,18 +71,16 @@ def reconstruct_measured(
     operator: Operator,
     y: Tensor,
     output: Path,
-    *,
     border: bool = False,
 ) -> dict[str, float]:
-    """Reconstruct a real measurement, without batch, and write the result, cut to its `border`.
+    """Reconstruct a real measurement, without batch, write the result, cut to its `border`.
 
-    `operator` is that of `check_measured`, so that its norm is known. An .npy file keeps all
-    digits. Returns the iterations.
+    `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
-    write_image(output, (cut(solution.image, y) if border else solution.image)[0])
+    write_image(output, cut(solution.image, y)[0] if border else solution.image[0])
     return {"iterations": float(solution.iterations[0])}
 
 

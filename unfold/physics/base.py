@@ -115,7 +115,8 @@ class Physics(Declared, ABC):
             ConfigError: the operator is still random; names what to give.
         """
         have = [n for n in self.from_data if n in examples.parameters and n not in stated]
-        found = replace(self, **dict.fromkeys(have, DATA)).given(examples)
+        taken: dict[str, Any] = dict.fromkeys(have, DATA)
+        found = replace(self, **taken).given(examples)
         if not found.is_deterministic:
             lacking = [f"physics.{name}=FILE" for name in self.from_data if name not in have]
             raise ConfigError(

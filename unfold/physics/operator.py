@@ -50,6 +50,8 @@ class Operator(LinearMap, ABC):
     pickles: ClassVar[bool] = True
     """Whether it can be pickled; one that holds foreign objects may not be."""
 
+    acquired: ClassVar[Tensor | None] = None  # of a grid: 1 where an entry of y is measured, else 0
+
     nonnegative: ClassVar[bool] = False
     """Whether no entry of the matrix of A is negative."""
 
@@ -88,11 +90,6 @@ class Operator(LinearMap, ABC):
     def entries(self) -> tuple[int, ...]:
         """How many numbers a measurement has: of each sample, or one for all."""
         return (prod(self.measurement_shape),)
-
-    @property
-    def acquired(self) -> Tensor | None:
-        """1 where a frequency is measured and 0 elsewhere, fit for y; None where y has no grid."""
-        return None
 
     @cached_property
     def batch(self) -> int:

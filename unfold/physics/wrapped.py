@@ -205,7 +205,7 @@ class MaskedMeasurement(Wrapped):
     kept: Tensor
 
     @property
-    def acquired(self) -> Tensor:
+    def acquired(self) -> Tensor:  # type: ignore[override]
         before = self.operator.acquired
         return self.kept if before is None else self.kept * before
 

@@ -51,7 +51,7 @@ class Fourier(DiagonalNormal):
     complex_images = True
 
     @property
-    def acquired(self) -> Tensor:
+    def acquired(self) -> Tensor:  # type: ignore[override]
         return (self.mask != 0).to(self.mask.dtype)
 
     def forward(self, x: Image) -> Measurement:
@@ -133,7 +133,7 @@ class MultiCoilFourier(LinearOperator):
         return self.image_shape[0], self.maps.shape[1], *self.image_shape[1:]
 
     @property
-    def acquired(self) -> Tensor:
+    def acquired(self) -> Tensor:  # type: ignore[override]
         return (self.mask != 0).to(self.mask.dtype)[:, None]
 
     @cached_property
