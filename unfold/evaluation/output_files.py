@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, listing
@@ -81,3 +82,30 @@ def _png(path: Path, pages: np.ndarray, texts: dict[str, str], content: io.Bytes
         notes.add_text(name, text)
     whole = np.clip(np.round(pages[0] / step), 0, 65535).astype(np.uint16)
     PillowImage.fromarray(whole).save(content, format="PNG", pnginfo=notes)
+
+
+def check_output(output: Path) -> None:
+    """Refuse a file name whose format cannot be written."""
+    kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+    if output.suffix.lower() not in kinds:
+        raise ConfigError(
+            f"output = {output}: no such kind of image file. Allowed: {listing(kinds)}."
+        )
+
+
+def write_image(path: Path, image: Tensor, comment: str = "") -> None:
+    """Write (C, H, W), clipped to [0, 1], as an 8-bit image; or unclipped as an .npy file."""
+    content = io.BytesIO()
+    if path.suffix.lower() == ".npy":
+        np.save(content, image.cpu().numpy())
+        write_bytes(path, content.getvalue())
+        return
+    values = image.abs() if image.is_complex() else image
+    array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
+    notes = PngInfo()
+    if comment:
+        notes.add_text("Comment", comment)
+    kind = PillowImage.registered_extensions()[path.suffix.lower()]
+    picture.save(content, format=kind, **({"pnginfo": notes} if comment else {}))
+    write_bytes(path, content.getvalue())
