@@ -137,7 +137,7 @@ from .training.losses import MSE as MSE
 from .physics.mri.coils import MagneticResonance as MagneticResonance
 from .physics.inpainting import Mask as Mask
 from .physics.inpainting import MaskPhysics as MaskPhysics
-from .training.losses import MaskedMeasurement as MaskedMeasurement
+from .physics.wrapped import MaskedMeasurement as MaskedMeasurement
 from .physics.custom.matrix import MatrixPhysics as MatrixPhysics
 from .physics.noise.measured import MeasuredNoise as MeasuredNoise
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent

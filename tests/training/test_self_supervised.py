@@ -15,10 +15,11 @@ from unfold.physics.ct.tomography import Tomography
 from unfold.physics.denoising import Denoising
 from unfold.physics.inpainting import Inpainting
 from unfold.physics.mixture import Mixture, PerFamilyNoise
-from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
 from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, Laplace, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson, PoissonGaussian
+from unfold.physics.wrapped import split
 from unfold.random import Draws
 from unfold.training.losses import (
     MSE,
@@ -186,7 +187,7 @@ def test_splitting_predicts_some_entries_from_the_others():
 
     case, loss = trial(Denoising(Gaussian(0.1)), 300, solve=solve), Splitting(0.8)
     answer = loss.reconstruct(case)
-    (y, operator), kept = seen[0], loss._kept(case)
+    (y, operator), kept = seen[0], loss._parts(case)[0]
     assert abs(float(kept.mean()) - 0.8) < 0.02
     assert torch.equal(y, kept * case.y) and torch.equal(operator.A(case.truth), kept * case.truth)
     other = replace(case, y=torch.where(kept == 1, 9.0, case.y))
@@ -208,7 +209,7 @@ SHAPES = Mixture(
 
 def own_errors(case, image):
     """Of each image of a mixture |Ax − y|² over the n numbers it has, and which were kept."""
-    kept, found = LOSSES["splitting"]._kept(case), []
+    kept, found = LOSSES["splitting"]._parts(case)[0], []
     for i in range(len(case.y)):
         (packed,) = case.operator.take(torch.tensor([i]), len(case.y)).operators
         v = packed.operator.A(image[i : i + 1])
@@ -298,3 +299,21 @@ def test_invalid_losses_are_refused():
         Splitting(1.0)
     with pytest.raises(ConfigError, match=r"Equivariant.weight = -1.0: must be zero or positive"):
         Equivariant(-1.0)
+
+
+def test_frequencies_that_were_not_acquired_are_in_neither_part():
+    """Coils share a mask, and the centre is kept; the rest is what was acquired, entry by entry."""
+    physics = MultiCoilMRI(Gaussian(0.1), RandomColumns(2.0, 0.2))
+    case = trial(physics, 3, x=torch.rand(3, 1, 12, 16, dtype=torch.float64))
+    kept, left = Splitting(0.5)._parts(case)
+    assert kept.shape == left.shape == (3, 1, 1, 12, 16)
+    assert torch.equal(kept.maximum(left), case.operator.acquired.expand_as(kept))
+    assert bool((left.sum((1, 2, 3, 4)) > 10).all())
+    near = torch.arange(4) - 2
+    middle = case.operator.acquired.expand_as(kept)[..., near[:, None], near]
+    for part in (kept, left):
+        assert torch.equal(part[..., near[:, None], near], middle)
+    assert float((kept * left).sum()) == float(middle.sum())
+    inside = MaskedMeasurement(case.operator, kept)
+    again, _ = split(inside, case.y, case.own.within("again"), 0.5)
+    assert torch.equal(again, again * kept) and float(again.sum()) < float(kept.sum())

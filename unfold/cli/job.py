@@ -25,6 +25,9 @@ from unfold.runs.status import Outcome, write_outcome
 from unfold.training.checkpoints.checksum import LAST
 from unfold.training.checkpoints.signals import raising_signals
 
+WITHOUT_TRUTH = "validation/loss"
+"""The objective of data without true images."""
+
 
 def run_job(checked: Checked) -> Outcome:
     """Run a checked configuration, resume it, or report that it is finished."""
@@ -69,6 +72,11 @@ def prepare(checked: Checked) -> Components:
     with option_names(checked):
         components.data.check()
         dry_run(components, settings.seed, strict=settings.strict)
+    if learns(components) and not (components.data.truth or settings.objective == WITHOUT_TRUTH):
+        raise ConfigError(
+            f"objective = {settings.objective}: not all examples of the data have a true image to "
+            f"compute it with. Set objective={WITHOUT_TRUTH}."
+        )
     if isinstance(components.evaluation, NoEvaluation) and not learns(components):
         raise ConfigError(
             "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
@@ -144,13 +152,14 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     from unfold.training.lean_imports import import_torchmetrics
 
     import_torchmetrics()
+    from unfold.evaluation.scans import ranges
     from unfold.training.fit import fit
 
     checkpoint = run.checkpoint
     if checked.settings.extend is not None and checkpoint is None:
         checkpoint = _continued(checked, components, run)
     with option_names(checked):
-        return fit(
+        scores = fit(
             build_training(checked, components),
             components.data,
             components.trainer,
@@ -159,6 +168,10 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             objective=checked.settings.objective,
             resume_from=checkpoint,
         )
+        if not run.is_rank:
+            found = ranges(components.physics, components.data, checked.settings.seed)
+            files.write_json(run.path / files.RANGES, found)
+        return scores
 
 
 def _continued(checked: Checked, components: Components, run: Run) -> Path:

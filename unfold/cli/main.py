@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "unfold.cli.train:train_command",
     "evaluate": "unfold.cli.evaluate:evaluate_run",
     "reconstruct": "unfold.cli.reconstruct:reconstruct_image",
+    "adapt": "unfold.cli.adapt:adapt_run",
     "explain": "unfold.cli.explain:explain",
     "doctor": "unfold.cli.doctor:doctor",
     "check": "unfold.cli.check:check",
@@ -54,6 +55,8 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold evaluate run=RUN [evaluation=NAME ...]  evaluate a run again
        unfold reconstruct run=RUN input=IMAGE         simulate a measurement and reconstruct it
        unfold reconstruct run=RUN measurement=FILE [physics.kernel=FILE] [output=FILE]
+       unfold reconstruct run=RUN measurement=SCAN|FOLDER output=SCAN.nii.gz|FOLDER
+       unfold adapt run=RUN measurement=SCAN [steps=N] fine-tune on this scan alone
        unfold explain [KEY=VALUE ...]                 the update, and where it converges
        unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]

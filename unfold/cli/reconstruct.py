@@ -1,14 +1,22 @@
 """`unfold reconstruct run=DIR input=IMAGE`, or `measurement=FILE`: one image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unfold.cli.console import say, scores_table
 from unfold.cli.evaluate import open_run
 from unfold.config.arguments import Arguments, Syntax
+from unfold.config.check import Components
+from unfold.config.overrides import key_of
 from unfold.disk import expand
-from unfold.errors import ConfigError, nearest
+from unfold.errors import ConfigError, DataError, listing, nearest
+from unfold.runs.files import RANGES, read_json
 from unfold.runs.seal import MANIFEST
+
+if TYPE_CHECKING:
+    from unfold.evaluation.scans import Scan
+    from unfold.physics.base import Physics
 
 SYNTAX = Syntax(
     "reconstruct",
@@ -16,8 +24,11 @@ SYNTAX = Syntax(
     keys={
         "run": "the run: its directory, or the end of its name",
         "input": "an image whose measurement is simulated",
-        "measurement": "a measurement that is reconstructed as it is",
-        "output": "the file to write",
+        "measurement": "a measurement that is taken as it is, or a folder of measured files",
+        "output": "the file to write; of a folder the folder, which is made",
+        "format": "of the files in a folder: .npy .nii.gz .h5 .tif .png",
+        "boundary": "circular: a blur is periodic, as trained; else a photograph is not",
+        "weights": "a folder that unfold adapt wrote; else those of the run",
     },
 )
 
@@ -25,7 +36,7 @@ SYNTAX = Syntax(
 def reconstruct_image(arguments: Sequence[str]) -> int:
     """Reconstruct one image with the weights of a run."""
     given = SYNTAX.parse(arguments)
-    image, measurement = _existing_file(given, "input"), _existing_file(given, "measurement")
+    image, measurement = _existing(given, "input"), _existing(given, "measurement", folder=True)
     if (image is None) == (measurement is None):
         keys = [text.partition("=")[0] for text in given.overrides]
         near = {key: nearest(key, SYNTAX.keys) for key in keys}
@@ -36,25 +47,24 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         )
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation import single_image as single
+    from unfold.evaluation.scans import warn_outside
     from unfold.training.checkpoints.weights import load_weights
 
+    weights = expand(given.keys["weights"], "weights") if "weights" in given.keys else None
+    if measurement is not None and (components.data.measured or measurement.is_dir()):
+        load_weights(components.reconstructor, weights or reference.path)
+        return _measured(given, reference.path, components, measurement)
     if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "
             "an operator for every image, so the one that made this measurement must be named: "
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
-    load_weights(components.reconstructor, reference.path)
+    load_weights(components.reconstructor, weights or reference.path)
     source = image or measurement
     assert source is not None
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
-    if sealed := next(
-        (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None
-    ):
-        raise ConfigError(
-            f"output = {output}: {sealed} is a finished run, which its seal keeps as it is. Name a "
-            "file elsewhere."
-        )
+    expect_new(output)
     net, physics, data = components.reconstructor, components.physics, components.data
     stated = data.stated
     if image is not None:
@@ -70,18 +80,110 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
                 f"{single.described(physics)}. Set physics to the first."
             )
         picture = source.suffix.lower() not in (".npy", ".npz") and stated is None
+        physics = physics if model else border_of(given, physics)
         operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
-        scores = single.reconstruct_measured(net, physics, operator, y, output)
+        warn_outside(ranges_of(reference.path), y[None], operator, str(source))
+        border = physics is not components.physics
+        scores = single.reconstruct_measured(net, physics, operator, y, output, border=border)
     scores_table(scores)
     say(f"wrote {output}")
     return 0
 
 
-def _existing_file(given: Arguments, key: str) -> Path | None:
+def _measured(given: Arguments, run: Path, components: Components, measurement: Path) -> int:
+    """Reconstruct measured files: one, or each of a folder, of which faulty ones are named."""
+    from rich.progress import track
+
+    from unfold.evaluation.output_files import suffix_of
+    from unfold.evaluation.scans import reconstruct_file
+
+    scan, kind = scan_of(given, components), f".{given.keys.get('format', 'npy').lstrip('.')}"
+    several, own = measurement.is_dir(), f"{measurement.stem}_reconstructed.npy"
+    output = expand(given.keys.get("output", own), "output")
+    places = {measurement: output}
+    if several:
+        suffixes = scan.data.suffixes
+        files = sorted(p for p in measurement.rglob("*") if p.name.lower().endswith(suffixes))
+        places = {p: output / p.relative_to(measurement).with_suffix(kind) for p in files}
+        if not files or "output" not in given.keys:
+            raise ConfigError(
+                f"measurement = {measurement}: {len(files)} files of {listing(suffixes)} in it; "
+                "its reconstructions need output=FOLDER."
+            )
+    for place in places.values():
+        suffix_of(place)
+        expect_new(place)
+    trained, faults = ranges_of(run), []
+    for path, place in track(list(places.items()), "reconstructing", disable=not several):
+        try:
+            scores = reconstruct_file(components.reconstructor, scan.cases(path), place, trained)
+        except DataError as error:
+            faults.append(str(error))
+    if not several and not faults:
+        scores_table(scores)
+    say(f"wrote {len(places) - len(faults)} of {len(places)} files: {output}")
+    if faults and not (several and scan.data.skip_faulty):
+        raise DataError(f"{len(faults)} of {len(places)} files cannot be used:", *faults)
+    for fault in faults:
+        say(f"left out: {fault}")
+    return 0
+
+
+def scan_of(given: Arguments, components: Components) -> "Scan":
+    """How measured files are read, and by what operators they were made."""
+    from unfold.data.measured import MeasuredData
+    from unfold.evaluation.scans import Scan
+
+    if not isinstance(components.data, MeasuredData):
+        raise ConfigError(
+            "the run's data are images. Say how measured files are read: data=kspace, "
+            "data=sinogram, or data=pairs of photographs."
+        )
+    keys = [key_of(text).split(".") for text in given.overrides]
+    stated = tuple(key[1] for key in keys if key[0] == "physics" and len(key) > 1)
+    physics = border_of(given, components.physics)
+    return Scan(physics, components.data, stated, physics is not components.physics)
+
+
+def ranges_of(run: Path) -> Mapping[str, Sequence[float]]:
+    """What a run was trained on; nothing of one that did not record it."""
+    return read_json(run / RANGES) if (run / RANGES).is_file() else {}
+
+
+def border_of(given: Arguments, physics: "Physics") -> "Physics":
+    """The physics of a photograph, which is not periodic, unless it is said to be."""
+    from unfold.evaluation.scans import without_border
+
+    opened = without_border(physics)
+    if opened is physics or given.keys.get("boundary") == "circular":
+        return physics
+    say(
+        "a photograph is not periodic: reconstructed on a larger image, and cut; boundary=circular "
+        "takes the blur as it was trained."
+    )
+    return opened
+
+
+def expect_new(output: Path) -> None:
+    """Refuse to replace a file or a folder, or to write into a finished run."""
+    if output.exists():
+        raise ConfigError(f"output = {output}: exists, and is not replaced. Name another.")
+    if sealed := next(
+        (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None
+    ):
+        raise ConfigError(
+            f"output = {output}: {sealed} is a finished run, which its seal keeps as it is. Name a "
+            "file elsewhere."
+        )
+
+
+def _existing(given: Arguments, key: str, *, folder: bool = False) -> Path | None:
     """The file that a key names; None where the key is not given."""
     if key not in given.keys:
         return None
     path = expand(given.keys[key], key)
+    if path.is_dir() and folder:
+        return path
     if path.is_dir():
         raise ConfigError(
             f"{key} = {path}: a folder, and one file is expected. Give its files one by one; "

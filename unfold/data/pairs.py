@@ -92,7 +92,8 @@ class PairsData(MeasuredData):
                 arrays = {name: _tensor(np.asarray(file[name][place])) for name in sets}
         else:
             arrays = {MEASUREMENT: self._intensities(path)}
-            for folder in sorted(path.parent.parent.iterdir()):
+            beside = path.parent.parent.iterdir() if path.parent.name == MEASUREMENT else ()
+            for folder in sorted(beside):
                 if folder.is_dir() and folder.name != MEASUREMENT:
                     own = self._partner(path, folder)
                     is_image = folder.name == IMAGE

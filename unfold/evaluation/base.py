@@ -18,6 +18,7 @@ from unfold.models.model import Solution
 from unfold.parameters.bounds import Declared
 from unfold.physics.base import Examples, Physics
 from unfold.physics.operator import Operator
+from unfold.physics.wrapped import MaskedMeasurement, split
 from unfold.pytree import batched_norm
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -176,12 +177,53 @@ def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case:
     return solved(solution)
 
 
-def scores_of(context: Context, batch: ImageBatch, case: Case, image: Image) -> dict[str, PerImage]:
-    """The metrics; without a true image `consistency`, ‖Ax̂ − y‖ / ‖y‖, which says less."""
+HIDDEN = 0.1
+"""The share of the measured entries that are predicted where there is no true image."""
+
+
+@torch.no_grad()
+def hidden_error(net: Reconstructor, case: Case, used: Tensor, left: Tensor) -> PerImage:
+    """‖Ax̂ − y‖ / ‖y‖ over the entries of y that are left, x̂ reconstructed from those used."""
+    y, operator, level = case
+    x = net.solve(used * y, MaskedMeasurement(operator, used), noise_level=level).image
+    return batched_norm(left * (operator.A(x) - y)) / batched_norm(left * y)
+
+
+def risk(context: Context, case: Case, image: Image, draws: Draws) -> PerImage:
+    """√ of Stein's estimate of ‖Ax̂ − v‖², relative to ‖y‖; v is y without its noise of level σ.
+
+    ‖h(y) − y‖² − nσ² + 2σ² Re b*(h(y + τb) − h(y))/τ over n measured entries, h(y) = Ax̂(y).
+    """
+    y, operator, level = case
+    assert level is not None
+    where = torch.ones_like(y.real) if operator.acquired is None else operator.acquired
+    b, h = where * context.physics.probe(y, operator, draws), operator.A(image)
+    moved = operator.A(context.reconstructor.solve(y + 1e-2 * b, operator, noise_level=level).image)
+    slope = 1e2 * (b.conj() * (moved - h)).real.flatten(1).sum(1)
+    count = where.expand(y.shape).flatten(1).sum(1)
+    found = batched_norm(where * (h - y)) ** 2 + level**2 * (2 * slope - count)
+    return found.clamp(min=0).sqrt() / batched_norm(y)
+
+
+def scores_of(
+    context: Context, batch: ImageBatch, case: Case, image: Image, method: str
+) -> dict[str, PerImage]:
+    """The metrics; without a true image what is known then, which says less.
+
+    `consistency`, ‖Ax̂ − y‖ / ‖y‖, of every method; of ours the `held_out_error`, and where the
+    noise level is known the `risk`.
+    """
     if batch.images is not None:
         return context.metrics(image, batch.images, batch.examples.maximum)
     size = batched_norm(case.y)
-    return {"consistency": batched_norm(case.operator.A(image) - case.y) / size}
+    found = {"consistency": batched_norm(case.operator.A(image) - case.y) / size}
+    if method == "ours" and case.operator.linear:
+        draws = Draws(context.seed, batch.positions, "test").within("without truth").like(case.y)
+        used, left = split(case.operator, case.y, draws, 1 - HIDDEN)
+        found["held_out_error"] = hidden_error(context.reconstructor, case, used, left * (1 - used))
+        if case.noise_level is not None:
+            found["risk"] = risk(context, case, image, draws)
+    return found
 
 
 def rows_of(
@@ -206,7 +248,7 @@ def rows_of(
             value=float(values[i]),
         )
         for method, (image, iterations, flags) in results.items()
-        for metric, values in scores_of(context, batch, case, image).items()
+        for metric, values in scores_of(context, batch, case, image, method).items()
         for i, name in enumerate(batch.names)
     ]
 

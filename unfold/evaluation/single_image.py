@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from unfold.arrays import read_arrays
@@ -26,7 +24,9 @@ from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
 from unfold.evaluation.base import ImageBatch, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.output_files import check_output, write_image
 from unfold.evaluation.records import MARKS
+from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
@@ -70,16 +70,16 @@ def reconstruct_measured(
     operator: Operator,
     y: Tensor,
     output: Path,
+    border: bool = False,
 ) -> dict[str, float]:
-    """Reconstruct a real measurement, without batch, and write the result.
+    """Reconstruct a real measurement, without batch, write the result, cut to its `border`.
 
-    `operator` is that of `check_measured`, so that its norm is known. An .npy file keeps all
-    digits. Returns the iterations.
+    `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
     y = y.unsqueeze(0)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
-    write_image(output, solution.image[0])
+    write_image(output, cut(solution.image, y)[0] if border else solution.image[0])
     return {"iterations": float(solution.iterations[0])}
 
 
@@ -272,33 +272,6 @@ def new_output(named: str | None, source: Path, *, simulated: bool) -> Path:
     first = Path(f"{source.stem}_reconstructed.png")
     numbered = (first.with_stem(f"{first.stem}_{i}") for i in itertools.count(2))
     return next(path for path in itertools.chain([first], numbered) if taken(path) is None)
-
-
-def check_output(output: Path) -> None:
-    """Refuse a file name whose format cannot be written."""
-    kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-    if output.suffix.lower() not in kinds:
-        raise ConfigError(
-            f"output = {output}: no such kind of image file. Allowed: {listing(kinds)}."
-        )
-
-
-def write_image(path: Path, image: Tensor, comment: str = "") -> None:
-    """Write (C, H, W), clipped to [0, 1], as an 8-bit image; or unclipped as an .npy file."""
-    content = io.BytesIO()
-    if path.suffix.lower() == ".npy":
-        np.save(content, image.cpu().numpy())
-        write_bytes(path, content.getvalue())
-        return
-    values = image.abs() if image.is_complex() else image
-    array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
-    notes = PngInfo()
-    if comment:
-        notes.add_text("Comment", comment)
-    kind = PillowImage.registered_extensions()[path.suffix.lower()]
-    picture.save(content, format=kind, **({"pnginfo": notes} if comment else {}))
-    write_bytes(path, content.getvalue())
 
 
 Points = list[tuple[int, float]]

@@ -1,7 +1,7 @@
 """Physics: the forward model that samples an operator and its noise; all randomness is here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -127,6 +127,26 @@ class Physics(Declared, ABC):
             )
         changed: dict[str, Any] = {name: self.from_data[name](t) for name, t in values.items()}
         return replace(self, **changed) if changed else self
+
+    def prospective(self: P, examples: Examples, stated: Collection[str] = ()) -> P:
+        """The physics of a measurement that is taken as it is: nothing of it is left out.
+
+        What the data have is theirs, whatever was drawn in training, except the `stated` fields.
+
+        Raises:
+            ConfigError: the operator is still random; names what to give.
+        """
+        have = [n for n in self.from_data if n in examples.parameters and n not in stated]
+        taken: dict[str, Any] = dict.fromkeys(have, DATA)
+        found = replace(self, **taken).given(examples)
+        if not found.is_deterministic:
+            lacking = [f"physics.{name}=FILE" for name in self.from_data if name not in have]
+            raise ConfigError(
+                f"{type(self).__name__} samples an operator for every image, and the data do not "
+                "say by which this measurement was made: give "
+                f"{listing(lacking) if lacking else 'a physics without ranges'}."
+            )
+        return found
 
     def without(self, name: str, parameters: Mapping[str, Tensor] = {}) -> DataError:
         """The error of a field that is taken from data which do not have it."""

@@ -50,6 +50,8 @@ class Operator(LinearMap, ABC):
     pickles: ClassVar[bool] = True
     """Whether it can be pickled; one that holds foreign objects may not be."""
 
+    acquired: ClassVar[Tensor | None] = None  # of a grid: 1 where an entry of y is measured, else 0
+
     nonnegative: ClassVar[bool] = False
     """Whether no entry of the matrix of A is negative."""
 

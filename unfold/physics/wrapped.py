@@ -12,6 +12,7 @@ from unfold.physics.algebra import Unary
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.operator import ALGEBRA, EACH, LinearBaseline, Operator
 from unfold.pytree import per_image, same_as
+from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import Until
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar
 
@@ -132,6 +133,7 @@ class RealImages(Unary):
     """
 
     complex_images = False
+    acquired = same_as("operator.acquired")
 
     def linearize(self, x: Image) -> Operator:
         return super().linearize(_complex(x))
@@ -195,6 +197,59 @@ class RealImages(Unary):
             return super().linear_baseline(y)
         found = self.operator.linear_baseline(y)
         return found._replace(image=found.image.real)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedMeasurement(Wrapped):
+    """Ax = m · Bx: B with a mask `kept` on its measurement, (B, …), of ones and zeros."""
+
+    kept: Tensor
+
+    @property
+    def acquired(self) -> Tensor:  # type: ignore[override]
+        before = self.operator.acquired
+        return self.kept if before is None else self.kept * before
+
+    @property
+    def anchor(self) -> Tensor:
+        return self.kept
+
+    @property
+    def batch(self) -> int:
+        return len(self.kept)
+
+    @cached_property
+    def norm_bound(self) -> PerImage:
+        """That of B, as ‖mB‖ ≤ ‖B‖; m changes with every batch, and the bound of B is cached."""
+        return self.operator.norm_bound.to(self.kept.device).expand(self.batch)
+
+    def post(self, v: Field) -> Measurement:
+        return self.kept * v
+
+    def post_adjoint(self, y: Measurement) -> Field:
+        return self.kept * y
+
+
+def split(
+    operator: Operator, y: Measurement, draws: Draws, keep: float, centre: int = 4
+) -> tuple[Tensor, Tensor]:
+    """Masks over the measured entries of y: those that are kept, with a probability, and the rest.
+
+    Of frequencies, the coils share a mask, and what was not acquired is in neither. A square of
+    `centre` around frequency 0 is in both: there is no image without it, and an image that ends
+    with its denoiser would be free there.
+    """
+    acquired = operator.acquired
+    if acquired is None:
+        kept = (draws.uniform("split", y.shape[1:]) < keep).to(y.dtype.to_real())
+        return kept, 1 - kept
+    axes = (len(y), *[1] * (y.ndim - 3), *y.shape[-2:])
+    chosen = draws.uniform("split", y.shape[-2:]).reshape(axes) < keep
+    middle = torch.zeros_like(chosen)
+    if y.is_complex():
+        down, across = (torch.arange(min(centre, n)) - min(centre, n) // 2 for n in y.shape[-2:])
+        middle[..., down[:, None], across] = True
+    return acquired * (chosen | middle), acquired * (~chosen | middle)
 
 
 def _complex(x: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ from unfold.errors import ConfigError, RunError, listing
 
 ORIGIN = "provenance.json"
 
+RANGES = "ranges.json"
+"""Between which norms, noises and samplings a run was trained."""
+
 REPEAT = "Repeat the run with rerun=true."
 
 

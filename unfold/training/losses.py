@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -13,12 +12,12 @@ from torch import Tensor
 
 from unfold.errors import IncompatibleError
 from unfold.models.model import Solution
-from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive
+from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
-from unfold.physics.wrapped import Wrapped
+from unfold.physics.wrapped import MaskedMeasurement, split
 from unfold.random import Draws
-from unfold.typing import Field, Image, Measurement, PerImage
+from unfold.typing import Image, Measurement
 
 Loss0 = Float[Tensor, ""]
 
@@ -117,35 +116,9 @@ class L1Loss(Supervised):
         return (reconstruction - truth).abs().mean()
 
 
-@dataclass(frozen=True, eq=False)
-class MaskedMeasurement(Wrapped):
-    """Ax = m · Bx: B with a mask `kept` on its measurement, (B, …), of ones and zeros."""
-
-    kept: Tensor
-
-    @property
-    def anchor(self) -> Tensor:
-        return self.kept
-
-    @property
-    def batch(self) -> int:
-        return len(self.kept)
-
-    @cached_property
-    def norm_bound(self) -> PerImage:
-        """That of B, as ‖mB‖ ≤ ‖B‖; m changes with every batch, and the bound of B is cached."""
-        return self.operator.norm_bound.to(self.kept.device).expand(self.batch)
-
-    def post(self, v: Field) -> Measurement:
-        return self.kept * v
-
-    def post_adjoint(self, y: Measurement) -> Field:
-        return self.kept * y
-
-
 @dataclass(frozen=True)
 class Splitting(Loss):
-    """mean of |Ax̂(m · y) − y|² where m = 0, m keeping every entry of y with some probability.
+    """mean of |Ax̂(m · y) − y|² where m = 0, m keeping every measured entry with some probability.
 
     x̂(m · y) is reconstructed from the entries that are kept, with m · A; it predicts the others,
     whose noise is independent. Validation uses the full measurement. In a mixture of different
@@ -154,6 +127,7 @@ class Splitting(Loss):
 
     Args:
         keep: the probability, in (0, 1).
+        centre: side of the square around frequency 0 that is kept and predicted, of frequencies.
 
     Source: Yaman et al., Self-supervised learning of physics-guided reconstruction neural networks
     without fully sampled reference data, Magnetic Resonance in Medicine 84 (2020), equation 6, of
@@ -161,19 +135,19 @@ class Splitting(Loss):
     """
 
     keep: float = bounded(0.8, inside("(0, 1)"), "the share of the measurement that is used")
+    centre: int = bounded(4, whole(0), "in frequencies")
 
     def reconstruct(self, trial: Trial) -> Solution:
-        kept = self._kept(trial)
+        kept, _ = self._parts(trial)
         return trial.solve(kept * trial.y, MaskedMeasurement(trial.operator, kept))
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
-        left = trial.weights * (1 - self._kept(trial))
+        left = trial.weights * self._parts(trial)[1]
         error = (trial.observed(solution.image) - trial.y).abs().square()
-        return (left * error).sum() / left.sum().clamp(min=1)
+        return (left * error).sum() / left.expand_as(error).sum().clamp(min=1)
 
-    def _kept(self, trial: Trial) -> Tensor:
-        chance = trial.own.uniform("split", trial.y.shape[1:])
-        return (chance < self.keep).to(chance.dtype)
+    def _parts(self, trial: Trial) -> tuple[Tensor, Tensor]:
+        return split(trial.operator, trial.y, trial.own, self.keep, self.centre)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Tomography: line integrals of the image are measured."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -85,6 +86,12 @@ class ParallelScan(Scan, ABC):
         if examples.measurement is not None:
             scan["detectors"] = examples.measurement.shape[-1]
         return replace(physics, **scan)
+
+    def prospective(self: S, examples: Examples, stated: Collection[str] = ()) -> S:
+        """Of a scan that knows its angles, all views are taken."""
+        every = "angles" in examples.parameters and "views" not in stated
+        physics = replace(self, views=None) if every else self
+        return super(ParallelScan, physics).prospective(examples, stated)
 
     @property
     def directions(self) -> list[float]:

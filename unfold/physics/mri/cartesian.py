@@ -1,6 +1,7 @@
 """Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
 
 from abc import ABC
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, TypeVar
@@ -48,6 +49,10 @@ class Fourier(DiagonalNormal):
         self.expect_field("mask", "real", EACH, 1, (height, 1), (width, 1))
 
     complex_images = True
+
+    @property
+    def acquired(self) -> Tensor:  # type: ignore[override]
+        return (self.mask != 0).to(self.mask.dtype)
 
     def forward(self, x: Image) -> Measurement:
         return self.mask * transform(x)
@@ -127,6 +132,10 @@ class MultiCoilFourier(LinearOperator):
     def measurement_shape(self) -> Shape:
         return self.image_shape[0], self.maps.shape[1], *self.image_shape[1:]
 
+    @property
+    def acquired(self) -> Tensor:  # type: ignore[override]
+        return (self.mask != 0).to(self.mask.dtype)[:, None]
+
     @cached_property
     def norm_bound(self) -> PerImage:
         """The largest m² times the largest Σ_j |S_j|², between which F keeps the norm."""
@@ -186,6 +195,13 @@ class CartesianMRI(MagneticResonance, ABC):
         if acquired is not None and self.masks is not None:
             return replace(super().given(examples), mask=FixedMasks(acquired, self.masks))
         return super().given(examples)
+
+    def prospective(self: C, examples: Examples, stated: Collection[str] = ()) -> C:
+        """Of frequencies that came without a mask, all were acquired."""
+        y, parameters = examples.measurement, dict(examples.parameters)
+        if y is not None and "mask" not in parameters:
+            parameters["mask"] = y.new_ones(len(y), 1, 1, y.shape[-1]).real
+        return super().prospective(examples._replace(parameters=parameters), stated)
 
     def sample_mask(self, draws: Draws, shape: Shape) -> Tensor:
         """m, (B or 1, 1, H or 1, W), for images of a shape."""
