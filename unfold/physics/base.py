@@ -21,7 +21,6 @@ from unfold.typing import Field, Image, Measurement, PerImage, Shape
 
 P = TypeVar("P", bound="Physics")
 
-
 Taken = Mapping[str, Callable[[Tensor], Any]]
 
 
@@ -112,13 +111,9 @@ class Physics(Declared, ABC):
         return physics if noise is self.noise else physics.with_noise(noise)
 
     def with_parameters(self: P, values: Mapping[str, Tensor]) -> P:
-        """The same physics with operators of these parameters, which may require gradients.
+        """The same physics with operators of these parameters, (B or 1, …), as `from_data` names.
 
-        Args:
-            values: (B or 1, …), by the names of the fields that may be `DATA`.
-
-        Raises:
-            ConfigError: operators do not take such a parameter.
+        They may require gradients. A `ConfigError` where operators do not take one.
         """
         if unknown := values.keys() - self.from_data.keys():
             can = listing(self.from_data) if self.from_data else "none"
