@@ -29,7 +29,7 @@ class Images(ImageData):
     def files(self):
         return {}
 
-    def check(self) -> None:
+    def check(self, *, training: bool = True) -> None:
         if self.fault:
             raise DataError(self.fault)
 

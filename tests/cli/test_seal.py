@@ -53,7 +53,7 @@ def files_of(run):
 def test_every_damaged_file_is_named_by_every_command(two, capsys, damage, tmp_path):
     run, other = two
     names = files_of(run)
-    assert len(names) == 9
+    assert len(names) == 10
     kept = shutil.copytree(run, tmp_path / "kept" / run.name)
     for name in names:
         DAMAGES[damage](run / name, other / name)

@@ -167,7 +167,8 @@ def _properties_at(
         if operator is None:
             yield holds("PH15", f"{shape} is legal for {count} images of {dtype}", False)
             continue
-        yield from check_operator(operator, dtype=dtype, only=only)
+        kind = dtype.to_complex() if operator.complex_images else dtype
+        yield from check_operator(operator, dtype=kind, only=only)
         if dtype == DOUBLE:
             yield holds(
                 "PH15", "the operator has the shape asked for", tuple(operator.image_shape) == shape
