@@ -146,7 +146,8 @@ class MultiCoilFourier(LinearOperator):
         return self.mask[:, None] * transform(self.maps[:, None] * x[:, :, None])
 
     def adjoint(self, y: Measurement) -> Image:
-        return (self.maps.conj()[:, None] * back(self.mask[:, None] * y)).sum(2)
+        # Not lazily, as in `batched_inner`.
+        return (torch.conj_physical(self.maps)[:, None] * back(self.mask[:, None] * y)).sum(2)
 
 
 def transform(x: Tensor) -> Tensor:
