@@ -85,7 +85,7 @@ class Scan:
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
-            y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
+            y, operator = own.acquire(examples, Draws(0, (place,), "reconstruct"))
             level = own.known_level(y, operator) if own.has_fixed_level else _estimate(y)
             yield Case(y, operator, level), {**example.metadata, "cut": self.opened}
 

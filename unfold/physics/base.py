@@ -169,14 +169,16 @@ class Physics(Declared, ABC):
             draws: of the B images; they follow the precision and the device of `x`.
         """
         examples = x if isinstance(x, Examples) else Examples(x)
-        physics = self.given(examples)
-        if examples.measurement is None:
-            return physics.simulate(examples.images, draws)
-        y = examples.measurement
-        shape = y.shape if examples.images is None else examples.images.shape
-        known = physics.image_shape if examples.images is None else tuple
-        operator = physics.sample(draws.like(y).within("operator"), known(tuple(shape[1:])))
-        return Measured(physics.restrict(y, operator), operator)
+        return self.given(examples).acquire(examples, draws)
+
+    def acquire(self, examples: Examples, draws: Draws) -> Measured:
+        """As `measure`, of a physics that is `given` the examples already."""
+        y, x = examples.measurement, examples.images
+        if y is None:
+            return self.simulate(x, draws)
+        shape = self.image_shape(tuple(y.shape[1:])) if x is None else tuple(x.shape[1:])
+        operator = self.sample(draws.like(y).within("operator"), shape)
+        return Measured(self.restrict(y, operator), operator)
 
     def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The part of a full measurement that an operator makes: y, unless a subclass draws one."""
