@@ -140,3 +140,8 @@ def listing(names: Iterable[str], most: int | None = None) -> str:
     found = sorted(names)
     left = len(found[most:]) if most else 0
     return (", ".join(found[:most]) or "none") + (f" and {left} more" if left else "")
+
+
+def at_most(lines: Sequence[str], most: int = 10) -> list[str]:
+    """The first lines of a long list, and how many more there are."""
+    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Complex64, Float32, Int64
 from torch import Tensor
 
-from unfold.errors import ShapeError
+from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Examples
 from unfold.typing import Image
 
@@ -40,8 +40,20 @@ class Example(NamedTuple):
     @property
     def kind(self) -> tuple[Any, ...]:
         """What the examples of a batch have in common: what is known of them, and its shapes."""
-        known = {"image": self.image, "measurement": self.measurement, **self.parameters}
-        return tuple((name, *t.shape) for name, t in known.items() if t is not None)
+        return tuple((name, *t.shape) for name, t in self.known.items())
+
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """What there is of it, by name: the image, the measurement, the parameters."""
+        parts = {"image": self.image, "measurement": self.measurement, **self.parameters}
+        return {name: t for name, t in parts.items() if t is not None}
+
+
+def expect_finite(name: str, example: Example) -> None:
+    """Raise a `DataError` for an example with values that are not finite; `name` is its own."""
+    for what, t in example.known.items():
+        if bad := int((~torch.isfinite(t)).sum()):
+            raise DataError(f"{name}: {bad} values of {what} are not finite.")
 
 
 class Batch(NamedTuple):

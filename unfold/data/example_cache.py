@@ -36,5 +36,4 @@ class Cache(Generic[T]):
 
 def size_in_memory(example: Example) -> int:
     """Bytes of the tensors of an example."""
-    held = (example.image, example.measurement, *example.parameters.values())
-    return sum(t.nbytes for t in held if t is not None)
+    return sum(t.nbytes for t in example.known.values())

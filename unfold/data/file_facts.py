@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from unfold.disk import read_bytes, write_bytes
-from unfold.errors import DataError, RunError
+from unfold.errors import ConfigError, DataError, RunError
+
+T = TypeVar("T")
 
 VERSION = 1
 """Part of every key: raise it where the readers change."""
@@ -33,6 +35,17 @@ class FileFacts(NamedTuple):
     def numbered(self) -> list[tuple[int, tuple[Any, ...]]]:
         """The places of the examples, and their kinds."""
         return list(enumerate(self.kinds))
+
+
+def readable(path: Path, read: Callable[[], T]) -> T:
+    """What a reader finds in a file; a library's own errors, of many kinds, are a `DataError`."""
+    try:
+        return read()
+    except (DataError, ConfigError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {text}).") from error
 
 
 def cache_folder() -> Path:

@@ -15,13 +15,10 @@ from unfold.data.dataset import SplitReport
 from unfold.data.example import Picture
 from unfold.data.image_reader import decode, decode_with_facts, read_bytes
 from unfold.data.intensity import Facts, Interval, doubts
-from unfold.errors import DataError, DataWarning
+from unfold.errors import DataError, DataWarning, at_most
 
 MEMORY = 2**30
 """Bytes of decoded images that are kept, of all splits together: 1 GiB."""
-
-MOST_LISTED = 10
-"""The most unusable files that a message lists."""
 
 
 class ImageFile(NamedTuple):
@@ -191,10 +188,7 @@ def load_splits(
     if len(faults) == 1:
         raise DataError(faults[0])
     if faults:
-        rest = len(faults) - MOST_LISTED
-        more = [f"and {rest} more"] if rest > 0 else []
-        lines = [f"{len(faults)} images cannot be used:", *faults[:MOST_LISTED], *more]
-        raise DataError(*lines)
+        raise DataError(f"{len(faults)} images cannot be used:", *at_most(faults))
     for text in _notes(decoded, pixels):
         warnings.warn(text, DataWarning, stacklevel=2)
     return {split: Images(tuple(found.usable), pixels) for split, found in decoded.items()}

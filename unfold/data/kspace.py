@@ -80,11 +80,16 @@ class KspaceData(MeasuredData):
         return {name: getattr(self, name) for name in names}
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
-        scan = open_scan(path, self.key, volume=self.volume)
+        scan = self._scan(path)
         return [self._read(scan, place, estimate=False).kind for place in range(scan.slices)]
 
     def read(self, path: Path, place: int) -> Example:
-        return self._read(open_scan(path, self.key, volume=self.volume), place, estimate=True)
+        return self._read(self._scan(path), place, estimate=True)
+
+    def _scan(self, path: Path) -> Scan:
+        return self.opened(
+            path, lambda p: open_scan(p, self.key, volume=self.volume), lambda scan: scan.size
+        )
 
     def _read(self, scan: Scan, place: int, *, estimate: bool) -> Example:
         """One example; without `estimate`, with zeros for maps that would be estimated."""

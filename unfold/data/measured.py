@@ -17,10 +17,10 @@ from unfold.data.batches import EvaluationBatches, FileBatches, Loader
 from unfold.data.dataset import Data, SplitReport, expect_split
 from unfold.data.example import SPLITS, Example, Key, Sample, stack
 from unfold.data.example_cache import Cache, size_in_memory
-from unfold.data.file_facts import FileFacts, facts_of
+from unfold.data.file_facts import FileFacts, facts_of, readable
 from unfold.data.files import folder_files, folder_left_out
 from unfold.data.image_cache import ImageFile
-from unfold.errors import ConfigError, DataError, DataWarning, listing
+from unfold.errors import DataError, DataWarning, at_most, listing
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Examples
 from unfold.random import Draws
@@ -33,9 +33,6 @@ KINDS = 3
 
 MEMORY = 2**30
 """Bytes of decoded examples that are kept: 1 GiB."""
-
-MOST_LISTED = 10
-"""The most faulty files that a message lists."""
 
 
 class Item(NamedTuple):
@@ -123,11 +120,10 @@ class LazyData(Data):
             else:
                 found[split].append((file, facts))
         if faults and not self.skip_faulty:
-            more = [f"and {len(faults) - MOST_LISTED} more"] if len(faults) > MOST_LISTED else []
             head = f"{len(faults)} files cannot be used (data.skip_faulty=true leaves them out):"
-            raise DataError(head, *faults[:MOST_LISTED], *more)
+            raise DataError(head, *at_most(faults))
         if faults:
-            shown = "; ".join(faults[:MOST_LISTED])
+            shown = "; ".join(at_most(faults))
             warnings.warn(f"{len(faults)} files are left out: {shown}", DataWarning, stacklevel=2)
         return found
 
@@ -210,16 +206,10 @@ class LazyData(Data):
 
     def typical(self) -> list[Examples]:
         """The first example of each kind, of training first."""
-        first = {
-            item.kind: item for split in reversed(SPLITS) for item in reversed(self._items[split])
-        }
-        ordered = sorted(first.values(), key=lambda one: one.kind != self._first.kind)
-        return [stack([self.load(item)]) for item in ordered[: 1 + KINDS]]
-
-    @property
-    def _first(self) -> Item:
-        found = next((items[0] for items in self._items.values() if items), None)
-        return found or self.items("train")[0]
+        first: dict[Hashable, Item] = {}
+        for item in self.every or self.items("train"):  # which says what to give
+            first.setdefault(item.kind, item)
+        return [stack([self.load(item)]) for item in list(first.values())[: 1 + KINDS]]
 
     @property
     def truth(self) -> str:
@@ -256,7 +246,11 @@ class LazyData(Data):
     ) -> Loader:
         self._expect_resources()
         batches = self._train_batches(rank, processes, done)
-        return Loader(Examined(self, self.items("train")), batches, self.workers)
+        return Loader(self.samples(self.items("train")), batches, self.workers)
+
+    def samples(self, items: Sequence[Item]) -> Dataset[Sample]:
+        """What is trained on of some examples: all of each, unless a subclass crops them."""
+        return Examined(self, items)
 
     def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> FileBatches:
         share = {"rank": rank, "ranks": processes, "done": done}
@@ -293,6 +287,23 @@ class MeasuredData(LazyData):
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         return folder_files(self.root, self.validation_root, self.test_root, self.suffixes)
 
+    def opened(self, path: Path, read: Callable[[Path], T], size: Callable[[T], int]) -> T:
+        """What a file holds, from memory where it is one of those that were opened last.
+
+        `size` is in bytes. A file that changed is read again.
+        """
+        stat = path.stat()
+        key = path, stat.st_size, stat.st_mtime_ns
+        found: T | None = self._opened.get(key)
+        if found is None:
+            found = read(path)
+            self._opened.put(key, found, size(found))
+        return found
+
+    @cached_property
+    def _opened(self) -> Cache[Any]:
+        return Cache(MEMORY)
+
     def left_out(self) -> tuple[str, ...]:
         roots = (self.root, self.validation_root, self.test_root)
         found = folder_left_out(*roots, kinds=self.suffixes)
@@ -302,17 +313,6 @@ class MeasuredData(LazyData):
         name = type(self).__name__
         own = "" if split == "train" else f", or {name}.{split}_root"
         return f"give {name}.root, a folder of {listing(self.suffixes)}{own}"
-
-
-def readable(path: Path, read: Callable[[], T]) -> T:
-    """What a reader finds in a file; a library's own errors, of many kinds, are a `DataError`."""
-    try:
-        return read()
-    except (DataError, ConfigError):
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {text}).") from error
 
 
 @dataclass(frozen=True, eq=False)

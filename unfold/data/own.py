@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unfold.data.example import SPLITS, Example
-from unfold.data.file_facts import FileFacts
+from unfold.data.example import SPLITS, Example, expect_finite
+from unfold.data.example_cache import size_in_memory
+from unfold.data.file_facts import FileFacts, readable
 from unfold.data.image_cache import ImageFile
-from unfold.data.measured import LazyData, readable
+from unfold.data.measured import LazyData
 from unfold.errors import ConfigError, DataError
 
 
@@ -105,12 +106,10 @@ class OwnData(LazyData):
             example = readable(path, lambda: self.read(path, 0))
         except DataError as error:
             return FileFacts(0, str(path), (), str(error))
-        named = {"image": example.image, "measurement": example.measurement, **example.parameters}
-        known = {name: t for name, t in named.items() if t is not None}
         content = b"".join(
-            n.encode() + t.resolve_conj().numpy().tobytes() for n, t in known.items()
+            n.encode() + t.resolve_conj().numpy().tobytes() for n, t in example.known.items()
         )
-        size = sum(t.nbytes for t in known.values())
+        size = size_in_memory(example)
         return FileFacts(size, hashlib.sha256(content).hexdigest(), (example.kind,), "")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
@@ -123,17 +122,10 @@ class OwnData(LazyData):
         if not isinstance(example, Example) or example[:2] == (None, None):
             raise DataError(f"{name}: {type(example).__name__}; expected an Example with an image, "
                             "a measurement, or both.")  # fmt: skip
-        for what, t in {
-            "image": example.image,
-            "y": example.measurement,
-            **example.parameters,
-        }.items():
-            if t is None:
-                continue
+        for what, t in example.known.items():
             if not isinstance(t, Tensor):
                 raise DataError(f"{name}: {what} is a {type(t).__name__}; expected a tensor.")
-            if bad := int((~torch.isfinite(t)).sum()):
-                raise DataError(f"{name}: {bad} values of {what} are not finite.")
+        expect_finite(name, example)
         image = example.image
         if image is not None and (image.ndim != 3 or len(image) != self.channels):
             raise DataError(

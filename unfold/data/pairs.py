@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unfold.array_files import SUFFIXES, read_array
-from unfold.data.example import Example
+from unfold.data.example import Example, expect_finite
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_reader import decode_with_facts, read_bytes, suffixes
@@ -99,15 +99,13 @@ class PairsData(MeasuredData):
                     is_image = folder.name == IMAGE
                     arrays[folder.name] = self._intensities(own) if is_image else _values(own)
         image, measurement = (_channelled(arrays.pop(n, None)) for n in (IMAGE, MEASUREMENT))
-        for name, t in {IMAGE: image, MEASUREMENT: measurement, **arrays}.items():
-            if t is not None and (bad := int((~torch.isfinite(t)).sum())):
-                raise DataError(f"{path}: {bad} values of '{name}' are not finite.")
+        example = Example(image, measurement, arrays, {"file": str(path), "place": place})
+        expect_finite(str(path), example)
         if image is not None and image.shape[0] != self.channels:
             raise ConfigError(
                 f"{path}: an image of {image.shape[0]} channels, and channels = {self.channels}."
             )
-        metadata = {"file": str(path), "place": place}
-        return scaled(Example(image, measurement, arrays, metadata), float(self.normalize))
+        return scaled(example, float(self.normalize))
 
     def _partner(self, path: Path, folder: Path) -> Path:
         """The file of the same name, whatever its suffix, in another folder."""

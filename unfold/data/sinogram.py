@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,10 +79,7 @@ class SinogramData(MeasuredData):
         return [tuple((name, *shape) for name, shape in shapes.items())] * count
 
     def read(self, path: Path, place: int) -> Example:
-        if path not in self._last:
-            self._last.clear()
-            self._last[path] = self._rows(path)
-        rows = self._last[path]
+        rows = self._rows(path)
         y = torch.from_numpy(rows.values[place])[None]
         geometry = Parallel(tuple(rows.angles.tolist()), y.shape[-1], rows.axis)
         side = self.size or y.shape[-1]
@@ -94,12 +90,10 @@ class SinogramData(MeasuredData):
         example = Example(image, y, parameters, {"file": str(path), "row": place})
         return scaled(example, size_of(image, self.normalize))
 
-    @cached_property
-    def _last(self) -> dict[Path, Rows]:
-        """The rows of the file that was read last, so that it is read once for all of them."""
-        return {}
-
     def _rows(self, path: Path) -> Rows:
+        return self.opened(path, self._processed, lambda rows: rows.values.nbytes)
+
+    def _processed(self, path: Path) -> Rows:
         found = read_projections(path, self.flats, self.darks)
         values = line_integrals(path, found)
         angles = self._angles(path, found.angles, values.shape[1])

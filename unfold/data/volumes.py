@@ -1,15 +1,15 @@
 """Images in files of scans and arrays: `data=volumes`."""
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from unfold.data.batches import BLOCK, Loader, cut_to_multiple
-from unfold.data.example import Example, Picture
-from unfold.data.example_cache import Cache
+from torch.utils.data import Dataset
+
+from unfold.data.batches import BLOCK, cut_to_multiple
+from unfold.data.example import Example, Picture, Sample
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_options import ImageOptions
@@ -81,10 +81,10 @@ class VolumeData(ImageOptions, MeasuredData):
             raise DataError(f"{error} Or data.split_by=file.") from error
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
-        return [self.read(path, place).kind for place in range(self._opened(path).count)]
+        return [self.read(path, place).kind for place in range(self._stack(path).count)]
 
     def read(self, path: Path, place: int) -> Example:
-        stack = self._opened(path)
+        stack = self._stack(path)
         stored, name = stack.read(place), f"{path}, image {place}"
         if self.magnitude and stored.kind.startswith("complex"):
             stored = stored._replace(values=abs(stored.values), kind="float64")
@@ -95,23 +95,17 @@ class VolumeData(ImageOptions, MeasuredData):
         metadata = {"file": str(path), "slice": place, **stack.metadata}
         return Example(cut_to_multiple(image, self.multiple_of), metadata=metadata)
 
-    def _opened(self, path: Path) -> Stack:
-        found = self._stacks.get(path)
-        if found is None:
-            names = ("channels", "key", "stack", "dicom", "window")
-            found = open_stack(path, Layout(**{name: getattr(self, name) for name in names}))
-            self._stacks.put(path, found, max(found.size, MEMORY // 1024))
-        return found
-
-    @cached_property
-    def _stacks(self) -> Cache[Stack]:
-        """The files that were opened last, so that one is decoded once for all of its images."""
-        return Cache(MEMORY)
+    def _stack(self, path: Path) -> Stack:
+        names = ("channels", "key", "stack", "dicom", "window")
+        layout = Layout(**{name: getattr(self, name) for name in names})
+        # At most 1024 files are open: one that is read image by image may hold a map of memory.
+        size = MEMORY // 1024
+        return self.opened(path, lambda p: open_stack(p, layout), lambda s: max(s.size, size))
 
     def check(self, *, training: bool = True) -> None:
         super().check(training=training)
         files = dict.fromkeys(item.file for item in self.items("train" if training else "test"))
-        stacks = {str(f.path): self._opened(Path(str(f.path))) for f in list(files)[:BLOCK]}
+        stacks = {str(f.path): self._stack(Path(str(f.path))) for f in list(files)[:BLOCK]}
         stored = {name: stack.read(stack.count // 2) for name, stack in stacks.items()}
         found = [facts(one, name, one.values.shape[-1]) for name, one in stored.items()]
         for text in doubts(found, self.channels, self.stated):
@@ -131,12 +125,8 @@ class VolumeData(ImageOptions, MeasuredData):
                 )
         return [(name, self.crop) for name, _ in found]
 
-    def train_loader(
-        self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
-    ) -> Loader:
-        self._expect_resources()
-        batches = self._train_batches(rank, processes, done)
-        return Loader(self.crops(_Pictures(self, self.items("train"))), batches, self.workers)
+    def samples(self, items: Sequence[Item]) -> Dataset[Sample]:
+        return self.crops(_Pictures(self, items))
 
     def typical(self) -> list[Examples]:
         first, *others = super().typical()

@@ -52,6 +52,12 @@ class Scan:
     name: str = ""
     header: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        held = [*self.arrays.values(), *([] if self.stored is None else [self.stored])]
+        return sum(array.nbytes for array in held)
+
     def read(self, place: int) -> np.ndarray:
         """One slice, (J, H, W), complex64; no file stays open, so that workers may fork."""
         if self.stored is not None:
