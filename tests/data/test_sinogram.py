@@ -195,3 +195,24 @@ def test_the_measured_tooth_is_that_of_scikit_image(tmp_path):
     theirs = iradon(rows.T, theta=angles, circle=True, filter_name="ramp")
     inside = np.hypot(*(np.mgrid[:count, :count] - count // 2)) < count // 2 - 2
     assert gap(ours[inside], theirs[inside]) < 0.01
+
+
+def test_a_tiff_stack_of_counts_has_a_page_for_each_view(tmp_path):
+    import tifffile
+
+    integrals = sinogram() / 30
+    raw = np.round(np.exp(-integrals) * 60000).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "scan.tif", np.stack([raw, raw], 1), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "flat.tif", np.full((3, 2, SIDE), 60000, np.uint16), photometric="minisblack"
+    )
+    with pytest.raises(DataError, match=r"\(uint16\) are counts, and need the flat field"):
+        read_projections(tmp_path / "scan.tif")
+    found = read_projections(tmp_path / "scan.tif", str(tmp_path / "flat.tif"))
+    assert found.values.shape == (2, 90, SIDE)
+    for row in line_integrals(tmp_path / "scan.tif", found):
+        np.testing.assert_allclose(row, integrals, atol=1e-4)
+    colour = np.zeros((4, 5, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
+    with pytest.raises(DataError, match=r"colour.tif: pages of \(4, 5, 3\); expected grey"):
+        read_projections(tmp_path / "colour.tif", str(tmp_path / "flat.tif"))

@@ -90,7 +90,7 @@ def explain(arguments: Sequence[str]) -> int:
     x = components.data.sketch(draws)
     with torch.no_grad():
         physics = components.physics.given(x)
-        y, operator = physics.acquire(x, draws)
+        y, operator = physics.measure(x, draws)
         level = physics.noise_level(y, operator, draws)
         algorithm, problem = net.steps(y, operator, level).at(0)
         for line in (

@@ -47,7 +47,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         )
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation import single_image as single
-    from unfold.evaluation.scans import warn_outside
+    from unfold.evaluation.scans import figures, warn_outside
     from unfold.training.checkpoints.weights import load_weights
 
     weights = expand(given.keys["weights"], "weights") if "weights" in given.keys else None
@@ -82,7 +82,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         picture = source.suffix.lower() not in (".npy", ".npz") and stated is None
         physics = physics if model else border_of(given, physics)
         operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
-        warn_outside(ranges_of(reference.path), y[None], operator, str(source))
+        warn_outside(ranges_of(reference.path), figures(y[None], operator), str(source))
         border = physics is not components.physics
         scores = single.reconstruct_measured(net, physics, operator, y, output, border=border)
     scores_table(scores)

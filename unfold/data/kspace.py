@@ -11,17 +11,16 @@ from torch import Tensor
 
 from unfold.data.example import Example
 from unfold.data.measured import MeasuredData
-from unfold.data.normalize import scaled, size_of
+from unfold.data.normalize import ONE_CHANNEL, divisors, scaled, size_of
 from unfold.data.readers.kspace import READ, Scan, open_scan
-from unfold.errors import ConfigError, DataError, listing
+from unfold.errors import DataError, listing
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.mri.cartesian import back, transform
 from unfold.physics.mri.coils import ESPIRIT, combine, estimate_maps
+from unfold.physics.wrapped import central
 
 LOW = 24
 """Frequencies along a side from which an image is made whose size every measurement knows."""
-
-NORMALIZE = ("none", "max", "percentile", "measurement")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,6 +52,7 @@ class KspaceData(MeasuredData):
     Array compression for MRI with large coil arrays, Magnetic Resonance in Medicine 57 (2007).
     """
 
+    channels: int = bounded(1, ONE_CHANNEL)
     key: str | None = None
     centred: bool = True
     volume: bool = False
@@ -61,19 +61,12 @@ class KspaceData(MeasuredData):
     calibration: int = bounded(24, whole(8), "in frequencies")
     compress: int | None = bounded(None, whole(1), "in coils")
     noise: str | None = None
-    normalize: float | Literal["none", "max", "percentile", "measurement"] = "measurement"
+    normalize: float | Literal["none", "max", "percentile", "measurement"] = bounded(
+        "measurement", divisors("none", "max", "percentile", "measurement")
+    )
 
     suffixes = READ
     reference = "coil-combined complex image"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.channels != 1:
-            raise ConfigError(f"channels = {self.channels}: images of frequencies have 1.")
-        if not isinstance(self.normalize, str) and not self.normalize > 0:
-            raise ConfigError(
-                f"normalize = {self.normalize}: must be positive, or one of {listing(NORMALIZE)}."
-            )
 
     def settings(self) -> Mapping[str, Any]:
         names = ("key", "centred", "volume", "readout", "maps", "compress", "noise")
@@ -137,9 +130,11 @@ class KspaceData(MeasuredData):
     def _expect_frequencies(self, scan: Scan, place: int, k: Tensor) -> None:
         """Refuse what cannot be meant: numbers that are not finite, none at all, or shifted."""
         where = f"{scan.path}, slice {place}"
-        if bad := int((~torch.isfinite(torch.view_as_real(k))).any(-1).sum()):
-            first = (~torch.isfinite(torch.view_as_real(k))).any(-1).nonzero()[0].tolist()
-            raise DataError(f"{where}: {bad} frequencies are not finite, the first at {first}.")
+        if len(bad := (~torch.isfinite(k)).nonzero()):
+            first = bad[0].tolist()
+            raise DataError(
+                f"{where}: {len(bad)} frequencies are not finite, the first at {first}."
+            )
         energy = k.abs().square().sum(0)
         if not bool(energy.any()):
             raise DataError(f"{where}: all frequencies are 0.")
@@ -158,12 +153,7 @@ class KspaceData(MeasuredData):
         """Coils of independent noise of variance 1, W k with WᴴW the inverse of its covariance."""
         if self.noise is None:
             return k
-        if self.noise not in scan.arrays:
-            raise DataError(
-                f"{scan.path}: no array '{self.noise}', named by data.noise; it has "
-                f"{listing(scan.arrays)}."
-            )
-        found = np.asarray(scan.arrays[self.noise], np.complex128)
+        found = _named(scan, "noise", self.noise).astype(np.complex128)
         samples = found.reshape(len(found), -1)
         if len(samples) != len(k):
             raise DataError(
@@ -192,18 +182,24 @@ class KspaceData(MeasuredData):
         if self.maps == ESPIRIT:
             side = min(self.calibration, *k.shape[-2:])
             return estimate_maps(k[None], calibration=side)[0]
-        if self.maps not in scan.arrays:
-            raise DataError(
-                f"{scan.path}: no array '{self.maps}', named by data.maps; it has "
-                f"{listing(scan.arrays)}. Or data.maps=espirit."
-            )
-        found = torch.from_numpy(np.asarray(scan.arrays[self.maps], np.complex64))
+        named = _named(scan, "maps", self.maps, " Or data.maps=espirit.")
+        found = torch.from_numpy(named.astype(np.complex64))
         found = found[place] if found.ndim == 4 and len(found) == scan.slices else found
         if found.shape != k.shape:
             raise DataError(
                 f"{scan.path}: maps of {tuple(found.shape)} for frequencies of {tuple(k.shape)}."
             )
         return found
+
+
+def _named(scan: Scan, key: str, name: str, remedy: str = "") -> np.ndarray:
+    """The array of a file that `data.key` names."""
+    if name not in scan.arrays:
+        have = listing(scan.arrays)
+        raise DataError(
+            f"{scan.path}: no array '{name}', named by data.{key}; it has {have}.{remedy}"
+        )
+    return np.asarray(scan.arrays[name])
 
 
 def _at_middle(k: Tensor) -> Tensor:
@@ -214,8 +210,8 @@ def _at_middle(k: Tensor) -> Tensor:
 def low_resolution(k: Tensor) -> Tensor:
     """The root of the sum of squares of the coils' images of the central frequencies, (H, W)."""
     keep = torch.zeros(k.shape[-2:], dtype=torch.bool)
-    rows, columns = (torch.arange(min(LOW, n)) - min(LOW, n) // 2 for n in k.shape[-2:])
-    keep[rows[:, None], columns] = True
+    rows, columns = central(k.shape[-2:], LOW)
+    keep[rows, columns] = True
     return back(k * keep).abs().square().sum(0).sqrt()
 
 
@@ -223,7 +219,7 @@ def compressed(k: Tensor, coils: int, calibration: int) -> Tensor:
     """The combinations of coils with the most energy among the central frequencies."""
     if coils >= len(k):
         return k
-    rows, columns = (torch.arange(min(calibration, n)) - calibration // 2 for n in k.shape[-2:])
-    middle = k[:, rows[:, None], columns].flatten(1)
+    rows, columns = central(k.shape[-2:], calibration)
+    middle = k[:, rows, columns].flatten(1)
     u, _, _ = torch.linalg.svd(middle, full_matrices=False)
     return torch.einsum("ji,jhw->ihw", u[:, :coils].conj(), k)

@@ -1,10 +1,25 @@
 """What an example is divided by, so that its intensities are about 1: `data.normalize`."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from unfold.data.example import Example
 from unfold.errors import DataError
+from unfold.parameters.bounds import Range
+
+ONE_CHANNEL = Range("1", lambda v: v == 1)
+"""The channels of the images behind frequencies and projections."""
+
+
+def divisors(*words: str) -> Range:
+    """A positive number, or one of these words for it."""
+    return Range(
+        f"positive, or one of {sorted(words)}",
+        lambda v: v in words or (not isinstance(v, str) and 0 < v < math.inf),
+        words,
+    )
 
 
 def scaled(example: Example, size: float) -> Example:

@@ -10,9 +10,9 @@ import torch
 
 from unfold.data.example import Example
 from unfold.data.measured import MeasuredData
-from unfold.data.normalize import scaled, size_of
+from unfold.data.normalize import ONE_CHANNEL, divisors, scaled, size_of
 from unfold.data.readers.sinogram import READ, find_axis, line_integrals, read_projections
-from unfold.errors import ConfigError, DataError
+from unfold.errors import DataError
 from unfold.parameters.bounds import bounded, finite, whole
 from unfold.physics.ct.projector import Parallel, projector
 
@@ -45,23 +45,19 @@ class SinogramData(MeasuredData):
             the `max` or the 99 % `percentile`.
     """
 
+    channels: int = bounded(1, ONE_CHANNEL)
     size: int | None = bounded(None, whole(1), "in pixels")
     bin: int = bounded(1, whole(1), "in detectors")
     angles: tuple[float, float] | None = bounded(None, finite, "in degrees")
     axis: float | Literal["find"] = 0.0
     flats: str | None = None
     darks: str | None = None
-    normalize: float | Literal["none", "max", "percentile"] = "percentile"
+    normalize: float | Literal["none", "max", "percentile"] = bounded(
+        "percentile", divisors("none", "max", "percentile")
+    )
 
     suffixes = READ
     reference = "filtered back-projection of all views"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.channels != 1:
-            raise ConfigError(f"channels = {self.channels}: images of projections have 1.")
-        if not isinstance(self.normalize, str) and not self.normalize > 0:
-            raise ConfigError(f"normalize = {self.normalize}: must be positive.")
 
     def settings(self) -> Mapping[str, Any]:
         names = ("size", "bin", "angles", "axis", "flats", "darks")

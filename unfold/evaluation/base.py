@@ -63,7 +63,7 @@ def measure(physics: Physics, batch: ImageBatch, seed: int, split: str) -> Case:
     """The measurements of a batch: a function of the seed, the split and the images."""
     draws = Draws(seed, batch.positions, split)
     physics = physics.given(batch.examples)
-    y, operator = physics.acquire(batch.examples, draws)
+    y, operator = physics.measure(batch.examples, draws)
     return Case(y, operator, physics.noise_level(y, operator, draws))
 
 

@@ -20,7 +20,7 @@ from unfold.data.example import Example
 from unfold.disk import damage, with_checksum, write_bytes
 from unfold.errors import ConfigError, ShapeError
 from unfold.evaluation.base import Case, ImageBatch, batches, measure
-from unfold.evaluation.metrics import psnr
+from unfold.evaluation.metrics import magnitude, psnr
 from unfold.fidelities.l2 import L2
 from unfold.initialization import Regularised
 from unfold.models.classical import Classical
@@ -247,8 +247,8 @@ class Baselines:
         own = batch.examples.measurement is not None
         solution = total_variation(y[several], wide, weights, search, torch.float32, measured=own)
         truth = truth.repeat_interleave(count, 0)
-        score = psnr(solution.image.abs(), truth.abs(), 1.0).double()
-        flat = truth.abs().amax((2, 3)) == truth.abs().amin((2, 3))
+        score = psnr(magnitude(solution.image), magnitude(truth), 1.0).double()
+        flat = magnitude(truth).amax((2, 3)) == magnitude(truth).amin((2, 3))
         return torch.where(flat.all(1), torch.nan, score).reshape(-1, count)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unfold.disk import write_bytes
 from unfold.evaluation.base import Shown
+from unfold.evaluation.metrics import magnitude
 from unfold.evaluation.records import MARKS, Matrix
 from unfold.evaluation.single_image import Points, Trace
 
@@ -119,16 +120,11 @@ def _magnitude(array: Any) -> Any:
     return bright / np.log1p(100)
 
 
-def shown(x: Tensor) -> Tensor:
-    """The image as it is shown: the magnitude of a complex one."""
-    return x.abs() if x.is_complex() else x
-
-
 def psnr_text(image: Tensor, truth: Tensor | None) -> str:
     """The PSNR of magnitudes on the range [0, 1], to print under a picture."""
     if truth is None:
         return ""
-    error = float((shown(image) - shown(truth)).abs().square().mean())
+    error = float((magnitude(image) - magnitude(truth)).abs().square().mean())
     return f"{-10 * np.log10(max(error, 1e-12)):.2f} dB"
 
 
@@ -139,8 +135,14 @@ def gallery(examples: Sequence[Shown], path: Path) -> None:
     figure, axes = plt.subplots(len(examples), len(heads), figsize=size, squeeze=False)
     for line, one in zip(axes, examples, strict=True):
         truth = 0 * one.ours if one.truth is None else one.truth
-        error = (shown(one.ours) - shown(truth)).abs().mean(0, keepdim=True) / ERROR_SCALE
-        images = (shown(truth), one.measurement, shown(one.baseline), shown(one.ours), error)
+        error = (magnitude(one.ours) - magnitude(truth)).abs().mean(0, keepdim=True) / ERROR_SCALE
+        images = (
+            magnitude(truth),
+            one.measurement,
+            magnitude(one.baseline),
+            magnitude(one.ours),
+            error,
+        )
         for axis, image in zip(line, images, strict=True):
             axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_xticks([])

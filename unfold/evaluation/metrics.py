@@ -21,6 +21,11 @@ RANGES = Range("in (0, 16], or max", lambda v: v == MAXIMUM or 0 < v <= 16)
 Measure = Callable[[Image, Image, float], PerImage]
 
 
+def magnitude(x: Tensor) -> Tensor:
+    """What is compared and shown of an image: |x| of a complex one, else x."""
+    return x.abs() if x.is_complex() else x
+
+
 def psnr(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
     """10 log₁₀(R² / mean |x̂ − x|²) in dB, of each image, R its range; infinite for equal images.
 
@@ -158,7 +163,7 @@ class ImageMetrics(Declared):
         """
         _same_shape("ImageMetrics", reconstruction, truth)
         whole = self._cut(reconstruction), self._cut(truth)
-        a, b = (t.abs() if t.is_complex() else t for t in whole)
+        a, b = map(magnitude, whole)
         scaled, size = (a, b), self.data_range
         if isinstance(size, str):
             own = b.flatten(1).amax(1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unfold.disk import write_bytes
 from unfold.errors import ConfigError, listing
+from unfold.evaluation.metrics import magnitude
 from unfold.extras import optional
 
 SUFFIXES = (".npy", ".nii.gz", ".nii", ".h5", ".tif", ".tiff", ".png")
@@ -100,8 +101,7 @@ def write_image(path: Path, image: Tensor, comment: str = "") -> None:
         np.save(content, image.cpu().numpy())
         write_bytes(path, content.getvalue())
         return
-    values = image.abs() if image.is_complex() else image
-    array = (values.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    array = (magnitude(image).clamp(0, 1) * 255).round().byte().cpu().numpy()
     picture = PillowImage.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1))
     notes = PngInfo()
     if comment:

@@ -85,7 +85,7 @@ class Scan:
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
-            y, operator = own.acquire(examples, Draws(0, (place,), "reconstruct"))
+            y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
             level = own.known_level(y, operator) if own.has_fixed_level else _estimate(y)
             yield Case(y, operator, level), {**example.metadata, "cut": self.opened}
 
@@ -112,13 +112,14 @@ def reconstruct_file(
     images, every = [], []
     metadata: dict[str, Any] = {}
     for (y, operator, level), metadata in found:
-        warn_outside(trained, y, operator, str(metadata.get("file", output)))
+        own = figures(y, operator)
+        warn_outside(trained, own, str(metadata.get("file", output)))
         solution = net.solve(y, operator, noise_level=level)
         misfit = batched_norm(operator.A(solution.image) - y) / batched_norm(y)
         image = cut(solution.image, y) if metadata.pop("cut", False) else solution.image
         images.append(image[0].cpu().numpy() * metadata.get("scale", 1.0))
         known = {"iterations": float(solution.iterations[0]), "consistency": float(misfit)}
-        known |= {"sampling": figures(y, operator)["sampling"]}
+        known |= {"sampling": own["sampling"]}
         every.append(known | ({} if level is None else {"noise level": float(level)}))
     if len(shapes := {image.shape for image in images}) != 1:
         raise DataError(f"{metadata.get('file', output)}: images of the shapes {sorted(shapes)}.")
@@ -146,9 +147,9 @@ def ranges(physics: Physics, data: Data, seed: int) -> dict[str, list[float]]:
     return {n: [min(one[n] for one in every), max(one[n] for one in every)] for n in names}
 
 
-def warn_outside(trained: Ranges, y: Measurement, operator: Operator, name: str) -> None:
-    """Warn, with figures, of a measurement unlike those of the training."""
-    for key, value in figures(y, operator).items():
+def warn_outside(trained: Ranges, own: Mapping[str, float], name: str) -> None:
+    """Warn, with its `figures`, of a measurement unlike those of the training."""
+    for key, value in own.items():
         low, high = trained.get(key, (value, value))
         if not low / FAR <= value <= high * FAR:
             warnings.warn(

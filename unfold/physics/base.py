@@ -169,16 +169,12 @@ class Physics(Declared, ABC):
             draws: of the B images; they follow the precision and the device of `x`.
         """
         examples = x if isinstance(x, Examples) else Examples(x)
-        return self.given(examples).acquire(examples, draws)
-
-    def acquire(self, examples: Examples, draws: Draws) -> Measured:
-        """As `measure`, of a physics that is `given` the examples already."""
-        y, x = examples.measurement, examples.images
+        physics, y, images = self.given(examples), examples.measurement, examples.images
         if y is None:
-            return self.simulate(x, draws)
-        shape = self.image_shape(tuple(y.shape[1:])) if x is None else tuple(x.shape[1:])
-        operator = self.sample(draws.like(y).within("operator"), shape)
-        return Measured(self.restrict(y, operator), operator)
+            return physics.simulate(images, draws)
+        known = physics.image_shape(tuple(y.shape[1:])) if images is None else images.shape[1:]
+        operator = physics.sample(draws.like(y).within("operator"), tuple(known))
+        return Measured(physics.restrict(y, operator), operator)
 
     def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The part of a full measurement that an operator makes: y, unless a subclass draws one."""

@@ -1,6 +1,7 @@
 """Operators made of one operator: of post-processed outputs, and of real images only."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -230,6 +231,15 @@ class MaskedMeasurement(Wrapped):
         return self.kept * y
 
 
+def central(sides: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+    """The rows (n, 1) and the columns of the frequencies nearest to 0, at index 0, of a square.
+
+    As many are on either side of 0, and one more on the negative where `count` is even.
+    """
+    down, across = (torch.arange(min(count, n)) - min(count, n) // 2 for n in sides)
+    return down[:, None], across
+
+
 def split(
     operator: Operator, y: Measurement, draws: Draws, keep: float, centre: int = 4
 ) -> tuple[Tensor, Tensor]:
@@ -247,8 +257,8 @@ def split(
     chosen = draws.uniform("split", y.shape[-2:]).reshape(axes) < keep
     middle = torch.zeros_like(chosen)
     if y.is_complex():
-        down, across = (torch.arange(min(centre, n)) - min(centre, n) // 2 for n in y.shape[-2:])
-        middle[..., down[:, None], across] = True
+        down, across = central(y.shape[-2:], centre)
+        middle[..., down, across] = True
     return acquired * (chosen | middle), acquired * (~chosen | middle)
 
 

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unfold.data.example import Batch
 from unfold.disk import write_bytes
+from unfold.evaluation.metrics import magnitude
 from unfold.training.loggers.trackers import Tracked
 from unfold.training.module import Training
 
@@ -61,10 +62,10 @@ class ValidationPictures(pl.Callback):
             return
         assert isinstance(pl_module, Training)
         first = batch.part(0, 1)
-        image = magnitude(pl_module.compare(first, "validation")[0].image[0])
+        image = magnitude(pl_module.compare(first, "validation")[0].image[0]).clamp(0, 1)
         panels = image
         if first.images is not None:
-            truth = magnitude(first.images[0])
+            truth = magnitude(first.images[0]).clamp(0, 1)
             panels = torch.cat([truth, image, 5 * (image - truth).abs()], -1)
         self._show(trainer, panels.clamp(0, 1).float().cpu())
 
@@ -77,11 +78,6 @@ class ValidationPictures(pl.Callback):
                 logger.experiment.add_image("validation", picture, step)
             elif isinstance(logger, Tracked):
                 logger.show(path, step - 1)  # with the row of this validation: rows count from 0
-
-
-def magnitude(x: Tensor) -> Tensor:
-    """The image as it is shown: |x| of a complex one, in [0, 1]."""
-    return (x.abs() if x.is_complex() else x).clamp(0, 1)
 
 
 def save_picture(picture: Tensor, path: Path) -> None:

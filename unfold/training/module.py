@@ -144,7 +144,7 @@ class Training(pl.LightningModule):
     def _measured(self, batch: Batch, split: str) -> tuple[Physics, Any, Operator, Any, Draws]:
         draws = Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
         physics = self.physics.given(batch.examples)
-        y, operator = physics.acquire(batch.examples, draws)
+        y, operator = physics.measure(batch.examples, draws)
         return physics, y, operator, physics.noise_level(y, operator, draws), draws
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from unfold.array_files import SUFFIXES, read_array
-from unfold.errors import DataError
+from unfold.arrays import expect_unfolded
+from unfold.data.image_reader import pages, read_bytes, stored_pixels
+from unfold.errors import DataError, listing
 from unfold.extras import optional
 
 HDF5 = (".h5", ".hdf5")
@@ -27,8 +29,7 @@ class Projections:
     """The projections of a file.
 
     Args:
-        rows: of detectors, one image behind each.
-        values: (S, V, D), counts or line integrals, float32.
+        values: (S, V, D), counts or line integrals of S rows of detectors, float32.
         flat: the counts without an object, (S, D); None where the values are integrals.
         dark: the counts without a beam, (S, D); None for 0.
         angles: in degrees, (V,), where the file has them.
@@ -171,17 +172,18 @@ def _mean(stored: Any) -> np.ndarray:
 
 
 def _tiff(path: Path) -> np.ndarray:
-    """The pages of a stack, (pages, H, W) or (H, W)."""
-    from PIL import Image, ImageSequence
-
-    try:
-        with Image.open(path, formats=("TIFF",)) as image:
-            pages = [np.array(page) for page in ImageSequence.Iterator(image)]
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path}: not a readable TIFF file ({error}).") from error
-    if len({page.shape for page in pages}) > 1:
-        raise DataError(f"{path}: pages of different sizes.")
-    return np.stack(pages) if len(pages) > 1 else pages[0]
+    """The pages of a stack as they are stored, (pages, H, W), or (H, W) of one."""
+    data, name = read_bytes(path), str(path)
+    every = pages(data, name)
+    first = stored_pixels(data, name, every[0]).values
+    expect_unfolded(path, len(every) * first.nbytes)
+    found = [first, *(stored_pixels(data, name, page).values for page in every[1:])]
+    if len(shapes := {one.shape for one in found}) > 1 or first.shape[-1] != 1:
+        raise DataError(
+            f"{path}: pages of {listing(map(str, shapes))}; expected grey, of one size."
+        )
+    whole = np.stack(found)[..., 0]
+    return whole if len(whole) > 1 else whole[0]
 
 
 def _field(file: str, values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.parameters.bounds import Declared
 from unfold.physics.base import ComplexPhysics
 from unfold.physics.operator import Operator
+from unfold.physics.wrapped import central
 from unfold.random import Draws
 from unfold.typing import Shape
 
@@ -143,9 +144,8 @@ def estimate_maps(
 
 def _maps(y: Tensor, calibration: int, kernel: int, threshold: float, crop: float) -> Tensor:
     coils, height, width = y.shape
-    # As many frequencies on either side of 0, one more on the negative side where the side is even.
-    places = torch.arange(calibration, device=y.device) - calibration // 2
-    middle = y[:, places % height][:, :, places % width]
+    down, across = central((height, width), calibration)
+    middle = y[:, down, across]
     patches = middle.unfold(1, kernel, 1).unfold(2, kernel, 1)
     rows = patches.permute(1, 2, 0, 3, 4).reshape(-1, coils * kernel**2)
     _, sizes, spanning = torch.linalg.svd(rows, full_matrices=False)
