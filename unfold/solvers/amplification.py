@@ -13,8 +13,8 @@ from unfold.typing import PerImage
 SPAN = 20
 """Pairs that are kept. Five miss the slow directions of Broyden's method near contraction 1."""
 
-PLAIN_SPAN = 2
-"""The same for plain steps, which become parallel to the slow direction: more are only noise."""
+PLAIN_SPAN = 5
+"""The same for plain steps, which become parallel to the slow directions: more are only noise."""
 
 BUCKETS = 512
 """Numbers that stand for a longer row; over 20 directions they change a norm by a fifth at most."""
