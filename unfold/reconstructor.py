@@ -1,9 +1,10 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,21 @@ from unfold.compatibility import (
     check_registered,
 )
 from unfold.denoisers.denoiser import InHalfPrecision
-from unfold.errors import ConfigError, DataWarning
+from unfold.errors import ConfigError, DataWarning, listing
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
 from unfold.parameters.declare import Unit
-from unfold.parameters.group import Scales, groups_of
-from unfold.parameters.select import Trainable, dead_names, make_groups, names
+from unfold.parameters.group import Plan, Scales, Values, groups_of, value_range
+from unfold.parameters.select import (
+    Trainable,
+    chosen,
+    dead_names,
+    limits_of,
+    make_groups,
+    names,
+)
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
@@ -33,6 +41,12 @@ from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.shapes import FAR, expect_tensor
 from unfold.typing import Image, Measurement, PerImage
+
+
+P = TypeVar("P", bound=Physics)
+
+PHYSICS = "physics"
+"""The path of what is learned of an operator."""
 
 
 class Reconstructor(nn.Module):
@@ -79,6 +93,7 @@ class Reconstructor(nn.Module):
             check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
+        self.physics: Values | None = None  # of `learn_physics`
 
     def forward(
         self,
@@ -151,6 +166,57 @@ class Reconstructor(nn.Module):
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)
         return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
+
+
+def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple[P, Values]:
+    """The physics whose operators have learned parameters, and these, to be `net.physics`.
+
+    Args:
+        physics: names what can be learned, in `learnable`, and has the values to start from.
+        trainable: its `learn` and `constrain` are globs on names such as `physics.kernel`.
+        simulates: whether the physics also makes the measurements. What describes an instrument is
+            then not learned: the operator that is easiest to invert, the identity, would be best.
+
+    Raises:
+        ConfigError: a name is not one of a parameter, or that parameter cannot be learned here.
+    """
+    kind, known, dead = type(physics).__name__, {}, {}
+    for field, one in physics.learnable.items():
+        name = f"{PHYSICS}.{field}"
+        known[name] = (None, one, None)
+        try:
+            if simulates and not one.samples:
+                raise ConfigError(
+                    f"the same {kind} simulates y, and training would make it the identity; take "
+                    "data=pairs, kspace or sinogram, or learn it of one measurement by unfold "
+                    "calibrate"
+                )
+            start = one.start(physics)
+            if not one.constraint.holds(start):
+                raise ConfigError(f"it starts from {value_range(start)}, not {one.constraint}")
+            known[name] = (start, one, None)
+        except ConfigError as error:
+            dead[name] = str(error)
+    others = [f"{PHYSICS}.{f.name}" for f in fields(physics) if f.name not in physics.learnable]
+    for pattern in trainable.learn:
+        if not known or pattern in others or pattern.rpartition(".")[0] in others:
+            can = listing(known) if known else "no parameter"
+            raise ConfigError(
+                f"Trainable.learn names '{pattern}': of {kind}, {can} can be learned. Fields are "
+                "learned that its class declares in `learnable`."
+            )
+    select = partial(chosen, known, dead)
+    if not (learned := sorted(select("learn", trainable.learn))):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in dead.items())
+        raise ConfigError(f"Trainable.learn = {list(trainable.learn)} learns nothing. {reasons}.")
+    limits = limits_of(known, select, trainable)
+    plans: dict[str, Plan] = {}
+    for name in learned:
+        start, one, _ = known[name]
+        constraint = limits.get(name, one.constraint)
+        plans[name.partition(".")[2]] = Plan(start, constraint, "1", True, start.ndim)
+    values = Values(plans)
+    return replace(physics, learned={n: partial(values.value, n) for n in plans}), values
 
 
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:

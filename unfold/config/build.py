@@ -102,7 +102,8 @@ class _Build:
             if checked.groups[name] is not None and name not in self.objects:
                 self._try(name, lambda name=name: self._group(name))
         built = self.objects
-        if not problems and set(RECONSTRUCTOR) <= set(built) and "reconstructor" not in built:
+        needed = {*RECONSTRUCTOR, "physics", "data"} if self._operators() else {*RECONSTRUCTOR}
+        if not problems and needed <= set(built) and "reconstructor" not in built:
             self._try("reconstructor", self._reconstructor)
         if {"trainer", "data"} <= set(built):
             self._try("", lambda: built["trainer"].parts(built["data"].batch_size))
@@ -135,16 +136,25 @@ class _Build:
             seed_networks(self.checked.settings.seed, name)
         return instantiate(self.checked.groups[name])
 
+    def _operators(self) -> list[str]:
+        """The globs of what is learned of the operators."""
+        return [glob for glob in self.checked.trainable.learn if _is_physics(glob)]
+
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
         from unfold.parameters.select import Trainable
-        from unfold.reconstructor import Reconstructor
+        from unfold.reconstructor import Reconstructor, learn_physics
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
+        operators = self._operators()
+        apart = {key: trainable.constrain[key] for key in trainable.constrain if _is_physics(key)}
         chosen = Trainable(
-            trainable.learn, trainable.untied, trainable.constrain, trainable.relative
+            [name for name in trainable.learn if name not in operators],
+            trainable.untied,
+            {key: pair for key, pair in trainable.constrain.items() if key not in apart},
+            trainable.relative,
         )
         # Before the iterations copy the networks, and the equilibrium measures them.
         self.objects["origins"] = start_networks(self.checked, prior, model)
@@ -158,12 +168,22 @@ class _Build:
             strict=self.checked.settings.strict,
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
+        if operators and model.trains:
+            physics, simulates = self.objects["physics"], not self.objects["data"].measured
+            own = Trainable(operators, constrain=apart)
+            found = learn_physics(physics, own, simulates=simulates)
+            self.objects["physics"], reconstructor.physics = found
         if trainable.lr or trainable.freeze:
             from unfold.training.optim import by_learning_rate, frozen
 
             by_learning_rate(reconstructor, trainable.lr)
             frozen(reconstructor, trainable.freeze)
         return reconstructor
+
+
+def _is_physics(glob: str) -> bool:
+    """Whether a glob on names means parameters of operators."""
+    return glob.partition(".")[0] == "physics"
 
 
 def build_training(checked: Checked, components: Components) -> "Training":

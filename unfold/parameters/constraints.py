@@ -107,6 +107,57 @@ class Real(Constraint):
         return "finite"
 
 
+@dataclass(frozen=True)
+class Simplex(Constraint):
+    """h ≥ 0 with Σ h = 1 over the last two axes, by h = softmax(raw).
+
+    A learned zero starts at a thousandth of the mean entry, from where a gradient reaches it.
+    """
+
+    low = 0.0
+
+    def holds(self, value: Tensor) -> bool:
+        total = value.sum((-2, -1))
+        return super().holds(value) and bool(torch.isclose(total, torch.ones_like(total)).all())
+
+    def spans(self, low: float, high: float) -> bool:
+        return False
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value.clamp(min=1e-3 / value.shape[-2:].numel()).log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.flatten(-2).softmax(-1).reshape(raw.shape)
+
+    def __str__(self) -> str:
+        return "zero or positive, of sum 1"
+
+
+@dataclass(frozen=True)
+class UnitNorm(Constraint):
+    """Complex S with Σ |S|² = 1 over the third last axis, by S = raw / ‖raw‖; 0 where all are 0."""
+
+    def holds(self, value: Tensor) -> bool:
+        total = value.abs().square().sum(-3)
+        return bool(((total - (total > 0.5).to(total)).abs() < 1e-3).all())
+
+    def spans(self, low: float, high: float) -> bool:
+        return False
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return torch.view_as_real(value.resolve_conj())
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        total = raw.square().sum((-4, -1), keepdim=True)
+        seen = total > 0
+        return torch.view_as_complex(torch.where(seen, raw / torch.where(seen, total, 1).sqrt(), 0))
+
+    def __str__(self) -> str:
+        return "complex, of squares that sum to 1"
+
+
 positive = Positive()
 nonnegative = Positive(closed=True)
 real = Real()
+simplex = Simplex()
+unit_norm = UnitNorm()

@@ -6,7 +6,7 @@ hands out the recipe of iteration k with numbers in place.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -57,6 +57,22 @@ class Declaration(NamedTuple):
     unit: Unit
     vector: bool
     is_level: bool
+
+
+class Learnable(NamedTuple):
+    """How a field of a physics is learned.
+
+    constraint: the set of its values.
+    start: of a physics, the value to start from; a `ConfigError` where it has none.
+    put: a physics with another value, which may require a gradient.
+    samples: whether it decides what is measured, as a mask does, so that y depends on it too. Else
+        it describes an instrument, and is not learned where the same physics simulates y.
+    """
+
+    constraint: Constraint
+    start: Callable[[Any], Tensor]
+    put: Callable[[Any, Tensor], Any]
+    samples: bool = False
 
 
 def param(

@@ -6,7 +6,7 @@ checkpoint of one kind fails to load as the other instead of being misread.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,14 +29,14 @@ class Plan(NamedTuple):
     constraint: its set.
     unit: what it is relative to.
     learned: whether it is.
-    vector: whether the last axis counts its entries.
+    vector: how many of the last axes count its entries.
     """
 
     values: Tensor
     constraint: Constraint
     unit: Unit
     learned: bool
-    vector: bool = False
+    vector: int = False
 
     @property
     def own(self) -> bool:
@@ -105,7 +105,26 @@ def _entries(name: str, value: Any, count: int) -> list[Any]:
     return [list(column) if nested else column[0] for column in zip(*rows, strict=True)]
 
 
-class ParameterGroup(nn.Module):
+class Values(nn.Module):
+    """Values by name, learned or fixed, that belong to one path of the configuration."""
+
+    network_names: Sequence[str] = ()
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        super().__init__()
+        self.plans = dict(plans)
+        for name, plan in self.plans.items():
+            _register(self, name, plan)
+
+    def value(self, name: str) -> Tensor:
+        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
+        plan = self.plans[name]
+        if not plan.learned:
+            return self.get_buffer(name)
+        return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
+
+
+class ParameterGroup(Values):
     """The scalars and networks of one recipe; `at(k)` is the recipe of iteration k.
 
     The recipe is a template: its structure stays, and its values come from `plans`, by full name,
@@ -120,11 +139,8 @@ class ParameterGroup(nn.Module):
         iterations: int,
         path: str,
     ) -> None:
-        super().__init__()
+        super().__init__({name: plans[f"{path}.{name}"] for name in declarations(recipe)})
         self.recipe, self.filled = template(recipe)
-        self.plans = {name: plans[f"{path}.{name}"] for name in declarations(recipe)}
-        for name, plan in self.plans.items():
-            _register(self, name, plan)
         self.network_names: list[str] = []
         self.group_names: list[str] = []
         self.per_iteration: set[str] = set()
@@ -139,13 +155,6 @@ class ParameterGroup(nn.Module):
             if f"{path}.{name}" in untied or isinstance(leaf, PerIteration):
                 self.per_iteration.add(name)
             _hold(self, name, leaf)
-
-    def value(self, name: str) -> Tensor:
-        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
-        plan = self.plans[name]
-        if not plan.learned:
-            return self.get_buffer(name)
-        return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
 
     # The algorithm or the prior that came, of the class that came.
     def at(self, k: int, scales: Scales) -> Any:
@@ -218,16 +227,17 @@ def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
         home.register_buffer(last, leaf)
 
 
-def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
+def groups_of(root: nn.Module) -> Iterator[tuple[str, Values]]:
     """The groups in a module, those inside others included, by the names of their recipes."""
     for name, module in root.named_modules():
-        if isinstance(module, ParameterGroup):
+        if isinstance(module, Values):
             yield name, module
 
 
 def value_range(value: Tensor) -> str:
     """The least and the largest number of a tensor, in four digits; one number where they agree."""
-    least, largest = value.detach().aminmax()
+    value = value.detach()
+    least, largest = (value.abs() if value.is_complex() else value).aminmax()
     ends = sorted({f"{float(least):.4g}", f"{float(largest):.4g}"}, key=float)
     return " to ".join(ends)
 

@@ -188,7 +188,7 @@ def _plans(
 ) -> dict[str, Plan]:
     relative = select("relative", trainable.relative, alive=False, optional={"algo.*"})
     scalars = _scalars(recipes)
-    limits = _limits(scalars, select, trainable)
+    limits = limits_of(scalars, select, trainable)
     plans: dict[str, Plan] = {}
     for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
@@ -208,10 +208,10 @@ def _plans(
     return plans
 
 
-def _limits(
-    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Select, trainable: Trainable
+def limits_of(
+    scalars: Mapping[str, tuple[Any, Any, Any]], select: Select, trainable: Trainable
 ) -> dict[str, Interval]:
-    """The narrower sets, by name."""
+    """The narrower sets, by name; the second of three says the set that a scalar has."""
     limits: dict[str, Interval] = {}
     for pattern, bounds in trainable.constrain.items():
         if len(bounds) != 2:

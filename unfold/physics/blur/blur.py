@@ -1,7 +1,7 @@
 """Blur: the image convolved with a kernel, fixed, sampled, or varying from place to place."""
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, one_of, whole
+from unfold.parameters.constraints import simplex
+from unfold.parameters.declare import Learnable
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics, Taken
 from unfold.physics.blur.convolution import (
@@ -43,6 +45,13 @@ class KernelPhysics(Physics, ABC):
     kernel: Kernel | str
 
     from_data: ClassVar[Taken] = {"kernel": FixedKernels}
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "kernel": Learnable(
+            simplex,
+            start=lambda physics: physics.known_kernel(),
+            put=lambda physics, h: replace(physics, kernel=FixedKernels(h)),
+        )
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +68,16 @@ class KernelPhysics(Physics, ABC):
     @property
     def is_deterministic(self) -> bool:
         return self.kernel != DATA and self.kernels.is_deterministic
+
+    def known_kernel(self) -> Tensor:
+        """h, (1, kh, kw), the same for every image; a `ConfigError` where there is none."""
+        if not self.is_deterministic:
+            drawn = DATA if self.kernel == DATA else type(self.kernels).__name__
+            raise ConfigError(
+                f"{type(self).__name__}.kernel is {drawn}, another kernel for each image; give one "
+                "to start from: kernel=FILE, or a kernel without ranges"
+            )
+        return self.kernels.sample(Draws(0, (0,), dtype=torch.float64))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -171,6 +190,7 @@ class VaryingBlur(KernelPhysics):
     """
 
     from_data: ClassVar[Taken] = {}
+    learnable: ClassVar[Mapping[str, Learnable]] = {}
 
     grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
 

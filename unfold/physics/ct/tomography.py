@@ -1,16 +1,19 @@
 """Tomography: line integrals of the image are measured."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
+from unfold.parameters.constraints import real
+from unfold.parameters.declare import Learnable
 from unfold.physics.base import Examples, StatedShape
-from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
+from unfold.physics.ct.projector import Fan, Parallel, Projector, Shifted, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -60,6 +63,7 @@ class ParallelScan(Scan, ABC):
         first: of the first angle, in degrees; not of a measured scan.
         views: how many of the angles are measured, evenly spaced from the first; None for all.
         axis: where the axis of rotation is seen, in detectors from the middle of the row.
+        moved: where it is instead, (), of scans that share it; it may require a gradient.
     """
 
     angles: int | None = bounded(None, whole(1))
@@ -68,6 +72,23 @@ class ParallelScan(Scan, ABC):
     views: int | None = bounded(None, whole(1), "of the angles", kw_only=True)
     axis: float = bounded(0.0, finite, "in detectors", kw_only=True)
     measured: tuple[float, ...] = field(default=(), kw_only=True, repr=False)
+    moved: Tensor | None = field(default=None, kw_only=True, repr=False)
+
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "axis": Learnable(
+            real,
+            start=lambda physics: torch.tensor(physics.axis, dtype=torch.float64),
+            put=lambda physics, c: replace(physics, moved=c),
+        )
+    }
+
+    def sample(self, draws: Draws, shape: Shape) -> Projector | Shifted:
+        """Of an axis that moves, the rays of the nearest whole detector, and a shift from there."""
+        if self.moved is None:
+            return super().sample(draws, shape)
+        near = float(self.moved.detach().round())
+        rays = replace(self, axis=near, moved=None).sample(draws, shape)
+        return Shifted(rays, self.moved.to(draws.device, draws.dtype) - near)
 
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""
