@@ -42,7 +42,6 @@ from unfold.random import Draws
 from unfold.shapes import FAR, expect_tensor
 from unfold.typing import Image, Measurement, PerImage
 
-
 P = TypeVar("P", bound=Physics)
 
 PHYSICS = "physics"
@@ -191,7 +190,7 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
                     "data=pairs, kspace or sinogram, or learn it of one measurement by unfold "
                     "calibrate"
                 )
-            start = one.start(physics)
+            start = one.start(physics).detach()
             if not one.constraint.holds(start):
                 raise ConfigError(f"it starts from {value_range(start)}, not {one.constraint}")
             known[name] = (start, one, None)
@@ -216,7 +215,8 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
         constraint = limits.get(name, one.constraint)
         plans[name.partition(".")[2]] = Plan(start, constraint, "1", True, start.ndim)
     values = Values(plans)
-    return replace(physics, learned={n: partial(values.value, n) for n in plans}), values
+    live = {n: partial(values.value, n) for n in plans}
+    return replace(physics, learned={**physics.learned, **live}), values
 
 
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from unfold.data.measured import MeasuredData
 from unfold.errors import ConfigError, DataError, DataWarning
 from unfold.evaluation.base import Case, batches, measure
 from unfold.evaluation.output_files import write_images
-from unfold.physics.base import Physics
+from unfold.physics.base import Examples, Physics
 from unfold.physics.blur.blur import Blur, ValidBlur
 from unfold.physics.noise.measured import estimate_level
 from unfold.physics.operator import Operator
@@ -45,13 +45,37 @@ Ranges = Mapping[str, Sequence[float]]
 
 def without_border(physics: Physics) -> Physics:
     """A periodic blur as a camera makes it: of a larger image, of which nothing is assumed."""
-    return ValidBlur(physics.noise, physics.kernel) if type(physics) is Blur else physics
+    if type(physics) is not Blur:
+        return physics
+    return ValidBlur(physics.noise, physics.kernel, learned=physics.learned)
 
 
 def cut(image: Tensor, y: Tensor) -> Tensor:
     """The part of a larger image that lies behind a photograph y."""
     down, across = (n - m for n, m in zip(image.shape[-2:], y.shape[-2:], strict=True))
     return image[..., down // 2 :, across // 2 :][..., : y.shape[-2], : y.shape[-1]]
+
+
+class Taken(NamedTuple):
+    """One measurement of a file.
+
+    physics: that made it.
+    examples: as a batch of one.
+    draws: of what is still drawn.
+    metadata: of the file.
+    """
+
+    physics: Physics
+    examples: Examples
+    draws: Draws
+    metadata: Mapping[str, Any]
+
+    def case(self) -> Case:
+        """The measurement, with its operator for the present values of what is learned."""
+        y, operator = self.physics.measure(self.examples, self.draws)
+        fixed = self.physics.has_fixed_level
+        level = self.physics.known_level(y, operator) if fixed else _estimate(y)
+        return Case(y, operator, level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +94,8 @@ class Scan:
     stated: tuple[str, ...] = ()
     opened: bool = False
 
-    def cases(self, path: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
-        """Every measurement of a file with its operator, and its metadata.
+    def read(self, path: Path) -> Iterator[Taken]:
+        """Every measurement of a file.
 
         Raises:
             DataError: the file cannot be used.
@@ -85,9 +109,8 @@ class Scan:
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
-            y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
-            level = own.known_level(y, operator) if own.has_fixed_level else _estimate(y)
-            yield Case(y, operator, level), {**example.metadata, "cut": self.opened}
+            metadata = {**example.metadata, "cut": self.opened}
+            yield Taken(own, examples, Draws(0, (place,), "reconstruct"), metadata)
 
 
 def _estimate(y: Measurement) -> PerImage | None:
@@ -100,18 +123,19 @@ def _estimate(y: Measurement) -> PerImage | None:
 @torch.no_grad()
 def reconstruct_file(
     net: Reconstructor,
-    found: Iterable[tuple[Case, dict[str, Any]]],
+    found: Iterable[Taken],
     output: Path,
     trained: Ranges,
 ) -> dict[str, float]:
-    """Reconstruct the cases of a file, write them in its unit, and return what is known of them.
+    """Reconstruct what a file holds, write them in its unit, and return what is known of them.
 
     Each is compared with the ranges of the training; `output` is as of `write_images`.
     """
     net.eval()
     images, every = [], []
     metadata: dict[str, Any] = {}
-    for (y, operator, level), metadata in found:
+    for one in found:
+        (y, operator, level), metadata = one.case(), {**one.metadata}
         own = figures(y, operator)
         warn_outside(trained, own, str(metadata.get("file", output)))
         solution = net.solve(y, operator, noise_level=level)
