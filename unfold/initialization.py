@@ -9,7 +9,7 @@ from unfold.errors import ConfigError
 from unfold.fidelities.fidelity import DataTerm
 from unfold.parameters.bounds import Declared, at_least, bounded, positive
 from unfold.physics.batch import Grouped, Packed
-from unfold.physics.ct.projector import Projector, Shifted
+from unfold.physics.ct.projector import Projector
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import Wrapped
 from unfold.pytree import batched_norm, per_image
@@ -81,7 +81,7 @@ def _filtered(A: Operator, y: Measurement) -> Image:
     """Filtered back-projection of complete scans, also inside a mixture."""
     if isinstance(A, Grouped):
         return A.each(y, lambda own, part, _: _filtered(own, part))
-    if isinstance(A, Packed | Shifted):
+    if isinstance(A, Packed):
         return _filtered(A.operator, A.post_adjoint(y))
     if isinstance(A, Projector):
         return A.filtered_back_projection(y)

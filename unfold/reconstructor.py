@@ -1,7 +1,7 @@
 """The reconstructor: an algorithm, a prior, a fidelity and a model, with their parameters."""
 
 import warnings
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, TypeVar
@@ -43,9 +43,6 @@ from unfold.shapes import FAR, expect_tensor
 from unfold.typing import Image, Measurement, PerImage
 
 P = TypeVar("P", bound=Physics)
-
-PHYSICS = "physics"
-"""The path of what is learned of an operator."""
 
 
 class Reconstructor(nn.Module):
@@ -171,51 +168,43 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
     """The physics whose operators have learned parameters, and these, to be `net.physics`.
 
     Args:
-        physics: names what can be learned, in `learnable`, and has the values to start from.
+        physics: has what can be learned, in `learnable`, and the values to start from.
         trainable: its `learn` and `constrain` are globs on names such as `physics.kernel`.
-        simulates: whether the physics also makes the measurements. What describes an instrument is
-            then not learned: the operator that is easiest to invert, the identity, would be best.
+        simulates: whether the physics also makes y, so that only what samples is learned.
 
     Raises:
-        ConfigError: a name is not one of a parameter, or that parameter cannot be learned here.
+        ConfigError: a name is no parameter, or one that cannot be learned here.
     """
     kind, known, dead = type(physics).__name__, {}, {}
-    for field, one in physics.learnable.items():
-        name = f"{PHYSICS}.{field}"
-        known[name] = (None, one, None)
-        try:
-            if simulates and not one.samples:
-                raise ConfigError(
-                    f"the same {kind} simulates y, and training would make it the identity; take "
-                    "data=pairs, kspace or sinogram, or learn it of one measurement by unfold "
-                    "calibrate"
-                )
-            start = one.start(physics).detach()
-            if not one.constraint.holds(start):
-                raise ConfigError(f"it starts from {value_range(start)}, not {one.constraint}")
-            known[name] = (start, one, None)
-        except ConfigError as error:
-            dead[name] = str(error)
-    others = [f"{PHYSICS}.{f.name}" for f in fields(physics) if f.name not in physics.learnable]
-    for pattern in trainable.learn:
-        if not known or pattern in others or pattern.rpartition(".")[0] in others:
-            can = listing(known) if known else "no parameter"
-            raise ConfigError(
-                f"Trainable.learn names '{pattern}': of {kind}, {can} can be learned. Fields are "
-                "learned that its class declares in `learnable`."
+    for name, one in physics.learnable.items():
+        start = one.start(physics)
+        known[f"physics.{name}"] = start, one, one
+        if simulates and not one.samples:
+            dead[f"physics.{name}"] = (
+                f"the same {kind} simulates y, and would become the identity; take measured data, "
+                "such as data=pairs, kspace or sinogram, or unfold calibrate"
+            )
+        elif start is None:
+            value = getattr(physics, name)
+            given = value if value is None or isinstance(value, str) else type(value).__name__
+            dead[f"physics.{name}"] = (
+                f"it is {given}, with no value to start from; give {one.needs}"
             )
     select = partial(chosen, known, dead)
-    if not (learned := sorted(select("learn", trainable.learn))):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in dead.items())
-        raise ConfigError(f"Trainable.learn = {list(trainable.learn)} learns nothing. {reasons}.")
+    if not known or not (learned := select("learn", trainable.learn)):
+        why = "; ".join(f"{name}: {reason}" for name, reason in dead.items())
+        can = f"can be learned of {kind}: {listing(known) if known else 'nothing'}"
+        raise ConfigError(f"Trainable.learn = {list(trainable.learn)}: {why or can}.")
     limits = limits_of(known, select, trainable)
     plans: dict[str, Plan] = {}
-    for name in learned:
-        start, one, _ = known[name]
-        constraint = limits.get(name, one.constraint)
+    for name in sorted(learned):
+        constraint = limits.get(name, known[name][1].constraint)
+        start = torch.as_tensor(known[name][0]).detach()
+        if not constraint.holds(start):
+            raise ConfigError(f"{name} = {value_range(start)}: must be {constraint}.")
         plans[name.partition(".")[2]] = Plan(start, constraint, "1", True, start.ndim)
     values = Values(plans)
-    live = {n: partial(values.value, n) for n in plans}
+    live = {name: partial(values.value, name) for name in plans}
     return replace(physics, learned={**physics.learned, **live}), values
 
 

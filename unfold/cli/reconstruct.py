@@ -116,7 +116,7 @@ def _measured(given: Arguments, run: Path, components: Components, measurement: 
     trained, faults = ranges_of(run), []
     for path, place in track(list(places.items()), "reconstructing", disable=not several):
         try:
-            scores = reconstruct_file(components.reconstructor, scan.read(path), place, trained)
+            scores = reconstruct_file(components.reconstructor, scan.cases(path), place, trained)
         except DataError as error:
             faults.append(str(error))
     if not several and not faults:

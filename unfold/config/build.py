@@ -102,7 +102,8 @@ class _Build:
             if checked.groups[name] is not None and name not in self.objects:
                 self._try(name, lambda name=name: self._group(name))
         built = self.objects
-        needed = {*RECONSTRUCTOR, "physics", "data"} if self._operators() else {*RECONSTRUCTOR}
+        operators = any(name.startswith("physics.") for name in checked.trainable.learn)
+        needed = {*RECONSTRUCTOR, *(("physics", "data") if operators else ())}
         if not problems and needed <= set(built) and "reconstructor" not in built:
             self._try("reconstructor", self._reconstructor)
         if {"trainer", "data"} <= set(built):
@@ -136,10 +137,6 @@ class _Build:
             seed_networks(self.checked.settings.seed, name)
         return instantiate(self.checked.groups[name])
 
-    def _operators(self) -> list[str]:
-        """The globs of what is learned of the operators."""
-        return [glob for glob in self.checked.trainable.learn if _is_physics(glob)]
-
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
         from unfold.parameters.select import Trainable
@@ -148,14 +145,9 @@ class _Build:
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
-        operators = self._operators()
-        apart = {key: trainable.constrain[key] for key in trainable.constrain if _is_physics(key)}
-        chosen = Trainable(
-            [name for name in trainable.learn if name not in operators],
-            trainable.untied,
-            {key: pair for key, pair in trainable.constrain.items() if key not in apart},
-            trainable.relative,
-        )
+        operators, chosen = Trainable(
+            trainable.learn, trainable.untied, trainable.constrain, trainable.relative
+        ).parted("physics")
         # Before the iterations copy the networks, and the equilibrium measures them.
         self.objects["origins"] = start_networks(self.checked, prior, model)
         reconstructor = Reconstructor(
@@ -168,10 +160,9 @@ class _Build:
             strict=self.checked.settings.strict,
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
-        if operators and model.trains:
-            physics, simulates = self.objects["physics"], not self.objects["data"].measured
-            own = Trainable(operators, constrain=apart)
-            found = learn_physics(physics, own, simulates=simulates)
+        if operators.learn and model.trains:
+            simulates = not self.objects["data"].measured
+            found = learn_physics(self.objects["physics"], operators, simulates=simulates)
             self.objects["physics"], reconstructor.physics = found
         if trainable.lr or trainable.freeze:
             from unfold.training.optim import by_learning_rate, frozen
@@ -179,11 +170,6 @@ class _Build:
             by_learning_rate(reconstructor, trainable.lr)
             frozen(reconstructor, trainable.freeze)
         return reconstructor
-
-
-def _is_physics(glob: str) -> bool:
-    """Whether a glob on names means parameters of operators."""
-    return glob.partition(".")[0] == "physics"
 
 
 def build_training(checked: Checked, components: Components) -> "Training":

@@ -1,12 +1,13 @@
 """Measured files without a true image: reconstructed as they are, and compared with a training."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,28 +57,6 @@ def cut(image: Tensor, y: Tensor) -> Tensor:
     return image[..., down // 2 :, across // 2 :][..., : y.shape[-2], : y.shape[-1]]
 
 
-class Taken(NamedTuple):
-    """One measurement of a file.
-
-    physics: that made it.
-    examples: as a batch of one.
-    draws: of what is still drawn.
-    metadata: of the file.
-    """
-
-    physics: Physics
-    examples: Examples
-    draws: Draws
-    metadata: Mapping[str, Any]
-
-    def case(self) -> Case:
-        """The measurement, with its operator for the present values of what is learned."""
-        y, operator = self.physics.measure(self.examples, self.draws)
-        fixed = self.physics.has_fixed_level
-        level = self.physics.known_level(y, operator) if fixed else _estimate(y)
-        return Case(y, operator, level)
-
-
 @dataclass(frozen=True, eq=False)
 class Scan:
     """How measured files become cases.
@@ -94,8 +73,13 @@ class Scan:
     stated: tuple[str, ...] = ()
     opened: bool = False
 
-    def read(self, path: Path) -> Iterator[Taken]:
-        """Every measurement of a file.
+    def cases(self, path: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
+        """Every measurement of a file with its operator, and its metadata; errors as of `read`."""
+        for physics, make, metadata in self.read(path):
+            yield make(physics), metadata
+
+    def read(self, path: Path) -> Iterator[tuple[Physics, Callable[[Physics], Case], Any]]:
+        """The physics of each measurement of a file, what makes the case of it, the metadata.
 
         Raises:
             DataError: the file cannot be used.
@@ -109,8 +93,14 @@ class Scan:
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
-            metadata = {**example.metadata, "cut": self.opened}
-            yield Taken(own, examples, Draws(0, (place,), "reconstruct"), metadata)
+            make = partial(_case, examples, Draws(0, (place,), "reconstruct"))
+            yield own, make, {**example.metadata, "cut": self.opened}
+
+
+def _case(examples: Examples, draws: Draws, physics: Physics) -> Case:
+    y, operator = physics.measure(examples, draws)
+    level = physics.known_level(y, operator) if physics.has_fixed_level else _estimate(y)
+    return Case(y, operator, level)
 
 
 def _estimate(y: Measurement) -> PerImage | None:
@@ -123,19 +113,18 @@ def _estimate(y: Measurement) -> PerImage | None:
 @torch.no_grad()
 def reconstruct_file(
     net: Reconstructor,
-    found: Iterable[Taken],
+    found: Iterable[tuple[Case, dict[str, Any]]],
     output: Path,
     trained: Ranges,
 ) -> dict[str, float]:
-    """Reconstruct what a file holds, write them in its unit, and return what is known of them.
+    """Reconstruct the cases of a file, write them in its unit, and return what is known of them.
 
     Each is compared with the ranges of the training; `output` is as of `write_images`.
     """
     net.eval()
     images, every = [], []
     metadata: dict[str, Any] = {}
-    for one in found:
-        (y, operator, level), metadata = one.case(), {**one.metadata}
+    for (y, operator, level), metadata in found:
         own = figures(y, operator)
         warn_outside(trained, own, str(metadata.get("file", output)))
         solution = net.solve(y, operator, noise_level=level)

@@ -134,30 +134,21 @@ class Simplex(Constraint):
 
 
 @dataclass(frozen=True)
-class UnitNorm(Constraint):
-    """Complex S with Σ |S|² = 1 over the third last axis, by S = raw / ‖raw‖; 0 where all are 0."""
+class Complex(Real):
+    """Any finite complex number; a learned one is stored as a pair of real numbers."""
 
     def holds(self, value: Tensor) -> bool:
-        total = value.abs().square().sum(-3)
-        return bool(((total - (total > 0.5).to(total)).abs() < 1e-3).all())
-
-    def spans(self, low: float, high: float) -> bool:
-        return False
+        return bool(value.isfinite().all())
 
     def to_raw(self, value: Tensor) -> Tensor:
         return torch.view_as_real(value.resolve_conj())
 
     def from_raw(self, raw: Tensor) -> Tensor:
-        total = raw.square().sum((-4, -1), keepdim=True)
-        seen = total > 0
-        return torch.view_as_complex(torch.where(seen, raw / torch.where(seen, total, 1).sqrt(), 0))
-
-    def __str__(self) -> str:
-        return "complex, of squares that sum to 1"
+        return torch.view_as_complex(raw)
 
 
 positive = Positive()
 nonnegative = Positive(closed=True)
 real = Real()
 simplex = Simplex()
-unit_norm = UnitNorm()
+complex_numbers = Complex()

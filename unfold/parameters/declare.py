@@ -63,15 +63,16 @@ class Learnable(NamedTuple):
     """How a field of a physics is learned.
 
     constraint: the set of its values.
-    start: of a physics, the value to start from; a `ConfigError` where it has none.
-    put: a physics with another value, which may require a gradient.
-    samples: whether it decides what is measured, as a mask does, so that y depends on it too. Else
-        it describes an instrument, and is not learned where the same physics simulates y.
+    start: of a physics, the value to start from; None where it has no single one.
+    needs: what has one, for the message.
+    put: a physics with another value, which may require a gradient; None for `with_parameters`.
+    samples: whether it chooses what is measured, so that y depends on it too.
     """
 
     constraint: Constraint
-    start: Callable[[Any], Tensor]
-    put: Callable[[Any, Tensor], Any]
+    start: Callable[[Any], Tensor | None]
+    needs: str
+    put: Callable[[Any, Tensor], Any] | None = None
     samples: bool = False
 
 

@@ -6,7 +6,7 @@ checkpoint of one kind fails to load as the other instead of being misread.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ class Values(nn.Module):
     """Values by name, learned or fixed, that belong to one path of the configuration."""
 
     network_names: Sequence[str] = ()
+    per_iteration: Collection[str] = ()
 
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         super().__init__()

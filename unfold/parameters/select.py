@@ -5,7 +5,7 @@ Names are chosen by globs such as `algo.stepsize`; every glob must match somethi
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,15 @@ class Trainable:
     untied: Sequence[str] = ()
     constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
     relative: Sequence[str] = ("algo.*",)
+
+    def parted(self, path: str) -> "tuple[Trainable, Trainable]":
+        """What is learned, and how, of a path, and of the others."""
+        own = {name for name in (*self.learn, *self.constrain) if name.split(".")[0] == path}
+        learn = [name for name in self.learn if name in own]
+        limits = {name: pair for name, pair in self.constrain.items() if name in own}
+        rest = [name for name in self.learn if name not in own]
+        others = {name: pair for name, pair in self.constrain.items() if name not in own}
+        return Trainable(learn, (), limits), replace(self, learn=rest, constrain=others)
 
 
 def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:

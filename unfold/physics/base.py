@@ -117,7 +117,8 @@ class Physics(Declared, ABC):
                 raise self.without(name, parameters)
         physics = self.with_parameters({name: parameters[name] for name in self.taken})
         for name, value in self.learned.items():
-            physics = self.learnable[name].put(physics, value())
+            put = self.learnable[name].put
+            physics = put(physics, value()) if put else physics.with_parameters({name: value()})
         return physics if noise is self.noise else physics.with_noise(noise)
 
     def with_parameters(self: P, values: Mapping[str, Tensor]) -> P:

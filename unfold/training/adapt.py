@@ -1,15 +1,16 @@
-"""Fine-tuning on one scan alone: the weights of a run, or the parameters of its operator."""
+"""Fits to one file alone: of the weights of a run, or of the parameters of its operator."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.evaluation.base import Case, hidden_error, stein
-from unfold.evaluation.scans import Taken
+from unfold.parameters.group import Values
 from unfold.physics.wrapped import MaskedMeasurement, split
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -20,19 +21,12 @@ HELD = 0.2
 CHECKS = 20
 """How often a fit is scored."""
 
-
 PULL = 20.0
-"""What a relative squared change costs, in the fitted noise of as many parameters."""
+"""What a relative squared change costs, in noise that as many numbers fit."""
 
 
 class Effort(NamedTuple):
-    """How long a fit lasts.
-
-    steps: of Adam.
-    lr: its learning rate.
-    seed: of what is drawn.
-    progress: called after every step.
-    """
+    """How long a fit lasts: steps of Adam at a rate; the seed; what is called after each step."""
 
     steps: int
     lr: float
@@ -40,12 +34,95 @@ class Effort(NamedTuple):
     progress: Callable[[], object] = lambda: None
 
 
-def fit(
-    module: nn.Module, loss: Callable[[int], Tensor], score: Callable[[], float], effort: Effort
+def adapt(
+    net: Reconstructor, cases: Sequence[Case], effort: Effort, keep: float = 0.6
 ) -> dict[str, float]:
-    """Minimise a loss, which is given the step from 1 on, and keep what has the best score.
+    """Fine-tune by predicting measured entries from the others, and keep the best weights.
 
-    The start counts too. Returns the scores before and at the best step.
+    Each step reconstructs one case from a share `keep` of what is not held out; its loss is the
+    mean squared error on the rest. The held-out entries, predicted from all others, choose the
+    weights that the net holds at the end; those of the start are among them. Returns the errors
+    before and at the best step.
+
+    Source: Yaman, Hosseini and Akçakaya, Zero-shot self-supervised learning for MRI reconstruction,
+    ICLR 2022.
+    """
+    draws = [Draws(effort.seed, (i,)).within("adapt").like(one.y) for i, one in enumerate(cases)]
+    parts = [
+        split(case.operator, case.y, own.within("held"), 1 - HELD)
+        for case, own in zip(cases, draws, strict=True)
+    ]
+
+    def held_out() -> float:
+        net.eval()
+        pairs = zip(cases, parts, strict=True)
+        return sum(float(hidden_error(net, case, *both)) for case, both in pairs) / len(cases)
+
+    def loss(step: int) -> Tensor:
+        i = step % len(cases)
+        y, operator, level = cases[i]
+        known = MaskedMeasurement(operator, parts[i][0])
+        used, left = split(known, y, draws[i].within(f"step {step}"), keep)
+        net.train()
+        image = net.solve(used * y, MaskedMeasurement(operator, used), noise_level=level).image
+        return (left * (operator.A(image) - y)).abs().square().sum() / left.sum().clamp(min=1)
+
+    return _fit(net, "held out", loss, held_out, effort)
+
+
+def calibrate(
+    net: Reconstructor, found: Sequence[Callable[[], Case]], values: Values, effort: Effort
+) -> dict[str, float]:
+    """Fit the parameters θ of operators to what they measured, with the weights of the net fixed.
+
+    The loss is Stein's estimate of ‖A_θ x̂_θ(y) − v‖² / nσ², v the n entries of y without noise,
+    with another probe in each step, and one for the scores that choose what is kept. The residual
+    ‖A_θ x̂_θ − y‖² is least where A_θ is the identity and x̂ fits the noise; this counts that, and
+    has no bias whatever A_θ is. For p > 1 numbers 20 (p/n) ‖θ − θ₀‖² / ‖θ₀‖² is added: one
+    measurement determines some of them badly.
+
+    Args:
+        net: as it was trained.
+        found: the measurements, each with the operator of the present values.
+        values: θ.
+        effort: how long.
+
+    Source: Stein, Estimation of the mean of a multivariate normal distribution, Annals of
+    Statistics 9 (1981), theorem 1; Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Trans. Image
+    Processing 17 (2008), for the probe.
+    """
+    net.eval().requires_grad_(False)
+    start = {name: values.value(name).detach() for name in values.plans}
+
+    def risk(i: int, probe: str) -> Tensor:
+        case = found[i]()
+        if case.noise_level is None:
+            raise ConfigError("calibrate needs the level of the noise: physics.noise.sigma=SIGMA.")
+        draws = replace(Draws(effort.seed, (i,)).like(case.y), dtype=case.y.dtype)
+        b = draws.within("calibrate").normal(probe, case.y.shape[1:])
+        image = net.solve(case.y, case.operator, noise_level=case.noise_level).image
+        total = stein(net, case, image, b).sum() / case.noise_level.square().sum()
+        for name, before in start.items():
+            far = (values.value(name) - before).abs().square().sum()
+            if before.numel() > 1:
+                total = total + PULL * before.numel() * far / before.abs().square().sum()
+        return total / case.y.numel()
+
+    @torch.no_grad()
+    def score() -> float:
+        return sum(float(risk(i, "score")) for i in range(len(found))) / len(found)
+
+    return _fit(values, "risk", lambda k: risk(k % len(found), f"step {k}"), score, effort)
+
+
+def _fit(
+    module: Reconstructor | Values,
+    name: str,
+    loss: Callable[[int], Tensor],
+    score: Callable[[], float],
+    effort: Effort,
+) -> dict[str, float]:
+    """Minimise the loss of each step, from 1 on, and keep what has the best score.
 
     Raises:
         ConfigError: there is nothing to learn.
@@ -70,101 +147,4 @@ def fit(
             best, at, kept = found, step, deepcopy(module.state_dict())
         effort.progress()
     module.load_state_dict(kept)
-    return {"score before": before, "score": best, "best step": float(at)}
-
-
-def adapt(
-    net: Reconstructor, cases: Sequence[Case], effort: Effort, keep: float = 0.6
-) -> dict[str, float]:
-    """Fine-tune by predicting measured entries from the others, and keep the best weights.
-
-    Each step reconstructs one case from a share `keep` of what is not held out; its loss is the
-    mean squared error on the rest. The held-out entries, predicted from all others, choose the
-    weights that the net holds at the end.
-
-    Source: Yaman, Hosseini and Akçakaya, Zero-shot self-supervised learning for MRI reconstruction,
-    ICLR 2022.
-    """
-    numbered = enumerate(cases)
-    draws = [Draws(effort.seed, (i,)).within("adapt").like(case.y) for i, case in numbered]
-    parts = [
-        split(case.operator, case.y, own.within("held"), 1 - HELD)
-        for case, own in zip(cases, draws, strict=True)
-    ]
-
-    def held_out() -> float:
-        net.eval()
-        pairs = zip(cases, parts, strict=True)
-        return sum(float(hidden_error(net, case, *both)) for case, both in pairs) / len(cases)
-
-    def loss(step: int) -> Tensor:
-        i = step % len(cases)
-        y, operator, level = cases[i]
-        known = MaskedMeasurement(operator, parts[i][0])
-        used, left = split(known, y, draws[i].within(f"step {step}"), keep)
-        net.train()
-        image = net.solve(used * y, MaskedMeasurement(operator, used), noise_level=level).image
-        return (left * (operator.A(image) - y)).abs().square().sum() / left.sum().clamp(min=1)
-
-    found = fit(net, loss, held_out, effort)
-    return {name.replace("score", "held out"): value for name, value in found.items()}
-
-
-def calibrate(
-    net: Reconstructor, taken: Sequence[Taken], values: nn.Module, effort: Effort
-) -> dict[str, float]:
-    """Fit parameters of operators to what they measured, with the weights of the net fixed.
-
-    The loss is Stein's estimate of ‖A_θ x̂_θ(y) − v‖² / ‖y‖², v the measurement without its noise,
-    by another probe in each step. The residual ‖A_θ x̂_θ − y‖² alone is least where A_θ is the
-    identity and x̂ fits the noise; the estimate counts the noise that is fitted, and is unbiased
-    whatever A_θ is. One probe for all scores chooses the values that are kept.
-
-    Args:
-        net: as it was trained.
-        taken: measurements of a physics whose `learned` parameters are `values`.
-        values: of these parameters.
-        effort: how long.
-
-    Raises:
-        ConfigError: the noise level is not known.
-
-    Source: Stein, Estimation of the mean of a multivariate normal distribution, Annals of
-    Statistics 9 (1981), theorem 1; Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Trans. Image
-    Processing 17 (2008), for the probe.
-    """
-    net.eval().requires_grad_(False)
-
-    def risk(i: int, probe: str) -> Tensor:
-        case = taken[i].case()
-        if case.noise_level is None or not case.operator.linear:
-            raise ConfigError(
-                "calibrate needs a linear operator and the noise level of the measurement: give "
-                "physics/noise=measured physics.noise.sigma=SIGMA."
-            )
-        draws = Draws(effort.seed, (i,)).within("calibrate").within(probe)
-        b = taken[i].physics.probe(case.y, case.operator, draws)
-        image = net.solve(case.y, case.operator, noise_level=case.noise_level).image
-        noise = case.y[0].numel() * case.noise_level.square()
-        return (stein(net, case, image, b) / noise).sum()
-
-    start = {name: values.value(name).detach() for name in values.plans}
-
-    def pull() -> Tensor:
-        """(p/n) ‖θ − θ₀‖² / ‖θ₀‖² of a parameter of p > 1 entries, times 20; n entries of y."""
-        found = torch.zeros(())
-        for name, before in start.items():
-            far = (values.value(name) - before).abs().square().sum() / before.abs().square().sum()
-            share = before.numel() / sum(one.examples.measurement.numel() for one in taken)
-            found = found + (PULL * share * far if before.numel() > 1 else 0)
-        return found
-
-    @torch.no_grad()
-    def score() -> float:
-        return sum(float(risk(i, "score")) for i in range(len(taken))) / len(taken) + float(pull())
-
-    def loss(step: int) -> Tensor:
-        return risk(step % len(taken), f"step {step}") + pull()
-
-    found = fit(values, loss, score, effort)
-    return {name.replace("score", "risk"): value for name, value in found.items()}
+    return {f"{name} before": before, name: best, "best step": float(at)}

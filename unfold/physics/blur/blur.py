@@ -46,11 +46,7 @@ class KernelPhysics(Physics, ABC):
 
     from_data: ClassVar[Taken] = {"kernel": FixedKernels}
     learnable: ClassVar[Mapping[str, Learnable]] = {
-        "kernel": Learnable(
-            simplex,
-            start=lambda physics: physics.known_kernel(),
-            put=lambda physics, h: replace(physics, kernel=FixedKernels(h)),
-        )
+        "kernel": Learnable(simplex, lambda own: own.known, "a file, or a kernel without ranges")
     }
 
     def __post_init__(self) -> None:
@@ -69,15 +65,11 @@ class KernelPhysics(Physics, ABC):
     def is_deterministic(self) -> bool:
         return self.kernel != DATA and self.kernels.is_deterministic
 
-    def known_kernel(self) -> Tensor:
-        """h, (1, kh, kw), the same for every image; a `ConfigError` where there is none."""
-        if not self.is_deterministic:
-            drawn = DATA if self.kernel == DATA else type(self.kernels).__name__
-            raise ConfigError(
-                f"{type(self).__name__}.kernel is {drawn}, another kernel for each image; give one "
-                "to start from: kernel=FILE, or a kernel without ranges"
-            )
-        return self.kernels.sample(Draws(0, (0,), dtype=torch.float64))[:, 0]
+    @property
+    def known(self) -> Tensor | None:
+        """h, (1, kh, kw), where it is the same for every image."""
+        one = Draws(0, (0,), dtype=torch.float64)
+        return self.kernels.sample(one)[:, 0] if self.is_deterministic else None
 
 
 @dataclass(frozen=True)

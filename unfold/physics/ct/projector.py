@@ -13,9 +13,7 @@ from unfold.parameters.bounds import bounded, finite, positive
 from unfold.physics.ct.rays import Geometry, PixelRays, Rays
 from unfold.physics.operator import LinearBaseline, LinearOperator
 from unfold.physics.sparse import multiply
-from unfold.physics.wrapped import Wrapped
-from unfold.pytree import same_as
-from unfold.typing import Field, Image, Measurement, Scalar, Shape
+from unfold.typing import Image, Measurement, Scalar, Shape
 
 COMPLETE = {
     180.0: "parallel rays over at most half a turn, or a multiple of half a turn",
@@ -210,39 +208,6 @@ class Projector(LinearOperator):
     @property
     def _rounds(self) -> int | None:
         return rounds(self.geometry.angles, self.geometry.full_arc)
-
-
-@dataclass(frozen=True, eq=False)
-class Shifted(Wrapped):
-    """(Ax)(θ, j) = (Bx)(θ, j − s), between detectors by the Fourier series of the padded row.
-
-    Args:
-        operator: B, along parallel rays.
-        shift: s in detectors, ().
-    """
-
-    operator: Projector
-    shift: Tensor
-
-    norm_bound = same_as("operator.norm_bound")
-    precondition = same_as("operator.precondition")
-
-    def post(self, v: Field) -> Measurement:
-        return _moved(v, self.shift)
-
-    def post_adjoint(self, y: Measurement) -> Field:
-        return _moved(y, -self.shift)
-
-    def linear_baseline(self, y: Measurement) -> LinearBaseline:
-        return self.operator.linear_baseline(self.post_adjoint(y))
-
-
-def _moved(v: Tensor, shift: Tensor) -> Tensor:
-    """v(j − s) over the last dimension, 0 beyond its ends."""
-    turn = -2 * torch.pi * shift * torch.fft.fftfreq(2 * v.shape[-1]).to(shift)
-    spectrum = torch.fft.fft(v, 2 * v.shape[-1]) * torch.polar(torch.ones_like(turn), turn)
-    moved: Tensor = torch.fft.ifft(spectrum)[..., : v.shape[-1]]
-    return moved if v.is_complex() else moved.real
 
 
 @lru_cache(maxsize=16)

@@ -12,8 +12,10 @@ from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
 from unfold.parameters.constraints import real
 from unfold.parameters.declare import Learnable
+from unfold.physics.algebra import Composed
 from unfold.physics.base import Examples, StatedShape
-from unfold.physics.ct.projector import Fan, Parallel, Projector, Shifted, diagonal, projector
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.ct.projector import Fan, Parallel, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -43,7 +45,7 @@ class Scan(StatedShape, ABC):
         count = self.detectors or measurement_shape[-1]
         return f", and detectors where they are not as many as its diagonal (here {count})"
 
-    def sample(self, draws: Draws, shape: Shape) -> Projector:
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
         return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
 
     @abstractmethod
@@ -63,7 +65,7 @@ class ParallelScan(Scan, ABC):
         first: of the first angle, in degrees; not of a measured scan.
         views: how many of the angles are measured, evenly spaced from the first; None for all.
         axis: where the axis of rotation is seen, in detectors from the middle of the row.
-        moved: where it is instead, (), of scans that share it; it may require a gradient.
+        moved: where it is instead while it is learned, ().
     """
 
     angles: int | None = bounded(None, whole(1))
@@ -77,18 +79,21 @@ class ParallelScan(Scan, ABC):
     learnable: ClassVar[Mapping[str, Learnable]] = {
         "axis": Learnable(
             real,
-            start=lambda physics: torch.tensor(physics.axis, dtype=torch.float64),
-            put=lambda physics, c: replace(physics, moved=c),
+            start=lambda own: torch.tensor(own.axis, dtype=torch.float64),
+            needs="a number",
+            put=lambda own, c: replace(own, moved=c),
         )
     }
 
-    def sample(self, draws: Draws, shape: Shape) -> Projector | Shifted:
-        """Of an axis that moves, the rays of the nearest whole detector, and a shift from there."""
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        """Where the axis moves: the rays of the nearest detector, by quadratic interpolation."""
         if self.moved is None:
             return super().sample(draws, shape)
         near = float(self.moved.detach().round())
         rays = replace(self, axis=near, moved=None).sample(draws, shape)
-        return Shifted(rays, self.moved.to(draws.device, draws.dtype) - near)
+        s = self.moved.to(draws.device, draws.dtype) - near  # in [-1/2, 1/2]
+        h = torch.stack([(s**2 - s) / 2, 1 - s**2, (s**2 + s) / 2])[None, None, None]
+        return Composed(CircularConvolution(h, rays.measurement_shape), rays)
 
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
+from unfold.parameters.constraints import complex_numbers
 from unfold.parameters.declare import Learnable
 from unfold.physics.base import Examples, Taken
 from unfold.physics.closed_forms import DiagonalNormal, divide
 from unfold.physics.mri.coils import (
     ESPIRIT,
     HALVES,
-    MAPS,
     FixedMaps,
     MagneticResonance,
     estimate_maps,
@@ -257,7 +257,12 @@ class MultiCoilMRI(CartesianMRI):
     maps: FixedMaps | str | None = None
 
     from_data: ClassVar[Taken] = {"mask": FixedMasks, "maps": FixedMaps}
-    learnable: ClassVar[Mapping[str, Learnable]] = {"mask": MASK, "maps": MAPS}
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "mask": MASK,
+        "maps": Learnable(
+            complex_numbers, lambda own: getattr(own.maps, "values", None), "a file of maps"
+        ),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,6 @@
 
 from abc import ABC
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +10,6 @@ from torch import Tensor
 from unfold.array_files import read_array
 from unfold.errors import ConfigError, DataError, ShapeError
 from unfold.parameters.bounds import Declared
-from unfold.parameters.constraints import unit_norm
-from unfold.parameters.declare import Learnable
 from unfold.physics.base import ComplexPhysics
 from unfold.physics.operator import Operator
 from unfold.physics.wrapped import central
@@ -53,23 +50,6 @@ class FixedMaps(Declared):
     """
 
     values: Tensor
-
-
-def _known_maps(physics: Any) -> Tensor:
-    if not isinstance(physics.maps, FixedMaps) or len(physics.maps.values) > 1:
-        raise ConfigError(
-            f"{type(physics).__name__}.maps = {physics.maps} gives each image its own; give those "
-            "to start from: maps=FILE"
-        )
-    return physics.maps.values
-
-
-MAPS = Learnable(
-    unit_norm,
-    start=_known_maps,
-    put=lambda physics, maps: replace(physics, maps=FixedMaps(maps)),
-)
-"""How coil maps are learned."""
 
 
 def read_maps(path: str) -> FixedMaps:

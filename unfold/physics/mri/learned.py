@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unfold.errors import ConfigError, ShapeError
+from unfold.errors import ShapeError
 from unfold.parameters.bounds import at_least, bounded, inside, whole
 from unfold.parameters.constraints import real
 from unfold.parameters.declare import Learnable
@@ -16,23 +16,22 @@ from unfold.random import Draws
 
 @dataclass(frozen=True)
 class LearnedColumns(Masks):
-    """m_j ~ Bernoulli(p_j) independently, p from logits w, rescaled so that Σ p = W / acceleration.
+    """m_j ~ Bernoulli(p_j) in training; the W / acceleration columns of the largest p elsewhere.
 
-    q = sigmoid(w), of mean q̄, becomes p = qα/q̄ where q̄ ≥ α, else 1 − (1 − q)(1 − α)/(1 − q̄), α
-    the share of the columns outside the centre that is acquired; p = 1 in the centre. In validation
-    and test the most probable columns are acquired, as many as W / acceleration.
+    p = 1 in the centre. Outside, q = sigmoid(w) of mean q̄ becomes p = qα/q̄ where q̄ ≥ α, else
+    1 − (1 − q)(1 − α)/(1 − q̄): its mean is the share α that is acquired on average.
 
     Args:
         columns: W of the images, all of one width.
-        acceleration: columns over those acquired on average, ≥ 1.
+        acceleration: columns over those acquired, ≥ 1.
         centre: fraction of the columns around frequency 0 that is always acquired, in (0, 1].
-        logits: w, (W,), frequency 0 at index 0; None, before anything is learned, for 0.
+        logits: w, (W,), frequency 0 at index 0; None for 0.
 
     Source: Bahadir, Wang, Dalca and Sabuncu, Deep-learning-based optimization of the under-sampling
-    pattern in MRI, IEEE Trans. Computational Imaging 6 (2020), for the rescaled probabilities; Zhang et al., Extending LOUPE for k-space under-sampling pattern optimization in
-    multi-coil MRI, MLMIR 2020, for binary masks with the derivative of p. Here that is divided by
-    p, which keeps its mean: a column that is not acquired has none, as y = m · Fx and A* vanish
-    there.
+    pattern in MRI, IEEE Trans. Computational Imaging 6 (2020); Zhang et al., Extending LOUPE for
+    k-space under-sampling pattern optimization in multi-coil MRI, MLMIR 2020, for binary masks with
+    the derivative of p. Here it is divided by p, which keeps its mean: columns that are not
+    acquired have none, as y = m · Fx and A* vanish there.
     """
 
     columns: int = bounded(accepted=whole(1))
@@ -42,75 +41,48 @@ class LearnedColumns(Masks):
 
     is_deterministic = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.centre * self.acceleration <= 1:
-            raise ConfigError(
-                f"LearnedColumns.centre = {self.centre}: must be in (0, {1 / self.acceleration:.4g}"
-                f"], the fraction of columns that an acceleration of {self.acceleration:g} acquires."
+    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
+        """(B, 1, 1, W), or (1, 1, 1, W) in validation and test: zeros and ones."""
+        if width != self.columns:
+            raise ShapeError(
+                f"LearnedColumns.columns = {self.columns}: images have {width}; one mask has one."
             )
+        p, order, total = self.probabilities(draws)
+        if draws.split != "train":
+            best = order[p.detach()[order].argsort(descending=True, stable=True)][:total]
+            return torch.zeros_like(p).index_fill(0, best, 1)[None, None, None]
+        mask = (draws.uniform("columns", (width,)) < p).to(p)
+        return (mask * (p / p.detach().clamp(min=1e-30)))[:, None, None]
 
     @property
     def start(self) -> Tensor:
         """w of equal probabilities."""
         return torch.zeros(self.columns, dtype=torch.float64)
 
-    def probabilities(self, like: Tensor) -> Tensor:
-        """p, (W,)."""
+    def probabilities(self, draws: Draws) -> tuple[Tensor, Tensor, int]:
+        """p, (W,); the columns from frequency 0 outwards; how many are acquired."""
         w = self.start if self.logits is None else self.logits
-        q = w.to(like).sigmoid()
-        inner, total = self._counts
-        outside = torch.ones_like(q).index_fill(0, self._order[:inner].to(q.device), 0)
-        count = max(1, self.columns - inner)
-        alpha = (total - inner) / count
-        mean = ((q * outside).sum() / count).clamp(1e-6, 1 - 1e-6)
-        less, more = q * alpha / mean, 1 - (1 - q) * (1 - alpha) / (1 - mean)
-        return torch.where(mean >= alpha, less, more) * outside + (1 - outside)
-
-    def sample(self, draws: Draws, height: int, width: int) -> Tensor:
-        """(B, 1, 1, W), or (1, 1, 1, W) in validation and test: zeros and ones."""
-        if width != self.columns:
-            raise ShapeError(
-                f"LearnedColumns.columns = {self.columns}: images of {width} columns came; one mask "
-                "is learned for one width."
-            )
-        p = self.probabilities(torch.empty(0, dtype=draws.dtype, device=draws.device))
-        if draws.split == "train":
-            mask = (draws.uniform("columns", (width,)) < p).to(p)
-            # p/p is 1, with the derivative 1/p; the centre has none.
-            return (mask * (p / p.detach().clamp(min=1e-30)))[:, None, None]
-        near = self._order.to(p.device)
-        best = near[p.detach()[near].argsort(descending=True, stable=True)]
-        return torch.zeros_like(p).index_fill(0, best[: self._counts[1]], 1)[None, None, None]
-
-    @property
-    def _counts(self) -> tuple[int, int]:
-        """How many columns the centre has, and how many are acquired."""
+        q = w.to(draws.device, draws.dtype).sigmoid()
+        order = torch.fft.fftfreq(self.columns, device=q.device).abs().argsort(stable=True)
         inner = max(1, round(self.centre * self.columns))
-        return inner, max(inner, round(self.columns / self.acceleration))
-
-    @property
-    def _order(self) -> Tensor:
-        """The columns from frequency 0 outwards."""
-        return torch.fft.fftfreq(self.columns).abs().argsort(stable=True)
-
-
-def _start(physics: Any) -> Tensor:
-    if not isinstance(physics.mask, LearnedColumns):
-        kind = physics.mask if isinstance(physics.mask, str) else type(physics.mask).__name__
-        raise ConfigError(
-            f"{type(physics).__name__}.mask is {kind}, which has nothing to learn; give one of "
-            f"{LearnedColumns.__module__}.LearnedColumns, with the columns of the images"
-        )
-    return physics.mask.start
+        total, count = max(inner, round(self.columns / self.acceleration)), self.columns - inner
+        outside = torch.ones_like(q).index_fill(0, order[:inner], 0)
+        alpha = (total - inner) / max(1, count)
+        mean = ((q * outside).sum() / max(1, count)).clamp(1e-6, 1 - 1e-6)
+        less, more = q * alpha / mean, 1 - (1 - q) * (1 - alpha) / (1 - mean)
+        return torch.where(mean >= alpha, less, more) * outside + (1 - outside), order, total
 
 
 def _put(physics: Any, logits: Tensor) -> Any:
-    """With the logits where masks are drawn by them; one that is given stays."""
-    if not isinstance(physics.mask, LearnedColumns):
-        return physics
-    return replace(physics, mask=replace(physics.mask, logits=logits))
+    """With the logits where masks are drawn by them; a mask that is given stays."""
+    drawn = isinstance(physics.mask, LearnedColumns)
+    return replace(physics, mask=replace(physics.mask, logits=logits)) if drawn else physics
 
 
-MASK = Learnable(real, _start, _put, samples=True)
-"""How a mask is learned: its logits."""
+MASK = Learnable(
+    real,
+    start=lambda own: own.mask.start if isinstance(own.mask, LearnedColumns) else None,
+    needs=f"{LearnedColumns.__module__}.LearnedColumns, of whose columns it learns the logits",
+    put=_put,
+    samples=True,
+)
