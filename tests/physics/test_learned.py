@@ -100,7 +100,7 @@ def test_an_axis_that_moves_is_that_of_the_geometry_with_its_derivative(axis):
     y = numbers(*exact(axis).shape)
     (slope,) = torch.autograd.grad((A.A(x) * bump(41)[:, :, :7]).sum(), values.raw_axis)
     with torch.no_grad():
-        assert float((A.A(x) - exact(axis)).norm() / exact(axis).norm()) < 1e-2
+        assert float((A.A(x) - exact(axis)).norm() / exact(axis).norm()) < 1e-3
         one, other = (A.A(x) * y).sum(), (A.A_adjoint(y) * x).sum()
     assert float(one) == pytest.approx(float(other), rel=1e-9)
     difference = (exact(axis + 0.1) - exact(axis - 0.1)) / 0.2
@@ -211,7 +211,7 @@ def test_only_a_scalar_is_constrained():
     _, values = learned(scan, "physics.axis", constrain={"physics.axis": (-3.0, 3.0)})
     with torch.no_grad():
         values.raw_axis += 100
-    assert float(values.value("axis")) == pytest.approx(3)
+    assert float(values.value("axis").detach()) == pytest.approx(3)
     with pytest.raises(ConfigError, match="may only be narrowed"):
         learned(BLUR, "physics.kernel", constrain={"physics.kernel": (0.0, 1.0)})
 
@@ -254,4 +254,4 @@ def test_a_physics_of_a_user_declares_what_it_learns():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(values.value("gain")) == pytest.approx(3, rel=1e-2)
+    assert float(values.value("gain").detach()) == pytest.approx(3, rel=1e-2)

@@ -86,12 +86,12 @@ class ParallelScan(Scan, ABC):
     }
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        """Where the axis moves: the rays of the nearest detector, by quadratic interpolation."""
+        """Where the axis moves: rays within 1/32 of a detector, by quadratic interpolation."""
         if self.moved is None:
             return super().sample(draws, shape)
-        near = float(self.moved.detach().round())
+        near = round(16 * float(self.moved.detach())) / 16
         rays = replace(self, axis=near, moved=None).sample(draws, shape)
-        s = self.moved.to(draws.device, draws.dtype) - near  # in [-1/2, 1/2]
+        s = self.moved.to(draws.device, draws.dtype) - near
         h = torch.stack([(s**2 - s) / 2, 1 - s**2, (s**2 + s) / 2])[None, None, None]
         return Composed(CircularConvolution(h, rays.measurement_shape), rays)
 
