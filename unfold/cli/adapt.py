@@ -77,11 +77,12 @@ def _run(given: Arguments, command: str) -> int:
         settings["keep"] = keep = getattr(components.loss, "keep", 0.6)  # of loss=splitting
     with Progress(disable=not components.trainer.progress, transient=True) as bar:
         task = bar.add_task(command, total=steps)
-        effort = adapt.Effort(steps, lr, seed, lambda: bar.advance(task))
+        advance = partial(bar.advance, task)
         if values is None:
-            scores = adapt.adapt(net, [make() for make in makes], effort, keep)
+            cases = [make() for make in makes]
+            scores = adapt.adapt(net, cases, steps, lr, seed, keep, advance)
         else:
-            scores = adapt.calibrate(net, makes, values, effort)
+            scores = adapt.calibrate(net, makes, values, steps, lr, seed, advance)
     folder.mkdir(parents=True)
     use = f"weights={short(folder)}"
     if values is None:
@@ -94,8 +95,8 @@ def _run(given: Arguments, command: str) -> int:
             shown = f"{short(folder / name)}.npy" if value.ndim else f"{value:.4g}"
             use += f" physics.{name}={shown}"
     trained, output = ranges_of(reference.path), folder / "reconstruction.npy"
-    cases = ((make(), metadata) for make, (_, _, metadata) in zip(makes, found, strict=True))
-    scores |= reconstruct_file(net, cases, output, trained)
+    pairs = ((make(), metadata) for make, (_, _, metadata) in zip(makes, found, strict=True))
+    scores |= reconstruct_file(net, pairs, output, trained)
     images = torch.from_numpy(np.load(output))
     picture = images if images.ndim == 3 else images[0]
     write_image(output.with_suffix(".png"), picture / picture.abs().max())

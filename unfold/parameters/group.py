@@ -6,7 +6,7 @@ checkpoint of one kind fails to load as the other instead of being misread.
 """
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Constraint
-from unfold.parameters.declare import Recipe, Unit, declarations
+from unfold.parameters.declare import Recipe, Unit
 from unfold.parameters.networks import Network, PerIteration, fill, leaves, template
 from unfold.parameters.schedules import Schedule
 
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     constraint: Constraint
     unit: Unit
     learned: bool
-    vector: int = False
+    vector: int = 0
 
     @property
     def own(self) -> bool:
@@ -105,27 +105,7 @@ def _entries(name: str, value: Any, count: int) -> list[Any]:
     return [list(column) if nested else column[0] for column in zip(*rows, strict=True)]
 
 
-class Values(nn.Module):
-    """Values by name, learned or fixed, that belong to one path of the configuration."""
-
-    network_names: Sequence[str] = ()
-    per_iteration: Collection[str] = ()
-
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
-        super().__init__()
-        self.plans = dict(plans)
-        for name, plan in self.plans.items():
-            _register(self, name, plan)
-
-    def value(self, name: str) -> Tensor:
-        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
-        plan = self.plans[name]
-        if not plan.learned:
-            return self.get_buffer(name)
-        return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
-
-
-class ParameterGroup(Values):
+class ParameterGroup(nn.Module):
     """The scalars and networks of one recipe; `at(k)` is the recipe of iteration k.
 
     The recipe is a template: its structure stays, and its values come from `plans`, by full name,
@@ -140,8 +120,12 @@ class ParameterGroup(Values):
         iterations: int,
         path: str,
     ) -> None:
-        super().__init__({name: plans[f"{path}.{name}"] for name in declarations(recipe)})
+        super().__init__()
         self.recipe, self.filled = template(recipe)
+        known = ((*name.rpartition("."), plan) for name, plan in plans.items())
+        self.plans = {name: plan for owner, _, name, plan in known if owner == path}
+        for name, plan in self.plans.items():
+            _register(self, name, plan)
         self.network_names: list[str] = []
         self.group_names: list[str] = []
         self.per_iteration: set[str] = set()
@@ -156,6 +140,13 @@ class ParameterGroup(Values):
             if f"{path}.{name}" in untied or isinstance(leaf, PerIteration):
                 self.per_iteration.add(name)
             _hold(self, name, leaf)
+
+    def value(self, name: str) -> Tensor:
+        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
+        plan = self.plans[name]
+        if not plan.learned:
+            return self.get_buffer(name)
+        return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
 
     # The algorithm or the prior that came, of the class that came.
     def at(self, k: int, scales: Scales) -> Any:
@@ -228,10 +219,10 @@ def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
         home.register_buffer(last, leaf)
 
 
-def groups_of(root: nn.Module) -> Iterator[tuple[str, Values]]:
+def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
     """The groups in a module, those inside others included, by the names of their recipes."""
     for name, module in root.named_modules():
-        if isinstance(module, Values):
+        if isinstance(module, ParameterGroup):
             yield name, module
 
 

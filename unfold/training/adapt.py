@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfold.errors import ConfigError, NonFiniteError
 from unfold.evaluation.base import Case, hidden_error, stein
-from unfold.parameters.group import Values
+from unfold.parameters.group import ParameterGroup
 from unfold.physics.wrapped import MaskedMeasurement, split
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -25,17 +25,14 @@ PULL = 20.0
 """What a relative squared change costs, in noise that as many numbers fit."""
 
 
-class Effort(NamedTuple):
-    """How long a fit lasts: steps of Adam at a rate; the seed; what is called after each step."""
-
-    steps: int
-    lr: float
-    seed: int
-    progress: Callable[[], object] = lambda: None
-
-
 def adapt(
-    net: Reconstructor, cases: Sequence[Case], effort: Effort, keep: float = 0.6
+    net: Reconstructor,
+    cases: Sequence[Case],
+    steps: int,
+    lr: float,
+    seed: int,
+    keep: float = 0.6,
+    progress: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Fine-tune by predicting measured entries from the others, and keep the best weights.
 
@@ -47,7 +44,7 @@ def adapt(
     Source: Yaman, Hosseini and Akçakaya, Zero-shot self-supervised learning for MRI reconstruction,
     ICLR 2022.
     """
-    draws = [Draws(effort.seed, (i,)).within("adapt").like(one.y) for i, one in enumerate(cases)]
+    draws = [Draws(seed, (i,)).within("adapt").like(one.y) for i, one in enumerate(cases)]
     parts = [
         split(case.operator, case.y, own.within("held"), 1 - HELD)
         for case, own in zip(cases, draws, strict=True)
@@ -67,11 +64,17 @@ def adapt(
         image = net.solve(used * y, MaskedMeasurement(operator, used), noise_level=level).image
         return (left * (operator.A(image) - y)).abs().square().sum() / left.sum().clamp(min=1)
 
-    return _fit(net, "held out", loss, held_out, effort)
+    return _fit(net, "held out", loss, held_out, steps, lr, progress)
 
 
 def calibrate(
-    net: Reconstructor, found: Sequence[Callable[[], Case]], values: Values, effort: Effort
+    net: Reconstructor,
+    found: Sequence[Callable[[], Case]],
+    values: ParameterGroup,
+    steps: int,
+    lr: float,
+    seed: int,
+    progress: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Fit the parameters θ of operators to what they measured, with the weights of the net fixed.
 
@@ -79,31 +82,26 @@ def calibrate(
     with another probe in each step, and one for the scores that choose what is kept. The residual
     ‖A_θ x̂_θ − y‖² is least where A_θ is the identity and x̂ fits the noise; this counts that, and
     has no bias whatever A_θ is. For p > 1 numbers 20 (p/n) ‖θ − θ₀‖² / ‖θ₀‖² is added: one
-    measurement determines some of them badly.
-
-    Args:
-        net: as it was trained.
-        found: the measurements, each with the operator of the present values.
-        values: θ.
-        effort: how long.
+    measurement determines some of them badly. `found` gives cases for the present `values`, θ.
 
     Source: Stein, Estimation of the mean of a multivariate normal distribution, Annals of
     Statistics 9 (1981), theorem 1; Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Trans. Image
     Processing 17 (2008), for the probe.
     """
     net.eval().requires_grad_(False)
-    start = {name: values.value(name).detach() for name in values.plans}
+    own = [partial(values.value, name) for name in values.plans]
+    start = [value().detach() for value in own]
 
     def risk(i: int, probe: str) -> Tensor:
         case = found[i]()
         if case.noise_level is None:
             raise ConfigError("calibrate needs the level of the noise: physics.noise.sigma=SIGMA.")
-        draws = replace(Draws(effort.seed, (i,)).like(case.y), dtype=case.y.dtype)
+        draws = replace(Draws(seed, (i,)).like(case.y), dtype=case.y.dtype)
         b = draws.within("calibrate").normal(probe, case.y.shape[1:])
         image = net.solve(case.y, case.operator, noise_level=case.noise_level).image
         total = stein(net, case, image, b).sum() / case.noise_level.square().sum()
-        for name, before in start.items():
-            far = (values.value(name) - before).abs().square().sum()
+        for value, before in zip(own, start, strict=True):
+            far = (value() - before).abs().square().sum()
             if before.numel() > 1:
                 total = total + PULL * before.numel() * far / before.abs().square().sum()
         return total / case.y.numel()
@@ -112,15 +110,20 @@ def calibrate(
     def score() -> float:
         return sum(float(risk(i, "score")) for i in range(len(found))) / len(found)
 
-    return _fit(values, "risk", lambda k: risk(k % len(found), f"step {k}"), score, effort)
+    def loss(step: int) -> Tensor:
+        return risk(step % len(found), f"step {step}")
+
+    return _fit(values, "risk", loss, score, steps, lr, progress)
 
 
 def _fit(
-    module: Reconstructor | Values,
+    module: nn.Module,
     name: str,
     loss: Callable[[int], Tensor],
     score: Callable[[], float],
-    effort: Effort,
+    steps: int,
+    lr: float,
+    progress: Callable[[], object],
 ) -> dict[str, float]:
     """Minimise the loss of each step, from 1 on, and keep what has the best score.
 
@@ -131,10 +134,10 @@ def _fit(
     learned = [p for p in module.parameters() if p.requires_grad]
     if not learned:
         raise ConfigError("nothing is learned in this run: adapt needs a network or a scalar.")
-    optimizer = torch.optim.Adam(learned, effort.lr)
+    optimizer = torch.optim.Adam(learned, lr)
     before = best = score()
     kept, at = deepcopy(module.state_dict()), 0
-    for step in range(1, effort.steps + 1):
+    for step in range(1, steps + 1):
         now = loss(step)
         if not bool(now.isfinite()):
             raise NonFiniteError(f"the loss of step {step} is {float(now.detach())}; lower lr.")
@@ -142,9 +145,9 @@ def _fit(
         now.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
-        due = step % max(1, effort.steps // CHECKS) == 0 or step == effort.steps
+        due = step % max(1, steps // CHECKS) == 0 or step == steps
         if due and (found := score()) < best:
             best, at, kept = found, step, deepcopy(module.state_dict())
-        effort.progress()
+        progress()
     module.load_state_dict(kept)
     return {f"{name} before": before, name: best, "best step": float(at)}
