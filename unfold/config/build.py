@@ -145,9 +145,9 @@ class _Build:
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
-        operators, chosen = Trainable(
+        chosen = Trainable(
             trainable.learn, trainable.untied, trainable.constrain, trainable.relative
-        ).parted("physics")
+        )
         # Before the iterations copy the networks, and the equilibrium measures them.
         self.objects["origins"] = start_networks(self.checked, prior, model)
         reconstructor = Reconstructor(
@@ -156,11 +156,11 @@ class _Build:
             fidelity,
             model,
             start,
-            chosen,
+            chosen.of("physics", others=True),
             strict=self.checked.settings.strict,
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
-        if operators.learn and model.trains:
+        if (operators := chosen.of("physics")).learn and model.trains:
             simulates = not self.objects["data"].measured
             found = learn_physics(self.objects["physics"], operators, simulates=simulates)
             self.objects["physics"], reconstructor.physics = found

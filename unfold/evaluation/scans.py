@@ -46,9 +46,8 @@ Ranges = Mapping[str, Sequence[float]]
 
 def without_border(physics: Physics) -> Physics:
     """A periodic blur as a camera makes it: of a larger image, of which nothing is assumed."""
-    if type(physics) is not Blur:
-        return physics
-    return ValidBlur(physics.noise, physics.kernel, learned=physics.learned)
+    kept = {"learned": physics.learned}
+    return ValidBlur(physics.noise, physics.kernel, **kept) if type(physics) is Blur else physics
 
 
 def cut(image: Tensor, y: Tensor) -> Tensor:

@@ -114,14 +114,11 @@ class Simplex(Constraint):
     A learned zero starts at a thousandth of the mean entry, from where a gradient reaches it.
     """
 
-    low = 0.0
+    low = math.nan  # so that no interval lies inside
 
     def holds(self, value: Tensor) -> bool:
         total = value.sum((-2, -1))
-        return super().holds(value) and bool(torch.isclose(total, torch.ones_like(total)).all())
-
-    def spans(self, low: float, high: float) -> bool:
-        return False
+        return bool((value >= 0).all() and torch.isclose(total, torch.ones_like(total)).all())
 
     def to_raw(self, value: Tensor) -> Tensor:
         return value.clamp(min=1e-3 / value.shape[-2:].numel()).log()
@@ -134,8 +131,10 @@ class Simplex(Constraint):
 
 
 @dataclass(frozen=True)
-class Complex(Real):
-    """Any finite complex number; a learned one is stored as a pair of real numbers."""
+class Complex(Constraint):
+    """Any finite complex number, stored as a pair of real ones."""
+
+    low = math.nan  # so that no interval lies inside
 
     def holds(self, value: Tensor) -> bool:
         return bool(value.isfinite().all())
@@ -145,6 +144,9 @@ class Complex(Real):
 
     def from_raw(self, raw: Tensor) -> Tensor:
         return torch.view_as_complex(raw)
+
+    def __str__(self) -> str:
+        return "finite"
 
 
 positive = Positive()

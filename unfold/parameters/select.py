@@ -37,14 +37,11 @@ class Trainable:
     constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
     relative: Sequence[str] = ("algo.*",)
 
-    def parted(self, path: str) -> "tuple[Trainable, Trainable]":
-        """What is learned, and how, of a path, and of the others."""
-        own = {name for name in (*self.learn, *self.constrain) if name.split(".")[0] == path}
-        learn = [name for name in self.learn if name in own]
-        limits = {name: pair for name, pair in self.constrain.items() if name in own}
-        rest = [name for name in self.learn if name not in own]
-        others = {name: pair for name, pair in self.constrain.items() if name not in own}
-        return Trainable(learn, (), limits), replace(self, learn=rest, constrain=others)
+    def of(self, path: str, *, others: bool = False) -> "Trainable":
+        """What is meant of one path, or of all others."""
+        meant = {n for n in (*self.learn, *self.constrain) if (n.split(".")[0] == path) != others}
+        limits = {name: pair for name, pair in self.constrain.items() if name in meant}
+        return replace(self, learn=[n for n in self.learn if n in meant], constrain=limits)
 
 
 def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:

@@ -94,8 +94,11 @@ def calibrate(
 
     def risk(i: int, probe: str) -> Tensor:
         case = found[i]()
-        if case.noise_level is None:
-            raise ConfigError("calibrate needs the level of the noise: physics.noise.sigma=SIGMA.")
+        if case.noise_level is None or not bool(case.noise_level.all()):
+            raise ConfigError(
+                f"calibrate needs a positive noise level, got {case.noise_level}; state it: "
+                "physics/noise=measured physics.noise.sigma=SIGMA."
+            )
         draws = replace(Draws(seed, (i,)).like(case.y), dtype=case.y.dtype)
         b = draws.within("calibrate").normal(probe, case.y.shape[1:])
         image = net.solve(case.y, case.operator, noise_level=case.noise_level).image

@@ -78,10 +78,7 @@ class ParallelScan(Scan, ABC):
 
     learnable: ClassVar[Mapping[str, Learnable]] = {
         "axis": Learnable(
-            real,
-            start=lambda own: torch.tensor(own.axis, dtype=torch.float64),
-            needs="a number",
-            put=lambda own, c: replace(own, moved=c),
+            real, lambda own: torch.tensor(own.axis), "", lambda own, c: replace(own, moved=c)
         )
     }
 

@@ -54,14 +54,9 @@ class LearnedColumns(Masks):
         mask = (draws.uniform("columns", (width,)) < p).to(p)
         return (mask * (p / p.detach().clamp(min=1e-30)))[:, None, None]
 
-    @property
-    def start(self) -> Tensor:
-        """w of equal probabilities."""
-        return torch.zeros(self.columns, dtype=torch.float64)
-
     def probabilities(self, draws: Draws) -> tuple[Tensor, Tensor, int]:
         """p, (W,); the columns from frequency 0 outwards; how many are acquired."""
-        w = self.start if self.logits is None else self.logits
+        w = torch.zeros(self.columns) if self.logits is None else self.logits
         q = w.to(draws.device, draws.dtype).sigmoid()
         order = torch.fft.fftfreq(self.columns, device=q.device).abs().argsort(stable=True)
         inner = max(1, round(self.centre * self.columns))
@@ -73,16 +68,15 @@ class LearnedColumns(Masks):
         return torch.where(mean >= alpha, less, more) * outside + (1 - outside), order, total
 
 
+def _start(physics: Any) -> Tensor | None:
+    mask = physics.mask
+    return torch.zeros(mask.columns) if isinstance(mask, LearnedColumns) else None
+
+
 def _put(physics: Any, logits: Tensor) -> Any:
     """With the logits where masks are drawn by them; a mask that is given stays."""
     drawn = isinstance(physics.mask, LearnedColumns)
     return replace(physics, mask=replace(physics.mask, logits=logits)) if drawn else physics
 
 
-MASK = Learnable(
-    real,
-    start=lambda own: own.mask.start if isinstance(own.mask, LearnedColumns) else None,
-    needs=f"{LearnedColumns.__module__}.LearnedColumns, of whose columns it learns the logits",
-    put=_put,
-    samples=True,
-)
+MASK = Learnable(real, _start, f"a {LearnedColumns.__module__}.LearnedColumns", _put, samples=True)
