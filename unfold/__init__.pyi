@@ -125,6 +125,8 @@ from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
+from .parameters.declare import Learnable as Learnable
+from .physics.mri.learned import LearnedColumns as LearnedColumns
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
@@ -177,7 +179,7 @@ from .parameters.networks import PerIteration as PerIteration
 from .physics.closed_forms import PerPixel as PerPixel
 from .models.equilibrium_gradient import Phantom as Phantom
 from .physics.phase.retrieval import PhaseRetrieval as PhaseRetrieval
-from .physics.base import Phaseless as Phaseless
+from .physics.phase.retrieval import Phaseless as Phaseless
 from .physics.base import Physics as Physics
 from .solvers.fixed_point import Picard as Picard
 from .physics.mri.sampling import PlaneSampling as PlaneSampling

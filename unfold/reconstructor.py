@@ -2,8 +2,9 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,21 @@ from unfold.compatibility import (
     check_registered,
 )
 from unfold.denoisers.denoiser import InHalfPrecision
-from unfold.errors import ConfigError, DataWarning
+from unfold.errors import ConfigError, DataWarning, listing
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
-from unfold.parameters.declare import Unit
-from unfold.parameters.group import Scales, groups_of
-from unfold.parameters.select import Trainable, dead_names, make_groups, names
+from unfold.parameters.declare import Recipe, Unit
+from unfold.parameters.group import ParameterGroup, Plan, Scales, groups_of, value_range
+from unfold.parameters.select import (
+    Trainable,
+    chosen,
+    dead_names,
+    limits_of,
+    make_groups,
+    names,
+)
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
@@ -33,6 +41,8 @@ from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.shapes import FAR, expect_tensor
 from unfold.typing import Image, Measurement, PerImage
+
+P = TypeVar("P", bound=Physics)
 
 
 class Reconstructor(nn.Module):
@@ -79,6 +89,7 @@ class Reconstructor(nn.Module):
             check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision = False
+        self.physics: ParameterGroup | None = None  # of `learn_physics`
 
     def forward(
         self,
@@ -151,6 +162,50 @@ class Reconstructor(nn.Module):
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)
         return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
+
+
+def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple[P, ParameterGroup]:
+    """The physics whose operators have learned parameters, and these, to be `net.physics`.
+
+    Args:
+        physics: has what can be learned, in `learnable`, and the values to start from.
+        trainable: its `learn` and `constrain` are globs on names such as `physics.kernel`.
+        simulates: whether the physics also makes y, so that only what samples is learned.
+
+    Raises:
+        ConfigError: a name is no parameter, or one that cannot be learned here.
+    """
+    kind, known, dead = type(physics).__name__, {}, {}
+    for name, one in physics.learnable.items():
+        start = one.start(physics)
+        known[f"physics.{name}"] = start, one, one
+        if simulates and not one.samples:
+            dead[f"physics.{name}"] = (
+                f"the same {kind} simulates y, and would become the identity; take measured data, "
+                "such as data=pairs, kspace or sinogram, or unfold calibrate"
+            )
+        elif start is None:
+            value = getattr(physics, name)
+            given = value if value is None or isinstance(value, str) else type(value).__name__
+            dead[f"physics.{name}"] = (
+                f"it is {given}, with no value to start from; give {one.needs}"
+            )
+    select = partial(chosen, known, dead)
+    if not known or not (learned := select("learn", trainable.learn)):
+        why = "; ".join(f"{name}: {reason}" for name, reason in dead.items())
+        can = f"can be learned of {kind}: {listing(known) if known else 'nothing'}"
+        raise ConfigError(f"Trainable.learn = {list(trainable.learn)}: {why or can}.")
+    limits = limits_of(known, select, trainable)
+    plans: dict[str, Plan] = {}
+    for name in sorted(learned):
+        constraint = limits.get(name, known[name][1].constraint)
+        start = torch.as_tensor(known[name][0]).detach()
+        if not constraint.holds(start):
+            raise ConfigError(f"{name} = {value_range(start)}: must be {constraint}.")
+        plans[name] = Plan(start, constraint, "1", True, start.ndim)
+    values = ParameterGroup(Recipe(), plans, set(), 1, "physics")
+    live = {name: partial(values.value, name) for name in values.plans}
+    return replace(physics, learned={**physics.learned, **live}), values
 
 
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:

@@ -12,7 +12,6 @@ from tests import operator_properties as properties
 from unfold.config.build import build_group, verify
 from unfold.config.compose import compose
 from unfold.errors import ConfigError, DataError, ShapeError
-from unfold.physics.base import Phaseless
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
@@ -21,6 +20,7 @@ from unfold.physics.custom.matrix import MatrixPhysics
 from unfold.physics.inpainting import BoxInpainting, Inpainting, LineInpainting
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.noise.signal_dependent import Poisson
+from unfold.physics.phase.retrieval import Phaseless
 from unfold.physics.sensing.compressed import CompressedSensing, Walsh
 from unfold.physics.sensing.gaussian import DenseRows, GaussianSensing
 from unfold.physics.sparse import Sparse

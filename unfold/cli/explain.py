@@ -15,6 +15,7 @@ from unfold.parameters.bounds import bounds_of
 
 if TYPE_CHECKING:
     from unfold.algorithms.algorithm import Algorithm
+    from unfold.physics.base import Physics
     from unfold.physics.operator import Operator
     from unfold.problem import Problem
     from unfold.reconstructor import Reconstructor
@@ -95,7 +96,7 @@ def explain(arguments: Sequence[str]) -> int:
         algorithm, problem = net.steps(y, operator, level).at(0)
         for line in (
             *_update(components, algorithm, problem, operator),
-            *_parameters(net, algorithm, problem),
+            *_parameters(net, algorithm, problem, components.physics),
             *(line for path in SETTINGS for line in _settings(path, getattr(components, path))),
         ):
             say(line)
@@ -144,7 +145,7 @@ def _solver(operator: "Operator") -> str:
 
 
 def _parameters(
-    net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem"
+    net: "Reconstructor", algorithm: "Algorithm[Any]", problem: "Problem", physics: "Physics"
 ) -> Iterator[str]:
     """One line for each scalar, then one for each network."""
     import torch
@@ -153,7 +154,8 @@ def _parameters(
     from unfold.parameters.select import walk
 
     yield "parameters"
-    recipes = dict([*walk(algorithm, "algo"), *walk(problem.g, "prior")])  # of iteration 0
+    recipes: dict[str, Any] = {"physics": physics}
+    recipes |= dict([*walk(algorithm, "algo"), *walk(problem.g, "prior")])  # of iteration 0
     for name, own in groups_of(net):
         if name in recipes:
             owner = recipes[name]
@@ -161,13 +163,15 @@ def _parameters(
             for scalar, plan in own.plans.items():
                 value = own.value(scalar)
                 size = value_range(value)
-                here = value_range(torch.as_tensor(getattr(owner, scalar)))
+                here = (
+                    "" if owner is physics else value_range(torch.as_tensor(getattr(owner, scalar)))
+                )
                 if plan.unit == "noise_level":
                     size = f"noise_level = {here} here"
                 elif plan.unit != "1":
                     size += f" · {plan.unit} = {here} for this A"
                 limits = str(plan.constraint)
-                learned = _learned(plan.learned, value.ndim > 0)
+                learned = _learned(plan.learned, plan.own)
                 yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
                 yield f"      {described.get(scalar, '')}"
             for network in own.network_names:

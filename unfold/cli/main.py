@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "unfold.cli.evaluate:evaluate_run",
     "reconstruct": "unfold.cli.reconstruct:reconstruct_image",
     "adapt": "unfold.cli.adapt:adapt_run",
+    "calibrate": "unfold.cli.adapt:calibrate_run",
     "explain": "unfold.cli.explain:explain",
     "doctor": "unfold.cli.doctor:doctor",
     "check": "unfold.cli.check:check",
@@ -57,6 +58,8 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold reconstruct run=RUN measurement=FILE [physics.kernel=FILE] [output=FILE]
        unfold reconstruct run=RUN measurement=SCAN|FOLDER output=SCAN.nii.gz|FOLDER
        unfold adapt run=RUN measurement=SCAN [steps=N] fine-tune on this scan alone
+       unfold calibrate run=RUN measurement=FILE learn=[physics.kernel]
+                                                      fit the operator to this file alone
        unfold explain [KEY=VALUE ...]                 the update, and where it converges
        unfold doctor [KEY=VALUE ...]                  every learnable name and its gradient
        unfold compare-gradients [images=N] [iterations=K] [KEY=VALUE ...]

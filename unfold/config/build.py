@@ -102,7 +102,9 @@ class _Build:
             if checked.groups[name] is not None and name not in self.objects:
                 self._try(name, lambda name=name: self._group(name))
         built = self.objects
-        if not problems and set(RECONSTRUCTOR) <= set(built) and "reconstructor" not in built:
+        operators = any(name.startswith("physics.") for name in checked.trainable.learn)
+        needed = {*RECONSTRUCTOR, *(("physics", "data") if operators else ())}
+        if not problems and needed <= set(built) and "reconstructor" not in built:
             self._try("reconstructor", self._reconstructor)
         if {"trainer", "data"} <= set(built):
             self._try("", lambda: built["trainer"].parts(built["data"].batch_size))
@@ -138,7 +140,7 @@ class _Build:
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
         from unfold.parameters.select import Trainable
-        from unfold.reconstructor import Reconstructor
+        from unfold.reconstructor import Reconstructor, learn_physics
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
@@ -154,10 +156,14 @@ class _Build:
             fidelity,
             model,
             start,
-            chosen,
+            chosen.of("physics", others=True),
             strict=self.checked.settings.strict,
         )
         reconstructor.half_precision = self.job.config["trainer"]["precision"] == "bf16"
+        if (operators := chosen.of("physics")).learn and model.trains:
+            simulates = not self.objects["data"].measured
+            found = learn_physics(self.objects["physics"], operators, simulates=simulates)
+            self.objects["physics"], reconstructor.physics = found
         if trainable.lr or trainable.freeze:
             from unfold.training.optim import by_learning_rate, frozen
 

@@ -190,19 +190,25 @@ def hidden_error(net: Reconstructor, case: Case, used: Tensor, left: Tensor) -> 
 
 
 def risk(context: Context, case: Case, image: Image, draws: Draws) -> PerImage:
-    """√ of Stein's estimate of ‖Ax̂ − v‖², relative to ‖y‖; v is y without its noise of level σ.
+    """√ of `stein`, relative to ‖y‖."""
+    b = context.physics.probe(case.y, case.operator, draws)
+    found = stein(context.reconstructor, case, image, b)
+    return found.clamp(min=0).sqrt() / batched_norm(case.y)
+
+
+def stein(net: Reconstructor, case: Case, image: Image, b: Measurement) -> PerImage:
+    """Stein's estimate of ‖Ax̂ − v‖²; v is y without its noise of level σ, b a normal probe.
 
     ‖h(y) − y‖² − nσ² + 2σ² Re b*(h(y + τb) − h(y))/τ over n measured entries, h(y) = Ax̂(y).
     """
     y, operator, level = case
     assert level is not None
     where = torch.ones_like(y.real) if operator.acquired is None else operator.acquired
-    b, h = where * context.physics.probe(y, operator, draws), operator.A(image)
-    moved = operator.A(context.reconstructor.solve(y + 1e-2 * b, operator, noise_level=level).image)
+    b, h = where * b, operator.A(image)
+    moved = operator.A(net.solve(y + 1e-2 * b, operator, noise_level=level).image)
     slope = 1e2 * (b.conj() * (moved - h)).real.flatten(1).sum(1)
     count = where.expand(y.shape).flatten(1).sum(1)
-    found = batched_norm(where * (h - y)) ** 2 + level**2 * (2 * slope - count)
-    return found.clamp(min=0).sqrt() / batched_norm(y)
+    return batched_norm(where * (h - y)) ** 2 + level**2 * (2 * slope - count)
 
 
 def scores_of(

@@ -41,7 +41,8 @@ def write_report(
     matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
     write_tables(folder, "matrix", replace(matrix, notes=(*marks(ours), *notes)))
     values = reconstructor.parameter_values().items()
-    used = {name: value for name, value in values if name not in reconstructor.dead}
+    scalars = (pair for pair in values if not pair[0].startswith("physics."))
+    used = {name: value for name, value in scalars if name not in reconstructor.dead}
     figures.parameters_figure(used, folder / "parameters.png")
     figures.operators_figure(methods, folder / "operators.png")
     if images and examples:

@@ -1,8 +1,9 @@
 """Measured files without a true image: reconstructed as they are, and compared with a training."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -18,7 +19,7 @@ from unfold.data.measured import MeasuredData
 from unfold.errors import ConfigError, DataError, DataWarning
 from unfold.evaluation.base import Case, batches, measure
 from unfold.evaluation.output_files import write_images
-from unfold.physics.base import Physics
+from unfold.physics.base import Examples, Physics
 from unfold.physics.blur.blur import Blur, ValidBlur
 from unfold.physics.noise.measured import estimate_level
 from unfold.physics.operator import Operator
@@ -45,7 +46,8 @@ Ranges = Mapping[str, Sequence[float]]
 
 def without_border(physics: Physics) -> Physics:
     """A periodic blur as a camera makes it: of a larger image, of which nothing is assumed."""
-    return ValidBlur(physics.noise, physics.kernel) if type(physics) is Blur else physics
+    kept = {"learned": physics.learned}
+    return ValidBlur(physics.noise, physics.kernel, **kept) if type(physics) is Blur else physics
 
 
 def cut(image: Tensor, y: Tensor) -> Tensor:
@@ -71,7 +73,12 @@ class Scan:
     opened: bool = False
 
     def cases(self, path: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
-        """Every measurement of a file with its operator, and its metadata.
+        """Every measurement of a file with its operator, and its metadata; errors as of `read`."""
+        for physics, make, metadata in self.read(path):
+            yield make(physics), metadata
+
+    def read(self, path: Path) -> Iterator[tuple[Physics, Callable[[Physics], Case], Any]]:
+        """The physics of each measurement of a file, what makes the case of it, the metadata.
 
         Raises:
             DataError: the file cannot be used.
@@ -85,9 +92,14 @@ class Scan:
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
-            y, operator = own.measure(examples, Draws(0, (place,), "reconstruct"))
-            level = own.known_level(y, operator) if own.has_fixed_level else _estimate(y)
-            yield Case(y, operator, level), {**example.metadata, "cut": self.opened}
+            make = partial(_case, examples, Draws(0, (place,), "reconstruct"))
+            yield own, make, {**example.metadata, "cut": self.opened}
+
+
+def _case(examples: Examples, draws: Draws, physics: Physics) -> Case:
+    y, operator = physics.measure(examples, draws)
+    level = physics.known_level(y, operator) if physics.has_fixed_level else _estimate(y)
+    return Case(y, operator, level)
 
 
 def _estimate(y: Measurement) -> PerImage | None:

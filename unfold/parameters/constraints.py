@@ -107,6 +107,50 @@ class Real(Constraint):
         return "finite"
 
 
+@dataclass(frozen=True)
+class Simplex(Constraint):
+    """h ≥ 0 with Σ h = 1 over the last two axes, by h = softmax(raw).
+
+    A learned zero starts at a thousandth of the mean entry, from where a gradient reaches it.
+    """
+
+    low = math.nan  # so that no interval lies inside
+
+    def holds(self, value: Tensor) -> bool:
+        total = value.sum((-2, -1))
+        return bool((value >= 0).all() and torch.isclose(total, torch.ones_like(total)).all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return value.clamp(min=1e-3 / value.shape[-2:].numel()).log()
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return raw.flatten(-2).softmax(-1).reshape(raw.shape)
+
+    def __str__(self) -> str:
+        return "zero or positive, of sum 1"
+
+
+@dataclass(frozen=True)
+class Complex(Constraint):
+    """Any finite complex number, stored as a pair of real ones."""
+
+    low = math.nan  # so that no interval lies inside
+
+    def holds(self, value: Tensor) -> bool:
+        return bool(value.isfinite().all())
+
+    def to_raw(self, value: Tensor) -> Tensor:
+        return torch.view_as_real(value.resolve_conj())
+
+    def from_raw(self, raw: Tensor) -> Tensor:
+        return torch.view_as_complex(raw)
+
+    def __str__(self) -> str:
+        return "finite"
+
+
 positive = Positive()
 nonnegative = Positive(closed=True)
 real = Real()
+simplex = Simplex()
+complex_numbers = Complex()

@@ -6,7 +6,7 @@ hands out the recipe of iteration k with numbers in place.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -57,6 +57,23 @@ class Declaration(NamedTuple):
     unit: Unit
     vector: bool
     is_level: bool
+
+
+class Learnable(NamedTuple):
+    """How a field of a physics is learned.
+
+    constraint: the set of its values.
+    start: of a physics, the value to start from; None where it has no single one.
+    needs: what has one, for the message.
+    put: a physics with another value, which may require a gradient; None for `with_parameters`.
+    samples: whether it chooses what is measured, so that y depends on it too.
+    """
+
+    constraint: Constraint
+    start: Callable[[Any], Tensor | None]
+    needs: str
+    put: Callable[[Any, Tensor], Any] | None = None
+    samples: bool = False
 
 
 def param(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import Constraint
-from unfold.parameters.declare import Recipe, Unit, declarations
+from unfold.parameters.declare import Recipe, Unit
 from unfold.parameters.networks import Network, PerIteration, fill, leaves, template
 from unfold.parameters.schedules import Schedule
 
@@ -29,14 +29,14 @@ class Plan(NamedTuple):
     constraint: its set.
     unit: what it is relative to.
     learned: whether it is.
-    vector: whether the last axis counts its entries.
+    vector: how many of the last axes count its entries.
     """
 
     values: Tensor
     constraint: Constraint
     unit: Unit
     learned: bool
-    vector: bool = False
+    vector: int = 0
 
     @property
     def own(self) -> bool:
@@ -122,7 +122,8 @@ class ParameterGroup(nn.Module):
     ) -> None:
         super().__init__()
         self.recipe, self.filled = template(recipe)
-        self.plans = {name: plans[f"{path}.{name}"] for name in declarations(recipe)}
+        known = ((*name.rpartition("."), plan) for name, plan in plans.items())
+        self.plans = {name: plan for owner, _, name, plan in known if owner == path}
         for name, plan in self.plans.items():
             _register(self, name, plan)
         self.network_names: list[str] = []
@@ -227,7 +228,8 @@ def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
 
 def value_range(value: Tensor) -> str:
     """The least and the largest number of a tensor, in four digits; one number where they agree."""
-    least, largest = value.detach().aminmax()
+    value = value.detach()
+    least, largest = (value.abs() if value.is_complex() else value).aminmax()
     ends = sorted({f"{float(least):.4g}", f"{float(largest):.4g}"}, key=float)
     return " to ".join(ends)
 

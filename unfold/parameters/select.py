@@ -5,7 +5,7 @@ Names are chosen by globs such as `algo.stepsize`; every glob must match somethi
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,12 @@ class Trainable:
     untied: Sequence[str] = ()
     constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
     relative: Sequence[str] = ("algo.*",)
+
+    def of(self, path: str, *, others: bool = False) -> "Trainable":
+        """What is meant of one path, or of all others."""
+        meant = {n for n in (*self.learn, *self.constrain) if (n.split(".")[0] == path) != others}
+        limits = {name: pair for name, pair in self.constrain.items() if name in meant}
+        return replace(self, learn=[n for n in self.learn if n in meant], constrain=limits)
 
 
 def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:
@@ -188,7 +194,7 @@ def _plans(
 ) -> dict[str, Plan]:
     relative = select("relative", trainable.relative, alive=False, optional={"algo.*"})
     scalars = _scalars(recipes)
-    limits = _limits(scalars, select, trainable)
+    limits = limits_of(scalars, select, trainable)
     plans: dict[str, Plan] = {}
     for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
@@ -208,10 +214,10 @@ def _plans(
     return plans
 
 
-def _limits(
-    scalars: Mapping[str, tuple[Any, Declaration, Recipe]], select: Select, trainable: Trainable
+def limits_of(
+    scalars: Mapping[str, tuple[Any, Any, Any]], select: Select, trainable: Trainable
 ) -> dict[str, Interval]:
-    """The narrower sets, by name."""
+    """The narrower sets, by name; the second of three says the set that a scalar has."""
     limits: dict[str, Interval] = {}
     for pattern, bounds in trainable.constrain.items():
         if len(bounds) != 2:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
+from unfold.parameters.declare import Learnable
 from unfold.physics.levels import all_numbers
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.noise.measured import DATA, MeasuredNoise
@@ -22,6 +23,8 @@ from unfold.typing import Field, Image, Measurement, PerImage, Shape
 P = TypeVar("P", bound="Physics")
 
 Taken = Mapping[str, Callable[[Tensor], Any]]
+
+Learned = Mapping[str, Callable[[], Tensor]]
 
 
 class Examples(NamedTuple):
@@ -58,9 +61,14 @@ class Physics(Declared, ABC):
 
     Args:
         noise: applied to the clean measurement.
+        learned: the values, at each call, of the fields that are learned; set by `learn_physics`.
     """
 
     noise: Noise
+    learned: Learned = field(default_factory=dict, kw_only=True, repr=False, compare=False)
+
+    learnable: ClassVar[Mapping[str, Learnable]] = {}
+    """The fields that can be learned."""
 
     whole_images: ClassVar[bool] = False
     """Whether an operator acts on a whole field of view, so that a crop is measured otherwise."""
@@ -95,7 +103,7 @@ class Physics(Declared, ABC):
                 )
 
     def given(self: P, examples: Examples) -> P:
-        """The physics of one batch: what it takes from the data is in its place.
+        """The physics of one batch: what it takes from the data, or learns, is in its place.
 
         Raises:
             DataError: the data does not have it.
@@ -108,6 +116,9 @@ class Physics(Declared, ABC):
             if name not in parameters:
                 raise self.without(name, parameters)
         physics = self.with_parameters({name: parameters[name] for name in self.taken})
+        for name, value in self.learned.items():
+            put = self.learnable[name].put
+            physics = put(physics, value()) if put else physics.with_parameters({name: value()})
         return physics if noise is self.noise else physics.with_noise(noise)
 
     def with_parameters(self: P, values: Mapping[str, Tensor]) -> P:
@@ -126,14 +137,16 @@ class Physics(Declared, ABC):
     def prospective(self: P, examples: Examples, stated: Collection[str] = ()) -> P:
         """The physics of a measurement that is taken as it is: nothing of it is left out.
 
-        What the data have is theirs, whatever was drawn in training, except the `stated` fields.
+        What the data have is theirs, whatever was drawn in training, except the `stated` fields,
+        which are not what was learned either.
 
         Raises:
             ConfigError: the operator is still random; names what to give.
         """
         have = [n for n in self.from_data if n in examples.parameters and n not in stated]
         taken: dict[str, Any] = dict.fromkeys(have, DATA)
-        found = replace(self, **taken).given(examples)
+        learned = {name: value for name, value in self.learned.items() if name not in stated}
+        found = replace(self, **taken, learned=learned).given(examples)
         if not found.is_deterministic:
             lacking = [f"physics.{name}=FILE" for name in self.from_data if name not in have]
             raise ConfigError(
@@ -328,19 +341,3 @@ def expect_linear_observation(option: str, physics: Physics) -> None:
             f"{option}: {type(physics).__name__} observes less than Ax, so that its measurements "
             "are not linear in the image and need their own fidelity; leave it out."
         )
-
-
-@dataclass(frozen=True)
-class Phaseless(ComplexPhysics, ABC):
-    """y = |Ax| with noise, A linear.
-
-    The observation is not linear in the image: take the fidelity `Amplitude`, whose A is the linear
-    operator, with the start `Spectral`. An image and its negative are observed alike.
-
-    Args:
-        noise: added to the amplitudes.
-    """
-
-    def observe(self, v: Measurement) -> Measurement:
-        """|v|: a detector measures no phase."""
-        return v.abs()

@@ -1,7 +1,7 @@
 """Blur: the image convolved with a kernel, fixed, sampled, or varying from place to place."""
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, one_of, whole
+from unfold.parameters.constraints import simplex
+from unfold.parameters.declare import Learnable
 from unfold.physics.algebra import Composed
 from unfold.physics.base import Physics, Taken
 from unfold.physics.blur.convolution import (
@@ -43,6 +45,9 @@ class KernelPhysics(Physics, ABC):
     kernel: Kernel | str
 
     from_data: ClassVar[Taken] = {"kernel": FixedKernels}
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "kernel": Learnable(simplex, lambda own: own.known, "a file, or a kernel without ranges")
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +64,12 @@ class KernelPhysics(Physics, ABC):
     @property
     def is_deterministic(self) -> bool:
         return self.kernel != DATA and self.kernels.is_deterministic
+
+    @property
+    def known(self) -> Tensor | None:
+        """h, (1, kh, kw), where it is the same for every image."""
+        one = Draws(0, (0,), dtype=torch.float64)
+        return self.kernels.sample(one)[:, 0] if self.is_deterministic else None
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,7 @@ class VaryingBlur(KernelPhysics):
     """
 
     from_data: ClassVar[Taken] = {}
+    learnable: ClassVar[Mapping[str, Learnable]] = {}
 
     grid: Sequence[int] = bounded((3, 3), whole(1), "[down, across]")
 

@@ -89,7 +89,9 @@ class FixedKernels(Kernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for one in self.values.detach().cpu().numpy():
+        if self.values.requires_grad:
+            return  # on its simplex; to read it here would synchronize with the device
+        for one in self.values.cpu().numpy():
             if fault := defect(one):
                 raise DataError(f"a kernel of the data: {fault}")
 

@@ -1,16 +1,21 @@
 """Tomography: line integrals of the image are measured."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import above, bounded, finite, inside, positive, whole
+from unfold.parameters.constraints import real
+from unfold.parameters.declare import Learnable
+from unfold.physics.algebra import Composed
 from unfold.physics.base import Examples, StatedShape
-from unfold.physics.ct.projector import Fan, Parallel, Projector, diagonal, projector
+from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.ct.projector import Fan, Parallel, diagonal, projector
 from unfold.physics.ct.rays import Geometry
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -40,7 +45,7 @@ class Scan(StatedShape, ABC):
         count = self.detectors or measurement_shape[-1]
         return f", and detectors where they are not as many as its diagonal (here {count})"
 
-    def sample(self, draws: Draws, shape: Shape) -> Projector:
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
         return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
 
     @abstractmethod
@@ -60,6 +65,7 @@ class ParallelScan(Scan, ABC):
         first: of the first angle, in degrees; not of a measured scan.
         views: how many of the angles are measured, evenly spaced from the first; None for all.
         axis: where the axis of rotation is seen, in detectors from the middle of the row.
+        moved: where it is instead while it is learned, ().
     """
 
     angles: int | None = bounded(None, whole(1))
@@ -68,6 +74,23 @@ class ParallelScan(Scan, ABC):
     views: int | None = bounded(None, whole(1), "of the angles", kw_only=True)
     axis: float = bounded(0.0, finite, "in detectors", kw_only=True)
     measured: tuple[float, ...] = field(default=(), kw_only=True, repr=False)
+    moved: Tensor | None = field(default=None, kw_only=True, repr=False)
+
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "axis": Learnable(
+            real, lambda own: torch.tensor(own.axis), "", lambda own, c: replace(own, moved=c)
+        )
+    }
+
+    def sample(self, draws: Draws, shape: Shape) -> Operator:
+        """Where the axis moves: rays within 1/32 of a detector, by quadratic interpolation."""
+        if self.moved is None:
+            return super().sample(draws, shape)
+        near = round(16 * float(self.moved.detach())) / 16
+        rays = replace(self, axis=near, moved=None).sample(draws, shape)
+        s = self.moved.to(draws.device, draws.dtype) - near
+        h = torch.stack([(s**2 - s) / 2, 1 - s**2, (s**2 + s) / 2])[None, None, None]
+        return Composed(CircularConvolution(h, rays.measurement_shape), rays)
 
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""

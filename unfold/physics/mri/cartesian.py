@@ -1,7 +1,7 @@
 """Cartesian magnetic resonance imaging: part of the Fourier transform of the image is measured."""
 
 from abc import ABC
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, TypeVar
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from unfold.parameters.bounds import bounded, positive, whole
+from unfold.parameters.constraints import complex_numbers
+from unfold.parameters.declare import Learnable
 from unfold.physics.base import Examples, Taken
 from unfold.physics.closed_forms import DiagonalNormal, divide
 from unfold.physics.mri.coils import (
@@ -21,6 +23,7 @@ from unfold.physics.mri.coils import (
     read_maps,
     sample_maps,
 )
+from unfold.physics.mri.learned import MASK
 from unfold.physics.mri.masks import FixedMasks, Masks, masks_of
 from unfold.physics.noise.measured import DATA
 from unfold.physics.operator import EACH, LinearOperator, Operator
@@ -177,6 +180,7 @@ class CartesianMRI(MagneticResonance, ABC):
     mask: Masks | str
 
     from_data: ClassVar[Taken] = {"mask": FixedMasks}
+    learnable: ClassVar[Mapping[str, Learnable]] = {"mask": MASK}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,10 +196,10 @@ class CartesianMRI(MagneticResonance, ABC):
         return self.masks is not None and self.masks.is_deterministic
 
     def given(self: C, examples: Examples) -> C:
-        acquired = examples.parameters.get("mask")
-        if acquired is not None and self.masks is not None:
-            return replace(super().given(examples), mask=FixedMasks(acquired, self.masks))
-        return super().given(examples)
+        physics, acquired = super().given(examples), examples.parameters.get("mask")
+        if acquired is None or self.masks is None:
+            return physics
+        return replace(physics, mask=FixedMasks(acquired, physics.masks))
 
     def prospective(self: C, examples: Examples, stated: Collection[str] = ()) -> C:
         """Of frequencies that came without a mask, all were acquired."""
@@ -253,6 +257,12 @@ class MultiCoilMRI(CartesianMRI):
     maps: FixedMaps | str | None = None
 
     from_data: ClassVar[Taken] = {"mask": FixedMasks, "maps": FixedMaps}
+    learnable: ClassVar[Mapping[str, Learnable]] = {
+        "mask": MASK,
+        "maps": Learnable(
+            complex_numbers, lambda own: getattr(own.maps, "values", None), "a file of maps"
+        ),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, finite, whole
-from unfold.physics.base import Phaseless
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.cartesian import back, transform
+from unfold.physics.phase.retrieval import Phaseless
 from unfold.pytree import Derived
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape

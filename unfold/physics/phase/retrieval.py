@@ -1,5 +1,6 @@
 """Phase retrieval from coded diffraction patterns, or from dense random measurements."""
 
+from abc import ABC
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import isqrt, prod
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from unfold.errors import ShapeError
 from unfold.parameters.bounds import bounded, positive, whole
-from unfold.physics.base import Phaseless, StatedShape
+from unfold.physics.base import ComplexPhysics, StatedShape
 from unfold.physics.closed_forms import PerPixel
 from unfold.physics.mri.cartesian import back, transform
 from unfold.physics.operator import EACH, LinearOperator
@@ -54,6 +55,22 @@ class CodedDiffraction(PerPixel):
         scale = self.codes.shape[1] ** -0.5
         x: Tensor = scale * (self.codes.conj()[:, None] * back(y)).sum(2)
         return x
+
+
+@dataclass(frozen=True)
+class Phaseless(ComplexPhysics, ABC):
+    """y = |Ax| with noise, A linear.
+
+    The observation is not linear in the image: take the fidelity `Amplitude`, whose A is the linear
+    operator, with the start `Spectral`. An image and its negative are observed alike.
+
+    Args:
+        noise: added to the amplitudes.
+    """
+
+    def observe(self, v: Measurement) -> Measurement:
+        """|v|: a detector measures no phase."""
+        return v.abs()
 
 
 @dataclass(frozen=True)
