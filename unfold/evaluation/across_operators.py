@@ -142,7 +142,12 @@ class AcrossOperators(Evaluation):
         pictured = y.ndim == 4 and y.shape[1] in (1, 3)
         truth = [None] * len(y) if batch.images is None else batch.images
         tensors = zip(batch.names, truth, y if pictured else back, strict=True)
-        found = zip(baseline, ours.image, zip(marks, ours.flags, strict=True), strict=True)
+        scores = ([float("nan")] * len(y),) * 2
+        if batch.images is not None:
+            known = batch.images, batch.examples.maximum
+            scores = tuple(context.metrics.psnr(x, *known).tolist() for x in (baseline, ours.image))
+        flags, dB = zip(marks, ours.flags, strict=True), zip(*scores, strict=True)
+        found = zip(baseline, ours.image, flags, dB, strict=True)
         pairs = zip(tensors, found, strict=True)
         return rows, [Shown(condition, *seen, pictured, *both) for seen, both in pairs]
 

@@ -282,7 +282,7 @@ class Trace(NamedTuple):
     """Convergence of the reconstruction of one image.
 
     name: of the image.
-    psnr: of the iterates, in dB on the range [0, 1]; empty where they are too many to keep.
+    psnr: of the iterates, in dB on the range of the metrics; empty where they are too many to keep.
     residual: of each step, in the quantity that `measure` names.
     measure: relative change, relative residual or relative duality gap.
     mark: that it did not converge; empty where it did.
@@ -301,15 +301,22 @@ def follow(
     physics: Physics,
     examples: Iterable[tuple[str, Example]],
     seed: int,
+    metrics: ImageMetrics,
 ) -> list[Trace]:
     """Reconstruct named test images (C, H, W) one by one, and record their convergence.
 
     The draws are those of every evaluation.
     """
-    return [_trace(reconstructor, physics, batch, seed) for batch in batches(examples, 1)]
+    return [_trace(reconstructor, physics, batch, seed, metrics) for batch in batches(examples, 1)]
 
 
-def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
+def _trace(
+    reconstructor: Reconstructor,
+    physics: Physics,
+    batch: ImageBatch,
+    seed: int,
+    metrics: ImageMetrics,
+) -> Trace:
     y, operator, level = measure(physics, batch, seed, "test")
     # A classical algorithm takes thousands of steps: it keeps figures, and no images.
     kept = reconstructor.model.trains
@@ -321,8 +328,8 @@ def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, se
         residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
         return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}", mark)
     images = solution.iterates
-    truth = batch.images
-    errors = [] if truth is None else [float((x - truth).abs().square().mean()) for x in images]
-    psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
+    truth, maximum = batch.images, batch.examples.maximum
+    psnr = [] if truth is None else [float(metrics.psnr(x, truth, maximum)) for x in images]
     changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
-    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change", mark)
+    residual = list(enumerate(changes, start=1))
+    return Trace(name, list(enumerate(psnr)), residual, "relative change", mark)
