@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
@@ -69,6 +70,8 @@ class ParallelScan(Scan, ABC):
     axis: float = bounded(0.0, finite, "in detectors", kw_only=True)
     measured: tuple[float, ...] = field(default=(), kw_only=True, repr=False)
 
+    on_host = ("angles", "axis")
+
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""
         physics, parameters = super().given(examples), examples.parameters
@@ -116,7 +119,8 @@ class ParallelScan(Scan, ABC):
 
     def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The measured views of a full scan, (B, C, angles, detectors)."""
-        return super().restrict(y[:, :, self.seen] if y.ndim == 4 else y, operator)
+        views = torch.tensor(self.seen).to(y.device, non_blocking=True)
+        return super().restrict(y.index_select(2, views) if y.ndim == 4 else y, operator)
 
 
 def _same(name: str, values: Tensor) -> tuple[float, ...]:

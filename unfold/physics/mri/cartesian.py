@@ -177,6 +177,7 @@ class CartesianMRI(MagneticResonance, ABC):
     mask: Masks | str
 
     from_data: ClassVar[Taken] = {"mask": FixedMasks}
+    on_host = ("mask",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
