@@ -30,7 +30,7 @@ class VolumeData(ImageOptions, MeasuredData):
 
     Args:
         multiple_of: of the sides of images, in pixels.
-        key: the name of the array in .npz, .mat and .h5 files; None for the only one.
+        key: the name of the array in .npz, .mat, .h5 and .zarr; None for the only one.
         stack: the axis along which the images of an array of one channel lie, as the program that
             wrote it counts: 0 for (S, H, W), −1 for (H, W, S).
         magnitude: whether complex images are read as their magnitudes.

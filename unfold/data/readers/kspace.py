@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from unfold.array_files import SUFFIXES, read_named
-from unfold.errors import DataError, listing, nearest
+from unfold.array_files import HDF5, SUFFIXES, chosen, read_named
+from unfold.errors import DataError
 from unfold.extras import optional
 
-HDF5 = (".h5", ".hdf5")
 READ = (*HDF5, *SUFFIXES)
+REMEDY = "; name the frequencies by data.key"
 
 FLAGS = {
     "noise": 19,
@@ -83,23 +83,11 @@ def open_scan(path: Path, key: str | None = None, *, volume: bool = False) -> Sc
     if suffix in HDF5:
         return _hdf5(path, key)
     named = read_named(path)
-    kspace = _chosen(path, named, key)
+    kspace = named[chosen(path, named, key, "kspace", REMEDY)]
     rest = {name: array for name, array in named.items() if array is not kspace}
     if suffix == ".cfl":
         return _of_array(path, _bart(path, kspace), rest, volume=False)
     return _of_array(path, kspace, rest, volume=volume)
-
-
-def _chosen(path: Path, named: Mapping[str, Any], key: str | None) -> Any:
-    wanted = key or "kspace"
-    if wanted in named:
-        return named[wanted]
-    if key is None and len(named) == 1:
-        return next(iter(named.values()))
-    raise DataError(
-        f"{path}: no array '{wanted}'{nearest(wanted, named)} It has {listing(named)}; "
-        "name the frequencies by data.key."
-    )
 
 
 def _of_array(
@@ -148,7 +136,7 @@ def _hdf5(path: Path, key: str | None) -> Scan:
             if "dataset/data" in file and key is None:
                 return _ismrmrd(path, file)
             arrays = {name: one for name, one in file.items() if hasattr(one, "shape")}
-            found = _chosen(path, arrays, key)
+            found = arrays[chosen(path, arrays, key, "kspace", REMEDY)]
             if found.dtype.kind != "c" or found.ndim not in (3, 4):
                 raise DataError(
                     f"{path}: '{found.name[1:]}' is {found.dtype} {found.shape}; expected complex "

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from unfold.array_files import SUFFIXES, read_array
+from unfold.array_files import HDF5, SUFFIXES, read_array
 from unfold.arrays import expect_unfolded
 from unfold.data.image_reader import pages, read_bytes, stored_pixels
 from unfold.errors import DataError, listing
 from unfold.extras import optional
 
-HDF5 = (".h5", ".hdf5")
 TIFF = (".tif", ".tiff")
 READ = (*HDF5, *TIFF, *SUFFIXES)
 
