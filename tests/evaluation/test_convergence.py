@@ -60,11 +60,11 @@ def test_the_residual_of_an_equilibrium_vanishes():
     ],
 )
 def test_classical_algorithms_record_their_certificate_without_images(algorithm, prior, measure):
-    seen, answer, _ = course(algorithm, Classical(tol=1e-3, max_iterations=900, every=5), prior)
+    seen, answer, _ = course(algorithm, Classical(tol=1e-2, max_iterations=900, every=5), prior)
     assert seen.psnr == [] and seen.measure == measure
     steps, values = zip(*seen.residual, strict=True)
     assert steps[0] == 5 and steps[-1] == int(answer.iterations)
-    assert values[-1] <= 1e-3 < values[0]
+    assert values[-1] <= 1e-2 < values[0]
 
 
 def test_the_figures_are_written(tmp_path):
