@@ -75,12 +75,22 @@ def _read_zarr(path: Path, name: str, index: Any) -> np.ndarray:
         return np.asarray(group[name][index])
 
 
+@contextmanager
+def hdf5(path: Path) -> Iterator[Any]:
+    """An open file of HDF5; one that is cut short, or is none, is a `DataError`."""
+    try:
+        with optional("h5py", "io").File(path, "r") as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+
+
 def _of_hdf5(path: Path) -> dict[str, StoredArray]:
     """Arrays of HDF5, or of MATLAB from 7.3, whose axes are in the other order there."""
-    h5py, is_matlab = optional("h5py", "io"), path.suffix.lower() == ".mat"
+    is_matlab = path.suffix.lower() == ".mat"
 
     def read(name: str, index: Any) -> np.ndarray:
-        with h5py.File(path, "r") as file:
+        with hdf5(path) as file:
             stored = file[name]
             if is_matlab:
                 own = index if isinstance(index, tuple) else (index,)
@@ -88,11 +98,8 @@ def _of_hdf5(path: Path) -> dict[str, StoredArray]:
                 return complex_of(stored[(*own, *rest)[::-1]]).T
             return np.asarray(stored[index])
 
-    try:
-        with h5py.File(path, "r") as file:
-            held = {name: (a.shape, a.dtype) for name, a in file.items() if hasattr(a, "shape")}
-    except OSError as error:
-        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+    with hdf5(path) as file:
+        held = {name: (a.shape, a.dtype) for name, a in file.items() if hasattr(a, "shape")}
     return {
         name: StoredArray(shape[::-1] if is_matlab else shape, dtype, partial(read, name))
         for name, (shape, dtype) in held.items()
@@ -195,7 +202,7 @@ def _matlab(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         for name in sorted(name for name in stored if not name.startswith("__")):
             yield from _cells(name, stored[name])
         return
-    with optional("h5py", "io").File(file, "r") as stored:
+    with hdf5(file) as stored:
         sizes: list[int] = []
         stored.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
         expect_unfolded(file, sum(sizes))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +14,7 @@ from unfold.errors import ConfigError, DataError, RunError
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raise it where the readers change."""
 
 
@@ -36,6 +36,12 @@ class FileFacts(NamedTuple):
     def numbered(self) -> list[tuple[int, tuple[Any, ...]]]:
         """The places of the examples, and their kinds."""
         return list(enumerate(self.kinds))
+
+
+def fingerprint(splits: Mapping[str, Sequence[tuple[str, int, str]]]) -> str:
+    """SHA-256, in hexadecimal, of the names, sizes and digests of the files of each split."""
+    content = {split: sorted(files) for split, files in splits.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def readable(path: Path, read: Callable[[], T]) -> T:

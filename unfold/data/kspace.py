@@ -1,6 +1,5 @@
 """Measured frequencies of magnetic resonance: `data=kspace`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from unfold.data.example import Example
 from unfold.data.measured import MeasuredData
 from unfold.data.normalize import ONE_CHANNEL, divisors, scaled, size_of
 from unfold.data.readers.kspace import READ, Scan, open_scan
-from unfold.errors import DataError, listing
+from unfold.errors import DataError
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.mri.cartesian import back
 from unfold.physics.mri.coils import ESPIRIT, combine, estimate_maps
@@ -67,10 +66,7 @@ class KspaceData(MeasuredData):
 
     suffixes = READ
     reference = "coil-combined complex image"
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("key", "centred", "volume", "readout", "maps", "compress", "noise")
-        return {name: getattr(self, name) for name in names}
+    depends = ("key", "centred", "volume", "readout", "maps", "compress", "noise")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
         scan = self._scan(path)
@@ -154,7 +150,7 @@ class KspaceData(MeasuredData):
         """Coils of independent noise of variance 1, W k with WᴴW the inverse of its covariance."""
         if self.noise is None:
             return k
-        found = _named(scan, "noise", self.noise).astype(np.complex128)
+        found = scan.named(self.noise, "data.noise").astype(np.complex128)
         samples = found.reshape(len(found), -1)
         if len(samples) != len(k):
             raise DataError(
@@ -183,7 +179,7 @@ class KspaceData(MeasuredData):
         if self.maps == ESPIRIT:
             side = min(self.calibration, *k.shape[-2:])
             return estimate_maps(k[None], calibration=side)[0]
-        named = _named(scan, "maps", self.maps, " Or data.maps=espirit.")
+        named = scan.named(self.maps, "data.maps, or data.maps=espirit")
         found = torch.from_numpy(named.astype(np.complex64))
         found = found[place] if found.ndim == 4 and len(found) == scan.slices else found
         if found.shape != k.shape:
@@ -191,16 +187,6 @@ class KspaceData(MeasuredData):
                 f"{scan.path}: maps of {tuple(found.shape)} for frequencies of {tuple(k.shape)}."
             )
         return found
-
-
-def _named(scan: Scan, key: str, name: str, remedy: str = "") -> np.ndarray:
-    """The array of a file that `data.key` names."""
-    if name not in scan.arrays:
-        have = listing(scan.arrays)
-        raise DataError(
-            f"{scan.path}: no array '{name}', named by data.{key}; it has {have}.{remedy}"
-        )
-    return np.asarray(scan.arrays[name])
 
 
 def _at_middle(k: Tensor) -> Tensor:

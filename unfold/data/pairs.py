@@ -1,6 +1,5 @@
 """Measurements with the images behind them: `data=pairs`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -51,14 +50,12 @@ class PairsData(MeasuredData):
     normalize: float | int = bounded(1.0, positive)
 
     reference = "paired image"
+    depends = ("channels",)
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
         """The files that are read."""
         return (*suffixes(), *SUFFIXES, *STORES)
-
-    def settings(self) -> Mapping[str, Any]:
-        return {"channels": self.channels}
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         places = map(self._measurements, (self.root, self.validation_root, self.test_root))
