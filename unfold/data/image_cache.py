@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from math import prod
@@ -115,12 +115,17 @@ def decode_splits(
                 memory -= size if kept else 0
                 found[split].usable.append(one if kept else one._replace(picture=None))
             progress()
-    for entry, other, split, first in _shared(found):
-        same = "file" if entry.digest == other.digest else "pixels"
-        found[split].faults.append(
-            f"{entry.file.path}: for {split}, and the same {same} as {other.file.path}, which is "
-            f"for {first}. Remove one of them."
-        )
+    known: dict[bytes, tuple[DecodedFile, str]] = {}  # by the pixels
+    for split in sorted(found, key=lambda name: name != "train"):
+        for entry in found[split].usable:
+            other, first = known.setdefault(entry.content, (entry, split))
+            if first == split:
+                continue
+            same = "file" if entry.digest == other.digest else "pixels"
+            found[split].faults.append(
+                f"{entry.file.path}: for {split}, and the same {same} as {other.file.path}, which "
+                f"is for {first}. Remove one of them."
+            )
     return found
 
 
@@ -140,18 +145,6 @@ def _decoded(
     content = f"{used.shape}".encode() + (used * 65535).round().int().numpy().tobytes()
     own = hashlib.sha256(content).digest()
     return DecodedFile(file, len(data), digest, own, shape, picture, facts)
-
-
-def _shared(
-    splits: Mapping[str, Decoded],
-) -> Iterator[tuple[DecodedFile, DecodedFile, str, str]]:
-    """Each image that an earlier split holds, by its pixels; the equal one; and their splits."""
-    known: dict[bytes, tuple[DecodedFile, str]] = {}
-    for split in sorted(splits, key=lambda name: name != "train"):
-        for entry in splits[split].usable:
-            other, first = known.setdefault(entry.content, (entry, split))
-            if first != split:
-                yield entry, other, split, first
 
 
 def _notes(decoded: Mapping[str, Decoded], pixels: Pixels) -> list[str]:
