@@ -1,8 +1,10 @@
-"""Files of arrays: NumPy's, MATLAB's and BART's; nothing in them is executed."""
+"""Files of arrays: NumPy's, MATLAB's, BART's, HDF5 and Zarr; nothing in them is executed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,117 @@ from unfold.errors import DataError, listing, nearest
 from unfold.extras import optional
 
 SUFFIXES = (".npy", ".npz", ".mat", ".cfl")
+"""Of files whose arrays are read at once."""
+
+HDF5 = (".h5", ".hdf5")
+ZARR = (".zarr", ".zip")
+STORES = (*HDF5, *ZARR)
+"""Of files whose arrays are read part by part: HDF5, and a folder or a zip file of Zarr."""
+
+
+class StoredArray(NamedTuple):
+    """An array of a file.
+
+    shape: its axes, as the program that wrote it has.
+    dtype: of its values, as they are stored.
+    read: the values at an index, `()` for all; no file stays open, so that workers may fork.
+    size: bytes in memory; 0 where parts are read when they are asked for.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[Any], np.ndarray]
+    size: int = 0
+
+
+def in_memory(array: np.ndarray) -> StoredArray:
+    """An array that was read."""
+    return StoredArray(array.shape, array.dtype, array.__getitem__, array.nbytes)
+
+
+def open_arrays(path: Path) -> dict[str, StoredArray]:
+    """The arrays of a file by name, of the suffixes of `SUFFIXES` and `STORES`.
+
+    Raises:
+        DataError: as `read_named`. Errors of libraries pass.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":  # a map of the file is refused where its header claims more than it has
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {"": StoredArray(mapped.shape, mapped.dtype, mapped.__getitem__)}
+    if suffix in HDF5 or (suffix == ".mat" and optional("h5py", "io").is_hdf5(path)):
+        return _of_hdf5(path)
+    if suffix in ZARR:
+        with _zarr(path) as group:
+            held = {name: (a.shape, a.dtype) for name, a in group.arrays()}
+        return {n: StoredArray(*kind, partial(_read_zarr, path, n)) for n, kind in held.items()}
+    return {name: in_memory(array) for name, array in read_named(path).items()}
+
+
+@contextmanager
+def _zarr(path: Path) -> Iterator[Any]:
+    """The group of a store, a folder or a zip file."""
+    zarr = optional("zarr", "io")
+    kind = zarr.storage.LocalStore if path.is_dir() else zarr.storage.ZipStore
+    with closing(kind(path, read_only=True)) as store:
+        yield zarr.open_group(store, mode="r")
+
+
+def _read_zarr(path: Path, name: str, index: Any) -> np.ndarray:
+    with _zarr(path) as group:
+        return np.asarray(group[name][index])
+
+
+@contextmanager
+def hdf5(path: Path) -> Iterator[Any]:
+    """An open file of HDF5; one that is cut short, or is none, is a `DataError`."""
+    try:
+        with optional("h5py", "io").File(path, "r") as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+
+
+def _of_hdf5(path: Path) -> dict[str, StoredArray]:
+    """Arrays of HDF5, or of MATLAB from 7.3, whose axes are in the other order there."""
+    is_matlab = path.suffix.lower() == ".mat"
+
+    def read(name: str, index: Any) -> np.ndarray:
+        with hdf5(path) as file:
+            stored = file[name]
+            if is_matlab:
+                own = index if isinstance(index, tuple) else (index,)
+                rest = (slice(None),) * (stored.ndim - len(own))
+                return complex_of(stored[(*own, *rest)[::-1]]).T
+            return np.asarray(stored[index])
+
+    with hdf5(path) as file:
+        held = {name: (a.shape, a.dtype) for name, a in file.items() if hasattr(a, "shape")}
+    return {
+        name: StoredArray(shape[::-1] if is_matlab else shape, dtype, partial(read, name))
+        for name, (shape, dtype) in held.items()
+    }
+
+
+def chosen(
+    path: Path | str,
+    have: Collection[str],
+    key: str | None = None,
+    usual: str = "",
+    remedy: str = "",
+) -> str:
+    """The name of an array: `key`; without it the `usual` one, or the only one.
+
+    Raises:
+        DataError: there is no such array, or there are several; `remedy` ends the message.
+    """
+    wanted = usual if key is None else key
+    if wanted in have:
+        return wanted
+    if len(have) == 1 and (key is None or "" in have):
+        return next(iter(have))
+    what = f"no array '{wanted}'{nearest(wanted, have)}" if wanted else "one array is expected;"
+    raise DataError(f"{path}: {what} It has {listing(have)}{remedy}.")
 
 
 def read_named(path: str | Path, key: str = "path") -> dict[str, np.ndarray]:
@@ -43,20 +156,14 @@ def read_named(path: str | Path, key: str = "path") -> dict[str, np.ndarray]:
     return {name: array for name, array in found.items() if array.dtype.kind in "biufc"}
 
 
-def read_array(path: str | Path, key: str = "path", name: str | None = None) -> np.ndarray:
-    """One array of a file: the one of a name, or the only one.
+def read_array(path: str | Path, key: str = "path") -> np.ndarray:
+    """The only array of a file.
 
     Raises:
-        DataError: as `read_named`; there is no such array, or there are several.
+        DataError: as `read_named`; or there are several.
     """
     found = read_named(path, key)
-    if name is not None and name in found:
-        return found[name]
-    if name is None and len(found) == 1:
-        return next(iter(found.values()))
-    near = nearest(name, found) if name else ""
-    wanted = f"no array '{name}'{near}" if name else "one array is expected"
-    raise DataError(f"{path}: {wanted}; it has {listing(found)}.")
+    return found[chosen(path, found)]
 
 
 def read_cfl(file: Path) -> np.ndarray:
@@ -95,7 +202,7 @@ def _matlab(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         for name in sorted(name for name in stored if not name.startswith("__")):
             yield from _cells(name, stored[name])
         return
-    with optional("h5py", "io").File(file, "r") as stored:
+    with hdf5(file) as stored:
         sizes: list[int] = []
         stored.visititems(lambda _, one: sizes.append(getattr(one, "nbytes", 0)))
         expect_unfolded(file, sum(sizes))

@@ -74,10 +74,16 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"not a complete .npz file ({error})") from error
 
 
+def parts(path: Path) -> list[Path]:
+    """The files that are one: itself, or of a folder, as a store of Zarr is, all in it."""
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
 def expect_unfolded(file: Path, size: int, *, at_once: bool = True) -> None:
     """Raise a `ValueError` where a file would unfold to far more than its size, or than is free."""
-    if size > max(FREE, RATIO * file.stat().st_size):
-        raise ValueError(f"its {file.stat().st_size} bytes would unfold to {size} or more")
+    own = sum(part.stat().st_size for part in parts(file))
+    if size > max(FREE, RATIO * own):
+        raise ValueError(f"its {own} bytes would unfold to {size} or more")
     expect_room(2 * size if at_once else 0)
 
 

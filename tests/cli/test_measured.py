@@ -13,6 +13,7 @@ from scipy.signal import convolve2d
 from tests.data.test_kspace import brain, centred, coils
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
+from unfold.cli.reconstruct import expect_new
 from unfold.errors import ConfigError, DataError, DataWarning
 from unfold.evaluation.records import read_rows
 
@@ -96,6 +97,17 @@ def test_a_scan_is_written_in_its_own_unit(trained, name):
             found = np.asarray(picture) * step
         exact = step if name.endswith("png") else 1e-6
         np.testing.assert_allclose(found, np.abs(wanted), atol=exact)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "broken link"])
+def test_what_is_there_is_not_replaced(tmp_path, kind):
+    path, target = tmp_path / "x.npy", tmp_path / "target"
+    if kind == "link":
+        target.touch()
+    {"file": path.touch, "folder": path.mkdir}.get(kind, lambda: path.symlink_to(target))()
+    with pytest.raises(ConfigError, match=r"x\.npy: exists, and is not replaced"):
+        expect_new(path)
+    expect_new(tmp_path / "new.npy")
 
 
 def test_a_folder_is_reconstructed_and_a_faulty_file_named(trained, capsys):

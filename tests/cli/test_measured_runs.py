@@ -1,6 +1,7 @@
 """Runs on measured data: trained, extended bit for bit, evaluated, with and without true images."""
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.data.test_kspace import brain, centred, coils
 from unfold.cli.console import guarded
 from unfold.cli.evaluate import evaluate_run
 from unfold.cli.train import train
+from unfold.evaluation import figures
 
 LEAVE = ("data.crop", "data.batch_size", "data.crops_per_image", "evaluation")
 SMALL = [word for word in CONSTANT if not word.startswith(LEAVE)] + ["data=kspace", "algo=hqs"]
@@ -32,7 +34,7 @@ def scans(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_measured_data_is_trained_on_extended_and_evaluated(scans, capsys):
+def test_measured_data_is_trained_on_extended_and_evaluated(scans, capsys, monkeypatch):
     words = [*SMALL, *MULTICOIL, "data.root=full"]
     short = made(*words, "trainer.max_steps=3", "evaluation=none")
     longer = made(f"extend={short.name}", "trainer.max_steps=6")
@@ -42,12 +44,23 @@ def test_measured_data_is_trained_on_extended_and_evaluated(scans, capsys):
     assert "measurements keep their own noise" in " ".join(capsys.readouterr().out.split())
     small = ["evaluation.tv.max_iterations=5", "evaluation.tv.search_iterations=5"]
     arguments = [f"run={whole}", "evaluation=across_operators", "evaluation.tv.count=3", *small]
+    arguments.append("metrics.data_range=max")
+    captions = []
+    monkeypatch.setattr(figures, "gallery", lambda examples, path: captions.extend(examples))
     assert guarded(evaluate_run, arguments) == 0
     (rows,) = whole.glob("evaluations/*/evaluation/rows.csv")
     with rows.open() as file:
         found = list(csv.DictReader(file))
     assert {row["noise"] for row in found} == {"as measured"}
     assert {row["metric"] for row in found} == {"psnr", "ssim", "nmse"}
+    assert {row["truth"] for row in found} == {"coil-combined complex image"}
+    values = {(r["method"], r["image"]): float(r["value"]) for r in found if r["metric"] == "psnr"}
+    for one in captions:
+        assert one.psnr == (values["tv", one.name], values["ours", one.name])
+        error = (one.ours.abs() - one.truth.abs()).square().mean()
+        wanted = 10 * math.log10(float(one.truth.abs().max() ** 2 / error))
+        assert one.psnr[1] == pytest.approx(wanted, rel=1e-5)
+    assert captions
     text = (rows.parent / "methods.md").read_text()
     assert "compared with: coil-combined complex image." in text
 

@@ -1,9 +1,7 @@
 """The commands about runs: list, show, diff, table, and reproduce."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -220,31 +218,18 @@ def test_another_platform_is_given_a_tolerance(two, capsys, machine, psnr, code,
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsys):
+def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsys, monkeypatch):
     small = """
     evaluation=none data.crop=16 data.batch_size=4 prior.weights=null prior.denoiser.depth=2
     prior.denoiser.width=8 model.iterations=2 trainer.max_steps=3 trainer.threads=1
     trainer.progress=false trainer.log_every=1
     """
-    program = [sys.executable, "-c", "from unfold.cli.main import main; main()"]
-
-    def unfold(*arguments):
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        return subprocess.run(
-            [*program, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            check=False,
-        )
-
-    made = unfold("train", *small.split(), f"runs_dir={tmp_path}")
-    assert made.returncode == 0, made.stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert guarded(train, [*small.split(), f"runs_dir={tmp_path}"]) == 0
     (path,) = [status.parent for status in tmp_path.glob("*/*/status.json")]
-    again = unfold("reproduce", str(path))
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "have the same bytes" in again.stdout
+    assert guarded(dispatch, ["reproduce", str(path)]) == 0  # in a process of its own
+    assert "have the same bytes" in " ".join(capsys.readouterr().out.split())
     changed = tmp_path / "changed"
     shutil.copytree(path, changed)
     weights = read_weights(path)

@@ -1,6 +1,7 @@
 """Every file in configs/ is a configuration that can be built."""
 
 import importlib.util
+import inspect
 import itertools
 from collections import defaultdict
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from unfold.config.check import check_job
 from unfold.config.compose import compose
 from unfold.config.options import configs_folder
 from unfold.config.schema import GROUPS, PRESETS
+from unfold.config.targets import resolve
 from unfold.errors import ConfigError
 from unfold.random import Draws
 
@@ -125,3 +127,34 @@ def test_a_denoiser_is_trained_on_any_noise(experiment, noise):
     refused = pytest.raises(ConfigError, match="PerFamilyNoise is for a mixture")
     with refused if noise == "own" else nullcontext():
         physics.measure(draws.uniform("x", (1, 8, 8)), draws)
+
+
+MRI = "unfold.physics.mri"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["physics=multicoil_mri", f"physics.mask._target_={MRI}.sampling.RandomColumns"],
+        ["physics=mri", f"physics.mask={{_target_: {MRI}.sampling.PoissonDisc, slope: 1}}"],
+        ["physics=spiral_mri",
+         f"physics.trajectory._target_={MRI}.trajectories.UniformSpokes",
+         "physics.trajectory.spokes=8"],
+        ["physics=gaussian_blur", "physics.kernel._target_=unfold.physics.blur.kernels.DiskKernel",
+         "physics.kernel.radius=2"],
+    ],
+)  # fmt: skip
+def test_a_class_that_is_named_takes_what_it_knows_of_the_arguments_of_a_file(words):
+    (job,) = compose(words).jobs
+    assert not check_job(job, ["physics"])[1]
+    part = job.config["physics"][words[1].split(".")[1].partition("=")[0]]
+    known = inspect.signature(resolve(part["_target_"])).parameters
+    assert set(part) - {"_target_"} <= set(known)
+    typed = {"slope": 1, "spokes": 8, "radius": 2}
+    assert all(part[key] == value for key, value in typed.items() if key in part)
+
+
+def test_what_is_typed_for_a_class_that_does_not_take_it_is_refused():
+    with pytest.raises(ConfigError, match=r"physics.mask.power = 2: unknown key"):
+        verify(compose(["physics=multicoil_mri", "physics.mask.power=2",
+                        f"physics.mask._target_={MRI}.sampling.RandomColumns"]))  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from unfold.data.batches import (
     CropWindow,
     EvaluationBatches,
-    FullImages,
+    Examined,
     TrainBatches,
     TrainCrops,
     cut,
@@ -139,4 +139,4 @@ def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
 def test_full_images_are_cropped_at_the_bottom_and_right():
     image = picture(10, 13)
     torch.testing.assert_close(cut_to_multiple(image, 4), image[:, :8, :12])
-    assert FullImages([image], 5)[0, 0].example.image.shape == (1, 10, 10)
+    assert Examined([Example(cut_to_multiple(image, 5))])[0, 0].example.image.shape == (1, 10, 10)

@@ -132,8 +132,8 @@ def test_images_beyond_the_memory_are_read_again(tmp_path, monkeypatch):
     kept = loaded(tmp_path)
     monkeypatch.setattr(image_cache, "MEMORY", 2 * 16 * 16 * 4)
     read = loaded(tmp_path)
-    assert [e.picture is not None for e in read.entries] == [True, True, False]
-    assert all(e.picture is not None and e.picture.nbytes == 1024 for e in kept.entries)
+    assert [e.picture is not None for e in read.items] == [True, True, False]
+    assert all(e.picture is not None and e.picture.nbytes == 1024 for e in kept.items)
     assert all(a.equal(b) for a, b in zip(kept, read, strict=True))
     assert [x.shape for x in kept[1:]] == [(1, 16, 16)] * 2
 

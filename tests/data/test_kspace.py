@@ -271,7 +271,7 @@ def test_missing_arrays_are_named_with_those_there_are(tmp_path):
     np.savez(tmp_path / "scan.npz", measured=k, other=k)
     with pytest.raises(DataError, match=r"no array 'kspace'.* It has measured, other; name the"):
         one(tmp_path)
-    with pytest.raises(DataError, match=r"no array 'sens', named by data.maps; it has other"):
+    with pytest.raises(DataError, match=r"no array 'sens'\. It has other; set data\.maps"):
         one(tmp_path, key="measured", maps="sens")
     (tmp_path / "scan.npz").unlink()
     np.savez(tmp_path / "scan.npz", kspace=k, maps=k[:1])

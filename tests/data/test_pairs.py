@@ -1,4 +1,4 @@
-"""Pairs of measurements and images, in folders and in HDF5 files."""
+"""Pairs of measurements and images, in folders and in files of HDF5 and Zarr."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,51 @@ def test_a_simulated_pair_is_the_measured_one(tmp_path):
     assert torch.equal(level, own.noise_level(y, operator, Draws(0, [0])))
 
 
-def test_hdf5_holds_one_example_after_another(tmp_path):
+@pytest.mark.parametrize("name", ["pairs.h5", "pairs.zarr", "pairs.zip"])
+def test_one_file_holds_one_example_after_another(tmp_path, name):
+    """Written by the format's own library; of a folder of files, or named itself."""
+    root = tmp_path / "set"
+    root.mkdir()
+    arrays = {"measurement": X / 2, "image": X, "kernel": KERNELS}
+    if name == "pairs.h5":
+        with pytest.importorskip("h5py").File(root / name, "w") as file:
+            for key, array in arrays.items():
+                file[key] = array
+    else:
+        zarr = pytest.importorskip("zarr")
+        where = str(root / name)
+        store = zarr.storage.ZipStore(where, mode="w") if name.endswith("zip") else where
+        group = zarr.open_group(store, mode="w")
+        for key, array in arrays.items():
+            group[key] = array
+        if name.endswith("zip"):
+            store.close()
+    for place in (root, root / name):
+        found = examples(place, normalize=0.5)
+        assert len(found) == 3
+        for one, x, kernel in zip(found, X, KERNELS, strict=True):
+            np.testing.assert_allclose(one.image[0].numpy(), 2 * x)
+            np.testing.assert_allclose(one.measurement[0].numpy(), x)
+            np.testing.assert_allclose(one.parameters["kernel"].numpy(), kernel)
+
+
+def test_a_store_of_zarr_that_changed_is_read_again(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group["measurement"] = X
+    one = PairsData(seed=0, test_root=str(tmp_path))
+    group["measurement"][1, 2, 3] = 0.5
+    other = PairsData(seed=0, test_root=str(tmp_path))
+    before = one.fingerprint() if one.items("test") else ""
+    assert other.fingerprint() == before  # nothing was read before the change
+    group["measurement"][1, 2, 3] = 0.25
+    assert PairsData(seed=0, test_root=str(tmp_path)).fingerprint() != before
+    del group["measurement"]
+    with pytest.raises(DataError, match=r"a\.zarr: no array 'measurement'\. It has none"):
+        PairsData(seed=0, test_root=str(tmp_path)).items("test")
+
+
+def test_arrays_of_one_file_count_the_same_examples(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "pairs.h5", "w") as file:
         file["measurement"], file["image"], file["kernel"] = X / 2, X, KERNELS
@@ -112,7 +156,7 @@ def test_what_does_not_belong_together_is_named(tmp_path, fault):
         "nan": r"1.npy: 2 of 1280 values are NaN or infinite",
         "lonely": r"1.npy: no file of this name in .*image",
         "twice": r"1.npy: 2 files of this name in .*image",
-        "empty": r"no folder 'measurement' in it, and no .h5 file; it has image",
+        "empty": r"no folder 'measurement' in it, and no .h5 or .zarr file; it has image",
         "channels": r"an image of 3 channels, and channels = 1",
     }[fault]
     if fault == "nan":

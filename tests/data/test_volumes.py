@@ -162,6 +162,80 @@ def test_dicom_frames_negatives_and_names_without_suffix(tmp_path):
     np.testing.assert_allclose(found[:, 0], 1 - values / 4095, atol=1e-6)
 
 
+def nested(**sequences):
+    """A data set with a sequence of one item for each name."""
+    pydicom = pytest.importorskip("pydicom")
+    made = pydicom.Dataset()
+    for name, tags in sequences.items():
+        item = pydicom.Dataset()
+        for tag, value in tags.items():
+            setattr(item, tag, value)
+        setattr(made, name, [item])
+    return made
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_rescale(tmp_path):
+    """PS3.3, C.7.6.16.2.9: of the frame, else of all frames, else of the file."""
+    root = folder_of(tmp_path)
+    values = RNG.integers(0, 1000, (3, 6, 5)).astype(np.uint16)
+    slopes, offsets = (1.0, 2.5, 4.0), (0.0, -100.0, 50.0)
+    frames = [
+        nested(PixelValueTransformationSequence={"RescaleSlope": s, "RescaleIntercept": b})
+        for s, b in zip(slopes[:2], offsets[:2], strict=True)
+    ]
+    shared = nested(
+        PixelValueTransformationSequence={"RescaleSlope": 4.0, "RescaleIntercept": 50.0},
+        PixelMeasuresSequence={"PixelSpacing": [0.5, 0.75]},
+    )
+    dicom(root / "a.dcm", values, PerFrameFunctionalGroupsSequence=[*frames, nested()],
+          SharedFunctionalGroupsSequence=[shared])  # fmt: skip
+    found = examples(root, intensity_range=(-100, 4100))
+    for one, v, s, b in zip(found, values, slopes, offsets, strict=True):
+        np.testing.assert_allclose(one.image[0].numpy(), (s * v + b + 100) / 4200, atol=1e-6)
+        assert one.metadata["spacing"] == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("kind", ["RGB", "planes", "YBR_FULL", "YBR_FULL_422"])
+def test_colours_of_dicom(tmp_path, kind):
+    """PS3.3, C.7.6.3.1.2: Y, C_B and C_R of ITU-R BT.601, in 8 bits about 128."""
+    root = folder_of(tmp_path)
+    rgb = RNG.integers(40, 200, (6, 4, 3)).astype(float)
+    rgb[:, 1::2] = rgb[:, ::2]  # neighbours share their colour, whose differences are halved
+    stored = rgb
+    if kind.startswith("YBR"):
+        matrix = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
+        stored = np.round(rgb @ np.array(matrix).T + [0, 128, 128])
+    if kind == "YBR_FULL_422":  # Y Y C_B C_R of two neighbours
+        pairs = stored.reshape(6, 2, 2, 3)
+        stored = np.concatenate([pairs[..., 0], pairs[..., 0, 1:]], -1)
+    if kind == "planes":
+        stored = stored.transpose(2, 0, 1)
+    name = "RGB" if kind == "planes" else kind
+    dicom(root / "a.dcm", np.ascontiguousarray(stored).astype(np.uint8), Rows=6, Columns=4,
+          NumberOfFrames=1, SamplesPerPixel=3, PhotometricInterpretation=name, BitsAllocated=8,
+          BitsStored=8, HighBit=7, PlanarConfiguration=int(kind == "planes"))  # fmt: skip
+    found = images(root, channels=3)[0].transpose(1, 2, 0)
+    np.testing.assert_allclose(255 * found, rgb, atol=2.5 if kind.startswith("YBR") else 1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        grey = images(root, channels=1)[0, 0]
+    np.testing.assert_allclose(255 * grey, rgb @ [0.299, 0.587, 0.114], atol=2.5)
+
+
+def test_dicom_that_is_no_picture_of_numbers_is_refused_by_name(tmp_path):
+    root = folder_of(tmp_path)
+    values = RNG.integers(-900, 900, (6, 5)).astype(np.int16)
+    dicom(root / "signed.dcm", values)
+    with pytest.raises(DataError, match=r"int16, .*data\.intensity_range"):  # an MR without tags
+        images(root)
+    found = images(root, intensity_range=(-1000, 1000))[0, 0]
+    np.testing.assert_allclose(found, (values + 1000) / 2000, atol=1e-6)
+    (root / "signed.dcm").unlink()
+    dicom(root / "palette.dcm", values.astype(np.uint16), PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(DataError, match=r"palette\.dcm: pixels of kind PALETTE COLOR; MONOCHROME1"):
+        images(root)
+
+
 def test_pages_of_float_tiff_are_images(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     root = folder_of(tmp_path)

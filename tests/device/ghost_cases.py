@@ -13,6 +13,9 @@ from tests.device.checks import (
     training_step,
 )
 from tests.device.ghost import NAME, Device, MixedDevicesError, ghost_device
+from unfold.data.example import Batch
+from unfold.physics.base import Examples
+from unfold.training.module import Training, TrainingOptions
 
 
 def test_the_ghost_finds_mixed_devices_and_synchronizations():
@@ -52,6 +55,41 @@ def test_an_unfolded_step_never_synchronizes(name):
     with ghost_device() as device:
         training_step(made, NAME)
     assert device.synchronizations == 0
+
+
+MEASURED = {
+    "multicoil_mri": ("physics.mask=data", "start=back_projection"),
+    "tomography": ("start=back_projection", "physics/noise=measured", "physics.noise.sigma=0.1"),
+}
+
+
+def measured(name):
+    """Two examples of what a scanner would give for a physics, on the CPU."""
+    x = torch.rand(2, 1, 32, 32)
+    if name == "tomography":
+        y = torch.rand(2, 1, 12, 46)
+        angles = torch.linspace(0, 165, 12, dtype=torch.float64).expand(2, 12)
+        return Examples(x, y, {"angles": angles, "axis": torch.zeros(2)})
+    mask = torch.ones(2, 1, 1, 32)
+    mask[..., 10:16:2] = 0
+    maps = torch.full((2, 3, 32, 32), 3**-0.5, dtype=torch.complex64)
+    y = mask * torch.randn(2, 3, 32, 32, dtype=torch.complex64)
+    return Examples(x + 0j, y[:, None], {"mask": mask, "maps": maps})
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_training_step_on_measured_data_never_synchronizes(name):
+    made = components(f"physics={name}", *MEASURED[name])
+    parts = (made.physics, made.loss, made.optimizer, made.scheduler, made.metrics)
+    batch = Batch(measured(name), torch.arange(2), 0)
+    with ghost_device() as device:
+        training = Training(made.reconstructor.to(NAME), *parts, TrainingOptions(0))
+        moved = training.transfer_batch_to_device(batch, torch.device(NAME), 0)
+        _, loss = training.compare(moved, "train")
+        loss.backward()
+        assert device.synchronizations == 0 and loss.device.type == NAME
+    (learned, *_) = [p for p in made.reconstructor.parameters() if p.requires_grad]
+    assert learned.grad.device.type == NAME
 
 
 def test_an_equilibrium_synchronizes_once_for_each_test_of_convergence():

@@ -11,6 +11,7 @@ from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.pgd import PGD
 from unfold.data.example import Example
 from unfold.evaluation.figures import convergence_figure, training_figure
+from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.single_image import follow
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
@@ -30,7 +31,7 @@ def course(algorithm, model, prior=None):
     truth = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     net = reconstructor(algorithm, model, prior or network_prior()).float().eval()
     images = [("one.png", Example(truth[0])), ("two.png", Example(truth[1]))]
-    first, second = follow(net, PHYSICS, images, seed=4)
+    first, second = follow(net, PHYSICS, images, 4, ImageMetrics())
     assert (first.name, second.name) == ("one.png", "two.png")
     y, operator = PHYSICS.measure(truth[1:], Draws(4, [1], "test"))
     return second, net.solve(y, operator), truth[1:]
@@ -59,11 +60,11 @@ def test_the_residual_of_an_equilibrium_vanishes():
     ],
 )
 def test_classical_algorithms_record_their_certificate_without_images(algorithm, prior, measure):
-    seen, answer, _ = course(algorithm, Classical(tol=1e-3, max_iterations=900, every=5), prior)
+    seen, answer, _ = course(algorithm, Classical(tol=1e-2, max_iterations=900, every=5), prior)
     assert seen.psnr == [] and seen.measure == measure
     steps, values = zip(*seen.residual, strict=True)
     assert steps[0] == 5 and steps[-1] == int(answer.iterations)
-    assert values[-1] <= 1e-3 < values[0]
+    assert values[-1] <= 1e-2 < values[0]
 
 
 def test_the_figures_are_written(tmp_path):

@@ -34,7 +34,7 @@ def test_images_of_a_batch_are_solved_independently():
     together = total_variation(y, operator, weight, model)
     assert together.converged.all()
     assert len(set(together.iterations.tolist())) > 1
-    for i in range(6):
+    for i in range(0, 6, 2):
         one = operator.take(torch.tensor([i]), 6)
         alone = total_variation(y[i : i + 1], one, weight, model)
         assert alone.iterations == together.iterations[i]
@@ -43,7 +43,7 @@ def test_images_of_a_batch_are_solved_independently():
 
 def test_its_weight_can_be_tuned(tmp_path):
     named = [(str(i), Example(image)) for i, image in enumerate(IMAGES)]
-    settings = TunedTV(count=2, images=6, crop=16, tol=1e-3, max_iterations=1000)
+    settings = TunedTV(count=2, images=3, crop=16, tol=1e-2, search_iterations=100)
     found = Baselines(settings, named, named, "data", 0, tmp_path).total_variation(PHYSICS)
     assert all(found.converged)
     assert found.weight in settings.weights

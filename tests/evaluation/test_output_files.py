@@ -17,8 +17,9 @@ from unfold.evaluation.figures import save
 from unfold.evaluation.records import Row, write_rows
 from unfold.evaluation.report import write_report
 from unfold.evaluation.single_image import (
-    check_output,
+    PICTURES,
     read_measurement,
+    suffix_of,
     write_image,
     write_measurement,
 )
@@ -124,15 +125,15 @@ def test_nothing_writes_a_file_in_place():
 
 def test_an_unknown_image_format_is_named():
     with pytest.raises(ConfigError, match=r"output = a.gif: no such kind.*Allowed: .bmp, .jpeg"):
-        check_output(Path("a.gif"))
+        suffix_of(Path("a.gif"), PICTURES)
     for name in ("a.PNG", "a.npy", "a.tiff"):
-        check_output(Path(name))
+        suffix_of(Path(name), PICTURES)
 
 
 @pytest.mark.parametrize("ending", ["npy", "NPY", "png", "PNG", "Tif", "bmp"])
 def test_suffixes_are_case_insensitive(tmp_path, ending):
     path, image = tmp_path / f"a.{ending}", picture(2.0)
-    check_output(path)
+    suffix_of(path, PICTURES)
     write_image(path, image)
     assert torch.allclose(read_measurement(path, 1), image, atol=0.5 / 255)
     if ending.lower() == "npy":

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,16 @@ def test_rows_keep_every_digit_on_disk(tmp_path):
     rows = [row(), row("mask", 2e-17)]
     write_rows(tmp_path / "rows.csv", rows)
     assert read_rows(tmp_path / "rows.csv") == rows
+
+
+def test_the_truth_of_measured_data_has_a_column_and_simulated_rows_stay_as_they_are(tmp_path):
+    simulated, path = row(), tmp_path / "rows.csv"
+    write_rows(path, [simulated])
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS[:-1]) and COLUMNS[-1] == "truth"
+    rows = [replace(simulated, truth="root of the sum of squares"), simulated]
+    write_rows(path, rows)
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert read_rows(path) == rows
 
 
 def test_another_table_is_refused(tmp_path):

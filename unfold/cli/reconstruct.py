@@ -1,5 +1,6 @@
 """`unfold reconstruct run=DIR input=IMAGE`, or `measurement=FILE`: one image."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,7 +167,7 @@ def border_of(given: Arguments, physics: "Physics") -> "Physics":
 
 def expect_new(output: Path) -> None:
     """Refuse to replace a file or a folder, or to write into a finished run."""
-    if output.exists():
+    if os.path.lexists(output):  # a broken link, too
         raise ConfigError(f"output = {output}: exists, and is not replaced. Name another.")
     if sealed := next(
         (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None

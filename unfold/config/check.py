@@ -11,7 +11,15 @@ from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
 from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling, too_large
 from unfold.config.targets import is_foreign, resolve
-from unfold.config.values import Mismatch, admits, describe, is_count, parameters, read
+from unfold.config.values import (
+    SPECIAL,
+    Mismatch,
+    admits,
+    describe,
+    is_count,
+    parameters,
+    read,
+)
 from unfold.errors import ConfigError, listing
 
 if TYPE_CHECKING:
@@ -28,9 +36,6 @@ if TYPE_CHECKING:
     from unfold.training.losses import Loss
     from unfold.training.optim import Optimizer, Scheduler
     from unfold.training.settings import Log, TrainerSettings
-
-SPECIAL = ("_target_", "_partial_")
-"""The keys of a node that are not arguments; Hydra's others select behaviour and are refused."""
 
 
 class Components(NamedTuple):

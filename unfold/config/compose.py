@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,17 @@ from unfold.config import options
 from unfold.config.arguments import TRAIN, Arguments
 from unfold.config.errors import UNKNOWN, Problem, refuse, shown
 from unfold.config.options import configs_folder
-from unfold.config.overrides import explain, key_of, separate, trusted, why_unresolved
+from unfold.config.overrides import (
+    explain,
+    key_of,
+    parse_override,
+    separate,
+    trusted,
+    why_unresolved,
+)
 from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
+from unfold.config.targets import resolve
+from unfold.config.values import SPECIAL, parameters
 from unfold.errors import ConfigError
 from unfold.runs.catalogue import flat
 
@@ -158,6 +167,7 @@ def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None,
             "hydra": {"runtime": {"choices": config.hydra.runtime.choices}},
         }
     )
+    _leave_out(config, sound)
     plain = _plain(config, problems)
     stored = _stored(config, plain, problems)
     folders = (configs_folder(), *given.config_dirs)
@@ -215,6 +225,22 @@ def _steering(config: DictConfig, overrides: Sequence[str], given: Arguments) ->
         if packaged.get(key) != value and not key.startswith(PER_JOB):
             text = "only the packaged configuration states settings of Hydra's own. Remove it."
             yield Problem(f"hydra.{key}", shown(value), text)
+
+
+def _leave_out(config: DictConfig, overrides: Sequence[str]) -> None:
+    """What a file gives to one class goes where an override names another, which has no use for it.
+
+    Arguments that are typed stay, for `check` to accept or refuse.
+    """
+    typed = {k for one in overrides for k in flat({key_of(one): parse_override(one).value()})}
+    for target in (key for key in typed if key.endswith("._target_")):
+        block = target.removesuffix("._target_")
+        node = OmegaConf.select(config, block)
+        with suppress(ConfigError, TypeError):  # what cannot be named, which `check` reports
+            known = {*parameters(resolve(str(node["_target_"]), trusted(overrides))), *SPECIAL}
+            for key in node.keys() - known:
+                if not any(f"{t}.".startswith(f"{block}.{key}.") for t in typed):
+                    del node[key]
 
 
 def _plain(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:

@@ -123,6 +123,10 @@ def describe(annotation: Any) -> str:
     return f"a block with _target_ ({getattr(kind, '__name__', kind)})"
 
 
+SPECIAL = ("_target_", "_partial_")
+"""The keys of a node that are not arguments; Hydra's others select behaviour and are refused."""
+
+
 def parameters(kind: type) -> dict[str, inspect.Parameter]:
     """The arguments of a constructor by name, with annotations as objects.
 

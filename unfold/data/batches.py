@@ -293,16 +293,10 @@ class TrainCrops(Dataset[Sample]):
 
 
 @dataclass(frozen=True, eq=False)
-class FullImages(Dataset[Sample]):
-    """Full images, cropped to sides that are multiples of `multiple_of` pixels.
+class Examined(Dataset[Sample]):
+    """The examples of a split as samples; sample i is example i modulo their number."""
 
-    Args:
-        images: at least `multiple_of` pixels high and wide.
-        multiple_of: of both sides, in pixels.
-    """
-
-    images: Sequence[Picture]
-    multiple_of: int
+    examples: Sequence[Example]
 
     def __getitem__(self, key: Key) -> Sample:
-        return Sample(Example(cut_to_multiple(self.images[key[1]], self.multiple_of)), key)
+        return Sample(self.examples[key[1] % len(self.examples)], key)

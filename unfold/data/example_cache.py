@@ -1,6 +1,8 @@
 """What was read, in bounded memory."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from unfold.data.example import Example
@@ -32,6 +34,21 @@ class Cache(Generic[T]):
         self.held[key] = value, size
         while self.free < 0:
             self.free += self.held.popitem(last=False)[1][1]
+
+
+@dataclass(frozen=True, eq=False)
+class Lazy(Sequence[Any]):
+    """f of each item, computed when it is asked for."""
+
+    f: Callable[[Any], Any]
+    items: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.items[index]
+        return Lazy(self.f, found) if isinstance(index, slice) else self.f(found)
 
 
 def size_in_memory(example: Example) -> int:

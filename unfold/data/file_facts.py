@@ -3,17 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from unfold.arrays import parts
 from unfold.disk import read_bytes, write_bytes
 from unfold.errors import ConfigError, DataError, RunError
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raise it where the readers change."""
 
 
@@ -35,6 +36,12 @@ class FileFacts(NamedTuple):
     def numbered(self) -> list[tuple[int, tuple[Any, ...]]]:
         """The places of the examples, and their kinds."""
         return list(enumerate(self.kinds))
+
+
+def fingerprint(splits: Mapping[str, Sequence[tuple[str, int, str]]]) -> str:
+    """SHA-256, in hexadecimal, of the names, sizes and digests of the files of each split."""
+    content = {split: sorted(files) for split, files in splits.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def readable(path: Path, read: Callable[[], T]) -> T:
@@ -67,18 +74,26 @@ def facts_of(
         settings: what they depend on besides the file.
         fresh: whether the file is read again, known or not.
     """
-    stat = path.stat()
-    identity = [VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    every = parts(path)
+    stats = [part.stat() for part in every]
+    size = sum(stat.st_size for stat in stats)
+    identity: list[Any] = [VERSION, str(path.resolve())]
+    for stat in stats:
+        identity += [stat.st_size, stat.st_mtime_ns, stat.st_ino]
     key = hashlib.sha256(json.dumps([identity, settings], sort_keys=True).encode()).hexdigest()
     cached = cache_folder() / f"{key}.json"
     if not fresh and (known := _read(cached, key)) is not None:
         return known
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = []
+    for part in every:
+        with part.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    named = [f"{p.relative_to(path)} {own}" for p, own in zip(every, digests, strict=True)]
+    digest = hashlib.sha256("\n".join(named).encode()).hexdigest() if path.is_dir() else digests[0]
     try:
-        found = FileFacts(stat.st_size, digest, tuple(kinds()), "")
+        found = FileFacts(size, digest, tuple(kinds()), "")
     except DataError as error:
-        found = FileFacts(stat.st_size, digest, (), str(error))
+        found = FileFacts(size, digest, (), str(error))
     with suppress(RunError):  # a home folder that cannot be written costs time, not the run
         _write(cached, key, found)
     return found

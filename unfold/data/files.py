@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from unfold.array_files import ZARR
 from unfold.data.example import SPLITS
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_reader import suffixes
@@ -55,7 +56,7 @@ def read_folder(root: Path, key: str, kinds: Collection[str] = ()) -> Folder:
     Raises:
         DataError: there is no such folder, or no such file in it.
     """
-    if kinds and root.is_file() and suffix_of(root) in kinds:
+    if kinds and _is_one(root, kinds) and suffix_of(root) in kinds:
         return Folder((ImageFile(_portable(root.name), root),), ())
     what, kinds = "file" if kinds else "image", kinds or suffixes()
     if not root.is_dir():
@@ -88,19 +89,24 @@ def _walk(root: Path, kinds: Collection[str]) -> Iterator[tuple[Path, str]]:
         for path in entries:
             if path.name.startswith("."):
                 yield path, "hidden: its name begins with a dot"
-            elif path.is_dir():
+            elif path.is_dir() and not _is_one(path, kinds):
                 real = path.resolve()
                 if real in seen:
                     yield path, "a folder that is read already"
                 else:
                     folders.append(path)
                 seen.add(real)
-            elif not path.is_file():
+            elif not _is_one(path, kinds):
                 yield path, "a broken link, or no regular file"
             elif (suffix := suffix_of(path)) not in kinds:
                 yield path, f"{suffix or 'without suffix'}: not a format that is read"
             else:
                 yield path, ""
+
+
+def _is_one(path: Path, kinds: Collection[str]) -> bool:
+    """Whether it is read as one file: also a folder that is a store of Zarr."""
+    return path.is_file() or (path.is_dir() and path.suffix.lower() in {*kinds} & {ZARR[0]})
 
 
 def suffix_of(path: Path) -> str:

@@ -1,18 +1,18 @@
 """Image files, all decoded and checked once at start, and kept in memory where they fit."""
 
 import hashlib
-import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from math import prod
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from unfold.data.batches import cut_to_multiple
 from unfold.data.dataset import SplitReport
 from unfold.data.example import Picture
+from unfold.data.example_cache import Lazy
 from unfold.data.image_reader import decode, decode_with_facts, read_bytes
 from unfold.data.intensity import Facts, Interval, doubts
 from unfold.errors import DataError, DataWarning, at_most
@@ -61,34 +61,22 @@ class DecodedFile(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Images(Sequence[Picture]):
-    """The images of a split, from memory or else from their files.
+class Images(Lazy):
+    """The images of a split, from memory or else from their files."""
 
-    Args:
-        entries: the files.
-        pixels: how they are read.
-    """
+    @classmethod
+    def of(cls, entries: Sequence[DecodedFile], pixels: Pixels) -> "Images":
+        """Files that were decoded, and how they are read."""
 
-    entries: tuple[DecodedFile, ...]
-    pixels: Pixels
+        def image(entry: DecodedFile) -> Picture:
+            if entry.picture is not None:
+                return entry.picture
+            data = read_bytes(entry.file.path)
+            if hashlib.sha256(data).hexdigest() != entry.digest:
+                raise DataError(f"{entry.file.path}: changed since the start. Start again.")
+            return decode(data, str(entry.file.path), *pixels)
 
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @overload
-    def __getitem__(self, index: int) -> Picture: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Picture]: ...
-    def __getitem__(self, index: int | slice) -> Picture | Sequence[Picture]:
-        if isinstance(index, slice):
-            return Images(self.entries[index], self.pixels)
-        entry = self.entries[index]
-        if entry.picture is not None:
-            return entry.picture
-        data = read_bytes(entry.file.path)
-        if hashlib.sha256(data).hexdigest() != entry.digest:
-            raise DataError(f"{entry.file.path}: changed since the start. Start again.")
-        return decode(data, str(entry.file.path), *self.pixels)
+        return cls(image, tuple(entries))
 
 
 class Decoded(NamedTuple):
@@ -127,12 +115,17 @@ def decode_splits(
                 memory -= size if kept else 0
                 found[split].usable.append(one if kept else one._replace(picture=None))
             progress()
-    for entry, other, split, first in _shared(found):
-        same = "file" if entry.digest == other.digest else "pixels"
-        found[split].faults.append(
-            f"{entry.file.path}: for {split}, and the same {same} as {other.file.path}, which is "
-            f"for {first}. Remove one of them."
-        )
+    known: dict[bytes, tuple[DecodedFile, str]] = {}  # by the pixels
+    for split in sorted(found, key=lambda name: name != "train"):
+        for entry in found[split].usable:
+            other, first = known.setdefault(entry.content, (entry, split))
+            if first == split:
+                continue
+            same = "file" if entry.digest == other.digest else "pixels"
+            found[split].faults.append(
+                f"{entry.file.path}: for {split}, and the same {same} as {other.file.path}, which "
+                f"is for {first}. Remove one of them."
+            )
     return found
 
 
@@ -152,18 +145,6 @@ def _decoded(
     content = f"{used.shape}".encode() + (used * 65535).round().int().numpy().tobytes()
     own = hashlib.sha256(content).digest()
     return DecodedFile(file, len(data), digest, own, shape, picture, facts)
-
-
-def _shared(
-    splits: Mapping[str, Decoded],
-) -> Iterator[tuple[DecodedFile, DecodedFile, str, str]]:
-    """Each image that an earlier split holds, by its pixels; the equal one; and their splits."""
-    known: dict[bytes, tuple[DecodedFile, str]] = {}
-    for split in sorted(splits, key=lambda name: name != "train"):
-        for entry in splits[split].usable:
-            other, first = known.setdefault(entry.content, (entry, split))
-            if first != split:
-                yield entry, other, split, first
 
 
 def _notes(decoded: Mapping[str, Decoded], pixels: Pixels) -> list[str]:
@@ -191,16 +172,7 @@ def load_splits(
         raise DataError(f"{len(faults)} images cannot be used:", *at_most(faults))
     for text in _notes(decoded, pixels):
         warnings.warn(text, DataWarning, stacklevel=2)
-    return {split: Images(tuple(found.usable), pixels) for split, found in decoded.items()}
-
-
-def fingerprint(splits: Mapping[str, Images]) -> str:
-    """SHA-256, in hexadecimal, of the names, sizes and bytes of the files of each split."""
-    content = {
-        split: sorted((e.file.name, e.size, e.digest) for e in images.entries)
-        for split, images in splits.items()
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {split: Images.of(found.usable, pixels) for split, found in decoded.items()}
 
 
 def check_files(

@@ -10,20 +10,21 @@ from typing import Literal
 
 from unfold.data.batches import (
     EvaluationBatches,
-    FullImages,
+    Examined,
     Loader,
     TrainBatches,
     cut_to_multiple,
 )
 from unfold.data.dataset import SplitReport, expect_split
 from unfold.data.example import Example, Picture
+from unfold.data.example_cache import Lazy
+from unfold.data.file_facts import fingerprint
 from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import (
     ImageFile,
     Images,
     Pixels,
     check_files,
-    fingerprint,
     load_splits,
 )
 from unfold.data.image_options import ImageOptions
@@ -103,12 +104,14 @@ class ImageData(ImageOptions):
 
         It does not depend on the location or the dates of the files.
         """
-        return fingerprint(self._loaded)
+        return fingerprint(
+            {s: [(e.file.name, e.size, e.digest) for e in x.items] for s, x in self._loaded.items()}
+        )
 
     def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
         """The name and the shape of each image of each split, in order."""
         splits = self._loaded.items()
-        return {split: [(e.file.name, e.shape) for e in images.entries] for split, images in splits}
+        return {split: [(e.file.name, e.shape) for e in images.items] for split, images in splits}
 
     def images(self, split: str) -> list[tuple[str, Picture]]:
         """The name and the (C, H, W) image in [0, 1] of each image of a split, in order.
@@ -122,7 +125,7 @@ class ImageData(ImageOptions):
         expect_split(split)
         multiple = 1 if split == "train" else self.multiple_of
         images = self._loaded[split]
-        names = (entry.file.name for entry in images.entries)
+        names = (entry.file.name for entry in images.items)
         return [(n, cut_to_multiple(x, multiple)) for n, x in zip(names, images, strict=True)]
 
     def examples(self, split: str) -> Sequence[tuple[str, Example]]:
@@ -169,9 +172,10 @@ class ImageData(ImageOptions):
         """Full images; those of one shape share a batch."""
         self._expect_resources()
         images, multiple = self._loaded[split], self.multiple_of
-        sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.entries]
+        sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.items]
         batches = EvaluationBatches(sizes, self.evaluation_batch_size)
-        return Loader(FullImages(images, multiple), batches, self.workers)
+        full = Lazy(lambda image: Example(cut_to_multiple(image, multiple)), images)
+        return Loader(Examined(full), batches, self.workers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Measured frequencies of magnetic resonance: `data=kspace`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,9 @@ from unfold.data.example import Example
 from unfold.data.measured import MeasuredData
 from unfold.data.normalize import ONE_CHANNEL, divisors, scaled, size_of
 from unfold.data.readers.kspace import READ, Scan, open_scan
-from unfold.errors import DataError, listing
+from unfold.errors import DataError
 from unfold.parameters.bounds import bounded, whole
-from unfold.physics.mri.cartesian import back, transform
+from unfold.physics.mri.cartesian import back
 from unfold.physics.mri.coils import ESPIRIT, combine, estimate_maps
 from unfold.physics.wrapped import central
 
@@ -67,10 +66,7 @@ class KspaceData(MeasuredData):
 
     suffixes = READ
     reference = "coil-combined complex image"
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("key", "centred", "volume", "readout", "maps", "compress", "noise")
-        return {name: getattr(self, name) for name in names}
+    depends = ("key", "centred", "volume", "readout", "maps", "compress", "noise")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
         scan = self._scan(path)
@@ -129,13 +125,14 @@ class KspaceData(MeasuredData):
 
     def _expect_frequencies(self, scan: Scan, place: int, k: Tensor) -> None:
         """Refuse what cannot be meant: numbers that are not finite, none at all, or shifted."""
-        where = f"{scan.path}, slice {place}"
-        if len(bad := (~torch.isfinite(k)).nonzero()):
-            first = bad[0].tolist()
-            raise DataError(
-                f"{where}: {len(bad)} frequencies are not finite, the first at {first}."
-            )
-        energy = k.abs().square().sum(0)
+        where, energy = f"{scan.path}, slice {place}", _squared(k)
+        if not bool(energy.sum().isfinite()):
+            if len(bad := (~torch.isfinite(k)).nonzero()):
+                first = bad[0].tolist()
+                raise DataError(
+                    f"{where}: {len(bad)} frequencies are not finite, the first at {first}."
+                )
+            energy = _squared(k.to(torch.complex128))
         if not bool(energy.any()):
             raise DataError(f"{where}: all frequencies are 0.")
         sizes = k.shape[-2:]
@@ -153,7 +150,7 @@ class KspaceData(MeasuredData):
         """Coils of independent noise of variance 1, W k with WᴴW the inverse of its covariance."""
         if self.noise is None:
             return k
-        found = _named(scan, "noise", self.noise).astype(np.complex128)
+        found = scan.named(self.noise, "data.noise").astype(np.complex128)
         samples = found.reshape(len(found), -1)
         if len(samples) != len(k):
             raise DataError(
@@ -182,7 +179,7 @@ class KspaceData(MeasuredData):
         if self.maps == ESPIRIT:
             side = min(self.calibration, *k.shape[-2:])
             return estimate_maps(k[None], calibration=side)[0]
-        named = _named(scan, "maps", self.maps, " Or data.maps=espirit.")
+        named = scan.named(self.maps, "data.maps, or data.maps=espirit")
         found = torch.from_numpy(named.astype(np.complex64))
         found = found[place] if found.ndim == 4 and len(found) == scan.slices else found
         if found.shape != k.shape:
@@ -192,27 +189,24 @@ class KspaceData(MeasuredData):
         return found
 
 
-def _named(scan: Scan, key: str, name: str, remedy: str = "") -> np.ndarray:
-    """The array of a file that `data.key` names."""
-    if name not in scan.arrays:
-        have = listing(scan.arrays)
-        raise DataError(
-            f"{scan.path}: no array '{name}', named by data.{key}; it has {have}.{remedy}"
-        )
-    return np.asarray(scan.arrays[name])
-
-
 def _at_middle(k: Tensor) -> Tensor:
-    """The frequencies of images whose pixel 0 moves from index 0 to the middle."""
-    return transform(torch.fft.fftshift(back(k), (-2, -1)))
+    """The frequencies of images whose pixel 0 moves to n // 2: k_j exp(−2πi j (n // 2) / n)."""
+    for axis, n in ((-1, k.shape[-1]), (-2, k.shape[-2])):
+        turns = torch.arange(n) * (n // 2) % n / n  # of few values where n is even, all exact
+        k = k * torch.polar(torch.ones(n), -2 * torch.pi * turns).reshape(-1, *[1] * (-1 - axis))
+    return k
+
+
+def _squared(k: Tensor) -> Tensor:
+    """Σ_j |k_j|², (H, W)."""
+    return (k.real.square() + k.imag.square()).sum(0)
 
 
 def low_resolution(k: Tensor) -> Tensor:
     """The root of the sum of squares of the coils' images of the central frequencies, (H, W)."""
-    keep = torch.zeros(k.shape[-2:], dtype=torch.bool)
-    rows, columns = central(k.shape[-2:], LOW)
-    keep[rows, columns] = True
-    return back(k * keep).abs().square().sum(0).sqrt()
+    low, (rows, columns) = torch.zeros_like(k), central(k.shape[-2:], LOW)
+    low[:, rows, columns] = k[:, rows, columns]
+    return _squared(back(low)).sqrt()
 
 
 def compressed(k: Tensor, coils: int, calibration: int) -> Tensor:

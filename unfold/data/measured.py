@@ -1,11 +1,10 @@
 """Examples that are read when they are asked for, with a bounded cache: files of measurements."""
 
 import hashlib
-import json
 import warnings
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from torch.utils.data import Dataset
 
-from unfold.data.batches import EvaluationBatches, FileBatches, Loader
+from unfold.data.batches import EvaluationBatches, Examined, FileBatches, Loader
 from unfold.data.dataset import Data, SplitReport, expect_split
-from unfold.data.example import SPLITS, Example, Key, Sample, stack
-from unfold.data.example_cache import Cache, size_in_memory
-from unfold.data.file_facts import FileFacts, facts_of, readable
+from unfold.data.example import SPLITS, Example, Sample, stack
+from unfold.data.example_cache import Cache, Lazy, size_in_memory
+from unfold.data.file_facts import FileFacts, facts_of, fingerprint, readable
 from unfold.data.files import folder_files, folder_left_out
 from unfold.data.image_cache import ImageFile
 from unfold.errors import DataError, DataWarning, at_most, listing
@@ -74,6 +73,9 @@ class LazyData(Data):
     reference: ClassVar[str] = "image"
     """What the images are, where there are some."""
 
+    depends: ClassVar[tuple[str, ...]] = ()
+    """The arguments on which `kinds` depends, besides the file."""
+
     @abstractmethod
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
         """`Example.kind` of each example of a file, in order; reads as little as it can.
@@ -85,10 +87,6 @@ class LazyData(Data):
     @abstractmethod
     def read(self, path: Path, place: int) -> Example:
         """One example, in the scale of images in [0, 1]; a `DataError` as of `kinds`."""
-
-    @abstractmethod
-    def settings(self) -> Mapping[str, Any]:
-        """What `kinds` depends on besides the file."""
 
     @abstractmethod
     def where(self, split: str) -> str:
@@ -130,7 +128,8 @@ class LazyData(Data):
     def examine(self, file: ImageFile, *, fresh: bool = False) -> FileFacts:
         """The facts of a file; `fresh`: read again, whatever is known."""
         path = Path(str(file.path))
-        settings = {"data": type(self).__name__, **self.settings()}
+        own = {name: getattr(self, name) for name in self.depends}
+        settings = {"data": type(self).__name__, **own}
         return facts_of(path, lambda: readable(path, lambda: self.kinds(path)), settings, fresh)
 
     def items(self, split: str) -> list[Item]:
@@ -180,11 +179,8 @@ class LazyData(Data):
         }
 
     def fingerprint(self) -> str:
-        content = {
-            split: sorted((file.name, facts.size, facts.digest) for file, facts in used)
-            for split, used in self._facts.items()
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        found = self._facts.items()
+        return fingerprint({s: [(one.name, f.size, f.digest) for one, f in x] for s, x in found})
 
     def shapes(self) -> dict[str, list[tuple[str, Shape]]]:
         return {
@@ -194,7 +190,7 @@ class LazyData(Data):
 
     def examples(self, split: str) -> Sequence[tuple[str, Example]]:
         items = self._items[split] if split == "validation" else self.items(split)
-        return _Named(self, items)
+        return Lazy(lambda item: (item.name, self.load(item)), items)
 
     def content(self, split: str) -> str:
         """Of the bytes of the files."""
@@ -250,7 +246,7 @@ class LazyData(Data):
 
     def samples(self, items: Sequence[Item]) -> Dataset[Sample]:
         """What is trained on of some examples: all of each, unless a subclass crops them."""
-        return Examined(self, items)
+        return Examined(Lazy(self.load, items))
 
     def _train_batches(self, rank: int, processes: int, done: Callable[[], int]) -> FileBatches:
         share = {"rank": rank, "ranks": processes, "done": done}
@@ -264,7 +260,7 @@ class LazyData(Data):
         self._expect_resources()
         items = self.items(split)
         batches = EvaluationBatches([item.kind for item in items], self.evaluation_batch_size)
-        return Loader(Examined(self, items), batches, self.workers)
+        return Loader(Examined(Lazy(self.load, items)), batches, self.workers)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -313,29 +309,3 @@ class MeasuredData(LazyData):
         name = type(self).__name__
         own = "" if split == "train" else f", or {name}.{split}_root"
         return f"give {name}.root, a folder of {listing(self.suffixes)}{own}"
-
-
-@dataclass(frozen=True, eq=False)
-class Examined(Dataset[Sample]):
-    """The examples of a split as samples; sample i is example i modulo their number."""
-
-    data: LazyData
-    items: Sequence[Item]
-
-    def __getitem__(self, key: Key) -> Sample:
-        return Sample(self.data.load(self.items[key[1] % len(self.items)]), key)
-
-
-@dataclass(frozen=True, eq=False)
-class _Named(Sequence[tuple[str, Example]]):
-    data: LazyData
-    items: Sequence[Item]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return _Named(self.data, self.items[index])
-        item = self.items[index]
-        return item.name, self.data.load(item)

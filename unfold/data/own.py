@@ -86,9 +86,6 @@ class OwnData(LazyData):
     def measured(self) -> bool:
         return any("measurement" in part for item in self.every for part in item.kind)
 
-    def settings(self) -> Mapping[str, Any]:
-        return {}
-
     def where(self, split: str) -> str:
         return f"give data.{split}, an object with `__len__` and `example(i)`"
 

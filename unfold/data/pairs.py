@@ -1,7 +1,7 @@
 """Measurements with the images behind them: `data=pairs`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.array_files import SUFFIXES, read_array
+from unfold.array_files import (
+    STORES,
+    SUFFIXES,
+    StoredArray,
+    chosen,
+    open_arrays,
+    read_array,
+)
+from unfold.arrays import expect_unfolded
 from unfold.data.example import Example, expect_finite
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_reader import decode_with_facts, read_bytes, suffixes
 from unfold.data.intensity import stored_array, to_unit
-from unfold.data.measured import MeasuredData
+from unfold.data.measured import MEMORY, MeasuredData
 from unfold.data.normalize import scaled
 from unfold.disk import expand
 from unfold.errors import ConfigError, DataError, listing
-from unfold.extras import optional
 from unfold.parameters.bounds import bounded, positive
 
 MEASUREMENT, IMAGE = "measurement", "image"
-HDF5 = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,8 +37,9 @@ class PairsData(MeasuredData):
     """Files of measurements, of images and of parameters of operators, paired by name.
 
     A folder holds `measurement/` and, where they are known, `image/` and a folder for each
-    parameter, such as `kernel/`: files of one name belong together. Or it holds .h5 files, each
-    with the data sets `measurement`, `image` and parameters, whose first axis counts the examples.
+    parameter, such as `kernel/`: files of one name belong together. Or it holds .h5, .zarr or .zip
+    files, each with the arrays `measurement`, `image` and parameters, whose first axis counts the
+    examples.
     Images and measurements are (C, H, W), or (H, W) of one channel; registration is the user's.
 
     Args:
@@ -43,14 +50,12 @@ class PairsData(MeasuredData):
     normalize: float | int = bounded(1.0, positive)
 
     reference = "paired image"
+    depends = ("channels",)
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
         """The files that are read."""
-        return (*suffixes(), *SUFFIXES, *HDF5)
-
-    def settings(self) -> Mapping[str, Any]:
-        return {"channels": self.channels}
+        return (*suffixes(), *SUFFIXES, *STORES)
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         places = map(self._measurements, (self.root, self.validation_root, self.test_root))
@@ -58,38 +63,39 @@ class PairsData(MeasuredData):
         return folder_files(root, validation, test, self.suffixes)
 
     def _measurements(self, root: str | None) -> str | None:
-        """The folder of the measurements, or that of .h5 files."""
+        """The folder of the measurements, or that of files of HDF5 or Zarr."""
         if root is None:
             return None
         folder = expand(root, "PairsData.root")
-        if (folder / MEASUREMENT).is_dir():
+        stored = folder.suffix.lower() in STORES
+        if not stored and (folder / MEASUREMENT).is_dir():
             return str(folder / MEASUREMENT)
-        stored = [path for kind in HDF5 for path in folder.glob(f"*{kind}")]
-        if stored or folder.suffix.lower() in HDF5:
+        if stored or any(path for kind in STORES for path in folder.glob(f"*{kind}")):
             return root
         have = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         raise DataError(
-            f"PairsData.root = {root}: no folder '{MEASUREMENT}' in it, and no .h5 file; it has "
-            f"{listing(have[:10])}."
+            f"PairsData.root = {root}: no folder '{MEASUREMENT}' in it, and no .h5 or .zarr file; "
+            f"it has {listing(have[:10])}."
         )
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
-        if path.suffix.lower() not in HDF5:
+        if path.suffix.lower() not in STORES:
             return [self.read(path, 0).kind]
-        with optional("h5py", "io").File(path, "r") as file:
-            sets = {name: one for name, one in file.items() if hasattr(one, "shape")}
-            if MEASUREMENT not in sets:
-                raise DataError(f"{path}: no data set '{MEASUREMENT}'; it has {listing(sets)}.")
-            counts = {name: len(one) for name, one in sets.items()}
-            if len(set(counts.values())) > 1:
-                raise DataError(f"{path}: data sets of different lengths, {counts}.")
-            return [self.read(path, 0).kind] * counts[MEASUREMENT] if counts[MEASUREMENT] else []
+        arrays = self._arrays(path)
+        count = arrays[chosen(path, arrays, MEASUREMENT)].shape[0]
+        counts = {name: one.shape[0] for name, one in arrays.items()}
+        size = sum(prod(one.shape) * one.dtype.itemsize for one in arrays.values())
+        expect_unfolded(path, size, at_once=False)
+        if len(set(counts.values())) > 1:
+            raise DataError(f"{path}: data sets of different lengths, {counts}.")
+        return [self.read(path, 0).kind] * count if count else []
+
+    def _arrays(self, path: Path) -> dict[str, StoredArray]:
+        return self.opened(path, open_arrays, lambda _: MEMORY // 1024)
 
     def read(self, path: Path, place: int) -> Example:
-        if path.suffix.lower() in HDF5:
-            with optional("h5py", "io").File(path, "r") as file:
-                sets = [name for name, one in file.items() if hasattr(one, "shape")]
-                arrays = {name: _tensor(np.asarray(file[name][place])) for name in sets}
+        if path.suffix.lower() in STORES:
+            arrays = {name: _tensor(a.read(place)) for name, a in self._arrays(path).items()}
         else:
             arrays = {MEASUREMENT: self._intensities(path)}
             beside = path.parent.parent.iterdir() if path.parent.name == MEASUREMENT else ()

@@ -1,6 +1,5 @@
 """Measured projections of tomography: `data=sinogram`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -58,10 +57,7 @@ class SinogramData(MeasuredData):
 
     suffixes = READ
     reference = "filtered back-projection of all views"
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("size", "bin", "angles", "axis", "flats", "darks")
-        return {name: getattr(self, name) for name in names}
+    depends = ("size", "bin", "angles", "axis", "flats", "darks")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
         rows = self._rows(path)

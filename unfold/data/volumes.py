@@ -1,7 +1,7 @@
 """Images in files of scans and arrays: `data=volumes`."""
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,8 @@ from typing import Any, Literal
 from torch.utils.data import Dataset
 
 from unfold.data.batches import BLOCK, cut_to_multiple
-from unfold.data.example import Example, Picture, Sample
+from unfold.data.example import Example, Sample
+from unfold.data.example_cache import Lazy
 from unfold.data.files import folder_files
 from unfold.data.image_cache import ImageFile
 from unfold.data.image_options import ImageOptions
@@ -30,7 +31,7 @@ class VolumeData(ImageOptions, MeasuredData):
 
     Args:
         multiple_of: of the sides of images, in pixels.
-        key: the name of the array in .npz, .mat and .h5 files; None for the only one.
+        key: the name of the array in .npz, .mat, .h5 and .zarr; None for the only one.
         stack: the axis along which the images of an array of one channel lie, as the program that
             wrote it counts: 0 for (S, H, W), −1 for (H, W, S).
         magnitude: whether complex images are read as their magnitudes.
@@ -52,6 +53,11 @@ class VolumeData(ImageOptions, MeasuredData):
     window: bool = False
     split_by: Literal["file", "folder"] | None = None
 
+    depends = (
+        *("key", "stack", "magnitude", "clip", "window"),
+        *("channels", "multiple_of", "stated"),
+    )
+
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
         """The files that are read."""
@@ -60,10 +66,6 @@ class VolumeData(ImageOptions, MeasuredData):
     @property
     def measured(self) -> bool:
         return False
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("key", "stack", "magnitude", "clip", "window", "channels", "multiple_of")
-        return {n: getattr(self, n) for n in names} | {"range": self.stated}
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         roots = (self.root, self.validation_root, self.test_root)
@@ -126,22 +128,10 @@ class VolumeData(ImageOptions, MeasuredData):
         return [(name, self.crop) for name, _ in found]
 
     def samples(self, items: Sequence[Item]) -> Dataset[Sample]:
-        return self.crops(_Pictures(self, items))
+        return self.crops(Lazy(lambda item: self.load(item).image, items))
 
     def typical(self) -> list[Examples]:
         first, *others = super().typical()
         assert first.images is not None
         cropped = Examples(first.images[..., : self.crop, : self.crop])
         return [cropped, *([first] if self.crop else []), *others]
-
-
-@dataclass(frozen=True, eq=False)
-class _Pictures(Sequence[Picture]):
-    data: VolumeData
-    items: Sequence[Item]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.data.load(self.items[index]).image

@@ -139,12 +139,25 @@ class AcrossOperators(Evaluation):
         others = self._other_counts(context, case).items()
         results |= {method: solved(solution) for method, solution in others}
         rows = rows_of(context, condition, batch, case, results)
-        pictured = y.ndim == 4 and y.shape[1] in (1, 3)
-        truth = [None] * len(y) if batch.images is None else batch.images
-        tensors = zip(batch.names, truth, y if pictured else back, strict=True)
-        found = zip(baseline, ours.image, zip(marks, ours.flags, strict=True), strict=True)
-        pairs = zip(tensors, found, strict=True)
-        return rows, [Shown(condition, *seen, pictured, *both) for seen, both in pairs]
+        pictured, known = y.ndim == 4 and y.shape[1] in (1, 3), batch.images
+        seen, scores = (y if pictured else back), torch.full((2, len(y)), torch.nan)
+        if known is not None:
+            both, maximum = (baseline, ours.image), batch.examples.maximum
+            scores = torch.stack([context.metrics.psnr(x, known, maximum) for x in both])
+        return rows, [
+            Shown(
+                condition=condition,
+                name=name,
+                truth=None if known is None else known[i],
+                measurement=seen[i],
+                pictured=pictured,
+                baseline=baseline[i],
+                ours=ours.image[i],
+                flags=(marks[i], ours.flags[i]),
+                psnr=(float(scores[0, i]), float(scores[1, i])),
+            )
+            for i, name in enumerate(batch.names)
+        ]
 
     def _other_counts(self, context: Context, case: Case) -> dict[str, Solution]:
         """The same network with other numbers of iterations."""

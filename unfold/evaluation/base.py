@@ -86,6 +86,7 @@ class Shown(NamedTuple):
     measurement: as an image; where it is none, the back-projection.
     pictured: whether it is the measurement itself.
     flags: of convergence, of the baseline and of ours, as in a row.
+    psnr: of both, in dB on the range of the metrics; NaN without a truth.
     """
 
     condition: Condition
@@ -96,6 +97,7 @@ class Shown(NamedTuple):
     baseline: Tensor
     ours: Tensor
     flags: tuple[str, str]
+    psnr: tuple[float, float]
 
 
 class Result(NamedTuple):
@@ -252,6 +254,7 @@ def rows_of(
             image=name,
             metric=metric,
             value=float(values[i]),
+            truth=context.data.truth if context.data.measured else "",
         )
         for method, (image, iterations, flags) in results.items()
         for metric, values in scores_of(context, batch, case, image, method).items()

@@ -222,9 +222,11 @@ class Baselines:
         chosen = [(name, one) for name, one in chosen if one.image is not None]
         if any(one.measurement is not None for _, one in chosen):
             return chosen
-        centres = [
-            (n, Example(_centre(one.image, side))) for n, one in chosen if one.image is not None
-        ]
+        centres = []
+        for name, one in chosen:
+            top, left = (max(0, (length - side) // 2) for length in one.kind[0][-2:])
+            part = one.known["image"][..., top : top + side, left : left + side]
+            centres.append((name, Example(part)))
         try:
             for _, one in centres:
                 physics.sample(Draws(self.seed, (0,)), one.kind[0][1:])
@@ -297,9 +299,3 @@ def content(value: Any) -> Any:
         data = Path(value).expanduser().read_bytes()
         return value, hashlib.blake2b(data, digest_size=12).hexdigest()
     return repr(value)
-
-
-def _centre(image: Tensor, side: int) -> Tensor:
-    """The central square of an image, or as much of it as there is."""
-    top, left = (max(0, (length - side) // 2) for length in image.shape[-2:])
-    return image[..., top : top + side, left : left + side]

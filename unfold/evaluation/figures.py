@@ -120,14 +120,6 @@ def _magnitude(array: Any) -> Any:
     return bright / np.log1p(100)
 
 
-def psnr_text(image: Tensor, truth: Tensor | None) -> str:
-    """The PSNR of magnitudes on the range [0, 1], to print under a picture."""
-    if truth is None:
-        return ""
-    error = float((magnitude(image) - magnitude(truth)).abs().square().mean())
-    return f"{-10 * np.log10(max(error, 1e-12)):.2f} dB"
-
-
 def gallery(examples: Sequence[Shown], path: Path) -> None:
     """A row for each image: truth, measurement, total variation, ours, the error of ours."""
     heads = ("truth", "measurement", "total variation", "ours", f"error, white = {ERROR_SCALE}")
@@ -150,9 +142,10 @@ def gallery(examples: Sequence[Shown], path: Path) -> None:
         line[0].set_ylabel(f"{one.condition.name}\nnoise {one.condition.noise}", fontsize=8)
         line[0].set_xlabel(one.name if one.truth is not None else f"none: {one.name}", fontsize=8)
         line[1].set_xlabel("" if one.pictured else "its back-projection", fontsize=8)
-        for axis, image, flag in zip(line[2:], (one.baseline, one.ours), one.flags, strict=False):
+        for axis, psnr, flag in zip(line[2:], one.psnr, one.flags, strict=False):
             mark = MARKS.get(flag, "").partition(":")[0]
-            axis.set_xlabel(f"{psnr_text(image, one.truth)}\n{mark}".rstrip(), fontsize=8)
+            text = "" if np.isnan(psnr) else f"{psnr:.2f} dB"
+            axis.set_xlabel(f"{text}\n{mark}".rstrip(), fontsize=8)
     for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(head, fontsize=9)
     save(figure, path)

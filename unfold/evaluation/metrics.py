@@ -1,7 +1,7 @@
 """Metrics of single images, on a given range and border: `metrics`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -176,6 +176,10 @@ class ImageMetrics(Declared):
         found |= {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
         finite = torch.isfinite(reconstruction).flatten(1).all(1)
         return {name: _defined(name, values, finite) for name, values in found.items()}
+
+    def psnr(self, x: Tensor, truth: Tensor, maximum: PerImage | None = None) -> PerImage:
+        """The PSNR, (B,), whatever is measured besides: on the same range and border."""
+        return replace(self, names=("psnr",), extra={})(x, truth, maximum)["psnr"]
 
     def _cut(self, x: Tensor) -> Tensor:
         return x[

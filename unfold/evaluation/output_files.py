@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,22 @@ from unfold.evaluation.metrics import magnitude
 from unfold.extras import optional
 
 SUFFIXES = (".npy", ".nii.gz", ".nii", ".h5", ".tif", ".tiff", ".png")
+PICTURES = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+"""Of files of `write_images`, and of `write_image`."""
 
 AFFINE = "affine"
 """The name in the metadata of an example of the positions of its voxels, (4, 4)."""
 
 
-def suffix_of(path: Path) -> str:
-    """The suffix of a file that `write_images` can write.
+def suffix_of(path: Path, kinds: Sequence[str] = SUFFIXES) -> str:
+    """The suffix of a file that can be written.
 
     Raises:
         ConfigError: it is none.
     """
-    found = next((one for one in SUFFIXES if path.name.lower().endswith(one)), None)
+    found = next((one for one in kinds if path.name.lower().endswith(one)), None)
     if found is None:
-        raise ConfigError(f"output = {path}: no such kind of file. Allowed: {listing(SUFFIXES)}.")
+        raise ConfigError(f"output = {path}: no such kind of file. Allowed: {listing(kinds)}.")
     return found
 
 
@@ -83,15 +86,6 @@ def _png(path: Path, pages: np.ndarray, texts: dict[str, str], content: io.Bytes
         notes.add_text(name, text)
     whole = np.clip(np.round(pages[0] / step), 0, 65535).astype(np.uint16)
     PillowImage.fromarray(whole).save(content, format="PNG", pnginfo=notes)
-
-
-def check_output(output: Path) -> None:
-    """Refuse a file name whose format cannot be written."""
-    kinds = (".npy", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
-    if output.suffix.lower() not in kinds:
-        raise ConfigError(
-            f"output = {output}: no such kind of image file. Allowed: {listing(kinds)}."
-        )
 
 
 def write_image(path: Path, image: Tensor, comment: str = "") -> None:

@@ -29,6 +29,8 @@ class Row:
         image: the name of the image.
         metric: psnr, ssim, …
         value: the figure.
+        truth: what the image is that measured data are compared with; a file has the column where
+            some row does.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Row:
     image: str
     metric: str
     value: float
+    truth: str = ""
 
 
 UNTUNED = "untuned"
@@ -53,8 +56,9 @@ COLUMNS = tuple(f.name for f in fields(Row))
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV, atomically; numbers keep all their digits."""
-    lines = ((asdict(row) | {"value": text_of(row.value)}).values() for row in rows)
-    write_text(path, _csv([COLUMNS, *map(list, lines)], "\r\n"))
+    names = COLUMNS if any(row.truth for row in rows) else COLUMNS[:-1]
+    cells = (asdict(row) | {"value": text_of(row.value)} for row in rows)
+    write_text(path, _csv([names, *([one[n] for n in names] for one in cells)], "\r\n"))
 
 
 UNDEFINED = "undefined"
@@ -97,7 +101,7 @@ def read_rows(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             found: list[dict[str, Any]] = list(reader)
-        if set(reader.fieldnames or ()) != set(COLUMNS):
+        if {"truth", *(reader.fieldnames or ())} != set(COLUMNS):
             raise ValueError("it has others")
         for r in found:
             r["value"] = nan if r["value"] == UNDEFINED else float(r["value"])

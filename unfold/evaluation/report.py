@@ -54,7 +54,7 @@ def write_report(
         figures.gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
     figures.training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
     test = islice(context.data.examples("test"), images)
-    traces = follow(reconstructor, context.physics, test, context.seed)
+    traces = follow(reconstructor, context.physics, test, context.seed, context.metrics)
     if traces:
         figures.convergence_figure(traces, folder / "convergence.png")
     return main_figures(rows)

@@ -22,9 +22,9 @@ from unfold.data.image_reader import decode_with_facts, read_bytes
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
-from unfold.evaluation.base import ImageBatch, batches, measure, solved
+from unfold.evaluation.base import batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
-from unfold.evaluation.output_files import check_output, write_image
+from unfold.evaluation.output_files import PICTURES, suffix_of, write_image
 from unfold.evaluation.records import MARKS
 from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
@@ -262,7 +262,7 @@ def new_output(named: str | None, source: Path, *, simulated: bool) -> Path:
 
     if named is not None:
         output = expand(named, "output")
-        check_output(output)
+        suffix_of(output, PICTURES)
         if found := taken(output):
             raise ConfigError(
                 f"output = {output}: {found} exists, and is not replaced. Remove it, or name "
@@ -282,7 +282,7 @@ class Trace(NamedTuple):
     """Convergence of the reconstruction of one image.
 
     name: of the image.
-    psnr: of the iterates, in dB on the range [0, 1]; empty where they are too many to keep.
+    psnr: of the iterates, in dB on the range of the metrics; empty where they are too many to keep.
     residual: of each step, in the quantity that `measure` names.
     measure: relative change, relative residual or relative duality gap.
     mark: that it did not converge; empty where it did.
@@ -301,28 +301,30 @@ def follow(
     physics: Physics,
     examples: Iterable[tuple[str, Example]],
     seed: int,
+    metrics: ImageMetrics,
 ) -> list[Trace]:
     """Reconstruct named test images (C, H, W) one by one, and record their convergence.
 
-    The draws are those of every evaluation.
+    The draws are those of every evaluation. A classical algorithm takes thousands of steps: it
+    keeps figures, and no images.
     """
-    return [_trace(reconstructor, physics, batch, seed) for batch in batches(examples, 1)]
-
-
-def _trace(reconstructor: Reconstructor, physics: Physics, batch: ImageBatch, seed: int) -> Trace:
-    y, operator, level = measure(physics, batch, seed, "test")
-    # A classical algorithm takes thousands of steps: it keeps figures, and no images.
-    kept = reconstructor.model.trains
-    solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
-    (name,) = batch.names
-    mark = MARKS.get(solved(solution).flags[0], "")
-    if history := solution.history:
-        gap = all(math.isfinite(float(entry.gap)) for entry in history)
-        residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
-        return Trace(name, [], residual, f"relative {'duality gap' if gap else 'residual'}", mark)
-    images = solution.iterates
-    truth = batch.images
-    errors = [] if truth is None else [float((x - truth).abs().square().mean()) for x in images]
-    psnr = [(k, -10 * math.log10(max(error, 1e-12))) for k, error in enumerate(errors)]
-    changes = [float((b - a).norm() / b.norm().clamp(min=1e-12)) for a, b in pairwise(images)]
-    return Trace(name, psnr, list(enumerate(changes, start=1)), "relative change", mark)
+    kept, found = reconstructor.model.trains, []
+    for batch in batches(examples, 1):
+        y, operator, level = measure(physics, batch, seed, "test")
+        solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
+        psnr: Points = []
+        if history := solution.history:
+            gap = all(math.isfinite(float(entry.gap)) for entry in history)
+            residual = [(one.iteration, float(one.gap if gap else one.residual)) for one in history]
+            kind = f"relative {'duality gap' if gap else 'residual'}"
+        else:
+            images, truth = solution.iterates, batch.images
+            if truth is not None:
+                psnr = list(
+                    enumerate(float(metrics.psnr(x, truth, batch.examples.maximum)) for x in images)
+                )
+            norms = ((b - a).norm() / b.norm().clamp(min=1e-12) for a, b in pairwise(images))
+            residual, kind = list(enumerate(map(float, norms), start=1)), "relative change"
+        mark = MARKS.get(solved(solution).flags[0], "")
+        found.append(Trace(batch.names[0], psnr, residual, kind, mark))
+    return found

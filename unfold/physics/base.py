@@ -73,6 +73,9 @@ class Physics(Declared, ABC):
     whole_images: ClassVar[bool] = False
     """Whether an operator acts on a whole field of view, so that a crop is measured otherwise."""
 
+    on_host: ClassVar[tuple[str, ...]] = ()
+    """Parameters of the data that make an operator on the CPU, where batches keep them."""
+
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         """An operator for images of `shape` (C, H, W), one per image of `draws`.
@@ -228,7 +231,7 @@ class Physics(Declared, ABC):
         if moments is None:
             return None
         variance = moments.variance.real.expand(y.shape).flatten(1)
-        entries = torch.tensor(operator.entries, device=y.device)  # the rest of a row is padding
+        entries = torch.tensor(operator.entries).to(y.device)  # the rest of a row is padding
         largest = variance.amax(1).clamp(min=0)
         share = (variance / torch.where(largest > 0, largest, 1)[:, None]).sum(1) / entries
         return (largest * share.clamp(min=0)).sqrt()

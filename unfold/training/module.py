@@ -93,9 +93,12 @@ class Training(pl.LightningModule):
         self.parts: list[Part] = []
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, loader: int) -> Batch:
-        """Move the examples; the indices stay on the CPU, where samples are drawn."""
+        """Move the examples; the indices stay on the CPU, where samples and operators are made."""
         moved = batch.examples.map(lambda t: t.to(device, non_blocking=True))
-        return batch._replace(examples=moved)
+        every = batch.examples.parameters
+        kept = {name: every[name] for name in self.physics.on_host if name in every}
+        own = moved._replace(parameters={**moved.parameters, **kept})
+        return batch._replace(examples=own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         self.batch = batch

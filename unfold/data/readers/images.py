@@ -1,4 +1,4 @@
-"""Files of images: NIfTI, DICOM, NumPy, MATLAB, HDF5, and image files of several pages.
+"""Files of images: NIfTI, DICOM, NumPy, MATLAB, HDF5, Zarr, and image files of several pages.
 
 Every reader gives the same: how many images a file has, and each as it is stored, (H, W, C).
 """
@@ -11,22 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from unfold.array_files import SUFFIXES, complex_of, read_named
+from unfold.array_files import STORES, SUFFIXES, StoredArray, chosen, open_arrays
 from unfold.arrays import expect_room, expect_unfolded
 from unfold.data.files import suffix_of
 from unfold.data.image_reader import pages, read_bytes, stored_pixels, suffixes
 from unfold.data.intensity import Stored, stored_array
-from unfold.errors import DataError, listing, nearest
+from unfold.errors import DataError, listing
 from unfold.extras import optional
 
 NIFTI = (".nii", ".nii.gz")
-HDF5 = (".h5", ".hdf5")
 ARRAYS = (".npy", ".npz", ".mat")
+
+COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422")
+"""Photometric interpretations of DICOM that are read, as grey or as red, green and blue."""
 
 
 def read_suffixes() -> tuple[str, ...]:
     """Suffixes of files, besides those of DICOM, that have images."""
-    return (*NIFTI, *HDF5, *ARRAYS, *suffixes())
+    return (*NIFTI, *STORES, *ARRAYS, *suffixes())
 
 
 @dataclass(frozen=True)
@@ -78,39 +80,19 @@ def open_stack(path: Path, layout: Layout) -> Stack:
         return _dicom(path, window=layout.window)
     if suffix in NIFTI:
         return _nifti(path)
-    if suffix in (*HDF5, ".mat") and optional("h5py", "io").is_hdf5(path):
-        return _hdf5(path, layout)
-    if suffix in HDF5:
-        raise DataError(f"{path}: not a complete HDF5 file.")
-    if suffix == ".npy":  # a map of the file is refused where its header claims more than it has
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        return _of_array(path, mapped.shape, mapped.__getitem__, layout)
-    if suffix in SUFFIXES:
-        named = read_named(path)
-        values = named[_chosen(path, named, layout.key)]
-        return _of_array(path, values.shape, values.__getitem__, layout, values.nbytes)
+    if suffix in (*STORES, *SUFFIXES):
+        arrays = open_arrays(path)
+        name = chosen(path, arrays, layout.key, remedy="; name it by data.key")
+        return _of_array(path, arrays[name], layout)
     data = read_bytes(path)
     every = pages(data, str(path))
     return Stack(len(every), lambda i: stored_pixels(data, str(path), every[i]), size=len(data))
 
 
-def _chosen(path: Path, named: Mapping[str, Any], key: str | None) -> str:
-    if key in named:
-        return str(key)
-    if key is None and len(named) == 1:
-        return next(iter(named))
-    wanted = f"no array '{key}'{nearest(key, named)}" if key else "one array is expected;"
-    raise DataError(f"{path}: {wanted} It has {listing(named)}; name it by data.key.")
-
-
-def _of_array(
-    path: Path,
-    shape: Sequence[int],
-    read: Callable[[Any], np.ndarray],
-    layout: Layout,
-    size: int = 0,
-) -> Stack:
+def _of_array(path: Path, array: StoredArray, layout: Layout) -> Stack:
     """The images of an array (H, W), (C, H, W), (S, H, W) or (S, C, H, W)."""
+    shape, read = array.shape, array.read
+    expect_unfolded(path, prod(shape) * array.dtype.itemsize, at_once=False)
     axes, channels = len(shape), layout.channels
     colour = channels == 3 and axes == 3 and shape[0] == 3
     if axes not in (2, 3, 4) or 0 in shape or (axes == 4 and shape[1] not in (1, channels)):
@@ -126,29 +108,7 @@ def _of_array(
         values = np.asarray(read(() if one else (slice(None),) * axis + (place,)))
         return stored_array(values[..., None] if values.ndim == 2 else np.moveaxis(values, 0, -1))
 
-    return Stack(1 if one else shape[axis], image, size=size)
-
-
-def _hdf5(path: Path, layout: Layout) -> Stack:
-    """Arrays of HDF5, or of MATLAB from 7.3, whose axes are in the other order there.
-
-    No file stays open, so that workers may fork.
-    """
-    h5py, is_matlab = optional("h5py", "io"), path.suffix.lower() == ".mat"
-    with h5py.File(path, "r") as file:
-        sets = {name: one for name, one in file.items() if hasattr(one, "shape")}
-        name = _chosen(path, sets, layout.key)
-        shape, size = sets[name].shape, sets[name].nbytes
-    expect_unfolded(path, size, at_once=False)
-
-    def read(index: tuple[Any, ...]) -> np.ndarray:
-        with h5py.File(path, "r") as file:
-            if is_matlab:
-                rest = (slice(None),) * (len(shape) - len(index))
-                return complex_of(file[name][(*index, *rest)[::-1]]).T
-            return np.asarray(file[name][index])
-
-    return _of_array(path, shape[::-1] if is_matlab else shape, read, layout)
+    return Stack(1 if one else shape[axis], image, size=array.size)
 
 
 def _nifti(path: Path) -> Stack:
@@ -188,9 +148,9 @@ def _dicom(path: Path, *, window: bool) -> Stack:
     frames, bands = int(data.get("NumberOfFrames") or 1), int(data.SamplesPerPixel)
     size = frames * data.Rows * data.Columns * bands * data.BitsAllocated // 8
     expect_unfolded(path, size)
-    if kind not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
-        raise DataError(f"{path}: pixels of kind {kind}; MONOCHROME1, 2 and RGB are read.")
-    pixels = data.pixel_array.reshape(frames, data.Rows, data.Columns, bands)
+    if kind not in COLOURS:
+        raise DataError(f"{path}: pixels of kind {kind}; {listing(COLOURS)} are read.")
+    pixels = pydicom.pixels.pixel_array(data).reshape(frames, data.Rows, data.Columns, bands)
 
     def image(place: int) -> Stored:
         parts = _groups(data, place)
@@ -205,16 +165,17 @@ def _dicom(path: Path, *, window: bool) -> Stack:
         unsigned = rescaled.dtype.kind == "u"
         return Stored(rescaled, rescaled.dtype.name, high if unsigned else None, by_file)
 
-    spacing = [float(v) for v in data.get("PixelSpacing") or ()]
+    stated = [part.PixelSpacing for part in _groups(data, 0) if part.get("PixelSpacing")]
+    spacing = [float(v) for v in stated[0]] if stated else []
     metadata = {"spacing": spacing} if spacing else {}
     return Stack(frames, image, metadata, pixels.nbytes, kind == "MONOCHROME1")
 
 
 def _groups(data: Any, place: int) -> list[Any]:
-    """The data set, and what it says of one frame: where a rescale or a window may be."""
+    """The data set, and what it says of one frame: where a rescale, a window, a size may be."""
     shared = data.get("SharedFunctionalGroupsSequence") or []
     own = (data.get("PerFrameFunctionalGroupsSequence") or [])[place : place + 1]
-    names = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+    names = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
     inner = [part for group in (*own, *shared) for n in names for part in group.get(n) or ()]
     return [*inner, data]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from unfold.array_files import SUFFIXES, read_named
-from unfold.errors import DataError, listing, nearest
+from unfold.array_files import HDF5, SUFFIXES, chosen, hdf5, read_named
+from unfold.errors import DataError
 from unfold.extras import optional
 
-HDF5 = (".h5", ".hdf5")
 READ = (*HDF5, *SUFFIXES)
+REMEDY = "; name the frequencies by data.key"
 
 FLAGS = {
     "noise": 19,
@@ -58,11 +58,17 @@ class Scan:
         held = [*self.arrays.values(), *([] if self.stored is None else [self.stored])]
         return sum(array.nbytes for array in held)
 
+    def named(self, name: str, option: str) -> np.ndarray:
+        """An array of the file by the name that an option states; a `DataError` without it."""
+        return np.asarray(
+            self.arrays[chosen(self.path, self.arrays, name, remedy=f"; set {option}")]
+        )
+
     def read(self, place: int) -> np.ndarray:
         """One slice, (J, H, W), complex64; no file stays open, so that workers may fork."""
         if self.stored is not None:
             return np.asarray(self.stored[place], np.complex64)
-        with optional("h5py", "io").File(self.path, "r") as file:
+        with hdf5(self.path) as file:
             found = np.asarray(file[self.name][place], np.complex64)
         return found if found.ndim == 3 else found[None]
 
@@ -83,23 +89,11 @@ def open_scan(path: Path, key: str | None = None, *, volume: bool = False) -> Sc
     if suffix in HDF5:
         return _hdf5(path, key)
     named = read_named(path)
-    kspace = _chosen(path, named, key)
+    kspace = named[chosen(path, named, key, "kspace", REMEDY)]
     rest = {name: array for name, array in named.items() if array is not kspace}
     if suffix == ".cfl":
         return _of_array(path, _bart(path, kspace), rest, volume=False)
     return _of_array(path, kspace, rest, volume=volume)
-
-
-def _chosen(path: Path, named: Mapping[str, Any], key: str | None) -> Any:
-    wanted = key or "kspace"
-    if wanted in named:
-        return named[wanted]
-    if key is None and len(named) == 1:
-        return next(iter(named.values()))
-    raise DataError(
-        f"{path}: no array '{wanted}'{nearest(wanted, named)} It has {listing(named)}; "
-        "name the frequencies by data.key."
-    )
 
 
 def _of_array(
@@ -142,26 +136,22 @@ def centred_inverse(k: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _hdf5(path: Path, key: str | None) -> Scan:
-    h5py = optional("h5py", "io")
-    try:
-        with h5py.File(path, "r") as file:
-            if "dataset/data" in file and key is None:
-                return _ismrmrd(path, file)
-            arrays = {name: one for name, one in file.items() if hasattr(one, "shape")}
-            found = _chosen(path, arrays, key)
-            if found.dtype.kind != "c" or found.ndim not in (3, 4):
-                raise DataError(
-                    f"{path}: '{found.name[1:]}' is {found.dtype} {found.shape}; expected complex "
-                    "(slices, H, W) or (slices, coils, H, W)."
-                )
-            small = ("mask", "maps", "sensitivity_map", "noise")
-            rest = {n: np.asarray(arrays[n]) for n in small if n in arrays}
-            text = {name: str(value) for name, value in file.attrs.items()}
-            slices, *shape = found.shape
-            full = (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, shape[0], shape[1])
-            return Scan(path, slices, full, rest, name=found.name, header=text)
-    except OSError as error:
-        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+    with hdf5(path) as file:
+        if "dataset/data" in file and key is None:
+            return _ismrmrd(path, file)
+        arrays = {name: one for name, one in file.items() if hasattr(one, "shape")}
+        found = arrays[chosen(path, arrays, key, "kspace", REMEDY)]
+        if found.dtype.kind != "c" or found.ndim not in (3, 4):
+            raise DataError(
+                f"{path}: '{found.name[1:]}' is {found.dtype} {found.shape}; expected complex "
+                "(slices, H, W) or (slices, coils, H, W)."
+            )
+        small = ("mask", "maps", "sensitivity_map", "noise")
+        rest = {n: np.asarray(arrays[n]) for n in small if n in arrays}
+        text = {name: str(value) for name, value in file.attrs.items()}
+        slices, *shape = found.shape
+        full = (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, shape[0], shape[1])
+        return Scan(path, slices, full, rest, name=found.name, header=text)
 
 
 def _ismrmrd(path: Path, file: Any) -> Scan:

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from unfold.array_files import SUFFIXES, read_array
+from unfold.array_files import HDF5, SUFFIXES, hdf5, read_array
 from unfold.arrays import expect_unfolded
 from unfold.data.image_reader import pages, read_bytes, stored_pixels
 from unfold.errors import DataError, listing
-from unfold.extras import optional
 
-HDF5 = (".h5", ".hdf5")
 TIFF = (".tif", ".tiff")
 READ = (*HDF5, *TIFF, *SUFFIXES)
 
@@ -147,21 +145,18 @@ def find_axis(sinogram: np.ndarray, angles: np.ndarray) -> float:
 
 def _data_exchange(path: Path) -> Projections:
     """Source: De Carlo et al., Scientific data exchange, J. Synchrotron Radiation 21 (2014)."""
-    try:
-        with optional("h5py", "io").File(path, "r") as file:
-            if "exchange/data" not in file:
-                have: list[str] = []
-                file.visit(have.append)
-                raise DataError(f"{path}: no 'exchange/data'; it has {', '.join(have[:20])}.")
-            group = file["exchange"]
-            if group["data"].ndim != 3:
-                raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
-            counts = np.asarray(group["data"], np.float32).swapaxes(0, 1)
-            fields = {n: _mean(group[n]) for n in ("data_white", "data_dark") if n in group}
-            angles = np.asarray(group["theta"], float) if "theta" in group else None
-            unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
-    except OSError as error:
-        raise DataError(f"{path}: not a complete HDF5 file ({error}).") from error
+    with hdf5(path) as file:
+        if "exchange/data" not in file:
+            have: list[str] = []
+            file.visit(have.append)
+            raise DataError(f"{path}: no 'exchange/data'; it has {', '.join(have[:20])}.")
+        group = file["exchange"]
+        if group["data"].ndim != 3:
+            raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
+        counts = np.asarray(group["data"], np.float32).swapaxes(0, 1)
+        fields = {n: _mean(group[n]) for n in ("data_white", "data_dark") if n in group}
+        angles = np.asarray(group["theta"], float) if "theta" in group else None
+        unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
     if angles is not None and "rad" in unit.lower():
         angles = np.rad2deg(angles)
     return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles)

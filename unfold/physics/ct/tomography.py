@@ -92,6 +92,8 @@ class ParallelScan(Scan, ABC):
         h = torch.stack([(s**2 - s) / 2, 1 - s**2, (s**2 + s) / 2])[None, None, None]
         return Composed(CircularConvolution(h, rays.measurement_shape), rays)
 
+    on_host = ("angles", "axis")
+
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""
         physics, parameters = super().given(examples), examples.parameters
@@ -139,7 +141,8 @@ class ParallelScan(Scan, ABC):
 
     def restrict(self, y: Field, operator: Operator) -> Measurement:
         """The measured views of a full scan, (B, C, angles, detectors)."""
-        return super().restrict(y[:, :, self.seen] if y.ndim == 4 else y, operator)
+        views = torch.tensor(self.seen).to(y.device, non_blocking=True)
+        return super().restrict(y.index_select(2, views) if y.ndim == 4 else y, operator)
 
 
 def _same(name: str, values: Tensor) -> tuple[float, ...]:

@@ -181,6 +181,7 @@ class CartesianMRI(MagneticResonance, ABC):
 
     from_data: ClassVar[Taken] = {"mask": FixedMasks}
     learnable: ClassVar[Mapping[str, Learnable]] = {"mask": MASK}
+    on_host = ("mask",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

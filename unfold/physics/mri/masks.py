@@ -45,7 +45,7 @@ class FixedMasks(Masks):
         return len(self.values) == 1 and (self.drawn is None or self.drawn.is_deterministic)
 
     def sample(self, draws: Draws, height: int, width: int) -> Tensor:
-        values = self.values.to(draws.device, draws.dtype)
+        values = self.values
         if values.shape[1:] not in {(1, h, width) for h in (1, height)}:
             raise ShapeError(
                 f"a mask of {tuple(values.shape[2:])} for frequencies of {height} x {width}; "
@@ -53,6 +53,7 @@ class FixedMasks(Masks):
             )
         if not bool((values != 0).flatten(1).any(1).all()):
             raise DataError("a mask is 0 everywhere: nothing would be measured.")
+        values = values.to(draws.device, draws.dtype, non_blocking=True)
         return values if self.drawn is None else values * self.drawn.sample(draws, height, width)
 
 
