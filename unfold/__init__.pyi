@@ -27,6 +27,7 @@ from .physics.mri.cartesian import CartesianMRI as CartesianMRI
 from .physics.chain import Chain as Chain
 from .parameters.schedules import ChambolleDossal as ChambolleDossal
 from .physics.phase.retrieval import ChannelwiseMatrix as ChannelwiseMatrix
+from .training.image_losses import Charbonnier as Charbonnier
 from .models.unfolded import Checkpoint as Checkpoint
 from .physics.blur.convolution import CircularConvolution as CircularConvolution
 from .models.classical import Classical as Classical
@@ -50,6 +51,7 @@ from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
 from .algorithms.drs import DRS as DRS
 from .algorithms.davis_yin import DavisYin as DavisYin
+from .training.image_losses import DeepSupervision as DeepSupervision
 from .physics.custom.deepinv import DeepinvBase as DeepinvBase
 from .denoisers.deepinv_denoiser import DeepinvDenoiser as DeepinvDenoiser
 from .physics.custom.deepinv import DeepinvNonlinear as DeepinvNonlinear
@@ -69,6 +71,7 @@ from .denoisers.dncnn import DnCNN as DnCNN
 from .physics.blur.super_resolution import Downsampling as Downsampling
 from .random import Draws as Draws
 from .algorithms.learned_primal_dual import DualBlock as DualBlock
+from .training.image_losses import EdgeLoss as EdgeLoss
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
@@ -103,6 +106,7 @@ from .algorithms.algorithm import Guarantee as Guarantee
 from .algorithms.hqs import HQS as HQS
 from .algorithms.heavy_ball import HeavyBall as HeavyBall
 from .fidelities.robust import Huber as Huber
+from .denoisers.ista_net import ISTANet as ISTANet
 from .physics.denoising import Identity as Identity
 from .algorithms.algorithm import ImageAlgorithm as ImageAlgorithm
 from .algorithms.algorithm import ImageState as ImageState
@@ -160,6 +164,7 @@ from .physics.custom.functions import NonlinearFunction as NonlinearFunction
 from .physics.custom.functions import NonlinearFunctionPhysics as NonlinearFunctionPhysics
 from .physics.nonlinear import NonlinearOperator as NonlinearOperator
 from .algorithms.osem import OSEM as OSEM
+from .training.image_losses import OfMagnitudes as OfMagnitudes
 from .physics.operator import Operator as Operator
 from .physics.algebra import OperatorSum as OperatorSum
 from .physics.closed_forms import OrthonormalMatrix as OrthonormalMatrix
@@ -207,6 +212,7 @@ from .initialization import Regularised as Regularised
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
 from .algorithms.sirt import SIRT as SIRT
+from .training.image_losses import SSIMLoss as SSIMLoss
 from .training.losses import SURE as SURE
 from .physics.noise.signal_dependent import SaltAndPepper as SaltAndPepper
 from .physics.mri.sampling import Sampling as Sampling
@@ -261,6 +267,7 @@ from .priors.wavelet import WaveletBands as WaveletBands
 from .priors.wavelet import WaveletSparsity as WaveletSparsity
 from .priors.composite import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
+from .training.image_losses import WeightedSum as WeightedSum
 from .physics.wrapped import Wrapped as Wrapped
 from .physics.blur.padding import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded

@@ -52,6 +52,15 @@ class Denoiser(Network, ABC):
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether it adds a penalty to the loss of a training."""
+        return False
+
+    def penalty(self, v: Image) -> Tensor:
+        """What it adds to the loss of a training where it denoises v."""
+        raise NotImplementedError
+
     def denoise(self, v: Image, sigma: Scalar, by: Representation = "parts") -> Image:
         """D(v, σ); of complex v by real networks, through two real images `by` which it is known.
 
