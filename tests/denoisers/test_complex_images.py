@@ -164,7 +164,9 @@ def test_learned_primal_dual_takes_coils_and_complex_numbers_as_channels():
         moved = own.primal.layers(torch.cat((fields.real, fields.imag), 1))
         x = list((torch.cat(x, 1) + torch.complex(moved[:, :3], moved[:, 3:])).split(1, 1))
         assert difference(own.image(state), x[0]) < 1e-12
-    with pytest.raises(ShapeError, match=r"of complex numbers; set algo.dual.channels=6"):
+    with pytest.raises(
+        ShapeError, match=r"of complex numbers; set LearnedPrimalDual.dual.channels=6"
+    ):
         replace(own, dual=DualBlock(3)).init(at)
 
 

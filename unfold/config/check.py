@@ -95,7 +95,7 @@ def check_component(
 
 def affected_groups(job: Job, *, together: bool) -> list[str]:
     """The groups that the command line changes; `together`: all of the reconstructor or none."""
-    if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
+    if len(job.folders) > 1 or any(job.choices.get(name) not in (None, "None") for name in NAMED):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
     if together and named & {*RECONSTRUCTOR, "trainable"}:

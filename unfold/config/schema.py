@@ -36,7 +36,10 @@ GROUPS: Mapping[str, str] = {
 RECONSTRUCTOR = ("algo", "prior", "fidelity", "model", "start")
 """The groups that make the reconstructor, in the order of its arguments."""
 
-PRESETS = ("experiment", "sweep")
+NAMED = ("architecture", "experiment")
+"""Presets of one run: a network of the literature, and a way to train."""
+
+PRESETS = (*NAMED, "sweep")
 """Groups that set keys of the others and have no key of their own."""
 
 

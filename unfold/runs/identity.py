@@ -48,8 +48,12 @@ LEFT_OUT = frozenset(
 
 
 def slug(choices: Mapping[str, str], name: str | None) -> str:
-    """A readable name: algorithm, prior, physics, the model unless it is the usual one, `name`."""
-    parts = [choices[group] for group in ("algo", "prior", "physics") if group in choices]
+    """A readable name: algorithm and prior or the architecture, physics, the model unless it is the
+    usual one, `name`.
+    """
+    known = choices.get("architecture") not in (None, "None")
+    groups = ("architecture", "physics") if known else ("algo", "prior", "physics")
+    parts = [choices[group] for group in groups if group in choices]
     if choices["model"] != "unfolded":
         parts.append(choices["model"])
     if name:
