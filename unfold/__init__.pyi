@@ -243,6 +243,7 @@ from .parameters.select import Trainable as Trainable
 from .physics.mri.trajectories import Trajectory as Trajectory
 from .physics.noise.signal_dependent import Transmission as Transmission
 from .models.unfolded import Truncated as Truncated
+from .denoisers.unet import UNet as UNet
 from .physics.algebra import Unary as Unary
 from .models.unfolded import Unfolded as Unfolded
 from .models.unfolded import UnfoldedBackward as UnfoldedBackward

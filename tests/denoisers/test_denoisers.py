@@ -12,9 +12,10 @@ from tests.proximal_properties import assert_firmly_nonexpansive
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
 from unfold.denoisers.nonexpansive import NonexpansiveResNet, lipschitz_bound
+from unfold.denoisers.unet import UNet
 from unfold.errors import ConfigError, ShapeError
 
-KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN]
+KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN, UNet]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -40,7 +41,7 @@ def test_every_size_keeps_its_shape_and_is_finite(kind: type[Denoiser]):
                 assert out.shape == v.shape and out.isfinite().all() and out.dtype == v.dtype
 
 
-@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN])
+@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN, UNet])
 @torch.no_grad()
 def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
     torch.manual_seed(0)
@@ -51,7 +52,7 @@ def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
 @torch.no_grad()
 def test_only_what_takes_a_level_reacts_to_it():
     v = uniform(2, 1, 6, 6)
-    for kind in (ConditionalDnCNN, SmoothDnCNN):
+    for kind in (ConditionalDnCNN, SmoothDnCNN, UNet):
         conditional = shaken(kind(1, 3, 4), 0.1)
         assert conditional.uses_sigma
         assert difference(conditional(v, 0.1), conditional(v, 0.2)) > 1e-4
@@ -176,7 +177,7 @@ def test_half_precision_is_close_and_owns_nothing(kind: type[Denoiser]):
 def test_other_channels_and_sizes_without_meaning_are_refused(kind: type[Denoiser]):
     with pytest.raises(ShapeError, match=r"expects 3 channels, got \(1, 1, 4, 4\).*channels=1"):
         kind(3, 3, 4)(torch.rand(1, 1, 4, 4), 0.1)
-    with pytest.raises(ConfigError, match="depth"):
+    with pytest.raises(ConfigError, match=r"depth|levels"):
         kind(3, 1, 4)
     with pytest.raises(ConfigError, match="channels"):
         kind(0, 3, 4)

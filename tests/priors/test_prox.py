@@ -162,4 +162,5 @@ def test_only_networks_are_not_held_to_be_convex():
         "nonexpansive",
         "red",
         "score",
+        "unet",
     } == NONCONVEX

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
 from unfold.parameters.networks import Network
@@ -76,6 +77,20 @@ class Denoiser(Network, ABC):
                 f"{name} expects {self.channels} channels, got {tuple(v.shape)}; set "
                 f"{name}.channels={v.shape[1]}, or use images of {self.channels}."
             )
+
+
+def with_level(v: Image, sigma: Scalar) -> Tensor:
+    """(B, C + 1, H, W): v with its noise level σ1 as the last channel."""
+    return torch.cat((v, torch.ones_like(v[:, :1]) * sigma), dim=1)
+
+
+def at_multiple(multiple: int, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """network(x) of an x of any size: below and on the right it is extended to a multiple."""
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    # Replicated: reflection is undefined where an image is smaller than what it lacks.
+    extended = pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+    return network(extended)[..., :height, :width]
 
 
 class InHalfPrecision(Denoiser):

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.denoiser import Denoiser, with_level
 from unfold.parameters.declare import expect_sizes
 from unfold.typing import Image, Scalar
 
@@ -89,8 +89,7 @@ class _Conditional(Denoiser):
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
-        level = torch.ones_like(v[:, :1]) * sigma
-        predicted: Tensor = self.noise(torch.cat((v, level), dim=1))
+        predicted: Tensor = self.noise(with_level(v, sigma))
         return v - predicted
 
 
