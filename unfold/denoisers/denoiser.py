@@ -59,15 +59,21 @@ class Denoiser(Network, ABC):
         A network of twice the channels of v takes both together, the real part or the magnitude
         first; another takes one after the other, with the same weights.
         """
+        images, level, back = self.real_images(v, sigma, by)
+        return back(self(images, level))
+
+    def real_images(
+        self, v: Image, sigma: Scalar, by: Representation = "parts"
+    ) -> tuple[Tensor, Scalar, Callable[[Tensor], Tensor]]:
+        """What stands for v in a real network, its noise level, and the way back."""
         if not v.is_complex():
-            denoised: Image = self(v, sigma)
-            return denoised
+            return v, sigma, lambda denoised: denoised
         pair, image = REPRESENTATIONS[by]
         if self.channels == 2 * v.shape[1]:
-            return image(*self(torch.cat(pair(v), 1), sigma).chunk(2, 1))
+            return torch.cat(pair(v), 1), sigma, lambda denoised: image(*denoised.chunk(2, 1))
         several = isinstance(sigma, Tensor) and sigma.numel() > 1
         level = sigma.repeat(2, 1, 1, 1) if several else sigma  # type: ignore[union-attr]
-        return image(*self(torch.cat(pair(v)), level).chunk(2))
+        return torch.cat(pair(v)), level, lambda denoised: image(*denoised.chunk(2))
 
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""

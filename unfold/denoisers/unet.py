@@ -39,7 +39,8 @@ class UNet(Denoiser):
         scaled: bool = False,
         attention: bool = False,
     ) -> None:
-        expect_sizes("UNet", channels, levels, width, layers="levels", most=8, growth=2)
+        growth = 2 ** min(max(levels, 1) - 1, 7)
+        expect_sizes("UNet", channels, levels, width, layers="levels", most=8, growth=growth)
         super().__init__()
         self.channels, self.levels, self.scaled = channels, levels, scaled
         widths = [width * 2**level for level in range(levels)]

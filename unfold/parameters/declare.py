@@ -43,14 +43,14 @@ def expect_sizes(
         width: features of the first.
         layers: the name of `depth`.
         most: the largest depth.
-        growth: factor of the features from one layer to the next.
+        growth: features of the widest layer over those of the first.
     """
     for name, value, least in (("channels", channels, 1), (layers, depth, 2), ("width", width, 1)):
         if value < least:
             raise ConfigError(f"{owner}.{name} = {value}: must be at least {least}.")
     if depth > most:
         raise ConfigError(f"{owner}.{layers} = {depth}: must be at most {most}.")
-    widest = width * growth ** (depth - 1)
+    widest = width * growth
     weights = 9 * widest * max(widest, channels) * depth
     if weights > MOST_WEIGHTS:
         raise ConfigError(
