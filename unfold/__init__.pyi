@@ -23,6 +23,7 @@ from .priors.box import Box as Box
 from .algorithms.algorithm import BoxAlgorithm as BoxAlgorithm
 from .physics.inpainting import BoxInpainting as BoxInpainting
 from .solvers.acceleration import Broyden as Broyden
+from .algorithms.potentials import BurgEntropy as BurgEntropy
 from .physics.mri.cartesian import CartesianMRI as CartesianMRI
 from .physics.chain import Chain as Chain
 from .parameters.schedules import ChambolleDossal as ChambolleDossal
@@ -45,10 +46,12 @@ from .physics.sensing.compressed import CompressedSensing as CompressedSensing
 from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
+from .denoisers.ridge import ConvexRidge as ConvexRidge
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
 from .algorithms.drs import DRS as DRS
+from .denoisers.drunet import DRUNet as DRUNet
 from .algorithms.davis_yin import DavisYin as DavisYin
 from .physics.custom.deepinv import DeepinvBase as DeepinvBase
 from .denoisers.deepinv_denoiser import DeepinvDenoiser as DeepinvDenoiser
@@ -72,8 +75,10 @@ from .algorithms.learned_primal_dual import DualBlock as DualBlock
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
+from .algorithms.potentials import Euclidean as Euclidean
 from .config.experiment import Experiment as Experiment
 from .reconstructor import Exportable as Exportable
+from .denoisers.ffdnet import FFDNet as FFDNet
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -81,6 +86,7 @@ from .physics.mri.fastmri import FastMRIColumns as FastMRIColumns
 from .physics.mri.fastmri import FastMRIEquispaced as FastMRIEquispaced
 from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
 from .fidelities.fidelity import Fidelity as Fidelity
+from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
 from .physics.blur.kernel_files import FixedKernels as FixedKernels
@@ -125,6 +131,7 @@ from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
+from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
@@ -149,6 +156,7 @@ from .physics.mri.cartesian import MultiCoilFourier as MultiCoilFourier
 from .physics.mri.cartesian import MultiCoilMRI as MultiCoilMRI
 from .physics.mri.non_cartesian import MultiCoilNonCartesian as MultiCoilNonCartesian
 from .physics.mri.non_cartesian import MultiCoilNonCartesianMRI as MultiCoilNonCartesianMRI
+from .algorithms.potentials import NegativeEntropy as NegativeEntropy
 from .models.equilibrium_gradient import Neumann as Neumann
 from .physics.noise.base import NoNoise as NoNoise
 from .physics.noise.base import Noise as Noise
@@ -187,6 +195,7 @@ from .physics.mri.sampling import PoissonDisc as PoissonDisc
 from .physics.mri.sampling import PoissonDiscColumns as PoissonDiscColumns
 from .fidelities.poisson import PoissonFidelity as PoissonFidelity
 from .physics.noise.signal_dependent import PoissonGaussian as PoissonGaussian
+from .denoisers.ridge import Potential as Potential
 from .algorithms.preconditioned_pdhg import PreconditionedPDHG as PreconditionedPDHG
 from .algorithms.learned_primal_dual import PrimalBlock as PrimalBlock
 from .priors.prior import Prior as Prior
@@ -206,6 +215,7 @@ from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
+from .denoisers.ridge import RidgePotential as RidgePotential
 from .algorithms.sirt import SIRT as SIRT
 from .training.losses import SURE as SURE
 from .physics.noise.signal_dependent import SaltAndPepper as SaltAndPepper
@@ -260,6 +270,7 @@ from .physics.blur.blur import VaryingConvolution as VaryingConvolution
 from .priors.wavelet import Wavelet as Wavelet
 from .priors.wavelet import WaveletBands as WaveletBands
 from .priors.wavelet import WaveletSparsity as WaveletSparsity
+from .denoisers.ridge import WeaklyConvexRidge as WeaklyConvexRidge
 from .priors.composite import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .physics.wrapped import Wrapped as Wrapped
