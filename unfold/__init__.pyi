@@ -2,6 +2,7 @@
 
 from . import testing as testing
 from .algorithms.admm import ADMM as ADMM
+from .denoisers.adapted import Adapted as Adapted
 from .physics.noise.base import Additive as Additive
 from .physics.algebra import Adjoint as Adjoint
 from .algorithms.algorithm import Algorithm as Algorithm
@@ -150,6 +151,7 @@ from .physics.noise.measured import MeasuredNoise as MeasuredNoise
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
 from .models.model import Model as Model
+from .denoisers.adapted import ModuleDenoiser as ModuleDenoiser
 from .physics.spectral.colour import Mosaic as Mosaic
 from .physics.blur.kernels import MotionKernel as MotionKernel
 from .physics.mri.cartesian import MultiCoilFourier as MultiCoilFourier
