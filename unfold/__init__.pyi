@@ -12,6 +12,7 @@ from .solvers.acceleration import Anderson as Anderson
 from .priors.tv import AnisotropicTV as AnisotropicTV
 from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
+from .denoisers.averaged import AveragedDnCNN as AveragedDnCNN
 from .initialization import BackProjection as BackProjection
 from .builders import BaseDEQ as BaseDEQ
 from .builders import BaseUnfold as BaseUnfold

@@ -51,7 +51,7 @@ class FieldOfExperts(RidgePotential):
         start = 0.02 * centres / (1 + (centres / 0.1) ** 2)
         self.weights = nn.Parameter(start.repeat(filters, 1))
 
-    def static(self) -> Ridge:
+    def derived(self) -> Ridge:
         filters, n = len(self.coefficients), math.isqrt(self.coefficients.shape[1] + 1)
         unit = self.coefficients / self.coefficients.norm(dim=1, keepdim=True).clamp(min=1e-12)
         k = (unit @ cosine_basis(n).to(unit)).reshape(filters, 1, n, n)

@@ -1,6 +1,5 @@
 """Ridge regularisers R(x, σ) = Σ ψ(Wx): learned filters and learned functions of one variable."""
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -72,21 +71,16 @@ class RidgePotential(Potential):
     replicates: bool = False
 
     @abstractmethod
-    def static(self) -> Ridge:
-        """What does not depend on σ."""
+    def derived(self) -> Ridge:
+        """The function without what depends on σ."""
 
-    def at(self, static: Ridge, sigma: Scalar) -> Ridge:
+    def at(self, derived: Ridge, sigma: Scalar) -> Ridge:
         """The same with what does."""
-        return static
-
-    def prepared(self) -> "RidgePotential":
-        one = copy.copy(self)
-        vars(one)["_made_once"] = self.static()
-        return one
+        return derived
 
     def ridge(self, sigma: Scalar) -> Ridge:
         """The function at a noise level."""
-        return self.at(vars(self).get("_made_once") or self.static(), sigma)
+        return self.at(self.once(), sigma)
 
     def images(self, x: Image) -> Tensor:
         """What the filters act on."""
@@ -149,7 +143,7 @@ class ConvexRidge(RidgePotential):
         self.strength = nn.Parameter(torch.tensor(5.0))
         self.scale = nn.Parameter(torch.tensor(1.0))
 
-    def static(self) -> Ridge:
+    def derived(self) -> Ridge:
         weights = tuple(_zero_mean(W) for W in self.filters)
         table = _increasing(self.coefficients, math.inf)
         table = table - table[:, table.shape[1] // 2, None]
@@ -203,7 +197,7 @@ class WeaklyConvexRidge(RidgePotential):
         self.log_mu = nn.Parameter(torch.tensor(4.0))
         self.scaling = nn.Parameter(torch.full((features[-1], levels), 5.0))
 
-    def static(self) -> Ridge:
+    def derived(self) -> Ridge:
         first, *rest = self.filters
         weights = (_zero_mean(first), *rest)
         size = norm_squared(weights).clamp(min=1e-12).sqrt()
@@ -213,7 +207,7 @@ class WeaklyConvexRidge(RidgePotential):
         table = self.log_mu.exp() * up - self.rho * down
         return Ridge((weights[0] / size, *rest), table, self.RADIUS)
 
-    def at(self, static: Ridge, sigma: Scalar) -> Ridge:
+    def at(self, derived: Ridge, sigma: Scalar) -> Ridge:
         # The paper's levels are of 8-bit intensities.
         like = self.scaling
         level = 255 * torch.as_tensor(sigma, dtype=like.dtype, device=like.device)
@@ -221,7 +215,7 @@ class WeaklyConvexRidge(RidgePotential):
         half = self.HIGHEST / 2
         wide = (level - half).expand(-1, len(self.scaling), 1, 1)
         c = spline(self.scaling, half, wide).exp() / (level + 1e-5)
-        return static._replace(a=1 / c, c=c)
+        return derived._replace(a=1 / c, c=c)
 
 
 def analyse(weights: Sequence[Tensor], x: Tensor, replicates: bool = False) -> Tensor:
