@@ -19,11 +19,9 @@ def large(theta: float = 0.5, factor: float = 4.0) -> AveragedDnCNN:
     with torch.no_grad():
         for layer in network.layers:
             layer.weight *= factor
-    network.train()
-    with torch.enable_grad():
-        for _ in range(500):
-            network.derived()
-    return network.eval()
+    for _ in range(500):
+        network.iterate()
+    return network
 
 
 def test_the_power_iteration_finds_the_norm_of_a_periodic_convolution():
@@ -62,11 +60,12 @@ def test_training_moves_the_buffers_evaluation_does_not_and_they_are_saved():
     torch.manual_seed(0)
     network = AveragedDnCNN(1, 3, 4)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    network.eval()(torch.rand(1, 1, 5, 5), 0.1)
+    network.eval().prepared()(torch.rand(1, 1, 5, 5), 0.1)
     with torch.no_grad():
-        network.train()(torch.rand(1, 1, 5, 5), 0.1)
+        network.train().prepared()(torch.rand(1, 1, 5, 5), 0.1)
+    network(torch.rand(1, 1, 5, 5), 0.1)
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-    network(torch.rand(1, 1, 5, 5), 0.1).sum().backward()
+    network.prepared()(torch.rand(1, 1, 5, 5), 0.1).sum().backward()
     moved = [k for k, v in network.state_dict().items() if not torch.equal(before[k], v)]
     assert moved == ["v0", "v1", "v2"]
     torch.manual_seed(1)
@@ -74,7 +73,7 @@ def test_training_moves_the_buffers_evaluation_does_not_and_they_are_saved():
     other.load_state_dict(network.state_dict())
     v = torch.rand(1, 1, 5, 5)
     for _ in range(3):
-        assert torch.equal(network(v, 0.1), other(v, 0.1))
+        assert torch.equal(network.prepared()(v, 0.1), other.prepared()(v, 0.1))
 
 
 def test_one_reconstruction_is_one_map_and_one_step_of_the_power_iteration():

@@ -90,13 +90,23 @@ def test_every_weight_gets_a_gradient_from_the_first_batch(kind):
 
 
 @every_kind
+@torch.no_grad()
+def test_what_is_not_finite_stays_so_and_breaks_nothing(kind):
+    v = torch.zeros(2, 1, 8, 8)
+    v[0, 0, 4, 4], v[0, 0, 1, 1] = torch.nan, torch.inf
+    out = kind(1)(v, 0.1)
+    assert not out[0].isfinite().all() and out[1].isfinite().all()
+
+
+@every_kind
 def test_other_channels_and_sizes_without_meaning_are_refused(kind):
     with pytest.raises(ShapeError, match=r"expects 3 channels, got \(1, 1, 4, 4\)"):
         kind(3).grad(torch.rand(1, 1, 4, 4), 0.1)
     for given, text in (
         ({"channels": 0}, "channels = 0"),
-        ({"size": 4}, "size = 4: must be from 1 to 31, odd"),
-        ({"knots": 10**9}, "knots = 1000000000: must be from 1 to"),
+        ({"size": 4}, "size = 4: must be 1 to 31, odd"),
+        ({"knots": 1}, "knots = 1: must be 3 to"),
+        ({"knots": 10**9 + 1}, "knots = 1000000001: must be 3 to"),
     ):
         with pytest.raises(ConfigError, match=text):
             kind(**given)
@@ -228,9 +238,9 @@ def checkpoint(name: str) -> dict[str, Tensor]:
 def test_published_weights_give_the_published_gradient(name: str):
     network = {"crr": ConvexRidge, "wcrr": WeaklyConvexRidge}[name](1).double()
     state, x = checkpoint(name), uniform(1, 1, 19, 14)
-    found = convert(name, state, network.state_dict(), type(network).__name__)
-    assert "left over: none" in found.report and "never run on a released file" in found.report
-    network.load_state_dict(found.state)
+    converted, report = convert(name, state, network.state_dict(), type(network).__name__, 1)
+    assert "left over: none" in report and "never run on a released file" in report
+    network.load_state_dict(converted)
     if name == "crr":
         want = crr_by_hand(state, x)
         assert difference(network.grad(x, 0.1), want) < 1e-12 * float(want.norm())
@@ -292,8 +302,9 @@ def test_the_prior_refuses_what_is_no_potential():
     assert "DnCNN" in text and "Potential" in text
     with pytest.raises(ConfigError, match="representation = magnitude_phase"):
         LearnedPotential(ConvexRidge(1), representation="magnitude_phase")
-    with pytest.raises(ConfigError, match=r"ConvexRidge\.features"):
-        ConvexRidge(1, features=[])
+    for features in ([], [1024, 1024, 1024], [1] * 9):
+        with pytest.raises(ConfigError, match=r"ConvexRidge\.features"):
+            ConvexRidge(1, features=features, size=31)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from unfold.config.compose import compose
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.drunet import DRUNet
 from unfold.denoisers.ffdnet import FFDNet
-from unfold.denoisers.mappings import MAPPINGS
+from unfold.denoisers.mappings import MAPPINGS, Rule, WeightMapping
 from unfold.denoisers.ridge import ConvexRidge
 from unfold.errors import CheckpointError, UnfoldError
 from unfold.training.checkpoints.foreign import load_network
@@ -188,6 +188,7 @@ def test_networks_of_deepinv_are_ours(tmp_path, channels):
         ({"extra.weight": torch.ones(1)}, ["left over: extra.weight"]),
         ({"model.0.weight": None}, ["missing: noise.0.weight"]),
         ({"model.0.bias": torch.ones(5)}, ["noise.0.bias is (5,), (4,) expected"]),
+        ({"model.2.running_var": torch.ones(3), "model.2.running_mean": torch.ones(3)}, [""]),
         ("channels", ["images of 3 channels, and the network is for 1", "data.channels=3"]),
     ],
 )
@@ -247,6 +248,26 @@ def test_a_mapping_is_chosen_on_the_command_line(tmp_path):
     torch.save(kair_dncnn(7, 32, 3, norm=True), path)
     with pytest.raises(UnfoldError, match=r"images of 3 channels, and the network is for 1"):
         build(verify(compose([*words, "map=kair_dncnn"]))[0])
+
+
+@torch.no_grad()
+def test_a_rule_may_transpose_scale_and_reshape(tmp_path, monkeypatch):
+    rules = (
+        Rule(r"conv\.(?P<n>\d+)\.W", "noise.{j}.weight", 2, 0.5, (3, 2, 0, 1)),
+        Rule(r"conv\.(?P<n>\d+)\.b", "noise.{j}.bias", 2, reshape=True),
+    )
+    monkeypatch.setitem(MAPPINGS, "other", WeightMapping("DnCNN", rules, released=True))
+    network = DnCNN(1, 2, 3)
+    own = network.state_dict()
+    names = {0: "noise.0", 7: "noise.2"}  # their numbers need not be ours
+    state = {f"conv.{n}.W": (2 * own[f"{k}.weight"]).permute(2, 3, 1, 0) for n, k in names.items()}
+    state |= {f"conv.{n}.b": own[f"{k}.bias"] + 1 for n, k in names.items()}
+    torch.save({k: t.contiguous() for k, t in state.items()}, tmp_path / "o.pt")
+    before = {k: t.clone() for k, t in own.items()}
+    report = load_network(network, tmp_path / "o.pt", "other")
+    assert "4 tensors matched, 4 of them converted" in report and "released" not in report
+    for key, t in network.state_dict().items():
+        assert torch.equal(t, before[key] + ("bias" in key))
 
 
 def test_every_mapping_names_a_network_and_what_it_was_run_on():

@@ -11,6 +11,7 @@ from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.nonexpansive import periodic
 from unfold.errors import ConfigError
 from unfold.parameters.declare import expect_sizes
+from unfold.parameters.networks import Network
 from unfold.typing import Image, Scalar
 
 SIDE = 32
@@ -22,8 +23,8 @@ class AveragedDnCNN(Denoiser):
 
     N is nonexpansive, so that D is θ-averaged: D^k(v) converges where D has a fixed point; θ = ½
     makes D firmly nonexpansive. The norm of each convolution is found by power iteration, exactly
-    where it has converged; its vector is a buffer that every training step moves on by one
-    iteration, and that a resumed training finds again.
+    where it has converged; its vector is a buffer that every reconstruction in training moves
+    on by one iteration, and that a resumed training finds again.
 
     Args:
         channels: C of the images.
@@ -52,22 +53,30 @@ class AveragedDnCNN(Denoiser):
             self.register_buffer(f"v{i}", power_step(layer.weight.detach(), v, 30))
 
     def derived(self) -> list[Tensor]:
-        """The weights over their norms; a training step moves the power iteration on."""
-        found = []
-        for i, layer in enumerate(self.layers):
-            W, v = layer.get_parameter("weight"), self.get_buffer(f"v{i}")
-            if self.training and torch.is_grad_enabled():
-                with torch.no_grad():
-                    v.copy_(power_step(W, v))
-            # Between the frequencies of the grid the norm is larger by this at most.
-            norm = periodic(v.clone(), W).norm() / math.cos(math.pi / SIDE) ** 2
-            found.append(W / norm.clamp(min=1))
-        return found
+        """The weights over their norms; between the frequencies of the grid those grow by cos⁻²."""
+        pairs = [(x.get_parameter("weight"), self.get_buffer(f"v{i}")) for i, x in self._numbered()]
+        norms = (periodic(v.clone(), W).norm() / math.cos(math.pi / SIDE) ** 2 for W, v in pairs)
+        return [W / norm.clamp(min=1) for (W, _), norm in zip(pairs, norms, strict=True)]
+
+    @torch.no_grad()
+    def iterate(self) -> None:
+        """One step of the power iteration of every convolution."""
+        for i, layer in self._numbered():
+            v = self.get_buffer(f"v{i}")
+            v.copy_(power_step(layer.get_parameter("weight"), v))
+
+    def prepared(self) -> Network:
+        if self.training and torch.is_grad_enabled():
+            self.iterate()
+        return super().prepared()
+
+    def _numbered(self) -> list[tuple[int, nn.Module]]:
+        return list(enumerate(self.layers))
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
         x = v
-        for i, (layer, W) in enumerate(zip(self.layers, self.once(), strict=True)):
+        for (i, layer), W in zip(self._numbered(), self.once(), strict=True):
             bias = layer.get_parameter("bias").reshape(-1, 1, 1)
             x = periodic(relu(x) if i else x, W) + bias
         return torch.lerp(v, x, self.theta)

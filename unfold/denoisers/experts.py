@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unfold.denoisers.ridge import Ridge, RidgePotential, expect_ridge
+from unfold.errors import ConfigError
 from unfold.typing import Image, Scalar
 
 FINE = 50
@@ -40,7 +41,11 @@ class FieldOfExperts(RidgePotential):
         knots: int = 63,
         spacing: float = 10 / 255,
     ) -> None:
-        expect_ridge("FieldOfExperts", channels, (filters,), size, knots, spacing)
+        expect_ridge("FieldOfExperts", channels, (filters,), size, knots, 255)
+        if not (spacing > 0 and size > 1):
+            raise ConfigError(
+                f"FieldOfExperts.spacing = {spacing}, size = {size}: above 0, and 3 or more."
+            )
         super().__init__()
         self.channels, self.spacing, self.knots = channels, spacing, knots
         self.coefficients = nn.Parameter(

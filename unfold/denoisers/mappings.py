@@ -1,7 +1,7 @@
 """Weights of other packages as ours: named mappings of their tensors, which hold data only."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,15 +9,12 @@ from torch import Tensor
 
 from unfold.errors import CheckpointError, at_most, listing, nearest
 
-CHANNELS = ((1, 0), (1, 1), (4, 0), (4, 1))
-"""The sizes αc + β of a layer, of images of c channels: with a level, in blocks of 2×2."""
-
 
 class Rule(NamedTuple):
     """How tensors become ours.
 
     pattern: of their whole name; a group `n` is the number of their layer.
-    name: ours, with the groups of the pattern; `{j}` counts the tensors' layers in their order.
+    name: ours, with the groups of the pattern; `{j}` counts the layers of this name in order.
     step: from one j to the next.
     scale: a factor.
     axes: a permutation; None where the order is ours.
@@ -53,11 +50,12 @@ class WeightMapping:
 
 def _layers(pattern: str, ours: str) -> Rule:
     """Convolutions in a sequence with activations between them."""
-    return Rule(rf"{pattern}\.(?P<n>\d+)\.(?P<kind>weight|bias)", ours + r".{j}.\g<kind>", step=2)
+    theirs = pattern + r"\.(?P<n>\d{1,4})\.(?P<kind>weight|bias)"
+    return Rule(theirs, ours + r".{j}.\g<kind>", step=2)
 
 
 _FILTERS = Rule(
-    r"conv_layer\.conv_layers\.(?P<n>\d+)\.(?:parametrizations\.weight\.original|weight)",
+    r"conv_layer\.conv_layers\.(?P<n>\d{1,4})\.(?:parametrizations\.weight\.original|weight)",
     "filters.{j}",
 )
 _SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
@@ -69,7 +67,7 @@ MAPPINGS: Mapping[str, WeightMapping] = {
         "DnCNN",
         (  # theirs adds to the image what ours subtracts
             Rule(r"in_conv\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2),
-            Rule(r"conv_list\.(?P<n>\d+)\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2),
+            Rule(r"conv_list\.(?P<n>\d{1,4})\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2),
             Rule(r"out_conv\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2, -1.0),
         ),
     ),
@@ -99,23 +97,17 @@ MAPPINGS: Mapping[str, WeightMapping] = {
 }
 
 
-class Converted(NamedTuple):
-    """Tensors under our names, and a sentence on what became of theirs."""
-
-    state: dict[str, Tensor]
-    report: str
-
-
 def convert(
-    name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], network: str
-) -> Converted:
-    """The tensors of a published network under our names.
+    name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], network: str, channels: int
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a published network under our names, and what became of theirs.
 
     Args:
         name: of the mapping.
         state: theirs.
         own: of our network, whose names and shapes count.
         network: the class of ours.
+        channels: of its images.
 
     Raises:
         CheckpointError: there is no such mapping, it is of another network, or a tensor is left
@@ -148,12 +140,12 @@ def convert(
             t = t.reshape(own[ours].shape)
         found[ours] = t * rule.scale if rule.scale != 1 else t
         changed += rule.scale != 1 or rule.axes is not None or rule.reshape
-    _refuse(name, found, own, over)
+    _refuse(name, found, own, over, channels)
     report = f"{len(found)} tensors matched, {changed} of them converted"
     report += f", {count} batch normalisations merged" if count else ""
     report += f"; not used: {listing(ignored)}" if ignored else ""
     never = "" if mapping.released else ". This mapping was never run on a released file"
-    return Converted(found, f"{report}; left over: none{never}")
+    return found, f"{report}; left over: none{never}"
 
 
 def fitting(state: Mapping[str, Tensor], network: str) -> list[str]:
@@ -174,12 +166,11 @@ def _placed(mapping: WeightMapping, keys: Sequence[str]) -> dict[str, tuple[Rule
         for position, rule in enumerate(mapping.rules):
             if key not in matches and (match := re.fullmatch(rule.pattern, key)):
                 matches[key] = (position, int(match.groupdict().get("n") or 0), match)
-    counted = {(p, n) for p, n, _ in matches.values() if "{j}" in mapping.rules[p].name}
-    rank = {place: j for j, place in enumerate(sorted(counted))}
     found = {}
     for key, (p, n, match) in matches.items():
         rule = mapping.rules[p]
-        number = str(rule.step * rank.get((p, n), 0))
+        alike = {(q, m) for q, m, _ in matches.values() if mapping.rules[q].name == rule.name}
+        number = str(rule.step * sorted(alike).index((p, n)))
         found[key] = (rule, match.expand(rule.name).replace("{j}", number))
     return found
 
@@ -191,15 +182,14 @@ def _merged(state: Mapping[str, Tensor], epsilon: float) -> tuple[dict[str, Tens
     """
     found, count = dict(state), 0
     for key in state:
-        match = re.fullmatch(r"((?:.*\.)?)(\d+)\.running_mean", key)
+        match = re.fullmatch(r"((?:.*\.)?)(\d{1,4})\.running_mean", key)
         before = f"{match[1]}{int(match[2]) - 1}" if match else ""
-        if match is None or f"{before}.weight" not in found:
+        norm = f"{match[1]}{match[2]}" if match else ""
+        if not norm or not {f"{before}.weight", f"{norm}.running_var"} <= found.keys():
             continue
-        norm = f"{match[1]}{match[2]}"
-        names = ("running_mean", "running_var", "weight", "bias", "num_batches_tracked")
-        mean, var, gamma, beta, _ = (found.pop(f"{norm}.{one}", None) for one in names)
-        if mean is None or var is None:
-            continue
+        mean, var = found.pop(f"{norm}.running_mean"), found.pop(f"{norm}.running_var")
+        gamma, beta = found.pop(f"{norm}.weight", None), found.pop(f"{norm}.bias", None)
+        found.pop(f"{norm}.num_batches_tracked", None)
         s = (1 if gamma is None else gamma) / (var + epsilon).sqrt()
         W, b = found[f"{before}.weight"], found.get(f"{before}.bias", 0)
         found[f"{before}.weight"] = W * s.reshape(-1, *[1] * (W.ndim - 1))
@@ -209,36 +199,26 @@ def _merged(state: Mapping[str, Tensor], epsilon: float) -> tuple[dict[str, Tens
 
 
 def _refuse(
-    name: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor], over: Sequence[str]
+    name: str,
+    found: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    over: Sequence[str],
+    channels: int,
 ) -> None:
     """Refuse what does not fit, as a list; nothing is loaded."""
-    wrong = [key for key in found if found[key].shape != own[key].shape]
+    wrong = [k for k, t in found.items() if t.shape != own[k].shape or t.is_complex()]
     missing = sorted(own.keys() - found.keys())
     if not (wrong or missing or over):
         return
     shapes = [f"{k} is {tuple(found[k].shape)}, {tuple(own[k].shape)} expected" for k in wrong]
-    lines = [
-        f"left over: {listing(over, 6)}",
-        f"missing: {listing(missing, 6)}",
-        *(f"of another shape: {line}" for line in at_most(shapes, 6)),
-    ]
-    other = set.intersection(*(set(_channels(found[k], own[k])) for k in wrong)) if wrong else set()
+    lines = [f"left over: {listing(over, 6)}", f"missing: {listing(missing, 6)}"]
+    lines += [f"of another shape: {line}" for line in at_most(shapes, 6)]
+    pairs = zip(found[max(wrong)].shape, own[max(wrong)].shape, strict=False) if wrong else ()
+    other = {a * channels // b for a, b in pairs if a != b}
     if len(other) == 1 and not (missing or over):
-        theirs, ours = other.pop()
+        theirs = other.pop()
         lines.append(
-            f"They are for images of {theirs} channels, and the network is for {ours}: set "
-            f"data.channels={theirs}, or choose weights for {ours}."
+            f"If they are for images of {theirs} channels, and the network is for {channels}, set "
+            f"data.channels={theirs}, or choose weights for {channels}."
         )
     raise CheckpointError(f"map = {name}: the weights do not fit, and none is loaded.", *lines)
-
-
-def _channels(theirs: Tensor, ours: Tensor) -> Iterator[tuple[int, int]]:
-    """The channels of images, theirs and ours, that would explain the shapes."""
-    pairs = [(a, b) for a, b in zip(theirs.shape, ours.shape, strict=False) if a != b]
-    if len(pairs) != 1 or theirs.ndim != ours.ndim:
-        return
-    a, b = pairs[0]
-    for alpha, beta in CHANNELS:
-        sizes = {alpha * c + beta: c for c in range(1, 9)}
-        if a in sizes and b in sizes:
-            yield sizes[a], sizes[b]

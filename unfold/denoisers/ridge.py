@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
+from unfold.parameters.declare import MOST_WEIGHTS
 from unfold.typing import Image, PerImage, Scalar
 
 GRID = 256
@@ -133,7 +135,9 @@ class ConvexRidge(RidgePotential):
         knots: int = 21,
         radius: float = 0.1,
     ) -> None:
-        expect_ridge("ConvexRidge", channels, features, size, knots, radius)
+        expect_ridge("ConvexRidge", channels, features, size, knots)
+        if not radius > 0:
+            raise ConfigError(f"ConvexRidge.radius = {radius}: must be positive.")
         super().__init__()
         self.channels, self.radius = channels, radius
         self.filters = _filters(channels, features, size)
@@ -183,8 +187,8 @@ class WeaklyConvexRidge(RidgePotential):
         levels: int = 11,
         rho: float = 1.0,
     ) -> None:
-        expect_ridge("WeaklyConvexRidge", channels, features, size, knots, self.RADIUS)
-        if not (rho >= 0 and 2 <= levels <= 1000):
+        expect_ridge("WeaklyConvexRidge", channels, features, size, knots)
+        if not (0 <= rho < math.inf and 2 <= levels <= 1000):
             raise ConfigError(
                 f"WeaklyConvexRidge.rho = {rho}, levels = {levels}: at least 0, and 2 to 1000."
             )
@@ -222,11 +226,7 @@ def analyse(weights: Sequence[Tensor], x: Tensor, replicates: bool = False) -> T
     """Wx: convolutions one after the other."""
     for w in weights:
         p = w.shape[-1] // 2
-        x = (
-            conv2d(pad(x, (p, p, p, p), mode="replicate"), w)
-            if replicates
-            else conv2d(x, w, None, 1, p)
-        )
+        x = conv2d(pad(x, (p,) * 4, mode="replicate" if replicates else "constant"), w)
     return x
 
 
@@ -266,7 +266,7 @@ def _cell(table: Tensor, radius: float, u: Tensor) -> tuple[Tensor, Tensor, Tens
     """The knot left of each value, flat per channel; the distance to it in steps; and its index."""
     K = table.shape[1]
     t = (u.to(table.dtype) + radius) * ((K - 1) / (2 * radius))
-    i = t.detach().floor().clamp(0, K - 2)
+    i = t.detach().nan_to_num().floor().clamp(0, K - 2)  # what is not finite has a cell, too
     return (t - i), i.long(), table.expand(u.shape[1], K)
 
 
@@ -277,13 +277,7 @@ def _take(table: Tensor, i: Tensor) -> Tensor:
 
 
 def spline(table: Tensor, radius: float, u: Tensor) -> Tensor:
-    """s(u), linear between the knots and beyond the last two.
-
-    Args:
-        table: (F or 1, K), the values at equally spaced knots from −radius to radius.
-        radius: of the knots.
-        u: (B, F, H, W).
-    """
+    """s(u) of u (B, F, H, W), linear between equally spaced knots and beyond the last two."""
     f, i, values = _cell(table, radius, u)
     return _take(values, i) + f * _take(values.diff(dim=1), i)
 
@@ -306,12 +300,8 @@ def _increasing(values: Tensor, steepest: float) -> Tensor:
 
 def _filters(channels: int, features: Sequence[int], size: int) -> nn.ParameterList:
     """Random convolutions whose product has norm 1."""
-    sizes = [channels, *features]
-    layers = [
-        nn.Conv2d(a, b, size, bias=False).weight.detach()
-        for a, b in zip(sizes, features, strict=False)
-    ]
-    layers = [_zero_mean(w) for w in layers]
+    made = [nn.Conv2d(a, b, size, bias=False) for a, b in pairwise([channels, *features])]
+    layers = [_zero_mean(one.weight.detach()) for one in made]
     share = norm_squared(layers, 64).sqrt() ** (1 / len(layers))
     return nn.ParameterList([nn.Parameter(w / share) for w in layers])
 
@@ -321,19 +311,17 @@ def _zero_mean(w: Tensor) -> Tensor:
 
 
 def expect_ridge(
-    owner: str, channels: int, features: Sequence[int], size: int, knots: int, radius: float
+    owner: str, channels: int, features: Sequence[int], size: int, knots: int, most: int = 10_001
 ) -> None:
     """Refuse sizes without meaning, and those that no machine holds."""
-    for name, value, most in (
-        ("channels", channels, 1024),
-        ("size", size, 31),
-        ("knots", knots, 10_001),
-        *((f"features[{i}]", n, 1024) for i, n in enumerate(features)),
-    ):
-        if not 1 <= value <= most or (name in ("size", "knots") and value % 2 == 0):
+    named = (("size", size, 1, 31), ("knots", knots, 3, most))
+    counts = [("channels", channels), *((f"features[{i}]", n) for i, n in enumerate(features))]
+    for name, value, least, largest in (*named, *((name, n, 1, 1024) for name, n in counts)):
+        if not least <= value <= largest or (value % 2 == 0 and name in ("size", "knots")):
             odd = ", odd" if name in ("size", "knots") else ""
-            raise ConfigError(f"{owner}.{name} = {value}: must be from 1 to {most}{odd}.")
-    if not features:
-        raise ConfigError(f"{owner}.features = []: at least one number is needed.")
-    if not radius > 0:
-        raise ConfigError(f"{owner}.radius = {radius}: must be positive.")
+            raise ConfigError(f"{owner}.{name} = {value}: must be {least} to {largest}{odd}.")
+    weights = size**2 * sum(a * b for a, b in pairwise([channels, *features]))
+    if not 1 <= len(features) <= 8 or weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"{owner}.features = {features}: 1 to 8 numbers, of {MOST_WEIGHTS:.0e} weights at most."
+        )

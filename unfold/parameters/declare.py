@@ -36,14 +36,8 @@ def expect_sizes(
 ) -> None:
     """Refuse sizes of 3×3 convolutions of which no network can be made.
 
-    Args:
-        owner: the class.
-        channels: of the images.
-        depth: the layers or scales.
-        width: features of the first.
-        layers: the name of `depth`.
-        most: the largest depth.
-        growth: features of the widest layer over those of the first.
+    `layers` is the name of the depth, `most` its limit, and `growth` the features of the widest
+    layer over those of the first.
     """
     for name, value, least in (("channels", channels, 1), (layers, depth, 2), ("width", width, 1)):
         if value < least:

@@ -33,10 +33,13 @@ def load_network(network: nn.Module, path: Path, mapping: str | None = None) -> 
     """
     kind = type(network).__name__
     if mapping is not None:
-        own = network.state_dict()
-        found = convert(mapping, read_foreign(path), own, kind)
-        network.load_state_dict({key: t.to(own[key].dtype) for key, t in found.state.items()})
-        return f" through map={mapping}: {found.report}"
+        own, channels = network.state_dict(), int(getattr(network, "channels", 1))
+        try:
+            state, report = convert(mapping, read_foreign(path), own, kind, channels)
+        except RuntimeError as error:  # of tensors whose shapes do not go together
+            raise CheckpointError(f"{path}: map = {mapping} does not apply ({error}).") from error
+        network.load_state_dict({key: t.to(own[key].dtype) for key, t in state.items()})
+        return f" through map={mapping}: {report}"
     pickled = path.suffix in PICKLED and path.is_file()
     try:
         if pickled:
