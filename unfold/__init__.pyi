@@ -2,6 +2,7 @@
 
 from . import testing as testing
 from .algorithms.admm import ADMM as ADMM
+from .denoisers.adapted import Adapted as Adapted
 from .physics.noise.base import Additive as Additive
 from .physics.algebra import Adjoint as Adjoint
 from .algorithms.algorithm import Algorithm as Algorithm
@@ -11,6 +12,7 @@ from .solvers.acceleration import Anderson as Anderson
 from .priors.tv import AnisotropicTV as AnisotropicTV
 from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
+from .denoisers.averaged import AveragedDnCNN as AveragedDnCNN
 from .initialization import BackProjection as BackProjection
 from .builders import BaseDEQ as BaseDEQ
 from .builders import BaseUnfold as BaseUnfold
@@ -23,6 +25,7 @@ from .priors.box import Box as Box
 from .algorithms.algorithm import BoxAlgorithm as BoxAlgorithm
 from .physics.inpainting import BoxInpainting as BoxInpainting
 from .solvers.acceleration import Broyden as Broyden
+from .algorithms.potentials import BurgEntropy as BurgEntropy
 from .physics.mri.cartesian import CartesianMRI as CartesianMRI
 from .physics.chain import Chain as Chain
 from .parameters.schedules import ChambolleDossal as ChambolleDossal
@@ -46,10 +49,12 @@ from .physics.sensing.compressed import CompressedSensing as CompressedSensing
 from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
+from .denoisers.ridge import ConvexRidge as ConvexRidge
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
 from .algorithms.drs import DRS as DRS
+from .denoisers.drunet import DRUNet as DRUNet
 from .algorithms.davis_yin import DavisYin as DavisYin
 from .training.image_losses import DeepSupervision as DeepSupervision
 from .physics.custom.deepinv import DeepinvBase as DeepinvBase
@@ -75,8 +80,10 @@ from .training.image_losses import EdgeLoss as EdgeLoss
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
+from .algorithms.potentials import Euclidean as Euclidean
 from .config.experiment import Experiment as Experiment
 from .reconstructor import Exportable as Exportable
+from .denoisers.ffdnet import FFDNet as FFDNet
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -84,6 +91,7 @@ from .physics.mri.fastmri import FastMRIColumns as FastMRIColumns
 from .physics.mri.fastmri import FastMRIEquispaced as FastMRIEquispaced
 from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
 from .fidelities.fidelity import Fidelity as Fidelity
+from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
 from .physics.blur.kernel_files import FixedKernels as FixedKernels
@@ -129,6 +137,7 @@ from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
+from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
@@ -147,12 +156,14 @@ from .physics.noise.measured import MeasuredNoise as MeasuredNoise
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
 from .models.model import Model as Model
+from .denoisers.adapted import ModuleDenoiser as ModuleDenoiser
 from .physics.spectral.colour import Mosaic as Mosaic
 from .physics.blur.kernels import MotionKernel as MotionKernel
 from .physics.mri.cartesian import MultiCoilFourier as MultiCoilFourier
 from .physics.mri.cartesian import MultiCoilMRI as MultiCoilMRI
 from .physics.mri.non_cartesian import MultiCoilNonCartesian as MultiCoilNonCartesian
 from .physics.mri.non_cartesian import MultiCoilNonCartesianMRI as MultiCoilNonCartesianMRI
+from .algorithms.potentials import NegativeEntropy as NegativeEntropy
 from .models.equilibrium_gradient import Neumann as Neumann
 from .physics.noise.base import NoNoise as NoNoise
 from .physics.noise.base import Noise as Noise
@@ -192,6 +203,7 @@ from .physics.mri.sampling import PoissonDisc as PoissonDisc
 from .physics.mri.sampling import PoissonDiscColumns as PoissonDiscColumns
 from .fidelities.poisson import PoissonFidelity as PoissonFidelity
 from .physics.noise.signal_dependent import PoissonGaussian as PoissonGaussian
+from .denoisers.ridge import Potential as Potential
 from .algorithms.preconditioned_pdhg import PreconditionedPDHG as PreconditionedPDHG
 from .algorithms.learned_primal_dual import PrimalBlock as PrimalBlock
 from .priors.prior import Prior as Prior
@@ -211,6 +223,7 @@ from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
+from .denoisers.ridge import RidgePotential as RidgePotential
 from .algorithms.sirt import SIRT as SIRT
 from .training.image_losses import SSIMLoss as SSIMLoss
 from .training.losses import SURE as SURE
@@ -249,6 +262,7 @@ from .parameters.select import Trainable as Trainable
 from .physics.mri.trajectories import Trajectory as Trajectory
 from .physics.noise.signal_dependent import Transmission as Transmission
 from .models.unfolded import Truncated as Truncated
+from .denoisers.unet import UNet as UNet
 from .physics.algebra import Unary as Unary
 from .models.unfolded import Unfolded as Unfolded
 from .models.unfolded import UnfoldedBackward as UnfoldedBackward
@@ -265,6 +279,7 @@ from .physics.blur.blur import VaryingConvolution as VaryingConvolution
 from .priors.wavelet import Wavelet as Wavelet
 from .priors.wavelet import WaveletBands as WaveletBands
 from .priors.wavelet import WaveletSparsity as WaveletSparsity
+from .denoisers.ridge import WeaklyConvexRidge as WeaklyConvexRidge
 from .priors.composite import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .training.image_losses import WeightedSum as WeightedSum

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.denoisers.test_denoisers import KINDS
 from tests.engine import DOUBLE, difference, normal, uniform
 from unfold.algorithms.learned_primal_dual import DualBlock, LearnedPrimalDual, PrimalBlock
 from unfold.algorithms.pgd import PGD
@@ -25,7 +26,6 @@ from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws
 
-KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 representations = pytest.mark.parametrize("by", ["parts", "magnitude_phase"])
 LEVELS = torch.tensor([0.05, 0.2, 0.4], dtype=DOUBLE).reshape(3, 1, 1, 1)

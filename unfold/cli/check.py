@@ -23,7 +23,7 @@ COLUMNS = ("property", "measured", "allowed", "verdict")
 
 EXTRAS = (
     *("astra_fan_beam_tomography", "astra_tomography"),
-    *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
+    *("deepinv", "functions", "levin_blur", "matrix", "monai", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )
 """Options that need an optional package: checked where they are named, not among all."""

@@ -110,6 +110,7 @@ class Settings(Declared):
     trust: tuple[str, ...] = ()
     runs_dir: str = "runs"
     init_from: str | None = None
+    map: str | None = None
     extend: str | None = None
     schema_version: int = SCHEMA_VERSION
 

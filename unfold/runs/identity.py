@@ -77,7 +77,7 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
-TRAINING = ("extend", "init_from", "loss", "objective", "optimizer", "scheduler", "trainer")
+TRAINING = ("extend", "init_from", "map", "loss", "objective", "optimizer", "scheduler", "trainer")
 """Keys that cannot change an evaluation of given weights, except `trainer.precision`."""
 
 
@@ -104,7 +104,8 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
     The SHA-256 of `weights`, by key, replaces their names: a run has several, and other weights
     later.
     """
-    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) != (EXTEND, None))
+    unset = ((EXTEND, None), ("map", None))
+    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) not in unset)
     return {key: _kept(key, value, weights) for key, value in items}
 
 
