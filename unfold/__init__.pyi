@@ -14,6 +14,7 @@ from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
 from .denoisers.averaged import AveragedDnCNN as AveragedDnCNN
 from .initialization import BackProjection as BackProjection
+from .algorithms.backward_backward import BackwardBackward as BackwardBackward
 from .builders import BaseDEQ as BaseDEQ
 from .builders import BaseUnfold as BaseUnfold
 from .parameters.schedules import BeckTeboulle as BeckTeboulle
@@ -137,6 +138,7 @@ from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
+from .algorithms.learned_gradient import LearnedGradient as LearnedGradient
 from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
@@ -284,6 +286,7 @@ from .priors.composite import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
 from .training.image_losses import WeightedSum as WeightedSum
 from .physics.wrapped import Wrapped as Wrapped
+from .initialization import Zero as Zero
 from .physics.blur.padding import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded
 from .config.experiment import build as build

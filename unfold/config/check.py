@@ -9,7 +9,15 @@ from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
-from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling, too_large
+from unfold.config.schema import (
+    GROUPS,
+    NAMED,
+    RECONSTRUCTOR,
+    Settings,
+    Trainable,
+    ceiling,
+    too_large,
+)
 from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import Mismatch, admits, arms_of, describe, is_count, parameters, read
 from unfold.errors import ConfigError, listing

@@ -48,9 +48,7 @@ LEFT_OUT = frozenset(
 
 
 def slug(choices: Mapping[str, str], name: str | None) -> str:
-    """A readable name: algorithm and prior or the architecture, physics, the model unless it is the
-    usual one, `name`.
-    """
+    """A readable name: algorithm and prior, or the architecture; physics, model, and `name`."""
     known = choices.get("architecture") not in (None, "None")
     groups = ("architecture", "physics") if known else ("algo", "prior", "physics")
     parts = [choices[group] for group in groups if group in choices]
