@@ -16,6 +16,7 @@ EXTRAS = {
     "astra_fan_beam_tomography": "astra",
     "astra_tomography": "astra",
     "deepinv": "deepinv",
+    "monai": "monai",
     "functions": "no function of the user",
     "levin_blur": "no file to read",
     "matrix": "no file to read",

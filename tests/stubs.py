@@ -21,7 +21,15 @@ BASES = frozenset(
 PACKAGES = (
     *("algorithms", "builders", "denoisers", "fidelities", "models", "problem"),
     "initialization",
-    *("parameters", "physics", "priors", "reconstructor", "solvers", "training/losses"),
+    *(
+        "parameters",
+        "physics",
+        "priors",
+        "reconstructor",
+        "solvers",
+        "training/losses",
+        "training/image_losses",
+    ),
 )
 FUNCTIONS = {
     "builders": ["DEQ_builder", "unfolded_builder"],

@@ -2,6 +2,7 @@
 
 from . import testing as testing
 from .algorithms.admm import ADMM as ADMM
+from .denoisers.adapted import Adapted as Adapted
 from .physics.noise.base import Additive as Additive
 from .physics.algebra import Adjoint as Adjoint
 from .algorithms.algorithm import Algorithm as Algorithm
@@ -11,7 +12,9 @@ from .solvers.acceleration import Anderson as Anderson
 from .priors.tv import AnisotropicTV as AnisotropicTV
 from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
+from .denoisers.averaged import AveragedDnCNN as AveragedDnCNN
 from .initialization import BackProjection as BackProjection
+from .algorithms.backward_backward import BackwardBackward as BackwardBackward
 from .builders import BaseDEQ as BaseDEQ
 from .builders import BaseUnfold as BaseUnfold
 from .parameters.schedules import BeckTeboulle as BeckTeboulle
@@ -23,10 +26,12 @@ from .priors.box import Box as Box
 from .algorithms.algorithm import BoxAlgorithm as BoxAlgorithm
 from .physics.inpainting import BoxInpainting as BoxInpainting
 from .solvers.acceleration import Broyden as Broyden
+from .algorithms.potentials import BurgEntropy as BurgEntropy
 from .physics.mri.cartesian import CartesianMRI as CartesianMRI
 from .physics.chain import Chain as Chain
 from .parameters.schedules import ChambolleDossal as ChambolleDossal
 from .physics.phase.retrieval import ChannelwiseMatrix as ChannelwiseMatrix
+from .training.image_losses import Charbonnier as Charbonnier
 from .models.unfolded import Checkpoint as Checkpoint
 from .physics.blur.convolution import CircularConvolution as CircularConvolution
 from .models.classical import Classical as Classical
@@ -45,11 +50,14 @@ from .physics.sensing.compressed import CompressedSensing as CompressedSensing
 from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
+from .denoisers.ridge import ConvexRidge as ConvexRidge
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
 from .algorithms.drs import DRS as DRS
+from .denoisers.drunet import DRUNet as DRUNet
 from .algorithms.davis_yin import DavisYin as DavisYin
+from .training.image_losses import DeepSupervision as DeepSupervision
 from .physics.custom.deepinv import DeepinvBase as DeepinvBase
 from .denoisers.deepinv_denoiser import DeepinvDenoiser as DeepinvDenoiser
 from .physics.custom.deepinv import DeepinvNonlinear as DeepinvNonlinear
@@ -69,11 +77,14 @@ from .denoisers.dncnn import DnCNN as DnCNN
 from .physics.blur.super_resolution import Downsampling as Downsampling
 from .random import Draws as Draws
 from .algorithms.learned_primal_dual import DualBlock as DualBlock
+from .training.image_losses import EdgeLoss as EdgeLoss
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
+from .algorithms.potentials import Euclidean as Euclidean
 from .config.experiment import Experiment as Experiment
 from .reconstructor import Exportable as Exportable
+from .denoisers.ffdnet import FFDNet as FFDNet
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
 from .physics.ct.tomography import FanScan as FanScan
@@ -81,6 +92,7 @@ from .physics.mri.fastmri import FastMRIColumns as FastMRIColumns
 from .physics.mri.fastmri import FastMRIEquispaced as FastMRIEquispaced
 from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
 from .fidelities.fidelity import Fidelity as Fidelity
+from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
 from .physics.blur.kernel_files import FixedKernels as FixedKernels
@@ -103,6 +115,7 @@ from .algorithms.algorithm import Guarantee as Guarantee
 from .algorithms.hqs import HQS as HQS
 from .algorithms.heavy_ball import HeavyBall as HeavyBall
 from .fidelities.robust import Huber as Huber
+from .denoisers.ista_net import ISTANet as ISTANet
 from .physics.denoising import Identity as Identity
 from .algorithms.algorithm import ImageAlgorithm as ImageAlgorithm
 from .algorithms.algorithm import ImageState as ImageState
@@ -127,6 +140,8 @@ from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
 from .parameters.declare import Learnable as Learnable
 from .physics.mri.learned import LearnedColumns as LearnedColumns
+from .algorithms.learned_gradient import LearnedGradient as LearnedGradient
+from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
@@ -145,12 +160,14 @@ from .physics.noise.measured import MeasuredNoise as MeasuredNoise
 from .algorithms.mirror_descent import MirrorDescent as MirrorDescent
 from .physics.mixture import Mixture as Mixture
 from .models.model import Model as Model
+from .denoisers.adapted import ModuleDenoiser as ModuleDenoiser
 from .physics.spectral.colour import Mosaic as Mosaic
 from .physics.blur.kernels import MotionKernel as MotionKernel
 from .physics.mri.cartesian import MultiCoilFourier as MultiCoilFourier
 from .physics.mri.cartesian import MultiCoilMRI as MultiCoilMRI
 from .physics.mri.non_cartesian import MultiCoilNonCartesian as MultiCoilNonCartesian
 from .physics.mri.non_cartesian import MultiCoilNonCartesianMRI as MultiCoilNonCartesianMRI
+from .algorithms.potentials import NegativeEntropy as NegativeEntropy
 from .models.equilibrium_gradient import Neumann as Neumann
 from .physics.noise.base import NoNoise as NoNoise
 from .physics.noise.base import Noise as Noise
@@ -162,6 +179,7 @@ from .physics.custom.functions import NonlinearFunction as NonlinearFunction
 from .physics.custom.functions import NonlinearFunctionPhysics as NonlinearFunctionPhysics
 from .physics.nonlinear import NonlinearOperator as NonlinearOperator
 from .algorithms.osem import OSEM as OSEM
+from .training.image_losses import OfMagnitudes as OfMagnitudes
 from .physics.operator import Operator as Operator
 from .physics.algebra import OperatorSum as OperatorSum
 from .physics.closed_forms import OrthonormalMatrix as OrthonormalMatrix
@@ -189,6 +207,7 @@ from .physics.mri.sampling import PoissonDisc as PoissonDisc
 from .physics.mri.sampling import PoissonDiscColumns as PoissonDiscColumns
 from .fidelities.poisson import PoissonFidelity as PoissonFidelity
 from .physics.noise.signal_dependent import PoissonGaussian as PoissonGaussian
+from .denoisers.ridge import Potential as Potential
 from .algorithms.preconditioned_pdhg import PreconditionedPDHG as PreconditionedPDHG
 from .algorithms.learned_primal_dual import PrimalBlock as PrimalBlock
 from .priors.prior import Prior as Prior
@@ -208,7 +227,9 @@ from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
+from .denoisers.ridge import RidgePotential as RidgePotential
 from .algorithms.sirt import SIRT as SIRT
+from .training.image_losses import SSIMLoss as SSIMLoss
 from .training.losses import SURE as SURE
 from .physics.noise.signal_dependent import SaltAndPepper as SaltAndPepper
 from .physics.mri.sampling import Sampling as Sampling
@@ -245,6 +266,7 @@ from .parameters.select import Trainable as Trainable
 from .physics.mri.trajectories import Trajectory as Trajectory
 from .physics.noise.signal_dependent import Transmission as Transmission
 from .models.unfolded import Truncated as Truncated
+from .denoisers.unet import UNet as UNet
 from .physics.algebra import Unary as Unary
 from .models.unfolded import Unfolded as Unfolded
 from .models.unfolded import UnfoldedBackward as UnfoldedBackward
@@ -261,9 +283,12 @@ from .physics.blur.blur import VaryingConvolution as VaryingConvolution
 from .priors.wavelet import Wavelet as Wavelet
 from .priors.wavelet import WaveletBands as WaveletBands
 from .priors.wavelet import WaveletSparsity as WaveletSparsity
+from .denoisers.ridge import WeaklyConvexRidge as WeaklyConvexRidge
 from .priors.composite import Weighted as Weighted
 from .physics.spectral.colour import WeightedChannels as WeightedChannels
+from .training.image_losses import WeightedSum as WeightedSum
 from .physics.wrapped import Wrapped as Wrapped
+from .initialization import Zero as Zero
 from .physics.blur.padding import ZeroPadding as ZeroPadding
 from .parameters.bounds import bounded as bounded
 from .config.experiment import build as build

@@ -31,6 +31,14 @@ def check_needs(algorithm: Algorithm[Any], prior: Prior, fidelity: Fidelity) -> 
     """Refuse parts that do not fit each other."""
     _check(algorithm, prior, "needs_g", "prior", Prior)
     _check(algorithm, fidelity, "needs_f", "fidelity", Fidelity)
+    if prior.penalizes and type(algorithm).penalty is Algorithm.penalty:
+        raise IncompatibleError(
+            "{prior} adds a penalty to the loss, which {algorithm} does not evaluate. Use one of "
+            "{takers}, or set the weight of the penalty to 0.",
+            prior=type(prior),
+            algorithm=type(algorithm),
+            takers=[c for c in concrete(Algorithm) if c.penalty is not Algorithm.penalty],
+        )
 
 
 def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> None:

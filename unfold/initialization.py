@@ -44,6 +44,14 @@ class BackProjection(Start):
 
 
 @dataclass(frozen=True)
+class Zero(Start):
+    """x₀ = 0."""
+
+    def image(self, f: DataTerm) -> Image:
+        return torch.zeros_like(f.At_y)
+
+
+@dataclass(frozen=True)
 class Regularised(Start):
     """x₀ = (A*A + εI)⁻¹A*y with ε = weight · ‖A‖²: the Wiener filter of white images and noise.
 

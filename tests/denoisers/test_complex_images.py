@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.denoisers.test_denoisers import KINDS
 from tests.engine import DOUBLE, difference, normal, uniform
 from unfold.algorithms.learned_primal_dual import DualBlock, LearnedPrimalDual, PrimalBlock
 from unfold.algorithms.pgd import PGD
@@ -25,7 +26,6 @@ from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import make_problem
 from unfold.random import Draws
 
-KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 representations = pytest.mark.parametrize("by", ["parts", "magnitude_phase"])
 LEVELS = torch.tensor([0.05, 0.2, 0.4], dtype=DOUBLE).reshape(3, 1, 1, 1)
@@ -164,7 +164,9 @@ def test_learned_primal_dual_takes_coils_and_complex_numbers_as_channels():
         moved = own.primal.layers(torch.cat((fields.real, fields.imag), 1))
         x = list((torch.cat(x, 1) + torch.complex(moved[:, :3], moved[:, 3:])).split(1, 1))
         assert difference(own.image(state), x[0]) < 1e-12
-    with pytest.raises(ShapeError, match=r"of complex numbers; set algo.dual.channels=6"):
+    with pytest.raises(
+        ShapeError, match=r"of complex numbers; set LearnedPrimalDual.dual.channels=6"
+    ):
         replace(own, dual=DualBlock(3)).init(at)
 
 

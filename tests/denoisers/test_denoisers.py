@@ -9,12 +9,19 @@ from torch.nn.functional import conv2d, pad
 
 from tests.engine import DOUBLE, difference, normal, uniform
 from tests.proximal_properties import assert_firmly_nonexpansive
+from unfold.denoisers.averaged import AveragedDnCNN
 from unfold.denoisers.denoiser import Denoiser, InHalfPrecision
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN, SmoothDnCNN
+from unfold.denoisers.drunet import DRUNet
+from unfold.denoisers.ffdnet import FFDNet
 from unfold.denoisers.nonexpansive import NonexpansiveResNet, lipschitz_bound
+from unfold.denoisers.unet import UNet
 from unfold.errors import ConfigError, ShapeError
 
-KINDS = [DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN]
+KINDS = [
+    *(DnCNN, ConditionalDnCNN, NonexpansiveResNet, SmoothDnCNN, UNet),
+    *(DRUNet, FFDNet, AveragedDnCNN),
+]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -40,7 +47,7 @@ def test_every_size_keeps_its_shape_and_is_finite(kind: type[Denoiser]):
                 assert out.shape == v.shape and out.isfinite().all() and out.dtype == v.dtype
 
 
-@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN])
+@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN, UNet])
 @torch.no_grad()
 def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
     torch.manual_seed(0)
@@ -51,7 +58,7 @@ def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
 @torch.no_grad()
 def test_only_what_takes_a_level_reacts_to_it():
     v = uniform(2, 1, 6, 6)
-    for kind in (ConditionalDnCNN, SmoothDnCNN):
+    for kind in (ConditionalDnCNN, SmoothDnCNN, UNet, DRUNet, FFDNet):
         conditional = shaken(kind(1, 3, 4), 0.1)
         assert conditional.uses_sigma
         assert difference(conditional(v, 0.1), conditional(v, 0.2)) > 1e-4
@@ -59,7 +66,7 @@ def test_only_what_takes_a_level_reacts_to_it():
         both = conditional(v, levels)
         assert difference(both[:1], conditional(v[:1], 0.1)) < 1e-12
         assert difference(both[1:], conditional(v[1:], 0.2)) < 1e-12
-    for kind in (DnCNN, NonexpansiveResNet):
+    for kind in (DnCNN, NonexpansiveResNet, AveragedDnCNN):
         network = shaken(kind(1, 3, 4), 0.1)
         assert torch.equal(network(v, 0.1), network(v, 0.2)) and not network.uses_sigma
 
@@ -176,7 +183,7 @@ def test_half_precision_is_close_and_owns_nothing(kind: type[Denoiser]):
 def test_other_channels_and_sizes_without_meaning_are_refused(kind: type[Denoiser]):
     with pytest.raises(ShapeError, match=r"expects 3 channels, got \(1, 1, 4, 4\).*channels=1"):
         kind(3, 3, 4)(torch.rand(1, 1, 4, 4), 0.1)
-    with pytest.raises(ConfigError, match="depth"):
+    with pytest.raises(ConfigError, match=r"depth|levels|blocks"):
         kind(3, 1, 4)
     with pytest.raises(ConfigError, match="channels"):
         kind(0, 3, 4)
@@ -191,6 +198,28 @@ def test_the_smooth_one_has_derivatives_of_every_order_where_a_relu_has_a_kink()
 
     assert torch.autograd.gradcheck(slope, x, atol=1e-6)
     assert torch.autograd.gradgradcheck(slope, x, atol=1e-5)
+
+
+def test_their_sizes_are_those_of_the_papers():
+    with torch.device("meta"):
+        sizes = [
+            sum(p.numel() for p in network.parameters())
+            for network in (DnCNN(1, 17, 64), FFDNet(1, 15, 64), FFDNet(3), DRUNet(1), DRUNet(3))
+        ]
+    assert sizes == [555_137, 485_316, 852_108, 32_638_656, 32_640_960]
+
+
+@torch.no_grad()
+def test_variants_of_dncnn_scale_with_the_image_or_normalise():
+    free = shaken(DnCNN(1, 4, 4, bias=False), 0.3)
+    v = uniform(2, 1, 6, 6)
+    assert not any("bias" in name for name, _ in free.named_parameters())
+    assert difference(free(3 * v, 0.0), 3 * free(v, 0.0)) < 1e-12
+    normalised = DnCNN(1, 5, 4, batch_norm=True)
+    kinds = [type(layer).__name__ for layer in normalised.noise]
+    assert kinds == [*("Conv2d", "ReLU"), *("Conv2d", "BatchNorm2d", "ReLU") * 3, "Conv2d"]
+    with pytest.raises(ConfigError, match=r"DnCNN\.bias = False: batch_norm = True adds biases"):
+        DnCNN(1, bias=False, batch_norm=True)
 
 
 def test_the_nonexpansive_one_refuses_what_breaks_it():

@@ -156,10 +156,17 @@ def test_value_with_and_without_a_recorded_gradient_is_the_same(name: str):
 
 def test_only_networks_are_not_held_to_be_convex():
     assert {
+        "averaged",
+        "crr",
         "dncnn",
         "dncnn_sigma",
+        "drunet",
+        "experts",
+        "ffdnet",
         "gradient_step",
         "nonexpansive",
         "red",
         "score",
+        "unet",
+        "wcrr",
     } == NONCONVEX

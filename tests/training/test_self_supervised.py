@@ -8,6 +8,7 @@ import torch
 from tests import operator_properties as properties
 from unfold.errors import ConfigError
 from unfold.models.model import Solution
+from unfold.models.unfolded import Unfolded
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
@@ -110,7 +111,7 @@ def test_sure_is_unbiased(physics, light):
 
     Where nothing but what is read out is seen, half of y is below 0, and so is its variance.
     """
-    SURE().check(physics)
+    SURE().check(physics, Unfolded())
     differences, naive = [], []
     for k in range(40):
         case = trial(physics, 50, images=range(50 * k, 50 * k + 50), x=light * same_image(50))
@@ -290,9 +291,9 @@ def loss_free(case):
 
 def test_invalid_losses_are_refused():
     with pytest.raises(ConfigError, match=r"SURE needs noise that is Gaussian.*Laplace.*Splitting"):
-        Equivariant(consistency=SURE()).check(Denoising(Laplace(0.1)))
+        Equivariant(consistency=SURE()).check(Denoising(Laplace(0.1)), Unfolded())
     with pytest.raises(ConfigError, match=r"Mixture has PerFamilyNoise"):
-        SURE().check(Mixture(PerFamilyNoise(), {"one": Denoising(Laplace(0.1))}))
+        SURE().check(Mixture(PerFamilyNoise(), {"one": Denoising(Laplace(0.1))}), Unfolded())
     with pytest.raises(ConfigError, match=r"SURE.step = 0.0: must be positive"):
         SURE(0.0)
     with pytest.raises(ConfigError, match=r"Splitting.keep = 1.0: must be in \(0, 1\)"):

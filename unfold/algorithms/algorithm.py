@@ -78,6 +78,10 @@ class Algorithm(Recipe, ABC, Generic[S]):
     def guarantee(self, problem: Problem) -> Guarantee:
         """For which values it is known to converge when g is convex, and whether they hold."""
 
+    def penalty(self, state: S, problem: Problem) -> Tensor | None:
+        """What a step adds to the loss of a training: of a prior that `penalizes`, at its prox."""
+        return None
+
     def at_rest(self, state: S) -> S:
         """The state without its momentum, from which a step measures the distance to the limit."""
         return state

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from unfold.algorithms.algorithm import Guarantee, ImageAlgorithm, ImageState, smallest
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
@@ -39,6 +41,10 @@ class HQS(ImageAlgorithm):
         u = f.prox(state.x, gamma)
         x = g.prox(u, gamma * lam)
         return ImageState(x)
+
+    def penalty(self, state: ImageState, problem: Problem) -> Tensor | None:
+        f, g, gamma = problem.f, problem.g, self.stepsize
+        return g.penalty(f.prox(state.x, gamma)) if g.penalizes else None
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0, the same in all iterations, for λg + the Moreau envelope of f"

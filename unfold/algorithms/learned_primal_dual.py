@@ -17,7 +17,7 @@ from unfold.problem import Problem
 from unfold.typing import Field, Image, Measurement
 
 
-class _Block(Network):
+class UpdateBlock(Network):
     """Convolutions of a memory of N fields and of what else the update takes.
 
     Args:
@@ -46,7 +46,7 @@ class _Block(Network):
         return increment
 
 
-class PrimalBlock(_Block):
+class PrimalBlock(UpdateBlock):
     """P(x, A*u₁): what is added to the memory of images.
 
     Args:
@@ -59,7 +59,7 @@ class PrimalBlock(_Block):
     extra, least_memory = 1, 2
 
 
-class DualBlock(_Block):
+class DualBlock(UpdateBlock):
     """D(u, Ax₂, y): what is added to the memory of measurements.
 
     Args:
@@ -113,8 +113,8 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
 
     def init(self, problem: Problem) -> LearnedPrimalDualState:
         x, y = problem.start, _joined(problem.y)
-        _expect("primal", "images", self.primal.channels, x)
-        _expect("dual", "measurements", self.dual.channels, y)
+        expect_channels("LearnedPrimalDual.primal", "images", self.primal.channels, x)
+        expect_channels("LearnedPrimalDual.dual", "measurements", self.dual.channels, y)
         u = torch.zeros_like(y).repeat(1, self.dual.memory, 1, 1)
         return LearnedPrimalDualState(x.repeat(1, self.primal.memory, 1, 1), u)
 
@@ -132,13 +132,14 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
         return Guarantee("none: nothing is known of learned networks", False)
 
 
-def _expect(key: str, what: str, channels: int, t: Image | Measurement) -> None:
+def expect_channels(block: str, what: str, channels: int, t: Image | Measurement) -> None:
+    """Refuse images or measurements that a block of an algorithm, CLASS.FIELD, does not take."""
     needed = t.shape[1] * (1 + t.is_complex())
     if t.ndim != 4 or needed != channels:
         raise ShapeError(
-            f"LearnedPrimalDual.{key} expects {what} of (batch, {channels}, height, width), got "
+            f"{block} expects {what} of (batch, {channels}, height, width), got "
             f"{tuple(t.shape)}{' of complex numbers' if t.is_complex() else ''}; set "
-            f"algo.{key}.channels={needed if t.ndim == 4 else '…'}."
+            f"{block}.channels={needed if t.ndim == 4 else '…'}."
         )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from unfold.algorithms.algorithm import Guarantee, ImageAlgorithm, ImageState, flat
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
@@ -34,6 +36,10 @@ class PGD(ImageAlgorithm):
         f, g, tau, lam = problem.f, problem.g, self.stepsize, self.lambda_reg
         x = g.prox(state.x - tau * f.grad(state.x), tau * lam)
         return ImageState(x)
+
+    def penalty(self, state: ImageState, problem: Problem) -> Tensor | None:
+        f, g, tau = problem.f, problem.g, self.stepsize
+        return g.penalty(state.x - tau * f.grad(state.x)) if g.penalizes else None
 
     def guarantee(self, problem: Problem) -> Guarantee:
         scaled = flat(self.stepsize) * problem.lipschitz

@@ -23,7 +23,7 @@ COLUMNS = ("property", "measured", "allowed", "verdict")
 
 EXTRAS = (
     *("astra_fan_beam_tomography", "astra_tomography"),
-    *("deepinv", "functions", "levin_blur", "matrix", "nonlinear_functions"),
+    *("deepinv", "functions", "levin_blur", "matrix", "monai", "nonlinear_functions"),
     *("multicoil_radial_mri", "radial_mri", "spiral_mri"),
 )
 """Options that need an optional package: checked where they are named, not among all."""
@@ -164,8 +164,8 @@ def _loss(arguments: Sequence[str]) -> "Report":
     from unfold.testing.training import check_loss
     from unfold.training.losses import Splitting
 
-    loss, physics, data = _components(arguments, "loss", "physics", "data")
-    found = check_loss(loss, physics, (data.channels, 16, 16))
+    loss, physics, data, model = _components(arguments, "loss", "physics", "data", "model")
+    found = check_loss(loss, physics, (data.channels, 16, 16), model.count or 1)
     if isinstance(loss, Splitting):
         # It averages over all entries held out of the batch; images have unequally many.
         found = replace(found, checks=tuple(one for one in found.checks if one.id != "LO3"))

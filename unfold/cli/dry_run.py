@@ -40,7 +40,7 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
             "physics/noise=measured estimates it, or takes it from physics.noise.sigma."
         )
     if net.model.trains:
-        components.loss.check(physics)
+        components.loss.check(physics, net.model)
     draws = Draws(seed, (0,), "validation")
     crop, *others = components.data.typical()
     _warn_of_crops(physics, components.data, crop, others)
@@ -103,7 +103,9 @@ def _try_loss(
     def solve(y: Measurement, operator: Operator) -> Solution:
         algorithm, state = _one_step(components.reconstructor, y, operator, level)
         zero = y.new_zeros(len(y), dtype=y.dtype.to_real())
-        return Solution(algorithm.image(state), state, zero, zero)
+        image = algorithm.image(state)
+        count = components.reconstructor.model.count or 1
+        return Solution(image, state, zero, zero, iterates=(image,) * (count + 1))
 
     trial = Trial(y, operator, image.images, physics, draws, solve)
     with _named(f"loss {type(loss).__name__}"):

@@ -10,7 +10,7 @@ from unfold.config.build import build_training, components_of
 from unfold.config.check import Checked, Components
 from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
-from unfold.config.weights import located
+from unfold.config.weights import start_from
 from unfold.errors import ConfigError
 from unfold.runs import files
 from unfold.runs.catalogue import read_reference
@@ -62,11 +62,11 @@ def prepare(checked: Checked) -> Components:
     with option_names(checked):
         trainer.check_devices()
     from unfold.evaluation.base import NoEvaluation
-    from unfold.training.checkpoints.weights import check_finite, load_weights
+    from unfold.training.checkpoints.weights import check_finite
 
     if settings.init_from is not None:
-        source = located("init_from", settings.init_from, settings.runs_dir)
-        load_weights(components.reconstructor, source)
+        origins = (start_from(components.reconstructor, settings),)
+        components = components._replace(origins=origins)
     check_finite(components.reconstructor)
     set_threads(trainer.threads, trainer.devices if trainer.accelerator == "cpu" else 1)
     with option_names(checked):
@@ -112,9 +112,7 @@ def announce(run: Run, checked: Checked, components: Components) -> None:
     if run.checkpoint is not None:
         say(f"run {short(run.path)}, continued from {run.checkpoint.name}")
     else:
-        start = checked.settings.init_from
-        origins = components.origins if start is None else [f"every weight starts from {start}"]
-        for line in (f"run {short(run.path)}", *origins):
+        for line in (f"run {short(run.path)}", *components.origins):
             say(line)
     write_outcome(Outcome(run.path, {}, repeated=False))
 

@@ -9,12 +9,21 @@ from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
 from unfold.config.plan import Component
-from unfold.config.schema import GROUPS, RECONSTRUCTOR, Settings, Trainable, ceiling, too_large
+from unfold.config.schema import (
+    GROUPS,
+    NAMED,
+    RECONSTRUCTOR,
+    Settings,
+    Trainable,
+    ceiling,
+    too_large,
+)
 from unfold.config.targets import is_foreign, resolve
 from unfold.config.values import (
     SPECIAL,
     Mismatch,
     admits,
+    arms_of,
     describe,
     is_count,
     parameters,
@@ -100,12 +109,18 @@ def check_component(
 
 def affected_groups(job: Job, *, together: bool) -> list[str]:
     """The groups that the command line changes; `together`: all of the reconstructor or none."""
-    if len(job.folders) > 1 or job.choices.get("experiment") not in (None, "None"):
+    if len(job.folders) > 1 or any(job.choices.get(name) not in (None, "None") for name in NAMED):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
     if together and named & {*RECONSTRUCTOR, "trainable"}:
         named.update(RECONSTRUCTOR)
     return [group for group in GROUPS if group in named]
+
+
+def _takes_networks(annotation: Any) -> bool:
+    """Whether a denoiser is expected, which a plain network of the user can be."""
+    names = {getattr(arm, "__name__", "") for arm in arms_of(annotation)}
+    return "Denoiser" in names
 
 
 class _Reader(NamedTuple):
@@ -170,6 +185,8 @@ class _Reader(NamedTuple):
         if largest > (most := ceiling(path, is_count=is_count(annotation))):
             self.report(path, largest, f"must be at most {most:g}.")
             return UNKNOWN
+        if isinstance(value, str) and "." in value and _takes_networks(annotation):
+            value = {"_target_": value}  # prior.denoiser=mine.Net
         try:
             return read(value, annotation, path, self.component)
         except Mismatch as mismatch:
@@ -188,13 +205,25 @@ class _Reader(NamedTuple):
             self.report(f"{path}._target_", target, str(error))
             return UNKNOWN
         is_partial = node.get("_partial_", False) is True
+        values = {key: value for key, value in node.items() if key not in SPECIAL}
+        if is_foreign(target) and _takes_networks(annotation) and not admits(annotation, found):
+            return self.adapted(found, values, path)
         if not admits(annotation, found, partial=is_partial, own=is_foreign(target)):
             if is_partial and admits(annotation, found, own=True):
                 self.report(f"{path}._partial_", True, "no callable is expected. Leave it out.")
                 return UNKNOWN
             raise Mismatch(describe(annotation), path, found.__name__)
-        values = {key: value for key, value in node.items() if key not in SPECIAL}
         return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)
+
+    def adapted(self, found: type, values: Mapping[str, Any], path: str) -> Component:
+        """A plain network of the user as a denoiser, of the channels of the data."""
+        from unfold.denoisers.adapted import ModuleDenoiser
+
+        channels = self.job.config["data"]["channels"]
+        own = {"channels": channels} if "channels" in parameters(found) else {}
+        arguments = self.arguments(found, {**own, **values}, path)
+        made = Component(path, found, arguments, partial=True)
+        return Component(path, ModuleDenoiser, {"network": made, "channels": channels})
 
     def arguments(
         self, kind: type, values: Mapping[str, Any], path: str, is_partial: bool = False

@@ -9,6 +9,7 @@ import yaml
 
 import unfold
 from unfold.config.errors import Problem, as_problem
+from unfold.config.schema import NAMED
 from unfold.disk import odd_entries
 from unfold.errors import ConfigError, RunError
 from unfold.runs.files import parse_yaml
@@ -80,7 +81,7 @@ def where(key: str, choices: Mapping[str, str], folders: Sequence[Path]) -> str:
 
 
 def _files(group: str, choices: Mapping[str, str], folders: Sequence[Path]) -> Iterator[Path]:
-    candidates = [("experiment", choices.get("experiment")), (group, choices.get(group))]
+    candidates = [(name, choices.get(name)) for name in (*reversed(NAMED), group)]
     for folder in folders:
         for name, choice in candidates:
             if choice and (path := folder / name / f"{choice}.yaml").is_file():

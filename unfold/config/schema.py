@@ -36,7 +36,10 @@ GROUPS: Mapping[str, str] = {
 RECONSTRUCTOR = ("algo", "prior", "fidelity", "model", "start")
 """The groups that make the reconstructor, in the order of its arguments."""
 
-PRESETS = ("experiment", "sweep")
+NAMED = ("architecture", "experiment")
+"""Presets of one run: a network of the literature, and a way to train."""
+
+PRESETS = (*NAMED, "sweep")
 """Groups that set keys of the others and have no key of their own."""
 
 
@@ -107,6 +110,7 @@ class Settings(Declared):
     trust: tuple[str, ...] = ()
     runs_dir: str = "runs"
     init_from: str | None = None
+    map: str | None = None
     extend: str | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -12,7 +12,7 @@ from unfold.config.check import Checked
 from unfold.config.compose import compose
 from unfold.config.errors import refuse
 from unfold.config.overrides import address_of, key_of
-from unfold.config.schema import GROUPS, PRESETS, Settings
+from unfold.config.schema import GROUPS, NAMED, PRESETS, Settings
 from unfold.errors import ConfigError, UnfoldError
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, read_reference
@@ -33,7 +33,7 @@ def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
         refuse(composed.problems)
     job = composed.jobs[0]
     changed = {key.split(".")[0].split("/")[0] for key in named}
-    own = {} if "experiment" in changed else reference.config
+    own = {} if changed & {*NAMED} else reference.config
     stored = {k: v if k in changed else own.get(k, v) for k, v in job.stored.items()}
     choices = {
         k: v if k in changed else reference.choices.get(k, v) for k, v in job.choices.items()

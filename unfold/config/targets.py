@@ -49,8 +49,8 @@ THIRD_PARTY = frozenset(
 )
 """Classes of other packages, each by the one name under which it may be given."""
 
-ADAPTED = ("deepinv.physics", "deepinv.models")
-"""Packages of which a configuration may name the operators, generators and denoisers."""
+ADAPTED = ("deepinv.physics", "deepinv.models", "monai.networks.nets")
+"""Packages of which a configuration may name the operators, generators and networks."""
 
 
 def resolve(target: str, trust: Sequence[str] = ()) -> type:
@@ -69,7 +69,7 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
     if not inspect.isclass(found):
         raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
     if _is_adapted(target):
-        _refuse_unadapted(found)
+        _refuse_unadapted(found, target)
     elif target not in THIRD_PARTY:
         _refuse_alias(found, (*trust, "unfold"))
     return found
@@ -102,28 +102,34 @@ def _is_adapted(target: str) -> bool:
     return target.startswith(tuple(f"{package}." for package in ADAPTED))
 
 
-def _refuse_unadapted(found: type) -> None:
-    from unfold.extras import deepinv  # imports PyTorch
+def _adapted(target: str) -> tuple[str, tuple[type, ...]]:
+    """The package of a name, which is imported, and the classes that it may name there."""
+    from unfold.extras import deepinv, optional  # imports PyTorch
 
-    package = deepinv()
-    bases = (
-        package.physics.Physics,
-        package.physics.generator.PhysicsGenerator,
-        package.models.Denoiser,
-    )
-    if not issubclass(found, bases) or not f"{found.__module__}.".startswith("deepinv."):
+    if target.startswith("monai."):
+        from torch import nn
+
+        optional("monai.networks.nets", "monai")
+        return "monai", (nn.Module,)
+    found = deepinv()
+    kinds = (found.physics.Physics, found.physics.generator.PhysicsGenerator, found.models.Denoiser)
+    return "deepinv", kinds
+
+
+def _refuse_unadapted(found: type, target: str) -> None:
+    package, bases = _adapted(target)
+    if not issubclass(found, bases) or not f"{found.__module__}.".startswith(f"{package}."):
+        kinds = {"deepinv": "operators, their generators and denoisers", "monai": "networks"}
         raise ConfigError(
-            f"leads to {found.__module__}.{found.__qualname__}; of deepinv, only operators, their "
-            "generators and denoisers may be named."
+            f"leads to {found.__module__}.{found.__qualname__}; of {package}, only "
+            f"{kinds[package]} may be named."
         )
 
 
 def _import(target: str) -> tuple[ModuleType, str]:
     path, _, name = target.rpartition(".")
     if _is_adapted(target):
-        from unfold.extras import deepinv  # imports PyTorch
-
-        deepinv()
+        _adapted(target)
     try:
         return importlib.import_module(path), name
     except ModuleNotFoundError as error:

@@ -10,8 +10,10 @@ from unfold.errors import CheckpointError, ConfigError, UnfoldError
 from unfold.runs.identity import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
+    from unfold.config.schema import Settings
     from unfold.models.model import Model
     from unfold.priors.prior import Prior
+    from unfold.reconstructor import Reconstructor
 
 
 def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[str, ...]:
@@ -23,14 +25,15 @@ def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[st
         A sentence for each on where it starts.
     """
     owners = [one for one in walk(checked.groups["prior"]) if "denoiser" in one.arguments]
-    return tuple(_start(owner, checked.settings.runs_dir, prior, model) for owner in owners)
+    return tuple(_start(owner, checked.settings, prior, model) for owner in owners)
 
 
-def _start(owner: Component, runs_dir: str, prior: "Prior", model: "Model") -> str:
+def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model") -> str:
     """Load the weights of one denoiser, of all iterations; reports where it starts."""
     from unfold.parameters.networks import stages
     from unfold.parameters.select import names
-    from unfold.training.checkpoints.weights import embedded_weights, load_prior_weights
+    from unfold.training.checkpoints.foreign import load_network
+    from unfold.training.checkpoints.weights import embedded_weights
 
     path = re.sub(r"\[(\d+)\]", r".\1", owner.path)
     name = f"{path}.denoiser"
@@ -50,11 +53,29 @@ def _start(owner: Component, runs_dir: str, prior: "Prior", model: "Model") -> s
                 )
             reason = "" if weights is None else ": the embedded weights are of another architecture"
             return f"{name} starts at random{reason}"
-        source = located(f"{path}.weights", str(weights), runs_dir)
+        source = located(f"{path}.weights", str(weights), settings.runs_dir)
         sentence = f"{name} starts from {weights}"
-    for network in networks:
-        load_prior_weights(network, source)
-    return sentence
+    mapping = None if weights == EMBEDDED else settings.map
+    reports = [load_network(network, source, mapping) for network in networks]
+    return sentence + reports[0]
+
+
+def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:
+    """Load the weights that `init_from` names, of a run or through a mapping; reports it."""
+    from unfold.parameters.networks import stages
+    from unfold.training.checkpoints.foreign import load_network
+    from unfold.training.checkpoints.weights import load_weights
+
+    text = str(settings.init_from)
+    source = located("init_from", text, settings.runs_dir)
+    if settings.map is None:
+        load_weights(reconstructor, source)
+        return f"every weight starts from {text}"
+    network = getattr(reconstructor.prior, "denoiser", None)
+    if network is None:
+        raise ConfigError(f"map = {settings.map}: the prior has no network. Choose prior=drunet.")
+    reports = [load_network(one, source, settings.map) for one in stages(network)]
+    return f"prior.denoiser starts from {text}{reports[0]}"
 
 
 def located(key: str, text: str, runs_dir: str) -> Path:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from unfold.errors import ShapeError
 from unfold.parameters.networks import Network
@@ -52,21 +53,36 @@ class Denoiser(Network, ABC):
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether it adds a penalty to the loss of a training."""
+        return False
+
+    def penalty(self, v: Image) -> Tensor:
+        """What it adds to the loss of a training where it denoises v."""
+        raise NotImplementedError
+
     def denoise(self, v: Image, sigma: Scalar, by: Representation = "parts") -> Image:
         """D(v, σ); of complex v by real networks, through two real images `by` which it is known.
 
         A network of twice the channels of v takes both together, the real part or the magnitude
         first; another takes one after the other, with the same weights.
         """
+        images, level, back = self.real_images(v, sigma, by)
+        return back(self(images, level))
+
+    def real_images(
+        self, v: Image, sigma: Scalar, by: Representation = "parts"
+    ) -> tuple[Tensor, Scalar, Callable[[Tensor], Tensor]]:
+        """What stands for v in a real network, its noise level, and the way back."""
         if not v.is_complex():
-            denoised: Image = self(v, sigma)
-            return denoised
+            return v, sigma, lambda denoised: denoised
         pair, image = REPRESENTATIONS[by]
         if self.channels == 2 * v.shape[1]:
-            return image(*self(torch.cat(pair(v), 1), sigma).chunk(2, 1))
+            return torch.cat(pair(v), 1), sigma, lambda denoised: image(*denoised.chunk(2, 1))
         several = isinstance(sigma, Tensor) and sigma.numel() > 1
         level = sigma.repeat(2, 1, 1, 1) if several else sigma  # type: ignore[union-attr]
-        return image(*self(torch.cat(pair(v)), level).chunk(2))
+        return torch.cat(pair(v)), level, lambda denoised: image(*denoised.chunk(2))
 
     def expect(self, v: Image) -> None:
         """Refuse images of other channels."""
@@ -76,6 +92,20 @@ class Denoiser(Network, ABC):
                 f"{name} expects {self.channels} channels, got {tuple(v.shape)}; set "
                 f"{name}.channels={v.shape[1]}, or use images of {self.channels}."
             )
+
+
+def with_level(v: Image, sigma: Scalar) -> Tensor:
+    """(B, C + 1, H, W): v with its noise level σ1 as the last channel."""
+    return torch.cat((v, torch.ones_like(v[:, :1]) * sigma), dim=1)
+
+
+def at_multiple(multiple: int, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """network(x) of an x of any size: below and on the right it is extended to a multiple."""
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    # Replicated: reflection is undefined where an image is smaller than what it lacks.
+    extended = pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+    return network(extended)[..., :height, :width]
 
 
 class InHalfPrecision(Denoiser):

@@ -8,7 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.denoiser import Denoiser, with_level
+from unfold.errors import ConfigError
 from unfold.parameters.declare import expect_sizes
 from unfold.typing import Image, Scalar
 
@@ -23,16 +24,22 @@ def chain(
     width: int,
     activation: Callable[[], nn.Module] = RELU,
     start: Callable[[Tensor], object] = KAIMING,
+    bias: bool = True,
+    batch_norm: bool = False,
 ) -> nn.Sequential:
-    """`depth` 3×3 convolutions with an activation between them; `start` samples their weights."""
+    """`depth` 3×3 convolutions with an activation between them; `start` samples their weights.
+
+    With `batch_norm`, every convolution but the first and the last is followed by one.
+    """
     widths = [inputs, *[width] * (depth - 1), outputs]
     layers: list[nn.Module] = []
-    for a, b in pairwise(widths):
-        convolution = nn.Conv2d(a, b, 3, padding=1)
+    for position, (a, b) in enumerate(pairwise(widths)):
+        convolution = nn.Conv2d(a, b, 3, padding=1, bias=bias)
         start(convolution.weight)
-        assert convolution.bias is not None
-        nn.init.zeros_(convolution.bias)
-        layers += [convolution, activation()]
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
+        inner = batch_norm and 0 < position < depth - 1
+        layers += [convolution, *([nn.BatchNorm2d(b)] if inner else []), activation()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -52,22 +59,41 @@ def last(network: nn.Sequential) -> nn.Conv2d:
 class DnCNN(Denoiser):
     """D(v) = v − R(v), R a plain chain of 3×3 convolutions; the level σ is not used.
 
-    Without batch normalisation, whose statistics would change between the iterations of one
-    reconstruction; R starts near zero, so that D starts near the identity.
+    Batch normalisation is off by default: its statistics would change between the iterations of
+    one reconstruction. R starts near zero, so that D starts near the identity.
 
     Args:
         channels: C of the images, 1 for gray and 3 for colour.
         depth: convolutions; 17 in the paper, 7 here by default.
         width: features; 64 in the paper, 32 here by default.
+        bias: whether convolutions have biases; without, D(sv) = sD(v) for s ≥ 0.
+        batch_norm: normalise between convolutions, as the paper does.
 
-    Source: Zhang et al., Beyond a Gaussian denoiser, TIP 26 (2017), section III.
+    Source: Zhang et al., Beyond a Gaussian denoiser, TIP 26 (2017), section III; without biases,
+    Mohan et al., Robust and interpretable blind image denoising via bias-free convolutional neural
+    networks, ICLR 2020, section 4.
+
+    Raises:
+        ConfigError: batch normalisation without biases; it adds biases itself.
     """
 
-    def __init__(self, channels: int = 3, depth: int = 7, width: int = 32) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        depth: int = 7,
+        width: int = 32,
+        bias: bool = True,
+        batch_norm: bool = False,
+    ) -> None:
         expect_sizes("DnCNN", channels, depth, width)
+        if batch_norm and not bias:
+            raise ConfigError(
+                "DnCNN.bias = False: batch_norm = True adds biases. Set one of both to its default."
+            )
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
-        self.noise = start_small(chain(channels, channels, depth, width), width)
+        layers = chain(channels, channels, depth, width, bias=bias, batch_norm=batch_norm)
+        self.noise = start_small(layers, width)
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
@@ -89,8 +115,7 @@ class _Conditional(Denoiser):
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
-        level = torch.ones_like(v[:, :1]) * sigma
-        predicted: Tensor = self.noise(torch.cat((v, level), dim=1))
+        predicted: Tensor = self.noise(with_level(v, sigma))
         return v - predicted
 
 

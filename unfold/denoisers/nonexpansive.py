@@ -55,7 +55,7 @@ def _log_bounds(matrices: Tensor, squarings: int) -> Tensor:
     return bounds
 
 
-def _periodic(x: Tensor, weight: Tensor) -> Tensor:
+def periodic(x: Tensor, weight: Tensor) -> Tensor:
     """The convolution of a periodic image: a border of zeros would darken what is near it."""
     return conv2d(pad(x, (1, 1, 1, 1), mode="circular"), weight)
 
@@ -107,32 +107,18 @@ class NonexpansiveResNet(Denoiser):
         # Among the weights on disk, so that those for other channels do not fit.
         self.register_buffer("E", E[:, :, None, None])
 
-    def forward(self, v: Image, sigma: Scalar) -> Image:
-        return self.prepared()(v, sigma)  # type: ignore[no-any-return]
-
-    def prepared(self) -> Denoiser:
-        """The same map with the norms of its filters computed once."""
+    def derived(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         layers = []
         for W, t in zip(self.filters, self.thresholds.abs(), strict=True):
             # The floor keeps filters that vanished, which do nothing, a number.
             stepsize = 2 / lipschitz_bound(W).clamp(min=1e-6) ** 2
             layers.append((W, t, stepsize * W.flip(2, 3).transpose(0, 1)))
-        return _Prepared(self.E, self.c, layers)
-
-
-class _Prepared(Denoiser):
-    """`NonexpansiveResNet` with its norms computed; holds tensors, owns no parameter."""
-
-    def __init__(self, E: Tensor, c: float, layers: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        super().__init__()
-        self.channels, self.c = E.shape[1], c
-        self.parts = (E, layers)
+        return layers
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
-        E, layers = self.parts
-        x = conv2d(v, E)
-        for W, t, back in layers:
-            x = x - _periodic(_periodic(x, W).clamp(-t, t), back)
-        N = conv2d(x, E.transpose(0, 1))
+        x = conv2d(v, self.E)
+        for W, t, back in self.once():
+            x = x - periodic(periodic(x, W).clamp(-t, t), back)
+        N = conv2d(x, self.E.transpose(0, 1))
         return 0.5 * (v + self.c * N + (1 - self.c) / 2)

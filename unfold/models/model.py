@@ -91,6 +91,11 @@ class Steps:
         algorithm, problem = self.at(k)
         return algorithm.step(state, problem)
 
+    def penalty(self, k: int, state: Any) -> Tensor | None:
+        """What the k-th step adds to the loss of a training."""
+        algorithm, problem = self.at(k)
+        return algorithm.penalty(state, problem)
+
 
 @dataclass(frozen=True)
 class Model(Declared, ABC):

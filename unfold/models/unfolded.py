@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unfold.models.model import Model, Solution, Steps, change
@@ -96,8 +97,11 @@ class Unfolded(Model):
     def run(self, steps: Steps) -> Solution:
         algorithm, problem = steps.at(0)
         state = algorithm.init(problem)
-        images = [algorithm.image(state)]
+        images, penalties = [algorithm.image(state)], list[Tensor]()
+        trains = steps.draws is not None and torch.is_grad_enabled()
         for k in range(self.iterations):
+            if trains and (penalty := steps.penalty(k, state)) is not None:
+                penalties.append(penalty)
             state = self.backward.step(partial(steps.step, k), state, self.iterations - k)
             images.append(algorithm.image(state))
             if not steps.keep_iterates:
@@ -105,4 +109,5 @@ class Unfolded(Model):
         count = torch.full((images[-1].shape[0],), self.iterations, device=images[-1].device)
         residual = change(images[-2], images[-1])
         kept = tuple(images) if steps.keep_iterates else ()
-        return Solution(images[-1], state, residual, count, iterates=kept)
+        penalty = torch.stack(penalties).sum() if penalties else None
+        return Solution(images[-1], state, residual, count, iterates=kept, penalty=penalty)

@@ -25,17 +25,30 @@ MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
 """Upper limits of a network; larger values are almost certainly typos."""
 
 
-def expect_sizes(owner: str, channels: int, depth: int, width: int) -> None:
-    """Refuse sizes of 3×3 convolutions of which no network can be made."""
-    for name, value, least in (("channels", channels, 1), ("depth", depth, 2), ("width", width, 1)):
+def expect_sizes(
+    owner: str,
+    channels: int,
+    depth: int,
+    width: int,
+    layers: str = "depth",
+    most: int = MOST_LAYERS,
+    growth: int = 1,
+) -> None:
+    """Refuse sizes of 3×3 convolutions of which no network can be made.
+
+    `layers` is the name of the depth, `most` its limit, and `growth` the features of the widest
+    layer over those of the first.
+    """
+    for name, value, least in (("channels", channels, 1), (layers, depth, 2), ("width", width, 1)):
         if value < least:
             raise ConfigError(f"{owner}.{name} = {value}: must be at least {least}.")
-    if depth > MOST_LAYERS:
-        raise ConfigError(f"{owner}.depth = {depth}: must be at most {MOST_LAYERS}.")
-    weights = 9 * width * max(width, channels) * depth
+    if depth > most:
+        raise ConfigError(f"{owner}.{layers} = {depth}: must be at most {most}.")
+    widest = width * growth
+    weights = 9 * widest * max(widest, channels) * depth
     if weights > MOST_WEIGHTS:
         raise ConfigError(
-            f"{owner}.width = {width}: with depth = {depth} and channels = {channels} that is "
+            f"{owner}.width = {width}: with {layers} = {depth} and channels = {channels} that is "
             f"about {weights:.0e} weights; at most {MOST_WEIGHTS:.0e} are made."
         )
 

@@ -41,9 +41,23 @@ class Network(nn.Module):
             vars(network)["_made"] = (partial(cls, *args, **kwargs), torch.get_rng_state())
         return network
 
+    def derived(self) -> Any:
+        """What depends only on the weights; None where nothing does."""
+        return None
+
     def prepared(self) -> "Network":
-        """The same map with all that depends only on the weights precomputed, for many calls."""
-        return self
+        """The same map with what depends only on the weights computed once, for many calls."""
+        found = self.derived()
+        if found is None:
+            return self
+        one = copy.copy(self)
+        vars(one)["_derived"] = found
+        return one
+
+    def once(self) -> Any:
+        """What depends only on the weights: of `prepared`, or computed now."""
+        found = vars(self).get("_derived")
+        return self.derived() if found is None else found
 
     def independent(self) -> "Network":
         """Another network: with new random weights, or a copy of weights that were set since."""

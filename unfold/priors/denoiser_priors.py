@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unfold.denoisers.denoiser import Denoiser, Representation
 from unfold.errors import ConfigError
@@ -61,6 +62,14 @@ class DenoiserPrior(Prior):
         """D(v, σ)."""
         network: Denoiser = self.denoiser  # type: ignore[assignment]  # of this iteration
         return network.denoise(v, self.sigma, self.representation)
+
+    @property
+    def penalizes(self) -> bool:
+        return any(one.penalizes for one in stages(self.denoiser))
+
+    def penalty(self, v: Image) -> Tensor:
+        network: Denoiser = self.denoiser  # type: ignore[assignment]  # of this iteration
+        return network.penalty(v)
 
     def contractive_part(self, v: Image) -> Image:
         """The map that an equilibrium needs to be nonexpansive: D."""

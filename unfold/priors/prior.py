@@ -71,6 +71,15 @@ class Prior(Recipe, ABC):
         """g(x) of each image."""
         raise ConfigError(lacks(self, "value"))
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether it adds a penalty to the loss of a training."""
+        return False
+
+    def penalty(self, v: Image) -> Tensor:
+        """What it adds to the loss of a training where its prox is taken of v."""
+        raise ConfigError(f"{type(self).__name__} has no penalty.")
+
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> "Prior":
         """The same prior with every denoiser in it changed."""
         return self

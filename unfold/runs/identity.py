@@ -48,8 +48,10 @@ LEFT_OUT = frozenset(
 
 
 def slug(choices: Mapping[str, str], name: str | None) -> str:
-    """A readable name: algorithm, prior, physics, the model unless it is the usual one, `name`."""
-    parts = [choices[group] for group in ("algo", "prior", "physics") if group in choices]
+    """A readable name: algorithm and prior, or the architecture; physics, model, and `name`."""
+    known = choices.get("architecture") not in (None, "None")
+    groups = ("architecture", "physics") if known else ("algo", "prior", "physics")
+    parts = [choices[group] for group in groups if group in choices]
     if choices["model"] != "unfolded":
         parts.append(choices["model"])
     if name:
@@ -73,7 +75,7 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
-TRAINING = ("extend", "init_from", "loss", "objective", "optimizer", "scheduler", "trainer")
+TRAINING = ("extend", "init_from", "map", "loss", "objective", "optimizer", "scheduler", "trainer")
 """Keys that cannot change an evaluation of given weights, except `trainer.precision`."""
 
 
@@ -100,7 +102,8 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
     The SHA-256 of `weights`, by key, replaces their names: a run has several, and other weights
     later.
     """
-    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) != (EXTEND, None))
+    unset = ((EXTEND, None), ("map", None))
+    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) not in unset)
     return {key: _kept(key, value, weights) for key, value in items}
 
 

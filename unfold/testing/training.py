@@ -9,6 +9,7 @@ from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
 from unfold.initialization import Start
 from unfold.models.model import Solution
+from unfold.models.unfolded import Unfolded
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -42,22 +43,31 @@ def _start(start: Start, fidelity: Fidelity, y: Measurement, operator: Operator)
         yield Check("ST2", "independent of the batch", gap(single, batch[i : i + 1]), 1e-9)
 
 
-def check_loss(loss: Loss, physics: Physics, shape: Shape = (1, 16, 16)) -> Report:
+def check_loss(
+    loss: Loss, physics: Physics, shape: Shape = (1, 16, 16), iterations: int = 1
+) -> Report:
     """The loss is finite, differentiable in the reconstruction, and a mean over images.
 
     Args:
         loss: what training minimises.
         physics: a forward model that it is made for.
         shape: (C, H, W).
+        iterations: whose images the loss may read; all are the same here.
     """
+    loss.check(physics, Unfolded(iterations))
     subject = f"{type(loss).__name__} with {type(physics).__name__}"
-    return report(subject, _loss(loss, physics, *_measured(physics, shape)))
+    return report(subject, _loss(loss, physics, iterations, *_measured(physics, shape)))
 
 
 def _loss(
-    loss: Loss, physics: Physics, y: Measurement, operator: Operator, draws: Draws, truth: Image
+    loss: Loss,
+    physics: Physics,
+    iterations: int,
+    y: Measurement,
+    operator: Operator,
+    draws: Draws,
+    truth: Image,
 ) -> Iterator[Check]:
-    loss.check(physics)
 
     def value(scale: Tensor, positions: list[int]) -> Tensor:
         """The loss of the reconstruction scale · A*y of some images."""
@@ -65,7 +75,8 @@ def _loss(
         def solve(y: Measurement, A: Operator) -> Solution:
             image = scale * A.back_project(y)
             count = torch.ones(len(image))
-            return Solution(image, None, torch.zeros(len(image)), count)
+            kept = (image,) * (iterations + 1)
+            return Solution(image, None, torch.zeros(len(image)), count, iterates=kept)
 
         index = torch.tensor(positions)
         chosen = operator.take(index, COUNT)

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unfold.errors import IncompatibleError
-from unfold.models.model import Solution
+from unfold.models.model import Model, Solution
 from unfold.parameters.bounds import Declared, bounded, inside, nonnegative, positive, whole
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
@@ -70,11 +69,18 @@ class Trial:
 class Loss(Declared, ABC):
     """A number that training minimizes."""
 
-    needs_truth: ClassVar[bool] = False
-    """Whether it compares with true images."""
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it compares with true images."""
+        return False
 
-    def check(self, physics: Physics) -> None:
-        """Refuse a forward model that the loss does not support."""
+    @property
+    def needs_iterates(self) -> bool:
+        """Whether it reads the images of all iterations, with their gradients."""
+        return False
+
+    def check(self, physics: Physics, model: Model) -> None:
+        """Refuse a forward model, or a model, that the loss does not support."""
 
     def reconstruct(self, trial: Trial) -> Solution:
         """The reconstruction that is compared: that of the full measurement."""
@@ -89,7 +95,9 @@ class Loss(Declared, ABC):
 class Supervised(Loss, ABC):
     """Compares a reconstruction with the true image."""
 
-    needs_truth = True
+    @property
+    def needs_truth(self) -> bool:
+        return True
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         assert trial.truth is not None  # see `needs_truth`
@@ -183,7 +191,7 @@ class SURE(Loss):
 
     step: float = bounded(1e-2, positive, "in units of an image in [0, 1]")
 
-    def check(self, physics: Physics) -> None:
+    def check(self, physics: Physics, model: Model) -> None:
         if not physics.supports_sure:
             raise IncompatibleError(
                 "{loss} needs noise that is Gaussian, Poisson or both, and {physics} has "
@@ -254,8 +262,8 @@ class Equivariant(Loss):
     consistency: Loss = field(default_factory=Consistency)
     transform: Transform = field(default_factory=Shifts)
 
-    def check(self, physics: Physics) -> None:
-        self.consistency.check(physics)
+    def check(self, physics: Physics, model: Model) -> None:
+        self.consistency.check(physics, model)
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         moved = self.transform.apply(solution.image, trial.own.within("motion"))

@@ -137,7 +137,12 @@ class Training(pl.LightningModule):
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         physics, y, operator, level, draws = self._measured(batch, split)
-        solve = partial(self.reconstructor.solve, draws=draws.within("model"), noise_level=level)
+        solve = partial(
+            self.reconstructor.solve,
+            keep_iterates=self.loss.needs_iterates,
+            draws=draws.within("model"),
+            noise_level=level,
+        )
         trial = Trial(y, operator, batch.images, physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
         solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)

@@ -1,0 +1,132 @@
+"""Named networks: their parameter counts, equations and papers, their formulas, their training."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+import unfold
+from unfold.config.options import configs_folder
+from unfold.errors import ConfigError
+from unfold.random import Draws
+
+FILES = {p.stem: p for p in sorted((configs_folder() / "architecture").glob("*.yaml"))}
+SMALL = {"modl": ["model.iterations=3"]}
+EASY = {"wcrr_equilibrium": "denoising"}  # where the iteration contracts at random weights
+PHYSICS = ["physics.noise.sigma=0.02", "data.channels=1"]
+every = pytest.mark.parametrize("name", FILES)
+
+
+def built(name: str, *more: str) -> unfold.Experiment:
+    torch.manual_seed(0)
+    physics = f"physics={EASY.get(name, 'inpainting')}"
+    return unfold.build(f"architecture={name}", physics, *PHYSICS, *SMALL.get(name, []), *more)
+
+
+def header(name: str) -> str:
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
+    return " ".join(line[2:] for line in lines if line.startswith("# ") and "@package" not in line)
+
+
+def case(experiment: unfold.Experiment, side: int = 12):
+    g = torch.Generator().manual_seed(3)
+    rows = torch.linspace(0, 1, side).sin()
+    x = 0.5 * rows[:, None] * rows + 0.3 * torch.rand(2, 1, side, side, generator=g).round()
+    y, operator = experiment.physics.measure(x, Draws(0, (0, 1)))
+    return x, y, operator
+
+
+@every
+def test_a_file_states_the_equation_the_paper_and_the_number_of_parameters(name: str):
+    text = header(name)
+    assert re.search(r"x\+ = |fixed point of", text)
+    assert re.search(r"\b(19|20)\d\d\b", text)
+    stated = re.search(r"Parameters: ([\d,]+)", text)
+    assert stated is not None
+    net = unfold.build(f"architecture={name}").reconstructor
+    count = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert count == int(stated[1].rstrip(",").replace(",", ""))
+
+
+@every
+def test_twenty_steps_lower_the_loss(name: str):
+    experiment = built(name)
+    net = experiment.reconstructor
+    learned = [p for p in net.parameters() if p.requires_grad]
+    if not learned:
+        assert "no training" in header(name)
+        return
+    x, y, operator = case(experiment)
+    optimizer = torch.optim.Adam(learned, 1e-3)
+    losses: list[float] = []
+    for _ in range(20):
+        loss = (net(y, operator) - x).square().mean()
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        if not losses[1:]:
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in learned)
+        optimizer.step()
+    assert losses[-1] < 0.98 * losses[0], losses
+
+
+def scalars(net, k: int) -> dict[str, Tensor]:
+    values = net.parameter_values()
+    return {n.split(".")[-1]: v[k] if v.ndim else v for n, v in values.items()}
+
+
+def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
+    """The iteration of the paper, by dense linear algebra and automatic differentiation."""
+    pixels = y.shape[1:].numel()
+    basis = torch.eye(pixels, dtype=y.dtype).reshape(-1, *y.shape[1:])
+    one = operator.take(torch.tensor([0]), 2)
+    A = torch.cat([one.A(e[None]).reshape(1, -1) for e in basis]).mT
+    y = y[:1]
+    start = {"modl": A.mT @ y.flatten(), "learned_primal": 0 * y.flatten()}
+    x = start.get(name, torch.linalg.solve(A.mT @ A + 0.02 * torch.eye(pixels), A.mT @ y.flatten()))
+    prior = [net.prior.at(min(k, count - 1), {}) for k in range(count)]
+    algo = [net.algo.at(min(k, count - 1), {}) for k in range(count)]
+    memory = x.reshape(y.shape).repeat(1, 5, 1, 1)
+    for k in range(count):
+        tau, slope = scalars(net, k).get("stepsize"), A.mT @ (A @ x - y.flatten())
+        if name == "modl":
+            z = prior[k].denoiser(x.reshape(y.shape), 0.05).flatten()
+            x = torch.linalg.solve(A.mT @ A + torch.eye(pixels) / tau, A.mT @ y.flatten() + z / tau)
+        elif name.startswith("learned"):
+            block = algo[k].block.layers
+            memory = memory + block(torch.cat((memory, slope.reshape(y.shape)), 1))
+            x = memory[:, 0].flatten()
+        else:
+            image = x.reshape(y.shape).requires_grad_()
+            (rise,) = torch.autograd.grad(prior[k].value(image).sum(), image)
+            x = x - tau * (slope + scalars(net, k)["lambda_reg"] * rise.flatten())
+    return x.reshape(y.shape)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["modl", "learned_gradient", "learned_primal", "tnrd", "variational_network", "crr_tstep"],
+)
+def test_a_network_is_the_iteration_of_its_paper(name: str):
+    experiment = built(name, "model.solve_tol=1e-6")
+    net = experiment.reconstructor
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.02 * torch.randn_like(p) * p.abs().mean().clamp(min=1e-2))
+    _, y, operator = case(experiment, 8)
+    ours = net(y, operator)[:1].detach()
+    want = reference(name, net, y, operator, net.model.iterations).detach()
+    torch.testing.assert_close(ours, want, rtol=0, atol=2e-5)
+
+
+def test_a_network_runs_with_the_physics_and_the_name_that_are_asked_for():
+    for name, physics in (("modl", "multicoil_mri"), ("learned_primal", "mri")):
+        physics = [f"physics={physics}", "physics.mask.acceleration=2"]
+        more = {"learned_primal": ["algo.block.channels=2"]}.get(name, [])
+        experiment = unfold.build(f"architecture={name}", *physics, *more, "model.iterations=2")
+        x = torch.rand(1, 1, 16, 16)
+        y, operator = experiment.physics.measure(x.to(torch.complex64), Draws(0, (0,)))
+        assert experiment.reconstructor(y, operator).is_complex()
+    with pytest.raises(ConfigError, match=r"architecture = mod: .*did you mean 'modl'"):
+        unfold.build("architecture=mod")

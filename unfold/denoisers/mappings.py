@@ -1,0 +1,224 @@
+"""Weights of other packages as ours: named mappings of their tensors, which hold data only."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from unfold.errors import CheckpointError, at_most, listing, nearest
+
+
+class Rule(NamedTuple):
+    """How tensors become ours.
+
+    pattern: of their whole name; a group `n` is the number of their layer.
+    name: ours, with the groups of the pattern; `{j}` counts the layers of this name in order.
+    step: from one j to the next.
+    scale: a factor.
+    axes: a permutation; None where the order is ours.
+    reshape: whether it holds the same numbers in another shape.
+    """
+
+    pattern: str
+    name: str
+    step: int = 1
+    scale: float = 1.0
+    axes: tuple[int, ...] | None = None
+    reshape: bool = False
+
+
+@dataclass(frozen=True)
+class WeightMapping:
+    """How the weights of one published network become ours.
+
+    Args:
+        network: our class that takes them.
+        rules: the first that matches a name counts.
+        ignored: patterns of names that have no counterpart: counters, caches.
+        epsilon: of their batch normalisations, which are merged into the convolution before.
+        released: whether it was run on a file that its authors released.
+    """
+
+    network: str
+    rules: tuple[Rule, ...]
+    ignored: tuple[str, ...] = ()
+    epsilon: float = 1e-5
+    released: bool = False
+
+
+def _layers(pattern: str, ours: str) -> Rule:
+    """Convolutions in a sequence with activations between them."""
+    theirs = pattern + r"\.(?P<n>\d{1,4})\.(?P<kind>weight|bias)"
+    return Rule(theirs, ours + r".{j}.\g<kind>", step=2)
+
+
+_FILTERS = Rule(
+    r"conv_layer\.conv_layers\.(?P<n>\d{1,4})\.(?:parametrizations\.weight\.original|weight)",
+    "filters.{j}",
+)
+_SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
+
+MAPPINGS: Mapping[str, WeightMapping] = {
+    "kair_dncnn": WeightMapping("DnCNN", (_layers("model", "noise"),), epsilon=1e-4),
+    "dncnn_batch_norm": WeightMapping("DnCNN", (_layers("noise", "noise"),)),
+    "deepinv_dncnn": WeightMapping(
+        "DnCNN",
+        (  # theirs adds to the image what ours subtracts
+            Rule(r"in_conv\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2),
+            Rule(r"conv_list\.(?P<n>\d{1,4})\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2),
+            Rule(r"out_conv\.(?P<kind>weight|bias)", r"noise.{j}.\g<kind>", 2, -1.0),
+        ),
+    ),
+    "kair_drunet": WeightMapping("DRUNet", _SAME),
+    "deepinv_drunet": WeightMapping("DRUNet", _SAME),
+    "kair_ffdnet": WeightMapping("FFDNet", (_layers("model", "model"),), epsilon=1e-4),
+    "crr": WeightMapping(
+        "ConvexRidge",
+        (
+            _FILTERS,
+            Rule(r"activation\.coefficients_vect", "coefficients", reshape=True),
+            Rule("lmbd", "strength"),
+            Rule("mu", "scale"),
+        ),
+        ignored=("L",),
+    ),
+    "wcrr": WeightMapping(
+        "WeaklyConvexRidge",
+        (
+            _FILTERS,
+            Rule(r"activation_cvx\.coefficients", "convex_part"),
+            Rule(r"activation_ccv\.coefficients", "concave_part"),
+            Rule("mu_", "log_mu"),
+            Rule(r"spline_scaling\.coefficients", "scaling"),
+        ),
+    ),
+}
+
+
+def convert(
+    name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], network: str, channels: int
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a published network under our names, and what became of theirs.
+
+    Args:
+        name: of the mapping.
+        state: theirs.
+        own: of our network, whose names and shapes count.
+        network: the class of ours.
+        channels: of its images.
+
+    Raises:
+        CheckpointError: there is no such mapping, it is of another network, or a tensor is left
+            over, missing, or of another shape; lists all of them.
+    """
+    mapping = MAPPINGS.get(name)
+    if mapping is None:
+        raise CheckpointError(
+            f"map = {name}: no such mapping{nearest(name, MAPPINGS)} There are {listing(MAPPINGS)}."
+        )
+    if mapping.network != network:
+        fitting = [n for n, one in MAPPINGS.items() if one.network == network]
+        raise CheckpointError(
+            f"map = {name}: makes weights of {mapping.network}, and the network is {network}. "
+            f"Of that: {listing(fitting)}."
+        )
+    merged, count = _merged(state, mapping.epsilon)
+    ignored = [key for key in merged if any(re.fullmatch(p, key) for p in mapping.ignored)]
+    found: dict[str, Tensor] = {}
+    over, changed = [], 0
+    kept = [key for key in merged if key not in ignored]
+    placed = _placed(mapping, kept)
+    for key in kept:
+        rule, ours = placed.get(key, (None, ""))
+        if rule is None or ours not in own or ours in found:
+            over.append(key)
+            continue
+        t = merged[key] if rule.axes is None else merged[key].permute(rule.axes)
+        if rule.reshape and t.numel() == own[ours].numel():
+            t = t.reshape(own[ours].shape)
+        found[ours] = t * rule.scale if rule.scale != 1 else t
+        changed += rule.scale != 1 or rule.axes is not None or rule.reshape
+    _refuse(name, found, own, over, channels)
+    report = f"{len(found)} tensors matched, {changed} of them converted"
+    report += f", {count} batch normalisations merged" if count else ""
+    report += f"; not used: {listing(ignored)}" if ignored else ""
+    never = "" if mapping.released else ". This mapping was never run on a released file"
+    return found, f"{report}; left over: none{never}"
+
+
+def fitting(state: Mapping[str, Tensor], network: str) -> list[str]:
+    """The mappings onto our network that know every name."""
+
+    def knows(mapping: WeightMapping) -> bool:
+        patterns = [*mapping.ignored, *(rule.pattern for rule in mapping.rules)]
+        keys = _merged(state, mapping.epsilon)[0]
+        return all(any(re.fullmatch(p, key) for p in patterns) for key in keys)
+
+    return [n for n, one in MAPPINGS.items() if one.network == network and knows(one)]
+
+
+def _placed(mapping: WeightMapping, keys: Sequence[str]) -> dict[str, tuple[Rule, str]]:
+    """The rule of each name that has one, and our name with the count of its layer."""
+    matches: dict[str, tuple[int, int, re.Match[str]]] = {}
+    for key in keys:
+        for position, rule in enumerate(mapping.rules):
+            if key not in matches and (match := re.fullmatch(rule.pattern, key)):
+                matches[key] = (position, int(match.groupdict().get("n") or 0), match)
+    found = {}
+    for key, (p, n, match) in matches.items():
+        rule = mapping.rules[p]
+        alike = {(q, m) for q, m, _ in matches.values() if mapping.rules[q].name == rule.name}
+        number = str(rule.step * sorted(alike).index((p, n)))
+        found[key] = (rule, match.expand(rule.name).replace("{j}", number))
+    return found
+
+
+def _merged(state: Mapping[str, Tensor], epsilon: float) -> tuple[dict[str, Tensor], int]:
+    """The state with every batch normalisation merged into the layer before it; how many.
+
+    γ(Wx + b − m)/√(v + ε) + β is a convolution with sW and s(b − m) + β, s = γ/√(v + ε).
+    """
+    found, count = dict(state), 0
+    for key in state:
+        match = re.fullmatch(r"((?:.*\.)?)(\d{1,4})\.running_mean", key)
+        before = f"{match[1]}{int(match[2]) - 1}" if match else ""
+        norm = f"{match[1]}{match[2]}" if match else ""
+        if not norm or not {f"{before}.weight", f"{norm}.running_var"} <= found.keys():
+            continue
+        mean, var = found.pop(f"{norm}.running_mean"), found.pop(f"{norm}.running_var")
+        gamma, beta = found.pop(f"{norm}.weight", None), found.pop(f"{norm}.bias", None)
+        found.pop(f"{norm}.num_batches_tracked", None)
+        s = (1 if gamma is None else gamma) / (var + epsilon).sqrt()
+        W, b = found[f"{before}.weight"], found.get(f"{before}.bias", 0)
+        found[f"{before}.weight"] = W * s.reshape(-1, *[1] * (W.ndim - 1))
+        found[f"{before}.bias"] = (b - mean) * s + (0 if beta is None else beta)
+        count += 1
+    return found, count
+
+
+def _refuse(
+    name: str,
+    found: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    over: Sequence[str],
+    channels: int,
+) -> None:
+    """Refuse what does not fit, as a list; nothing is loaded."""
+    wrong = [k for k, t in found.items() if t.shape != own[k].shape or t.is_complex()]
+    missing = sorted(own.keys() - found.keys())
+    if not (wrong or missing or over):
+        return
+    shapes = [f"{k} is {tuple(found[k].shape)}, {tuple(own[k].shape)} expected" for k in wrong]
+    lines = [f"left over: {listing(over, 6)}", f"missing: {listing(missing, 6)}"]
+    lines += [f"of another shape: {line}" for line in at_most(shapes, 6)]
+    pairs = zip(found[max(wrong)].shape, own[max(wrong)].shape, strict=False) if wrong else ()
+    other = {a * channels // b for a, b in pairs if a != b}
+    if len(other) == 1 and not (missing or over):
+        theirs = other.pop()
+        lines.append(
+            f"If they are for images of {theirs} channels, and the network is for {channels}, set "
+            f"data.channels={theirs}, or choose weights for {channels}."
+        )
+    raise CheckpointError(f"map = {name}: the weights do not fit, and none is loaded.", *lines)

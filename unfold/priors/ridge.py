@@ -1,0 +1,65 @@
+"""Learned priors with a gradient in closed form: ridge regularisers, fields of experts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unfold.denoisers.denoiser import Denoiser
+from unfold.denoisers.ridge import Potential
+from unfold.errors import ConfigError
+from unfold.parameters.networks import Each, stages
+from unfold.priors.denoiser_priors import DenoiserPrior
+from unfold.priors.prior import Prior
+from unfold.typing import Image, PerImage, Scalar
+
+
+@dataclass(frozen=True)
+class LearnedPotential(DenoiserPrior):
+    """g(x) = R(x, σ), a potential; ∇g by its formula, of complex x on both parts.
+
+    Args:
+        denoiser: R, a potential such as `ConvexRidge`.
+
+    Source: Goujon et al., A neural-network-based convex regularizer for inverse problems, IEEE
+    Trans. Comput. Imaging 9 (2023), section II.
+    """
+
+    provides = frozenset({"grad", "value"})
+
+    denoiser: Each[Potential]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.representation != "parts":
+            raise ConfigError(
+                f"LearnedPotential.representation = {self.representation}: the gradient of a "
+                "potential is taken on real and imaginary parts. Set it to parts."
+            )
+
+    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
+        """The same: a gradient is not computed in lower precision."""
+        return self
+
+    @property
+    def lipschitz(self) -> Scalar:
+        return self._network.lipschitz(self.sigma)
+
+    @property
+    def nonexpansive(self) -> bool:
+        return all(one.convex for one in stages(self.denoiser))
+
+    def contractive_part(self, v: Image) -> Image:
+        """v − (v + ∇g(v))/(1 + L_g), the step of gradient descent on ½‖x‖² + g(x)."""
+        return v - (v + self.grad(v)) / (1 + self.lipschitz)
+
+    def value(self, x: Image) -> PerImage:
+        images, level, _ = self._network.real_images(x, self.sigma)
+        return self._network.value(images, level).reshape(-1, len(x)).sum(0)
+
+    def grad(self, x: Image) -> Image:
+        """∇R(x, σ)."""
+        images, level, back = self._network.real_images(x, self.sigma)
+        return back(self._network.grad(images, level))
+
+    @property
+    def _network(self) -> Potential:
+        return self.denoiser  # type: ignore[return-value]  # of this iteration
