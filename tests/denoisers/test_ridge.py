@@ -10,6 +10,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 from tests.config.folder import refusal
 from tests.denoisers.test_denoisers import shaken
 from tests.engine import DOUBLE, difference, normal, uniform
+from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.denoisers.experts import FieldOfExperts, cosine_basis
 from unfold.denoisers.mappings import convert
 from unfold.denoisers.ridge import (
@@ -293,6 +294,12 @@ def test_the_prior_takes_complex_images_part_by_part_or_together(kind):
         trained(kind), torch.tensor([0.1, 0.2], dtype=DOUBLE).reshape(2, 1, 1, 1)
     )
     assert difference(levels.grad(x)[:1], one.grad(x[:1])) < 1e-12
+
+
+def test_lower_precision_leaves_it_as_it_is_and_other_changes_reach_it():
+    prior = LearnedPotential(ConvexRidge(1))
+    assert prior.with_denoisers(InHalfPrecision).denoiser is prior.denoiser
+    assert prior.with_denoisers(lambda one: one.double()).denoiser.strength.dtype == DOUBLE
 
 
 def test_the_prior_refuses_what_is_no_potential():

@@ -36,8 +36,13 @@ class LearnedPotential(DenoiserPrior):
             )
 
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        """The same: a gradient is not computed in lower precision."""
-        return self
+        """Changed potentials; one that lower precision makes a mere denoiser stays as it is."""
+
+        def changed(one: Denoiser) -> Denoiser:
+            new = change(one)
+            return new if isinstance(new, Potential) else one
+
+        return super().with_denoisers(changed)
 
     @property
     def lipschitz(self) -> Scalar:
