@@ -296,6 +296,19 @@ def test_the_prior_takes_complex_images_part_by_part_or_together(kind):
     assert difference(levels.grad(x)[:1], one.grad(x[:1])) < 1e-12
 
 
+@every_kind
+@torch.no_grad()
+def test_its_prox_is_a_step_that_descends_for_every_weight(kind):
+    prior, v = LearnedPotential(trained(kind), 0.1), uniform(2, 1, 9, 9)
+    w = 1e-3 if kind is FieldOfExperts else 3.0
+    L = prior.lipschitz if isinstance(prior.lipschitz, Tensor) else 0.0
+    x = prior.prox(v, w)
+    assert difference(x, v - w * prior.grad(v) / (1 + w * L)) < 1e-12
+    rise = 0.5 * (x - v).square().flatten(1).sum(1) + w * (prior.value(x) - prior.value(v))
+    assert (rise < 0).all()
+    assert torch.equal(prior.prox(v, 0.0), v)
+
+
 def test_lower_precision_leaves_it_as_it_is_and_other_changes_reach_it():
     prior = LearnedPotential(ConvexRidge(1))
     assert prior.with_denoisers(InHalfPrecision).denoiser is prior.denoiser
