@@ -47,7 +47,7 @@ def test_every_size_keeps_its_shape_and_is_finite(kind: type[Denoiser]):
                 assert out.shape == v.shape and out.isfinite().all() and out.dtype == v.dtype
 
 
-@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN, UNet])
+@pytest.mark.parametrize("kind", [DnCNN, ConditionalDnCNN, SmoothDnCNN, UNet, AveragedDnCNN])
 @torch.no_grad()
 def test_untrained_it_is_nearly_the_identity(kind: type[Denoiser]):
     torch.manual_seed(0)

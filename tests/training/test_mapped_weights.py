@@ -13,12 +13,14 @@ from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, pixel_shuf
 from tests.engine import difference, normal, uniform
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
+from unfold.config.weights import start_from
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.drunet import DRUNet
 from unfold.denoisers.ffdnet import FFDNet
 from unfold.denoisers.mappings import MAPPINGS, Rule, WeightMapping
 from unfold.denoisers.ridge import ConvexRidge
 from unfold.errors import CheckpointError, UnfoldError
+from unfold.parameters.networks import stages
 from unfold.training.checkpoints.foreign import load_network
 
 State = dict[str, Tensor]
@@ -248,6 +250,26 @@ def test_a_mapping_is_chosen_on_the_command_line(tmp_path):
     torch.save(kair_dncnn(7, 32, 3, norm=True), path)
     with pytest.raises(UnfoldError, match=r"images of 3 channels, and the network is for 1"):
         build(verify(compose([*words, "map=kair_dncnn"]))[0])
+
+
+def test_every_weight_may_start_from_a_mapped_file_and_a_mapping_needs_one(tmp_path):
+    torch.save(kair_dncnn(7, 32, 1, norm=True), path := tmp_path / "dncnn.pth")
+    checked = verify(
+        compose([f"init_from={path}", "map=kair_dncnn", "trainable.untied=[prior.*]"])
+    )[0]
+    reconstructor = build(checked).reconstructor
+    sentence = start_from(reconstructor, checked.settings)
+    assert sentence.startswith(f"prior.denoiser starts from {path} through map=kair_dncnn: 14 tens")
+    networks = stages(reconstructor.prior.denoiser)
+    assert len(networks) > 1
+    want = DnCNN(1, 7, 32)
+    load_network(want, path, "kair_dncnn")
+    for network in networks:
+        assert all(map(torch.equal, network.parameters(), want.parameters()))
+    with pytest.raises(CheckpointError, match=r"a run is expected.*need map=NAME: crr, deepinv"):
+        start_from(reconstructor, verify(compose([f"init_from={path}"]))[0].settings)
+    with pytest.raises(UnfoldError, match=r"map = kair_dncnn: there is no file to map"):
+        verify(compose(["map=kair_dncnn"]))
 
 
 @torch.no_grad()

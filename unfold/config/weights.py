@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unfold.config.check import Checked
 from unfold.config.plan import Component, walk
-from unfold.errors import CheckpointError, ConfigError, UnfoldError
+from unfold.errors import CheckpointError, ConfigError, UnfoldError, listing
 from unfold.runs.identity import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[st
         A sentence for each on where it starts.
     """
     owners = [one for one in walk(checked.groups["prior"]) if "denoiser" in one.arguments]
-    return tuple(_start(owner, checked.settings, prior, model) for owner in owners)
+    settings = checked.settings
+    files = [one for one in owners if one.arguments.get("weights") not in (None, EMBEDDED)]
+    if settings.map is not None and settings.init_from is None and not files:
+        raise ConfigError(
+            f"map = {settings.map}: there is no file to map. Name it, prior.weights=FILE."
+        )
+    return tuple(_start(owner, settings, prior, model) for owner in owners)
 
 
 def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model") -> str:
@@ -62,12 +68,18 @@ def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model
 
 def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:
     """Load the weights that `init_from` names, of a run or through a mapping; reports it."""
+    from unfold.denoisers.mappings import MAPPINGS
     from unfold.parameters.networks import stages
-    from unfold.training.checkpoints.foreign import load_network
+    from unfold.training.checkpoints.foreign import PICKLED, load_network
     from unfold.training.checkpoints.weights import load_weights
 
     text = str(settings.init_from)
     source = located("init_from", text, settings.runs_dir)
+    if settings.map is None and source.suffix in PICKLED:
+        raise CheckpointError(
+            f"init_from = {text}: a run is expected. Weights of another package need map=NAME: "
+            f"{listing(MAPPINGS)}."
+        )
     if settings.map is None:
         load_weights(reconstructor, source)
         return f"every weight starts from {text}"

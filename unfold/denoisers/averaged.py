@@ -14,7 +14,7 @@ from unfold.parameters.declare import expect_sizes
 from unfold.parameters.networks import Network
 from unfold.typing import Image, Scalar
 
-SIDE = 32
+SIDE = 64
 """Of the periodic images on which norms are taken."""
 
 
@@ -49,6 +49,10 @@ class AveragedDnCNN(Denoiser):
         layers = [nn.Conv2d(a, b, 3) for a, b in pairwise(sizes)]
         self.layers = nn.ModuleList(layers)
         for i, layer in enumerate(layers):
+            nn.init.normal_(layer.weight, std=0.02 / math.sqrt(9 * layer.in_channels))
+            with torch.no_grad():  # N starts near the identity of images in [0, 1]
+                layer.weight += nn.init.dirac_(torch.empty_like(layer.weight))
+                layer.bias.zero_()  # type: ignore[union-attr]
             v = torch.randn(1, layer.in_channels, SIDE, SIDE)
             self.register_buffer(f"v{i}", power_step(layer.weight.detach(), v, 30))
 

@@ -17,7 +17,7 @@ class FieldOfExperts(RidgePotential):
     """R(x) = Σ ρ_i(k_i ∗ x), ρ_i' = Σ_j w_ij exp(−(z − μ_j)²/2γ²); D(v) = v − ∇R(v).
 
     k_i = Bc_i/‖c_i‖, B the cosine basis without the constant. The Gaussians are γ apart, around 0;
-    between points γ/50 apart ρ_i' is linear. The filters act on each channel separately, and see
+    between points γ/50 apart ρ_i'' is linear. The filters act on each channel separately, and see
     the last row and column repeated.
 
     Args:
@@ -64,8 +64,10 @@ class FieldOfExperts(RidgePotential):
         reach = (self.knots // 2) * FINE + tail
         z = torch.arange(-reach, reach + 1).to(unit) / FINE
         centres = (torch.arange(self.knots) - self.knots // 2).to(unit)
-        table = self.weights @ (-0.5 * (z - centres[:, None]) ** 2).exp()
-        return Ridge((k,), table, reach / FINE * self.spacing)
+        offset = z - centres[:, None]
+        slopes = self.weights @ (-offset * (-0.5 * offset**2).exp()) / self.spacing
+        start = self.weights @ (-0.5 * centres[:, None] ** 2).exp()
+        return Ridge((k,), slopes, reach / FINE * self.spacing, order=1, start=start)
 
     def lipschitz(self, sigma: Scalar) -> Scalar:
         """None is known: repeated rows and columns count several times."""

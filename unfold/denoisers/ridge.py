@@ -46,10 +46,11 @@ class Potential(Denoiser, ABC):
 
 
 class Ridge(NamedTuple):
-    """R(x) = Σ (a/c) S(c Wx), S the integral of a linear spline s: ∇R(x) = Wᵀ a s(c Wx).
+    """R(x) = Σ (a/c) S(c Wx), S the integral of a spline s: ∇R(x) = Wᵀ a s(c Wx).
 
     weights: of the convolutions of which W is the product.
-    table: (F or 1, K), values of s at equally spaced knots from −radius to radius.
+    table: (F or 1, K), values at equally spaced knots from −radius to radius.
+    order: s is linear between them; or, with order 1, the integral of that, s(0) = start.
     """
 
     weights: tuple[Tensor, ...]
@@ -57,6 +58,8 @@ class Ridge(NamedTuple):
     radius: float
     a: Scalar = 1.0
     c: Scalar = 1.0
+    order: int = 0
+    start: Tensor | float = 0.0
 
     @property
     def slopes(self) -> Tensor:
@@ -92,12 +95,16 @@ class RidgePotential(Potential):
     def value(self, x: Image, sigma: Scalar) -> PerImage:
         R = self.ridge(sigma)
         u = R.c * analyse(R.weights, self.images(x), self.replicates)
-        return (R.a / R.c * integral(R.table, R.radius, u)).reshape(len(x), -1).sum(1)
+        return (
+            (R.a / R.c * spline(R.table, R.radius, u, R.order + 1, R.start))
+            .reshape(len(x), -1)
+            .sum(1)
+        )
 
     def grad(self, x: Image, sigma: Scalar) -> Image:
         R = self.ridge(sigma)
         u = R.c * analyse(R.weights, self.images(x), self.replicates)
-        u = R.a * spline(R.table, R.radius, u)
+        u = R.a * spline(R.table, R.radius, u, R.order, R.start)
         return synthesise(R.weights, u, self.replicates).reshape(x.shape)
 
     def lipschitz(self, sigma: Scalar) -> Scalar:
@@ -276,20 +283,30 @@ def _take(table: Tensor, i: Tensor) -> Tensor:
     return table.expand(len(flat), -1, -1).gather(2, flat).reshape(i.shape)
 
 
-def spline(table: Tensor, radius: float, u: Tensor) -> Tensor:
-    """s(u) of u (B, F, H, W), linear between equally spaced knots and beyond the last two."""
-    f, i, values = _cell(table, radius, u)
-    return _take(values, i) + f * _take(values.diff(dim=1), i)
+def spline(
+    table: Tensor, radius: float, u: Tensor, order: int = 0, start: Tensor | float = 0.0
+) -> Tensor:
+    """s(u) of u (B, F, H, W), linear between equally spaced knots and beyond the last two.
+
+    With order 1 its integral from 0, plus `start`; with order 2 the integral of that.
+    """
+    f, i, s = _cell(table, radius, u)
+    h, d = 2 * radius / (table.shape[1] - 1), s.diff(dim=1)
+    left, rise = _take(s, i), f * _take(d, i)
+    if order == 0:
+        return left + rise
+    first = _from_centre(0.5 * h * (s[:, 1:] + s[:, :-1])) + start
+    once = _take(first, i)
+    if order == 1:
+        return once + h * f * (left + rise / 2)
+    second = _from_centre(h * first[:, :-1] + h**2 * (s[:, :-1] / 2 + d / 6))
+    return _take(second, i) + h * f * (once + h * f * (left / 2 + rise / 6))
 
 
-def integral(table: Tensor, radius: float, u: Tensor) -> Tensor:
-    """∫₀ᵘ s; quadratic between the knots."""
-    f, i, values = _cell(table, radius, u)
-    step = 2 * radius / (table.shape[1] - 1)
-    areas = 0.5 * step * (values[:, 1:] + values[:, :-1])
-    sums = torch.cat((torch.zeros_like(areas[:, :1]), areas.cumsum(1)), 1)
-    sums = sums - sums[:, sums.shape[1] // 2, None]
-    return _take(sums, i) + step * f * (_take(values, i) + 0.5 * f * _take(values.diff(dim=1), i))
+def _from_centre(steps: Tensor) -> Tensor:
+    """Values at the knots, 0 at the central one."""
+    sums = pad(steps.cumsum(1), (1, 0))
+    return sums - sums[:, sums.shape[1] // 2, None]
 
 
 def _increasing(values: Tensor, steepest: float) -> Tensor:

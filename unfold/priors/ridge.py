@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.ridge import Potential
 from unfold.errors import ConfigError
 from unfold.parameters.networks import Each, stages
 from unfold.priors.denoiser_priors import DenoiserPrior
-from unfold.priors.prior import Prior
+from unfold.priors.prior import Prior, expect_weight
 from unfold.typing import Image, PerImage, Scalar
 
 
 @dataclass(frozen=True)
 class LearnedPotential(DenoiserPrior):
     """g(x) = R(x, σ), a potential; ∇g by its formula, of complex x on both parts.
+
+    Its prox is replaced by a step of gradient descent.
 
     Args:
         denoiser: R, a potential such as `ConvexRidge`.
@@ -23,7 +27,7 @@ class LearnedPotential(DenoiserPrior):
     Trans. Comput. Imaging 9 (2023), section II.
     """
 
-    provides = frozenset({"grad", "value"})
+    provides = frozenset({"prox", "grad", "value"})
 
     denoiser: Each[Potential]
 
@@ -36,8 +40,13 @@ class LearnedPotential(DenoiserPrior):
             )
 
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        """The same: a gradient is not computed in lower precision."""
-        return self
+        """Changed potentials; one that lower precision makes a mere denoiser stays as it is."""
+
+        def changed(one: Denoiser) -> Denoiser:
+            new = change(one)
+            return new if isinstance(new, Potential) else one
+
+        return super().with_denoisers(changed)
 
     @property
     def lipschitz(self) -> Scalar:
@@ -47,9 +56,20 @@ class LearnedPotential(DenoiserPrior):
     def nonexpansive(self) -> bool:
         return all(one.convex for one in stages(self.denoiser))
 
+    @property
+    def _bound(self) -> Scalar:
+        """L_g, 0 where none is known."""
+        found = self.lipschitz
+        return found if isinstance(found, Tensor) else 0.0
+
     def contractive_part(self, v: Image) -> Image:
         """v − (v + ∇g(v))/(1 + L_g), the step of gradient descent on ½‖x‖² + g(x)."""
-        return v - (v + self.grad(v)) / (1 + self.lipschitz)
+        return v - (v + self.grad(v)) / (1 + self._bound)
+
+    def prox(self, v: Image, weight: Scalar) -> Image:
+        """v − w∇g(v)/(1 + wL_g), the step from v on ½‖x − v‖² + wg(x)."""
+        expect_weight(self, weight)
+        return v - weight * self.grad(v) / (1 + weight * self._bound)
 
     def value(self, x: Image) -> PerImage:
         images, level, _ = self._network.real_images(x, self.sigma)
