@@ -164,6 +164,7 @@ def test_only_networks_are_not_held_to_be_convex():
         "experts",
         "ffdnet",
         "gradient_step",
+        "ista_net",
         "nonexpansive",
         "red",
         "score",
