@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit faults clusters overhead gpu stubs lint types layers wheel-test check clean
+.PHONY: train test kit faults clusters papers overhead gpu stubs lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -45,6 +45,11 @@ clusters: $(VENV)/.installed-dev
 # What the guards of a training cost beside the bare step; an error above 3 %.
 overhead: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py $(ARGS)
+
+# Published figures beside ours, docs/paper_table.md; the images are in the folder UNFOLD_DATA.
+# ARGS="--rows tnrd5_5x5_s25" for some rows; what is finished is not run again.
+papers: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/papers.py $(ARGS)
 
 # Training, resuming, bf16, evaluation, an equilibrium and every operator on a real GPU.
 gpu: $(VENV)/.installed-dev
