@@ -116,7 +116,7 @@ def test_reconstruct_says_where_the_image_is(calls, capsys):
     assert run("reconstruct", f"run={directory}", "input=photo.png") == 0
     assert "wrote photo_reconstructed.png" in capsys.readouterr().out
     assert run("reconstruct", f"run={directory}", "input=photo.png", "output=photo.gif") == 2
-    assert "output = photo.gif: no such kind of image file" in capsys.readouterr().err
+    assert "output = photo.gif: no such kind of file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["train", "--help"], ["train", "-h"]])
