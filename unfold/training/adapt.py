@@ -18,6 +18,9 @@ from unfold.reconstructor import Reconstructor
 HELD = 0.2
 """The share of the measured entries that is never trained on, and chooses when to stop."""
 
+LAST = 0.05
+"""Of the learning rate, at the last step of its cosine."""
+
 CHECKS = 20
 """How often a fit is scored."""
 
@@ -138,6 +141,7 @@ def _fit(
     if not learned:
         raise ConfigError("nothing is learned in this run: adapt needs a network or a scalar.")
     optimizer = torch.optim.Adam(learned, lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, LAST * lr)
     before = best = score()
     kept, at = deepcopy(module.state_dict()), 0
     for step in range(1, steps + 1):
@@ -148,6 +152,7 @@ def _fit(
         now.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
+        schedule.step()
         due = step % max(1, steps // CHECKS) == 0 or step == steps
         if due and (found := score()) < best:
             best, at, kept = found, step, deepcopy(module.state_dict())
