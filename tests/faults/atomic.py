@@ -11,7 +11,7 @@ import torch
 
 from tests.faults.training import Verdict, say
 from unfold.errors import CheckpointError
-from unfold.runs.directory import claim
+from unfold.runs.directory import Request, claim
 from unfold.training.checkpoints.checksum import LAST, PREVIOUS, newest_checkpoint
 from unfold.training.checkpoints.weights import read_checkpoint, write_checkpoint
 
@@ -23,7 +23,7 @@ MEMORY = Path("/dev/shm")
 
 def write_for_ever(run: Path, ready: int) -> None:
     """Resume from the newest state, and write one after another, all its numbers the step."""
-    with claim(run) as held:
+    with claim(run, Request(accept_code=True)) as held:  # it records no code
         step = 0 if held.checkpoint is None else read_checkpoint(held.checkpoint)["global_step"]
         while True:
             step += 1
@@ -85,7 +85,7 @@ def trial(folder: Path, seed: int) -> Verdict:
             corrupt += now is None
             step = step if now is None else now
             halves += leftovers(run, Path(name)) > 0
-        with claim(run):
+        with claim(run, Request(accept_code=True)):
             orphans = leftovers(run) + sum(1 for _ in Path(name).iterdir())
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         tempfile.tempdir = None
