@@ -89,6 +89,12 @@ CASES = {
     "interpolation": (["name=${nothing.here}"], "name = ${nothing.here}: cannot be resolved: "),
     "required": (["~prior.denoiser"], "prior.denoiser: must be given: PnP needs it."),
     # code
+    "missing target": (["algo._target_=???"], "algo._target_ = ???: must be given. Write"),
+    "unresolved target": (
+        ["algo._target_=${x}"],
+        "algo._target_ = ${x}: cannot be resolved: the configuration has no key x.",
+    ),
+    "own field": (["+physics.learned={}"], "physics.learned: unknown key."),
     "target": (["+prior.denoiser._target_2=x"], "prior.denoiser._target_2 = x: is not supported."),
     "untrusted": (["algo._target_=mine.Mine"], "If you trust the package, add trust=[mine] to the command"),
     "args": (["+algo._args_=[1]"], "algo._args_ = [1]: is not supported. Allowed: _target_, _partial_"),

@@ -236,7 +236,8 @@ def _leave_out(config: DictConfig, overrides: Sequence[str]) -> None:
     for target in (key for key in typed if key.endswith("._target_")):
         block = target.removesuffix("._target_")
         node = OmegaConf.select(config, block)
-        with suppress(ConfigError, TypeError):  # what cannot be named, which `check` reports
+        # What cannot be named is reported by `check`.
+        with suppress(ConfigError, TypeError, OmegaConfBaseException):
             known = {*parameters(resolve(str(node["_target_"]), trusted(overrides))), *SPECIAL}
             for key in node.keys() - known:
                 if not any(f"{t}.".startswith(f"{block}.{key}.") for t in typed):

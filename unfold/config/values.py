@@ -4,6 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -130,8 +131,10 @@ SPECIAL = ("_target_", "_partial_")
 def parameters(kind: type) -> dict[str, inspect.Parameter]:
     """The arguments of a constructor by name, with annotations as objects.
 
-    `*args` and `**kwargs` are left out: what they take cannot be checked, so it cannot be given.
+    `*args` and `**kwargs` are left out: what they take cannot be checked, so it cannot be given;
+    and fields of a dataclass with `repr=False`, which only its own methods set.
     """
+    own = {f.name for f in fields(kind) if not f.repr} if is_dataclass(kind) else set()
     found = inspect.signature(kind).parameters
     try:
         hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
@@ -139,7 +142,10 @@ def parameters(kind: type) -> dict[str, inspect.Parameter]:
         hints = {}
     known = {}
     for name, parameter in found.items():
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if name not in own and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
             hint = hints.get(name, parameter.annotation)
             known[name] = parameter.replace(annotation=Any if isinstance(hint, str) else hint)
     return known
