@@ -27,10 +27,10 @@ LIGHT = {1, 3, 4, 7, 10, 11, 12, 13, 16, 19}
 """Rows whose mistake shows before a class that needs PyTorch is looked at."""
 
 READ_RIGHT = {
-    "test_sixteen_bits_are_told_apart": 53,
-    "test_a_format_gives_what_it_stores": 53,
-    "test_a_cmyk_jpeg_is_turned_to_colour": 57,
-    "test_a_jpeg_is_turned_as_its_camera_says": 58,
+    "test_sixteen_bits_are_distinguished": 53,
+    "test_pixel_values_of_every_format": 53,
+    "test_a_cmyk_jpeg_is_converted_to_rgb": 57,
+    "test_a_jpeg_is_rotated_by_its_exif_data": 58,
 }
 """Inputs that are legal, and the tests that compare what is read of them."""
 
