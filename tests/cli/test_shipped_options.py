@@ -22,6 +22,9 @@ from unfold.random import Draws
 
 ALSO = {
     "data=folder": ["data.root=."],
+    "experiment=crr_tstep_s25": ["data.root=."],
+    "experiment=tnrd5_5x5_s25": ["data.root=."],
+    "experiment=wcrr_bsd68": ["data.root=."],
     "model=classical": ["prior=tikhonov"],
     "algo=analysis_pdhg": ["prior=tv"],
     "algo=condat_vu": ["prior=tv"],
