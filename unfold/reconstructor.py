@@ -88,7 +88,7 @@ class Reconstructor(nn.Module):
             check_one_map(self.prior)
             check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
-        self.half_precision = False
+        self.half_precision, self.penalizes = False, prior.penalizes
         self.physics: ParameterGroup | None = None  # of `learn_physics`
 
     def forward(
@@ -142,7 +142,8 @@ class Reconstructor(nn.Module):
             return self.algo.at(k, scales), replace(data, g=g)
 
         varies = self.algo.varies or self.prior.varies
-        return Steps((self.algo.at(0, scales), data), later if varies else None)
+        first = self.algo.at(0, scales), data
+        return Steps(first, later if varies else None, penalizes=self.penalizes)
 
     def guarantee(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None

@@ -164,6 +164,19 @@ def test_ista_net_is_its_formulas_and_its_penalty_enters_the_loss(kind):
     assert net.solve(trial.y, trial.operator).penalty is None  # no training
 
 
+def test_a_penalty_stays_in_half_precision_and_with_complex_images():
+    torch.manual_seed(0)
+    network = ISTANet(1, 4, symmetry=0.3)
+    net, x, solution, trial = solved(MSE(), Unfolded(2), PnP(network))
+    net.half_precision = True
+    half = net.solve(trial.y, trial.operator, draws=trial.draws).penalty
+    assert half.dtype == x.dtype
+    torch.testing.assert_close(half, solution.penalty, rtol=2e-2, atol=0)
+    z = torch.polar(x, 7 * x.flip(-1))
+    parts = reference(torch.cat((z.real, z.imag)), network)[1]
+    torch.testing.assert_close(PnP(network).penalty(z), 0.3 * parts)
+
+
 def test_nine_phases_of_ista_net_plus_have_the_parameters_of_the_paper():
     net = build(
         "algo=pgd",

@@ -122,8 +122,22 @@ class InHalfPrecision(Denoiser):
         self.channels = network.channels
         self.call = (network,)
 
+    @property
+    def penalizes(self) -> bool:
+        return self.call[0].penalizes
+
+    def penalty(self, v: Image) -> Tensor:
+        with _halved(v):
+            added = self.call[0].penalty(v)
+        return added.to(v.dtype.to_real())
+
     def forward(self, v: Image, sigma: Scalar) -> Image:
-        # The cache of casts is one for all threads: parts of a batch in parallel would share it.
-        with torch.autocast(v.device.type, dtype=torch.bfloat16, cache_enabled=False):
+        with _halved(v):
             denoised: Image = self.call[0](v, sigma)
         return denoised.to(v.dtype)
+
+
+def _halved(v: Image) -> torch.autocast:
+    """Computing in bfloat16, on the device of v."""
+    # The cache of casts is one for all threads: parts of a batch in parallel would share it.
+    return torch.autocast(v.device.type, dtype=torch.bfloat16, cache_enabled=False)

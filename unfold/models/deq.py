@@ -121,11 +121,10 @@ class DEQ(Model):
         report, penalty, recorded = BackwardReport(end.error), None, partial(steps.step, 0)
         if torch.is_grad_enabled():
             state = self.backward.attach(recorded, found, report)
-            if steps.draws is not None:
-                penalty = steps.penalty(0, state)
-                if self.penalty.weight > 0:
-                    size = self.penalty.value(recorded, found, steps.draws)
-                    penalty = size if penalty is None else size + penalty
+            penalty = steps.penalty(0, state)
+            if steps.draws is not None and self.penalty.weight > 0:
+                size = self.penalty.value(recorded, found, steps.draws)
+                penalty = size if penalty is None else size + penalty
         return Solution(
             image=algorithm.image(state),
             state=state,

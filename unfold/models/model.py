@@ -75,12 +75,14 @@ class Steps:
         later: gives those of iteration k; None where every iteration is like the first.
         keep_iterates: whether the solution holds the first image and that after every step.
         draws: of a random part of the loss, such as a penalty; without them there is none.
+        penalizes: whether a prior of some iteration adds a penalty to the loss of a training.
     """
 
     first: Pair
     later: Callable[[int], Pair] | None = None
     keep_iterates: bool = False
     draws: Draws | None = None
+    penalizes: bool = False
 
     def at(self, k: int) -> Pair:
         """The algorithm and the problem of iteration k."""
@@ -92,7 +94,9 @@ class Steps:
         return algorithm.step(state, problem)
 
     def penalty(self, k: int, state: Any) -> Tensor | None:
-        """What the k-th step adds to the loss of a training."""
+        """What the k-th step adds to the loss of a training; None where nothing."""
+        if not self.penalizes or self.draws is None or not torch.is_grad_enabled():
+            return None
         algorithm, problem = self.at(k)
         return algorithm.penalty(state, problem)
 

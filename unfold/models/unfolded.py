@@ -98,9 +98,8 @@ class Unfolded(Model):
         algorithm, problem = steps.at(0)
         state = algorithm.init(problem)
         images, penalties = [algorithm.image(state)], list[Tensor]()
-        trains = steps.draws is not None and torch.is_grad_enabled()
         for k in range(self.iterations):
-            if trains and (penalty := steps.penalty(k, state)) is not None:
+            if (penalty := steps.penalty(k, state)) is not None:
                 penalties.append(penalty)
             state = self.backward.step(partial(steps.step, k), state, self.iterations - k)
             images.append(algorithm.image(state))

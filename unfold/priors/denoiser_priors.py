@@ -69,7 +69,7 @@ class DenoiserPrior(Prior):
 
     def penalty(self, v: Image) -> Tensor:
         network: Denoiser = self.denoiser  # type: ignore[assignment]  # of this iteration
-        return network.penalty(v)
+        return network.penalty(network.real_images(v, self.sigma, self.representation)[0])
 
     def contractive_part(self, v: Image) -> Image:
         """The map that an equilibrium needs to be nonexpansive: D."""
