@@ -30,6 +30,7 @@ from unfold.config.values import (
     read,
 )
 from unfold.errors import ConfigError, listing
+from unfold.runs.identity import is_chosen
 
 if TYPE_CHECKING:
     from unfold.algorithms.algorithm import Algorithm
@@ -109,7 +110,7 @@ def check_component(
 
 def affected_groups(job: Job, *, together: bool) -> list[str]:
     """The groups that the command line changes; `together`: all of the reconstructor or none."""
-    if len(job.folders) > 1 or any(job.choices.get(name) not in (None, "None") for name in NAMED):
+    if len(job.folders) > 1 or any(is_chosen(job.choices, name) for name in NAMED):
         return list(GROUPS)
     named = {re.split(r"[./@]", key_of(text))[0] for text in job.overrides}
     if together and named & {*RECONSTRUCTOR, "trainable"}:

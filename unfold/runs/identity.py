@@ -47,10 +47,15 @@ LEFT_OUT = frozenset(
 """Keys that cannot change a number; every other key is part of the hash."""
 
 
+def is_chosen(choices: Mapping[str, str], group: str) -> bool:
+    """Whether an option of a group that may be left out is chosen; Hydra writes None as a text."""
+    return choices.get(group) not in (None, "None")
+
+
 def slug(choices: Mapping[str, str], name: str | None) -> str:
     """A readable name: algorithm and prior, or the architecture; physics, model, and `name`."""
-    known = choices.get("architecture") not in (None, "None")
-    groups = ("architecture", "physics") if known else ("algo", "prior", "physics")
+    named = is_chosen(choices, "architecture")
+    groups = ("architecture", "physics") if named else ("algo", "prior", "physics")
     parts = [choices[group] for group in groups if group in choices]
     if choices["model"] != "unfolded":
         parts.append(choices["model"])
