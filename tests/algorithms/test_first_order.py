@@ -1,5 +1,6 @@
 """The first five iterates of gradient, proximal and splitting methods, by hand in NumPy."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from unfold.algorithms.heavy_ball import HeavyBall
 from unfold.algorithms.hqs import HQS
 from unfold.algorithms.landweber import Landweber
 from unfold.algorithms.pgd import PGD
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, IncompatibleError
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
@@ -49,6 +50,13 @@ def gd(k: int) -> np.ndarray:
     x = START
     for _ in range(k):
         x = x - TAU * (slope(x) + LAM * x)
+    return x
+
+
+def damped(k: int) -> np.ndarray:
+    x, tau = START, TAU / (1 + TAU * LAM)  # ∇½‖x‖² has Lipschitz constant 1
+    for _ in range(k):
+        x = x - tau * (slope(x) + LAM * x)
     return x
 
 
@@ -113,6 +121,7 @@ def landweber(k: int) -> np.ndarray:
 HALVING = Geometric(2.0, 0.125, 5)
 BY_HAND: dict[str, tuple[Algorithm[Any], Prior, Callable[[int], np.ndarray]]] = {
     "gd": (GD(TAU, LAM), Tikhonov(), gd),
+    "gd damped": (GD(TAU, LAM, damped=True), Tikhonov(), damped),
     "heavy_ball": (HeavyBall(TAU, LAM, 0.4), Tikhonov(), heavy_ball),
     "fista": (FISTA(TAU, LAM, ChambolleDossal(3.0)), L1(), fista),
     "fista_bt": (FISTA(TAU, LAM, BeckTeboulle()), L1(), fista_of_beck_and_teboulle),
@@ -188,3 +197,23 @@ def test_states_are_pure_and_images_see_no_batch():
             assert difference(iterate(own, one, 4), whole[i : i + 1]) < 1e-12
         state = run(own, make_problem(L2(), Dense(matrices), y2, prior), 1)
         assert all(t.shape[0] == 2 for t in state)
+
+
+def test_a_damped_step_converges_whatever_the_prior_and_the_plain_one_does_not():
+    weight = 50.0
+    at = dense_problem(Tikhonov())
+    want = np.linalg.solve(M.T @ M + weight * np.eye(SIZE), M.T @ y)
+    found = iterate(GD(1.9 / NORM, weight, damped=True), at, 400)
+    assert difference(found[0], torch.from_numpy(want).reshape(found[0].shape)) < 1e-9
+    assert GD(1.9 / NORM, weight, damped=True).guarantee(at).holds
+    assert not GD(2.1 / NORM, 1e-3, damped=True).guarantee(at).holds
+    assert not GD(1.9 / NORM, weight).guarantee(at).holds
+    assert not iterate(GD(1.9 / NORM, weight), at, 400).isfinite().all()
+
+
+def test_a_damped_step_needs_a_lipschitz_constant_of_the_prior():
+    class Unknown(Tikhonov):
+        lipschitz = math.inf
+
+    with pytest.raises(IncompatibleError, match=r"GD.damped = true needs .* Unknown knows none"):
+        iterate(GD(0.5, damped=True), dense_problem(Unknown()), 1)

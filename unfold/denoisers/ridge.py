@@ -108,10 +108,17 @@ class RidgePotential(Potential):
         return synthesise(R.weights, u, self.replicates).reshape(x.shape)
 
     def lipschitz(self, sigma: Scalar) -> Scalar:
-        R = self.ridge(sigma)
-        steepest = R.slopes.abs().amax(1).sqrt().reshape(-1, 1, 1, 1)
-        *inner, last = R.weights
-        found: Tensor = R.a * R.c * norm_squared((*inner, steepest * last))
+        R, kept = self.ridge(sigma), vars(self)
+        if (bound := kept.get("_bound")) is None:
+            with (
+                torch.enable_grad()
+            ):  # an equilibrium is found without a gradient, and then has one
+                steepest = R.slopes.abs().amax(1).sqrt().reshape(-1, 1, 1, 1)
+                *inner, last = R.weights
+                bound = norm_squared((*inner, steepest * last))
+            if "_derived" in kept:
+                kept["_bound"] = bound
+        found: Tensor = R.a * R.c * bound
         return found.amax(1, keepdim=True) if found.ndim == 4 else found
 
 
