@@ -50,7 +50,8 @@ class GD(ImageAlgorithm):
         constant = problem.g.lipschitz
         if isinstance(constant, float) and constant == math.inf:
             raise IncompatibleError(
-                f"GD.damped = true needs a Lipschitz constant of ∇g, and {type(problem.g).__name__} "
-                "knows none. Set it to false, or use a prior such as LearnedPotential."
+                "GD.damped = true needs a Lipschitz constant of ∇g, and "
+                f"{type(problem.g).__name__} knows none. Set it to false, or use a prior such as "
+                "LearnedPotential."
             )
         return self.stepsize / (1 + self.stepsize * self.lambda_reg * constant)

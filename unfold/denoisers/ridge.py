@@ -280,8 +280,9 @@ def _cell(table: Tensor, radius: float, u: Tensor) -> tuple[Tensor, Tensor, Tens
     """The knot left of each value, flat per channel; the distance to it in steps; and its index."""
     K = table.shape[1]
     t = (u.to(table.dtype) + radius) * ((K - 1) / (2 * radius))
-    i = t.detach().nan_to_num().floor().clamp(0, K - 2)  # what is not finite has a cell, too
-    return (t - i), i.long(), table.expand(u.shape[1], K)
+    # What is not finite has a cell, too: fmax takes 0 for NaN.
+    i = t.detach().fmax(t.new_zeros(())).clamp(max=K - 2).long()
+    return (t - i), i, table.expand(u.shape[1], K)
 
 
 def _take(table: Tensor, i: Tensor) -> Tensor:
