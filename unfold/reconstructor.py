@@ -23,8 +23,15 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
-from unfold.parameters.declare import Recipe, Unit
-from unfold.parameters.group import ParameterGroup, Plan, Scales, groups_of, value_range
+from unfold.parameters.declare import NOISE_LEVEL, Recipe
+from unfold.parameters.group import (
+    ParameterGroup,
+    Plan,
+    Scales,
+    conditions_of,
+    groups_of,
+    value_range,
+)
 from unfold.parameters.select import (
     Trainable,
     chosen,
@@ -34,6 +41,7 @@ from unfold.parameters.select import (
     names,
 )
 from unfold.physics.base import Physics
+from unfold.physics.features import feature
 from unfold.physics.operator import Operator
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
@@ -132,7 +140,8 @@ class Reconstructor(nn.Module):
         """The algorithm and the problem of each iteration, with numbers in place."""
         check_linear(type(self.algo.recipe), operator)
         scales, level = _scales(operator, y), _level(noise_level, y)
-        scales |= {} if level is None else {"noise_level": level.reshape(-1, 1, 1, 1)}
+        scales |= {} if level is None else {NOISE_LEVEL: level.reshape(-1, 1, 1, 1)}
+        scales |= self._conditions(operator, scales)
         data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
         f = replace(data.f, solve_tol=self.model.solve_tolerance(y))
         data = replace(data, f=f, noise_level=level)
@@ -159,6 +168,14 @@ class Reconstructor(nn.Module):
         """Every scalar by name, () or (K,), in its own unit; vectors are (n,) or (K, n)."""
         groups = dict(groups_of(self))
         return {f"{p}.{n}": g.value(n).detach() for p, g in groups.items() for n in g.plans}
+
+    def _conditions(self, operator: Operator, scales: Scales) -> dict[str, Tensor]:
+        """What is added to the parameters that depend on the problem."""
+        conditions = dict(conditions_of(self))
+        wanted = {name for one in conditions.values() for name in one.features} - {NOISE_LEVEL}
+        like = scales["‖A‖²"]
+        found = {name: feature(operator, name).detach().to(like) for name in sorted(wanted)}
+        return {name: one({**scales, **found}) for name, one in conditions.items()}
 
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)
@@ -269,7 +286,7 @@ def _level(noise_level: float | Tensor | None, y: Measurement) -> PerImage | Non
     return level.expand(len(y))
 
 
-def _scales(operator: Operator, y: Measurement) -> dict[Unit, Tensor]:
+def _scales(operator: Operator, y: Measurement) -> dict[str, Tensor]:
     """What a value relative to ‖A‖, or to its bound, is multiplied by, (B, 1, 1, 1)."""
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_meant(operator, y, squared)

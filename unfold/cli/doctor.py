@@ -67,7 +67,7 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
     """Every scalar and network of which something is learned."""
-    from unfold.parameters.group import groups_of, held, value_range, weights_of
+    from unfold.parameters.group import conditions_of, groups_of, held, value_range, weights_of
 
     for path, group in groups_of(net):
         for name, plan in group.plans.items():
@@ -79,6 +79,10 @@ def learnables(net: "Reconstructor") -> "Iterator[Learnable]":
             learned = tuple(p for p in weights_of(group, name) if p.requires_grad)
             if learned:
                 yield Learnable(f"{path}.{name}", learned, type(held(group, name)).__name__, "")
+    for name, one in conditions_of(net):
+        learned = tuple(p for p in one.parameters() if p.requires_grad)
+        if learned:
+            yield Learnable(f"{name}({', '.join(one.features)})", learned, "Condition", "")
 
 
 def _examine(found: Sequence[Learnable]) -> list[str]:

@@ -172,7 +172,8 @@ def _parameters(
                     size += f" · {plan.unit} = {here} for this A"
                 limits = str(plan.constraint)
                 learned = _learned(plan.learned, plan.own)
-                yield f"  {name}.{scalar} = {size}   ({learned}; {limits})"
+                depends = f"({', '.join(plan.features)})" if plan.features else ""
+                yield f"  {name}.{scalar}{depends} = {size}   ({learned}; {limits})"
                 yield f"      {described.get(scalar, '')}"
             for network in own.network_names:
                 numbers = weights_of(own, network)

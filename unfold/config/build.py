@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from unfold.config.check import Checked, Components, affected_groups, check_job
@@ -145,9 +146,8 @@ class _Build:
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
-        chosen = Trainable(
-            trainable.learn, trainable.untied, trainable.constrain, trainable.relative
-        )
+        kept = (f.name for f in fields(Trainable))
+        chosen = Trainable(**{name: getattr(trainable, name) for name in kept})
         # Before the iterations copy the networks, and the equilibrium measures them.
         self.objects["origins"] = start_networks(self.checked, prior, model)
         reconstructor = Reconstructor(

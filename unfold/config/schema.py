@@ -135,6 +135,7 @@ class Trainable:
     learn: Sequence[str] = ()
     untied: Sequence[str] = ()
     constrain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    condition: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relative: Sequence[str] = ()
     lr: Mapping[str, float] = field(default_factory=dict)
     freeze: Mapping[str, int] = field(default_factory=dict)

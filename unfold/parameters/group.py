@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError
+from unfold.parameters.condition import Condition
 from unfold.parameters.constraints import Constraint
 from unfold.parameters.declare import Recipe, Unit
 from unfold.parameters.networks import Network, PerIteration, fill, leaves, template
 from unfold.parameters.schedules import Schedule
 
-Scales = Mapping[Unit, Tensor]
+Scales = Mapping[str, Tensor]
+"""What values are relative to, by unit, and what is added to those of a condition, by name."""
 
 
 class Plan(NamedTuple):
@@ -30,6 +32,7 @@ class Plan(NamedTuple):
     unit: what it is relative to.
     learned: whether it is.
     vector: how many of the last axes count its entries.
+    features: of the problem, on which it depends.
     """
 
     values: Tensor
@@ -37,6 +40,7 @@ class Plan(NamedTuple):
     unit: Unit
     learned: bool
     vector: int = 0
+    features: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -121,11 +125,11 @@ class ParameterGroup(nn.Module):
         path: str,
     ) -> None:
         super().__init__()
-        self.recipe, self.filled = template(recipe)
+        self.path, (self.recipe, self.filled) = path, template(recipe)
         known = ((*name.rpartition("."), plan) for name, plan in plans.items())
         self.plans = {name: plan for owner, _, name, plan in known if owner == path}
         for name, plan in self.plans.items():
-            _register(self, name, plan)
+            _register(self, name, plan, path)
         self.network_names: list[str] = []
         self.group_names: list[str] = []
         self.per_iteration: set[str] = set()
@@ -144,7 +148,7 @@ class ParameterGroup(nn.Module):
     def value(self, name: str) -> Tensor:
         """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
         plan = self.plans[name]
-        if not plan.learned:
+        if not (plan.learned or plan.features):
             return self.get_buffer(name)
         return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
 
@@ -153,10 +157,16 @@ class ParameterGroup(nn.Module):
         """The recipe of iteration k, with absolute values and networks ready to be called."""
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
-            value = self.value(name)
-            value = value[k] if plan.own else value
-            # The entries lie along the channels, and no axis of theirs is taken for the batch.
-            value = value.reshape(1, -1, 1, 1) if plan.vector else value
+            # Entries lie along the channels, and no axis of theirs is taken for the batch.
+            if plan.features:
+                raw = self.get_parameter(f"raw_{name}") + scales[f"{self.path}.{name}"]
+                value = plan.constraint.from_raw(raw)
+                value = value[:, k] if plan.own else value
+                value = value.reshape(len(value), -1, 1, 1)
+            else:
+                value = self.value(name)
+                value = value[k] if plan.own else value
+                value = value.reshape(1, -1, 1, 1) if plan.vector else value
             if plan.unit == "noise_level" and plan.unit not in scales:
                 raise ConfigError(
                     f"{type(self.recipe).__name__}.{name} = noise_level, and that of this "
@@ -219,6 +229,13 @@ def _hold(home: nn.Module, name: str, leaf: nn.Module | Tensor) -> None:
         home.register_buffer(last, leaf)
 
 
+def conditions_of(root: nn.Module) -> Iterator[tuple[str, Condition]]:
+    """What is added to parameters that depend on the problem, by their names."""
+    for group in (module for module in root.modules() if isinstance(module, ParameterGroup)):
+        for name in (name for name, plan in group.plans.items() if plan.features):
+            yield f"{group.path}.{name}", group.get_submodule(f"condition_{name}")  # type: ignore[misc]
+
+
 def groups_of(root: nn.Module) -> Iterator[tuple[str, ParameterGroup]]:
     """The groups in a module, those inside others included, by the names of their recipes."""
     for name, module in root.named_modules():
@@ -246,9 +263,12 @@ def held(home: nn.Module, name: str) -> Any:
     return getattr(home.get_submodule(owner), last)
 
 
-def _register(group: nn.Module, name: str, plan: Plan) -> None:
-    if not plan.learned:
+def _register(group: nn.Module, name: str, plan: Plan, path: str) -> None:
+    if not (plan.learned or plan.features):
         group.register_buffer(name, plan.values.to(torch.get_default_dtype()))
         return
     raw = plan.constraint.to_raw(plan.values).to(torch.get_default_dtype())
-    group.register_parameter(f"raw_{name}", nn.Parameter(raw))
+    group.register_parameter(f"raw_{name}", nn.Parameter(raw, requires_grad=plan.learned))
+    if plan.features:
+        condition = Condition(f"{path}.{name}", plan.features, raw.shape)
+        group.add_module(f"condition_{name}", condition.requires_grad_(plan.learned))

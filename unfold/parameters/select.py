@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from unfold.errors import ConfigError, listing, nearest
+from unfold.parameters.condition import expect_condition
 from unfold.parameters.constraints import Interval
 from unfold.parameters.declare import NOISE_LEVEL, Declaration, Recipe, Unit, declarations
 from unfold.parameters.group import ParameterGroup, Plan, held, initial_values
@@ -29,12 +30,14 @@ class Trainable:
         learn: what is learned.
         untied: what has an independent value, or network, in each iteration.
         constrain: narrower sets, name → (low, high).
+        condition: what a scalar depends on, name → features such as `noise_level`, `sampling`.
         relative: what is given relative to ‖A‖, where its declaration has such a unit.
     """
 
     learn: Sequence[str] = ("algo.*", "prior.*")
     untied: Sequence[str] = ()
     constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    condition: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relative: Sequence[str] = ("algo.*",)
 
     def of(self, path: str, *, others: bool = False) -> "Trainable":
@@ -195,6 +198,8 @@ def _plans(
     relative = select("relative", trainable.relative, alive=False, optional={"algo.*"})
     scalars = _scalars(recipes)
     limits = limits_of(scalars, select, trainable)
+    features = {n: f for g, f in trainable.condition.items() for n in select("condition", [g])}
+    expect_condition(features, scalars, learned, trains=bool(trainable.learn))
     plans: dict[str, Plan] = {}
     for name, (value, declaration, owner) in scalars.items():
         constraint = limits.get(name, declaration.constraint)
@@ -210,7 +215,8 @@ def _plans(
             raise ConfigError(
                 f"Trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
             )
-        plans[name] = Plan(values, constraint, unit, name in learned, declaration.vector)
+        vector, own = declaration.vector, tuple(features.get(name, ()))
+        plans[name] = Plan(values, constraint, unit, name in learned, vector, own)
     return plans
 
 

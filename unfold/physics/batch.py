@@ -93,13 +93,13 @@ class Grouped(Several):
 
     @cached_property
     def norm_squared(self) -> PerImage:
-        return self._in_place([operator.norm_squared for operator in self.operators])
+        return self.in_place([operator.norm_squared for operator in self.operators])
 
     @cached_property
     def norm_bound(self) -> PerImage:
-        return self._in_place([operator.norm_bound for operator in self.operators])
+        return self.in_place([operator.norm_bound for operator in self.operators])
 
-    def _in_place(self, numbers: list[Tensor]) -> PerImage:
+    def in_place(self, numbers: list[Tensor]) -> PerImage:
         """What each operator has for its samples, at the places of the samples."""
         pairs = zip(numbers, self.places, strict=True)
         parts = [number.expand(len(places)) for number, places in pairs]

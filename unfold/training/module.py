@@ -15,6 +15,7 @@ from unfold.data.example import Batch
 from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
+from unfold.parameters.group import conditions_of
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -104,6 +105,8 @@ class Training(pl.LightningModule):
         self.batch = batch
         with self._watched():
             loss = self._forward(batch)
+        for _, condition in conditions_of(self.reconstructor):
+            condition.remember()
         self.guard.observe(loss, batch.index.tolist(), self.solutions)
         if self._logs_now():
             n = len(batch.index)

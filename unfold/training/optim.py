@@ -15,6 +15,7 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.errors import ConfigError, listing, nearest
+from unfold.parameters.group import conditions_of
 from unfold.parameters.bounds import (
     Bound,
     Declared,
@@ -93,7 +94,10 @@ def check_first_gradient(reconstructor: nn.Module) -> None:
     """
     parameters = learned(reconstructor).items()
     missing = [name for name, p in parameters if p.grad is None]
-    zero = [name for name, p in parameters if p.grad is not None and not bool(p.grad.any())]
+    # The gradient of a condition's first layer is 0 while its last one is.
+    first = {id(p) for _, one in conditions_of(reconstructor) for p in one.hidden.parameters()}
+    moved = [(name, p) for name, p in parameters if p.grad is not None and id(p) not in first]
+    zero = [name for name, p in moved if not bool(p.grad.any())]
     if missing:
         raise ConfigError(
             f"Trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
