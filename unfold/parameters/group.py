@@ -158,7 +158,7 @@ class ParameterGroup(nn.Module):
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
             # Entries lie along the channels, and no axis of theirs is taken for the batch.
-            if plan.features:
+            if f"{self.path}.{name}" in scales:
                 raw = self.get_parameter(f"raw_{name}") + scales[f"{self.path}.{name}"]
                 value = plan.constraint.from_raw(raw)
                 value = value[:, k] if plan.own else value

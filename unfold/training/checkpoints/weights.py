@@ -90,9 +90,7 @@ def described(reconstructor: nn.Module) -> dict[str, Any]:
         return {}
     model = reconstructor.model
     plans = {
-        f"{name}.{key}": [
-            plan.unit, repr(plan.constraint) if plan.learned else "", *plan.features
-        ]
+        f"{name}.{key}": [plan.unit, repr(plan.constraint) if plan.learned else "", *plan.features]
         for name, group in groups_of(reconstructor)
         for key, plan in group.plans.items()
     }
