@@ -203,7 +203,8 @@ def _compose(overrides: Sequence[str], own: Sequence[Path]) -> DictConfig:
 def _added(text: str, folders: Sequence[Path]) -> str:
     """An override that Hydra accepts though no file has its key: `check` knows what exists.
 
-    A file may leave out an argument that its class has, and `trainable.constrain` and `condition` take any name.
+    A file may leave out an argument that its class has, and mappings such as
+    `trainable.constrain` take any name.
     """
     bare, key = text.lstrip("+"), key_of(text)
     placed = "@" in bare.partition("=")[0]  # with `+` it is one more option

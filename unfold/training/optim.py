@@ -15,7 +15,6 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unfold.errors import ConfigError, listing, nearest
-from unfold.parameters.group import conditions_of
 from unfold.parameters.bounds import (
     Bound,
     Declared,
@@ -27,7 +26,7 @@ from unfold.parameters.bounds import (
     positive,
     whole,
 )
-from unfold.parameters.group import groups_of
+from unfold.parameters.group import conditions_of, groups_of
 
 
 def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
@@ -121,8 +120,8 @@ def check_first_gradient(reconstructor: nn.Module) -> None:
     missing = [name for name, p in parameters if p.grad is None]
     # The gradient of a condition's first layer is 0 while its last one is.
     first = {id(p) for _, one in conditions_of(reconstructor) for p in one.hidden.parameters()}
-    moved = [(name, p) for name, p in parameters if p.grad is not None and id(p) not in first]
-    zero = [name for name, p in moved if not bool(p.grad.any())]
+    moved = [(name, p.grad) for name, p in parameters if id(p) not in first]
+    zero = [name for name, g in moved if g is not None and not bool(g.any())]
     if missing:
         raise ConfigError(
             f"Trainable.learn: no gradient reaches {listing(missing)}. Leave them out, as in "
