@@ -35,6 +35,7 @@ from unfold.parameters.select import (
 )
 from unfold.physics.base import Physics
 from unfold.physics.operator import Operator
+from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
 from unfold.pytree import tensors, with_tensors
@@ -108,6 +109,7 @@ class Reconstructor(nn.Module):
         keep_iterates: bool = False,
         draws: Draws | None = None,
         noise_level: float | Tensor | None = None,
+        iterations: int | None = None,
     ) -> Solution:
         """The image with its certificate.
 
@@ -118,13 +120,21 @@ class Reconstructor(nn.Module):
             draws: of a random part of the loss, such as the penalty of an equilibrium.
             noise_level: σ of the noise of y, in its units: one number, or (B,); a `Physics` whose
                 level is fixed knows it.
+            iterations: how many an unfolded model takes; None for all of its own.
         """
         expect_tensor("Reconstructor", y)
         if isinstance(operator, Physics):
             physics, operator = operator, operator.operator_for(y)
             noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
         steps = self.steps(y, operator, noise_level)
-        return self.model.run(replace(steps, keep_iterates=keep_iterates, draws=draws))
+        steps = replace(steps, keep_iterates=keep_iterates, draws=draws, iterations=iterations)
+        return self.model.run(steps)
+
+    def denoise(self, v: Image, sigma: PerImage) -> Image:
+        """D(v, σ) of a prior that a network defines, in iteration 0."""
+        prior = self._prior_at(0, {"noise_level": sigma.reshape(-1, 1, 1, 1)})
+        assert isinstance(prior, DenoiserPrior)
+        return replace(prior, sigma=sigma.reshape(-1, 1, 1, 1)).denoise(v)
 
     def steps(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None

@@ -101,6 +101,8 @@ def explain(arguments: Sequence[str]) -> int:
         ):
             say(line)
         guarantee = net.guarantee(y, operator, level)
+    for line in _stages(components, checked.trainable.lr):
+        say(line)
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
     for name, reason in net.dead.items():
@@ -181,6 +183,36 @@ def _parameters(
                 each = network in own.per_iteration
                 yield f"  {name}.{network}: {count:,} numbers   ({_learned(moves, each)})"
                 yield f"      {described.get(network, '')}"
+
+
+def _stages(components: Components, rates: Mapping[str, float]) -> Iterator[str]:
+    """One line for each stage of the training, and one for what it learns."""
+    net, lr = components.reconstructor, getattr(components.optimizer, "lr", 0.0)
+    if not net.model.trains or not (plan := components.stages.of(net.model.count)):
+        return
+    from unfold.training.course import moves_of
+
+    yield f"stages     {len(plan)}, of {sum(one.steps for one in plan)} steps together"
+    for number, (one, moves) in enumerate(
+        zip(plan, moves_of(plan, net, rates, lr), strict=True), 1
+    ):
+        found: dict[str, list[float]] = {}
+        for name, (rate, relative) in moves.items():
+            moving = [rate * r for r in relative or (1.0,) if r > 0]
+            found.setdefault(".".join(name.split(".")[:2]), []).extend(moving)
+        each = (
+            f"{n} at {' to '.join(sorted({f'{min(v):.3g}', f'{max(v):.3g}'}, key=float))}"
+            for n, v in sorted(found.items())
+        )
+        ends = (
+            f" at most, or {one.patience} validations without a better objective"
+            if one.patience
+            else ""
+        )
+        what = f"{one.iterations or net.model.count or 'all'} iterations"
+        what = what if one.denoising is None else f"the network alone, noise of {one.denoising}"
+        yield f"  {number}: {one.steps} steps{ends}; {what}; learns at {one.at}:"
+        yield f"      {', '.join(each)}"
 
 
 def _settings(path: str, component: Any) -> Iterator[str]:

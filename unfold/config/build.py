@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unfold.config.check import Checked, Components, affected_groups, check_job
 from unfold.config.compose import Composed, Job, compose
 from unfold.config.errors import Problem, as_problem, refuse
 from unfold.config.naming import option_names
+from unfold.config.overrides import key_of
 from unfold.config.plan import instantiate
 from unfold.config.schema import GROUPS, RECONSTRUCTOR
 from unfold.config.weights import start_networks
@@ -108,6 +110,8 @@ class _Build:
             self._try("reconstructor", self._reconstructor)
         if {"trainer", "data"} <= set(built):
             self._try("", lambda: built["trainer"].parts(built["data"].batch_size))
+        if {"stages", "trainer", "loss", "physics", "optimizer", "reconstructor"} <= set(built):
+            self._try("", self._stages)
         if {"trainer", "model"} <= set(built):
             self._try("", lambda: built["trainer"].check_model(built["model"]))
         if "metrics" in built:
@@ -136,6 +140,24 @@ class _Build:
         if name in SEEDED:
             seed_networks(self.checked.settings.seed, name)
         return instantiate(self.checked.groups[name])
+
+    def _stages(self) -> None:
+        """Check what is learned in each stage, and train as long as all of them."""
+        from unfold.training.course import moves_of
+
+        net, built, lr = self.objects["reconstructor"], self.objects, self.checked.trainable.lr
+        plan = built["stages"].of(net.model.count) if net.model.trains else ()
+        if not plan:
+            return
+        moves_of(plan, net, lr, built["optimizer"].lr)
+        for one in plan:
+            if one.iterations is not None:
+                model = replace(net.model, iterations=one.iterations)
+                built["loss"].check(built["physics"], model)
+        typed = {key_of(text) for text in self.job.overrides}
+        built["trainer"] = built["trainer"].of_stages(
+            sum(one.steps for one in plan), given="trainer.max_steps" in typed
+        )
 
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
@@ -191,6 +213,7 @@ def build_training(checked: Checked, components: Components) -> "Training":
             trainer.parts(components.data.batch_size),
             checked.trainable.lr,
             checked.trainable.freeze,
+            components.stages.of(components.model.count) if components.model.trains else (),
         ),
         guard=trainer.guard(),
     )

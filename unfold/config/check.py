@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from unfold.training.losses import Loss
     from unfold.training.optim import Optimizer, Scheduler
     from unfold.training.settings import Log, TrainerSettings
+    from unfold.training.stages import Stages
 
 
 class Components(NamedTuple):
@@ -65,6 +66,7 @@ class Components(NamedTuple):
     loss: "Loss"
     optimizer: "Optimizer"
     scheduler: "Scheduler"
+    stages: "Stages"
     trainer: "TrainerSettings"
     logger: "Log"
     metrics: "ImageMetrics"

@@ -26,6 +26,7 @@ GROUPS: Mapping[str, str] = {
     "loss": "unfold.training.losses.Loss",
     "optimizer": "unfold.training.optim.Optimizer",
     "scheduler": "unfold.training.optim.Scheduler",
+    "stages": "unfold.training.stages.Stages",
     "trainer": "unfold.training.settings.TrainerSettings",
     "logger": "unfold.training.settings.Log",
     "metrics": "unfold.evaluation.metrics.ImageMetrics",
@@ -46,7 +47,7 @@ PRESETS = (*NAMED, "sweep")
 CEILINGS = (
     (r"(.*\.)?seed", 2.0**64),
     (r"trainer\.(.*_every|.*_limit|max_.*|early_.*|validate_.*)|scheduler\..*", 1e9),
-    (r"trainable\..*|(.*\.)?max_iterations", 1e9),
+    (r"trainable\..*|stages\..*|(.*\.)?max_iterations", 1e9),
     (r"trainer\..*|data\.workers|hydra\.launcher\.(gpus|cpus)", 1024),
     (r"hydra\.launcher\..*|data\..*", 100_000),
     (r"physics\.(.*\.)?(shape|detectors)", 65_536),

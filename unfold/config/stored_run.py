@@ -122,6 +122,9 @@ def extended(arguments: Sequence[str]) -> Checked | None:
     refused = {
         f"it is {reference.state}; finish it first": reference.state != "finished",
         "nothing was trained in it": steps == 0,
+        "it was trained in stages; take its weights as the start, init_from=RUN": bool(
+            set(checked.job.config["stages"]) - {"_target_"}
+        ),
         f"{', '.join(keys[:4])} differ; take its weights as the start, init_from=RUN": bool(keys),
         f"it ended at step {steps} of {planned}, as trainer.early_stopping or trainer.max_epochs "
         "asks": steps < planned and trainer["max_epochs"] == reference.get("trainer.max_epochs"),

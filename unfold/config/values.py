@@ -39,6 +39,8 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     """The value as its annotation requires; `visit` reads nodes that have a `_target_`."""
     if value is UNKNOWN:
         raise Mismatch(describe(annotation), path, value)
+    if isinstance(value, Mapping) and "_target_" not in value and _is_block(annotation):
+        value = {"_target_": f"{annotation.__module__}.{annotation.__qualname__}", **value}
     if isinstance(value, Mapping) and "_target_" in value:
         return visit(value, annotation, path)
     origin = get_origin(annotation)
@@ -55,6 +57,12 @@ def read(value: Any, annotation: Any, path: str, visit: Visit) -> Any:
     if annotation in PLAIN:
         return _scalar(value, annotation, path)
     return _collection(value, annotation, path, visit)
+
+
+def _is_block(annotation: Any) -> bool:
+    """Whether a block of keys can mean one class only, which it need not name."""
+    is_own = inspect.isclass(annotation) and is_dataclass(annotation)
+    return is_own and not inspect.isabstract(annotation) and not annotation.__subclasses__()
 
 
 def _scalar(value: Any, annotation: Any, path: str) -> Any:

@@ -76,6 +76,7 @@ class Steps:
         keep_iterates: whether the solution holds the first image and that after every step.
         draws: of a random part of the loss, such as a penalty; without them there is none.
         penalizes: whether a prior of some iteration adds a penalty to the loss of a training.
+        iterations: how many an unfolded model takes; None for all of its own.
     """
 
     first: Pair
@@ -83,6 +84,7 @@ class Steps:
     keep_iterates: bool = False
     draws: Draws | None = None
     penalizes: bool = False
+    iterations: int | None = None
 
     def at(self, k: int) -> Pair:
         """The algorithm and the problem of iteration k."""

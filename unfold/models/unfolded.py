@@ -98,14 +98,15 @@ class Unfolded(Model):
         algorithm, problem = steps.at(0)
         state = algorithm.init(problem)
         images, penalties = [algorithm.image(state)], list[Tensor]()
-        for k in range(self.iterations):
+        total = steps.iterations or self.iterations
+        for k in range(total):
             if (penalty := steps.penalty(k, state)) is not None:
                 penalties.append(penalty)
-            state = self.backward.step(partial(steps.step, k), state, self.iterations - k)
+            state = self.backward.step(partial(steps.step, k), state, total - k)
             images.append(algorithm.image(state))
             if not steps.keep_iterates:
                 del images[:-2]
-        count = torch.full((images[-1].shape[0],), self.iterations, device=images[-1].device)
+        count = torch.full((images[-1].shape[0],), total, device=images[-1].device)
         residual = change(images[-2], images[-1])
         kept = tuple(images) if steps.keep_iterates else ()
         penalty = torch.stack(penalties).sum() if penalties else None

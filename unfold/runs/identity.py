@@ -80,7 +80,10 @@ def identity(config: Mapping[str, Any], fingerprint: str) -> str:
     return "ghijklmnopqrstuv"[int(digest[0], 16)] + digest[1:8]
 
 
-TRAINING = ("extend", "init_from", "map", "loss", "objective", "optimizer", "scheduler", "trainer")
+TRAINING = (
+    *("extend", "init_from", "map", "loss"),
+    *("objective", "optimizer", "scheduler", "stages", "trainer"),
+)
 """Keys that cannot change an evaluation of given weights, except `trainer.precision`."""
 
 
@@ -107,7 +110,8 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
     The SHA-256 of `weights`, by key, replaces their names: a run has several, and other weights
     later.
     """
-    unset = ((EXTEND, None), ("map", None))
+    together = {"_target_": "unfold.training.stages.Together"}
+    unset = ((EXTEND, None), ("map", None), ("stages", together))
     items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) not in unset)
     return {key: _kept(key, value, weights) for key, value in items}
 

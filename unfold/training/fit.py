@@ -32,6 +32,7 @@ from unfold.training.callbacks import (
 )
 from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointing
 from unfold.training.checkpoints.weights import keep_channels_last, load_checkpoint, save_weights
+from unfold.training.course import Course
 from unfold.training.module import Training
 from unfold.training.settings import Log, TrainerSettings, refuse_variables
 
@@ -73,11 +74,13 @@ def make_trainer(
     """A trainer for epochs of so many batches that writes into a run directory."""
     refuse_variables()
     epochs, interval = settings.validation(batches)
+    unused = settings.strategy == "ddp" and any(isinstance(one, Course) for one in callbacks)
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=settings.strategy,
+        # In a stage of a training, what does not move has no gradient.
+        strategy="ddp_find_unused_parameters_true" if unused else settings.strategy,
         precision="64-true" if settings.precision == "64" else "32-true",
         max_steps=settings.max_steps,
         max_epochs=settings.max_epochs,
@@ -128,6 +131,8 @@ def fit(
     checkpointing = Checkpointing(folder, settings.checkpoint_every, objective, mode)
     average = AveragedWeights(settings.ema) if settings.ema is not None else None
     callbacks = [checkpointing, *_callbacks(settings, objective, mode, directory)]
+    # Entries that move slower have moved before they are averaged.
+    callbacks += [training.course] if training.course else []
     callbacks += [average] if average else []
     if log.build(directory) is not None:
         callbacks.append(LearningRateMonitor(logging_interval="step"))

@@ -1,6 +1,6 @@
 """The LightningModule: measure, reconstruct, compare; independent of the algorithm."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,10 +16,13 @@ from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.models.model import Solution
 from unfold.physics.base import Physics
+from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import Gaussian
 from unfold.physics.operator import Operator
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
 from unfold.solvers.result import SolveReport, watched
+from unfold.training.course import Course, moves_of
 from unfold.training.guard.failures import (
     backward_metrics,
     forward_metrics,
@@ -36,6 +39,8 @@ from unfold.training.optim import (
     frozen,
 )
 from unfold.training.shards import Part, Shards, add_gradients
+from unfold.training.stages import Stage
+from unfold.typing import Measurement
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class TrainingOptions:
             many processes would; the sums are then bit-identical.
         lr: learning rates of parameters, by globs on names.
         freeze: epochs that parameters stay frozen for, by globs on names.
+        stages: of the training; none where all is trained together.
     """
 
     seed: int
@@ -58,6 +64,7 @@ class TrainingOptions:
     shards: int = 1
     lr: Mapping[str, float] = field(default_factory=dict)
     freeze: Mapping[str, int] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
 
 
 class Training(pl.LightningModule):
@@ -86,6 +93,9 @@ class Training(pl.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.options, self.guard = options, guard or Guard()
         self.shards = Shards(options.shards)
+        self.course: Course | None = None
+        if plan := options.stages:
+            self.course = Course(plan, moves_of(plan, reconstructor, options.lr, optimizer.lr))
         self.frozen: list[tuple[nn.Parameter, int]] = []
         self.batch: Batch | None = None
         self.solutions: list[Solution] = []
@@ -137,26 +147,37 @@ class Training(pl.LightningModule):
     def compare(self, batch: Batch, split: str) -> tuple[Solution, Float[Tensor, ""]]:
         """Measure the images of a batch with their own draws, reconstruct them, take the loss."""
         physics, y, operator, level, draws = self._measured(batch, split)
-        solve = partial(
+        stage = self.course.stage if self.course else None
+        solve: Callable[[Measurement, Operator], Solution] = partial(
             self.reconstructor.solve,
             keep_iterates=self.loss.needs_iterates,
             draws=draws.within("model"),
             noise_level=level,
+            iterations=stage.iterations if stage else None,
         )
+        if stage and stage.denoising is not None:
+            solve = partial(self._denoised, level)
         trial = Trial(y, operator, batch.images, physics, draws, solve)
         # A loss may train on a part of the measurement; validation uses all of it.
         solution = self.loss.reconstruct(trial) if split == "train" else solve(y, operator)
         loss = self.loss.value(solution, trial)
         return solution, loss if solution.penalty is None else loss + solution.penalty
 
+    def _denoised(self, level: Tensor, y: Measurement, operator: Operator) -> Solution:
+        """D(y, σ) as a solution."""
+        zero = torch.zeros_like(level)
+        return Solution(self.reconstructor.denoise(y, level), None, zero, zero)
+
     def _measured(self, batch: Batch, split: str) -> tuple[Physics, Any, Operator, Any, Draws]:
         draws = Draws(self.options.seed, batch.index.tolist(), split, batch.epoch)
         physics = self.physics.given(batch.examples)
+        if self.course and (sigma := self.course.stage.denoising) is not None:
+            physics = Denoising(Gaussian(sigma))
         y, operator = physics.measure(batch.examples, draws)
         return physics, y, operator, physics.noise_level(y, operator, draws), draws
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        if self.global_step == 0:
+        if self.global_step == (self.course.started if self.course else 0):
             check_first_gradient(self.reconstructor)
         self.guard.check(self.global_step, self.reconstructor, self._locate, self._total)
         for parameter, first in self.frozen:
@@ -207,8 +228,11 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer of what is learned, and its schedule, stepped after every batch."""
-        groups = by_learning_rate(self.reconstructor, self.options.lr)
         self.frozen = frozen(self.reconstructor, self.options.freeze)
+        if self.course:
+            made = self.course.optimizer(self.reconstructor, self.optimizer, self.scheduler)
+            return [made[0]], [{"scheduler": made[1], "interval": "step"}]
+        groups = by_learning_rate(self.reconstructor, self.options.lr)
         optimizer = self.optimizer.build(groups)
         steps = int(self.trainer.estimated_stepping_batches)
         return [optimizer], [

@@ -26,6 +26,7 @@ from unfold.parameters.bounds import (
     positive,
     whole,
 )
+from unfold.parameters.group import groups_of
 
 
 def learned(reconstructor: nn.Module) -> dict[str, nn.Parameter]:
@@ -45,19 +46,43 @@ def matching(
     Raises:
         ConfigError: a glob of `key` matches nothing that is learned, or its value is not accepted.
     """
-    known = learned(reconstructor)
+    places = of_iterations(reconstructor)
     found: dict[str, Any] = {}
     for pattern, value in patterns.items():
         check_value(f"{key}.{pattern}", value, Bound(accepted, "", level=False))
         # `prior.denoiser` matches all of the network.
-        hits = [n for n in known if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
+        hits = [n for n, (short, _, _) in places.items() if _means(pattern, n, short)]
         if not hits:
-            short = sorted({".".join(name.split(".")[:2]) for name in known})
+            short = sorted({".".join(name.split(".")[:2]) for name in places})
             raise ConfigError(
                 f"{key} names '{pattern}', which is not learned{nearest(pattern, short)} "
                 f"Learned: {listing(short)}."
             )
         found |= dict.fromkeys(hits, value)
+    return found
+
+
+def _means(pattern: str, *names: str) -> bool:
+    return any(fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names)
+
+
+def of_iterations(reconstructor: nn.Module) -> dict[str, tuple[str, int | None, bool]]:
+    """What each learned name has of iterations.
+
+    It without the number of its iteration, that number, from 0, or None, and whether its entries
+    are those of the iterations.
+    """
+    groups = dict(groups_of(reconstructor))
+    each = tuple(f"{path}.{name}." for path, g in groups.items() for name in g.per_iteration)
+    varying = {
+        f"{path}.{n}" for path, g in groups.items() for n, plan in g.plans.items() if plan.own
+    }
+    found: dict[str, tuple[str, int | None, bool]] = {}
+    for name in learned(reconstructor):
+        prefix = next((one for one in each if name.startswith(one)), None)
+        number, _, rest = name.removeprefix(prefix or "").partition(".")
+        short = name if prefix is None else f"{prefix}{rest}".removesuffix(".")
+        found[name] = short, None if prefix is None else int(number), name in varying
     return found
 
 
@@ -117,6 +142,8 @@ POSITIVE = positive._replace(text="positive and finite")
 @dataclass(frozen=True)
 class Optimizer(Declared, ABC):
     """Settings of an optimizer."""
+
+    lr: float
 
     @abstractmethod
     def build(self, parameters: Groups) -> TorchOptimizer:

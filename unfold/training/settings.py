@@ -6,7 +6,7 @@ Frozen dataclasses without PyTorch, so that an invalid value is reported before 
 import math
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -156,6 +156,28 @@ class TrainerSettings(Declared):
                 f"shards = {self.shards}: several processes compute one part of a batch each, so "
                 f"it must be their number, {count}, or null."
             )
+
+    def of_stages(self, steps: int, *, given: bool) -> "TrainerSettings":
+        """The settings of a training in stages of so many steps together.
+
+        `given` is whether `max_steps` was chosen though it has its default value.
+
+        Raises:
+            ConfigError: another end of the training was chosen.
+        """
+        own = type(self).max_steps
+        if self.max_steps != steps and (given or self.max_steps != own):
+            raise ConfigError(
+                f"TrainerSettings.max_steps = {self.max_steps}: the stages have {steps} steps "
+                "together. Leave it out, change their steps, or train without them, stages=none."
+            )
+        for name in ("max_epochs", "early_stopping"):
+            if (value := getattr(self, name)) is not None:
+                raise ConfigError(
+                    f"TrainerSettings.{name} = {value}: stages end by their steps and by the "
+                    "patience of each. Leave it out, or train without stages, stages=none."
+                )
+        return replace(self, max_steps=steps)
 
     @property
     def processes(self) -> int:

@@ -150,6 +150,9 @@ class Checkpointing(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        course = getattr(pl_module, "course", None)
+        if course and not course.is_last:
+            return  # a score of fewer iterations, or of the network alone
         score = float(trainer.callback_metrics[self.objective])
         if not self.improves(score, self.best):
             return
