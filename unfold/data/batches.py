@@ -192,7 +192,7 @@ class Loader:
     ) -> None:
         self.sampler = batches
         self.batch_sampler = None  # read by Lightning wherever there is a sampler
-        self._dataset, self._workers = dataset, workers
+        self.samples, self._workers = dataset, workers
         self._loader: DataLoader[Sample] | None = None
 
     def __len__(self) -> int:
@@ -201,7 +201,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         if self._loader is None:
             self._loader = DataLoader(
-                self._dataset,
+                self.samples,
                 batch_sampler=self.sampler,
                 num_workers=self._workers,
                 collate_fn=collate,

@@ -4,12 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.array_files import chosen, read_named
 from unfold.data.example import SPLITS, Example, expect_finite
 from unfold.data.example_cache import size_in_memory
 from unfold.data.file_facts import FileFacts, readable
@@ -54,6 +57,43 @@ class TorchExamples(ExampleSet):
         item = {name: torch.as_tensor(value) for name, value in item.items() if name != "_"}
         rest = {name: t for name, t in item.items() if name not in ("image", "measurement")}
         return Example(item.get("image"), item.get("measurement"), rest)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayExamples(ExampleSet):
+    """The images of an array, (N, n), (N, H, W) or (N, C, H, W), as they are stored.
+
+    Vectors are images of one row.
+
+    Args:
+        path: .npy, .npz, .mat or .cfl, of one array.
+        size: n of vectors, where the array may also be (n, N); None where it is not.
+    """
+
+    path: str
+    size: int | None = None
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(N, C, H, W)."""
+        arrays = read_named(self.path, "ArrayExamples.path")
+        x = arrays[chosen(self.path, arrays)]
+        x = x.T if x.ndim == 2 and len(x) == self.size else x
+        fits = x.ndim in (2, 3, 4) and self.size in (None, x.shape[-1])
+        if x.dtype.kind not in "fiub" or not fits or not np.isfinite(x).all():
+            vectors = "(N, n)" if self.size is None else f"(N, {self.size}), ({self.size}, N)"
+            raise DataError(
+                f"{self.path}: an array {x.shape} of {x.dtype}; expected finite real numbers, "
+                f"{vectors}, (N, H, W) or (N, C, H, W)."
+            )
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        return torch.from_numpy(x.reshape(len(x), *(1,) * (4 - x.ndim), *x.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def example(self, i: int) -> Example:
+        return Example(self.images[i])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -114,7 +154,8 @@ class OwnData(LazyData):
 
     def read(self, path: Path, place: int) -> Example:
         split, i = path.parent.name, int(path.name)
-        example = getattr(self, split).example(i)
+        source = getattr(self, split)
+        example = source.example(i)
         name = f"data.{split}.example({i})"
         if not isinstance(example, Example) or example[:2] == (None, None):
             raise DataError(f"{name}: {type(example).__name__}; expected an Example with an image, "
@@ -129,6 +170,7 @@ class OwnData(LazyData):
                 f"{name}: an image of {tuple(image.shape)}; expected (channels, H, W), and "
                 f"data.channels = {self.channels}."
             )
-        if image is not None and example.measurement is None and float(image.abs().max()) > 1:
+        simulated = example.measurement is None and not isinstance(source, ArrayExamples)
+        if image is not None and simulated and float(image.abs().max()) > 1:
             raise DataError(f"{name}: intensities above 1, expected [0, 1]; divide them.")
         return example

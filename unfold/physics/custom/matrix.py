@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from unfold.array_files import read_named
 from unfold.arrays import read_arrays
 from unfold.disk import expand
 from unfold.errors import DataError, ShapeError
@@ -18,7 +19,7 @@ from unfold.physics.sparse import Entries, Sparse, Table
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
+SUFFIXES = (".npy", ".npz", ".mat", ".safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,21 @@ class Dense(LinearOperator):
         x = y @ matrix[0] if len(matrix) == 1 else (y[:, None] @ matrix)[:, 0]
         return x.reshape(-1, *self.image_shape)
 
+    @cached_property
+    def analytic(self) -> Tensor:
+        """W, (B or 1, m, n), of min ‖W*M‖ over diag W*M = 1, the Frobenius norm; no gradient.
+
+        w_i = G⁻¹m_i / (m_i* G⁻¹m_i) for each column, with G = MM*; in double precision at first.
+
+        Source: Liu, Chen, Wang and Yin, ALISTA: analytic weights are as good as learned weights in
+        LISTA, ICLR 2019, equation 8, whose columns are independent problems.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            M = self.matrix.to(torch.promote_types(self.matrix.dtype, torch.float64))
+            W = torch.linalg.lstsq(M @ M.mH, M).solution
+            unit: Tensor = W / (M.conj() * W).sum(1, keepdim=True)
+        return unit.to(self.matrix.dtype)
+
     def _as(self, like: Tensor) -> Tensor:
         return self.matrix.to(torch.promote_types(self.matrix.dtype, like.dtype))
 
@@ -65,8 +81,8 @@ class MatrixPhysics(Physics):
     """y = Mx with noise, x as a vector: pixels row by row and channel by channel.
 
     Args:
-        path: a real table of m rows in .npy (pickled objects are refused), in .npz as the one
-            array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
+        path: a real table of m rows in .npy (pickled objects are refused), in .npz or .mat as the
+            one array, or as `scipy.sparse.save_npz` writes it by rows, which stays sparse, or in
             .safetensors as the one tensor.
         shape: (C, H, W) of the images, C · H · W columns.
     """
@@ -99,6 +115,11 @@ class MatrixPhysics(Physics):
             return Table(found._replace(value=values.astype(np.float64)))
         return torch.from_numpy(values.astype(np.float64))
 
+    @cached_property
+    def _operators(self) -> dict[tuple[torch.dtype, str], Dense]:
+        """That of each precision and device, for all batches."""
+        return {}
+
     is_deterministic = True
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
@@ -112,7 +133,13 @@ class MatrixPhysics(Physics):
             )
         if isinstance(self.matrix, Table):
             return Sparse(self.matrix, shape)
-        return Dense(self.matrix.to(device=draws.device, dtype=draws.dtype)[None], shape)
+        key = draws.dtype, str(draws.device)
+        if key not in self._operators:
+            with torch.inference_mode(False):  # what it computes once may be part of a gradient
+                matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)[None].clone()
+                self._operators[key] = Dense(matrix, shape)
+                _ = self._operators[key].norm_squared
+        return self._operators[key]
 
 
 def _read(path: str) -> np.ndarray | Entries:
@@ -124,7 +151,7 @@ def _read(path: str) -> np.ndarray | Entries:
     try:
         if file.suffix == ".safetensors":
             return _only(path, dict(load_file(file)))
-        arrays = read_arrays(file)
+        arrays = read_named(file) if file.suffix == ".mat" else read_arrays(file)
         return _sparse(path, arrays) if "indptr" in arrays else _only(path, arrays)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give its full path.") from error
