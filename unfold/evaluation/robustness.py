@@ -22,6 +22,7 @@ from unfold.evaluation.base import (
 from unfold.evaluation.records import Row, mean, pivot, write_rows
 from unfold.parameters.bounds import bounded, positive
 from unfold.physics.base import Physics
+from unfold.physics.levels import scaled
 from unfold.physics.noise.base import sigma_of, with_sigma
 from unfold.physics.operator import Operator
 from unfold.pytree import map_tensors
@@ -68,10 +69,8 @@ class Robustness(Evaluation):
             if MISTAKEN[name](operator, 0.0) is not operator:
                 yield from (Condition(name, f"{s:g}", physics) for s in strengths)
         if (level := sigma_of(physics.noise)) is not None:
-            low, high = (level, level) if isinstance(level, float | int) else level
             for s in self.noise_level:
-                worse = (1 + s) * low if low == high else ((1 + s) * low, (1 + s) * high)
-                noisier = physics.with_noise(with_sigma(physics.noise, worse))
+                noisier = physics.with_noise(with_sigma(physics.noise, scaled(level, 1 + s)))
                 yield Condition("noise_level", f"{s:g}", noisier)
 
     @torch.no_grad()

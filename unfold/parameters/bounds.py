@@ -86,6 +86,18 @@ def one_of(*names: str) -> Range:
 
 _REQUIRED = dataclasses.MISSING
 
+LOG = "log"
+"""Ends a range of which the logarithm is uniform."""
+
+
+class LogRange(tuple[float, float]):
+    """(low, high) of a number whose logarithm is uniform between theirs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"[{self[0]:g}, {self[1]:g}, {LOG}]"
+
 
 def bounded(
     default: Any = _REQUIRED,
@@ -97,8 +109,8 @@ def bounded(
 ) -> Any:
     """Declare a field of a `Declared` dataclass: its default and the values that it accepts.
 
-    `note` is the unit or the meaning, which ends the message. With `level`, (low, high) is also
-    accepted; a number becomes a float, a range a pair.
+    `note` is the unit or the meaning, which ends the message. With `level`, (low, high) and
+    (low, high, log) are also accepted; a number becomes a float, a range a pair.
     """
     metadata = {KEY: Bound(accepted, note, level)}
     return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
@@ -142,6 +154,8 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
     """
     several = isinstance(value, Sequence) and not isinstance(value, str)
     entries = tuple(value) if several else (value,)
+    log = bound.level and (isinstance(value, LogRange) or entries[-1:] == (LOG,))
+    entries = tuple(entry for entry in entries if not (log and entry == LOG))
     if not all(_holds(bound.range, entry) for entry in entries):
         near = nearest(str(value), bound.range.allowed) if bound.range.allowed else "."
         shown = repr(value) if isinstance(value, str) else list(value) if several else value
@@ -150,12 +164,15 @@ def check_value(name: str, value: Any, bound: Bound) -> Any:
         return entries if several else value
     if not several:
         return float(value)
-    if len(entries) != 2 or entries[0] > entries[1]:
+    if len(entries) != 2 or entries[0] > entries[1] or (log and not entries[0] > 0):
         raise ConfigError(
-            f"{name} = {list(value)}: a range is two numbers, [low, high], low <= high."
+            f"{name} = {list(value)}: a range is two numbers, [low, high], low <= high, or "
+            "[low, high, log] with low > 0."
         )
     low, high = map(float, entries)
-    return low if low == high else (low, high)
+    if low == high:
+        return low
+    return LogRange((low, high)) if log else (low, high)
 
 
 def warn_of_eight_bits(name: str, level: float) -> None:

@@ -1,5 +1,6 @@
 """Levels: a number, or a range from which every image samples its own."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,18 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.parameters.bounds import Declared, bounds_of
+from unfold.parameters.bounds import Declared, LogRange, bounds_of
 from unfold.random import Draws
 
-Level = float | int | Sequence[float | int]
-"""A number, or (low, high): uniform on that range, one value per image."""
+Level = float | int | Sequence[float | int | str]
+"""A number, or (low, high): uniform on that range, one value per image.
+
+With (low, high, "log") its logarithm is uniform.
+"""
+
+
+def scaled(level: Level, factor: float) -> Level:
+    """The same level, or range, times a positive factor."""
+    if isinstance(level, float | int):
+        return factor * level
+    ends = (factor * float(level[0]), factor * float(level[1]))
+    return LogRange(ends) if isinstance(level, LogRange) else ends
 
 
 def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
-    """The number itself, or (B,) uniform on the range, one value per image."""
+    """The number itself, or (B,) from the range, one value per image."""
     if isinstance(level, float | int):
         return float(level)
-    return draws.uniform(name, (), *level)
+    low, high = map(float, level[:2])
+    if isinstance(level, LogRange):
+        return draws.uniform(name, (), math.log(low), math.log(high)).exp().clamp(low, high)
+    return draws.uniform(name, (), low, high)
 
 
 def level_per_image(level: Level, draws: Draws, name: str) -> np.ndarray:

@@ -96,11 +96,16 @@ class MixedData(LazyData):
         return FileFacts(0, digest, tuple(self.kinds(path)), "")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
-        found = self.sets[path.name].shapes()[path.parent.name]
-        return [(("image", *shape),) for _, shape in found]
+        split, found = path.parent.name, self.sets[path.name].shapes()[path.parent.name]
+        if split == "train":
+            return [(("image", *shape),) for _, shape in found]
+        return [self.read(path, i).kind for i in range(len(found))]  # as they are cropped
 
     def read(self, path: Path, place: int) -> Example:
-        return self.sets[path.name].examples(path.parent.name)[place][1]
+        split: Any = path.parent.name
+        if split == "train":
+            return self.sets[path.name].examples(split)[place][1]
+        return self.sets[path.name].evaluation_loader(split).samples[0, place].example
 
     def typical(self) -> list[Examples]:
         first, *others = [one.typical() for one in self.sets.values()]
