@@ -309,6 +309,17 @@ def test_its_prox_is_a_step_that_descends_for_every_weight(kind):
     assert torch.equal(prior.prox(v, 0.0), v)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [ConvexRidge, WeaklyConvexRidge])
+def test_more_steps_reach_the_prox(kind):
+    network, v = trained(kind), uniform(1, 1, 9, 9)
+    w = 4 / float(network.lipschitz(torch.tensor(0.1, dtype=DOUBLE)))
+    x = LearnedPotential(network, 0.1, steps=1000).prox(v, w)
+    prior = LearnedPotential(network, 0.1, steps=10)
+    assert difference(x - v, -w * prior.grad(x)) < 1e-9  # 0 is in the derivative at the minimum
+    assert difference(prior.prox(v, w), x) < 0.2 * difference(prior.prox(v, 0.0), x)
+
+
 def test_lower_precision_leaves_it_as_it_is_and_other_changes_reach_it():
     prior = LearnedPotential(ConvexRidge(1))
     assert prior.with_denoisers(InHalfPrecision).denoiser is prior.denoiser
