@@ -248,3 +248,20 @@ def test_a_condition_of_a_network_is_refused():
     condition = {"prior.denoiser": ["norm"]}
     with pytest.raises(ConfigError, match="a network: only scalars depend on features"):
         reconstructor(PGD(), Unfolded(1), network_prior(), condition=condition)
+
+
+def test_its_curves_are_the_values_of_problems():
+    net = reconstructor(PGD(), Unfolded(2), condition={"algo.stepsize": FEATURES})
+    A = Grouped((blur(gain=0.5), inpainting(8)), (0, 1))
+    y = measured(A, batch=2)
+    assert not list(net.algo.curves())  # before a training
+    shaken(net).train()(y, A, noise_level=LEVELS)
+    ((_, one),) = conditions_of(net)
+    one.remember()
+    curves = {feature: (at, values) for _, feature, at, values in net.eval().algo.curves()}
+    at, values = curves["noise_level"]
+    assert at[[0, -1]].tolist() == pytest.approx([0.03, 0.1], rel=1e-6)
+    share, norm = math.sqrt(42 / 64), math.sqrt(0.5)  # the middle of logarithms
+    logs = [torch.tensor([math.log10(s) + 1.5, math.log10(share), math.log10(norm)]) for s in at]
+    want = torch.exp(by_hand(one, torch.stack(logs).double()).flatten())
+    assert difference(values, want) < 1e-5

@@ -165,6 +165,24 @@ def parameters_figure(parameters: Mapping[str, Tensor], path: Path) -> None:
     save(figure, path)
 
 
+def conditions_figure(curves: Sequence[tuple[str, str, Tensor, Tensor]], path: Path) -> None:
+    """Parameters that depend on the problem over each of their features, a line per iteration."""
+    if not curves:
+        return
+    figure, axes = _row(len(curves), (2.8, 2.4))
+    for axis, (name, feature, at, values) in zip(axes, curves, strict=True):
+        lines = values.detach().cpu().reshape(len(at), -1).T
+        for k, line in enumerate(lines):
+            colour = plt.get_cmap("viridis")(k / max(1, len(lines) - 1))
+            axis.loglog(at.detach().cpu(), line, color=colour, label=f"k = {k}")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(feature, fontsize=8)
+        axis.grid(alpha=0.3)
+    if values.ndim > 1:
+        axes[0].legend(fontsize=6)
+    save(figure, path)
+
+
 def operators_figure(methods: Matrix, path: Path) -> None:
     """PSNR by condition, a bar for total variation and one for ours."""
     kept = [c for c in ("tv", "ours") if c in methods.columns]

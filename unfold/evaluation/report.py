@@ -13,6 +13,7 @@ from unfold.evaluation.base import Context, Shown
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import MARKS, UNTUNED, Matrix, Row, common, mean, pivot, undefined
 from unfold.evaluation.single_image import follow
+from unfold.parameters.group import groups_of
 
 
 def label(row: Row) -> str:
@@ -44,6 +45,8 @@ def write_report(
     scalars = (pair for pair in values if not pair[0].startswith("physics."))
     used = {name: value for name, value in scalars if name not in reconstructor.dead}
     figures.parameters_figure(used, folder / "parameters.png")
+    curves = [curve for _, group in groups_of(reconstructor) for curve in group.curves()]
+    figures.conditions_figure(curves, folder / "conditions.png")
     figures.operators_figure(methods, folder / "operators.png")
     if images and examples:
         first = examples[0].condition

@@ -58,6 +58,21 @@ class Condition(nn.Module):
             self._seen.append(torch.stack(f.detach().aminmax(dim=0)))
         elif f.device.type == "cpu" and not torch.compiler.is_compiling():
             self._expect_seen(f)
+        return self._added(f)
+
+    def over(self, feature: int, count: int = 50) -> tuple[Tensor, Tensor]:
+        """One feature over the range of the training, (count,), and what is added for it.
+
+        The other features are at the middle of their ranges.
+        """
+        f = self.range.mean(0).repeat(count, 1)
+        f[:, feature] = self.range[0, feature].lerp(
+            self.range[1, feature], torch.linspace(0, 1, count).to(f)
+        )
+        centre = CENTRES.get(self.features[feature], 0.0)
+        return 10 ** (f[:, feature] + centre), self._added(f)
+
+    def _added(self, f: Tensor) -> Tensor:
         hidden = torch.tanh(self.hidden(f.to(self.hidden.weight.dtype)))
         added: Tensor = self.last(hidden).reshape(-1, *self.shape)
         return added

@@ -152,6 +152,20 @@ class ParameterGroup(nn.Module):
             return self.get_buffer(name)
         return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
 
+    def curves(self) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+        """Of each parameter with a condition its name, a feature, this over its range, the value.
+
+        The value is (count, …), in the unit of the parameter; none before a training.
+        """
+        for name, plan in self.plans.items():
+            for i, feature in enumerate(plan.features):
+                condition = self.get_submodule(f"condition_{name}")
+                assert isinstance(condition, Condition)
+                if bool(condition.known):
+                    at, added = condition.over(i)
+                    raw = self.get_parameter(f"raw_{name}") + added
+                    yield f"{self.path}.{name}", feature, at, plan.constraint.from_raw(raw)
+
     # The algorithm or the prior that came, of the class that came.
     def at(self, k: int, scales: Scales) -> Any:
         """The recipe of iteration k, with absolute values and networks ready to be called."""
