@@ -36,6 +36,7 @@ class Row(NamedTuple):
 
 ROWS = {
     "tnrd5_5x5_s25": Row(28.78, 28.50, ("experiment=tnrd5_5x5_s25", *GRAY)),
+    "csf4_3x3_s25": Row(28.29, 28.15, ("experiment=csf4_3x3_s25", *GRAY)),
     "crr_tstep1_s25": Row(
         27.865, 27.785, ("experiment=crr_tstep_s25", "model.iterations=1", *GRAY)
     ),

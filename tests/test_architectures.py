@@ -8,12 +8,23 @@ from torch import Tensor
 
 import unfold
 from unfold.config.options import configs_folder
+from unfold.denoisers import averaged
 from unfold.errors import ConfigError
 from unfold.random import Draws
 
 FILES = {p.stem: p for p in sorted((configs_folder() / "architecture").glob("*.yaml"))}
-SMALL = {"modl": ["model.iterations=3"]}
-EASY = {"wcrr_equilibrium": "denoising"}  # where the iteration contracts at random weights
+NARROW = ["prior.denoiser.width=4"]
+CHAIN = [*NARROW, "prior.denoiser.depth=3"]
+SMALL = {
+    "modl": ["model.iterations=3"],
+    "admm_net": ["model.iterations=4"],
+    "usrnet": [*NARROW, "prior.denoiser.blocks=2"],
+    "dpir": [*NARROW, "prior.denoiser.blocks=2"],
+    "e2e_varnet": [*NARROW, "prior.denoiser.levels=2", "model.iterations=4"],
+    **dict.fromkeys(("de_grad", "de_prox", "de_admm", "fixed_point_network"), CHAIN),
+}
+EQUILIBRIA = ("wcrr_equilibrium", "de_grad", "de_prox", "de_admm", "fixed_point_network")
+EASY = dict.fromkeys(EQUILIBRIA, "denoising")  # where the iteration contracts at random weights
 NOISE = 0.1
 PHYSICS = [f"physics.noise.sigma={NOISE}", "data.channels=1"]
 every = pytest.mark.parametrize("name", FILES)
@@ -39,7 +50,8 @@ def case(experiment: unfold.Experiment, side: int = 12):
 
 
 @every
-def test_a_file_states_the_equation_the_paper_and_the_number_of_parameters(name: str):
+def test_a_file_states_the_equation_the_paper_and_the_number_of_parameters(name, monkeypatch):
+    monkeypatch.setattr(averaged, "power_step", lambda W, v, steps=1: v)  # of widths it takes long
     text = header(name)
     assert re.search(r"x\+ = |fixed point of", text)
     assert re.search(r"\b(19|20)\d\d\b", text)
@@ -59,7 +71,7 @@ def test_twenty_steps_lower_the_loss(name: str):
         assert "no training" in header(name)
         return
     x, y, operator = case(experiment)
-    optimizer = torch.optim.Adam(learned, 1e-3 if name != "wcrr_equilibrium" else 1e-2)
+    optimizer = torch.optim.Adam(learned, 1e-2 if name in EQUILIBRIA else 1e-3)
     losses: list[float] = []
     for _ in range(20):
         loss = (net(y, operator, NOISE) - x).square().mean()
@@ -84,14 +96,22 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     one = operator.take(torch.tensor([0]), 2)
     A = torch.cat([one.A(e[None]).reshape(1, -1) for e in basis]).mT
     y = y[:1]
-    start = {"modl": A.mT @ y.flatten(), "learned_primal": 0 * y.flatten()}
+    back = A.mT @ y.flatten()
+    start = {"modl": back, "e2e_varnet": back, "learned_primal": 0 * y.flatten()}
     x = start.get(name, torch.linalg.solve(A.mT @ A + 0.02 * torch.eye(pixels), A.mT @ y.flatten()))
     prior = [net.prior.at(min(k, count - 1), {}) for k in range(count)]
     algo = [net.algo.at(min(k, count - 1), {}) for k in range(count)]
     memory = x.reshape(y.shape).repeat(1, 5, 1, 1)
     for k in range(count):
         tau, slope = scalars(net, k).get("stepsize"), A.mT @ (A @ x - y.flatten())
-        if name == "modl":
+        if name in ("usrnet", "dpir"):
+            M = torch.eye(pixels) + tau * A.mT @ A
+            z = torch.linalg.solve(M, x + tau * A.mT @ y.flatten()).reshape(y.shape)
+            x = prior[k].denoiser(z, net.parameter_values()["prior.sigma"][k]).flatten()
+        elif name == "e2e_varnet":
+            image = x.reshape(y.shape)
+            x = x - tau * (slope + (image - prior[k].denoiser(image, 0.05)).flatten())
+        elif name == "modl":
             z = prior[k].denoiser(x.reshape(y.shape), 0.05).flatten()
             x = torch.linalg.solve(A.mT @ A + torch.eye(pixels) / tau, A.mT @ y.flatten() + z / tau)
         elif name.startswith("learned"):
@@ -107,7 +127,10 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
 
 @pytest.mark.parametrize(
     "name",
-    ["modl", "learned_gradient", "learned_primal", "tnrd", "variational_network", "crr_tstep"],
+    [
+        *("modl", "learned_gradient", "learned_primal", "tnrd", "variational_network"),
+        *("crr_tstep", "usrnet", "dpir", "e2e_varnet"),
+    ],
 )
 def test_a_network_is_the_iteration_of_its_paper(name: str):
     experiment = built(name, "model.solve_tol=1e-6")
@@ -119,6 +142,65 @@ def test_a_network_is_the_iteration_of_its_paper(name: str):
     ours = net(y, operator)[:1].detach()
     want = reference(name, net, y, operator, net.model.iterations).detach()
     torch.testing.assert_close(ours, want, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", EQUILIBRIA[1:])
+def test_an_equilibrium_is_the_fixed_point_of_its_paper(name: str):
+    net = built(
+        name, "model.tol=1e-7", "model.accuracy=1e-6", "model.max_iterations=500"
+    ).reconstructor
+    with torch.no_grad():
+        for p in net.prior.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    _, y, operator = case(built(name), 8)
+    D, tau = net.prior.denoiser.eval(), net.algo.at(0, {}).stepsize.detach()
+    with torch.no_grad():
+        solution = net.solve(y, operator)
+        x = z = u = y
+        for _ in range(400):  # of A = I
+            if name == "de_grad":
+                x = x - tau * (x - y + x - D(x, 0.05))
+            elif name == "de_admm":
+                x = (z - u + tau * y) / (1 + tau)
+                z = D(x + u, 0.05)
+                u = u + x - z
+            else:
+                x = D(x - tau * (x - y), 0.05)
+    torch.testing.assert_close(solution.image, z if name == "de_admm" else x, rtol=0, atol=2e-5)
+
+
+@every
+def test_the_gradient_is_that_of_finite_differences(name: str):
+    accurate = ["model.tol=1e-9", "model.accuracy=1e-8", "model.max_iterations=600"]
+    exact = [*accurate, "model.backward.tol=1e-9", "model.backward.accuracy=1e-6"]
+    more = [*exact, "model.backward.max_iterations=300"] if name in EQUILIBRIA else []
+    if name == "fixed_point_network":
+        more = [*more, "model/backward=implicit"]  # its own gradient leaves out the inverse
+    net = built(name, *more).reconstructor.double()
+    x, y, operator = (one if i == 2 else one.double() for i, one in enumerate(case(built(name), 8)))
+    operator = operator.to_like(x)
+    learned = [p for p in net.parameters() if p.requires_grad]
+    if not learned:
+        return
+
+    def loss() -> Tensor:
+        return (net(y, operator, NOISE) - x).square().mean()
+
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in learned:  # away from kinks at the start, such as weights of 0
+            p.add_(1e-2 * torch.randn(p.shape, generator=g, dtype=p.dtype))
+    net.eval()
+    slopes = torch.autograd.grad(loss(), learned)
+    ways = [s / (s.norm() + 1e-12) for s in slopes]
+    want = sum(float((s * w).sum()) for s, w in zip(slopes, ways, strict=True))
+    ends = []
+    with torch.no_grad():
+        for h in (1e-6, -2e-6):
+            for p, w in zip(learned, ways, strict=True):
+                p.add_(h * w)
+            ends.append(float(loss()))
+    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(want, rel=2e-3)
 
 
 def test_a_network_runs_with_the_physics_and_the_name_that_are_asked_for():

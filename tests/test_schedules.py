@@ -5,12 +5,26 @@ from itertools import pairwise
 import pytest
 
 from unfold.errors import ConfigError
-from unfold.parameters.schedules import BeckTeboulle, ChambolleDossal, Geometric, Linear
+from unfold.parameters.schedules import (
+    Annealing,
+    BeckTeboulle,
+    ChambolleDossal,
+    Geometric,
+    Linear,
+)
 
 
 def test_geometric_has_a_constant_ratio_and_then_stays():
     schedule = Geometric(start=8.0, stop=0.5, iterations=5)
     assert [schedule.at(k) for k in range(7)] == pytest.approx([8, 4, 2, 1, 0.5, 0.5, 0.5])
+
+
+def test_annealing_is_the_penalty_of_dpir():
+    levels = [49 * (2.55 / 49) ** (k / 7) for k in range(8)]  # their logspace, of 255
+    alpha = [0.23 * 2.55**2 / level**2 for level in levels]
+    schedule = Annealing(start=49 / 255, stop=0.01, iterations=8)
+    assert [1 / schedule.at(k) for k in range(8)] == pytest.approx(alpha)
+    assert schedule.at(20) == pytest.approx(1 / 0.23)
 
 
 def test_linear_has_a_constant_difference_and_then_stays():

@@ -7,9 +7,12 @@ from .physics.noise.base import Additive as Additive
 from .physics.algebra import Adjoint as Adjoint
 from .algorithms.algorithm import Algorithm as Algorithm
 from .fidelities.amplitude import Amplitude as Amplitude
+from .algorithms.analysis_splitting import AnalysisADMM as AnalysisADMM
+from .algorithms.analysis_splitting import AnalysisHQS as AnalysisHQS
 from .algorithms.analysis_pdhg import AnalysisPDHG as AnalysisPDHG
 from .solvers.acceleration import Anderson as Anderson
 from .priors.tv import AnisotropicTV as AnisotropicTV
+from .parameters.schedules import Annealing as Annealing
 from .physics.ct.astra import AstraFanBeamTomography as AstraFanBeamTomography
 from .physics.ct.astra import AstraTomography as AstraTomography
 from .denoisers.averaged import AveragedDnCNN as AveragedDnCNN
@@ -104,6 +107,7 @@ from .algorithms.gd import GD as GD
 from .physics.noise.base import Gaussian as Gaussian
 from .physics.blur.kernels import GaussianKernel as GaussianKernel
 from .physics.sensing.gaussian import GaussianSensing as GaussianSensing
+from .denoisers.shrinkage import GaussianShrinkage as GaussianShrinkage
 from .priors.tikhonov import GeneralTikhonov as GeneralTikhonov
 from .parameters.schedules import Geometric as Geometric
 from .physics.mri.trajectories import GoldenAngleSpokes as GoldenAngleSpokes
@@ -143,6 +147,7 @@ from .physics.mri.learned import LearnedColumns as LearnedColumns
 from .algorithms.learned_gradient import LearnedGradient as LearnedGradient
 from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
+from .priors.shrinkage import LearnedShrinkage as LearnedShrinkage
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
 from .parameters.schedules import Linear as Linear
@@ -168,6 +173,7 @@ from .physics.mri.cartesian import MultiCoilMRI as MultiCoilMRI
 from .physics.mri.non_cartesian import MultiCoilNonCartesian as MultiCoilNonCartesian
 from .physics.mri.non_cartesian import MultiCoilNonCartesianMRI as MultiCoilNonCartesianMRI
 from .algorithms.potentials import NegativeEntropy as NegativeEntropy
+from .solvers.acceleration import Nesterov as Nesterov
 from .models.equilibrium_gradient import Neumann as Neumann
 from .physics.noise.base import NoNoise as NoNoise
 from .physics.noise.base import Noise as Noise
@@ -240,6 +246,7 @@ from .physics.ct.tomography import Scan as Scan
 from .parameters.schedules import Schedule as Schedule
 from .priors.denoiser_priors import Score as Score
 from .physics.algebra import Several as Several
+from .denoisers.shrinkage import ShrinkageField as ShrinkageField
 from .physics.sensing.compressed import SinglePixel as SinglePixel
 from .denoisers.dncnn import SmoothDnCNN as SmoothDnCNN
 from .solvers.fixed_point import Solver as Solver
@@ -248,6 +255,7 @@ from .physics.noise.signal_dependent import Speckle as Speckle
 from .initialization import Spectral as Spectral
 from .physics.spectral.coded_aperture import SpectralImaging as SpectralImaging
 from .physics.mri.trajectories import Spiral as Spiral
+from .denoisers.shrinkage import SplineShrinkage as SplineShrinkage
 from .training.losses import Splitting as Splitting
 from .physics.mri.trajectories import Spokes as Spokes
 from .physics.blur.kernels import SquareKernel as SquareKernel

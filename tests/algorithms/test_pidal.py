@@ -22,18 +22,19 @@ from tests.algorithms.small import (
 from tests.engine import blur, difference, iterate, measured, normal, problem, reconstructor, run
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.davis_yin import DavisYin
-from unfold.algorithms.pidal import PIDAL, Agreement
+from unfold.algorithms.pidal import PIDAL
 from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical
+from unfold.physics.denoising import Identity
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum, Weighted
 from unfold.priors.l1 import L1
 from unfold.priors.prior import Prior
-from unfold.priors.tv import TV
+from unfold.priors.tv import TV, Differences
 from unfold.pytree import tensors
-from unfold.solvers.conjugate_gradient import solve_system
+from unfold.solvers.conjugate_gradient import SumSystem, solve_sum
 
 LINE = (1, 1, SIZE)
 D = differences(SIZE)
@@ -139,7 +140,9 @@ def test_the_system_is_solved_and_its_gradient_is_that_of_the_dense_one():
     A = Dense(MATRIX.clone().requires_grad_(), LINE)
     ratio = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     b = normal(1, *LINE).requires_grad_()
-    x = solve_system(Agreement(A, (TV(), L1()), ratio), b)
+    own = Identity(LINE)
+    terms = ((A, ratio), (Differences(), 1.0), (own, 1.0), (own, 1.0))
+    x = solve_sum(SumSystem(terms), b)
     H = 2 * torch.eye(SIZE) + torch.from_numpy(D.T @ D) + ratio * A.matrix[0].mT @ A.matrix[0]
     want = torch.linalg.solve(H, b.flatten()).reshape(x.shape)
     assert difference(x, want) < 1e-11

@@ -23,9 +23,12 @@ from unfold.random import Draws
 ALSO = {
     "data=folder": ["data.root=."],
     "experiment=crr_tstep_s25": ["data.root=."],
+    "experiment=csf4_3x3_s25": ["data.root=."],
     "experiment=tnrd5_5x5_s25": ["data.root=."],
     "experiment=wcrr_bsd68": ["data.root=."],
     "model=classical": ["prior=tikhonov"],
+    "algo=analysis_admm": ["prior=tv"],
+    "algo=analysis_hqs": ["prior=tv"],
     "algo=analysis_pdhg": ["prior=tv"],
     "algo=condat_vu": ["prior=tv"],
     "algo=davis_yin": ["prior=tv_box"],

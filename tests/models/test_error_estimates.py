@@ -25,13 +25,18 @@ from unfold.physics.inpainting import Mask
 from unfold.priors.prior import Prior
 from unfold.priors.tikhonov import Tikhonov
 from unfold.problem import Problem, make_problem
-from unfold.solvers.acceleration import Anderson, Broyden
+from unfold.solvers.acceleration import Anderson, Broyden, Nesterov
 from unfold.solvers.fixed_point import Picard, Solver, pack, unpack
 from unfold.solvers.gmres import GMRES
 from unfold.solvers.result import ConvergenceWarning, Stopping
 
 ALGORITHMS = {"pgd": PGD, "gd": GD, "hqs": HQS, "admm": ADMM, "drs": DRS, "pdhg": PDHG}
-SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson(), "broyden": Broyden()}
+SOLVERS: dict[str, Solver] = {
+    "picard": Picard(),
+    "anderson": Anderson(),
+    "broyden": Broyden(),
+    "nesterov": Nesterov(),
+}
 SPECTRA = {
     "linear": torch.linspace(0, 1, 32, dtype=DOUBLE),
     "logarithmic": torch.logspace(-2, 0, 32, dtype=DOUBLE),

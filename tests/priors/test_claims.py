@@ -40,8 +40,10 @@ def calls(prior: Prior, x: Tensor) -> dict[str, list[object]]:
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_what_it_does_not_offer_it_refuses_and_the_rest_works(name: str):
     prior, x = ALL[name], image(name, 2)
-    assert prior.offers() <= {*WORDS, "split"}
+    assert prior.offers() <= {*WORDS, "split", "shrinkage"}
     for what, methods in calls(prior, x).items():
+        if what == "analysis" and "shrinkage" in prior.offers():
+            methods = methods[2:]  # it has a K
         for call in methods if what not in prior.offers() else ():
             with pytest.raises(ConfigError, match=f"{WORDS[what]}"):
                 call()
@@ -51,6 +53,10 @@ def test_what_it_does_not_offer_it_refuses_and_the_rest_works(name: str):
         assert prior.grad(x).shape == x.shape
     if "value" in prior.offers():
         assert prior.value(x).shape == (2,)
+    if "shrinkage" in prior.offers():
+        u = prior.analyse(x)
+        assert prior.shrink(u, 0.1).shape == u.shape
+        assert prior.analyse_adjoint(u).shape == x.shape
 
 
 @pytest.mark.parametrize("name", sorted(set(having("grad")) & set(having("value"))))

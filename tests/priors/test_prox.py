@@ -168,6 +168,8 @@ def test_only_networks_are_not_held_to_be_convex():
         "nonexpansive",
         "red",
         "score",
+        "shrinkage",
+        "spline_shrinkage",
         "unet",
         "wcrr",
     } == NONCONVEX

@@ -26,11 +26,16 @@ from unfold.physics.blur.convolution import CircularConvolution
 from unfold.priors.denoiser_priors import PnP
 from unfold.priors.tikhonov import Tikhonov
 from unfold.priors.wavelet import Wavelet
-from unfold.solvers.acceleration import Anderson, Broyden
+from unfold.solvers.acceleration import Anderson, Broyden, Nesterov
 from unfold.solvers.fixed_point import Picard, Solver, fixed_point, pack, unpack
 from unfold.solvers.result import Stopping
 
-SOLVERS: dict[str, Solver] = {"picard": Picard(), "anderson": Anderson(), "broyden": Broyden()}
+SOLVERS: dict[str, Solver] = {
+    "picard": Picard(),
+    "anderson": Anderson(),
+    "broyden": Broyden(),
+    "nesterov": Nesterov(),
+}
 every_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
@@ -111,7 +116,7 @@ def test_one_diverging_image_does_not_change_the_others(solver: Solver):
     assert difference(end.image[[0, 2]], torch.full((2, 4), 2.0, dtype=DOUBLE)) < 1e-8
 
 
-@every_solver
+@pytest.mark.parametrize("solver", [Picard(), Anderson(), Broyden()])  # momentum is for descent
 def test_a_residual_that_must_grow_first_is_allowed_to(solver: Solver):
     # PDHG with unequal steps: its residual rises before it falls, and a restart from the best
     # iterate so far would come back to it for ever.
@@ -232,3 +237,27 @@ def test_damping_has_the_same_fixed_point():
     T, want = linear(0.8)
     end = Picard(0.5).solve(T, normal(1, 8), Stopping(tol=1e-13, max_iterations=2000))
     assert difference(end.image[0], want) < 1e-10
+
+
+def test_momentum_is_accelerated_gradient_descent_with_restart():
+    H = torch.diag(torch.logspace(-3, 0, 8, dtype=DOUBLE))
+    start = normal(1, 8)
+    memory, found = Nesterov().memory_for(start), start
+    x, z, t, restarts = start, start, 0.0, 0
+    for _ in range(300):
+        found = memory.propose(found, found - found @ H)
+        new = z - z @ H
+        if float(((z - new) * (new - x)).sum()) > 0:
+            t, restarts = 0.0, restarts + 1
+        following = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        z = new + max(t - 1, 0) / following * (new - x)
+        x, t = new, following
+        assert difference(found, z) < 1e-12
+    assert restarts > 1
+
+
+def test_momentum_pays_where_descent_is_slow():
+    H = torch.diag(torch.logspace(-3, 0, 8, dtype=DOUBLE))
+    stopping = Stopping(tol=1e-13, max_iterations=300)
+    ends = [s.solve(lambda z: z - z @ H, normal(1, 8), stopping) for s in (Nesterov(), Picard())]
+    assert float(ends[0].z.norm()) < 0.2 * float(ends[1].z.norm())

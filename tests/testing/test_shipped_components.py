@@ -33,7 +33,7 @@ NESTED = {
     "unfolded": [("full",), ("checkpoint",), ("truncated",)],
     "deq": [
         *((backward, "anderson") for backward in ("implicit", "jacobian_free", "phantom")),
-        *(("implicit", solver) for solver in ("broyden", "picard")),
+        *(("implicit", solver) for solver in ("broyden", "picard", "nesterov")),
         ("neumann", "anderson"),
     ],
 }
@@ -64,6 +64,8 @@ def _fitting(name: str) -> list[str]:
     needs = {
         "condat_vu": "tv",
         "analysis_pdhg": "tv",
+        "analysis_hqs": "tv",
+        "analysis_admm": "tv",
         "davis_yin": "tv_box",
         "pidal": "tv_box",
         "gd": "tikhonov",

@@ -9,11 +9,12 @@ from unfold.algorithms.algorithm import BoxAlgorithm, Guarantee, smallest
 from unfold.errors import ConfigError
 from unfold.parameters.constraints import positive
 from unfold.parameters.declare import param
-from unfold.physics.operator import Operator
+from unfold.physics.denoising import Identity
 from unfold.priors.prior import Prior
 from unfold.problem import Problem
 from unfold.pytree import per_field
-from unfold.solvers.conjugate_gradient import System, solve_system
+from unfold.solvers.conjugate_gradient import SumSystem, solve_sum
+from unfold.solvers.linear_map import LinearMap
 from unfold.typing import Field, Image, Scalar
 
 
@@ -68,7 +69,7 @@ class PIDAL(BoxAlgorithm[PIDALState]):
     def init(self, problem: Problem) -> PIDALState:
         x = problem.start
         _check(problem.g.terms)
-        images = [analyse(term, x) for term in problem.g.terms]
+        images = [H.forward(x) for H in _maps(problem)]
         terms = tuple(Split(v, torch.zeros_like(v)) for v in images)
         v = problem.A(x)
         box = Split(self.clip(x), torch.zeros_like(x))
@@ -81,8 +82,8 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         q = problem.A(x) + state.data.u
         v = d.prox(q, y, per_field(gamma_d, q))
         data = Split(v, q - v)
-        pairs = zip(problem.g.terms, state.terms, strict=True)
-        terms = tuple(_update(term, analyse(term, x) + old.u, weight) for term, old in pairs)
+        parts = zip(problem.g.terms, _maps(problem), state.terms, strict=True)
+        terms = tuple(_update(g, H.forward(x) + old.u, weight) for g, H, old in parts)
         q = x + state.box.u
         v = self.clip(q)
         return PIDALState(x, data, terms, Split(v, q - v))
@@ -95,57 +96,30 @@ class PIDAL(BoxAlgorithm[PIDALState]):
         return Guarantee("stepsize > 0 and stepsize_data > 0", holds)
 
     def _agree(self, state: PIDALState, problem: Problem) -> Image:
-        ratio = self.stepsize / self.stepsize_data
+        ratio, maps = self.stepsize / self.stepsize_data, _maps(problem)
         b = ratio * problem.A_adjoint(state.data.v - state.data.u) + state.box.v - state.box.u
-        for term, split in zip(problem.g.terms, state.terms, strict=True):
-            b = b + analyse_adjoint(term, split.v - split.u)
-        system = Agreement(problem.f.operator, problem.g.terms, ratio)
-        return solve_system(system, b, start=state.x.detach())
+        for H, split in zip(maps, state.terms, strict=True):
+            b = b + H.adjoint(split.v - split.u)
+        own = Identity(problem.f.operator.image_shape)
+        weights = ((problem.f.operator, ratio), *((H, 1.0) for H in (*maps, own)))
+        return solve_sum(SumSystem(weights), b, state.x.detach())
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement(System):
-    """Mx = x + Σ H*Hx + ρA*Ax, never smaller than the identity.
-
-    Args:
-        operator: A.
-        terms: of the prior; H is K or I.
-        ratio: ρ; a number, a 0-d tensor or (B, 1, 1, 1).
-    """
-
-    operator: Operator
-    terms: tuple[Prior, ...]
-    ratio: Scalar
-
-    def apply(self, x: Image) -> Image:
-        result = x + self.ratio * self.operator.normal(x)
-        for term in self.terms:
-            result = result + analyse_adjoint(term, analyse(term, x))
-        return result
-
-
-def analyse(term: Prior, x: Image) -> Field:
-    """Kx of a term that has a K, else x."""
-    return term.analyse(x) if "analysis" in term.offers() else x
-
-
-def analyse_adjoint(term: Prior, u: Field) -> Image:
-    """K*u of a term that has a K, else u."""
-    return term.analyse_adjoint(u) if "analysis" in term.offers() else u
+def _maps(problem: Problem) -> list[LinearMap]:
+    """H of each term: K where it has one."""
+    own: LinearMap = Identity(problem.f.operator.image_shape)
+    return [g.analysis if "shrinkage" in g.offers() else own for g in problem.g.terms]
 
 
 def _update(term: Prior, q: Field, weight: Scalar) -> Split:
-    """prox_{wh}(q) and what is left; with a K, what is left is the projection, by Moreau."""
-    if "analysis" in term.offers():
-        u = term.project(q, weight)
-        return Split(q - u, u)
-    v = term.prox(q, weight)
+    """prox_{wh}(q), and what is left."""
+    v = term.shrink(q, weight) if "shrinkage" in term.offers() else term.prox(q, weight)
     return Split(v, q - v)
 
 
 def _check(terms: tuple[Prior, ...]) -> None:
     for term in terms:
-        if not term.offers() & {"analysis", "prox"}:
+        if not term.offers() & {"shrinkage", "prox"}:
             raise ConfigError(
                 f"PIDAL needs a prox or an analysis operator of each term of the prior, and "
                 f"{type(term).__name__} has neither; GD needs only a gradient."

@@ -63,6 +63,7 @@ OF_F = {
     "grad": ("∇f(x)", "grad_through"),
     "prox": ("prox_{γf}(z)", "prox_through"),
     "prox_conj": ("prox_{σd*}(u)", "prox_conj"),
+    "quadratic": ("d(v, y)", "value"),
 }
 """What an update needs of the fidelity: its symbol, and the method that has the formula."""
 
@@ -71,6 +72,7 @@ OF_G = {
     "prox": ("prox_{wg}(v)", "prox"),
     "analysis": ("prox_{(wh)*}(u)", "project"),
     "split": ("prox_{wgᵢ}(v)", "prox"),
+    "shrinkage": ("prox_{wh}(u)", "shrink"),
 }
 
 

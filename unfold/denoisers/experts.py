@@ -47,27 +47,16 @@ class FieldOfExperts(RidgePotential):
                 f"FieldOfExperts.spacing = {spacing}, size = {size}: above 0, and 3 or more."
             )
         super().__init__()
-        self.channels, self.spacing, self.knots = channels, spacing, knots
-        self.coefficients = nn.Parameter(
-            torch.eye(size**2 - 1).repeat(1 + filters // size**2, 1)[:filters]
-        )
+        self.channels, self.spacing = channels, spacing
+        self.coefficients = nn.Parameter(initial_filters(filters, size))
         centres = spacing * (torch.arange(knots) - knots // 2)
         # Near zero, and of the shape of the influence function of a heavy-tailed density.
         start = 0.02 * centres / (1 + (centres / 0.1) ** 2)
         self.weights = nn.Parameter(start.repeat(filters, 1))
 
     def derived(self) -> Ridge:
-        filters, n = len(self.coefficients), math.isqrt(self.coefficients.shape[1] + 1)
         unit = self.coefficients / self.coefficients.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        k = (unit @ cosine_basis(n).to(unit)).reshape(filters, 1, n, n)
-        tail = 6 * FINE  # where the outermost Gaussians have fallen to 1e-8
-        reach = (self.knots // 2) * FINE + tail
-        z = torch.arange(-reach, reach + 1).to(unit) / FINE
-        centres = (torch.arange(self.knots) - self.knots // 2).to(unit)
-        offset = z - centres[:, None]
-        slopes = self.weights @ (-offset * (-0.5 * offset**2).exp()) / self.spacing
-        start = self.weights @ (-0.5 * centres[:, None] ** 2).exp()
-        return Ridge((k,), slopes, reach / FINE * self.spacing, order=1, start=start)
+        return gaussian_mixture(synthesised(unit), self.weights, self.spacing)
 
     def lipschitz(self, sigma: Scalar) -> Scalar:
         """None is known: repeated rows and columns count several times."""
@@ -82,8 +71,33 @@ class FieldOfExperts(RidgePotential):
 
 
 def cosine_basis(n: int) -> Tensor:
-    """(n² − 1, n²): the orthonormal cosines of an n×n patch, without the constant."""
-    k, i = torch.arange(n)[:, None], torch.arange(n)
+    """(n² − 1, n²): the orthonormal cosines of an n×n patch, without the constant; in float64."""
+    i = torch.arange(n, dtype=torch.float64)
+    k = i[:, None]
     rows = (math.pi * k * (2 * i + 1) / (2 * n)).cos() * math.sqrt(2 / n)
     rows[0] /= math.sqrt(2)
     return torch.kron(rows, rows)[1:]
+
+
+def initial_filters(filters: int, size: int) -> Tensor:
+    """(filters, size² − 1): the members of the cosine basis one after the other."""
+    return torch.eye(size**2 - 1).repeat(1 + filters // size**2, 1)[:filters]
+
+
+def synthesised(coefficients: Tensor) -> Tensor:
+    """(F, 1, n, n): filters in the cosine basis without the constant."""
+    filters, n = len(coefficients), math.isqrt(coefficients.shape[1] + 1)
+    return (coefficients @ cosine_basis(n).to(coefficients)).reshape(filters, 1, n, n)
+
+
+def gaussian_mixture(k: Tensor, weights: Tensor, spacing: float) -> Ridge:
+    """Filters k with Σ_j w_ij exp(−(z − μ_j)²/2γ²) of each, γ the spacing of the μ_j around 0."""
+    knots = weights.shape[1]
+    tail = 6 * FINE  # where the outermost Gaussians have fallen to 1e-8
+    reach = (knots // 2) * FINE + tail
+    z = torch.arange(-reach, reach + 1).to(k) / FINE
+    centres = (torch.arange(knots) - knots // 2).to(k)
+    offset = z - centres[:, None]
+    slopes = weights @ (-offset * (-0.5 * offset**2).exp()) / spacing
+    start = weights @ (-0.5 * centres[:, None] ** 2).exp()
+    return Ridge((k,), slopes, reach / FINE * spacing, order=1, start=start)

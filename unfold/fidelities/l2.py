@@ -78,7 +78,7 @@ class L2(Fidelity):
         through: how its prox through an operator is found.
     """
 
-    provides = frozenset({"grad", "prox", "prox_conj"})
+    provides = frozenset({"grad", "prox", "prox_conj", "quadratic"})
 
     through: L2Prox = NormalEquations()
 

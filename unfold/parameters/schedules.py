@@ -39,6 +39,30 @@ class Geometric(Schedule):
 
 
 @dataclass(frozen=True)
+class Annealing(Schedule):
+    """(σ_k/σ)²/λ with the σ_k of `Geometric` and σ = stop: γ of HQS whose denoiser has level σ_k.
+
+    Args:
+        start: σ_0, above 0.
+        stop: σ, the noise level of the measurement, above 0.
+        iterations: how many iterations it takes, at least 2.
+        lam: λ, above 0.
+
+    Source: Zhang et al., Plug-and-play image restoration with deep denoiser prior, TPAMI 44 (2022),
+    section 4.2: 1/γ is their α_k = λσ²/σ_k².
+    """
+
+    start: float = bounded(accepted=positive)
+    stop: float = bounded(accepted=positive)
+    iterations: int = bounded(accepted=at_least(2))
+    lam: float = bounded(0.23, positive)
+
+    def at(self, k: int) -> float:
+        level = Geometric(self.start, self.stop, self.iterations).at(k)
+        return (level / self.stop) ** 2 / self.lam
+
+
+@dataclass(frozen=True)
 class Linear(Schedule):
     """start + (stop − start) · k / (iterations − 1), then stop.
 

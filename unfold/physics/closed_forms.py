@@ -47,6 +47,9 @@ class Isometry(UnitNorm, ABC):
     def normal(self, x: Image) -> Image:
         return x
 
+    def normal_spectrum(self, like: Image) -> Tensor | None:
+        return torch.ones_like(like[:1, :1, :1, :1].real)
+
     def solve(self, b: Image, gamma: Scalar) -> Image:
         return b / (1 + gamma)
 

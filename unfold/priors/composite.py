@@ -100,12 +100,11 @@ class Weighted(Prior):
         return tuple(replace(self, prior=term) for term in self.prior.terms)
 
     offers = same_as("prior.offers")
-    analyse = same_as("prior.analyse")
-    analyse_adjoint = same_as("prior.analyse_adjoint")
     uses_lambda = same_as("prior.uses_lambda")
     pixelwise = same_as("prior.pixelwise")
     is_box = same_as("prior.is_box")
     analysis_norm_squared = same_as("prior.analysis_norm_squared")
+    analysis = same_as("prior.analysis")
 
     def cannot_act(self) -> Mapping[str, str]:
         if self.prior.uses_lambda:
@@ -136,3 +135,7 @@ class Weighted(Prior):
     def project(self, u: Field, weight: Scalar) -> Field:
         """The projection onto the ball of radius wc."""
         return self.prior.project(u, weight * self.weight)
+
+    def shrink(self, u: Field, weight: Scalar) -> Field:
+        """prox_{wch}(u)."""
+        return self.prior.shrink(u, weight * self.weight)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class DenoiserPrior(Prior):
             or `magnitude_phase`, the phase as an intensity in [0, 1].
     """
 
+    representations: ClassVar[tuple[Representation, ...]] = ("parts", "magnitude_phase")
+
+    kind: ClassVar[Any] = Denoiser
+    """What D is; one that lower precision would make anything else keeps its own."""
+
     denoiser: Each[Denoiser]
     sigma: DenoiserLevel = param(0.05, nonnegative, is_level=True)
     weights: str | None = None
@@ -46,6 +51,11 @@ class DenoiserPrior(Prior):
                 "`channels` and forward(v, sigma)."
             )
         super().__post_init__()
+        if self.representation not in self.representations:
+            raise ConfigError(
+                f"{type(self).__name__}.representation = {self.representation}: it acts on real "
+                "and imaginary parts. Set it to parts."
+            )
 
     def cannot_act(self) -> Mapping[str, str]:
         kinds = stages(self.denoiser)
@@ -54,7 +64,8 @@ class DenoiserPrior(Prior):
         return {"sigma": f"{type(kinds[0]).__name__} takes no noise level"}
 
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        changed = [change(one) for one in stages(self.denoiser)]
+        pairs = [(change(one), one) for one in stages(self.denoiser)]
+        changed = [new if isinstance(new, self.kind) else one for new, one in pairs]
         new: Any = PerIteration(changed) if isinstance(self.denoiser, PerIteration) else changed[0]
         return replace(self, denoiser=new)
 

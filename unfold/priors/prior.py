@@ -11,6 +11,7 @@ from torch import Tensor
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError
 from unfold.parameters.declare import Recipe
+from unfold.solvers.linear_map import LinearMap
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
@@ -23,7 +24,7 @@ class Prior(Recipe, ABC):
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
-    """What algorithms may ask of this class: `prox`, `grad`, `value`, `analysis`, `split`."""
+    """What algorithms may ask of this class: the names of `DESCRIPTION`."""
 
     def offers(self) -> frozenset[str]:
         """What algorithms may ask of this very prior; that of a sum depends on its terms."""
@@ -84,17 +85,26 @@ class Prior(Recipe, ABC):
         """The same prior with every denoiser in it changed."""
         return self
 
+    @property
+    def analysis(self) -> LinearMap:
+        """K, with its tensors."""
+        raise ConfigError(lacks(self, "analysis"))
+
     def analyse(self, x: Image) -> Field:
         """Kx."""
-        raise ConfigError(lacks(self, "analysis"))
+        return self.analysis.forward(x)
 
     def analyse_adjoint(self, u: Field) -> Image:
         """K*u."""
-        raise ConfigError(lacks(self, "analysis"))
+        return self.analysis.adjoint(u)
 
     def project(self, u: Field, weight: Scalar) -> Field:
         """The prox of (wh)*: the projection onto the dual ball of radius w."""
         raise ConfigError(lacks(self, "analysis"))
+
+    def shrink(self, u: Field, weight: Scalar) -> Field:
+        """prox_{wh}(u)."""
+        raise ConfigError(lacks(self, "shrinkage"))
 
 
 DESCRIPTION: Mapping[str, str] = {
@@ -103,6 +113,8 @@ DESCRIPTION: Mapping[str, str] = {
     "value": "a value",
     "analysis": "an analysis operator K with g = h∘K",
     "split": "a split into terms",
+    "shrinkage": "a prox of h where g = h∘K",
+    "quadratic": "a quadratic form ½‖A· − y‖²",
     "prox_conj": "a prox of the conjugate",
     "counts": "a likelihood of counts, with ∇d = 1 − y/(v + b)",
 }

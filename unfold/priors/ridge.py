@@ -1,17 +1,14 @@
 """Learned priors with a gradient in closed form: ridge regularisers, fields of experts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from unfold.denoisers.denoiser import Denoiser
 from unfold.denoisers.ridge import Potential
-from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, whole
 from unfold.parameters.networks import Each, stages
 from unfold.priors.denoiser_priors import DenoiserPrior
-from unfold.priors.prior import Prior, expect_weight
+from unfold.priors.prior import expect_weight
 from unfold.typing import Image, PerImage, Scalar
 
 
@@ -31,26 +28,10 @@ class LearnedPotential(DenoiserPrior):
     """
 
     provides = frozenset({"prox", "grad", "value"})
+    representations, kind = ("parts",), Potential
 
     denoiser: Each[Potential]
     steps: int = bounded(1, whole(1))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.representation != "parts":
-            raise ConfigError(
-                f"LearnedPotential.representation = {self.representation}: the gradient of a "
-                "potential is taken on real and imaginary parts. Set it to parts."
-            )
-
-    def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
-        """Changed potentials; one that lower precision makes a mere denoiser stays as it is."""
-
-        def changed(one: Denoiser) -> Denoiser:
-            new = change(one)
-            return new if isinstance(new, Potential) else one
-
-        return super().with_denoisers(changed)
 
     @property
     def lipschitz(self) -> Scalar:

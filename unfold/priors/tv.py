@@ -72,8 +72,9 @@ class TotalVariation(Prior):
     denoising and deblurring problems, TIP 18 (2009), algorithm FGP.
     """
 
-    provides = frozenset({"prox", "value", "analysis"})
+    provides = frozenset({"prox", "value", "analysis", "shrinkage"})
     analysis_norm_squared = 8.0
+    analysis = Differences()  # type: ignore[assignment]
 
     tol: float = bounded(1e-3, positive)
     max_iterations: int = bounded(1000, at_least(1))
@@ -85,8 +86,9 @@ class TotalVariation(Prior):
     def value(self, x: Image) -> PerImage:
         return self.lengths(gradient(x)).flatten(1).sum(1)
 
-    analyse = staticmethod(gradient)
-    analyse_adjoint = staticmethod(gradient_adjoint)
+    def shrink(self, u: Field, weight: Scalar) -> Field:
+        """u − prox_{(wh)*}(u), by Moreau's identity."""
+        return u - self.project(u, weight)
 
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w g(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""

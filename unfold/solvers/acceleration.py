@@ -1,4 +1,4 @@
-"""Anderson's and Broyden's accelerations of a fixed-point iteration, batched and safeguarded."""
+"""Accelerations of a fixed-point iteration, batched and safeguarded."""
 
 from dataclasses import dataclass
 
@@ -135,3 +135,37 @@ class Broyden(Solver):
 
     def memory_for(self, z: Flat) -> Memory:
         return _Updates(z, self.memory)
+
+
+class _Momentum(Memory):
+    """The last T(z), and the t of its sample: 0 at a restart."""
+
+    def __init__(self, z: Flat) -> None:
+        self.x, self.t = z, torch.zeros_like(z[:, 0])
+
+    def restart(self, which: Tensor) -> None:
+        self.t = torch.where(which, 0, self.t)
+
+    def propose(self, z: Flat, Tz: Flat) -> Flat:
+        moved = Tz - self.x
+        t = torch.where(batched_inner(z - Tz, moved) > 0, 0, self.t)
+        new = (1 + (1 + 4 * t * t).sqrt()) / 2
+        mu = (t - 1).clamp(min=0) / new
+        self.x, self.t = Tz, new
+        return Tz + mu[:, None] * moved
+
+
+@dataclass(frozen=True)
+class Nesterov(Solver):
+    """z⁺ = T(z) + μ(T(z) − T(z₋)), μ = (t − 1)/t⁺, t⁺ = (1 + √(1 + 4t²))/2; t = 0 where it turns.
+
+    With a step of gradient descent for T it is accelerated gradient descent with restart: a sample
+    restarts where ⟨z − T(z), T(z) − T(z₋)⟩ > 0, as its momentum then points uphill. Where the
+    derivative of T is not symmetric, as of primal–dual methods, momentum may not converge.
+
+    Source: O'Donoghue and Candès, Adaptive restart for accelerated gradient schemes, Found. Comput.
+    Math. 15 (2015), section 3.2, gradient scheme.
+    """
+
+    def memory_for(self, z: Flat) -> Memory:
+        return _Momentum(z)

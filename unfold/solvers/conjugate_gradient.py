@@ -126,6 +126,42 @@ def solve_system(
     return solution
 
 
+@dataclass(frozen=True, eq=False)
+class SumSystem(System):
+    """Mx = Σ w_i A_i*A_i x, positive definite.
+
+    Args:
+        terms: the A_i, and w_i ≥ 0: numbers, 0-d tensors or (B, 1, 1, 1).
+    """
+
+    terms: tuple[tuple[LinearMap, Scalar], ...]
+
+    def apply(self, x: Tensor) -> Tensor:
+        return torch.stack([w * A.normal(x) for A, w in self.terms]).sum(0)
+
+
+def solve_sum(system: SumSystem, b: Image, start: Image | None = None, tol: Until = None) -> Image:
+    """M⁻¹b: one division in Fourier space where every A_i is known there, else iterations.
+
+    There a frequency that no A_i passes becomes 0. The rest is as in `solve_normal`.
+    """
+    spectra = [A.normal_spectrum(b) for A, _ in system.terms]
+    known = [s for s in spectra if s is not None]
+    if len(known) < len(spectra):
+        tol = default_tol(b.dtype) if tol is None else tol
+        until = tol if isinstance(tol, Budget) else Budget(tol, MAX_ITERATIONS)
+        return solve_system(system, b, until, start)
+    M: Any = sum(w * s for s, (_, w) in zip(known, system.terms, strict=True))
+    passed = torch.finfo(M.dtype).eps * M.detach().amax((-2, -1), keepdim=True) < M
+    inverse = torch.where(passed, 1 / torch.where(passed, M, 1), 0)
+    whole = b.is_complex()
+    forward, back = (
+        (torch.fft.fft2, torch.fft.ifft2) if whole else (torch.fft.rfft2, torch.fft.irfft2)
+    )
+    x: Tensor = back(inverse * forward(b), s=b.shape[-2:])
+    return x
+
+
 def _check(gamma: Scalar, b: Tensor) -> None:
     if isinstance(gamma, Tensor):
         if gamma.numel() != 1 and gamma.shape != (b.shape[0], *(1,) * (b.ndim - 1)):

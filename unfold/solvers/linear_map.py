@@ -30,6 +30,10 @@ class LinearMap(ABC):
         given: Tensor = r
         return given
 
+    def normal_spectrum(self, like: Any) -> Tensor | None:
+        """s with A*A = F⁻¹ s F, half of it for real images; None where no such s is known."""
+        return None
+
 
 MAX_ITERATIONS = 300
 TEST_EVERY = 10

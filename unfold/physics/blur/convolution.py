@@ -92,6 +92,9 @@ class CircularConvolution(ClosedForm):
     def _spectrum(self, x: Tensor) -> Tensor:
         return self.full_spectrum if x.is_complex() else self.half_spectrum
 
+    def normal_spectrum(self, like: Image) -> Tensor | None:
+        return self._power(like)
+
     def _power(self, x: Tensor) -> Tensor:
         return self.full_power if x.is_complex() else self.half_power
 

@@ -68,6 +68,10 @@ class Fourier(DiagonalNormal):
         """m², the spectrum of A*A."""
         return self.mask**2
 
+    def normal_spectrum(self, like: Image) -> Tensor | None:
+        width = like.shape[-1] // 2 + 1
+        return self.power if like.is_complex() else self.power[..., :width]
+
     def coefficients(self, x: Image) -> Tensor:
         return transform(x)
 
