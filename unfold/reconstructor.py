@@ -18,6 +18,7 @@ from unfold.compatibility import (
     check_registered,
 )
 from unfold.denoisers.denoiser import InHalfPrecision
+from unfold.denoisers.tiled import Tiled
 from unfold.errors import ConfigError, DataWarning, listing
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start
@@ -98,6 +99,7 @@ class Reconstructor(nn.Module):
             check_contraction(algorithm, prior, strict=strict)
         self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
         self.half_precision, self.penalizes = False, prior.penalizes
+        self.tile: int | None = None  # side of the tiles on which networks see large images
         self.physics: ParameterGroup | None = None  # of `learn_physics`
 
     def forward(
@@ -189,7 +191,11 @@ class Reconstructor(nn.Module):
 
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)
-        return prior.with_denoisers(InHalfPrecision) if self.half_precision else prior
+        if self.half_precision:
+            prior = prior.with_denoisers(InHalfPrecision)
+        if self.tile is not None:
+            prior = prior.with_denoisers(partial(Tiled, side=self.tile))
+        return prior
 
 
 def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple[P, ParameterGroup]:

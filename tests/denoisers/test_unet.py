@@ -6,6 +6,7 @@ from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d, pad, relu
 
 from tests.denoisers.test_denoisers import shaken
 from tests.engine import difference, uniform
+from unfold.denoisers.tiled import Tiled
 from unfold.denoisers.unet import UNet
 from unfold.errors import ConfigError
 
@@ -87,3 +88,21 @@ def test_scales_without_meaning_are_refused():
         UNet(1, levels=10**9)
     with pytest.raises(ConfigError, match=r"UNet\.width = 1024: with levels = 8"):
         UNet(1, levels=8, width=1024)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("levels", "shape"), [(2, (150, 70)), (3, (131, 200)), (4, (200, 65))])
+def test_tiles_give_the_image_of_the_whole(levels, shape):
+    torch.manual_seed(0)
+    network = UNet(1, levels, 4).double()
+    torch.nn.init.normal_(network.tail.weight)
+    v = torch.rand(2, 1, *shape, dtype=torch.float64)
+    sigma = torch.tensor([0.05, 0.2], dtype=torch.float64).reshape(2, 1, 1, 1)
+    whole = network(v, sigma)
+    assert torch.allclose(Tiled(network, 64)(v, sigma), whole, rtol=0, atol=1e-12)
+    # no pixel depends on others further away than it says
+    far = v.clone()
+    far[..., 0, 0] += 10
+    moved = ((network(far, sigma) - whole).abs() > 1e-9).nonzero()[:, 2:].amax()
+    assert 1 <= moved <= network.reach
+    assert UNet(1, levels, 4, attention=True).reach is None

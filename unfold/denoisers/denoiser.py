@@ -49,6 +49,11 @@ class Denoiser(Network, ABC):
     channels: int
     """The channels C of the images it takes."""
 
+    @property
+    def reach(self) -> int | None:
+        """How many pixels away from its own a result depends on; None where that is not known."""
+        return None
+
     @abstractmethod
     def forward(self, v: Image, sigma: Scalar) -> Image:
         """D(v, σ); σ is a number or (B, 1, 1, 1), in units of an image in [0, 1]."""
@@ -121,6 +126,10 @@ class InHalfPrecision(Denoiser):
         super().__init__()
         self.channels = network.channels
         self.call = (network,)
+
+    @property
+    def reach(self) -> int | None:
+        return self.call[0].reach
 
     @property
     def penalizes(self) -> bool:

@@ -55,6 +55,14 @@ class UNet(Denoiser):
         nn.init.normal_(self.tail.weight, std=1e-3 / (9 * width) ** 0.5)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
+    @property
+    def reach(self) -> int | None:
+        """Two convolutions at each scale on the way down and up, the last one, and the pooling."""
+        coarsest = 2 ** (self.levels - 1)
+        convolutions = 2 * (2 * coarsest - 1) + 2 * (coarsest - 1) + 1
+        whole = isinstance(self.attention, Attention)
+        return None if whole else convolutions + 2 * coarsest
+
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
         R = at_multiple(2 ** (self.levels - 1), self.correction, with_level(v, sigma))
