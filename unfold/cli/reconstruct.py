@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from unfold.evaluation.scans import Scan
     from unfold.physics.base import Physics
 
+PACKAGED, TILE = "every_operator", 512
+"""The run where none is named; the side of the tiles on which a network sees a large image."""
+
 SYNTAX = Syntax(
     "reconstruct",
     "Reconstruct one image with the weights of a run.",
     keys={
-        "run": "the run: its directory, or the end of its name",
+        "run": "its directory, or the end of its name; by default the one that comes with unfold",
         "input": "an image whose measurement is simulated",
         "measurement": "a measurement that is taken as it is, or a folder of measured files",
         "output": "the file to write; of a folder the folder, which is made",
@@ -46,6 +49,9 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
+    if "run" not in given.keys:
+        given = given._replace(keys={**given.keys, "run": PACKAGED})
+        say(f"run={PACKAGED}: the network for many operators that comes with unfold")
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation import single_image as single
     from unfold.evaluation.scans import figures, warn_outside
@@ -67,6 +73,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
     expect_new(output)
     net, physics, data = components.reconstructor, components.physics, components.data
+    net.tile = TILE
     stated = data.stated
     if image is not None:
         truth = single.read_cropped(image, data.channels, data.multiple, stated)

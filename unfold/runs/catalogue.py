@@ -164,6 +164,10 @@ def _status(path: Path) -> status.Status:
     return written
 
 
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+"""The runs that come with unfold."""
+
+
 def _locate(text: str, runs_dir: Path) -> Path:
     for candidate in (expand(text, "run"), runs_dir / text):
         if candidate.is_dir():
@@ -172,7 +176,9 @@ def _locate(text: str, runs_dir: Path) -> Path:
     ends = [path for name, path in known.items() if text and name.endswith(text)]
     if len(ends) == 1:
         return ends[0].resolve()
-    near = nearest(text, known)
+    if text in (own := {path.name for path in PRETRAINED.glob("*") if path.is_dir()}):
+        return PRETRAINED / text
+    near = nearest(text, {*known, *own})
     raise ConfigError(f"run = {text}: no such run{near} Runs in {runs_dir}: {listing(known)}.")
 
 
