@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
     if "run" not in given.keys:
-        given = given._replace(keys={**given.keys, "run": PACKAGED})
+        given = replace(given, keys={**given.keys, "run": PACKAGED})
         say(f"run={PACKAGED}: the network for many operators that comes with unfold")
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation import single_image as single
