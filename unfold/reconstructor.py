@@ -20,17 +20,19 @@ from unfold.compatibility import (
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.errors import ConfigError, DataWarning, listing
 from unfold.fidelities.fidelity import Fidelity
-from unfold.initialization import Regularised, Start
+from unfold.initialization import Regularised, Start, StartWarning
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
 from unfold.parameters.declare import Recipe, Unit
 from unfold.parameters.group import ParameterGroup, Plan, Scales, groups_of, value_range
+from unfold.parameters.networks import leaves
 from unfold.parameters.select import (
     Trainable,
     chosen,
     dead_names,
     limits_of,
     make_groups,
+    matches,
     names,
 )
 from unfold.physics.base import Physics
@@ -76,19 +78,31 @@ class Reconstructor(nn.Module):
     ) -> None:
         super().__init__()
         check_needs(algorithm, prior, fidelity)
-        check_registered(fidelity=fidelity, model=model, start=start)
+        check_registered(fidelity=fidelity, model=model)
+        start = start or Regularised()
         trainable = trainable or Trainable()
         if not model.trains:
             trainable = replace(trainable, learn=())
-        parts = {"algo": algorithm, "prior": prior}
+        parts: dict[str, Recipe] = {"algo": algorithm, "prior": prior}
         dead = _dead(algorithm, prior)
+        if _is_meant(start, trainable):
+            parts["start"] = start
+            if model.needs_contraction:
+                reason = "an equilibrium does not depend on its start"
+                dead |= dict.fromkeys(names(start, "start"), reason)
         groups = make_groups(parts, model.count, model.horizon, trainable, dead)
         self.dead = {**dead, **dead_names(algorithm, "algo"), **dead_names(prior, "prior")}
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:
             check_one_map(self.prior)
             check_contraction(algorithm, prior, strict=strict)
-        self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
+        self.fidelity, self.model = fidelity, model
+        self.start: Start | ParameterGroup = groups.get("start", start)
+        if "start" in groups and groups["start"].varies:
+            raise ConfigError(
+                f"Trainable.untied = {list(trainable.untied)}: the start is computed once, and "
+                "has no values of its own in each iteration. Leave start.* out of it."
+            )
         self.half_precision, self.penalizes = False, prior.penalizes
         self.physics: ParameterGroup | None = None  # of `learn_physics`
 
@@ -143,7 +157,15 @@ class Reconstructor(nn.Module):
         check_linear(type(self.algo.recipe), operator)
         scales, level = _scales(operator, y), _level(noise_level, y)
         scales |= {} if level is None else {"noise_level": level.reshape(-1, 1, 1, 1)}
-        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
+        start = self.own_start
+        if (other := start.instead(operator)) is not None:
+            warnings.warn(
+                f"{type(start).__name__} is not made for {type(operator).__name__}: the "
+                f"reconstruction starts from start.elsewhere, {type(other).__name__}.",
+                StartWarning,
+                stacklevel=3,
+            )
+        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), other or start)
         f = replace(data.f, solve_tol=self.model.solve_tolerance(y))
         data = replace(data, f=f, noise_level=level)
 
@@ -154,6 +176,14 @@ class Reconstructor(nn.Module):
         varies = self.algo.varies or self.prior.varies
         first = self.algo.at(0, scales), data
         return Steps(first, later if varies else None, penalizes=self.penalizes)
+
+    @property
+    def own_start(self) -> Start:
+        """The start of the training, with numbers in place."""
+        start: Start = (
+            self.start.at(0, {}) if isinstance(self.start, ParameterGroup) else self.start
+        )
+        return start
 
     def guarantee(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
@@ -217,6 +247,13 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
     values = ParameterGroup(Recipe(), plans, set(), 1, "physics")
     live = {name: partial(values.value, name) for name in values.plans}
     return replace(physics, learned={**physics.learned, **live}), values
+
+
+def _is_meant(start: Start, trainable: Trainable) -> bool:
+    """Whether something of the start is chosen by name, or has to be stored."""
+    own, globs = names(start, "start"), (*trainable.learn, *trainable.untied, *trainable.constrain)
+    named = any(matches(glob, n, v) for glob in globs for n, v in own.items())
+    return named or any(g.startswith("start.") for g in globs) or any(True for _ in leaves(start))
 
 
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:

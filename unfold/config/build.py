@@ -105,6 +105,7 @@ class _Build:
                 self._try(name, lambda name=name: self._group(name))
         built = self.objects
         operators = any(name.startswith("physics.") for name in checked.trainable.learn)
+        operators = operators or hasattr(self.objects.get("start"), "of")
         needed = {*RECONSTRUCTOR, *(("physics", "data") if operators else ())}
         if not problems and needed <= set(built) and "reconstructor" not in built:
             self._try("reconstructor", self._reconstructor)
@@ -161,16 +162,22 @@ class _Build:
 
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
+        from unfold.initialization import FittedLinear
         from unfold.parameters.select import Trainable
+        from unfold.random import Draws
         from unfold.reconstructor import Reconstructor, learn_physics
 
         trainable = self.checked.trainable
         seed_networks(self.checked.settings.seed, "reconstructor")
         algorithm, prior, fidelity, model, start = (self.objects[name] for name in RECONSTRUCTOR)
-        chosen = Trainable(
-            trainable.learn, trainable.untied, trainable.constrain, trainable.relative
-        )
+        own = ("learn", "untied", "constrain", "relative", "widen", "noise_relative")
+        chosen = Trainable(**{name: getattr(trainable, name) for name in own})
         # Before the iterations copy the networks, and the equilibrium measures them.
+        if isinstance(start, FittedLinear):
+            x = self.objects["data"].sketch(draws := Draws(self.checked.settings.seed, (0,)))
+            physics = self.objects["physics"]
+            A = physics.given(x).measure(x, draws)[1]
+            start = start.of(A, same=physics.is_deterministic)
         self.objects["origins"] = start_networks(self.checked, prior, model)
         reconstructor = Reconstructor(
             algorithm,

@@ -137,5 +137,7 @@ class Trainable:
     untied: Sequence[str] = ()
     constrain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     relative: Sequence[str] = ()
+    widen: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    noise_relative: Sequence[str] = ()
     lr: Mapping[str, float] = field(default_factory=dict)
     freeze: Mapping[str, int] = field(default_factory=dict)
