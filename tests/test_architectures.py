@@ -14,6 +14,9 @@ from unfold.random import Draws
 FILES = {p.stem: p for p in sorted((configs_folder() / "architecture").glob("*.yaml"))}
 SMALL = {"modl": ["model.iterations=3"]}
 EASY = {"wcrr_equilibrium": "denoising"}  # where the iteration contracts at random weights
+BLOCKS = ["physics=block_compressed_sensing", "physics.block=4", "physics.ratio=0.5"]
+OWN = dict.fromkeys(("ista_net", "ista_net_plus"), BLOCKS)
+"""Of networks whose start is fitted to one operator."""
 NOISE = 0.1
 PHYSICS = [f"physics.noise.sigma={NOISE}", "data.channels=1"]
 every = pytest.mark.parametrize("name", FILES)
@@ -21,8 +24,8 @@ every = pytest.mark.parametrize("name", FILES)
 
 def built(name: str, *more: str) -> unfold.Experiment:
     torch.manual_seed(0)
-    physics = f"physics={EASY.get(name, 'inpainting')}"
-    return unfold.build(f"architecture={name}", physics, *PHYSICS, *SMALL.get(name, []), *more)
+    physics = OWN.get(name) or [f"physics={EASY.get(name, 'inpainting')}"]
+    return unfold.build(f"architecture={name}", *physics, *PHYSICS, *SMALL.get(name, []), *more)
 
 
 def header(name: str) -> str:

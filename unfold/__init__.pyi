@@ -94,6 +94,7 @@ from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
 from .fidelities.fidelity import Fidelity as Fidelity
 from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection
+from .initialization import FittedLinear as FittedLinear
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
 from .physics.blur.kernel_files import FixedKernels as FixedKernels
 from .physics.mri.cartesian import Fourier as Fourier
@@ -180,6 +181,7 @@ from .physics.custom.functions import NonlinearFunctionPhysics as NonlinearFunct
 from .physics.nonlinear import NonlinearOperator as NonlinearOperator
 from .algorithms.osem import OSEM as OSEM
 from .training.image_losses import OfMagnitudes as OfMagnitudes
+from .initialization import OfSome as OfSome
 from .physics.operator import Operator as Operator
 from .physics.algebra import OperatorSum as OperatorSum
 from .physics.closed_forms import OrthonormalMatrix as OrthonormalMatrix
@@ -200,6 +202,7 @@ from .physics.phase.retrieval import PhaseRetrieval as PhaseRetrieval
 from .physics.phase.retrieval import Phaseless as Phaseless
 from .physics.base import Physics as Physics
 from .solvers.fixed_point import Picard as Picard
+from .denoisers.ista_net import PlainISTANet as PlainISTANet
 from .physics.mri.sampling import PlaneSampling as PlaneSampling
 from .priors.denoiser_priors import PnP as PnP
 from .physics.noise.signal_dependent import Poisson as Poisson
@@ -244,6 +247,7 @@ from .physics.sensing.compressed import SinglePixel as SinglePixel
 from .denoisers.dncnn import SmoothDnCNN as SmoothDnCNN
 from .solvers.fixed_point import Solver as Solver
 from .physics.sparse import Sparse as Sparse
+from .denoisers.ista_net import SparseTransform as SparseTransform
 from .physics.noise.signal_dependent import Speckle as Speckle
 from .initialization import Spectral as Spectral
 from .physics.spectral.coded_aperture import SpectralImaging as SpectralImaging
