@@ -82,7 +82,8 @@ def _fitting(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", files("prior"))
 def test_every_prior(name):
-    algo = {"red": "gd", "score": "gd", "tv_box": "davis_yin", "ista_net": "pgd"}.get(name, "admm")
+    own = {"red": "gd", "score": "gd", "tv_box": "davis_yin"}
+    algo = "pgd" if name.startswith("ista_net") else own.get(name, "admm")
     prior = in_double(build(f"algo={algo}", f"prior={name}").prior)
     check_prior(prior, gap=getattr(prior, "tol", 1e-4 if "tv" in name else 0.0)).raise_if_failed()
 
