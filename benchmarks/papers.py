@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import starts  # beside this file
+
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs/paper_table.md"
 GRAY = ("data.root={data}/gray/Train400", "data.validation_root={data}/gray/BSD68")
@@ -84,7 +86,7 @@ def table(runs: Path) -> list[str]:
     for name, row in ROWS.items():
         for run in sorted(runs.glob(f"*-{name}/*/results.json")):
             lines.append(_line(name, row, run.parent, head))
-    return lines
+    return lines + starts.lines(Path(os.environ["UNFOLD_DATA"]))
 
 
 def _line(name: str, row: Row, run: Path, head: str) -> str:

@@ -42,7 +42,7 @@ FUNCTIONS = {
     "parameters.networks": ["PerIteration"],
     "parameters.select": ["Trainable"],
     "parameters.constraints": ["Interval"],
-    "reconstructor": ["Exportable"],
+    "export": ["Exportable"],
     "parameters.bounds": ["bounded"],
     "algorithms.algorithm": ["Guarantee", "ImageState"],
     "algorithms.learned_primal_dual": ["DualBlock", "PrimalBlock"],

@@ -25,6 +25,9 @@ SMALL = {
 }
 EQUILIBRIA = ("wcrr_equilibrium", "de_grad", "de_prox", "de_admm", "fixed_point_network")
 EASY = dict.fromkeys(EQUILIBRIA, "denoising")  # where the iteration contracts at random weights
+BLOCKS = ["physics=block_compressed_sensing", "physics.block=4", "physics.ratio=0.5"]
+OWN = dict.fromkeys(("ista_net", "ista_net_plus"), BLOCKS)
+"""Of networks whose start is fitted to one operator."""
 NOISE = 0.1
 PHYSICS = [f"physics.noise.sigma={NOISE}", "data.channels=1"]
 every = pytest.mark.parametrize("name", FILES)
@@ -32,8 +35,8 @@ every = pytest.mark.parametrize("name", FILES)
 
 def built(name: str, *more: str) -> unfold.Experiment:
     torch.manual_seed(0)
-    physics = f"physics={EASY.get(name, 'inpainting')}"
-    return unfold.build(f"architecture={name}", physics, *PHYSICS, *SMALL.get(name, []), *more)
+    physics = OWN.get(name) or [f"physics={EASY.get(name, 'inpainting')}"]
+    return unfold.build(f"architecture={name}", *physics, *PHYSICS, *SMALL.get(name, []), *more)
 
 
 def header(name: str) -> str:

@@ -10,12 +10,13 @@ from tests.engine import blur, inpainting, learned
 from unfold.algorithms.admm import ADMM
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import DnCNN
+from unfold.export import Exportable
 from unfold.fidelities.l2 import L2
 from unfold.models.unfolded import Unfolded
 from unfold.physics.inpainting import Mask
 from unfold.priors.denoiser_priors import PnP
 from unfold.pytree import map_tensors, tensors
-from unfold.reconstructor import Exportable, Reconstructor
+from unfold.reconstructor import Reconstructor
 
 LIKE = torch.zeros(1)
 MASK = Mask(inpainting(8).mask.float().expand(2, 1, 8, 8).contiguous())

@@ -15,7 +15,7 @@ LAYERS = (
     ("fidelities", "priors", "denoisers"),
     ("problem", "initialization"),
     ("algorithms", "models", "compatibility"),
-    ("reconstructor", "architectures", "builders"),
+    ("reconstructor", "architectures", "builders", "export"),
     ("data", "training", "evaluation", "testing"),
     ("config", "runs", "launchers", "cli"),
 )
@@ -36,6 +36,7 @@ SIDEWAYS = {
     ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
+    ("export", "reconstructor"),
     ("training", "data"),
     ("training", "evaluation"),
     ("testing", "training"),

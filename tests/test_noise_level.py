@@ -13,10 +13,12 @@ from unfold.algorithms.pgd import PGD
 from unfold.config.experiment import build
 from unfold.denoisers.denoiser import Denoiser
 from unfold.errors import ConfigError, DataWarning
+from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
 from unfold.models.deq import DEQ
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
+from unfold.parameters.select import Trainable
 from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import Gaussian, Laplace, Noise, NoNoise
 from unfold.physics.noise.signal_dependent import (
@@ -28,7 +30,9 @@ from unfold.physics.noise.signal_dependent import (
     Transmission,
 )
 from unfold.priors.denoiser_priors import PnP, Score
+from unfold.priors.l1 import L1
 from unfold.random import Draws
+from unfold.reconstructor import Reconstructor
 
 
 class Recording(Denoiser):
@@ -212,3 +216,23 @@ def test_a_level_of_zero_is_refused_where_it_divides():
     net = reconstructor(GD(), Unfolded(1), Score(Recording(), "noise_level"))
     with pytest.raises(ConfigError, match=r"Score.sigma = noise_level.* is 0: must be positive"):
         net(torch.rand(1, 1, 6, 6), Denoising(), 0.0)
+
+
+@pytest.mark.parametrize("learned_too", [False, True])
+def test_a_weight_is_a_factor_of_the_noise_level_of_each_image(learned_too):
+    """Of λ‖x‖₁ with A = I one step of PGD is a soft threshold at cσ."""
+    y, level = torch.randn(3, 1, 4, 4), torch.tensor([0.1, 0.2, 0.4])
+    operator = Denoising().sample(Draws(0, range(3)), (1, 4, 4))
+    learn = ("algo.lambda_reg",) if learned_too else ()
+    trainable = Trainable(learn=learn, noise_relative=("algo.lambda_reg",))
+    net = Reconstructor(PGD(1.0, 0.5), L1(), L2(), Unfolded(1), trainable=trainable)
+    found = net(y, operator, level)
+    size = 0.5 * level.reshape(-1, 1, 1, 1)
+    assert torch.allclose(found, y.sign() * (y.abs() - size).clamp(min=0), atol=1e-6)
+    assert found.requires_grad == learned_too
+    with pytest.raises(ConfigError, match="lambda_reg = noise_level, and that of this measurement"):
+        net(y, operator)
+    with pytest.raises(ConfigError, match=r"algo.beta. matches nothing"):
+        Reconstructor(
+            PGD(), L1(), L2(), Unfolded(1), trainable=Trainable(noise_relative=["algo.beta"])
+        )

@@ -1,6 +1,7 @@
 """Which parameters are learned, untied, constrained, relative; and every message about it."""
 
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -21,11 +22,14 @@ from unfold.algorithms.pdhg import PDHG
 from unfold.algorithms.pgd import PGD
 from unfold.denoisers.dncnn import ConditionalDnCNN, DnCNN
 from unfold.errors import ConfigError
+from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
 from unfold.models.model import Model
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.schedules import Geometric
+from unfold.parameters.select import Trainable
 from unfold.priors.denoiser_priors import PnP
+from unfold.priors.l1 import L1
 from unfold.priors.tikhonov import Tikhonov
 from unfold.reconstructor import Reconstructor
 
@@ -250,3 +254,23 @@ def test_everything_learned_gets_a_gradient(algorithm: Any, prior: str):
     for name, p in net.named_parameters():
         assert p.requires_grad == (p.grad is not None), name
         assert p.grad is None or p.grad.any(), name
+
+
+def test_a_set_is_widened_only_where_it_is_said():
+    values = {"algo.stepsize": [-2.0, 3.0]}
+    with pytest.raises(
+        ConfigError, match=r"may only be narrowed. Trainable.widen=\{algo.stepsize:"
+    ):
+        Reconstructor(PGD(), L1(), L2(), Unfolded(2), trainable=Trainable(constrain=values))
+    net = Reconstructor(PGD(), L1(), L2(), Unfolded(2), trainable=Trainable(widen=values))
+    with torch.no_grad():
+        net.algo.raw_stepsize.fill_(-1.0)
+    expected = -2 + 5 * torch.sigmoid(torch.tensor(-1.0))
+    assert torch.allclose(net.parameter_values()["algo.stepsize"], expected)
+    free = Trainable(widen={"algo.*": [-math.inf, math.inf]}, untied=("algo.stepsize",))
+    net = Reconstructor(PGD(), L1(), L2(), Unfolded(2), trainable=free)
+    assert str(net.algo.plans["stepsize"].constraint) == "finite"
+    assert net.algo.raw_stepsize.tolist() == [1.0, 1.0]  # the value itself
+    both = Trainable(widen=values, constrain={"algo.stepsize": [0.0, 1.0]})
+    with pytest.raises(ConfigError, match="whose set is given twice"):
+        Reconstructor(PGD(), L1(), L2(), Unfolded(2), trainable=both)

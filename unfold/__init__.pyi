@@ -54,6 +54,7 @@ from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
 from .denoisers.ridge import ConvexRidge as ConvexRidge
+from .algorithms.learned_ista import CoupledISTA as CoupledISTA
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
@@ -86,7 +87,7 @@ from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
 from .algorithms.potentials import Euclidean as Euclidean
 from .config.experiment import Experiment as Experiment
-from .reconstructor import Exportable as Exportable
+from .export import Exportable as Exportable
 from .denoisers.ffdnet import FFDNet as FFDNet
 from .algorithms.fista import FISTA as FISTA
 from .physics.ct.tomography import FanBeamTomography as FanBeamTomography
@@ -97,6 +98,7 @@ from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
 from .fidelities.fidelity import Fidelity as Fidelity
 from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection
+from .initialization import FittedLinear as FittedLinear
 from .physics.blur.kernel_files import FixedKernel as FixedKernel
 from .physics.blur.kernel_files import FixedKernels as FixedKernels
 from .physics.mri.cartesian import Fourier as Fourier
@@ -140,6 +142,7 @@ from .fidelities.robust import L1Fidelity as L1Fidelity
 from .training.losses import L1Loss as L1Loss
 from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
+from .algorithms.learned_ista import LISTA as LISTA
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
 from .parameters.declare import Learnable as Learnable
@@ -186,6 +189,7 @@ from .physics.custom.functions import NonlinearFunctionPhysics as NonlinearFunct
 from .physics.nonlinear import NonlinearOperator as NonlinearOperator
 from .algorithms.osem import OSEM as OSEM
 from .training.image_losses import OfMagnitudes as OfMagnitudes
+from .initialization import OfSome as OfSome
 from .physics.operator import Operator as Operator
 from .physics.algebra import OperatorSum as OperatorSum
 from .physics.closed_forms import OrthonormalMatrix as OrthonormalMatrix
@@ -206,6 +210,7 @@ from .physics.phase.retrieval import PhaseRetrieval as PhaseRetrieval
 from .physics.phase.retrieval import Phaseless as Phaseless
 from .physics.base import Physics as Physics
 from .solvers.fixed_point import Picard as Picard
+from .denoisers.ista_net import PlainISTANet as PlainISTANet
 from .physics.mri.sampling import PlaneSampling as PlaneSampling
 from .priors.denoiser_priors import PnP as PnP
 from .physics.noise.signal_dependent import Poisson as Poisson
@@ -231,6 +236,8 @@ from .physics.mri.cartesian import RealFourier as RealFourier
 from .physics.wrapped import RealImages as RealImages
 from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
+from .physics.noise.relative import RelativeGaussian as RelativeGaussian
+from .physics.noise.relative import RelativeNoise as RelativeNoise
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
 from .denoisers.ridge import RidgePotential as RidgePotential
@@ -247,10 +254,12 @@ from .parameters.schedules import Schedule as Schedule
 from .priors.denoiser_priors import Score as Score
 from .physics.algebra import Several as Several
 from .denoisers.shrinkage import ShrinkageField as ShrinkageField
+from .physics.noise.relative import SignalToNoise as SignalToNoise
 from .physics.sensing.compressed import SinglePixel as SinglePixel
 from .denoisers.dncnn import SmoothDnCNN as SmoothDnCNN
 from .solvers.fixed_point import Solver as Solver
 from .physics.sparse import Sparse as Sparse
+from .denoisers.ista_net import SparseTransform as SparseTransform
 from .physics.noise.signal_dependent import Speckle as Speckle
 from .initialization import Spectral as Spectral
 from .physics.spectral.coded_aperture import SpectralImaging as SpectralImaging
@@ -267,7 +276,9 @@ from .priors.composite import Sum as Sum
 from .physics.blur.super_resolution import SuperResolution as SuperResolution
 from .training.losses import Supervised as Supervised
 from .priors.tv import TV as TV
+from .algorithms.learned_ista import Thresholding as Thresholding
 from .priors.tikhonov import Tikhonov as Tikhonov
+from .denoisers.tiled import Tiled as Tiled
 from .physics.ct.tomography import Tomography as Tomography
 from .priors.tv import TotalVariation as TotalVariation
 from .parameters.select import Trainable as Trainable

@@ -1,29 +1,44 @@
 """Initial images, computed from the measurement."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
+from torch import Tensor, nn
 
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, IncompatibleError
 from unfold.fidelities.fidelity import DataTerm
-from unfold.parameters.bounds import Declared, at_least, bounded, positive
+from unfold.parameters.bounds import at_least, bounded
+from unfold.parameters.constraints import positive
+from unfold.parameters.declare import Recipe, param
+from unfold.physics.algebra import Composed
 from unfold.physics.batch import Grouped, Packed
+from unfold.physics.blur.padding import ZeroPadding
 from unfold.physics.ct.projector import Projector
 from unfold.physics.operator import Operator
+from unfold.physics.sensing.gaussian import BlockCompressedSensing, BlockMatrix, GaussianSensing
 from unfold.physics.wrapped import Wrapped
 from unfold.pytree import batched_norm, per_image
 from unfold.random import generator
-from unfold.typing import Image, Measurement
+from unfold.typing import Image, Measurement, Scalar
+
+
+class StartWarning(UserWarning):
+    """A reconstruction that starts from another start than that of the training."""
 
 
 @dataclass(frozen=True)
-class Start(Declared, ABC):
+class Start(Recipe, ABC):
     """The image that every algorithm's initial state is made of."""
 
     @abstractmethod
     def image(self, f: DataTerm) -> Image:
         """x₀, from the measurement and its operator."""
+
+    def instead(self, A: Operator) -> "Start | None":
+        """The start that is declared for an A which this one is not made for; None for itself."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class Regularised(Start):
         weight: ε relative to ‖A‖², positive; about the noise's power over the image's.
     """
 
-    weight: float = bounded(0.02, positive)
+    weight: Scalar = param(0.02, positive)
 
     def image(self, f: DataTerm) -> Image:
         A = f.operator.tangent(f.At_y)
@@ -72,7 +87,26 @@ class Regularised(Start):
 
 
 @dataclass(frozen=True)
-class FilteredBackProjection(Start):
+class OfSome(Start, ABC):
+    """A start that is made for some operators.
+
+    Args:
+        elsewhere: the start for others, as where a run is evaluated across operators; None to
+            refuse them.
+    """
+
+    elsewhere: Start | None = field(default_factory=Regularised, kw_only=True)
+
+    @abstractmethod
+    def serves(self, A: Operator) -> bool:
+        """Whether it is made for A."""
+
+    def instead(self, A: Operator) -> Start | None:
+        return None if self.serves(A) else self.elsewhere
+
+
+@dataclass(frozen=True)
+class FilteredBackProjection(OfSome):
     """x₀ = filtered back-projection of y: for tomography along parallel rays or a full fan.
 
     In a mixture of scans each has its own. It needs all rays: those that are missing would count
@@ -83,6 +117,11 @@ class FilteredBackProjection(Start):
 
     def image(self, f: DataTerm) -> Image:
         return _filtered(f.operator, f.y)
+
+    def serves(self, A: Operator) -> bool:
+        if isinstance(A, Grouped):
+            return all(map(self.serves, A.operators))
+        return self.serves(A.operator) if isinstance(A, Packed) else isinstance(A, Projector)
 
 
 def _filtered(A: Operator, y: Measurement) -> Image:
@@ -102,6 +141,101 @@ def _filtered(A: Operator, y: Measurement) -> Image:
         f"FilteredBackProjection needs projections along rays, and {type(A).__name__} makes none; "
         "use it with Tomography, or start from Regularised."
     )
+
+
+MOST_ENTRIES = 2**26
+"""Of a matrix that makes an image of a measurement: 256 MiB."""
+
+
+@dataclass(frozen=True)
+class FittedLinear(OfSome):
+    """x₀ = Qy, Q = XYᵀ(YYᵀ)⁻¹ of the training images X and their measurements Y, as columns.
+
+    Of operators by blocks, X and Y are those of all blocks. Q is fitted once, before the training,
+    and is stored with the weights; until then it is A*.
+
+    Args:
+        matrix: Q, (n, m); None until the operator is known.
+        probe: Av of one fixed image v, which tells the operator that Q is made for; likewise.
+
+    Source: Zhang and Ghanem, ISTA-Net, CVPR 2018, equation 15.
+    """
+
+    matrix: Tensor | None = None
+    probe: Tensor | None = None
+
+    def of(self, A: Operator, *, same: bool = True) -> "FittedLinear":
+        """The start for an operator, before it is fitted; `same` is whether all images have it."""
+        inner = _unit(A)
+        n, m = prod(inner.image_shape), prod(inner.measurement_shape)
+        if (
+            not same
+            or inner.batch != 1
+            or not A.linear
+            or A.complex_measurements
+            or n * m > MOST_ENTRIES
+        ):
+            raise IncompatibleError(
+                "{start} needs the same real, linear operator for all images, and at most "
+                f"{MOST_ENTRIES} entries of Q: {type(A).__name__} makes {m} numbers of {n}"
+                f"{'' if same else ', another one for each image'}. It has none; {{physics}} have "
+                "one. Other starts: {others}.",
+                start=FittedLinear,
+                physics=[BlockCompressedSensing, GaussianSensing],
+                others=[BackProjection, Regularised],
+            )
+        units = torch.eye(m).reshape(m, *inner.measurement_shape)
+        back = inner.to_like(units).A_adjoint(units).flatten(1).mT.contiguous()
+        return replace(self, matrix=nn.Parameter(back), probe=_probed(A))
+
+    def image(self, f: DataTerm) -> Image:
+        if self.matrix is None or not self.serves(f.operator):
+            raise ConfigError(
+                f"FittedLinear is not made for this {type(f.operator).__name__}: it is fitted to "
+                "the operator of the training; start from Regularised instead."
+            )
+        return assembled(f.operator, readings(f.operator, f.y) @ self.matrix.mT)
+
+    def serves(self, A: Operator) -> bool:
+        if self.probe is None or _unit(A).batch != 1 or not A.linear or A.complex_measurements:
+            return False
+        here = _probed(A).to(self.probe)
+        # Equal but for the rounding of another batch, device or precision.
+        return here.shape == self.probe.shape and torch.allclose(here, self.probe, 1e-3, 1e-4)
+
+
+def _unit(A: Operator) -> Operator:
+    """What acts on the pieces of an image: on one block, or on the image."""
+    if isinstance(A, Composed) and isinstance(A.inner, ZeroPadding):
+        return _unit(A.outer)
+    return BlockMatrix(A.matrix, (1, A.side, A.side)) if isinstance(A, BlockMatrix) else A
+
+
+def _probed(A: Operator) -> Tensor:
+    inner = _unit(A)
+    v = torch.from_numpy(generator("fitted start").standard_normal(inner.image_shape)).float()
+    return inner.to_like(v).A(v[None])[0].detach()
+
+
+def pieces(A: Operator, x: Image) -> Tensor:
+    """The pieces of x that are measured independently, (…, n)."""
+    if isinstance(A, Composed):
+        return pieces(A.outer, A.inner.A(x))
+    return A.pieces(x) if isinstance(A, BlockMatrix) else x.flatten(1)
+
+
+def readings(A: Operator, y: Measurement) -> Tensor:
+    """The measurements of the pieces, (…, m)."""
+    if isinstance(A, Composed):
+        return readings(A.outer, y)
+    return A.readings(y) if isinstance(A, BlockMatrix) else y.flatten(1)
+
+
+def assembled(A: Operator, found: Tensor) -> Image:
+    """The image of these pieces."""
+    if isinstance(A, Composed):
+        return A.inner.A_adjoint(assembled(A.outer, found))
+    return A.assembled(found) if isinstance(A, BlockMatrix) else found.reshape(-1, *A.image_shape)
 
 
 @dataclass(frozen=True)

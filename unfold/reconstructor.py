@@ -21,7 +21,7 @@ from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.denoisers.tiled import Tiled
 from unfold.errors import ConfigError, DataWarning, listing
 from unfold.fidelities.fidelity import Fidelity
-from unfold.initialization import Regularised, Start
+from unfold.initialization import Regularised, Start, StartWarning
 from unfold.models.model import Model, Pair, Solution, Steps
 from unfold.parameters.bounds import warn_of_eight_bits
 from unfold.parameters.declare import NOISE_LEVEL, Recipe
@@ -33,12 +33,14 @@ from unfold.parameters.group import (
     groups_of,
     value_range,
 )
+from unfold.parameters.networks import leaves
 from unfold.parameters.select import (
     Trainable,
     chosen,
     dead_names,
     limits_of,
     make_groups,
+    matches,
     names,
 )
 from unfold.physics.base import Physics
@@ -47,7 +49,6 @@ from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import Prior
 from unfold.problem import make_problem
-from unfold.pytree import tensors, with_tensors
 from unfold.random import Draws
 from unfold.shapes import FAR, expect_tensor
 from unfold.typing import Image, Measurement, PerImage
@@ -85,19 +86,31 @@ class Reconstructor(nn.Module):
     ) -> None:
         super().__init__()
         check_needs(algorithm, prior, fidelity)
-        check_registered(fidelity=fidelity, model=model, start=start)
+        check_registered(fidelity=fidelity, model=model)
+        start = start or Regularised()
         trainable = trainable or Trainable()
         if not model.trains:
             trainable = replace(trainable, learn=())
-        parts = {"algo": algorithm, "prior": prior}
+        parts: dict[str, Recipe] = {"algo": algorithm, "prior": prior}
         dead = _dead(algorithm, prior)
+        if _is_meant(start, trainable):
+            parts["start"] = start
+            if model.needs_contraction:
+                reason = "an equilibrium does not depend on its start"
+                dead |= dict.fromkeys(names(start, "start"), reason)
         groups = make_groups(parts, model.count, model.horizon, trainable, dead)
         self.dead = {**dead, **dead_names(algorithm, "algo"), **dead_names(prior, "prior")}
         self.algo, self.prior = groups["algo"], groups["prior"]
         if model.needs_contraction:
             check_one_map(self.prior)
             check_contraction(algorithm, prior, strict=strict)
-        self.fidelity, self.model, self.start = fidelity, model, start or Regularised()
+        self.fidelity, self.model = fidelity, model
+        self.start: Start | ParameterGroup = groups.get("start", start)
+        if "start" in groups and groups["start"].varies:
+            raise ConfigError(
+                f"Trainable.untied = {list(trainable.untied)}: the start is computed once, and "
+                "has no values of its own in each iteration. Leave start.* out of it."
+            )
         self.half_precision, self.penalizes = False, prior.penalizes
         self.tile: int | None = None  # side of the tiles on which networks see large images
         self.physics: ParameterGroup | None = None  # of `learn_physics`
@@ -154,7 +167,15 @@ class Reconstructor(nn.Module):
         scales, level = _scales(operator, y), _level(noise_level, y)
         scales |= {} if level is None else {NOISE_LEVEL: level.reshape(-1, 1, 1, 1)}
         scales |= self._conditions(operator, scales)
-        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), self.start)
+        start = self.own_start
+        if (other := start.instead(operator)) is not None:
+            warnings.warn(
+                f"{type(start).__name__} is not made for {type(operator).__name__}: the "
+                f"reconstruction starts from start.elsewhere, {type(other).__name__}.",
+                StartWarning,
+                stacklevel=3,
+            )
+        data = make_problem(self.fidelity, operator, y, self._prior_at(0, scales), other or start)
         f = replace(data.f, solve_tol=self.model.solve_tolerance(y))
         data = replace(data, f=f, noise_level=level)
 
@@ -165,6 +186,14 @@ class Reconstructor(nn.Module):
         varies = self.algo.varies or self.prior.varies
         first = self.algo.at(0, scales), data
         return Steps(first, later if varies else None, penalizes=self.penalizes)
+
+    @property
+    def own_start(self) -> Start:
+        """The start of the training, with numbers in place."""
+        start: Start = (
+            self.start.at(0, {}) if isinstance(self.start, ParameterGroup) else self.start
+        )
+        return start
 
     def guarantee(
         self, y: Measurement, operator: Operator, noise_level: float | Tensor | None = None
@@ -242,6 +271,13 @@ def learn_physics(physics: P, trainable: Trainable, *, simulates: bool) -> tuple
     return replace(physics, learned={**physics.learned, **live}), values
 
 
+def _is_meant(start: Start, trainable: Trainable) -> bool:
+    """Whether something of the start is chosen by name, or has to be stored."""
+    own, globs = names(start, "start"), (*trainable.learn, *trainable.untied, *trainable.constrain)
+    named = any(matches(glob, n, v) for glob in globs for n, v in own.items())
+    return named or any(g.startswith("start.") for g in globs) or any(True for _ in leaves(start))
+
+
 def _dead(algorithm: Algorithm[Any], prior: Prior) -> dict[str, str]:
     """The names that cannot act because of the other part, and why."""
     if not algorithm.uses_g:
@@ -307,30 +343,3 @@ def _scales(operator: Operator, y: Measurement) -> dict[str, Tensor]:
     squared = operator.norm_bound.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
     _expect_meant(operator, y, squared)
     return {"1/‖A‖²": 1 / squared, "1/‖A‖": torch.rsqrt(squared), "‖A‖²": squared}
-
-
-class Exportable(nn.Module):
-    """x̂ from y and the tensors of the operator: kernels and masks are inputs, not constants.
-
-    A trained network is exported once and serves every operator of the same shape:
-
-        example = physics.operator_for(y)
-        with torch.no_grad():
-            program = torch.export.export(Exportable(net, example), (y, *tensors(example)))
-        image = program.module()(y, *tensors(another))
-
-    It works for unfolded networks whose operator has closed forms: a solve that stops by itself, an
-    equilibrium or conjugate gradients, is no graph of fixed length.
-
-    The operator is of the kind and the shapes that will be given; its own tensors are not used.
-    """
-
-    def __init__(self, reconstructor: Reconstructor, operator: Operator) -> None:
-        super().__init__()
-        self.reconstructor, self.operator = reconstructor, operator
-
-    def forward(self, y: Measurement, *parts: Tensor) -> Image:
-        """Reconstruct; `parts` are the operator's tensors, in the order of `tensors(operator)`."""
-        assert len(parts) == len(tensors(self.operator))
-        image: Image = self.reconstructor(y, with_tensors(self.operator, list(parts)))
-        return image

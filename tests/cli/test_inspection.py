@@ -194,3 +194,20 @@ def test_the_rows_of_the_kits_are_those_that_can_be_asked_for():
     written = "".join(file.read_text() for file in Path(testing.__file__).parent.glob("*.py"))
     found = set(re.findall(r'"([A-Z]{2}\d+)"', written)) - {ENDED}
     assert found == {row for rows in ROWS.values() for row in rows}
+
+
+def test_explain_lists_the_stages_and_names_a_set_that_was_widened(capsys):
+    words = ("trainable.untied=[algo.*]", "stages=list", "trainable.widen={algo.stepsize: [-1, 2]}")
+    plan = (
+        "stages.stages=[{steps: 3, iterations: 2, at: last}, {steps: 4, factor: 0.1, older: 0.5}]"
+    )
+    code, said = run(capsys, "explain", *words, plan)
+    assert code == 0
+    assert "learned, one per iteration; in [-1, 2], WIDENED: it is declared positive" in said
+    for line in (
+        "stages     2, of 7 steps together",
+        "1: 3 steps; 2 iterations, learned at last",
+        "2: 4 steps; 5 iterations, learned at all",
+        "algo.stepsize: rate 9.375e-06 to 0.00015",
+    ):
+        assert line in said

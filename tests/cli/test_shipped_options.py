@@ -43,6 +43,8 @@ ALSO = {
     "prior=red": ["algo=gd"],
     "prior=score": ["algo=gd"],
     "prior=tv_box": ["algo=pidal"],
+    "stages=list": ["stages.stages=[{steps: 3}]"],
+    "start=fitted_linear": ["physics=block_compressed_sensing"],
     "sweep": ["-m"],
     "sweep=optuna": ["optimizer.lr=1e-3"],  # an interval is for a search, not for a grid
     "sweep=random": ["optimizer.lr=1e-3"],
@@ -57,6 +59,7 @@ ALSO = {
 
 DEPENDENT = {
     "algo",
+    "architecture",
     "data",
     "experiment",
     "fidelity",
@@ -65,6 +68,8 @@ DEPENDENT = {
     "model/backward/solver",
     "model/solver",
     "prior",
+    "stages",
+    "start",
     "sweep",
     "trainable",
 }

@@ -34,10 +34,11 @@ def test_rows_keep_every_digit_on_disk(tmp_path):
 def test_the_truth_of_measured_data_has_a_column_and_simulated_rows_stay_as_they_are(tmp_path):
     simulated, path = row(), tmp_path / "rows.csv"
     write_rows(path, [simulated])
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS[:-1]) and COLUMNS[-1] == "truth"
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS[:-2])
+    assert COLUMNS[-2:] == ("truth", "start")
     rows = [replace(simulated, truth="root of the sum of squares"), simulated]
     write_rows(path, rows)
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS[:-1])
     assert read_rows(path) == rows
 
 

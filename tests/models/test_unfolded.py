@@ -119,3 +119,11 @@ def test_settings_without_meaning_are_refused():
         Unfolded(0)
     with pytest.raises(ConfigError, match=r"Truncated.steps = 0: must be at least 1"):
         Truncated(0)
+
+
+def test_more_iterations_than_have_values_are_refused():
+    net = reconstructor(PGD(), Unfolded(2), untied=("algo.stepsize",))
+    y, operator = measured(blur()), blur()
+    with pytest.raises(ConfigError, match=r"iterations = 3: the model has 2"):
+        net.solve(y, operator, iterations=3)
+    assert net.solve(y, operator, iterations=1).iterations.unique().tolist() == [1]

@@ -80,15 +80,15 @@ def test_images_that_are_not_multiples_of_blocks_are_padded_with_zeros():
 
 
 def test_the_matrix_is_that_of_its_seed():
-    same = BlockCompressedSensing(QUIET, 4, 0.5, 1).matrix
-    assert torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 1).matrix)
-    assert not torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 2).matrix)
-    assert BlockCompressedSensing(QUIET, 33, 0.25).matrix.shape == (1, 272, 1089)
+    same = BlockCompressedSensing(QUIET, 4, 0.5, 1).rows
+    assert torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 1).rows)
+    assert not torch.equal(same, BlockCompressedSensing(QUIET, 4, 0.5, 2).rows)
+    assert BlockCompressedSensing(QUIET, 33, 0.25).rows.shape == (1, 272, 1089)
 
 
 def test_the_rows_are_gaussian_distributed():
     """The first coordinates of orthonormal Gaussian rows: mean 0, variance 1/n, kurtosis near 3."""
-    phi = BlockCompressedSensing(QUIET, 20, 0.5).matrix.numpy() * 20
+    phi = BlockCompressedSensing(QUIET, 20, 0.5).rows.numpy() * 20
     assert abs(phi.mean()) < 0.02 and abs(phi.var() - 1) < 1e-3
     assert abs((phi**4).mean() - 3) < 0.1
 

@@ -26,7 +26,11 @@ from unfold.testing.priors import in_double
 from unfold.testing.training import check_loss, check_start
 
 FIXED = ["trainer.progress=false", "evaluation=none"]
-STARTS = {"spectral": "phase_retrieval", "filtered_back_projection": "tomography"}
+STARTS = {
+    "fitted_linear": "block_compressed_sensing",
+    "spectral": "phase_retrieval",
+    "filtered_back_projection": "tomography",
+}
 """The forward models that an initialization is made for; blur for the others."""
 
 NESTED = {
@@ -80,7 +84,8 @@ def _fitting(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", files("prior"))
 def test_every_prior(name):
-    algo = {"red": "gd", "score": "gd", "tv_box": "davis_yin", "ista_net": "pgd"}.get(name, "admm")
+    own = {"red": "gd", "score": "gd", "tv_box": "davis_yin"}
+    algo = "pgd" if name.startswith("ista_net") else own.get(name, "admm")
     prior = in_double(build(f"algo={algo}", f"prior={name}").prior)
     check_prior(prior, gap=getattr(prior, "tol", 1e-4 if "tv" in name else 0.0)).raise_if_failed()
 
@@ -147,8 +152,9 @@ def test_all_models_are_here():
 
 @pytest.mark.parametrize("name", files("start"))
 def test_every_start(name):
+    own = [f"physics={STARTS[name]}"] if name in STARTS else []
+    made = build("algo=gd", "prior=tikhonov", f"start={name}", *own).start
     physics = component("physics", STARTS.get(name, "gaussian_blur"))
-    made = build("algo=gd", "prior=tikhonov", f"start={name}").start
     check_start(made, physics, Amplitude() if name == "spectral" else None).raise_if_failed()
 
 

@@ -21,6 +21,7 @@ from unfold.denoisers.mappings import MAPPINGS, Rule, WeightMapping
 from unfold.denoisers.ridge import ConvexRidge
 from unfold.errors import CheckpointError, UnfoldError
 from unfold.parameters.networks import stages
+from unfold.random import Draws
 from unfold.training.checkpoints.foreign import load_network
 
 State = dict[str, Tensor]
@@ -297,3 +298,66 @@ def test_every_mapping_names_a_network_and_what_it_was_run_on():
 
     for mapping in MAPPINGS.values():
         assert hasattr(unfold, mapping.network) and not mapping.released
+
+
+def phases(count: int, width: int, plus: bool) -> State:
+    """Random weights under the published names of ISTA-Net and ISTA-Net+, some steps negative."""
+    state: State = {}
+    inner = width if plus else 1
+    sizes = {"conv1_forward": (width, inner), "conv2_forward": (width, width)}
+    sizes |= {"conv1_backward": (width, width), "conv2_backward": (inner, width)}
+    sizes |= {"conv_D": (width, 1), "conv_G": (1, width)} if plus else {}
+    for k in range(count):
+        state[f"fcs.{k}.lambda_step"] = torch.tensor([0.5 - 0.4 * k], dtype=torch.float64)
+        state[f"fcs.{k}.soft_thr"] = torch.tensor([0.01 + 0.02 * k], dtype=torch.float64)
+        for i, (name, (a, b)) in enumerate(sizes.items()):
+            state[f"fcs.{k}.{name}"] = 0.3 * normal(a, b, 3, 3, seed=10 * k + i)
+    return state
+
+
+def published(w: State, count: int, phi: Tensor, y: Tensor, Q: Tensor, plus: bool) -> Tensor:
+    """The phases as they are published: rows of `y` are measured blocks."""
+    side = int(phi.shape[1] ** 0.5)
+    x = y @ Q.mT
+    for k in range(count):
+        x = x - w[f"fcs.{k}.lambda_step"] * (x @ phi.mT @ phi - y @ phi)
+        image = x.reshape(-1, 1, side, side)
+        u = conv2d(image, w[f"fcs.{k}.conv_D"], padding=1) if plus else image
+        u = relu(conv2d(u, w[f"fcs.{k}.conv1_forward"], padding=1))
+        u = conv2d(u, w[f"fcs.{k}.conv2_forward"], padding=1)
+        u = torch.sign(u) * relu(u.abs() - w[f"fcs.{k}.soft_thr"])
+        u = relu(conv2d(u, w[f"fcs.{k}.conv1_backward"], padding=1))
+        u = conv2d(u, w[f"fcs.{k}.conv2_backward"], padding=1)
+        x = (image + conv2d(u, w[f"fcs.{k}.conv_G"], padding=1) if plus else u).flatten(1)
+    return x.reshape(-1, 1, side, side)
+
+
+@pytest.mark.parametrize("plus", [True, False])
+@torch.no_grad()
+def test_ista_net_is_the_published_one_with_its_steps_and_thresholds(tmp_path, plus):
+    name = "ista_net_plus" if plus else "ista_net"
+    state, path = phases(3, 4, plus), tmp_path / "net_params_200.pkl.pth"
+    torch.save({f"module.{key}": t for key, t in state.items()}, path)
+    words = [f"architecture={name}", "model.iterations=3", "prior.denoiser.width=4", "seed=0"]
+    words += ["physics.block=5", "physics.ratio=0.4", "physics/noise=none", f"init_from={path}"]
+    words += [f"map={name}"]
+    (narrow,) = verify(compose(words))
+    made = build(narrow)
+    with pytest.raises(CheckpointError, match=r"algo.stepsize = -0.3 to 0.5, and its set is pos.*"):
+        start_from(made.reconstructor, narrow.settings)
+    (job,) = verify(compose([*words, "trainable.widen={algo.stepsize: [-inf, inf]}"]))
+    net = job.components.reconstructor.double()
+    report = start_from(net, job.settings)
+    assert "left over: none" in report and "never run on a released file" in report
+    net.start.matrix.copy_(normal(25, 10, seed=99))
+    x = uniform(4, 1, 5, 5)
+    y, operator = job.components.physics.measure(x, Draws(0, range(4), dtype=torch.float64))
+    phi = job.components.physics.rows[0]
+    rows = y.flatten(1)
+    want = published(state, 3, phi, rows, net.start.matrix, plus)
+    assert difference(net(y, operator), want) < 1e-6 * float(want.norm())
+    lacking = {key: t for key, t in state.items() if key != "fcs.1.soft_thr"}
+    torch.save(lacking, path)
+    with pytest.raises(CheckpointError) as caught:
+        start_from(net, job.settings)
+    assert "prior.denoiser.1.soft_thr" in "".join(caught.value.lines)

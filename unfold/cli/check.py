@@ -31,6 +31,7 @@ EXTRAS = (
 MADE_FOR = {
     "start=spectral": ("physics=phase_retrieval", "fidelity=amplitude"),
     "start=filtered_back_projection": ("physics=tomography",),
+    "start=fitted_linear": ("physics=block_compressed_sensing", "physics.block=8"),
 }
 """The forward model that an option is checked with unless the arguments choose one."""
 

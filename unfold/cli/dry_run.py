@@ -16,6 +16,7 @@ from unfold.data.dataset import Data
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
+from unfold.fidelities.fidelity import data_term
 from unfold.models.model import Solution
 from unfold.physics.base import Examples, Measured, Physics
 from unfold.physics.mixture import Mixture
@@ -59,9 +60,12 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
                 if image is crop:
                     instead = " Or set evaluation=none." if name in tested else ""
                     with _named(name, instead):
+                        if name not in tested:
+                            _expect_start(net, A, y_)
                         net.steps(y_, A, model.noise_level(y_, A, draws))
             if image is not crop and image.images is not None:
                 _try_metrics(components.metrics, image.images)
+            _expect_start(net, operator, y)
             algorithm, _ = _one_step(net, y, operator, level)
             if image is crop:
                 _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
@@ -101,6 +105,7 @@ def _try_loss(
     level = physics.noise_level(y, operator, draws)
 
     def solve(y: Measurement, operator: Operator) -> Solution:
+        _expect_start(components.reconstructor, operator, y)
         algorithm, state = _one_step(components.reconstructor, y, operator, level)
         zero = y.new_zeros(len(y), dtype=y.dtype.to_real())
         image = algorithm.image(state)
@@ -110,6 +115,12 @@ def _try_loss(
     trial = Trial(y, operator, image.images, physics, draws, solve)
     with _named(f"loss {type(loss).__name__}"):
         loss.value(loss.reconstruct(trial), trial)
+
+
+def _expect_start(net: Reconstructor, operator: Operator, y: Measurement) -> None:
+    """Refuse to train from the start that is declared for other operators."""
+    if (start := net.own_start).instead(operator) is not None:
+        start.image(data_term(net.fidelity, operator, y))
 
 
 def _one_step(

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.cli.console import say
@@ -12,6 +13,7 @@ from unfold.config.build import components_of, configure
 from unfold.config.check import Components
 from unfold.config.errors import shown
 from unfold.parameters.bounds import bounds_of
+from unfold.parameters.declare import declarations
 
 if TYPE_CHECKING:
     from unfold.algorithms.algorithm import Algorithm
@@ -85,6 +87,7 @@ def explain(arguments: Sequence[str]) -> int:
     checked = configure(arguments, "explain")
     import torch
 
+    from unfold.parameters.group import groups_of
     from unfold.random import Draws
 
     components = components_of(checked)
@@ -96,10 +99,12 @@ def explain(arguments: Sequence[str]) -> int:
         y, operator = physics.measure(x, draws)
         level = physics.noise_level(y, operator, draws)
         algorithm, problem = net.steps(y, operator, level).at(0)
+        stored = dict(groups_of(net))
+        shown_too = [path for path in SETTINGS if path == "physics" or path not in stored]
         for line in (
             *_update(components, algorithm, problem, operator),
             *_parameters(net, algorithm, problem, components.physics),
-            *(line for path in SETTINGS for line in _settings(path, getattr(components, path))),
+            *(line for path in shown_too for line in _settings(path, getattr(components, path))),
         ):
             say(line)
         guarantee = net.guarantee(y, operator, level)
@@ -154,12 +159,14 @@ def _parameters(
     """One line for each scalar, then one for each network."""
     import torch
 
+    from unfold.parameters.declare import declarations
     from unfold.parameters.group import groups_of, value_range, weights_of
     from unfold.parameters.select import walk
 
     yield "parameters"
     recipes: dict[str, Any] = {"physics": physics}
     recipes |= dict([*walk(algorithm, "algo"), *walk(problem.g, "prior")])  # of iteration 0
+    recipes["start"] = net.own_start
     for name, own in groups_of(net):
         if name in recipes:
             owner = recipes[name]
@@ -171,10 +178,14 @@ def _parameters(
                     "" if owner is physics else value_range(torch.as_tensor(getattr(owner, scalar)))
                 )
                 if plan.unit == "noise_level":
-                    size = f"noise_level = {here} here"
+                    size = f"{size} · noise_level = {here} here"
                 elif plan.unit != "1":
                     size += f" · {plan.unit} = {here} for this A"
                 limits = str(plan.constraint)
+                declared = declarations(owner).get(scalar)
+                low, high = plan.constraint.low, plan.constraint.high
+                if declared and not isnan(low) and not declared.constraint.spans(low, high):
+                    limits += f", WIDENED: it is declared {declared.constraint}"
                 learned = _learned(plan.learned, plan.own)
                 depends = f"({', '.join(plan.features)})" if plan.features else ""
                 yield f"  {name}.{scalar}{depends} = {size}   ({learned}; {limits})"
@@ -193,36 +204,31 @@ def _stages(components: Components, rates: Mapping[str, float]) -> Iterator[str]
     net, lr = components.reconstructor, getattr(components.optimizer, "lr", 0.0)
     if not net.model.trains or not (plan := components.stages.of(net.model.count)):
         return
+    import torch
+
+    from unfold.parameters.group import value_range
     from unfold.training.course import moves_of
 
     yield f"stages     {len(plan)}, of {sum(one.steps for one in plan)} steps together"
-    for number, (one, moves) in enumerate(
-        zip(plan, moves_of(plan, net, rates, lr), strict=True), 1
-    ):
+    for k, (one, moves) in enumerate(zip(plan, moves_of(plan, net, rates, lr), strict=True), 1):
         found: dict[str, list[float]] = {}
         for name, (rate, relative) in moves.items():
             moving = [rate * r for r in relative or (1.0,) if r > 0]
             found.setdefault(".".join(name.split(".")[:2]), []).extend(moving)
-        each = (
-            f"{n} at {' to '.join(sorted({f'{min(v):.3g}', f'{max(v):.3g}'}, key=float))}"
-            for n, v in sorted(found.items())
-        )
-        ends = (
-            f" at most, or {one.patience} validations without a better objective"
-            if one.patience
-            else ""
-        )
-        what = f"{one.iterations or net.model.count or 'all'} iterations"
+        until = f", or {one.patience} validations without a better one" if one.patience else ""
+        what = f"{one.iterations or net.model.count or 'all'} iterations, learned at {one.at}"
         what = what if one.denoising is None else f"the network alone, noise of {one.denoising}"
-        yield f"  {number}: {one.steps} steps{ends}; {what}; learns at {one.at}:"
-        yield f"      {', '.join(each)}"
+        yield f"  {k}: {one.steps} steps{until}; {what}"
+        for name, values in sorted(found.items()):
+            yield f"      {name}: rate {value_range(torch.tensor(values))}"
 
 
 def _settings(path: str, component: Any) -> Iterator[str]:
     """One line for each setting with declared bounds, those of the components inside included."""
     kind: Any = type(component)
     described = describe(kind).arguments
-    for name, bound in bounds_of(kind).items():
+    scalars = {name: one.constraint for name, one in declarations(kind).items()}
+    for name, bound in (bounds_of(kind) | scalars).items():
         yield f"  {path}.{name} = {shown(getattr(component, name))}   ({bound})"
         yield f"      {described.get(name, '')}"
     for field in fields(component):

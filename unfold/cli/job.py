@@ -1,5 +1,6 @@
 """One job: prepare, claim its directory, train, evaluate, write."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from unfold.config.naming import option_names
 from unfold.config.overrides import key_of
 from unfold.config.weights import start_from
 from unfold.errors import ConfigError
+from unfold.initialization import FittedLinear
 from unfold.runs import files
 from unfold.runs.catalogue import read_reference
 from unfold.runs.compare import Computation
@@ -145,6 +147,16 @@ def learns(components: Components) -> bool:
 
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
     """Train what is learnable; no scores where nothing is."""
+    from unfold.training.checkpoints.weights import save_weights
+    from unfold.training.fit_start import fit_start
+
+    settings, net = checked.settings, components.reconstructor
+    from_run = settings.init_from is not None and settings.map is None
+    if isinstance(net.own_start, FittedLinear) and run.checkpoint is None and not from_run:
+        with closing(components.data.train_loader()) as batches:
+            fit_start(net, components.physics, batches, settings.seed)
+        if not (learns(components) or run.is_rank):
+            save_weights(net, run.path)
     if not learns(components):
         return {}
     from unfold.training.lean_imports import import_torchmetrics

@@ -105,6 +105,7 @@ class _Build:
                 self._try(name, lambda name=name: self._group(name))
         built = self.objects
         operators = any(name.startswith("physics.") for name in checked.trainable.learn)
+        operators = operators or hasattr(self.objects.get("start"), "of")
         needed = {*RECONSTRUCTOR, *(("physics", "data") if operators else ())}
         if not problems and needed <= set(built) and "reconstructor" not in built:
             self._try("reconstructor", self._reconstructor)
@@ -161,7 +162,9 @@ class _Build:
 
     def _reconstructor(self) -> "Reconstructor":
         """The algorithm, prior, fidelity, model and start, with what is learned of them."""
+        from unfold.initialization import FittedLinear
         from unfold.parameters.select import Trainable
+        from unfold.random import Draws
         from unfold.reconstructor import Reconstructor, learn_physics
 
         trainable = self.checked.trainable
@@ -170,6 +173,11 @@ class _Build:
         kept = (f.name for f in fields(Trainable))
         chosen = Trainable(**{name: getattr(trainable, name) for name in kept})
         # Before the iterations copy the networks, and the equilibrium measures them.
+        if isinstance(start, FittedLinear):
+            x = self.objects["data"].sketch(draws := Draws(self.checked.settings.seed, (0,)))
+            physics = self.objects["physics"]
+            A = physics.given(x).measure(x, draws)[1]
+            start = start.of(A, same=physics.is_deterministic)
         self.objects["origins"] = start_networks(self.checked, prior, model)
         reconstructor = Reconstructor(
             algorithm,

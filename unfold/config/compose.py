@@ -40,7 +40,7 @@ from unfold.errors import ConfigError
 from unfold.runs.catalogue import flat
 
 PATHS = (
-    *("extend", "init_from", "kernel", "name", "path", "root", "runs_dir"),
+    *("extend", "init_from", "kernel", "matrix", "name", "path", "root", "runs_dir"),
     *("test_root", "validation_root", "weights"),
 )
 """Keys whose value becomes a path; a run must know it from what is stored."""

@@ -138,5 +138,7 @@ class Trainable:
     constrain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     condition: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relative: Sequence[str] = ()
+    widen: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    noise_relative: Sequence[str] = ()
     lr: Mapping[str, float] = field(default_factory=dict)
     freeze: Mapping[str, int] = field(default_factory=dict)

@@ -70,7 +70,7 @@ def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:
     """Load the weights that `init_from` names, of a run or through a mapping; reports it."""
     from unfold.denoisers.mappings import MAPPINGS
     from unfold.parameters.networks import stages
-    from unfold.training.checkpoints.foreign import PICKLED, load_network
+    from unfold.training.checkpoints.foreign import PICKLED, load_network, load_whole
     from unfold.training.checkpoints.weights import load_weights
 
     text = str(settings.init_from)
@@ -83,6 +83,10 @@ def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:
     if settings.map is None:
         load_weights(reconstructor, source)
         return f"every weight starts from {text}"
+    if settings.map in MAPPINGS and MAPPINGS[settings.map].network == "Reconstructor":
+        return (
+            f"every iteration starts from {text}{load_whole(reconstructor, source, settings.map)}"
+        )
     network = getattr(reconstructor.prior, "denoiser", None)
     if network is None:
         raise ConfigError(f"map = {settings.map}: the prior has no network. Choose prior=drunet.")

@@ -34,7 +34,7 @@ class WeightMapping:
     """How the weights of one published network become ours.
 
     Args:
-        network: our class that takes them.
+        network: our class that takes them; `Reconstructor` of a whole network, its step sizes too.
         rules: the first that matches a name counts.
         ignored: patterns of names that have no counterpart: counters, caches.
         epsilon: of their batch normalisations, which are merged into the convolution before.
@@ -58,6 +58,11 @@ _FILTERS = Rule(
     r"conv_layer\.conv_layers\.(?P<n>\d{1,4})\.(?:parametrizations\.weight\.original|weight)",
     "filters.{j}",
 )
+_PHASES = (
+    Rule(r"fcs\.(?P<k>\d{1,3})\.lambda_step", r"algo.stepsize.\g<k>", reshape=True),
+    Rule(r"fcs\.(?P<k>\d{1,3})\.soft_thr", r"prior.denoiser.\g<k>.soft_thr"),
+    Rule(r"fcs\.(?P<k>\d{1,3})\.(?P<c>conv\w+)", r"prior.denoiser.\g<k>.\g<c>.weight"),
+)
 _SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
 
 MAPPINGS: Mapping[str, WeightMapping] = {
@@ -73,6 +78,8 @@ MAPPINGS: Mapping[str, WeightMapping] = {
     ),
     "kair_drunet": WeightMapping("DRUNet", _SAME),
     "deepinv_drunet": WeightMapping("DRUNet", _SAME),
+    "ista_net": WeightMapping("Reconstructor", _PHASES),
+    "ista_net_plus": WeightMapping("Reconstructor", _PHASES),
     "kair_ffdnet": WeightMapping("FFDNet", (_layers("model", "model"),), epsilon=1e-4),
     "crr": WeightMapping(
         "ConvexRidge",

@@ -1,13 +1,12 @@
 """Evaluation across operators, noise levels and iteration counts, compared with baselines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from unfold.errors import ConfigError, IncompatibleError
 from unfold.evaluation.base import (
-    Case,
     Condition,
     Context,
     Evaluation,
@@ -22,7 +21,6 @@ from unfold.evaluation.base import (
 )
 from unfold.evaluation.baselines import Baselines, TunedTV, Weighted
 from unfold.evaluation.records import UNTUNED, Row
-from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.parameters.bounds import bounded, nonnegative, whole
 from unfold.physics.base import Physics
@@ -63,20 +61,15 @@ class AcrossOperators(Evaluation):
                     physics=type(tested),
                     instead=NoEvaluation,
                 )
-        self._unfolded(reconstructor)
+        self._expect_tied(reconstructor)
 
-    def _unfolded(self, reconstructor: Reconstructor) -> Unfolded | None:
-        """The model to run with other iteration counts; None where none are asked for."""
-        model = reconstructor.model
-        if not self.iterations:
-            return None
+    def _expect_tied(self, reconstructor: Reconstructor) -> None:
         untied = reconstructor.algo.varies or reconstructor.prior.varies
-        if untied or not isinstance(model, Unfolded):
+        if self.iterations and (untied or not isinstance(reconstructor.model, Unfolded)):
             raise ConfigError(
                 f"AcrossOperators.iterations = {list(self.iterations)}: only a tied unfolded "
                 "network can be run with other numbers of iterations; set iterations=[]."
             )
-        return model
 
     def conditions(self, physics: Physics, trained_on: str) -> list[Condition]:
         """The forward model trained on with its own noise, then every operator at every level.
@@ -98,6 +91,7 @@ class AcrossOperators(Evaluation):
 
         from unfold.evaluation.report import write_report
 
+        self._expect_tied(context.reconstructor)
         data, cache = context.data, context.run.parents[1] / ".cache"
         held = data.examples("validation"), data.examples("test")
         baselines = Baselines(
@@ -136,8 +130,9 @@ class AcrossOperators(Evaluation):
             "tv": Result(baseline, none, marks),
             "ours": ours,
         }
-        others = self._other_counts(context, case).items()
-        results |= {method: solved(solution) for method, solution in others}
+        for n in self.iterations:
+            other = context.reconstructor.solve(y, operator, noise_level=case[2], iterations=n)
+            results[f"ours, {n} iterations"] = solved(other)
         rows = rows_of(context, condition, batch, case, results)
         pictured, known = y.ndim == 4 and y.shape[1] in (1, 3), batch.images
         seen, scores = (y if pictured else back), torch.full((2, len(y)), torch.nan)
@@ -158,12 +153,3 @@ class AcrossOperators(Evaluation):
             )
             for i, name in enumerate(batch.names)
         ]
-
-    def _other_counts(self, context: Context, case: Case) -> dict[str, Solution]:
-        """The same network with other numbers of iterations."""
-        model = self._unfolded(context.reconstructor)
-        if model is None:
-            return {}
-        steps = context.reconstructor.steps(*case)
-        others = {n: replace(model, iterations=n) for n in self.iterations}
-        return {f"ours, {n} iterations": one.run(steps) for n, one in others.items()}

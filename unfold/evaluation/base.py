@@ -242,6 +242,7 @@ def rows_of(
     results: Mapping[str, Result],
 ) -> list[Row]:
     """One row for each method, metric and image of a batch."""
+    other = context.reconstructor.own_start.instead(case.operator)
     return [
         Row(
             run=context.run.name,
@@ -255,6 +256,7 @@ def rows_of(
             metric=metric,
             value=float(values[i]),
             truth=context.data.truth if context.data.measured else "",
+            start=type(other).__name__ if other and method == "ours" else "",
         )
         for method, (image, iterations, flags) in results.items()
         for metric, values in scores_of(context, batch, case, image, method).items()

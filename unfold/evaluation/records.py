@@ -31,6 +31,7 @@ class Row:
         value: the figure.
         truth: what the image is that measured data are compared with; a file has the column where
             some row does.
+        start: what the method starts from, where that is not the start of the training; likewise.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Row:
     metric: str
     value: float
     truth: str = ""
+    start: str = ""
 
 
 UNTUNED = "untuned"
@@ -56,7 +58,8 @@ COLUMNS = tuple(f.name for f in fields(Row))
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV, atomically; numbers keep all their digits."""
-    names = COLUMNS if any(row.truth for row in rows) else COLUMNS[:-1]
+    empty = {n for n in ("truth", "start") if not any(getattr(row, n) for row in rows)}
+    names = [name for name in COLUMNS if name not in empty]
     cells = (asdict(row) | {"value": text_of(row.value)} for row in rows)
     write_text(path, _csv([names, *([one[n] for n in names] for one in cells)], "\r\n"))
 
@@ -101,7 +104,7 @@ def read_rows(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             found: list[dict[str, Any]] = list(reader)
-        if {"truth", *(reader.fieldnames or ())} != set(COLUMNS):
+        if {"start", "truth", *(reader.fieldnames or ())} != set(COLUMNS):
             raise ValueError("it has others")
         for r in found:
             r["value"] = nan if r["value"] == UNDEFINED else float(r["value"])

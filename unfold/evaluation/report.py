@@ -32,6 +32,11 @@ def write_report(
     records.write_rows(folder / "rows.csv", rows)
     kept, absent = common(rows)
     notes = left_out(absent, headline(rows))
+    others = dict.fromkeys((row.tested_on, row.start) for row in rows if row.start)
+    notes += [
+        f"{where}: ours starts from {start}, as its own start is not made for it."
+        for where, start in others
+    ]
     if context.data.measured:
         notes.append(f"compared with: {context.data.truth or 'no true image, the measurement'}.")
     if context.data.measured or context.metrics.data_range != 1:

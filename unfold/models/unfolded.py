@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unfold.errors import ConfigError
 from unfold.models.model import Model, Solution, Steps, change
 from unfold.parameters.bounds import Declared, at_least, bounded, inside
 from unfold.pytree import tensors, with_tensors
@@ -99,6 +100,11 @@ class Unfolded(Model):
         state = algorithm.init(problem)
         images, penalties = [algorithm.image(state)], list[Tensor]()
         total = steps.iterations or self.iterations
+        if steps.later is not None and total > self.iterations:
+            raise ConfigError(
+                f"iterations = {total}: the model has {self.iterations} (Unfolded.iterations), "
+                "with values of their own; ask for at most as many."
+            )
         for k in range(total):
             if (penalty := steps.penalty(k, state)) is not None:
                 penalties.append(penalty)

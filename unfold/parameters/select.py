@@ -7,6 +7,7 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.parameters.condition import expect_condition
-from unfold.parameters.constraints import Interval
+from unfold.parameters.constraints import Complex, Constraint, Interval, Simplex, real
 from unfold.parameters.declare import NOISE_LEVEL, Declaration, Recipe, Unit, declarations
 from unfold.parameters.group import ParameterGroup, Plan, held, initial_values
 from unfold.parameters.networks import PerIteration, expect_registered, leaves, stages
@@ -30,8 +31,12 @@ class Trainable:
         learn: what is learned.
         untied: what has an independent value, or network, in each iteration.
         constrain: narrower sets, name → (low, high).
+        widen: other sets instead of the declared ones, (−∞, ∞) included: what is known of the
+            convergence of an algorithm does not hold in them.
         condition: what a scalar depends on, name → features such as `noise_level`, `sampling`.
         relative: what is given relative to ‖A‖, where its declaration has such a unit.
+        noise_relative: what is given relative to the noise level σ of each measurement, and not to
+            ‖A‖: λ = 2 is 2σ, and what is learned is the factor.
     """
 
     learn: Sequence[str] = ("algo.*", "prior.*")
@@ -39,12 +44,19 @@ class Trainable:
     constrain: Mapping[str, Sequence[float]] = field(default_factory=dict)
     condition: Mapping[str, Sequence[str]] = field(default_factory=dict)
     relative: Sequence[str] = ("algo.*",)
+    widen: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    noise_relative: Sequence[str] = ()
 
     def of(self, path: str, *, others: bool = False) -> "Trainable":
         """What is meant of one path, or of all others."""
-        meant = {n for n in (*self.learn, *self.constrain) if (n.split(".")[0] == path) != others}
-        limits = {name: pair for name, pair in self.constrain.items() if name in meant}
-        return replace(self, learn=[n for n in self.learn if n in meant], constrain=limits)
+        every = (*self.learn, *self.constrain, *self.widen)
+        meant = {n for n in every if (n.split(".")[0] == path) != others}
+        narrow, wide = (
+            {n: pair for n, pair in one.items() if n in meant}
+            for one in (self.constrain, self.widen)
+        )
+        learn = [n for n in self.learn if n in meant]
+        return replace(self, learn=learn, constrain=narrow, widen=wide)
 
 
 def walk(recipe: Recipe, path: str) -> Iterator[tuple[str, Recipe]]:
@@ -196,7 +208,13 @@ def _plans(
     trainable: Trainable,
 ) -> dict[str, Plan]:
     relative = select("relative", trainable.relative, alive=False, optional={"algo.*"})
+    noisy = select("noise_relative", trainable.noise_relative)
     scalars = _scalars(recipes)
+    if odd := noisy - scalars.keys():
+        raise ConfigError(
+            f"Trainable.noise_relative = {list(trainable.noise_relative)}: {listing(odd)} is a "
+            f"network, and only numbers are relative to σ. Available: {listing(scalars)}."
+        )
     limits = limits_of(scalars, select, trainable)
     features = {n: f for g, f in trainable.condition.items() for n in select("condition", [g])}
     expect_condition(features, scalars, learned, trains=bool(trainable.learn))
@@ -211,6 +229,7 @@ def _plans(
         if not constraint.holds(values):
             raise ConfigError(f"{name} = {value}: must be {constraint}.")
         unit: Unit = declaration.unit if name in relative else "1"
+        unit = "noise_level" if name in noisy else unit
         if declaration.unit == "1" and name in trainable.relative:
             raise ConfigError(
                 f"Trainable.relative names '{name}', which has no unit of ‖A‖; leave it out."
@@ -222,28 +241,37 @@ def _plans(
 
 def limits_of(
     scalars: Mapping[str, tuple[Any, Any, Any]], select: Select, trainable: Trainable
-) -> dict[str, Interval]:
-    """The narrower sets, by name; the second of three says the set that a scalar has."""
-    limits: dict[str, Interval] = {}
-    for pattern, bounds in trainable.constrain.items():
+) -> dict[str, Constraint]:
+    """The other sets, by name; the second of three says the set that a scalar has."""
+    limits: dict[str, Constraint] = {}
+    asked = [("constrain", *item) for item in trainable.constrain.items()]
+    asked += [("widen", *item) for item in trainable.widen.items()]
+    for key, pattern, bounds in asked:
         if len(bounds) != 2:
             raise ConfigError(
-                f"Trainable.constrain.{pattern} = {list(bounds)}: two numbers are expected, "
+                f"Trainable.{key}.{pattern} = {list(bounds)}: two numbers are expected, "
                 "[low, high]."
             )
-        interval = Interval(float(bounds[0]), float(bounds[1]))
-        for name in select("constrain", [pattern]):
+        low, high = map(float, bounds)
+        free = key == "widen" and (low, high) == (-inf, inf)
+        interval = real if free else Interval(low, high)
+        for name in select(key, [pattern]):
             if name not in scalars:
                 raise ConfigError(
-                    f"Trainable.constrain names '{name}', a network: only scalars have a set. "
+                    f"Trainable.{key} names '{name}', a network: only scalars have a set. "
                     f"Available: {listing(scalars)}."
                 )
             declared = scalars[name][1].constraint
-            if not declared.spans(interval.low, interval.high):
+            if key == "constrain" and not declared.spans(low, high):
                 raise ConfigError(
                     f"Trainable.constrain.{pattern} = {list(bounds)}: must lie inside the "
-                    f"set of {name}, which is {declared}; it may only be narrowed."
+                    f"set of {name}, which is {declared}; it may only be narrowed. "
+                    f"Trainable.widen={{{pattern}: {list(bounds)}}} takes it in spite of that."
                 )
+            if isinstance(declared, Complex | Simplex):
+                raise ConfigError(f"Trainable.{key} names '{name}', whose set is {declared}.")
+            if name in limits:
+                raise ConfigError(f"Trainable.{key} names '{name}', whose set is given twice.")
             limits[name] = interval
     return limits
 

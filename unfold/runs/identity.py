@@ -47,6 +47,16 @@ LEFT_OUT = frozenset(
 """Keys that cannot change a number; every other key is part of the hash."""
 
 
+UNSET: Mapping[str, Any] = {
+    "extend": None,
+    "map": None,
+    "stages": {"_target_": "unfold.training.stages.Together"},
+    "trainable.noise_relative": [],
+    "trainable.widen": {},
+}
+"""Values with which a key changes nothing: runs from before it was there keep their names."""
+
+
 def is_chosen(choices: Mapping[str, str], group: str) -> bool:
     """Whether an option of a group that may be left out is chosen; Hydra writes None as a text."""
     return choices.get(group) not in (None, "None")
@@ -110,17 +120,18 @@ def hashed_part(config: Mapping[str, Any], weights: Mapping[str, str]) -> dict[s
     The SHA-256 of `weights`, by key, replaces their names: a run has several, and other weights
     later.
     """
-    together = {"_target_": "unfold.training.stages.Together"}
-    unset = ((EXTEND, None), ("map", None), ("stages", together))
-    items = ((k, v) for k, v in config.items() if k not in LEFT_OUT and (k, v) not in unset)
-    return {key: _kept(key, value, weights) for key, value in items}
+    return {k: _kept(k, v, weights) for k, v in config.items() if not _is_out(k, v)}
+
+
+def _is_out(path: str, value: Any) -> bool:
+    return path in LEFT_OUT or (path in UNSET and UNSET[path] == value)
 
 
 def _kept(path: str, value: Any, weights: Mapping[str, str]) -> Any:
     if path in weights:
         return f"sha256:{weights[path]}"
     if isinstance(value, Mapping):
-        items = ((k, v) for k, v in value.items() if f"{path}.{k}" not in LEFT_OUT)
+        items = ((k, v) for k, v in value.items() if not _is_out(f"{path}.{k}", v))
         return {str(k): _kept(f"{path}.{k}", v, weights) for k, v in items}
     if isinstance(value, list | tuple):
         return [_kept(f"{path}[{i}]", item, weights) for i, item in enumerate(value)]

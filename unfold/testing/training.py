@@ -1,13 +1,15 @@
 """Properties of initial images and of losses: ST1, ST2, LO1 to LO3."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from unfold.fidelities.fidelity import Fidelity, data_term
 from unfold.fidelities.l2 import L2
-from unfold.initialization import Start
+from unfold.initialization import FittedLinear, Start
 from unfold.models.model import Solution
 from unfold.models.unfolded import Unfolded
 from unfold.physics.base import Physics
@@ -30,7 +32,11 @@ def check_start(
     The forward model is one that the start is made for; the fidelity is least squares if None.
     """
     subject = f"{type(start).__name__} with {type(physics).__name__}"
-    return report(subject, _start(start, fidelity or L2(), *_measured(physics, shape)[:2]))
+    y, operator, *_ = _measured(physics, shape)
+    if isinstance(start, FittedLinear):  # before it is fitted, in double precision
+        start = start.of(operator, same=physics.is_deterministic)
+        start = replace(start, matrix=cast(Tensor, start.matrix).double())
+    return report(subject, _start(start, fidelity or L2(), y, operator))
 
 
 def _start(start: Start, fidelity: Fidelity, y: Measurement, operator: Operator) -> Iterator[Check]:

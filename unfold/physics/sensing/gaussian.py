@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.array_files import chosen, read_named
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.bounds import bounded, inside, whole
 from unfold.physics.algebra import Composed
@@ -106,16 +107,26 @@ class BlockMatrix(OrthonormalMatrix):
         channels, height, width = self.image_shape
         return channels, self.matrix.shape[1], height // self.side, width // self.side
 
-    def forward(self, x: Image) -> Measurement:
+    def pieces(self, x: Image) -> Tensor:
+        """The blocks, (B, C, H / n, W / n, n²)."""
         n, (channels, _, down, across) = self.side, self.measurement_shape
-        blocks = x.reshape(-1, channels, down, n, across, n).transpose(3, 4).flatten(4)
-        return (blocks @ self.matrix[0].mT.to(x.dtype)).movedim(-1, 2)
+        return x.reshape(-1, channels, down, n, across, n).transpose(3, 4).flatten(4)
+
+    def readings(self, y: Measurement) -> Tensor:
+        """The measurements of the blocks, (B, C, H / n, W / n, m)."""
+        return y.movedim(2, -1)
+
+    def assembled(self, pieces: Tensor) -> Image:
+        """The image of these blocks."""
+        n, (channels, _, down, across) = self.side, self.measurement_shape
+        image = pieces.reshape(-1, channels, down, across, n, n).transpose(3, 4)
+        return image.reshape(-1, *self.image_shape)
+
+    def forward(self, x: Image) -> Measurement:
+        return (self.pieces(x) @ self.matrix[0].mT.to(x.dtype)).movedim(-1, 2)
 
     def adjoint(self, y: Measurement) -> Image:
-        n, (channels, _, down, across) = self.side, self.measurement_shape
-        blocks = y.movedim(2, -1) @ self.matrix[0].to(y.dtype)
-        image = blocks.reshape(-1, channels, down, across, n, n).transpose(3, 4)
-        return image.reshape(-1, *self.image_shape)
+        return self.assembled(self.readings(y) @ self.matrix[0].to(y.dtype))
 
 
 PER_PIXEL = "measurements over pixels of a channel"
@@ -126,35 +137,43 @@ MOST_ENTRIES = 2**25
 
 @dataclass(frozen=True)
 class BlockCompressedSensing(Physics):
-    """y_p = Φ x_p with noise for every block p; Φ Gaussian with orthonormalised rows.
+    """y_p = Φ x_p with noise for every block p; Φ of a file, or Gaussian with orthonormalised rows.
 
-    Φ is the same for all blocks and images, and depends only on `block`, `ratio` and `seed`. An
+    Φ is the same for all blocks and images; without a file it depends only on `block`, `ratio` and
+    `seed`. An
     image that is not made of whole blocks is padded with zeros below and to the right: no pixel
     is lost, and only the image is reconstructed. Whole blocks keep the closed forms of AA* = I;
     with others, the solves are iterative.
 
     Args:
         block: n, the side of a block in pixels.
-        ratio: m / n², in (0, 1]; at least one coefficient of a block is measured.
-        seed: of Φ.
+        ratio: m / n², in (0, 1]; at least one coefficient of a block is measured. None for that of
+            the file, or 0.25.
+        seed: of Φ, where it is from no file.
+        matrix: a file with Φ, (m, n²), of orthonormal rows: .npy, .npz or .mat, there as `phi`.
 
     Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
     """
 
     block: int = bounded(33, whole(1), "the side of a block in pixels")
-    ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
+    ratio: float | None = bounded(None, inside("(0, 1]"), PER_PIXEL)
     seed: int = 0
+    matrix: str | None = None
 
     is_deterministic = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        entries = round(self.ratio * self.block**4)
+        if self.matrix is not None:
+            self.rows  # noqa: B018 (reads the file, which may be refused)
+            return
+        ratio = self.ratio or 0.25
+        entries = round(ratio * self.block**4)
         if entries > MOST_ENTRIES:
             raise ConfigError(
                 f"BlockCompressedSensing.block = {self.block}: a matrix of {entries} entries at "
-                f"ratio {self.ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
+                f"ratio {ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
                 "CompressedSensing, whose transform is fast."
             )
 
@@ -164,17 +183,40 @@ class BlockCompressedSensing(Physics):
         return channels, self.block * down, self.block * across
 
     @cached_property
-    def matrix(self) -> Tensor:
+    def rows(self) -> Tensor:
         """Φ, (1, m, n²), in double precision."""
         n = self.block**2
-        m = max(1, round(self.ratio * n))
+        if self.matrix is not None:
+            return torch.from_numpy(self._read(n))[None]
+        m = max(1, round((self.ratio or 0.25) * n))
         rows = generator("block compressed sensing", self.seed, n).standard_normal((m, n))
         q, r = np.linalg.qr(rows.T)
         # The sign of the triangle makes the answer that of Gram and Schmidt, on any library.
         return torch.from_numpy((q * np.sign(np.diagonal(r))).T.copy())[None]
 
+    def _read(self, n: int) -> np.ndarray:
+        name, found = f"BlockCompressedSensing.matrix = {self.matrix}", read_named(str(self.matrix))
+        values = found[chosen(str(self.matrix), found, usual="phi")]
+        if values.ndim != 2 or values.shape[1] != n or not 1 <= len(values) <= n:
+            raise ConfigError(
+                f"{name}: a table of {n} columns, the pixels of a block of {self.block} x "
+                f"{self.block}, is expected, and it is {values.shape}. Set block, or transpose it."
+            )
+        error = np.abs(values @ values.T - np.eye(len(values))).max()
+        if values.dtype.kind == "c" or not error < 1e-4:
+            raise ConfigError(
+                f"{name}: real, orthonormal rows are expected, and |Phi Phi^T - I| is up to "
+                f"{error:.2g}. Orthonormalise them, as the Q of numpy.linalg.qr(Phi.T)."
+            )
+        if self.seed or (self.ratio and abs(self.ratio * n - len(values)) >= 1):
+            raise ConfigError(
+                f"{name}: it has {len(values)} of {n} rows, ratio {len(values) / n:.4g}, and no "
+                "seed. Leave out ratio and seed."
+            )
+        return np.ascontiguousarray(values, np.float64)
+
     def sample(self, draws: Draws, shape: Shape) -> BlockMatrix | Composed:
-        matrix = self.matrix.to(device=draws.device, dtype=draws.dtype)
+        matrix = self.rows.to(device=draws.device, dtype=draws.dtype)
         height, width = (-(-size // self.block) * self.block for size in shape[1:])
         blocks = BlockMatrix(matrix, (shape[0], height, width))
         if blocks.image_shape == shape:

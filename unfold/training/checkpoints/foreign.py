@@ -13,6 +13,7 @@ from unfold.arrays import loadable
 from unfold.denoisers.mappings import convert, fitting
 from unfold.disk import read_bytes
 from unfold.errors import CheckpointError, listing
+from unfold.parameters.group import groups_of, value_range
 from unfold.training.checkpoints.weights import (
     load_matching,
     load_prior_weights,
@@ -52,6 +53,34 @@ def load_network(network: nn.Module, path: Path, mapping: str | None = None) -> 
             raise CheckpointError(*error.lines, remedy) from error
         raise
     return ""
+
+
+def load_whole(net: nn.Module, path: Path, mapping: str) -> str:
+    """Load a whole published network, with the scalars that each iteration has; reports it.
+
+    Raises:
+        CheckpointError: as `load_network`; or a value is outside of the set of its scalar.
+    """
+    groups = {
+        f"{p}.{n}": (g, n) for p, g in groups_of(net) for n, plan in g.plans.items() if plan.own
+    }
+    each = {name: group.value(n).detach() for name, (group, n) in groups.items()}
+    prior = {n: t for n, t in net.state_dict().items() if n.startswith("prior.denoiser.")}
+    own = prior | {f"{name}.{k}": v for name, values in each.items() for k, v in enumerate(values)}
+    state, report = convert(mapping, read_foreign(path), own, "Reconstructor", 1)
+    for name, (group, n) in groups.items():
+        plan = group.plans[n]
+        values = torch.stack([state.pop(f"{name}.{k}") for k in range(len(each[name]))])
+        if not plan.constraint.holds(values):
+            raise CheckpointError(
+                f"{path}: {name} = {value_range(values)}, and its set is {plan.constraint}. Widen "
+                f"it: Trainable.widen={{{name}: [-.inf, .inf]}}."
+            )
+        raw = plan.constraint.to_raw(values) if plan.learned else values
+        target = group.get_parameter(f"raw_{n}") if plan.learned else group.get_buffer(n)
+        target.data.copy_(raw)
+    net.load_state_dict({key: t.to(own[key].dtype) for key, t in state.items()}, strict=False)
+    return f" through map={mapping}: {report}"
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:

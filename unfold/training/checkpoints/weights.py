@@ -99,7 +99,7 @@ def described(reconstructor: nn.Module) -> dict[str, Any]:
         "prior": type(reconstructor.prior.recipe).__name__,
         "model": type(model).__name__,
         "model.iterations": model.count,
-        "start": repr(reconstructor.start),
+        "start": repr(getattr(reconstructor.start, "recipe", reconstructor.start)),
         "scales": plans,
     }
 
