@@ -26,6 +26,7 @@ from tests.engine import (
 from unfold.algorithms.hqs import HQS
 from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError, DataWarning
+from unfold.features import feature
 from unfold.fidelities.l2 import L2
 from unfold.fidelities.poisson import PoissonFidelity
 from unfold.initialization import BackProjection
@@ -38,7 +39,6 @@ from unfold.parameters.select import Trainable
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped
 from unfold.physics.blur.super_resolution import Downsampling
-from unfold.physics.features import feature
 from unfold.physics.inpainting import Mask
 from unfold.physics.mri.cartesian import Fourier
 from unfold.physics.wrapped import Scaled

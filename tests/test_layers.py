@@ -13,7 +13,7 @@ LAYERS = (
     ("solvers",),
     ("physics",),
     ("fidelities", "priors", "denoisers"),
-    ("problem", "initialization"),
+    ("problem", "initialization", "features"),
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders", "export"),
     ("data", "training", "evaluation", "testing"),
@@ -33,7 +33,7 @@ SIDEWAYS = {
     ("priors", "denoisers"),
     ("priors", "fidelities"),
     ("compatibility", "algorithms"),
-    ("problem", "initialization"),
+    ("problem", "initialization", "features"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("export", "reconstructor"),

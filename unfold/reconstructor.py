@@ -20,6 +20,7 @@ from unfold.compatibility import (
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.denoisers.tiled import Tiled
 from unfold.errors import ConfigError, DataWarning, listing
+from unfold.features import feature
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start, StartWarning
 from unfold.models.model import Model, Pair, Solution, Steps
@@ -44,7 +45,6 @@ from unfold.parameters.select import (
     names,
 )
 from unfold.physics.base import Physics
-from unfold.physics.features import feature
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import Prior
