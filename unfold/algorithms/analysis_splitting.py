@@ -7,14 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from unfold.algorithms.algorithm import (
-    Algorithm,
-    Guarantee,
-    ImageAlgorithm,
-    ImageState,
-    largest,
-    smallest,
-)
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageAlgorithm, ImageState, flat
 from unfold.parameters.bounds import bounded, whole
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
@@ -63,7 +56,7 @@ class AnalysisHQS(ImageAlgorithm):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0, and A and K have no common null space"
-        return Guarantee(condition, smallest(self.stepsize) > 0)
+        return Guarantee.when(condition, flat(self.stepsize) > 0)
 
 
 class AnalysisADMMState(NamedTuple):
@@ -112,7 +105,7 @@ class AnalysisADMM(Algorithm[AnalysisADMMState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0 and 0 < dual_rate < 1.618, and A and K have no common null space"
-        return Guarantee(condition, 0 < largest(self.dual_rate) < (1 + math.sqrt(5)) / 2)
+        return Guarantee.when(condition, flat(self.dual_rate) < (1 + math.sqrt(5)) / 2)
 
 
 def _fit(problem: Problem, At_y: Image, z: Field, gamma: Scalar, start: Image) -> Image:

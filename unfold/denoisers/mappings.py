@@ -34,7 +34,7 @@ class WeightMapping:
     """How the weights of one published network become ours.
 
     Args:
-        network: our class that takes them.
+        network: our class that takes them; `Reconstructor` of a whole network, its step sizes too.
         rules: the first that matches a name counts.
         ignored: patterns of names that have no counterpart: counters, caches.
         epsilon: of their batch normalisations, which are merged into the convolution before.
@@ -60,7 +60,16 @@ _FILTERS = Rule(
 )
 _SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
 
+_STAGES = (  # by columns, of intensities up to 255
+    Rule(r"stages\.(?P<k>\d{1,3})\.filters", r"prior.denoiser.\g<k>.coefficients", axes=(1, 0)),
+    Rule(
+        r"stages\.(?P<k>\d{1,3})\.weights", r"prior.denoiser.\g<k>.weights", 1, 1 / 255, axes=(1, 0)
+    ),
+    Rule(r"stages\.(?P<k>\d{1,3})\.lambda", r"algo.stepsize.\g<k>", reshape=True),
+)
+
 MAPPINGS: Mapping[str, WeightMapping] = {
+    "csf": WeightMapping("Reconstructor", _STAGES),
     "kair_dncnn": WeightMapping("DnCNN", (_layers("model", "noise"),), epsilon=1e-4),
     "dncnn_batch_norm": WeightMapping("DnCNN", (_layers("noise", "noise"),)),
     "deepinv_dncnn": WeightMapping(
