@@ -19,6 +19,7 @@ from unfold.denoisers.drunet import DRUNet
 from unfold.denoisers.ffdnet import FFDNet
 from unfold.denoisers.mappings import MAPPINGS, Rule, WeightMapping
 from unfold.denoisers.ridge import ConvexRidge
+from unfold.denoisers.unet import UNet
 from unfold.errors import CheckpointError, UnfoldError
 from unfold.parameters.networks import stages
 from unfold.training.checkpoints.foreign import load_network
@@ -266,7 +267,9 @@ def test_every_weight_may_start_from_a_mapped_file_and_a_mapping_needs_one(tmp_p
     load_network(want, path, "kair_dncnn")
     for network in networks:
         assert all(map(torch.equal, network.parameters(), want.parameters()))
-    with pytest.raises(CheckpointError, match=r"a run is expected.*need map=NAME: crr, deepinv"):
+    with pytest.raises(
+        CheckpointError, match=r"a run is expected.*need map=NAME: crr, csf, deepinv"
+    ):
         start_from(reconstructor, verify(compose([f"init_from={path}"]))[0].settings)
     with pytest.raises(UnfoldError, match=r"map = kair_dncnn: there is no file to map"):
         verify(compose(["map=kair_dncnn"]))
@@ -297,3 +300,11 @@ def test_every_mapping_names_a_network_and_what_it_was_run_on():
 
     for mapping in MAPPINGS.values():
         assert hasattr(unfold, mapping.network) and not mapping.released
+
+
+def test_weights_for_other_channels_say_which(tmp_path: Path):
+    path = tmp_path / "colour.safetensors"
+    for theirs, ours in ((DnCNN(3, 3, 4), DnCNN(1, 3, 4)), (UNet(3, 2, 4), UNet(1, 2, 4))):
+        save_file({f"prior.denoiser.{n}": t for n, t in theirs.state_dict().items()}, path)
+        with pytest.raises(CheckpointError, match=r"of 3 channels, .* for 1, set data.channels=3"):
+            load_network(ours, path)

@@ -23,9 +23,8 @@ class AnalysisHQS(ImageAlgorithm):
 
     z = prox_{γλh}(Kx);  x⁺ = (γA*A + K*K)⁻¹(γA*y + K*z).
 
-    With learned filters K and functions for the prox, other ones in every iteration, it is a
-    cascade of shrinkage fields. The inverse is one division in Fourier space where A and K are
-    circular convolutions, and else an iterative solve.
+    Untied learned K and functions for the prox make it a cascade of shrinkage fields. The inverse
+    is one division in Fourier space where A and K are circular, else an iterative solve.
 
     Args:
         stepsize: γ, any positive number.
