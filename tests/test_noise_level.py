@@ -129,7 +129,9 @@ def test_a_physics_of_fixed_level_knows_it_and_a_random_one_does_not():
     net = reconstructor(PGD(), Unfolded(1), PnP(network, "noise_level"))
     net(y, Denoising(Gaussian(0.07)))
     assert network.levels[-1].flatten().tolist() == pytest.approx([0.07, 0.07])
-    with pytest.raises(ConfigError, match=r"PnP.sigma = noise_level, .* pass noise_level="):
+    with pytest.raises(
+        ConfigError, match=r"PnP.sigma = noise_level, .* pass noise_level=.*sigma = estimate"
+    ):
         net(y, Denoising(Gaussian((0.01, 0.1))))
     net(y, Denoising(Gaussian((0.01, 0.1))), 0.02)
     assert network.levels[-1].flatten().tolist() == pytest.approx([0.02, 0.02])

@@ -150,7 +150,7 @@ from .physics.mri.learned import LearnedColumns as LearnedColumns
 from .algorithms.learned_gradient import LearnedGradient as LearnedGradient
 from .priors.ridge import LearnedPotential as LearnedPotential
 from .algorithms.learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
-from .priors.shrinkage import LearnedShrinkage as LearnedShrinkage
+from .priors.ridge import LearnedShrinkage as LearnedShrinkage
 from .physics.blur.kernels import LensKernel as LensKernel
 from .physics.inpainting import LineInpainting as LineInpainting
 from .parameters.schedules import Linear as Linear

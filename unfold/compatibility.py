@@ -22,6 +22,9 @@ from unfold.fidelities.fidelity import Fidelity
 from unfold.parameters.declare import Recipe
 from unfold.parameters.networks import hides, leaves
 from unfold.parameters.select import walk
+from unfold.physics.blur.blur import Blur
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.mri.cartesian import CartesianMRI
 from unfold.physics.operator import Operator
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import DESCRIPTION, Prior
@@ -51,10 +54,12 @@ def check_linear(algorithm: type[Any], operator: Operator, source: str = "") -> 
     raise IncompatibleError(
         "{algorithm} needs a linear operator, and "
         f"{type(operator).__name__}{source}, from images of {operator.image_shape} to measurements "
-        f"of {operator.measurement_shape}, is not linear. Use an algorithm that needs only the "
-        "gradient of f, such as PGD with a prior that has a proximal operator, or GD with one that "
-        "has a gradient. Available: {takers}.",
+        f"of {operator.measurement_shape}, is not linear: no A*, no (I + γA*A)⁻¹. Take linear "
+        "physics, such as {linear}, or an algorithm that needs only the gradient of f, such as PGD "
+        "with a prior that has a proximal operator, or GD with one that has a gradient. Available: "
+        "{takers}.",
         algorithm=algorithm,
+        linear=[Blur, Inpainting, CartesianMRI],
         takers=[c for c in concrete(Algorithm) if c.takes_nonlinear],
     )
 
@@ -97,10 +102,7 @@ def _expansion(one: Recipe) -> str | None:
             "(prior=nonexpansive), an unfolded model, or `nonexpansive = True` in a class of which "
             "it is proven."
         )
-    weight = next(one.denoiser.parameters(), torch.empty(0))
-    level = 0.05 if isinstance(one.sigma, str) else one.sigma
-    found = lipschitz(replace(one, sigma=level).contractive_part, one.denoiser.channels, weight)
-    if found < 0.99:
+    if (found := measured_lipschitz(one)) < 0.99:
         return None
     return (
         f"{type(one).__name__} uses {kinds} as given in an equilibrium, "
@@ -109,6 +111,14 @@ def _expansion(one: Recipe) -> str | None:
         "NonexpansiveResNet (prior=nonexpansive), spectral normalisation of its layers, or an "
         "average of the identity with such a network."
     )
+
+
+def measured_lipschitz(prior: DenoiserPrior) -> float:
+    """The measured Lipschitz constant of what has to be nonexpansive in an equilibrium."""
+    weight = next(prior.denoiser.parameters(), torch.empty(0))
+    level = 0.05 if isinstance(prior.sigma, str) else prior.sigma
+    part = replace(prior, sigma=level).contractive_part
+    return lipschitz(part, prior.denoiser.channels, weight)
 
 
 def _measured(one: Recipe, networks: Sequence[nn.Module]) -> str:

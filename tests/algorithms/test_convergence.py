@@ -172,7 +172,7 @@ def test_analysis_of_the_minimiser_is_optimal_for_total_variation():
     u = at.g.project(state.u, 0.02)
     d = gradient(algorithm.image(state))
     # ∇f + D*u = 0 in the interior of the box, and u = λ Dx/‖Dx‖ where Dx is not 0
-    optimal = at.f.grad(state.x) + at.g.analyse_adjoint(u)
+    optimal = at.f.grad(state.x) + at.g.analysis.adjoint(u)
     assert optimal.abs().max() < 1e-7
     size = d.square().sum(1, keepdim=True).sqrt()
     assert ((u * size - 0.02 * d).abs() < 1e-7).all()

@@ -83,7 +83,8 @@ def test_an_algorithm_goes_through_it_or_is_refused(name: str):
         return
     words = (
         rf"{type(algorithm).__name__} needs a linear operator, and "
-        r"Saturated, from images of \(1, 8, 8\) to measurements of \(1, 8, 8\), is not linear.*"
+        r"Saturated, from images of \(1, 8, 8\) to measurements of \(1, 8, 8\), is not linear: "
+        r"no A\*, no \(I \+ γA\*A\)⁻¹. Take linear physics, such as Blur, CartesianMRI, Inpaint.*"
         r"PGD .*GD .*Available: CondatVu, DavisYin, FISTA, GD"
     )
     with pytest.raises(ConfigError, match=words):

@@ -179,7 +179,7 @@ def test_converged_means_that_the_splits_agree():
     assert solution.converged.all()
     state = solution.state
     assert difference(state.box.v, state.x) < 1e-2
-    assert difference(state.terms[0].v, TV().analyse(state.x)) < 1e-2
+    assert difference(state.terms[0].v, TV().analysis.forward(state.x)) < 1e-2
 
 
 def test_ranges_and_refusals():

@@ -97,6 +97,16 @@ def test_doctor_lists_what_is_learned_with_its_gradient(capsys):
     assert "note: algo.lambda_reg cannot act, and is left out" in said
 
 
+def test_doctor_prints_the_measured_lipschitz_constant_of_an_equilibrium(capsys):
+    small = ("prior.denoiser.width=4", "prior.denoiser.depth=3", "data.crop=16")
+    for prior, most in (("averaged", 1.001), ("dncnn", 9.0)):
+        weights = "prior.weights=null"
+        code, said = run(capsys, "doctor", "model=deq", f"prior={prior}", weights, *small)
+        found = re.search(r"measured Lipschitz constant of the prior: ([\d.]+),", said)
+        assert code == 0 and found is not None and 0.5 < float(found[1]) < most
+    assert "measured" not in run(capsys, "doctor", "prior=tv", "data.crop=16")[1]
+
+
 def test_doctor_counts_what_is_learned_alone(capsys):
     code, said = run(capsys, "doctor", "trainable.learn=[algo.stepsize]", "data.crop=16")
     assert code == 0 and "learnable names: 1; numbers behind them: 1." in said

@@ -30,8 +30,8 @@ def calls(prior: Prior, x: Tensor) -> dict[str, list[object]]:
         "grad": [lambda: prior.grad(x)],
         "value": [lambda: prior.value(x)],
         "analysis": [
-            lambda: prior.analyse(x),
-            lambda: prior.analyse_adjoint(x),
+            lambda: prior.analysis.forward(x),
+            lambda: prior.analysis.adjoint(x),
             lambda: prior.project(x, 0.1),
         ],
     }
@@ -54,9 +54,9 @@ def test_what_it_does_not_offer_it_refuses_and_the_rest_works(name: str):
     if "value" in prior.offers():
         assert prior.value(x).shape == (2,)
     if "shrinkage" in prior.offers():
-        u = prior.analyse(x)
+        u = prior.analysis.forward(x)
         assert prior.shrink(u, 0.1).shape == u.shape
-        assert prior.analyse_adjoint(u).shape == x.shape
+        assert prior.analysis.adjoint(u).shape == x.shape
 
 
 @pytest.mark.parametrize("name", sorted(set(having("grad")) & set(having("value"))))
@@ -102,7 +102,7 @@ def test_no_image_sees_its_batch_in_the_gradient(name: str):
 @either_kind
 def test_an_analysis_prior_is_the_support_function_of_its_dual_ball(name: str, dtype: torch.dtype):
     prior, x = ALL[name], image(name, 2, dtype)
-    d = prior.analyse(x)
+    d = prior.analysis.forward(x)
     q = normal(*d.shape, seed=5, dtype=dtype)
     # g(x) = h(Kx), and wh(d) = max ⟨d, p⟩ over the ball, reached where d itself points
     best = batched_inner(d, prior.project(1e9 * d, 0.7))
@@ -113,7 +113,7 @@ def test_an_analysis_prior_is_the_support_function_of_its_dual_ball(name: str, d
     for seed in range(20):
         other = prior.project(3 * normal(*d.shape, seed=100 + seed, dtype=dtype), 0.7)
         assert float(batched_inner(q - inside, other - inside).max()) < 1e-9  # a projection
-    left, right = batched_inner(d, q), batched_inner(x, prior.analyse_adjoint(q))
+    left, right = batched_inner(d, q), batched_inner(x, prior.analysis.adjoint(q))
     torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
     assert bool((batched_norm(d) ** 2 <= prior.analysis_norm_squared * batched_norm(x) ** 2).all())
 

@@ -118,9 +118,9 @@ def test_the_terms_of_a_weighted_sum_keep_both_weights():
     assert difference(terms[0].prox(v, 0.8), L1().prox(v, 0.4)) < 1e-15
     assert difference(terms[1].prox(v, 0.8), v / 1.8) < 1e-15
     weighted = Weighted(TV(tol=1e-8), 0.5)
-    u = weighted.analyse(v)
+    u = weighted.analysis.forward(v)
     assert torch.equal(weighted.project(u, 0.8), TV().project(u, 0.4))
-    assert torch.equal(weighted.analyse_adjoint(u), TV().analyse_adjoint(u))
+    assert torch.equal(weighted.analysis.adjoint(u), TV().analysis.adjoint(u))
     assert weighted.analysis_norm_squared == 8 and weighted.terms == (weighted,)
 
 

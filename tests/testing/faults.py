@@ -30,7 +30,7 @@ from unfold.priors.box import Box
 from unfold.priors.denoiser_priors import PnP
 from unfold.priors.l1 import L1
 from unfold.priors.tikhonov import Tikhonov
-from unfold.priors.tv import TV
+from unfold.priors.tv import TV, Differences
 from unfold.problem import make_problem
 from unfold.solvers.implicit import implicit
 from unfold.testing import (
@@ -224,9 +224,13 @@ class DetachedGradient(Tikhonov):
         return x + 0 * x.detach() if not x.requires_grad else x.detach() + 0 * x
 
 
+class ShiftedDifferences(Differences):
+    def adjoint(self, y):
+        return super().adjoint(y).roll(1, -1)
+
+
 class ShiftedAnalysis(TV):
-    def analyse_adjoint(self, u):
-        return super().analyse_adjoint(u).roll(1, -1)
+    analysis = ShiftedDifferences()
 
 
 class LowAnalysisNorm(TV):

@@ -19,6 +19,7 @@ from unfold.denoisers.drunet import DRUNet
 from unfold.denoisers.ffdnet import FFDNet
 from unfold.denoisers.mappings import MAPPINGS, Rule, WeightMapping
 from unfold.denoisers.ridge import ConvexRidge
+from unfold.denoisers.unet import UNet
 from unfold.errors import CheckpointError, UnfoldError
 from unfold.parameters.networks import stages
 from unfold.random import Draws
@@ -267,7 +268,9 @@ def test_every_weight_may_start_from_a_mapped_file_and_a_mapping_needs_one(tmp_p
     load_network(want, path, "kair_dncnn")
     for network in networks:
         assert all(map(torch.equal, network.parameters(), want.parameters()))
-    with pytest.raises(CheckpointError, match=r"a run is expected.*need map=NAME: crr, deepinv"):
+    with pytest.raises(
+        CheckpointError, match=r"a run is expected.*need map=NAME: crr, csf, deepinv"
+    ):
         start_from(reconstructor, verify(compose([f"init_from={path}"]))[0].settings)
     with pytest.raises(UnfoldError, match=r"map = kair_dncnn: there is no file to map"):
         verify(compose(["map=kair_dncnn"]))
@@ -361,3 +364,11 @@ def test_ista_net_is_the_published_one_with_its_steps_and_thresholds(tmp_path, p
     with pytest.raises(CheckpointError) as caught:
         start_from(net, job.settings)
     assert "prior.denoiser.1.soft_thr" in "".join(caught.value.lines)
+
+
+def test_weights_for_other_channels_say_which(tmp_path: Path):
+    path = tmp_path / "colour.safetensors"
+    for theirs, ours in ((DnCNN(3, 3, 4), DnCNN(1, 3, 4)), (UNet(3, 2, 4), UNet(1, 2, 4))):
+        save_file({f"prior.denoiser.{n}": t for n, t in theirs.state_dict().items()}, path)
+        with pytest.raises(CheckpointError, match=r"of 3 channels, .* for 1, set data.channels=3"):
+            load_network(ours, path)

@@ -52,17 +52,19 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
         x = problem.start
-        return AnalysisPDHGState(x, torch.zeros_like(problem.g.analyse(x)), torch.zeros_like(x))
+        return AnalysisPDHGState(
+            x, torch.zeros_like(problem.g.analysis.forward(x)), torch.zeros_like(x)
+        )
 
     def step(self, state: AnalysisPDHGState, problem: Problem) -> AnalysisPDHGState:
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta
         tau = self.ratio / lam
         sigma = 1 / (tau * (g.analysis_norm_squared + 1))
-        z = state.x - tau * (g.analyse_adjoint(state.u) + state.q)
+        z = state.x - tau * (g.analysis.adjoint(state.u) + state.q)
         # Where the prox takes iterations they begin at x, which it returns at the minimiser.
         x = f.prox(z, tau, state.x)
         x_bar = 2 * x - state.x
-        u = g.project(state.u + per_field(sigma, state.u) * g.analyse(x_bar), lam)
+        u = g.project(state.u + per_field(sigma, state.u) * g.analysis.forward(x_bar), lam)
         q = state.q + sigma * x_bar
         q = q - sigma * self.clip(q / sigma)
         pairs = zip(state, (x, u, q), strict=True)

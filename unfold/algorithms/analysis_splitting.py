@@ -7,14 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from unfold.algorithms.algorithm import (
-    Algorithm,
-    Guarantee,
-    ImageAlgorithm,
-    ImageState,
-    largest,
-    smallest,
-)
+from unfold.algorithms.algorithm import Algorithm, Guarantee, ImageAlgorithm, ImageState, flat
 from unfold.parameters.bounds import bounded, whole
 from unfold.parameters.constraints import Interval, positive
 from unfold.parameters.declare import param
@@ -30,9 +23,8 @@ class AnalysisHQS(ImageAlgorithm):
 
     z = prox_{γλh}(Kx);  x⁺ = (γA*A + K*K)⁻¹(γA*y + K*z).
 
-    With learned filters K and functions for the prox, other ones in every iteration, it is a
-    cascade of shrinkage fields. The inverse is one division in Fourier space where A and K are
-    circular convolutions, and else an iterative solve.
+    Untied learned K and functions for the prox make it a cascade of shrinkage fields. The inverse
+    is one division in Fourier space where A and K are circular, else an iterative solve.
 
     Args:
         stepsize: γ, any positive number.
@@ -63,7 +55,7 @@ class AnalysisHQS(ImageAlgorithm):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0, and A and K have no common null space"
-        return Guarantee(condition, smallest(self.stepsize) > 0)
+        return Guarantee.when(condition, flat(self.stepsize) > 0)
 
 
 class AnalysisADMMState(NamedTuple):
@@ -112,7 +104,7 @@ class AnalysisADMM(Algorithm[AnalysisADMMState]):
 
     def guarantee(self, problem: Problem) -> Guarantee:
         condition = "stepsize > 0 and 0 < dual_rate < 1.618, and A and K have no common null space"
-        return Guarantee(condition, 0 < largest(self.dual_rate) < (1 + math.sqrt(5)) / 2)
+        return Guarantee.when(condition, flat(self.dual_rate) < (1 + math.sqrt(5)) / 2)
 
 
 def _fit(problem: Problem, At_y: Image, z: Field, gamma: Scalar, start: Image) -> Image:

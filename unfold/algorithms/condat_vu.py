@@ -46,14 +46,16 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
 
     def init(self, problem: Problem) -> CondatVuState:
         x = self.clip(problem.start)
-        return CondatVuState(x=x, u=torch.zeros_like(problem.g.analyse(x)))
+        return CondatVuState(x=x, u=torch.zeros_like(problem.g.analysis.forward(x)))
 
     def step(self, state: CondatVuState, problem: Problem) -> CondatVuState:
         f, g = problem.f, problem.g
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
-        x = state.x - tau * (f.grad(state.x) + g.analyse_adjoint(state.u))
+        x = state.x - tau * (f.grad(state.x) + g.analysis.adjoint(state.u))
         x = self.clip(x)
-        u = g.project(state.u + per_field(sigma, state.u) * g.analyse(2 * x - state.x), lam)
+        u = g.project(
+            state.u + per_field(sigma, state.u) * g.analysis.forward(2 * x - state.x), lam
+        )
         return CondatVuState(x, u)
 
     def guarantee(self, problem: Problem) -> Guarantee:

@@ -26,9 +26,9 @@ def relative_box_gap(
     if not (f.fidelity.convex and "grad" in f.fidelity.offers() and f.operator.linear):
         return None
     p = f.fidelity.grad(problem.A(x), problem.y)
-    v = -(problem.A_adjoint(p) + g.analyse_adjoint(u))
+    v = -(problem.A_adjoint(p) + g.analysis.adjoint(u))
     regularised = flat(lam) * g.value(x)
-    prior_part = regularised - batched_inner(u, g.analyse(x))
+    prior_part = regularised - batched_inner(u, g.analysis.forward(x))
     box_part = (algorithm.support(v) - (v.conj() * x).real).flatten(1).sum(1)
     primal = f.value(x) + regularised
     return (prior_part + box_part) / primal.clamp(min=torch.finfo(primal.dtype).tiny)

@@ -36,6 +36,8 @@ def doctor(arguments: Sequence[str]) -> int:
     SYNTAX.parse(arguments, known_only=True)
     checked = configure(arguments, "doctor")
     from unfold.cli.runtime import set_threads
+    from unfold.compatibility import measured_lipschitz
+    from unfold.priors.denoiser_priors import DenoiserPrior
 
     components = components_of(checked)
     set_threads(components.trainer.threads)
@@ -55,6 +57,9 @@ def doctor(arguments: Sequence[str]) -> int:
     dead = _examine(found)
     for name, reason in net.dead.items():
         say(f"note: {name} cannot act, and is left out: {reason}.")
+    if net.model.needs_contraction and isinstance(components.prior, DenoiserPrior):
+        size = measured_lipschitz(components.prior)
+        say(f"measured Lipschitz constant of the prior: {size:.4g}, where at most 1 is needed.")
     if dead:
         raise ConfigError(
             f"trainable.learn: no gradient reaches {listing(dead)}; training would leave them as "

@@ -41,11 +41,7 @@ class FieldOfExperts(RidgePotential):
         knots: int = 63,
         spacing: float = 10 / 255,
     ) -> None:
-        expect_ridge("FieldOfExperts", channels, (filters,), size, knots, 255)
-        if not (spacing > 0 and size > 1):
-            raise ConfigError(
-                f"FieldOfExperts.spacing = {spacing}, size = {size}: above 0, and 3 or more."
-            )
+        expect_experts("FieldOfExperts", channels, filters, size, knots, spacing)
         super().__init__()
         self.channels, self.spacing = channels, spacing
         self.coefficients = nn.Parameter(initial_filters(filters, size))
@@ -77,6 +73,15 @@ def cosine_basis(n: int) -> Tensor:
     rows = (math.pi * k * (2 * i + 1) / (2 * n)).cos() * math.sqrt(2 / n)
     rows[0] /= math.sqrt(2)
     return torch.kron(rows, rows)[1:]
+
+
+def expect_experts(
+    owner: str, channels: int, filters: int, size: int, knots: int, spacing: float
+) -> None:
+    """Refuse sizes without meaning."""
+    expect_ridge(owner, channels, (filters,), size, knots, 255)
+    if not (spacing > 0 and size > 1):
+        raise ConfigError(f"{owner}.spacing = {spacing}, size = {size}: above 0, and 3 or more.")
 
 
 def initial_filters(filters: int, size: int) -> Tensor:

@@ -65,7 +65,16 @@ _PHASES = (
 )
 _SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
 
+_STAGES = (  # by columns, of intensities up to 255
+    Rule(r"stages\.(?P<k>\d{1,3})\.filters", r"prior.denoiser.\g<k>.coefficients", axes=(1, 0)),
+    Rule(
+        r"stages\.(?P<k>\d{1,3})\.weights", r"prior.denoiser.\g<k>.weights", 1, 1 / 255, axes=(1, 0)
+    ),
+    Rule(r"stages\.(?P<k>\d{1,3})\.lambda", r"algo.stepsize.\g<k>", reshape=True),
+)
+
 MAPPINGS: Mapping[str, WeightMapping] = {
+    "csf": WeightMapping("Reconstructor", _STAGES),
     "kair_dncnn": WeightMapping("DnCNN", (_layers("model", "noise"),), epsilon=1e-4),
     "dncnn_batch_norm": WeightMapping("DnCNN", (_layers("noise", "noise"),)),
     "deepinv_dncnn": WeightMapping(
@@ -220,12 +229,16 @@ def _refuse(
     shapes = [f"{k} is {tuple(found[k].shape)}, {tuple(own[k].shape)} expected" for k in wrong]
     lines = [f"left over: {listing(over, 6)}", f"missing: {listing(missing, 6)}"]
     lines += [f"of another shape: {line}" for line in at_most(shapes, 6)]
-    pairs = zip(found[max(wrong)].shape, own[max(wrong)].shape, strict=False) if wrong else ()
-    other = {a * channels // b for a, b in pairs if a != b}
-    if len(other) == 1 and not (missing or over):
-        theirs = other.pop()
-        lines.append(
-            f"If they are for images of {theirs} channels, and the network is for {channels}, set "
-            f"data.channels={theirs}, or choose weights for {channels}."
-        )
+    if wrong and not (missing or over):
+        lines += channel_remedy(found[max(wrong)], own[max(wrong)], channels)
     raise CheckpointError(f"map = {name}: the weights do not fit, and none is loaded.", *lines)
+
+
+def channel_remedy(theirs: Tensor, own: Tensor, channels: int) -> list[str]:
+    """What to do where the last weights of a network are for images of other channels."""
+    other = {a * channels // b for a, b in zip(theirs.shape, own.shape, strict=False) if a != b}
+    return [
+        f"If they are for images of {n} channels, and the network is for {channels}, set "
+        f"data.channels={n}, or choose weights for {channels}."
+        for n in (other if len(other) == 1 else ())
+    ]

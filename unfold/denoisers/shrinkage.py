@@ -4,14 +4,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from unfold.denoisers.denoiser import Denoiser
-from unfold.denoisers.experts import gaussian_mixture, initial_filters, synthesised
-from unfold.denoisers.ridge import Ridge, expect_ridge, spline
+from unfold.denoisers.experts import expect_experts, gaussian_mixture, initial_filters, synthesised
+from unfold.denoisers.ridge import Ridge, spline
 from unfold.errors import ConfigError
 from unfold.solvers.linear_map import LinearMap
 from unfold.typing import Field, Image, Scalar
@@ -28,10 +29,10 @@ class FilterBank(LinearMap):
     filters: Tensor
 
     def forward(self, x: Image) -> Field:
-        return by_parts(self._analyse, x)
+        return by_parts(partial(_periodic, self.filters), x)
 
     def adjoint(self, y: Field) -> Image:
-        return by_parts(self._synthesise, y)
+        return by_parts(partial(_periodic, self.filters.flip(2, 3).transpose(0, 1)), y)
 
     def normal_spectrum(self, like: Image) -> Tensor | None:
         """Σ |k̂_i|²."""
@@ -42,14 +43,6 @@ class FilterBank(LinearMap):
         k: Tensor = transform(self.filters, s=(height, width))
         return (k.real**2 + k.imag**2).sum((0, 1))
 
-    def _analyse(self, x: Tensor) -> Tensor:
-        return _periodic(x.flatten(0, 1)[:, None], self.filters).reshape(len(x), -1, *x.shape[2:])
-
-    def _synthesise(self, u: Tensor) -> Tensor:
-        fields = u.reshape(-1, len(self.filters), *u.shape[2:])
-        x = _periodic(fields, self.filters.flip(2, 3).transpose(0, 1))
-        return x.reshape(len(u), -1, *u.shape[2:])
-
 
 class ShrinkageField(Denoiser, ABC):
     """K, a bank of learned filters of periodic images, and S, a learned function of each of them.
@@ -59,8 +52,6 @@ class ShrinkageField(Denoiser, ABC):
     """
 
     def __init__(self, channels: int, filters: int, size: int) -> None:
-        if size < 3:
-            raise ConfigError(f"{type(self).__name__}.size = {size}: must be 3 or more, and odd.")
         super().__init__()
         self.channels = channels
         self.coefficients = nn.Parameter(initial_filters(filters, size))
@@ -113,9 +104,7 @@ class GaussianShrinkage(ShrinkageField):
         knots: int = 53,
         spacing: float = 10 / 255,
     ) -> None:
-        expect_ridge("GaussianShrinkage", channels, (filters,), size, knots, 255)
-        if not spacing > 0:
-            raise ConfigError(f"GaussianShrinkage.spacing = {spacing}: must be positive.")
+        expect_experts("GaussianShrinkage", channels, filters, size, knots, spacing)
         super().__init__(channels, filters, size)
         self.spacing = spacing
         u = spacing * (torch.arange(knots) - knots // 2)
@@ -151,11 +140,10 @@ class SplineShrinkage(ShrinkageField):
         radius: float = 1.0,
         threshold: float = 0.01,
     ) -> None:
-        expect_ridge("SplineShrinkage", channels, (filters,), size, knots)
-        if not (radius > 0 and 0 <= threshold < radius):
+        expect_experts("SplineShrinkage", channels, filters, size, knots, 2 * radius / (knots - 1))
+        if not 0 <= threshold < radius:
             raise ConfigError(
-                f"SplineShrinkage.radius = {radius}, threshold = {threshold}: above 0, and from 0 "
-                "to below the radius."
+                f"SplineShrinkage.threshold = {threshold}: must be 0 to below radius = {radius}."
             )
         super().__init__(channels, filters, size)
         self.radius = radius
@@ -173,5 +161,8 @@ def by_parts(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.complex(f(x.real), f(x.imag)) if x.is_complex() else f(x)
 
 
-def _periodic(x: Tensor, W: Tensor) -> Tensor:
-    return conv2d(pad(x, (W.shape[-1] // 2,) * 4, mode="circular"), W)
+def _periodic(W: Tensor, x: Tensor) -> Tensor:
+    """W of every group of channels that it takes."""
+    groups = x.reshape(-1, W.shape[1], *x.shape[2:])
+    made = conv2d(pad(groups, (W.shape[-1] // 2,) * 4, mode="circular"), W)
+    return made.reshape(len(x), -1, *x.shape[2:])

@@ -185,7 +185,8 @@ class ParameterGroup(nn.Module):
                 raise ConfigError(
                     f"{type(self.recipe).__name__}.{name} = noise_level, and that of this "
                     "measurement is not known: pass noise_level=σ with it, fix the level of the "
-                    "noise of the physics, or give a number."
+                    "noise of the physics, let it estimate (MeasuredNoise.sigma = estimate), or "
+                    "give a number."
                 )
             values[name] = value * scales[plan.unit] if plan.unit in scales else value
             told = plan.unit == "noise_level" and values[name].device.type == "cpu"

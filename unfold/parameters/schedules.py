@@ -40,12 +40,10 @@ class Geometric(Schedule):
 
 @dataclass(frozen=True)
 class Annealing(Schedule):
-    """(σ_k/σ)²/λ with the σ_k of `Geometric` and σ = stop: γ of HQS whose denoiser has level σ_k.
+    """(σ_k/σ)²/λ, the γ of HQS whose denoiser has the levels σ_k of `Geometric`.
 
     Args:
-        start: σ_0, above 0.
-        stop: σ, the noise level of the measurement, above 0.
-        iterations: how many iterations it takes, at least 2.
+        start, stop, iterations: those of `Geometric`; σ = stop is the noise level.
         lam: λ, above 0.
 
     Source: Zhang et al., Plug-and-play image restoration with deep denoiser prior, TPAMI 44 (2022),

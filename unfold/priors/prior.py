@@ -20,7 +20,7 @@ class Prior(Recipe, ABC):
     """g, or what replaces it.
 
     A subclass declares what it provides and implements those methods. An analysis prior g = h∘K
-    also gives K, its adjoint and the projection that is the prox of (wh)*.
+    also gives K and the projection that is the prox of (wh)*.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -90,21 +90,13 @@ class Prior(Recipe, ABC):
         """K, with its tensors."""
         raise ConfigError(lacks(self, "analysis"))
 
-    def analyse(self, x: Image) -> Field:
-        """Kx."""
-        return self.analysis.forward(x)
-
-    def analyse_adjoint(self, u: Field) -> Image:
-        """K*u."""
-        return self.analysis.adjoint(u)
-
     def project(self, u: Field, weight: Scalar) -> Field:
         """The prox of (wh)*: the projection onto the dual ball of radius w."""
         raise ConfigError(lacks(self, "analysis"))
 
     def shrink(self, u: Field, weight: Scalar) -> Field:
-        """prox_{wh}(u)."""
-        raise ConfigError(lacks(self, "shrinkage"))
+        """prox_{wh}(u) = u − prox_{(wh)*}(u), by Moreau's identity."""
+        return u - self.project(u, weight)
 
 
 DESCRIPTION: Mapping[str, str] = {

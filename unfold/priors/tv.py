@@ -86,10 +86,6 @@ class TotalVariation(Prior):
     def value(self, x: Image) -> PerImage:
         return self.lengths(gradient(x)).flatten(1).sum(1)
 
-    def shrink(self, u: Field, weight: Scalar) -> Field:
-        """u − prox_{(wh)*}(u), by Moreau's identity."""
-        return u - self.project(u, weight)
-
     def prox(self, v: Image, weight: Scalar) -> Image:
         """argmin_x w g(x) + ½‖x − v‖², to the relative gap `tol`; x = v − D*p."""
         expect_weight(self, weight)

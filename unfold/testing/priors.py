@@ -78,15 +78,15 @@ def _prox(prior: Prior, x: Tensor, gap: float, seed: int, *, convex: bool) -> It
 
 
 def _analysis(prior: Prior, x: Tensor, seed: int) -> Iterator[Check]:
-    d = prior.analyse(x)
+    d = prior.analysis.forward(x)
     u = gaussian(*d.shape, seed=seed + 7)
-    left, right = batched_inner(d, u), batched_inner(x, prior.analyse_adjoint(u))
+    left, right = batched_inner(d, u), batched_inner(x, prior.analysis.adjoint(u))
     error = ((left - right).abs() / (batched_norm(d) * batched_norm(u))).max()
     yield Check("PR4", "⟨Kx, u⟩ = ⟨x, K*u⟩", float(error), 1e-12)
     v = gaussian(2, *x.shape[1:], seed=seed + 8)
     for _ in range(30):  # towards the image that K enlarges most
-        v = prior.analyse_adjoint(prior.analyse(v / per_image(batched_norm(v), v)))
-    share = batched_norm(prior.analyse(v)) ** 2 / batched_norm(v) ** 2
+        v = prior.analysis.adjoint(prior.analysis.forward(v / per_image(batched_norm(v), v)))
+    share = batched_norm(prior.analysis.forward(v)) ** 2 / batched_norm(v) ** 2
     excess = float(share.max()) / prior.analysis_norm_squared - 1
     yield Check("PR4", "‖K‖² is not above its bound", max(excess, 0.0), 1e-12)
     best = batched_inner(d, prior.project(1e9 * d, 0.7))

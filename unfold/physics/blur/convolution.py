@@ -73,11 +73,11 @@ class CircularConvolution(ClosedForm):
 
     def normal(self, x: Image) -> Image:
         """F⁻¹(|ĥ|² · Fx)."""
-        return filtered(self._power(x), x)
+        return filtered(self.normal_spectrum(x), x)
 
     def solve(self, b: Image, gamma: Scalar) -> Image:
         """F⁻¹(Fb / (1 + γ|ĥ|²))."""
-        return filtered(1 / (1 + gamma * self._power(b)), b)
+        return filtered(1 / (1 + gamma * self.normal_spectrum(b)), b)
 
     @cached_property
     def norm_squared(self) -> PerImage:
@@ -86,17 +86,14 @@ class CircularConvolution(ClosedForm):
 
     def pseudo_inverse(self, y: Measurement) -> Image:
         """F⁻¹(Fy / ĥ) over the frequencies with |ĥ| > rcond · max|ĥ|."""
-        above, power = self._spectrum(y).conj(), self._power(y)
+        above, power = self._spectrum(y).conj(), self.normal_spectrum(y)
         return filtered(invert(above, power, power, self.rcond), y)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         return self.full_spectrum if x.is_complex() else self.half_spectrum
 
-    def normal_spectrum(self, like: Image) -> Tensor | None:
-        return self._power(like)
-
-    def _power(self, x: Tensor) -> Tensor:
-        return self.full_power if x.is_complex() else self.half_power
+    def normal_spectrum(self, like: Tensor) -> Tensor:
+        return self.full_power if like.is_complex() else self.half_power
 
 
 def spectrum(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unfold.arrays import loadable
 from unfold.denoisers.dncnn import DnCNN
+from unfold.denoisers.mappings import channel_remedy
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
 from unfold.disk import damage, read_bytes, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
@@ -183,10 +184,13 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         if one.is_complex() and not other.is_complex():  # the imaginary part would go
             shapes.append(f"{name} is {one.dtype}, {other.dtype} expected")
     if missing or extra or shapes:
+        last, channels = shapes[-1].split()[0] if shapes else "", getattr(module, "channels", 0)
+        lone = channels and last and not (missing or extra)
         raise CheckpointError(
             f"{source}: these weights belong to another model. Missing: {listing(missing, 4)}; "
             f"unknown: {listing(extra, 4)}; of another shape or kind: "
-            f"{'; '.join(shapes[:3]) or 'none'}."
+            f"{'; '.join(shapes[:3]) or 'none'}.",
+            *(channel_remedy(state[last], own[last], channels) if lone else ()),
         )
     module.load_state_dict(dict(state))
 
