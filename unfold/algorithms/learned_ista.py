@@ -16,6 +16,7 @@ from unfold.parameters.networks import Each, Network
 from unfold.physics.custom.matrix import Dense
 from unfold.physics.operator import Operator
 from unfold.problem import Problem
+from unfold.pytree import per_image
 from unfold.thresholds import soft
 from unfold.typing import Image, Measurement, Scalar, Shape
 
@@ -77,7 +78,7 @@ class Thresholding(ImageAlgorithm):
     dead: ClassVar = {"support": "it selects entries, so that it has no gradient"}
 
     threshold: Scalar = param(0.4, nonnegative, "1/‖A‖²")
-    support: Scalar = param(0.0, Interval(0, 1))
+    support: Scalar = param(0.0, Interval(0.0, 1.0))
 
     def shrunk(self, v: Image) -> Image:
         """v where |v| is among the largest and above θ, else soft(v, θ).
@@ -85,10 +86,11 @@ class Thresholding(ImageAlgorithm):
         Source: Chen, Liu, Wang and Yin, NeurIPS 2018, section 2.3: support selection.
         """
         theta, size = self.threshold, v.detach().abs()
-        largest = size.flatten(1).sort(1, descending=True).values
-        count = (torch.as_tensor(self.support, device=v.device) * largest.shape[1]).long()
-        least = torch.nn.functional.pad(largest, (1, 0), value=torch.inf)[:, count.reshape(1)]
-        kept = (size >= least.reshape(-1, 1, 1, 1)) & (size > theta)
+        pixels = size[0].numel()
+        if not (count := int(self.support * pixels)):
+            return soft(v, theta)
+        least = per_image(size.flatten(1).kthvalue(1 + pixels - count).values, v)
+        kept = (size >= least) & (size > theta)
         return torch.where(kept, v, soft(v, theta))
 
     def guarantee(self, problem: Problem) -> Guarantee:
