@@ -51,6 +51,7 @@ from .algorithms.condat_vu import CondatVu as CondatVu
 from .denoisers.dncnn import ConditionalDnCNN as ConditionalDnCNN
 from .training.losses import Consistency as Consistency
 from .denoisers.ridge import ConvexRidge as ConvexRidge
+from .algorithms.learned_ista import CoupledISTA as CoupledISTA
 from .physics.mixture import Curriculum as Curriculum
 from .models.deq import DEQ as DEQ
 from .builders import DEQ_builder as DEQ_builder
@@ -136,6 +137,7 @@ from .fidelities.robust import L1Fidelity as L1Fidelity
 from .training.losses import L1Loss as L1Loss
 from .fidelities.l2 import L2 as L2
 from .fidelities.l2_ball import L2Ball as L2Ball
+from .algorithms.learned_ista import LISTA as LISTA
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
 from .parameters.declare import Learnable as Learnable
@@ -225,6 +227,8 @@ from .physics.mri.cartesian import RealFourier as RealFourier
 from .physics.wrapped import RealImages as RealImages
 from .reconstructor import Reconstructor as Reconstructor
 from .initialization import Regularised as Regularised
+from .physics.noise.relative import RelativeGaussian as RelativeGaussian
+from .physics.noise.relative import RelativeNoise as RelativeNoise
 from .algorithms.richardson_lucy import RichardsonLucy as RichardsonLucy
 from .physics.noise.signal_dependent import Rician as Rician
 from .denoisers.ridge import RidgePotential as RidgePotential
@@ -240,6 +244,7 @@ from .physics.ct.tomography import Scan as Scan
 from .parameters.schedules import Schedule as Schedule
 from .priors.denoiser_priors import Score as Score
 from .physics.algebra import Several as Several
+from .physics.noise.relative import SignalToNoise as SignalToNoise
 from .physics.sensing.compressed import SinglePixel as SinglePixel
 from .denoisers.dncnn import SmoothDnCNN as SmoothDnCNN
 from .solvers.fixed_point import Solver as Solver
@@ -259,6 +264,7 @@ from .priors.composite import Sum as Sum
 from .physics.blur.super_resolution import SuperResolution as SuperResolution
 from .training.losses import Supervised as Supervised
 from .priors.tv import TV as TV
+from .algorithms.learned_ista import Thresholding as Thresholding
 from .priors.tikhonov import Tikhonov as Tikhonov
 from .physics.ct.tomography import Tomography as Tomography
 from .priors.tv import TotalVariation as TotalVariation

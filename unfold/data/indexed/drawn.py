@@ -44,6 +44,8 @@ class DrawnData(LazyData, ABC):
     """
 
     repeats: int = bounded(1000, whole(1), "images of an epoch")
+    batch_size: int = bounded(8, whole(1), "in images")
+    evaluation_batch_size: int = bounded(8, whole(1), "in images")
     validation_images: int = bounded(8, whole(0), "in images")
     test_images: int = bounded(8, whole(0), "in images")
 
