@@ -19,6 +19,8 @@ class SetNMSE(Metric):
     """
 
     full_state_update = False
+    error: Tensor
+    energy: Tensor
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

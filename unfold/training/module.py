@@ -225,7 +225,7 @@ class Training(pl.LightningModule):
             mean = defined.mean() if len(defined) else scores.new_zeros(())
             self._log_validation(name, mean, len(defined))
         for name, metric in self.over_set.items():
-            metric.update(solution.image, batch.images)
+            metric.update(solution.image, batch.images)  # type: ignore[operator]
             self._log_validation(name, metric, len(batch.index))
 
     def _log_validation(self, name: str, value: Any, count: int) -> None:
