@@ -54,13 +54,28 @@ class AnalyticWeights(Network):
 
     def forward(self, r: Measurement, A: Operator) -> Image:
         """W*r."""
-        if not isinstance(A, Dense):
-            raise ConfigError(
-                f"AnalyticWeights follow from the matrix of an operator, and {type(A).__name__} "
-                "has none; take MatrixPhysics or GaussianSensing, or learn Weights."
-            )
-        W = A.analytic.to(r.dtype).conj()
-        return (r.flatten(1)[:, None] @ W).reshape(-1, *A.image_shape)
+        return analytic(r, A)
+
+
+class AnalyticStart(Weights):
+    """W* + Δᵀ, W analytic and Δ learned, 0 at first."""
+
+    def forward(self, r: Measurement, A: Operator) -> Image:
+        """W*r + Δᵀr."""
+        return analytic(r, A) + self.increment(r, A.image_shape)
+
+
+def analytic(r: Measurement, A: Operator) -> Image:
+    """W*r, W the analytic weights of A; a `ConfigError` where A has no matrix."""
+    if not isinstance(A, Dense):
+        raise ConfigError(
+            f"AnalyticWeights follow from the matrix of an operator, and {type(A).__name__} has "
+            "none; take MatrixPhysics or GaussianSensing, or learn Weights."
+        )
+    W = A.analytic.to(r.dtype).conj()
+    return (r.flatten(1) @ W[0] if len(W) == 1 else (r.flatten(1)[:, None] @ W)[:, 0]).reshape(
+        -1, *A.image_shape
+    )
 
 
 @dataclass(frozen=True)
