@@ -13,12 +13,18 @@ SMALL = {"depth": 3, "width": 4, "levels": 2, "tol": 1e-9, "max_iterations": 500
 
 
 EXTRAS = {
+    "alista_m250_n500": "no file to read",
+    "alista_m250_n500_snr20": "no file to read",
+    "arrays": "no file to read",
     "astra_fan_beam_tomography": "astra",
     "astra_tomography": "astra",
     "deepinv": "deepinv",
     "monai": "monai",
     "functions": "no function of the user",
     "levin_blur": "no file to read",
+    "lista_cp_m250_n500": "no file to read",
+    "lista_cpss_m250_n500": "no file to read",
+    "lista_m250_n500": "no file to read",
     "matrix": "no file to read",
     "mlflow": "mlflow",
     "multicoil_radial_mri": "finufft",

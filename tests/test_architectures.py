@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 import unfold
 from unfold.config.options import configs_folder
 from unfold.denoisers import averaged
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, ShapeError
 from unfold.random import Draws
 
 FILES = {p.stem: p for p in sorted((configs_folder() / "architecture").glob("*.yaml"))}
@@ -23,8 +24,19 @@ SMALL = {
     "e2e_varnet": [*NARROW, "prior.denoiser.levels=2", "model.iterations=4"],
     **dict.fromkeys(("de_grad", "de_prox", "de_admm", "fixed_point_network"), CHAIN),
 }
+COUPLED = ["physics.ratio=0.5", "algo.weights.measurements=72", "algo.weights.pixels=144"]
+THRESHOLDING = {  # of images of 12 x 12, half as many measurements
+    "alista": COUPLED[:1],
+    "lista": [
+        *("physics.ratio=0.5", "algo.first.measurements=72", "algo.first.pixels=144"),
+        *("algo.second.measurements=144", "algo.second.pixels=144"),
+    ],
+    **dict.fromkeys(("lista_cp", "lista_cpss", "tilista"), COUPLED),
+}
+SMALL |= THRESHOLDING
 EQUILIBRIA = ("wcrr_equilibrium", "de_grad", "de_prox", "de_admm", "fixed_point_network")
 EASY = dict.fromkeys(EQUILIBRIA, "denoising")  # where the iteration contracts at random weights
+EASY |= dict.fromkeys(THRESHOLDING, "gaussian_sensing")
 BLOCKS = ["physics=block_compressed_sensing", "physics.block=4", "physics.ratio=0.5"]
 OWN = dict.fromkeys(("ista_net", "ista_net_plus"), BLOCKS)
 """Of networks whose start is fitted to one operator."""
@@ -216,3 +228,56 @@ def test_a_network_runs_with_the_physics_and_the_name_that_are_asked_for():
         assert experiment.reconstructor(y, operator).is_complex()
     with pytest.raises(ConfigError, match=r"architecture = mod: .*did you mean 'modl'"):
         unfold.build("architecture=mod")
+
+
+@pytest.mark.parametrize("name", THRESHOLDING)
+def test_learned_thresholding_is_the_iteration_of_its_paper(name: str):
+    """The formulas with W, W₁ and W₂ as matrices, entry by entry in NumPy."""
+    experiment = built(name)
+    net = experiment.reconstructor
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    _, y, operator = case(experiment)
+    A, b = operator.matrix[0].numpy(), y.numpy().T
+    values, L = net.parameter_values(), np.linalg.norm(A, 2) ** 2
+    units = np.array([1.0, 1.0]) if name == "alista" else np.array([1.0, 1.0]) / L
+    gamma = np.broadcast_to(values["algo.stepsize"].detach() * units[0], 16)
+    theta = values["algo.threshold"].detach().numpy() * units[1]
+    share = np.broadcast_to(values["algo.support"].numpy(), 16)
+    weights = {n: p.detach().numpy() for n, p in net.named_parameters() if "delta" in n}
+    u = np.zeros((144, 2))
+    for k in range(16):
+        if name == "lista":
+            first = gamma[k] * A.T + weights["algo.first.delta"].T
+            second = np.eye(144) - gamma[k] * A.T @ A + weights["algo.second.delta"].T
+            v = first @ b + second @ u
+        elif name == "alista":
+            W = np.linalg.pinv(A).T  # of rows that are orthonormal, A itself
+            W = W / (W * A).sum(0)
+            v = u - gamma[k] * W.T @ (A @ u - b)
+        else:
+            v = u - gamma[k] * (A + weights["algo.weights.delta"]).T @ (A @ u - b)
+        largest = np.argsort(-np.abs(v), 0)[: int(np.float32(share[k]) * 144)]
+        free = np.zeros_like(v, bool)
+        np.put_along_axis(free, largest, True, 0)
+        free &= np.abs(v) > theta[k]
+        u = np.where(free, v, np.sign(v) * np.maximum(np.abs(v) - theta[k], 0))
+    assert np.abs(u).max() > 0.05
+    ours = net(y, operator).detach().reshape(2, -1).numpy().T
+    np.testing.assert_allclose(ours, u, rtol=1e-4, atol=2e-5)
+
+
+def test_weights_of_another_size_and_operators_without_a_matrix_are_refused():
+    with pytest.raises(
+        ShapeError, match=r"Weights\.measurements, pixels = \(72, 144\): .*\(4, 9\)"
+    ):
+        experiment = built("lista_cp")
+        y, operator = experiment.physics.measure(torch.rand(1, 1, 3, 3), Draws(0, (0,)))
+        experiment.reconstructor(y, operator)
+    experiment = unfold.build("architecture=alista", "physics=inpainting")
+    y, operator = experiment.physics.measure(torch.rand(1, 1, 8, 8), Draws(0, (0,)))
+    with pytest.raises(
+        ConfigError, match=r"AnalyticWeights follow from the matrix .* Mask has none"
+    ):
+        experiment.reconstructor(y, operator)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from skimage.data import shepp_logan_phantom
+from skimage.transform import resize
 
 import unfold
 from unfold.cli.check import check_data
@@ -16,6 +18,7 @@ from unfold.data.indexed.mixture import MixedData
 from unfold.data.indexed.sparse_codes import SparseCodes
 from unfold.data.own import ArrayExamples, OwnData
 from unfold.errors import ConfigError, DataError
+from unfold.random import Draws
 
 SMALL = {"batch_size": 4, "repeats": 12}
 DRAWN = {
@@ -119,9 +122,26 @@ def test_the_phantom_is_that_of_shepp_and_logan():
     # ∫ = Σ v π a b, of the whole plane
     v, a, b = SHEPP_LOGAN[:, :3].T
     assert_allclose(image.mean() * 4, np.pi * (v * a * b).sum(), rtol=2e-2)
-    data = Ellipses(seed=0)
-    ((_, tested),) = data.examples("test")
-    assert_allclose(tested.image[0], phantom(SHEPP_LOGAN, 128), atol=1e-6)
+    ((_, tested),) = Ellipses(seed=0).examples("test")
+    assert_allclose(tested.image.mean(), phantom(SHEPP_LOGAN, 128).mean(), rtol=5e-3)
+    theirs = resize(shepp_logan_phantom(), (128, 128), anti_aliasing=True)
+    assert np.sqrt(np.mean((tested.image[0].numpy() - theirs) ** 2)) < 0.025
+
+
+@pytest.mark.parametrize("phantom_of", ["ours", "scikit-image"])
+def test_filtered_back_projection_of_the_phantom_has_the_published_figure(phantom_of):
+    """30 views of 183 detectors, 5 % of noise, no window: 19.8 dB, calibrating the projector."""
+    more = ["physics.angles=30", "physics.detectors=183", "physics/noise=relative"]
+    physics = unfold.build("physics=tomography", "evaluation=none", *more).physics
+    ((_, tested),) = Ellipses(seed=0).examples("test")
+    x = tested.image.numpy()
+    if phantom_of == "scikit-image":
+        x = resize(shepp_logan_phantom(), (128, 128), anti_aliasing=True)[None]
+    x = torch.from_numpy(np.float32(x)).expand(10, 1, 128, 128).contiguous()
+    y, operator = physics.measure(x, Draws(0, range(10)))
+    assert y.shape == (10, 1, 30, 183)
+    error = (operator.filtered_back_projection(y) - x).square().mean((1, 2, 3))
+    assert_allclose(float((-10 * error.log10()).mean()), 19.8, atol=0.1)
 
 
 def test_ellipses_have_the_moments_of_their_distribution():

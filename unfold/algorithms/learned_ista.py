@@ -16,6 +16,7 @@ from unfold.parameters.networks import Each, Network
 from unfold.physics.custom.matrix import Dense
 from unfold.physics.operator import Operator
 from unfold.problem import Problem
+from unfold.pytree import per_image
 from unfold.thresholds import soft
 from unfold.typing import Image, Measurement, Scalar, Shape
 
@@ -53,13 +54,28 @@ class AnalyticWeights(Network):
 
     def forward(self, r: Measurement, A: Operator) -> Image:
         """W*r."""
-        if not isinstance(A, Dense):
-            raise ConfigError(
-                f"AnalyticWeights follow from the matrix of an operator, and {type(A).__name__} "
-                "has none; take MatrixPhysics or GaussianSensing, or learn Weights."
-            )
-        W = A.analytic.to(r.dtype).conj()
-        return (r.flatten(1)[:, None] @ W).reshape(-1, *A.image_shape)
+        return analytic(r, A)
+
+
+class AnalyticStart(Weights):
+    """W* + Δᵀ, W analytic and Δ learned, 0 at first."""
+
+    def forward(self, r: Measurement, A: Operator) -> Image:
+        """W*r + Δᵀr."""
+        return analytic(r, A) + self.increment(r, A.image_shape)
+
+
+def analytic(r: Measurement, A: Operator) -> Image:
+    """W*r, W the analytic weights of A; a `ConfigError` where A has no matrix."""
+    if not isinstance(A, Dense):
+        raise ConfigError(
+            f"AnalyticWeights follow from the matrix of an operator, and {type(A).__name__} has "
+            "none; take MatrixPhysics or GaussianSensing, or learn Weights."
+        )
+    W = A.analytic.to(r.dtype).conj()
+    return (r.flatten(1) @ W[0] if len(W) == 1 else (r.flatten(1)[:, None] @ W)[:, 0]).reshape(
+        -1, *A.image_shape
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,7 @@ class Thresholding(ImageAlgorithm):
     dead: ClassVar = {"support": "it selects entries, so that it has no gradient"}
 
     threshold: Scalar = param(0.4, nonnegative, "1/‖A‖²")
-    support: Scalar = param(0.0, Interval(0, 1))
+    support: Scalar = param(0.0, Interval(0.0, 1.0))
 
     def shrunk(self, v: Image) -> Image:
         """v where |v| is among the largest and above θ, else soft(v, θ).
@@ -85,10 +101,11 @@ class Thresholding(ImageAlgorithm):
         Source: Chen, Liu, Wang and Yin, NeurIPS 2018, section 2.3: support selection.
         """
         theta, size = self.threshold, v.detach().abs()
-        largest = size.flatten(1).sort(1, descending=True).values
-        count = (torch.as_tensor(self.support, device=v.device) * largest.shape[1]).long()
-        least = torch.nn.functional.pad(largest, (1, 0), value=torch.inf)[:, count.reshape(1)]
-        kept = (size >= least.reshape(-1, 1, 1, 1)) & (size > theta)
+        pixels = size[0].numel()
+        if not (count := int(self.support * pixels)):
+            return soft(v, theta)
+        least = per_image(size.flatten(1).kthvalue(1 + pixels - count).values, v)
+        kept = (size >= least) & (size > theta)
         return torch.where(kept, v, soft(v, theta))
 
     def guarantee(self, problem: Problem) -> Guarantee:

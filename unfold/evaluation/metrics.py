@@ -120,12 +120,15 @@ class ImageMetrics(Declared):
             file states for the whole volume, as fastMRI's do, else that of the true image.
         border: pixels left out on every side.
         extra: further metrics by name, each a torchmetrics metric, applied to one image at a time.
+        over_set: metrics of all validation images together: set_nmse_db, the NMSE in dB as a ratio
+            of sums over the set.
     """
 
     names: tuple[str, ...] = ("psnr", "ssim", "nmse")
     data_range: float | Literal["max"] = bounded(1.0, RANGES, "of images in [0, 1], not of 255")
     border: int = bounded(0, nonnegative, "in pixels")
     extra: Mapping[str, nn.Module] = field(default_factory=dict)
+    over_set: tuple[Literal["set_nmse_db"], ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,7 +148,7 @@ class ImageMetrics(Declared):
     @property
     def all_names(self) -> tuple[str, ...]:
         """The names of everything measured."""
-        return (*self.names, *self.extra)
+        return (*self.names, *self.extra, *self.over_set)
 
     @torch.no_grad()
     def __call__(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unfold.data.example import Batch
 from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
+from unfold.evaluation.set_metrics import SET_MEASURES
 from unfold.models.model import Solution
 from unfold.parameters.group import conditions_of
 from unfold.physics.base import Physics
@@ -91,6 +92,7 @@ class Training(pl.LightningModule):
         super().__init__()
         self.reconstructor = reconstructor
         self.physics, self.loss, self.metrics = physics, loss, metrics
+        self.over_set = nn.ModuleDict({name: SET_MEASURES[name]() for name in metrics.over_set})
         self.optimizer, self.scheduler = optimizer, scheduler
         self.options, self.guard = options, guard or Guard()
         self.shards = Shards(options.shards)
@@ -225,8 +227,11 @@ class Training(pl.LightningModule):
             # Where none is, the mean is that of zero images: it counts for nothing, or is NaN.
             mean = defined.mean() if len(defined) else scores.new_zeros(())
             self._log_validation(name, mean, len(defined))
+        for name, metric in self.over_set.items():
+            metric.update(solution.image, batch.images)  # type: ignore[operator]
+            self._log_validation(name, metric, len(batch.index))
 
-    def _log_validation(self, name: str, value: Tensor, count: int) -> None:
+    def _log_validation(self, name: str, value: Any, count: int) -> None:
         self.log(f"validation/{name}", value, batch_size=count, sync_dist=True, on_epoch=True)
 
     def configure_optimizers(self) -> Any:

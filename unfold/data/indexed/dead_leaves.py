@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from unfold.data.dataset import CHANNELS
-from unfold.data.indexed.drawn import DrawnData
+from unfold.data.indexed.drawn import DrawnData, blurred
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import bounded, inside, positive, whole
 from unfold.typing import Shape
@@ -167,17 +167,3 @@ def pink(g: np.random.Generator, side: int, alpha: float) -> np.ndarray:
         np.fft.rfft2(g.standard_normal((side, side))) * omega**-alpha, (side, side)
     )
     return np.asarray(noise / noise.std())
-
-
-def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """The image (C, H, W), convolved with a Gaussian of standard deviation σ; edges repeat."""
-    half = int(np.ceil(3 * sigma))
-    if not half:
-        return image
-    weights = np.exp(-0.5 * (np.arange(-half, half + 1) / max(sigma, 1e-6)) ** 2)
-    weights /= weights.sum()
-    for axis in (1, 2):
-        pad = [(half, half) if a == axis else (0, 0) for a in range(3)]
-        wide, n = np.pad(image, pad, "edge"), image.shape[axis]
-        image = sum(w * wide.take(range(i, i + n), axis) for i, w in enumerate(weights))
-    return image

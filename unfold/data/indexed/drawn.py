@@ -44,6 +44,8 @@ class DrawnData(LazyData, ABC):
     """
 
     repeats: int = bounded(1000, whole(1), "images of an epoch")
+    batch_size: int = bounded(8, whole(1), "in images")
+    evaluation_batch_size: int = bounded(8, whole(1), "in images")
     validation_images: int = bounded(8, whole(0), "in images")
     test_images: int = bounded(8, whole(0), "in images")
 
@@ -98,3 +100,17 @@ class DrawnData(LazyData, ABC):
 
     def sketch(self, draws: Draws) -> Examples:
         return Examples(draws.uniform("image", self.shape("train")))
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """The image (C, H, W), convolved with a Gaussian of standard deviation σ; edges repeat."""
+    half = int(np.ceil(3 * sigma))
+    if not half:
+        return image
+    weights = np.exp(-0.5 * (np.arange(-half, half + 1) / max(sigma, 1e-6)) ** 2)
+    weights /= weights.sum()
+    for axis in (1, 2):
+        pad = [(half, half) if a == axis else (0, 0) for a in range(3)]
+        wide, n = np.pad(image, pad, "edge"), image.shape[axis]
+        image = sum(w * wide.take(range(i, i + n), axis) for i, w in enumerate(weights))
+    return image
