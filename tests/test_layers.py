@@ -33,7 +33,7 @@ SIDEWAYS = {
     ("priors", "denoisers"),
     ("priors", "fidelities"),
     ("compatibility", "algorithms"),
-    ("problem", "initialization", "features"),
+    ("problem", "initialization"),
     ("models", "algorithms"),  # the contract of an algorithm only, see below
     ("builders", "reconstructor"),
     ("export", "reconstructor"),

@@ -95,11 +95,8 @@ class RidgePotential(Potential):
     def value(self, x: Image, sigma: Scalar) -> PerImage:
         R = self.ridge(sigma)
         u = R.c * analyse(R.weights, self.images(x), self.replicates)
-        return (
-            (R.a / R.c * spline(R.table, R.radius, u, R.order + 1, R.start))
-            .reshape(len(x), -1)
-            .sum(1)
-        )
+        each = R.a / R.c * spline(R.table, R.radius, u, R.order + 1, R.start)
+        return each.reshape(len(x), -1).sum(1)
 
     def grad(self, x: Image, sigma: Scalar) -> Image:
         R = self.ridge(sigma)
