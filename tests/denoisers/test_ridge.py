@@ -299,7 +299,7 @@ def test_the_prior_takes_complex_images_part_by_part_or_together(kind):
 @every_kind
 @torch.no_grad()
 def test_its_prox_is_a_step_that_descends_for_every_weight(kind):
-    prior, v = LearnedPotential(trained(kind), 0.1), uniform(2, 1, 9, 9)
+    prior, v = LearnedPotential(trained(kind), 0.1, steps=1), uniform(2, 1, 9, 9)
     w = 1e-3 if kind is FieldOfExperts else 3.0
     L = prior.lipschitz if isinstance(prior.lipschitz, Tensor) else 0.0
     x = prior.prox(v, w)

@@ -33,7 +33,7 @@ class LearnedPotential(DenoiserPrior):
     representations, kind = ("parts",), Potential
 
     denoiser: Each[Potential]
-    steps: int = bounded(1, whole(1))
+    steps: int = bounded(10, whole(1))
 
     @property
     def lipschitz(self) -> Scalar:
