@@ -19,6 +19,7 @@ from unfold.arrays import loadable
 from unfold.denoisers.dncnn import DnCNN
 from unfold.denoisers.mappings import channel_remedy
 from unfold.denoisers.nonexpansive import NonexpansiveResNet
+from unfold.denoisers.ridge import WeaklyConvexRidge
 from unfold.disk import damage, read_bytes, with_checksum, write_bytes
 from unfold.errors import CheckpointError, NonFiniteError, listing
 from unfold.parameters.group import groups_of
@@ -40,8 +41,9 @@ PAIRS = ":complex128"
 EMBEDDED: Mapping[type[nn.Module], str] = {
     DnCNN: "denoiser.safetensors",
     NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
+    WeaklyConvexRidge: "weakly_convex_ridge.safetensors",
 }
-"""The packaged denoisers, trained by `experiment=denoiser` and `=nonexpansive`."""
+"""The packaged networks, of `experiment=denoiser`, `nonexpansive` and `wcrr_bsd68`."""
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
