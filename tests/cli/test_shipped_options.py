@@ -40,6 +40,7 @@ ALSO = {
     "prior=red": ["algo=gd"],
     "prior=score": ["algo=gd"],
     "prior=tv_box": ["algo=pidal"],
+    "stages=list": ["stages.stages=[{steps: 3}]"],
     "sweep": ["-m"],
     "sweep=optuna": ["optimizer.lr=1e-3"],  # an interval is for a search, not for a grid
     "sweep=random": ["optimizer.lr=1e-3"],
@@ -54,6 +55,7 @@ ALSO = {
 
 DEPENDENT = {
     "algo",
+    "architecture",
     "data",
     "experiment",
     "fidelity",
@@ -62,6 +64,8 @@ DEPENDENT = {
     "model/backward/solver",
     "model/solver",
     "prior",
+    "stages",
+    "start",
     "sweep",
     "trainable",
 }
