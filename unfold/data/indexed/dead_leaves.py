@@ -1,6 +1,5 @@
 """Dead leaves: images that have the statistics of photographs, drawn: `data=dead_leaves`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,28 +80,18 @@ class DeadLeaves(DrawnData):
     def _leaves(self, g: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Radii (n,) and centres (n, 2) of those of a Poisson process that reach the image.
 
-        Centres whose radius is r lie in a square of side s + 2r, so that the radii have the density
-        r⁻³(s + 2r)², a sum of three powers. The smallest radius is log-uniform: some images are
-        cluttered, and most have large shapes.
+        Centres of radius r lie in a square of side s + 2r, so that the radii have the density
+        r⁻³(s + 2r)². The smallest is log-uniform: some images are cluttered, others are not.
         """
         low, high = self.radii
         low *= min(COARSEST, high / (2 * low)) ** g.random()
-        powers = [(s, *_power(low, high, k)) for k, s in ((-3, side**2), (-2, 4 * side), (-1, 4))]
-        mass = np.array([s * total for s, total, _ in powers])
+        r = np.geomspace(low, high, 512)
+        mass = np.cumsum(r**-2 * (side + 2 * r) ** 2 * np.log(r[1] / r[0]))  # of log r
         density = LAYERS / (np.pi * np.log(high / low))
-        count = min(MOST_SHAPES, g.poisson(density * mass.sum()) + 1)
-        which, u = g.choice(3, count, p=mass / mass.sum()), g.random(count)
-        radius = np.choose(which, [inverse(u) for _, _, inverse in powers])
+        count = min(MOST_SHAPES, g.poisson(density * mass[-1]) + 1)
+        radius = np.interp(g.uniform(mass[0], mass[-1], count), mass, r)
         centre = g.uniform(-1, 1, (count, 2)) * (side / 2 + radius)[:, None] + side / 2
         return radius, centre
-
-
-def _power(low: float, high: float, k: int) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
-    """∫ rᵏ dr over [low, high], and the inverse of the distribution of density ∝ rᵏ."""
-    if k == -1:
-        return np.log(high / low), lambda u: low * (high / low) ** u
-    a, b = low ** (k + 1), high ** (k + 1)
-    return (b - a) / (k + 1), lambda u: (a + u * (b - a)) ** (1 / (k + 1))
 
 
 def painted(
@@ -163,7 +152,6 @@ def pink(g: np.random.Generator, side: int, alpha: float) -> np.ndarray:
     """(side, side): noise of amplitude |ω|^−α, mean 0 and variance 1."""
     omega = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
     omega[0, 0] = np.inf
-    noise = np.fft.irfft2(
-        np.fft.rfft2(g.standard_normal((side, side))) * omega**-alpha, (side, side)
-    )
+    white = np.fft.rfft2(g.standard_normal((side, side)))
+    noise = np.fft.irfft2(white * omega**-alpha, (side, side))
     return np.asarray(noise / noise.std())
