@@ -108,6 +108,15 @@ def scalars(net, k: int) -> dict[str, Tensor]:
     return {n.split(".")[-1]: v[k] if v.ndim else v for n, v in values.items()}
 
 
+def conditioned(net, name: str, features: list[float]) -> Tensor:
+    """exp(W tanh(V f + b) + c), the factors of positive values, f the logarithms of features."""
+    V, b, W, c = (net.get_parameter(f"{name}.{n}") for n in PARTS)
+    return torch.exp(W @ torch.tanh(V @ torch.tensor(features).log10() + b) + c)
+
+
+PARTS = ("hidden.weight", "hidden.bias", "last.weight", "last.bias")
+
+
 def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     """The iteration of the paper, by dense linear algebra and automatic differentiation."""
     pixels = y.shape[1:].numel()
@@ -118,15 +127,24 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     back = A.mT @ y.flatten()
     start = {"modl": back, "learned_primal": 0 * y.flatten()}
     x = start.get(name, torch.linalg.solve(A.mT @ A + 0.02 * torch.eye(pixels), A.mT @ y.flatten()))
-    prior = [net.prior.at(min(k, count - 1), {}) for k in range(count)]
-    algo = [net.algo.at(min(k, count - 1), {}) for k in range(count)]
+    share = float((A.abs().sum(1) > 0).float().mean())
+    known = {"noise_level": torch.tensor([NOISE]), "sampling": torch.tensor([share])}
+    prior = [net.prior.at(k, known) for k in range(count)]
+    algo = [net.algo.at(k, known) for k in range(count)]
     memory = x.reshape(y.shape).repeat(1, 5, 1, 1)
     for k in range(count):
-        tau, slope = scalars(net, k).get("stepsize"), A.mT @ (A @ x - y.flatten())
+        tau = scalars(net, k).get("stepsize")
+        level = net.parameter_values()["prior.sigma"].expand(count)[k]
+        if name == "usrnet":
+            tau, level = (
+                v * conditioned(net, f"{group}.condition_{n}", [NOISE * 10**1.5, share])[k]
+                for v, group, n in ((tau, "algo", "stepsize"), (level, "prior", "sigma"))
+            )
+        slope = A.mT @ (A @ x - y.flatten())
         if name in ("usrnet", "dpir"):
             M = torch.eye(pixels) + tau * A.mT @ A
             z = torch.linalg.solve(M, x + tau * A.mT @ y.flatten()).reshape(y.shape)
-            x = prior[k].denoiser(z, net.parameter_values()["prior.sigma"][k]).flatten()
+            x = prior[k].denoiser(z, level).flatten()
         elif name == "modl":
             z = prior[k].denoiser(x.reshape(y.shape), 0.05).flatten()
             x = torch.linalg.solve(A.mT @ A + torch.eye(pixels) / tau, A.mT @ y.flatten() + z / tau)
@@ -155,7 +173,7 @@ def test_a_network_is_the_iteration_of_its_paper(name: str):
         for p in net.parameters():
             p.add_(0.02 * torch.randn_like(p) * p.abs().mean().clamp(min=1e-2))
     _, y, operator = case(experiment, 8)
-    ours = net(y, operator)[:1].detach()
+    ours = net(y, operator, NOISE)[:1].detach()
     want = reference(name, net, y, operator, net.model.iterations).detach()
     torch.testing.assert_close(ours, want, rtol=0, atol=2e-5)
 
