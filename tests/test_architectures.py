@@ -1,6 +1,7 @@
 """Named networks: their parameter counts, equations and papers, their formulas, their training."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 import unfold
+from unfold.config.build import verify
+from unfold.config.compose import compose
 from unfold.config.options import configs_folder
 from unfold.denoisers import averaged
 from unfold.errors import ConfigError, ShapeError
@@ -301,3 +304,36 @@ def test_weights_of_another_size_and_operators_without_a_matrix_are_refused():
         ConfigError, match=r"AnalyticWeights follow from the matrix .* Mask has none"
     ):
         experiment.reconstructor(y, operator)
+
+
+def test_another_network_of_the_literature_is_one_file_and_no_python(tmp_path):
+    """DPDNN, as docs/experiments.md has it, from a folder of the user."""
+    text = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (example,) = re.findall(
+        r"`mine/architecture/dpdnn.yaml`:\n\n```yaml\n(.*?)```", text, re.DOTALL
+    )
+    (tmp_path / "architecture").mkdir()
+    (tmp_path / "architecture" / "dpdnn.yaml").write_text(example, encoding="utf-8")
+    words = [*PHYSICS, "prior.denoiser.width=4", "prior.denoiser.levels=2", "model.iterations=3"]
+    words += ["--config-dir", str(tmp_path), "architecture=dpdnn", "physics=inpainting"]
+    torch.manual_seed(0)
+    (job,) = verify(compose(words))
+    net, physics = job.components.reconstructor, job.components.physics
+    learned = [p for p in net.parameters() if p.requires_grad]
+    x = torch.rand(2, 1, 8, 8)
+    y, operator = physics.measure(x, Draws(0, (0, 1)))
+    optimizer, losses = torch.optim.Adam(learned, 1e-3), []
+    for _ in range(20):
+        loss = (net(y, operator) - x).square().mean()
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.98 * losses[0]
+    with torch.no_grad():
+        D, u = net.prior.at(0, {}).denoiser, operator.A_adjoint(y)
+        deltas, etas = (net.parameter_values()[f"algo.{n}"] for n in ("stepsize", "lambda_reg"))
+        assert len(set(deltas.tolist())) == len(set(etas.tolist())) == 3
+        for delta, eta in zip(deltas, etas, strict=True):
+            u = u - delta * (operator.A_adjoint(operator.A(u) - y) + eta * (u - D(u, 0.05)))
+        torch.testing.assert_close(net(y, operator), u, rtol=0, atol=1e-5)

@@ -25,7 +25,7 @@ class FastMRIUNet(Denoiser):
         width: features at full resolution; doubled at each coarser scale.
 
     Source: Zbontar et al., fastMRI: an open dataset and benchmarks for accelerated MRI,
-    arXiv:1811.08839, section 6.3; the normalisation of v, and zeros around it, as in Sriram et al.,
+    arXiv:1811.08839, its U-Net baseline; the normalisation of v, and zeros around it, as in Sriram et al.,
     End-to-end variational networks, MICCAI 2020. Without those zeros in the first paper, which of
     sides that are multiples of 16 is the same.
     """
