@@ -25,9 +25,9 @@ class FastMRIUNet(Denoiser):
         width: features at full resolution; doubled at each coarser scale.
 
     Source: Zbontar et al., fastMRI: an open dataset and benchmarks for accelerated MRI,
-    arXiv:1811.08839, its U-Net baseline; the normalisation of v, and zeros around it, as in Sriram et al.,
-    End-to-end variational networks, MICCAI 2020. Without those zeros in the first paper, which of
-    sides that are multiples of 16 is the same.
+    arXiv:1811.08839, its U-Net baseline; the normalisation of v, and the zeros around it, as in
+    Sriram et al., End-to-end variational networks, MICCAI 2020. The first paper has no such zeros,
+    which is the same for sides that are multiples of 16.
     """
 
     def __init__(self, channels: int = 2, levels: int = 5, width: int = 18) -> None:
