@@ -1,6 +1,7 @@
 """Named networks: their parameter counts, equations and papers, their formulas, their training."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 import unfold
+from unfold.config.build import verify
+from unfold.config.compose import compose
 from unfold.config.options import configs_folder
 from unfold.denoisers import averaged
 from unfold.errors import ConfigError, ShapeError
@@ -21,7 +24,10 @@ SMALL = {
     "admm_net": ["model.iterations=4"],
     "usrnet": [*NARROW, "prior.denoiser.blocks=2"],
     "dpir": [*NARROW, "prior.denoiser.blocks=2"],
-    "e2e_varnet": [*NARROW, "prior.denoiser.levels=2", "model.iterations=4"],
+    "e2e_varnet": [
+        *("algo.refine.width=2", "algo.refine.levels=2", "model.iterations=3"),
+        *("algo.calibration.width=2", "algo.calibration.levels=2", "physics.coils=3"),
+    ],
     **dict.fromkeys(("de_grad", "de_prox", "de_admm", "fixed_point_network"), CHAIN),
 }
 COUPLED = ["physics.ratio=0.5", "algo.weights.measurements=72", "algo.weights.pixels=144"]
@@ -39,7 +45,8 @@ EASY = dict.fromkeys(EQUILIBRIA, "denoising")  # where the iteration contracts a
 EASY |= dict.fromkeys(THRESHOLDING, "gaussian_sensing")
 BLOCKS = ["physics=block_compressed_sensing", "physics.block=4", "physics.ratio=0.5"]
 OWN = dict.fromkeys(("ista_net", "ista_net_plus"), BLOCKS)
-"""Of networks whose start is fitted to one operator."""
+OWN["e2e_varnet"] = ["physics=multicoil_mri", "physics.real_images=true"]
+"""Of networks whose start is fitted to one operator, or that need coils."""
 NOISE = 0.1
 PHYSICS = [f"physics.noise.sigma={NOISE}", "data.channels=1"]
 every = pytest.mark.parametrize("name", FILES)
@@ -104,6 +111,15 @@ def scalars(net, k: int) -> dict[str, Tensor]:
     return {n.split(".")[-1]: v[k] if v.ndim else v for n, v in values.items()}
 
 
+def conditioned(net, name: str, features: list[float]) -> Tensor:
+    """exp(W tanh(V f + b) + c), the factors of positive values, f the logarithms of features."""
+    V, b, W, c = (net.get_parameter(f"{name}.{n}") for n in PARTS)
+    return torch.exp(W @ torch.tanh(V @ torch.tensor(features).log10() + b) + c)
+
+
+PARTS = ("hidden.weight", "hidden.bias", "last.weight", "last.bias")
+
+
 def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     """The iteration of the paper, by dense linear algebra and automatic differentiation."""
     pixels = y.shape[1:].numel()
@@ -112,20 +128,26 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     A = torch.cat([one.A(e[None]).reshape(1, -1) for e in basis]).mT
     y = y[:1]
     back = A.mT @ y.flatten()
-    start = {"modl": back, "e2e_varnet": back, "learned_primal": 0 * y.flatten()}
+    start = {"modl": back, "learned_primal": 0 * y.flatten()}
     x = start.get(name, torch.linalg.solve(A.mT @ A + 0.02 * torch.eye(pixels), A.mT @ y.flatten()))
-    prior = [net.prior.at(min(k, count - 1), {}) for k in range(count)]
-    algo = [net.algo.at(min(k, count - 1), {}) for k in range(count)]
+    share = float((A.abs().sum(1) > 0).float().mean())
+    known = {"noise_level": torch.tensor([NOISE]), "sampling": torch.tensor([share])}
+    prior = [net.prior.at(k, known) for k in range(count)]
+    algo = [net.algo.at(k, known) for k in range(count)]
     memory = x.reshape(y.shape).repeat(1, 5, 1, 1)
     for k in range(count):
-        tau, slope = scalars(net, k).get("stepsize"), A.mT @ (A @ x - y.flatten())
+        tau = scalars(net, k).get("stepsize")
+        level = net.parameter_values()["prior.sigma"].expand(count)[k]
+        if name == "usrnet":
+            tau, level = (
+                v * conditioned(net, f"{group}.condition_{n}", [NOISE * 10**1.5, share])[k]
+                for v, group, n in ((tau, "algo", "stepsize"), (level, "prior", "sigma"))
+            )
+        slope = A.mT @ (A @ x - y.flatten())
         if name in ("usrnet", "dpir"):
             M = torch.eye(pixels) + tau * A.mT @ A
             z = torch.linalg.solve(M, x + tau * A.mT @ y.flatten()).reshape(y.shape)
-            x = prior[k].denoiser(z, net.parameter_values()["prior.sigma"][k]).flatten()
-        elif name == "e2e_varnet":
-            image = x.reshape(y.shape)
-            x = x - tau * (slope + (image - prior[k].denoiser(image, 0.05)).flatten())
+            x = prior[k].denoiser(z, level).flatten()
         elif name == "modl":
             z = prior[k].denoiser(x.reshape(y.shape), 0.05).flatten()
             x = torch.linalg.solve(A.mT @ A + torch.eye(pixels) / tau, A.mT @ y.flatten() + z / tau)
@@ -144,7 +166,7 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     "name",
     [
         *("modl", "learned_gradient", "learned_primal", "tnrd", "variational_network"),
-        *("crr_tstep", "usrnet", "dpir", "e2e_varnet"),
+        *("crr_tstep", "usrnet", "dpir"),
     ],
 )
 def test_a_network_is_the_iteration_of_its_paper(name: str):
@@ -154,7 +176,7 @@ def test_a_network_is_the_iteration_of_its_paper(name: str):
         for p in net.parameters():
             p.add_(0.02 * torch.randn_like(p) * p.abs().mean().clamp(min=1e-2))
     _, y, operator = case(experiment, 8)
-    ours = net(y, operator)[:1].detach()
+    ours = net(y, operator, NOISE)[:1].detach()
     want = reference(name, net, y, operator, net.model.iterations).detach()
     torch.testing.assert_close(ours, want, rtol=0, atol=2e-5)
 
@@ -192,7 +214,8 @@ def test_the_gradient_is_that_of_finite_differences(name: str):
     if name == "fixed_point_network":
         more = [*more, "model/backward=implicit"]  # its own gradient leaves out the inverse
     net = built(name, *more).reconstructor.double()
-    x, y, operator = (one if i == 2 else one.double() for i, one in enumerate(case(built(name), 8)))
+    x, y, operator = case(built(name), 8)
+    x, y = x.double(), y.to(torch.promote_types(y.dtype, torch.float64))
     operator = operator.to_like(x)
     learned = [p for p in net.parameters() if p.requires_grad]
     if not learned:
@@ -281,3 +304,36 @@ def test_weights_of_another_size_and_operators_without_a_matrix_are_refused():
         ConfigError, match=r"AnalyticWeights follow from the matrix .* Mask has none"
     ):
         experiment.reconstructor(y, operator)
+
+
+def test_another_network_of_the_literature_is_one_file_and_no_python(tmp_path):
+    """DPDNN, as docs/experiments.md has it, from a folder of the user."""
+    text = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (example,) = re.findall(
+        r"`mine/architecture/dpdnn.yaml`:\n\n```yaml\n(.*?)```", text, re.DOTALL
+    )
+    (tmp_path / "architecture").mkdir()
+    (tmp_path / "architecture" / "dpdnn.yaml").write_text(example, encoding="utf-8")
+    words = [*PHYSICS, "prior.denoiser.width=4", "prior.denoiser.levels=2", "model.iterations=3"]
+    words += ["--config-dir", str(tmp_path), "architecture=dpdnn", "physics=inpainting"]
+    torch.manual_seed(0)
+    (job,) = verify(compose(words))
+    net, physics = job.components.reconstructor, job.components.physics
+    learned = [p for p in net.parameters() if p.requires_grad]
+    x = torch.rand(2, 1, 8, 8)
+    y, operator = physics.measure(x, Draws(0, (0, 1)))
+    optimizer, losses = torch.optim.Adam(learned, 1e-3), []
+    for _ in range(20):
+        loss = (net(y, operator) - x).square().mean()
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.98 * losses[0]
+    with torch.no_grad():
+        D, u = net.prior.at(0, {}).denoiser, operator.A_adjoint(y)
+        deltas, etas = (net.parameter_values()[f"algo.{n}"] for n in ("stepsize", "lambda_reg"))
+        assert len(set(deltas.tolist())) == len(set(etas.tolist())) == 3
+        for delta, eta in zip(deltas, etas, strict=True):
+            u = u - delta * (operator.A_adjoint(operator.A(u) - y) + eta * (u - D(u, 0.05)))
+        torch.testing.assert_close(net(y, operator), u, rtol=0, atol=1e-5)

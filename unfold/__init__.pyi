@@ -81,6 +81,7 @@ from .denoisers.dncnn import DnCNN as DnCNN
 from .physics.blur.super_resolution import Downsampling as Downsampling
 from .random import Draws as Draws
 from .algorithms.learned_primal_dual import DualBlock as DualBlock
+from .algorithms.e2e_varnet import E2EVarNet as E2EVarNet
 from .training.image_losses import EdgeLoss as EdgeLoss
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
@@ -95,6 +96,7 @@ from .physics.ct.tomography import FanScan as FanScan
 from .physics.mri.fastmri import FastMRIColumns as FastMRIColumns
 from .physics.mri.fastmri import FastMRIEquispaced as FastMRIEquispaced
 from .physics.mri.fastmri import FastMRIRandom as FastMRIRandom
+from .denoisers.fastmri_unet import FastMRIUNet as FastMRIUNet
 from .fidelities.fidelity import Fidelity as Fidelity
 from .denoisers.experts import FieldOfExperts as FieldOfExperts
 from .initialization import FilteredBackProjection as FilteredBackProjection

@@ -24,6 +24,7 @@ from unfold.features import feature
 from unfold.fidelities.fidelity import Fidelity
 from unfold.initialization import Regularised, Start, StartWarning
 from unfold.models.model import Model, Pair, Solution, Steps
+from unfold.models.separate_blocks import rejoined, separated
 from unfold.parameters.bounds import warn_of_eight_bits
 from unfold.parameters.declare import NOISE_LEVEL, Recipe
 from unfold.parameters.group import (
@@ -149,9 +150,9 @@ class Reconstructor(nn.Module):
         if isinstance(operator, Physics):
             physics, operator = operator, operator.operator_for(y)
             noise_level = physics.known_level(y, operator) if noise_level is None else noise_level
-        steps = self.steps(y, operator, noise_level)
+        steps = self.steps(*separated(y, operator, noise_level))
         steps = replace(steps, keep_iterates=keep_iterates, draws=draws, iterations=iterations)
-        return self.model.run(steps)
+        return rejoined(self.model.run(steps), operator)
 
     def denoise(self, v: Image, sigma: PerImage) -> Image:
         """D(v, σ) of a prior that a network defines, in iteration 0."""

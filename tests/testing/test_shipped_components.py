@@ -79,7 +79,8 @@ def _fitting(name: str) -> list[str]:
     }
     counts = name in ("richardson_lucy", "osem")
     prior = "tikhonov" if counts else needs.get(name, "l1")
-    return [f"prior={prior}", *(["fidelity=poisson"] if counts else [])]
+    small = ["algo.refine.width=2"] if name == "e2e_varnet" else []
+    return [f"prior={prior}", *(["fidelity=poisson"] if counts else []), *small]
 
 
 @pytest.mark.parametrize("name", files("prior"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, pixel_shuffle, relu
+from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, pad, pixel_shuffle, relu
 
 from tests.engine import difference, normal, uniform
 from unfold.config.build import build, verify
@@ -364,6 +364,37 @@ def test_ista_net_is_the_published_one_with_its_steps_and_thresholds(tmp_path, p
     with pytest.raises(CheckpointError) as caught:
         start_from(net, job.settings)
     assert "prior.denoiser.1.soft_thr" in "".join(caught.value.lines)
+
+
+@torch.no_grad()
+def test_separate_blocks_are_the_published_test_of_ista_net(tmp_path):
+    """Zeros to multiples of a block on each axis, one more where it is one; cut out at last."""
+    state, path, n = phases(2, 4, True), tmp_path / "net_params_200.pth", 5
+    torch.save(state, path)
+    words = ["architecture=ista_net_plus", "model.iterations=2", "prior.denoiser.width=4"]
+    words += ["physics.block=5", "physics.ratio=0.4", "physics/noise=none", f"init_from={path}"]
+    words += ["map=ista_net_plus", "trainable.widen={algo.stepsize: [-inf, inf]}"]
+    (job,) = verify(compose([*words, "physics.separate=true"]))
+    net = job.components.reconstructor.double()
+    start_from(net, job.settings)
+    net.start.matrix.copy_(normal(n * n, 10, seed=99))
+    x, phi = uniform(2, 1, 12, 15), job.components.physics.rows[0]
+    y, operator = job.components.physics.measure(x, Draws(0, range(2), dtype=torch.float64))
+    solution = net.solve(y, operator, keep_iterates=True, noise_level=torch.tensor([0.1, 0.2]))
+    padded = pad(x, (0, n - 15 % n, 0, n - 12 % n))
+    found = torch.zeros_like(padded)
+    for i in range(0, padded.shape[2], n):
+        for j in range(0, padded.shape[3], n):
+            rows = padded[:, 0, i : i + n, j : j + n].flatten(1) @ phi.mT
+            block = published(state, 2, phi, rows, net.start.matrix, True)
+            found[:, :, i : i + n, j : j + n] = block
+    want = found[..., :12, :15]
+    assert difference(solution.image, want) < 1e-6 * float(want.norm())
+    assert [one.shape for one in solution.iterates] == [x.shape] * 3
+    assert solution.residual.shape == solution.iterations.shape == (2,)
+    (job,) = verify(compose(words))  # not so where the network sees all blocks together
+    y, operator = job.components.physics.measure(x, Draws(0, range(2), dtype=torch.float64))
+    assert float((net(y, operator) - want).norm()) > 0.1 * float(want.norm())
 
 
 def test_weights_for_other_channels_say_which(tmp_path: Path):

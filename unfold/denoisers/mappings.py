@@ -65,6 +65,13 @@ _PHASES = (
 )
 _SAME = (Rule(r"(?P<name>m_(?:head|down\d|body|up\d|tail)\..*)", r"\g<name>"),)
 
+_CASCADES = (
+    Rule(r"cascades\.(?P<k>\d{1,3})\.dc_weight", r"algo.stepsize.\g<k>", reshape=True),
+    Rule(r"cascades\.(?P<k>\d{1,3})\.model\.unet\.(?P<name>.*)", r"algo.refine.\g<k>.\g<name>"),
+    Rule(r"sens_net\.norm_unet\.unet\.(?P<name>.*)", r"algo.calibration.\g<name>"),
+)
+_SCALES = Rule(r"(?P<name>(?:down_sample_layers|conv|up_conv|up_transpose_conv)\..*)", r"\g<name>")
+
 _STAGES = (  # by columns, of intensities up to 255
     Rule(r"stages\.(?P<k>\d{1,3})\.filters", r"prior.denoiser.\g<k>.coefficients", axes=(1, 0)),
     Rule(
@@ -87,6 +94,8 @@ MAPPINGS: Mapping[str, WeightMapping] = {
     ),
     "kair_drunet": WeightMapping("DRUNet", _SAME),
     "deepinv_drunet": WeightMapping("DRUNet", _SAME),
+    "fastmri_unet": WeightMapping("FastMRIUNet", (_SCALES,)),
+    "fastmri_varnet": WeightMapping("Reconstructor", _CASCADES),
     "ista_net": WeightMapping("Reconstructor", _PHASES),
     "ista_net_plus": WeightMapping("Reconstructor", _PHASES),
     "kair_ffdnet": WeightMapping("FFDNet", (_layers("model", "model"),), epsilon=1e-4),

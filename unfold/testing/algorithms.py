@@ -1,6 +1,7 @@
 """Properties of an algorithm: a pure step, an honest flag, and the minimiser it claims."""
 
 import copy
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from unfold.fidelities.poisson import PoissonFidelity
 from unfold.models.classical import Classical, objective
 from unfold.models.model import Solution, Steps
 from unfold.physics.blur.convolution import CircularConvolution
+from unfold.physics.mri.cartesian import MultiCoilFourier
 from unfold.priors.box import Box
 from unfold.priors.composite import Sum
 from unfold.priors.l1 import L1
@@ -139,7 +141,7 @@ PRIORS: tuple[Prior, ...] = (Tikhonov(), TV(), Sum((L1(), Box(-1.0, 2.0))), L1()
 
 
 def problem_for(algorithm: Algorithm[Any]) -> tuple[Algorithm[Any], Problem]:
-    """The algorithm with absolute steps, and a deblurring problem of two 8 × 8 images.
+    """The algorithm with absolute steps, and a problem of two 8 × 8 images: deblurring, or of MRI.
 
     Raises:
         ConfigError: none of `FIDELITIES` and `PRIORS` fits it.
@@ -148,19 +150,22 @@ def problem_for(algorithm: Algorithm[Any]) -> tuple[Algorithm[Any], Problem]:
     h = torch.rand(2, 1, 3, 3, generator=g, dtype=torch.float64)
     h = 0.3 * h / h.sum((-2, -1), keepdim=True)
     h[..., 1, 1] += 0.7
-    operator = CircularConvolution(h, (1, 8, 8))
+    blur = CircularConvolution(h, (1, 8, 8))
     x = torch.rand(2, 1, 8, 8, generator=g, dtype=torch.float64)
-    y = (operator.A(x) + 0.05 * gaussian(2, 1, 8, 8, seed=6)).abs()
-    last: ConfigError | None = None
-    for fidelity in FIDELITIES:
-        for prior in PRIORS:
-            try:
-                check_needs(algorithm, prior, fidelity)
-                net = Reconstructor(algorithm, prior, fidelity, Classical()).double()
-                found, problem = net.steps(y, operator).at(0)
-                found.init(problem)
-                return found, problem
-            except ConfigError as error:
-                last = error
-    assert last is not None
-    raise last
+    mask = (torch.arange(8) % 3 != 2).double().expand(2, 1, 1, 8)
+    coils = MultiCoilFourier(mask, torch.complex(x, 1 - x).repeat(1, 2, 1, 1), (1, 8, 8))
+    measured = (
+        (blur, (blur.A(x) + 0.05 * gaussian(2, 1, 8, 8, seed=6)).abs()),
+        (coils, coils.A(x.to(torch.complex128))),
+    )
+    errors: list[ConfigError] = []
+    for (operator, y), fidelity, prior in itertools.product(measured, FIDELITIES, PRIORS):
+        try:
+            check_needs(algorithm, prior, fidelity)
+            net = Reconstructor(algorithm, prior, fidelity, Classical()).double()
+            found, problem = net.steps(y, operator).at(0)
+            found.init(problem)
+            return found, problem
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[len(errors) // 2 - 1]

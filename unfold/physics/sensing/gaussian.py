@@ -80,9 +80,11 @@ class BlockMatrix(OrthonormalMatrix):
         matrix: Φ, real, (1, m, n²); the pixels of a block row by row.
         image_shape: of one image, (C, H, W), H and W divisible by n; one measurement is
             (C, m, H / n, W / n).
+        separate: whether a reconstructor takes the blocks for images of their own.
     """
 
     image_shape: Shape
+    separate: bool = False
 
     def __post_init__(self) -> None:
         side = self.side
@@ -140,10 +142,9 @@ class BlockCompressedSensing(Physics):
     """y_p = Φ x_p with noise for every block p; Φ of a file, or Gaussian with orthonormalised rows.
 
     Φ is the same for all blocks and images; without a file it depends only on `block`, `ratio` and
-    `seed`. An
-    image that is not made of whole blocks is padded with zeros below and to the right: no pixel
-    is lost, and only the image is reconstructed. Whole blocks keep the closed forms of AA* = I;
-    with others, the solves are iterative.
+    `seed`. An image that is not made of whole blocks is padded with zeros below and to the right:
+    no pixel is lost, and only the image is reconstructed. Whole blocks keep the closed forms of
+    AA* = I; with others, the solves are iterative.
 
     Args:
         block: n, the side of a block in pixels.
@@ -151,6 +152,8 @@ class BlockCompressedSensing(Physics):
             the file, or 0.25.
         seed: of Φ, where it is from no file.
         matrix: a file with Φ, (m, n²), of orthonormal rows: .npy, .npz or .mat, there as `phi`.
+        separate: whether every block is reconstructed alone, zeros around the image included, and
+            only then the image cut out: the published protocol of block networks.
 
     Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
@@ -160,6 +163,7 @@ class BlockCompressedSensing(Physics):
     ratio: float | None = bounded(None, inside("(0, 1]"), PER_PIXEL)
     seed: int = 0
     matrix: str | None = None
+    separate: bool = False
 
     is_deterministic = True
 
@@ -218,7 +222,7 @@ class BlockCompressedSensing(Physics):
     def sample(self, draws: Draws, shape: Shape) -> BlockMatrix | Composed:
         matrix = self.rows.to(device=draws.device, dtype=draws.dtype)
         height, width = (-(-size // self.block) * self.block for size in shape[1:])
-        blocks = BlockMatrix(matrix, (shape[0], height, width))
+        blocks = BlockMatrix(matrix, (shape[0], height, width), self.separate)
         if blocks.image_shape == shape:
             return blocks
         return Composed(blocks, ZeroPadding(shape, height, width))

@@ -65,8 +65,14 @@ def load_whole(net: nn.Module, path: Path, mapping: str) -> str:
         f"{p}.{n}": (g, n) for p, g in groups_of(net) for n, plan in g.plans.items() if plan.own
     }
     each = {name: group.value(n).detach() for name, (group, n) in groups.items()}
-    prior = {n: t for n, t in net.state_dict().items() if n.startswith("prior.denoiser.")}
-    own = prior | {f"{name}.{k}": v for name, values in each.items() for k, v in enumerate(values)}
+    networks = {
+        n: t
+        for n, t in net.state_dict().items()
+        if n.startswith(("prior.denoiser.", "algo.")) and n.count(".") > 1
+    }
+    own = networks | {
+        f"{name}.{k}": v for name, values in each.items() for k, v in enumerate(values)
+    }
     state, report = convert(mapping, read_foreign(path), own, "Reconstructor", 1)
     for name, (group, n) in groups.items():
         plan = group.plans[n]
