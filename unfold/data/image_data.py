@@ -8,25 +8,13 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-from unfold.data.batches import (
-    EvaluationBatches,
-    Examined,
-    Loader,
-    TrainBatches,
-    cut_to_multiple,
-)
+from unfold.data.batches import EvaluationBatches, Examined, Loader, TrainBatches, cut_to_multiple
 from unfold.data.dataset import SplitReport, expect_split
 from unfold.data.example import Example, Picture
 from unfold.data.example_cache import Lazy
 from unfold.data.file_facts import fingerprint
 from unfold.data.files import embedded_files, folder_files, folder_left_out
-from unfold.data.image_cache import (
-    ImageFile,
-    Images,
-    Pixels,
-    check_files,
-    load_splits,
-)
+from unfold.data.image_cache import ImageFile, Images, Pixels, check_files, load_splits
 from unfold.data.image_options import ImageOptions
 from unfold.errors import ConfigError, DataWarning
 from unfold.parameters.bounds import bounded, whole
