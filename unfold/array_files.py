@@ -37,11 +37,6 @@ class StoredArray(NamedTuple):
     size: int = 0
 
 
-def in_memory(array: np.ndarray) -> StoredArray:
-    """An array that was read."""
-    return StoredArray(array.shape, array.dtype, array.__getitem__, array.nbytes)
-
-
 def open_arrays(path: Path) -> dict[str, StoredArray]:
     """The arrays of a file by name, of the suffixes of `SUFFIXES` and `STORES`.
 
@@ -58,7 +53,8 @@ def open_arrays(path: Path) -> dict[str, StoredArray]:
         with _zarr(path) as group:
             held = {name: (a.shape, a.dtype) for name, a in group.arrays()}
         return {n: StoredArray(*kind, partial(_read_zarr, path, n)) for n, kind in held.items()}
-    return {name: in_memory(array) for name, array in read_named(path).items()}
+    found = read_named(path).items()
+    return {n: StoredArray(a.shape, a.dtype, a.__getitem__, a.nbytes) for n, a in found}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The tensors inside a state or an operator: NamedTuples, tuples and frozen dataclasses of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
@@ -109,6 +109,12 @@ def batched_norm(t: Tensor) -> Tensor:
 def same_as(path: str) -> Any:
     """The property that reads a dotted attribute, such as `operator.image_shape`."""
     return property(attrgetter(path))
+
+
+def over(parts: str, combine: Callable[[Iterable[Any]], Any], path: str) -> Any:
+    """The property that combines an attribute of several parts: `over("parts", any, "linear")`."""
+    many, one = attrgetter(parts), attrgetter(path)
+    return property(lambda whole: combine(map(one, many(whole))))
 
 
 class Derived:

@@ -10,6 +10,7 @@ Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2,
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class Draws:
         """The draws of some samples of the batch; each with its own numbers."""
         return replace(self, images=tuple(self.images[p] for p in positions))
 
-    def each(self, name: str, draw: Callable[[np.random.Generator, int], np.ndarray]) -> Tensor:
+    def each(self, name: str, draw: Callable[[np.random.Generator, int], Any]) -> Tensor:
         """Stack `draw(generator, position)` over the batch, one generator per image."""
         rows = [
             draw(generator(self.seed, self.split, self.epoch, i, self.scope, name), position)
@@ -77,12 +78,12 @@ class Draws:
         self, name: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0
     ) -> Tensor:
         """(B, *shape), uniform on [low, high)."""
-        return self.each(name, lambda g, _: np.asarray(g.uniform(low, high, tuple(shape))))
+        return self.each(name, lambda g, _: g.uniform(low, high, tuple(shape)))
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """(B, *shape), of mean 0 and variance 1; a complex dtype shares it among its two parts."""
         if not self.dtype.is_complex:
-            return self.each(name, lambda g, _: np.asarray(g.standard_normal(tuple(shape))))
+            return self.each(name, lambda g, _: g.standard_normal(tuple(shape)))
 
         def both(g: np.random.Generator, _: int) -> np.ndarray:
             parts = g.standard_normal((2, *shape)) / np.sqrt(2.0)

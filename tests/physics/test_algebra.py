@@ -200,7 +200,7 @@ def test_a_bad_matrix_is_refused(tmp_path):
             MatrixPhysics(QUIET, path, (1, 2, 2))
     with pytest.raises(DataError, match="there is no such file"):
         MatrixPhysics(QUIET, str(tmp_path / "none.npy"), (1, 2, 2))
-    with pytest.raises(DataError, match=r"is read from .npy, .npz, .safetensors, not '.txt'"):
+    with pytest.raises(DataError, match=r"is read from .npy, .npz, .mat, .safetensors, not '.txt'"):
         MatrixPhysics(QUIET, "m.txt", (1, 2, 2))
     np.save(path, np.zeros((1, 4)))
     with pytest.raises(ShapeError, match=r"acts on images of \(1, 2, 2\), got \(1, 4, 1\)"):

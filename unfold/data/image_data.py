@@ -1,32 +1,19 @@
 """Where the images of a run come from: photographs that come with unfold, or a folder."""
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-from unfold.data.batches import (
-    EvaluationBatches,
-    Examined,
-    Loader,
-    TrainBatches,
-    cut_to_multiple,
-)
+from unfold.data.batches import EvaluationBatches, Examined, Loader, TrainBatches, cut_to_multiple
 from unfold.data.dataset import SplitReport, expect_split
 from unfold.data.example import Example, Picture
 from unfold.data.example_cache import Lazy
 from unfold.data.file_facts import fingerprint
 from unfold.data.files import embedded_files, folder_files, folder_left_out
-from unfold.data.image_cache import (
-    ImageFile,
-    Images,
-    Pixels,
-    check_files,
-    load_splits,
-)
+from unfold.data.image_cache import ImageFile, Images, Pixels, check_files, load_splits
 from unfold.data.image_options import ImageOptions
 from unfold.errors import ConfigError, DataWarning
 from unfold.parameters.bounds import bounded, whole
@@ -61,14 +48,6 @@ class ImageData(ImageOptions):
         """How files are read."""
         return Pixels(self.channels, self.stated)
 
-    @abstractmethod
-    def files(self) -> dict[str, tuple[ImageFile, ...]]:
-        """The files of each of `SPLITS`, in the order of their indices.
-
-        Raises:
-            DataError: there are none, or too few.
-        """
-
     @cached_property
     def _loaded(self) -> dict[str, Images]:
         if others := self.left_out():
@@ -81,12 +60,7 @@ class ImageData(ImageOptions):
         return getattr(self, name), f"{type(self).__name__}.{name}"
 
     def check(self, *, training: bool = True) -> None:
-        """Decode every image once, and keep what fits in 1 GiB.
-
-        Raises:
-            DataError: images are missing, corrupt, too small, or in two splits.
-            ConfigError: an epoch does not fill a batch.
-        """
+        """Decodes every image once, and keeps what fits in 1 GiB."""
         self._expect_resources()
         TrainBatches(self._samples, self.batch_size, self.seed)
 
@@ -96,20 +70,14 @@ class ImageData(ImageOptions):
         self.expect_resources({"batch_size": batch, "crops_per_image": order})
 
     def check_files(self, progress: Callable[[], None]) -> dict[str, SplitReport]:
-        """Every fault of every image; `progress` is called after each."""
         return check_files(self.files(), self.pixels, self._smallest, progress)
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of the names, sizes and bytes of the images of each split.
-
-        It does not depend on the location or the dates of the files.
-        """
         return fingerprint(
             {s: [(e.file.name, e.size, e.digest) for e in x.items] for s, x in self._loaded.items()}
         )
 
     def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
-        """The name and the shape of each image of each split, in order."""
         splits = self._loaded.items()
         return {split: [(e.file.name, e.shape) for e in images.items] for split, images in splits}
 
@@ -160,7 +128,6 @@ class ImageData(ImageOptions):
     def train_loader(
         self, rank: int = 0, processes: int = 1, done: Callable[[], int] = lambda: 0
     ) -> Loader:
-        """Batches of crops, of one process of several; `done` as of `TrainBatches`."""
         self._expect_resources()
         images = self._loaded["train"]
         batches = TrainBatches(
@@ -169,7 +136,6 @@ class ImageData(ImageOptions):
         return Loader(self.crops(images), batches, self.workers)
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
-        """Full images; those of one shape share a batch."""
         self._expect_resources()
         images, multiple = self._loaded[split], self.multiple_of
         sizes = [tuple(s // multiple for s in e.shape[-2:]) for e in images.items]

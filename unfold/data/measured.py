@@ -212,9 +212,7 @@ class LazyData(Data):
         known = [any("image" in part for part in item.kind) for item in self.every]
         return self.reference if known and all(known) else ""
 
-    @property
-    def measured(self) -> bool:
-        return True
+    measured = True
 
     @property
     def every(self) -> list[Item]:

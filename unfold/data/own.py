@@ -123,7 +123,7 @@ class OwnData(LazyData):
                 )
 
     @property
-    def measured(self) -> bool:
+    def measured(self) -> bool:  # type: ignore[override]
         return any("measurement" in part for item in self.every for part in item.kind)
 
     def where(self, split: str) -> str:

@@ -9,14 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.array_files import (
-    STORES,
-    SUFFIXES,
-    StoredArray,
-    chosen,
-    open_arrays,
-    read_array,
-)
+from unfold.array_files import STORES, SUFFIXES, StoredArray, chosen, open_arrays, read_array
 from unfold.arrays import expect_unfolded
 from unfold.data.example import Example, expect_finite
 from unfold.data.files import folder_files

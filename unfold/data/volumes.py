@@ -63,9 +63,7 @@ class VolumeData(ImageOptions, MeasuredData):
         """The files that are read."""
         return (*read_suffixes(), *self.dicom)
 
-    @property
-    def measured(self) -> bool:
-        return False
+    measured = False
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
         roots = (self.root, self.validation_root, self.test_root)

@@ -30,11 +30,7 @@ class SparseTransform(Denoiser, ABC):
     """Whether it acts on features of the image, of which an image is made that is added to it."""
 
     def __init__(
-        self,
-        channels: int = 1,
-        width: int = 32,
-        threshold: float = 0.01,
-        symmetry: float = 0.01,
+        self, channels: int = 1, width: int = 32, threshold: float = 0.01, symmetry: float = 0.01
     ) -> None:
         name = type(self).__name__
         expect_sizes(name, channels, 2, width)

@@ -111,10 +111,7 @@ def _estimate(y: Measurement) -> PerImage | None:
 
 @torch.no_grad()
 def reconstruct_file(
-    net: Reconstructor,
-    found: Iterable[tuple[Case, dict[str, Any]]],
-    output: Path,
-    trained: Ranges,
+    net: Reconstructor, found: Iterable[tuple[Case, dict[str, Any]]], output: Path, trained: Ranges
 ) -> dict[str, float]:
     """Reconstruct the cases of a file, write them in its unit, and return what is known of them.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
 from unfold.physics.operator import ALGEBRA, LinearOperator, Operator
-from unfold.pytree import same_as
+from unfold.pytree import over, same_as
 from unfold.typing import Image, Measurement, Shape
 
 
@@ -65,17 +65,9 @@ class Composite(LinearOperator, ABC):
     def measurement_shape(self) -> Shape:
         return self.parts[0].measurement_shape
 
-    @property
-    def complex_images(self) -> bool:
-        return any(part.complex_images for part in self.parts)
-
-    @property
-    def complex_measurements(self) -> bool:
-        return any(part.complex_measurements for part in self.parts)
-
-    @property
-    def batch(self) -> int:
-        return max(part.batch for part in self.parts)
+    complex_images = over("parts", any, "complex_images")
+    complex_measurements = over("parts", any, "complex_measurements")
+    batch = over("parts", max, "batch")
 
     @property
     def abs_operator(self) -> Operator | None:

@@ -211,9 +211,7 @@ class MaskedMeasurement(Wrapped):
         before = self.operator.acquired
         return self.kept if before is None else self.kept * before
 
-    @property
-    def anchor(self) -> Tensor:
-        return self.kept
+    anchor = same_as("kept")
 
     @property
     def batch(self) -> int:

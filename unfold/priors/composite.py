@@ -10,7 +10,7 @@ from unfold.errors import ConfigError
 from unfold.parameters.constraints import nonnegative
 from unfold.parameters.declare import param
 from unfold.priors.prior import Prior, lacks
-from unfold.pytree import same_as
+from unfold.pytree import over, same_as
 from unfold.typing import Field, Image, PerImage, Scalar
 
 
@@ -44,9 +44,7 @@ class Sum(Prior):
         exact = frozenset({"prox"}) if self._composes() else frozenset[str]()
         return self.provides | common | exact
 
-    @property
-    def uses_lambda(self) -> bool:
-        return any(term.uses_lambda for term in self.terms)
+    uses_lambda = over("terms", any, "uses_lambda")
 
     def with_denoisers(self, change: Callable[[Denoiser], Denoiser]) -> Prior:
         return replace(self, terms=tuple(term.with_denoisers(change) for term in self.terms))

@@ -33,13 +33,13 @@ def unpack(z: Flat, like: S) -> S:
     """The state of which `z` is the packing."""
     held = tensors(like)
     rows = torch.split(z, [t[0].numel() * (1 + t.is_complex()) for t in held], 1)
+    return with_tensors(like, list(map(_shaped, rows, held)))
 
-    def shaped(row: Tensor, t: Tensor) -> Tensor:
-        if t.is_complex():
-            return torch.view_as_complex(row.reshape(*t.shape, 2).contiguous())
-        return row.reshape(t.shape)
 
-    return with_tensors(like, list(map(shaped, rows, held)))
+def _shaped(row: Tensor, like: Tensor) -> Tensor:
+    if like.is_complex():
+        return torch.view_as_complex(row.reshape(*like.shape, 2).contiguous())
+    return row.reshape(like.shape)
 
 
 class Memory(ABC):

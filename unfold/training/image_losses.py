@@ -108,13 +108,8 @@ class DeepSupervision(Loss):
     loss: Supervised = field(default_factory=MSE)
     weights: Literal["uniform", "increasing"] | tuple[float, ...] = bounded("uniform", WEIGHTS)
 
-    @property
-    def needs_truth(self) -> bool:
-        return True
-
-    @property
-    def needs_iterates(self) -> bool:
-        return True
+    needs_truth = True
+    needs_iterates = True
 
     def check(self, physics: Physics, model: Model) -> None:
         if not isinstance(model, Unfolded):

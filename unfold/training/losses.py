@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -95,9 +94,7 @@ class Loss(Declared, ABC):
 class Supervised(Loss, ABC):
     """Compares a reconstruction with the true image."""
 
-    @property
-    def needs_truth(self) -> bool:
-        return True
+    needs_truth = True
 
     def value(self, solution: Solution, trial: Trial) -> Loss0:
         assert trial.truth is not None  # see `needs_truth`
@@ -275,4 +272,4 @@ class Equivariant(Loss):
 def _integers(draws: Draws, name: str, sizes: tuple[int, ...]) -> Tensor:
     """(B, 2), each uniform below its size."""
     real = draws.like(torch.empty(0))
-    return real.each(name, lambda g, _: np.asarray(g.integers(0, tuple(sizes)))).long()
+    return real.each(name, lambda g, _: g.integers(0, tuple(sizes))).long()

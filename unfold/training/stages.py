@@ -9,15 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from unfold.errors import ConfigError
-from unfold.parameters.bounds import (
-    Declared,
-    Range,
-    bounded,
-    inside,
-    nonnegative,
-    positive,
-    whole,
-)
+from unfold.parameters.bounds import Declared, Range, bounded, inside, nonnegative, positive, whole
 
 PLACES = Range(
     "all, last, or whole numbers from 1", lambda v: v in ("all", "last") or whole(1).holds(v)

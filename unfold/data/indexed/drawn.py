@@ -91,9 +91,7 @@ class DrawnData(LazyData, ABC):
     def where(self, split: str) -> str:
         return f"raise data.{split}_images"
 
-    @property
-    def measured(self) -> bool:
-        return False
+    measured = False
 
     def samples(self, items: Sequence[Item]) -> Dataset[Sample]:
         return Keyed(lambda epoch, index: self.picture("train", epoch, index))

@@ -65,9 +65,7 @@ class MixedData(LazyData):
     def where(self, split: str) -> str:
         return f"add to data.sets one that has images for {split}"
 
-    @property
-    def measured(self) -> bool:
-        return False
+    measured = False
 
     def check(self, *, training: bool = True) -> None:
         for one in self.sets.values():

@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from math import prod
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -242,7 +241,7 @@ class DeepinvPhysics(BlackBoxPhysics):
         if self.generator is not None:
             generator = construct(self.generator, shape, self.seed)
             own = replace(draws, dtype=torch.int64, device="cpu")
-            seeds = own.each("generator", lambda g, _: np.asarray(g.integers(0, 2**31)))
+            seeds = own.each("generator", lambda g, _: g.integers(0, 2**31))
             built, values = sample_parameters(built, generator, seeds.tolist())
         physics = like(built, x)
         y, complex_x = self._measured(physics, x)

@@ -59,11 +59,7 @@ class Sampling(Masks, ABC):
         """(B, 1, H or 1, W), or (1, …) if deterministic: zeros and ones, frequency 0 at index 0."""
         draws = draws.take([0]) if self.is_deterministic else draws
         level = level_per_image(self.acceleration, draws.within("level"), "acceleration").tolist()
-
-        def mask(g: Generator, position: int) -> ndarray:
-            return self.mask(g, height, width, level[position])
-
-        return draws.each(self.stream, mask)[:, None]
+        return draws.each(self.stream, lambda g, i: self.mask(g, height, width, level[i]))[:, None]
 
     @abstractmethod
     def mask(self, g: Generator, height: int, width: int, acceleration: float) -> ndarray:

@@ -47,11 +47,8 @@ class Poisson(Noise):
         self.expect(clean, draws, "photons are not counted")
         rates = _rates(clean)
         gains = level_per_image(self.gain, on_cpu(draws), "level")
-
-        def count(g: np.random.Generator, position: int) -> np.ndarray:
-            return np.asarray(g.poisson(gains[position] * rates[position]) / gains[position])
-
-        return draws.like(clean).each("noise", count)
+        own = draws.like(clean)
+        return own.each("noise", lambda g, i: g.poisson(gains[i] * rates[i]) / gains[i])
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
         """v, and v / gain."""
@@ -148,12 +145,8 @@ class Speckle(Noise):
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         self.expect(clean, draws)
         looks = level_per_image(self.looks, on_cpu(draws), "level")
-        shape = tuple(clean.shape[1:])
-
-        def factors(g: np.random.Generator, position: int) -> np.ndarray:
-            return np.asarray(g.gamma(looks[position], 1 / looks[position], shape))
-
-        return clean * draws.like(clean).each("noise", factors)
+        own, shape = draws.like(clean), tuple(clean.shape[1:])
+        return clean * own.each("noise", lambda g, i: g.gamma(looks[i], 1 / looks[i], shape))
 
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
         """v, and |v|² / looks."""

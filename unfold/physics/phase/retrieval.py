@@ -87,11 +87,9 @@ class PhaseRetrieval(Phaseless):
         return measurement_shape[0], *measurement_shape[2:]
 
     def complex_operator(self, draws: Draws, shape: Shape) -> CodedDiffraction:
-        def phases(g: np.random.Generator, _: int) -> np.ndarray:
-            return np.asarray(np.exp(2j * np.pi * g.uniform(size=(self.codes, *shape[1:]))))
-
-        own = replace(draws, dtype=draws.dtype.to_complex())
-        return CodedDiffraction(own.each("codes", phases), shape)
+        own, size = replace(draws, dtype=draws.dtype.to_complex()), (self.codes, *shape[1:])
+        codes = own.each("codes", lambda g, _: np.exp(2j * np.pi * g.uniform(size=size)))
+        return CodedDiffraction(codes, shape)
 
 
 MOST_ENTRIES = 2**24

@@ -158,7 +158,7 @@ class CompressedSensing(Physics):
         count = max(1, round(self.ratio * height * width))
 
         signs = replace(draws, dtype=torch.int8).each(
-            "signs", lambda g, _: np.asarray(g.integers(0, 2, (1, height, width)) * 2 - 1)
+            "signs", lambda g, _: g.integers(0, 2, (1, height, width)) * 2 - 1
         )
         kept = replace(draws, dtype=torch.int64).each(
             "kept", lambda g, _: np.sort(g.permutation(height * width)[:count])

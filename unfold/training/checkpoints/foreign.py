@@ -14,11 +14,7 @@ from unfold.denoisers.mappings import convert, fitting
 from unfold.disk import read_bytes
 from unfold.errors import CheckpointError, listing
 from unfold.parameters.group import groups_of, value_range
-from unfold.training.checkpoints.weights import (
-    load_matching,
-    load_prior_weights,
-    read_weights,
-)
+from unfold.training.checkpoints.weights import load_matching, load_prior_weights, read_weights
 
 PICKLED = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 INSIDE = ("state_dict", "params_ema", "params", "model", "model_state_dict", "net")

@@ -37,13 +37,8 @@ class Curves(Logger):
         self._columns, self._rows, self._rewrite = _read(path)
         self._written = len(self._rows)
 
-    @property
-    def name(self) -> str:
-        return "curves"
-
-    @property
-    def version(self) -> str:
-        return ""
+    name = "curves"
+    version = ""
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **more: Any) -> None:
