@@ -148,6 +148,7 @@ from .algorithms.learned_ista import LISTA as LISTA
 from .algorithms.landweber import Landweber as Landweber
 from .physics.noise.base import Laplace as Laplace
 from .parameters.declare import Learnable as Learnable
+from .algorithms.algorithm import LearnedAlgorithm as LearnedAlgorithm
 from .physics.mri.learned import LearnedColumns as LearnedColumns
 from .algorithms.learned_gradient import LearnedGradient as LearnedGradient
 from .priors.ridge import LearnedPotential as LearnedPotential

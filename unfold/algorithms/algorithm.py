@@ -100,6 +100,17 @@ class ImageAlgorithm(Algorithm[ImageState]):
 
 
 @dataclass(frozen=True)
+class LearnedAlgorithm(Algorithm[S]):
+    """An algorithm whose networks stand for all that a prior would do."""
+
+    uses_g = False
+    solves = "what it learns to"
+
+    def guarantee(self, problem: Problem) -> Guarantee:
+        return Guarantee("none: nothing is known of learned networks", False)
+
+
+@dataclass(frozen=True)
 class BoxAlgorithm(Algorithm[S]):
     """An algorithm over the images in [low, high], complex ones with |x| ≤ high.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.algorithms.algorithm import LearnedAlgorithm
 from unfold.algorithms.learned_primal_dual import LearnedPrimalDual
 from unfold.denoisers.fastmri_unet import FastMRIUNet
 from unfold.errors import IncompatibleError
@@ -36,7 +36,7 @@ class E2EVarNetState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class E2EVarNet(Algorithm[E2EVarNetState]):
+class E2EVarNet(LearnedAlgorithm[E2EVarNetState]):
     """End-to-end variational network of multi-coil MRI, which estimates the coil maps S itself.
 
     k⁺ = k − η M(k − y) − F(S · D(Σ_j S̄_j F⁻¹k_j));  x⁺ = √Σ_j |F⁻¹k_j⁺|² is read out.
@@ -51,36 +51,27 @@ class E2EVarNet(Algorithm[E2EVarNetState]):
         refine: D, or the D_k where `algo.refine` is untied.
         calibration: V, the same for all coils and iterations.
 
-    Raises:
-        IncompatibleError: the operator is not that of Cartesian multi-coil MRI.
-
     Source: Sriram et al., End-to-end variational networks for accelerated MRI reconstruction,
     MICCAI 2020, equation 7, with the sign of D in the authors' code: the paper adds it.
     """
-
-    uses_g = False
-    solves = "what it learns to"
 
     stepsize: Scalar = param(1.0, positive)
     refine: Each[FastMRIUNet] = field(default_factory=FastMRIUNet)
     calibration: FastMRIUNet = field(default_factory=partial(FastMRIUNet, width=8))
 
     def init(self, problem: Problem) -> E2EVarNetState:
-        acquired = _acquired(problem.f.operator)
-        k = acquired * problem.y
-        coils = back(central_block(acquired) * k)
+        M = _acquired(problem.f.operator)
+        k = M * problem.y
+        coils = back(central_block(M) * k)
         found = self.calibration.denoise(coils.reshape(-1, 1, *k.shape[-2:]), 0.0).reshape(k.shape)
-        return _read_out(k, found / _root_sum(found).unsqueeze(-3), problem)
+        S = found / _root_sum(found).unsqueeze(-3)
+        return E2EVarNetState(_root_sum(back(k)).to(problem.start.dtype), k, S)
 
     def step(self, state: E2EVarNetState, problem: Problem) -> E2EVarNetState:
-        _, k, S = state
-        M = _acquired(problem.f.operator)
+        (_, k, S), M = state, _acquired(problem.f.operator)
         refined = self.refine.denoise(combine(back(k), S), 0.0)
         k = k - self.stepsize * M * (k - problem.y) - transform(S * refined.unsqueeze(-3))
-        return _read_out(k, S, problem)
-
-    def guarantee(self, problem: Problem) -> Guarantee:
-        return Guarantee("none: nothing is known of learned networks", False)
+        return E2EVarNetState(_root_sum(back(k)).to(state.x.dtype), k, S)
 
 
 def central_block(acquired: Tensor) -> Tensor:
@@ -93,14 +84,9 @@ def central_block(acquired: Tensor) -> Tensor:
         f = torch.fft.fftfreq(size, 1 / size, device=acquired.device)
         rings.append(torch.where(f < 0, -f, f + 1))
     ring = torch.maximum(rings[0][:, None], rings[1])
+    ring[0, 0] = 0
     lacking = torch.where(acquired != 0, torch.inf, ring).amin((-2, -1), keepdim=True)
-    lowest = torch.zeros_like(ring, dtype=torch.bool)
-    lowest[0, 0] = True
-    return ((ring < lacking) | lowest).to(acquired.dtype)
-
-
-def _read_out(k: Measurement, S: Tensor, problem: Problem) -> E2EVarNetState:
-    return E2EVarNetState(_root_sum(back(k)).to(problem.start.dtype), k, S)
+    return (ring < lacking.clamp(min=0.5)).to(acquired.dtype)
 
 
 def _root_sum(coils: Tensor) -> Tensor:
@@ -112,13 +98,12 @@ def _root_sum(coils: Tensor) -> Tensor:
 def _acquired(A: Operator) -> Tensor:
     """M, (B or 1, 1, 1, H or 1, W or 1)."""
     inner = A.operator if isinstance(A, RealImages) else A
-    if not isinstance(inner, MultiCoilFourier):
-        raise IncompatibleError(
-            "{algorithm} estimates the maps of coils from their frequencies on a grid, and "
-            f"{type(inner).__name__} measures none. Take {{physics}}, or an algorithm for any "
-            "operator, such as {others}.",
-            algorithm=E2EVarNet,
-            physics=[MultiCoilMRI],
-            others=[LearnedPrimalDual],
-        )
-    return inner.acquired
+    if isinstance(inner, MultiCoilFourier):
+        return inner.acquired
+    raise IncompatibleError(
+        f"{{algorithm}} estimates coil maps, and {type(inner).__name__} has no coils on a grid. "
+        "Take {physics}, or an algorithm for any operator, such as {others}.",
+        algorithm=E2EVarNet,
+        physics=[MultiCoilMRI],
+        others=[LearnedPrimalDual],
+    )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.algorithms.algorithm import LearnedAlgorithm
 from unfold.algorithms.learned_primal_dual import UpdateBlock, expect_channels
 from unfold.parameters.networks import Each
 from unfold.problem import Problem
@@ -31,7 +31,7 @@ class LearnedGradientState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LearnedGradient(Algorithm[LearnedGradientState]):
+class LearnedGradient(LearnedAlgorithm[LearnedGradientState]):
     """Learned gradient descent: a network makes the update from the gradient of f.
 
     x⁺ = x + P_k(x, ∇f(x₁)); x₁ is read out.
@@ -49,8 +49,6 @@ class LearnedGradient(Algorithm[LearnedGradientState]):
 
     needs_f = frozenset({"grad"})
     takes_nonlinear = True
-    uses_g = False
-    solves = "what it learns to"
 
     block: Each[GradientBlock] = field(default_factory=GradientBlock)
 
@@ -64,6 +62,3 @@ class LearnedGradient(Algorithm[LearnedGradientState]):
 
     def image(self, state: LearnedGradientState) -> Image:
         return state.x.chunk(self.block.memory, 1)[0]
-
-    def guarantee(self, problem: Problem) -> Guarantee:
-        return Guarantee("none: nothing is known of learned networks", False)

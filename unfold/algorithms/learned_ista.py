@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unfold.algorithms.algorithm import Guarantee, ImageAlgorithm, ImageState
+from unfold.algorithms.algorithm import ImageAlgorithm, ImageState, LearnedAlgorithm
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.constraints import Interval, nonnegative, positive
 from unfold.parameters.declare import param
@@ -79,7 +79,7 @@ def analytic(r: Measurement, A: Operator) -> Image:
 
 
 @dataclass(frozen=True)
-class Thresholding(ImageAlgorithm):
+class Thresholding(LearnedAlgorithm[ImageState], ImageAlgorithm):
     """What learned soft thresholding has in common.
 
     Args:
@@ -88,8 +88,6 @@ class Thresholding(ImageAlgorithm):
             where they exceed θ; a schedule raises it from one iteration to the next.
     """
 
-    uses_g = False
-    solves = "what it learns to"
     dead: ClassVar = {"support": "it selects entries, so that it has no gradient"}
 
     threshold: Scalar = param(0.4, nonnegative, "1/‖A‖²")
@@ -107,9 +105,6 @@ class Thresholding(ImageAlgorithm):
         least = per_image(size.flatten(1).kthvalue(1 + pixels - count).values, v)
         kept = (size >= least) & (size > theta)
         return torch.where(kept, v, soft(v, theta))
-
-    def guarantee(self, problem: Problem) -> Guarantee:
-        return Guarantee("none: nothing is known of learned weights", False)
 
 
 @dataclass(frozen=True)

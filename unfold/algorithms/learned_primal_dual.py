@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.init import xavier_uniform_
 
-from unfold.algorithms.algorithm import Algorithm, Guarantee
+from unfold.algorithms.algorithm import LearnedAlgorithm
 from unfold.denoisers.dncnn import chain, last
 from unfold.errors import ConfigError, ShapeError
 from unfold.parameters.declare import expect_sizes
@@ -85,14 +85,13 @@ class LearnedPrimalDualState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
+class LearnedPrimalDual(LearnedAlgorithm[LearnedPrimalDualState]):
     """Learned primal–dual reconstruction: networks replace both proximal operators.
 
     u⁺ = u + D_k(u, Ax₂, y);  x⁺ = x + P_k(x, A*u₁⁺);  x₁ is read out.
 
-    The networks stand for all that f and g would do: there is no place for a fidelity or a prior,
-    and learned parts of a prior cannot act. With `untied=["algo.*"]` each iteration has
-    its own networks, as in the paper; tied, one pair serves all iterations.
+    There is no place for a fidelity or a prior. With `untied=["algo.*"]` each iteration has its own
+    networks, as in the paper; tied, one pair serves all iterations.
 
     Args:
         primal: P, or the P_k where `algo.primal` is untied.
@@ -104,9 +103,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
     Source: Adler and Öktem, Learned primal-dual reconstruction, TMI 37 (2018), algorithm 3. All
     images of the memory start from x₀ instead of 0, so that the networks begin near an answer.
     """
-
-    uses_g = False
-    solves = "what it learns to"
 
     primal: Each[PrimalBlock] = field(default_factory=PrimalBlock)
     dual: Each[DualBlock] = field(default_factory=DualBlock)
@@ -127,9 +123,6 @@ class LearnedPrimalDual(Algorithm[LearnedPrimalDualState]):
 
     def image(self, state: LearnedPrimalDualState) -> Image:
         return state.x.chunk(self.primal.memory, 1)[0]
-
-    def guarantee(self, problem: Problem) -> Guarantee:
-        return Guarantee("none: nothing is known of learned networks", False)
 
 
 def expect_channels(block: str, what: str, channels: int, t: Image | Measurement) -> None:

@@ -1,5 +1,8 @@
 """The U-Net of fastMRI, with its normalisations."""
 
+from collections import OrderedDict
+from itertools import chain, pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
@@ -8,8 +11,7 @@ from unfold.denoisers.denoiser import Denoiser
 from unfold.parameters.declare import expect_sizes
 from unfold.typing import Image, Scalar
 
-LEAST = 16
-"""Pixels: an image is extended by zeros to multiples of them, or of the coarsest pixel."""
+LEAST = 16  # pixels: an image is extended by zeros to multiples of them, or of the coarsest pixel
 
 
 class FastMRIUNet(Denoiser):
@@ -36,16 +38,14 @@ class FastMRIUNet(Denoiser):
         super().__init__()
         self.channels, self.multiple = channels, max(LEAST, growth)
         widths = [width * 2**level for level in range(levels)]
-        inputs = [channels, *widths]
-        down = [_block(a, b) for a, b in zip(inputs, widths, strict=False)]
+        down = [_block(a, b) for a, b in pairwise([channels, *widths])]
         self.down_sample_layers, self.conv = nn.ModuleList(down[:-1]), down[-1]
         rising = widths[-2::-1]
         self.up_transpose_conv = nn.ModuleList(
-            _Layers(nn.ConvTranspose2d(2 * w, w, 2, stride=2, bias=False)) for w in rising
+            _layers(nn.ConvTranspose2d(2 * w, w, 2, stride=2, bias=False)) for w in rising
         )
-        up: list[nn.Module] = [_block(2 * w, w) for w in rising]
-        up[-1] = nn.Sequential(up[-1], nn.Conv2d(width, channels, 1))
-        self.up_conv = nn.ModuleList(up)
+        *up, last = (_block(2 * w, w) for w in rising)
+        self.up_conv = nn.ModuleList([*up, nn.Sequential(last, nn.Conv2d(width, channels, 1))])
 
     def forward(self, v: Image, sigma: Scalar) -> Image:
         self.expect(v)
@@ -70,28 +70,20 @@ class FastMRIUNet(Denoiser):
         return x
 
 
-class _Layers(nn.Module):
-    """Convolutions, each followed by an instance normalisation and a leaky ReLU."""
-
-    def __init__(self, *convolutions: nn.Module) -> None:
-        super().__init__()
-        inner = [(c, _InstanceNorm(), nn.LeakyReLU(0.2), nn.Identity()) for c in convolutions]
-        self.layers = nn.Sequential(*(layer for group in inner for layer in group))
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layers(x)
-        return found
+def _layers(*convolutions: nn.Module) -> nn.Sequential:
+    """Each followed by an instance normalisation and a leaky ReLU, under the published names."""
+    groups = ((c, InstanceNorm(), nn.LeakyReLU(0.2), nn.Identity()) for c in convolutions)
+    return nn.Sequential(OrderedDict(layers=nn.Sequential(*chain.from_iterable(groups))))
 
 
-class _InstanceNorm(nn.Module):
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    sizes = (inputs, outputs, outputs)
+    return _layers(*(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(sizes)))
+
+
+class InstanceNorm(nn.Module):
     """(x − m)/√(s² + ε) of every channel of an image; 0 of one pixel, which nn refuses."""
 
     def forward(self, x: Tensor) -> Tensor:
         fast = torch.backends.cudnn.enabled
-        found: Tensor = torch.instance_norm(x, None, None, None, None, True, 0.0, 1e-5, fast)
-        return found
-
-
-def _block(inputs: int, outputs: int) -> _Layers:
-    sizes = ((inputs, outputs), (outputs, outputs))
-    return _Layers(*(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in sizes))
+        return torch.instance_norm(x, None, None, None, None, True, 0.0, 1e-5, fast)

@@ -1,5 +1,7 @@
 """Blocks that are measured independently, reconstructed as images of their own."""
 
+from typing import Any
+
 from torch import Tensor
 
 from unfold.initialization import assembled
@@ -9,10 +11,10 @@ from unfold.physics.operator import Operator
 from unfold.physics.sensing.gaussian import BlockMatrix
 from unfold.typing import Measurement
 
-Level = float | Tensor | None
+PER_IMAGE = ("residual", "iterations", "converged", "gap", "diverged", "error")
 
 
-def separated(y: Measurement, A: Operator, noise_level: Level) -> tuple[Tensor, Operator, Level]:
+def separated(y: Measurement, A: Operator, noise_level: Any) -> tuple[Tensor, Operator, Any]:
     """What was measured of every block, its operator and its noise, where A is to be separated."""
     blocks = _separate(A)
     if blocks is None:
@@ -34,23 +36,11 @@ def rejoined(solution: Solution, A: Operator) -> Solution:
     def join(x: Tensor) -> Tensor:
         return assembled(A, x.reshape(-1, down, across, channels, blocks.side**2).movedim(3, 1))
 
-    def worst(values: Tensor) -> Tensor:
-        return values.reshape(-1, down * across).amax(1)
-
-    def worst_of(values: Tensor | None) -> Tensor | None:
-        return None if values is None else worst(values)
-
-    reached = solution.converged
-    return solution._replace(
-        image=join(solution.image),
-        iterates=tuple(map(join, solution.iterates)),
-        residual=worst(solution.residual),
-        iterations=worst(solution.iterations),
-        converged=None if reached is None else ~worst(~reached),
-        gap=worst_of(solution.gap),
-        diverged=worst_of(solution.diverged),
-        error=worst_of(solution.error),
-    )
+    values = {n: v for n in PER_IMAGE if (v := getattr(solution, n)) is not None}
+    each = {n: v.reshape(-1, down * across) for n, v in values.items()}
+    worst: Any = {n: v.amin(1) if n == "converged" else v.amax(1) for n, v in each.items()}
+    iterates = tuple(map(join, solution.iterates))
+    return solution._replace(image=join(solution.image), iterates=iterates, **worst)
 
 
 def _separate(A: Operator) -> BlockMatrix | None:

@@ -168,4 +168,4 @@ def problem_for(algorithm: Algorithm[Any]) -> tuple[Algorithm[Any], Problem]:
             return found, problem
         except ConfigError as error:
             errors.append(error)
-    raise errors[len(errors) // 2 - 1]
+    raise errors[0]

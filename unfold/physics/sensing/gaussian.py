@@ -152,8 +152,7 @@ class BlockCompressedSensing(Physics):
             the file, or 0.25.
         seed: of Φ, where it is from no file.
         matrix: a file with Φ, (m, n²), of orthonormal rows: .npy, .npz or .mat, there as `phi`.
-        separate: whether every block is reconstructed alone, zeros around the image included, and
-            only then the image cut out: the published protocol of block networks.
+        separate: whether every block is reconstructed alone, with its zeros outside of the image.
 
     Source: Zhang and Ghanem, ISTA-Net: interpretable optimization-inspired deep network for image
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.

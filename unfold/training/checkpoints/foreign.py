@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,8 @@ def load_whole(net: nn.Module, path: Path, mapping: str) -> str:
         f"{p}.{n}": (g, n) for p, g in groups_of(net) for n, plan in g.plans.items() if plan.own
     }
     each = {name: group.value(n).detach() for name, (group, n) in groups.items()}
-    networks = {
-        n: t
-        for n, t in net.state_dict().items()
-        if n.startswith(("prior.denoiser.", "algo.")) and n.count(".") > 1
-    }
+    inside = re.compile(r"(prior\.denoiser|algo\.\w+)\.")  # of a network
+    networks = {n: t for n, t in net.state_dict().items() if inside.match(n)}
     own = networks | {
         f"{name}.{k}": v for name, values in each.items() for k, v in enumerate(values)
     }
@@ -111,9 +109,8 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        held = (
-            listing(map(str, loaded), 6) if isinstance(loaded, Mapping) else type(loaded).__name__
-        )
+        named = isinstance(loaded, Mapping)
+        held = listing(map(str, loaded), 6) if named else type(loaded).__name__
         raise CheckpointError(
             f"{path}: a dictionary of tensors is expected, it holds {held}. Save its state_dict."
         )
