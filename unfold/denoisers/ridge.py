@@ -95,11 +95,8 @@ class RidgePotential(Potential):
     def value(self, x: Image, sigma: Scalar) -> PerImage:
         R = self.ridge(sigma)
         u = R.c * analyse(R.weights, self.images(x), self.replicates)
-        return (
-            (R.a / R.c * spline(R.table, R.radius, u, R.order + 1, R.start))
-            .reshape(len(x), -1)
-            .sum(1)
-        )
+        found = R.a / R.c * spline(R.table, R.radius, u, R.order + 1, R.start)
+        return found.reshape(len(x), -1).sum(1)
 
     def grad(self, x: Image, sigma: Scalar) -> Image:
         R = self.ridge(sigma)
@@ -110,9 +107,7 @@ class RidgePotential(Potential):
     def lipschitz(self, sigma: Scalar) -> Scalar:
         R, kept = self.ridge(sigma), vars(self)
         if (bound := kept.get("_bound")) is None:
-            with (
-                torch.enable_grad()
-            ):  # an equilibrium is found without a gradient, and then has one
+            with torch.enable_grad():  # an equilibrium, found without one, has a gradient then
                 steepest = R.slopes.abs().amax(1).sqrt().reshape(-1, 1, 1, 1)
                 *inner, last = R.weights
                 bound = norm_squared((*inner, steepest * last))

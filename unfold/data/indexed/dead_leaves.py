@@ -163,7 +163,6 @@ def pink(g: np.random.Generator, side: int, alpha: float) -> np.ndarray:
     """(side, side): noise of amplitude |ω|^−α, mean 0 and variance 1."""
     omega = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
     omega[0, 0] = np.inf
-    noise = np.fft.irfft2(
-        np.fft.rfft2(g.standard_normal((side, side))) * omega**-alpha, (side, side)
-    )
+    white = np.fft.rfft2(g.standard_normal((side, side)))
+    noise = np.fft.irfft2(white * omega**-alpha, (side, side))
     return np.asarray(noise / noise.std())
