@@ -191,9 +191,8 @@ class Reconstructor(nn.Module):
     @property
     def own_start(self) -> Start:
         """The start of the training, with numbers in place."""
-        start: Start = (
-            self.start.at(0, {}) if isinstance(self.start, ParameterGroup) else self.start
-        )
+        held = self.start
+        start: Start = held.at(0, {}) if isinstance(held, ParameterGroup) else held
         return start
 
     def guarantee(

@@ -52,9 +52,8 @@ class AnalysisPDHG(BoxAlgorithm[AnalysisPDHGState]):
 
     def init(self, problem: Problem) -> AnalysisPDHGState:
         x = problem.start
-        return AnalysisPDHGState(
-            x, torch.zeros_like(problem.g.analysis.forward(x)), torch.zeros_like(x)
-        )
+        u = torch.zeros_like(problem.g.analysis.forward(x))
+        return AnalysisPDHGState(x, u, torch.zeros_like(x))
 
     def step(self, state: AnalysisPDHGState, problem: Problem) -> AnalysisPDHGState:
         f, g, lam, beta = problem.f, problem.g, self.lambda_reg, self.beta

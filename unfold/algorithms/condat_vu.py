@@ -53,9 +53,8 @@ class CondatVu(BoxAlgorithm[CondatVuState]):
         tau, sigma, lam = self.stepsize, self.stepsize_dual, self.lambda_reg
         x = state.x - tau * (f.grad(state.x) + g.analysis.adjoint(state.u))
         x = self.clip(x)
-        u = g.project(
-            state.u + per_field(sigma, state.u) * g.analysis.forward(2 * x - state.x), lam
-        )
+        d = g.analysis.forward(2 * x - state.x)
+        u = g.project(state.u + per_field(sigma, state.u) * d, lam)
         return CondatVuState(x, u)
 
     def guarantee(self, problem: Problem) -> Guarantee:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("gradient", "time (ms)", "peak (MB)", "cosine", "error", "reached")
 
-
 SYNTAX = Syntax(
     "compare-gradients",
     "The time, memory and error of every way to differentiate one batch, on identical weights.",

@@ -77,7 +77,6 @@ OF_G = {
     "shrinkage": ("prox_{wh}(u)", "shrink"),
 }
 
-
 SYNTAX = Syntax("explain", "The update of a configuration with its values, and where it converges.")
 
 

@@ -13,7 +13,6 @@ from unfold.launchers.launcher import Job, Launcher
 
 State = Literal["running", "ended", "restart"]
 
-
 Next = tuple[int, Sequence[str]]
 """The job to start next: its number and the arguments of its command."""
 

@@ -177,11 +177,10 @@ def expect_new(output: Path) -> None:
     """Refuse to replace a file or a folder, or to write into a finished run."""
     if os.path.lexists(output):  # a broken link, too
         raise ConfigError(f"output = {output}: exists, and is not replaced. Name another.")
-    if sealed := next(
-        (one for one in output.absolute().parents if (one / MANIFEST).is_file()), None
-    ):
+    sealed = (one for one in output.absolute().parents if (one / MANIFEST).is_file())
+    if run := next(sealed, None):
         raise ConfigError(
-            f"output = {output}: {sealed} is a finished run, which its seal keeps as it is. Name a "
+            f"output = {output}: {run} is a finished run, which its seal keeps as it is. Name a "
             "file elsewhere."
         )
 

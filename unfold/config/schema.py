@@ -43,7 +43,6 @@ NAMED = ("architecture", "experiment")
 PRESETS = (*NAMED, "sweep")
 """Groups that set keys of the others and have no key of their own."""
 
-
 CEILINGS = (
     (r"(.*\.)?seed", 2.0**64),
     (r"trainer\.(.*_every|.*_limit|max_.*|early_.*|validate_.*)|scheduler\..*", 1e9),
@@ -55,7 +54,6 @@ CEILINGS = (
     (r".*", 2048),
 )
 """The largest count that a key takes: a larger one is a typo that would fill a machine."""
-
 
 RATIOS = re.compile(r"physics\..*\b(ratio|oversampling|turns)")
 """Numbers, not whole, by which the size of a measurement is multiplied."""

@@ -22,7 +22,6 @@ PLAIN: Mapping[Any, str] = {
     Path: "a path",
 }
 
-
 ANYTHING = (Any, object, inspect.Parameter.empty)
 """Annotations that admit every value."""
 

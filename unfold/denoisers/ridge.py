@@ -107,9 +107,7 @@ class RidgePotential(Potential):
     def lipschitz(self, sigma: Scalar) -> Scalar:
         R, kept = self.ridge(sigma), vars(self)
         if (bound := kept.get("_bound")) is None:
-            with (
-                torch.enable_grad()
-            ):  # an equilibrium is found without a gradient, and then has one
+            with torch.enable_grad():  # an equilibrium, found without one, has a gradient then
                 steepest = R.slopes.abs().amax(1).sqrt().reshape(-1, 1, 1, 1)
                 *inner, last = R.weights
                 bound = norm_squared((*inner, steepest * last))

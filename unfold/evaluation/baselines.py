@@ -80,7 +80,6 @@ def _solver(problem: Problem, lam: Tensor, box: tuple[float, float]) -> Algorith
 VERSION = 8
 """Part of every cache key: raise it where the baseline itself changes."""
 
-
 EXTENSIONS = 6
 """How often a grid of weights grows, by half of itself, while the best weight is at an edge."""
 

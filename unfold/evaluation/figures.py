@@ -126,15 +126,10 @@ def gallery(examples: Sequence[Shown], path: Path) -> None:
     size = (2.1 * len(heads), 2.45 * len(examples) + 0.3)
     figure, axes = plt.subplots(len(examples), len(heads), figsize=size, squeeze=False)
     for line, one in zip(axes, examples, strict=True):
-        truth = 0 * one.ours if one.truth is None else one.truth
-        error = (magnitude(one.ours) - magnitude(truth)).abs().mean(0, keepdim=True) / ERROR_SCALE
-        images = (
-            magnitude(truth),
-            one.measurement,
-            magnitude(one.baseline),
-            magnitude(one.ours),
-            error,
-        )
+        ours = magnitude(one.ours)
+        truth = 0 * ours if one.truth is None else magnitude(one.truth)
+        error = (ours - truth).abs().mean(0, keepdim=True) / ERROR_SCALE
+        images = (truth, one.measurement, magnitude(one.baseline), ours, error)
         for axis, image in zip(line, images, strict=True):
             axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_xticks([])

@@ -185,9 +185,8 @@ class ImageMetrics(Declared):
         return replace(self, names=("psnr",), extra={})(x, truth, maximum)["psnr"]
 
     def _cut(self, x: Tensor) -> Tensor:
-        return x[
-            ..., self.border : x.shape[-2] - self.border, self.border : x.shape[-1] - self.border
-        ]
+        n, (height, width) = self.border, x.shape[-2:]
+        return x[..., n : height - n, n : width - n]
 
     def _one_by_one(self, metric: Any, a: Image, b: Image) -> PerImage:
         values = []

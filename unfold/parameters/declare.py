@@ -20,7 +20,6 @@ from unfold.parameters.schedules import Schedule
 
 Unit = Literal["1", "1/‖A‖", "1/‖A‖²", "‖A‖²", "noise_level"]
 
-
 MOST_LAYERS, MOST_WEIGHTS = 1_000, 2**28
 """Upper limits of a network; larger values are almost certainly typos."""
 

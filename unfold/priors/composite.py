@@ -74,9 +74,8 @@ class Sum(Prior):
         if not all("prox" in term.offers() for term in self.terms):
             return False
         proper = [term for term in self.terms if not term.is_box]
-        return len(self.terms) == 1 or (
-            len(proper) <= 1 and all(term.pixelwise for term in self.terms)
-        )
+        pixelwise = all(term.pixelwise for term in self.terms)
+        return len(self.terms) == 1 or (len(proper) <= 1 and pixelwise)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,6 @@ LEFT_OUT = frozenset(
 )
 """Keys that cannot change a number; every other key is part of the hash."""
 
-
 UNSET: Mapping[str, Any] = {
     "extend": None,
     "map": None,

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 COUNT = whole(1)
 STEPS = Range("a whole number of at least 1, or -1", lambda v: v == -1 or COUNT.holds(v))
 
-
 SHORTEST = 10
 """Steps of the shortest interval between validations within an epoch."""
 

@@ -86,9 +86,8 @@ class Downsampling(Declared, ClosedForm):
     def pseudo_inverse(self, y: Measurement) -> Image:
         """A*(AA*)⁺y."""
         power = self._coarse(y)
-        return self.adjoint(
-            filtered(invert(torch.ones_like(power), power, self.folded, self.rcond), y)
-        )
+        inverse = invert(torch.ones_like(power), power, self.folded, self.rcond)
+        return self.adjoint(filtered(inverse, y))
 
     @Derived
     def folded(self) -> Tensor:

@@ -195,9 +195,8 @@ class MultiCoilNonCartesianMRI(MagneticResonance):
 
     def complex_operator(self, draws: Draws, shape: Shape) -> MultiCoilNonCartesian:
         points = self.trajectory.sample(draws.within("points"), *shape[-2:])
-        return MultiCoilNonCartesian(
-            points, sample_maps(draws, self.coils, self.width, shape), shape
-        )
+        maps = sample_maps(draws, self.coils, self.width, shape)
+        return MultiCoilNonCartesian(points, maps, shape)
 
 
 def to_points(x: Tensor, points: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from unfold.typing import Measurement
 
 N = TypeVar("N", bound="Noise")
 
-
 IN_IMAGES = "in units of an image in [0, 1], at most 16; 25 of 255 is 0.098"
 
 of_images = Range("zero or positive", lambda v: 0 <= v <= 16)
