@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from unfold.cli.console import say, scores_table, short
 from unfold.cli.runtime import keep_freed_memory, set_threads
@@ -14,7 +15,7 @@ from unfold.config.schema import GROUPS
 from unfold.config.stored_run import configured
 from unfold.errors import ConfigError, listing
 from unfold.runs import files
-from unfold.runs.catalogue import Entry, read_reference
+from unfold.runs.catalogue import PRETRAINED, Entry, read_reference
 from unfold.runs.compare import Computation, differences
 from unfold.runs.directory import Request, changed, claim
 from unfold.runs.identity import TRAINING, conditions, digest_of, evaluation_name
@@ -73,8 +74,12 @@ def evaluate_run(arguments: Sequence[str]) -> int:
         return 0
     weights = digest_of(str(reference.path), "")
     name = evaluation_name(job.config, job.choices, weights, fingerprint)
-    path, request = reference.path / OTHERS / name, Request(expected, checked.settings.rerun)
-    with Lock(reference.path / ".lock"), raising_signals(), claim(path, request) as run:
+    home = reference.path
+    if home.parent == PRETRAINED:  # the package stays as it is installed
+        home = Path(checked.settings.runs_dir) / home.name
+        home.mkdir(parents=True, exist_ok=True)
+    path, request = home / OTHERS / name, Request(expected, checked.settings.rerun)
+    with Lock(home / ".lock"), raising_signals(), claim(path, request) as run:
         if run.plan == "finished":
             scores = run.results()
         else:
