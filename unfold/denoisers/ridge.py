@@ -275,8 +275,8 @@ def _cell(table: Tensor, radius: float, u: Tensor) -> tuple[Tensor, Tensor, Tens
     """The knot left of each value, flat per channel; the distance to it in steps; and its index."""
     K = table.shape[1]
     t = (u.to(table.dtype) + radius) * ((K - 1) / (2 * radius))
-    # What is not finite has a cell, too: fmax takes 0 for NaN.
-    i = t.detach().fmax(t.new_zeros(())).clamp(max=K - 2).long()
+    # What is not finite has a cell, too: NaN is not above 0.
+    i = torch.where(t > 0, t.detach(), 0.0).clamp(max=K - 2).long()
     return (t - i), i, table.expand(u.shape[1], K)
 
 
