@@ -98,7 +98,12 @@ def test_doctor_lists_what_is_learned_with_its_gradient(capsys):
 
 
 def test_doctor_prints_the_measured_lipschitz_constant_of_an_equilibrium(capsys):
-    small = ("prior.denoiser.width=4", "prior.denoiser.depth=3", "data.crop=16")
+    small = (
+        "prior.denoiser.width=4",
+        "prior.denoiser.depth=3",
+        "data.crop=16",
+        "physics=denoising",
+    )
     for prior, most in (("averaged", 1.001), ("dncnn", 9.0)):
         weights = "prior.weights=null"
         code, said = run(capsys, "doctor", "model=deq", f"prior={prior}", weights, *small)
