@@ -50,6 +50,8 @@ UNSET: Mapping[str, Any] = {
     "extend": None,
     "map": None,
     "stages": {"_target_": "unfold.training.stages.Together"},
+    "metrics.over_set": [],
+    "trainable.condition": {},
     "trainable.noise_relative": [],
     "trainable.widen": {},
 }
