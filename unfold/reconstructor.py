@@ -115,6 +115,7 @@ class Reconstructor(nn.Module):
         self.half_precision, self.penalizes = False, prior.penalizes
         self.tile: int | None = None  # side of the tiles on which networks see large images
         self.physics: ParameterGroup | None = None  # of `learn_physics`
+        self.conditions = dict(conditions_of(self))  # found once: each reconstruction asks them
 
     def forward(
         self,
@@ -212,11 +213,11 @@ class Reconstructor(nn.Module):
 
     def _conditions(self, operator: Operator, scales: Scales) -> dict[str, Tensor]:
         """What is added to the parameters that depend on the problem."""
-        conditions = dict(conditions_of(self))
-        wanted = {name for one in conditions.values() for name in one.features} - {NOISE_LEVEL}
+        every = [one.features for one in self.conditions.values()]
+        wanted = {name for features in every for name in features} - {NOISE_LEVEL}
         like = scales["‖A‖²"]
         found = {name: feature(operator, name).detach().to(like) for name in sorted(wanted)}
-        return {name: one({**scales, **found}) for name, one in conditions.items()}
+        return {name: one({**scales, **found}) for name, one in self.conditions.items()}
 
     def _prior_at(self, k: int, scales: Scales) -> Prior:
         prior: Prior = self.prior.at(k, scales)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unfold.errors import ConfigError, DataWarning, listing
+from unfold.parameters.declare import NOISE_LEVEL
 
-NOISE_LEVEL = "noise_level"
 CENTRES = {NOISE_LEVEL: -1.5}
 """Of the logarithms, where they are far from 0: σ is about 0.03."""
 
@@ -51,7 +51,7 @@ class Condition(nn.Module):
         """(B, *shape), for the features of a problem by name, each (B, …) or of one number.
 
         Raises:
-            ConfigError: a feature is not known, or not positive.
+            ConfigError: the noise level is not known, or a feature is not positive.
         """
         f = self._logarithms(problem)
         if self.training:
@@ -89,8 +89,12 @@ class Condition(nn.Module):
         """(B, F)."""
         columns = []
         for feature in self.features:
-            if feature not in problem:
-                raise ConfigError(self._unknown(feature))
+            if feature == NOISE_LEVEL and feature not in problem:
+                raise ConfigError(
+                    f"{self.name} depends on noise_level, and that of this measurement is not "
+                    "known: pass noise_level=σ with it, fix the level of the noise of the physics, "
+                    "or let it be estimated: physics/noise=measured."
+                )
             value = problem[feature].flatten()
             seen = value.device.type == "cpu" and not torch.compiler.is_compiling()
             if seen and not bool((value > 0).all()):
@@ -101,15 +105,6 @@ class Condition(nn.Module):
             columns.append(value.log10() - CENTRES.get(feature, 0.0))
         batch = max(len(column) for column in columns)
         return torch.stack([column.expand(batch) for column in columns], dim=1)
-
-    def _unknown(self, feature: str) -> str:
-        if feature == NOISE_LEVEL:
-            return (
-                f"{self.name} depends on noise_level, and that of this measurement is not known: "
-                "pass noise_level=σ with it, fix the level of the noise of the physics, or let it "
-                "be estimated: physics/noise=measured."
-            )
-        return f"{self.name} depends on {feature}, which this operator does not offer."
 
     def _expect_seen(self, f: Tensor) -> None:
         """Warn of what lies outside the training."""

@@ -145,12 +145,16 @@ class ParameterGroup(nn.Module):
                 self.per_iteration.add(name)
             _hold(self, name, leaf)
 
-    def value(self, name: str) -> Tensor:
-        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit."""
+    def value(self, name: str, added: Tensor | None = None) -> Tensor:
+        """The value of a scalar, () or (K,), or of a vector, inside its set and in its own unit.
+
+        `added` is what a condition adds to the unconstrained value of each problem, (B, …).
+        """
         plan = self.plans[name]
         if not (plan.learned or plan.features):
             return self.get_buffer(name)
-        return plan.constraint.from_raw(self.get_parameter(f"raw_{name}"))
+        raw = self.get_parameter(f"raw_{name}")
+        return plan.constraint.from_raw(raw if added is None else raw + added)
 
     def curves(self) -> Iterator[tuple[str, str, Tensor, Tensor]]:
         """Of each parameter with a condition its name, a feature, this over its range, the value.
@@ -163,8 +167,7 @@ class ParameterGroup(nn.Module):
                 assert isinstance(condition, Condition)
                 if bool(condition.known):
                     at, added = condition.over(i)
-                    raw = self.get_parameter(f"raw_{name}") + added
-                    yield f"{self.path}.{name}", feature, at, plan.constraint.from_raw(raw)
+                    yield f"{self.path}.{name}", feature, at, self.value(name, added)
 
     # The algorithm or the prior that came, of the class that came.
     def at(self, k: int, scales: Scales) -> Any:
@@ -172,13 +175,12 @@ class ParameterGroup(nn.Module):
         values: dict[str, Any] = {}
         for name, plan in self.plans.items():
             # Entries lie along the channels, and no axis of theirs is taken for the batch.
-            if f"{self.path}.{name}" in scales:
-                raw = self.get_parameter(f"raw_{name}") + scales[f"{self.path}.{name}"]
-                value = plan.constraint.from_raw(raw)
+            added = scales.get(f"{self.path}.{name}")
+            value = self.value(name, added)
+            if added is not None:
                 value = value[:, k] if plan.own else value
                 value = value.reshape(len(value), -1, 1, 1)
             else:
-                value = self.value(name)
                 value = value[k] if plan.own else value
                 value = value.reshape(1, -1, 1, 1) if plan.vector else value
             if plan.unit == "noise_level" and plan.unit not in scales:

@@ -16,7 +16,6 @@ from unfold.errors import ConvergenceError
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.set_metrics import SET_MEASURES
 from unfold.models.model import Solution
-from unfold.parameters.group import conditions_of
 from unfold.physics.base import Physics
 from unfold.physics.denoising import Denoising
 from unfold.physics.noise.base import Gaussian
@@ -117,7 +116,7 @@ class Training(pl.LightningModule):
         self.batch = batch
         with self._watched():
             loss = self._forward(batch)
-        for _, condition in conditions_of(self.reconstructor):
+        for condition in self.reconstructor.conditions.values():
             condition.remember()
         self.guard.observe(loss, batch.index.tolist(), self.solutions)
         if self._logs_now():
