@@ -5,6 +5,7 @@ from math import prod
 import torch
 
 from unfold.errors import ConfigError, listing, nearest
+from unfold.parameters.declare import NOISE_LEVEL
 from unfold.physics.algebra import Composed, Stacked
 from unfold.physics.batch import Grouped
 from unfold.physics.inpainting import Mask
@@ -37,10 +38,10 @@ def feature(A: Operator, name: str) -> PerImage:
         return value
     if isinstance(A, Wrapped):
         return feature(A.operator, name)
-    known = (*COMMON, *own)
+    known, near = (*COMMON, *own), nearest(name, (*COMMON, *own, NOISE_LEVEL))
     raise ConfigError(
-        f"{type(A).__name__} does not offer the feature '{name}'{nearest(name, known)} "
-        f"It offers: {listing(known)}, and noise_level where it is known."
+        f"{type(A).__name__} does not offer the feature '{name}'{near} "
+        f"It offers: {listing(known)}, and {NOISE_LEVEL} where it is known."
     )
 
 

@@ -318,6 +318,10 @@ def test_more_steps_reach_the_prox(kind):
     prior = LearnedPotential(network, 0.1, steps=10)
     assert difference(x - v, -w * prior.grad(x)) < 1e-9  # 0 is in the derivative at the minimum
     assert difference(prior.prox(v, w), x) < 0.2 * difference(prior.prox(v, 0.0), x)
+    plain, tau = v, 1 / (1 + w * prior.lipschitz)
+    for _ in range(10):
+        plain = plain - tau * (plain - v + w * prior.grad(plain))
+    assert difference(prior.prox(v, w), x) < 0.5 * difference(plain, x)
 
 
 def test_lower_precision_leaves_it_as_it_is_and_other_changes_reach_it():
