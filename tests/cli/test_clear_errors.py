@@ -13,8 +13,8 @@ from unfold.cli.console import guarded
 from unfold.cli.dry_run import fitting
 from unfold.cli.main import dispatch
 from unfold.cli.runtime import place_of
-from unfold.cli.search import budget_of
-from unfold.cli.study import Budget, Study, readable_database
+from unfold.cli.sweeps.search import budget_of
+from unfold.cli.sweeps.study import Budget, Study, readable_database
 from unfold.config.arguments import TRAIN
 from unfold.config.build import verify
 from unfold.config.compose import compose

@@ -13,7 +13,7 @@ import pytest
 
 from unfold.cli.console import guarded, note, say, say_error, table
 from unfold.cli.main import dispatch
-from unfold.cli.sweep import Entry, conclude
+from unfold.cli.sweeps.sweep import Entry, conclude
 from unfold.errors import ConfigError, RunError, visible
 from unfold.runs.status import Outcome
 

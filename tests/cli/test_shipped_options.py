@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from tests.shipped import EXTRAS
-from unfold.cli.launch import take_launcher
+from unfold.cli.sweeps.launch import take_launcher
 from unfold.config import options
 from unfold.config.build import build_group, verify
 from unfold.config.check import check_job

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from unfold.cli import search as search_module
-from unfold.cli.search import Trials, budget_of, learn, validations
-from unfold.cli.study import REDOES, Budget, Study, Trial
+from unfold.cli.sweeps import search as search_module
+from unfold.cli.sweeps.search import Trials, budget_of, learn, validations
+from unfold.cli.sweeps.study import REDOES, Budget, Study, Trial
 from unfold.config.sweep import space_of
 from unfold.errors import ConfigError, PreemptedError, SweepError
 from unfold.launchers.launcher import LOG, Job, Launcher
@@ -213,7 +213,7 @@ def test_a_trial_waits_for_the_process_that_runs_the_same(tmp_path, monkeypatch,
         if len(naps) == 20:
             lock.release()
 
-    monkeypatch.setattr("unfold.cli.pool.time.sleep", nap)
+    monkeypatch.setattr("unfold.cli.sweeps.pool.time.sleep", nap)
     entries = search(tmp_path, 3, launcher)
     assert naps[:20].count(2) > 15, "it is not started again before the other one has ended"
     assert [entry.error for entry in entries] == [None] * 3

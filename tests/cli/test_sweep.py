@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unfold.cli.console import guarded
-from unfold.cli.pool import run_jobs
+from unfold.cli.sweeps.pool import run_jobs
 from unfold.cli.train import train
 from unfold.errors import PreemptedError
 from unfold.launchers.parallel import Parallel, slots
@@ -97,7 +97,7 @@ def test_a_sweep_that_is_ended_ends_its_jobs(program):
 
 SWEEP = """
 import sys
-from unfold.cli.pool import run_jobs
+from unfold.cli.sweeps.pool import run_jobs
 from unfold.launchers.parallel import Parallel
 sys.argv = [sys.argv[1]]
 run_jobs([[]], Parallel(1), lambda number, job: None, sys.argv[0] + ".runs")

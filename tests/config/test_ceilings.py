@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.config.folder import refusal
-from unfold.cli.launch import take_launcher
+from unfold.cli.sweeps.launch import take_launcher
 from unfold.config.check import check_job
 from unfold.config.compose import compose
 from unfold.config.options import package_folder

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.launchers.cluster import make_cluster
-from unfold.cli.launch import take_launcher
-from unfold.cli.pool import run_jobs
+from unfold.cli.sweeps.launch import take_launcher
+from unfold.cli.sweeps.pool import run_jobs
 from unfold.errors import ConfigError, PreemptedError
 from unfold.launchers.launcher import CODE, LOG, Job
 from unfold.launchers.parallel import Parallel

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from unfold.cli.launch import take_launcher
-from unfold.cli.pool import run_jobs
+from unfold.cli.sweeps.launch import take_launcher
+from unfold.cli.sweeps.pool import run_jobs
 from unfold.errors import ConfigError
 from unfold.launchers import parallel
 from unfold.launchers.parallel import Parallel, join_sweep, share_of, visible_gpus

@@ -10,8 +10,8 @@ import pytest
 from tests.config.folder import refusal
 from tests.runs.made import make_run
 from unfold.cli import reproduce
-from unfold.cli.pool import run_jobs
-from unfold.cli.study import Budget, Study
+from unfold.cli.sweeps.pool import run_jobs
+from unfold.cli.sweeps.study import Budget, Study
 from unfold.config.sweep import Interval, Space
 from unfold.errors import ConfigError, RunError, UnfoldError
 from unfold.launchers.slurm import Slurm

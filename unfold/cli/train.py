@@ -32,7 +32,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         return 0
     if any(text.partition("=")[0] in INSPECT for text in arguments):
         return inspect(arguments)
-    from unfold.cli.launch import take_launcher
+    from unfold.cli.sweeps.launch import take_launcher
     from unfold.config.compose import Composed, compose
     from unfold.config.sweep import search_method
     from unfold.launchers.parallel import join_sweep
@@ -40,7 +40,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     join_sweep()
     launcher, arguments = take_launcher(arguments)
     if (method := search_method(arguments)) is not None:
-        from unfold.cli.search import search
+        from unfold.cli.sweeps.search import search
 
         return search(method, arguments, prefix, launcher)
     from unfold.cli.runtime import keep_freed_memory
@@ -56,7 +56,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     jobs = [longer] if longer else verify(composed)
     if composed.repeated:
         say(f"note: {composed.repeated} points of the sweep are named twice and run once.")
-    from unfold.cli.sweep import rehearse, run_in_process, run_jobs_of, run_one
+    from unfold.cli.sweeps.sweep import rehearse, run_in_process, run_jobs_of, run_one
 
     if len(jobs) > 1:
         rehearse(jobs)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unfold.cli.console import say, say_error
-from unfold.cli.pool import Next, State, run_pool
-from unfold.cli.study import Budget, Study, Trial, readable_database
-from unfold.cli.sweep import Entry, conclude, entry_of, run_jobs_of
+from unfold.cli.sweeps.pool import Next, State, run_pool
+from unfold.cli.sweeps.study import Budget, Study, Trial, readable_database
+from unfold.cli.sweeps.sweep import Entry, conclude, entry_of, run_jobs_of
 from unfold.config.arguments import TRAIN
 from unfold.config.build import verify
 from unfold.config.check import Checked

@@ -7,8 +7,8 @@ from contextlib import redirect_stdout, suppress
 from typing import Any, NamedTuple
 
 from unfold.cli.console import described, say, say_error, short, table
-from unfold.cli.pool import run_jobs
 from unfold.cli.runtime import as_single_job, place_of
+from unfold.cli.sweeps.pool import run_jobs
 from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible

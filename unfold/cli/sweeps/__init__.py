@@ -1,0 +1,1 @@
+"""Sweeps and searches: jobs in processes or on clusters, and what they ended with."""
