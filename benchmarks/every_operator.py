@@ -1,6 +1,6 @@
 """One network for every operator against total variation, tuned for each cell on the test images.
 
-    python benchmarks/every_operator.py [--run every_operator] [--images DIR ...] [--told FACTOR]
+    python benchmarks/every_operator.py [--run every_operator] [--images DIR ...] [--channels 3]
 
 Prints the gain in dB, operator by noise level, of each folder of images, of which the central
 squares of 128 pixels are measured. The best of six weights of total variation is chosen on the very
@@ -24,6 +24,7 @@ import unfold
 from unfold.evaluation.baselines import total_variation
 from unfold.models.classical import Classical
 from unfold.physics.base import Examples
+from unfold.physics.noise.measured import estimate_level
 from unfold.random import Draws
 
 OPERATORS = {
@@ -51,16 +52,16 @@ GRID = (0.04, 0.1, 0.2, 0.4, 0.8, 1.6)
 SIDE = 128
 
 
-def images(folder: Path, every: int) -> Tensor:
-    """(B, 1, 128, 128): the centres of every so many images of a folder."""
+def images(folder: Path, every: int, channels: int = 1) -> Tensor:
+    """(B, C, 128, 128): the centres of every so many images of a folder."""
     found = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".png", ".tif", ".jpg"))[
-        ::every
-    ]:
-        grey = torch.from_numpy(np.asarray(Pillow.open(path).convert("L")) / 255.0).float()
-        top, left = ((n - SIDE) // 2 for n in grey.shape)
-        found.append(grey[top : top + SIDE, left : left + SIDE])
-    return torch.stack(found)[:, None]
+    paths = sorted(p for p in folder.iterdir() if p.suffix in (".png", ".tif", ".jpg"))
+    for path in paths[::every]:
+        pixels = np.asarray(Pillow.open(path).convert("L" if channels == 1 else "RGB")) / 255.0
+        x = torch.from_numpy(pixels).float().reshape(*pixels.shape[:2], channels).movedim(2, 0)
+        top, left = ((n - SIDE) // 2 for n in x.shape[1:])
+        found.append(x[:, top : top + SIDE, left : left + SIDE])
+    return torch.stack(found)
 
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
@@ -98,23 +99,29 @@ def main() -> None:
     parser.add_argument("--run", default="every_operator")
     parser.add_argument("--images", nargs="+", default=[f"{data}/gray/Set12"])
     parser.add_argument("--every", type=int, default=1, help="take every so many images")
-    parser.add_argument("--told", type=float, default=1.0, help="the network is told this times σ")
+    parser.add_argument("--channels", type=int, default=1, help="1: gray, 3: colour")
+    parser.add_argument(
+        "--told", default="1", help="the network is told σ times this, or estimate: what y tells"
+    )
     parser.add_argument("--unseen", action="store_true", help="operators without training")
     parser.add_argument("--cache", type=Path, default=Path(".cache/every_operator"))
     given = parser.parse_args()
     net = unfold.load(given.run).reconstructor.eval()
     rows = UNSEEN if given.unseen else OPERATORS
     for folder in map(Path, given.images):
-        truth, gains = images(folder, given.every), []
+        truth, gains = images(folder, given.every, given.channels), []
         print(f"{folder.name}, {len(truth)} images: PSNR in dB, and the gain over TV")
         for name, overrides in rows.items():
             cells = []
             for level in LEVELS:
                 own = [text.format(data=data) if "{data}" in text else text for text in overrides]
-                physics = unfold.build(*own, f"physics.noise.sigma={level}").physics
+                colour = f"data.channels={given.channels}"
+                physics = unfold.build(*own, colour, f"physics.noise.sigma={level}").physics
                 y, operator = physics.measure(Examples(truth), Draws(0, range(len(truth))))
+                estimated = given.told == "estimate"
+                told = estimate_level(y) if estimated else float(given.told) * level
                 with torch.no_grad():
-                    ours = net.solve(y, operator, noise_level=given.told * level).image
+                    ours = net.solve(y, operator, noise_level=told).image
                 mine = float(psnr(ours, truth).mean())
                 gain = mine - oracle(y, operator, truth, level, given.cache)
                 gains.append(gain)

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 import unfold
 from unfold.cli.reconstruct import reconstruct_image
 from unfold.config.experiment import load
-from unfold.errors import ConfigError, DataWarning
+from unfold.errors import CheckpointError, ConfigError, DataWarning
 from unfold.physics.base import Examples
 from unfold.random import Draws
 from unfold.runs.catalogue import PRETRAINED, read_reference
@@ -62,6 +62,18 @@ def test_one_network_improves_on_what_each_operator_leaves(name, photograph):
     assert error(x) < 0.8 * error(start)
     with pytest.warns(DataWarning, match=r"noise_level = 0.5, trained from 0.002"):
         net(y, A, noise_level=0.5)
+
+
+def test_its_denoiser_is_a_prior_for_plug_and_play_as_it_was_trained(photograph):
+    given = ["architecture=dpir", "physics=inpainting", "physics.noise.sigma=0.05"]
+    given += ["prior=unet", f"prior.weights={NAME}"]
+    with pytest.raises(CheckpointError, match=r"Set it to prior\.denoiser\.scaled=true"):
+        unfold.build(*given)
+    made = unfold.build(*given, "prior.denoiser.scaled=true")
+    trained = load(NAME).reconstructor.prior.denoiser.state_dict()
+    own = made.reconstructor.prior.denoiser.state_dict()
+    assert own.keys() == trained.keys()
+    assert all(torch.equal(own[key], trained[key]) for key in own)
 
 
 def test_a_photograph_is_reconstructed_without_naming_a_run(tmp_path, capsys):

@@ -95,10 +95,12 @@ def test_the_embedded_images_are_as_described():
 def test_each_embedded_image_has_its_licence_and_all_are_small():
     images = files("unfold.data") / "images"
     notes = (images / "LICENSES.md").read_text()
-    names = [f.name for part in EmbeddedData(seed=0).files().values() for f in part]
-    assert len(set(names)) == 12
-    assert all(f"| {name} |" in notes for name in names)
-    assert sum(len((images / name).read_bytes()) for name in names) < 700_000
+    for channels, count, folder in ((1, 12, images), (3, 9, images / "colour")):
+        parts = EmbeddedData(seed=0, channels=channels).files().values()
+        names = [f.name for part in parts for f in part]
+        assert len(set(names)) == count
+        assert all(f"| {name} |" in notes for name in names)
+        assert sum(len((folder / name).read_bytes()) for name in names) < 800_000
 
 
 def test_the_embedded_camera_is_an_average_over_areas_of_the_original():
@@ -108,9 +110,13 @@ def test_the_embedded_camera_is_an_average_over_areas_of_the_original():
     assert np.abs(camera - averages).max() <= 0.51
 
 
-def test_colour_is_not_embedded():
-    with pytest.raises(ConfigError, match=r"channels = 3: .*grey.*use a folder"):
-        EmbeddedData(seed=0, channels=3)
+def test_the_embedded_cat_is_an_average_over_areas_of_the_original_in_colour():
+    original = pytest.importorskip("skimage.data").chelsea()[:, 75:375].astype(float)
+    averages = np.kron(original, np.ones((32, 32, 1))).reshape(128, 75, 128, 75, 3).mean((1, 3))
+    data = EmbeddedData(seed=0, channels=3)
+    data.check()
+    cat = dict(data.images("test"))["chelsea.png"].permute(1, 2, 0).numpy() * 255
+    assert np.abs(cat - averages).max() <= 0.51
 
 
 def test_a_default_epoch_is_50_steps_of_4():

@@ -27,6 +27,7 @@ from unfold.training.image_losses import (
     Charbonnier,
     DeepSupervision,
     EdgeLoss,
+    LogMSE,
     OfMagnitudes,
     SSIMLoss,
     WeightedSum,
@@ -49,6 +50,8 @@ def test_image_losses_are_their_formulas():
     x, y = pair()
     d = (x - y).numpy()
     assert math.isclose(Charbonnier(0.1)(x, y), np.sqrt(d**2 + 0.01).mean())
+    errors = (d.numpy() if hasattr(d, "numpy") else d).reshape(len(d), -1)
+    assert math.isclose(LogMSE(1e-3)(x, y), np.log((errors**2).mean(1) + 1e-3).mean())
     kernel = np.stack([[laplace(one, mode="constant") for one in image] for image in d])
     edges = kernel[..., 1:-1, 1:-1]
     assert math.isclose(EdgeLoss(0.1)(x, y), np.sqrt(edges**2 + 0.01).mean())

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from unfold.evaluation.scans import Scan
     from unfold.physics.base import Physics
 
-PACKAGED, TILE = "every_operator", 512
-"""The run where none is named; the side of the tiles on which a network sees a large image."""
+PACKAGED = {1: "every_operator", 3: "every_operator_colour"}
+"""The run where none is named, by the channels of the image."""
+
+TILE = 512
+"""The side of the tiles on which a network sees a large image, in pixels."""
 
 SYNTAX = Syntax(
     "reconstruct",
@@ -50,9 +53,14 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "unfold reconstruct needs one file: input=IMAGE to simulate its measurement, or "
             f"measurement=FILE to reconstruct a real one. {' '.join(meant)}".strip()
         )
+    source = image or measurement
+    assert source is not None
     if "run" not in given.keys:
-        given = replace(given, keys={**given.keys, "run": PACKAGED})
-        say(f"run={PACKAGED}: the network for many operators that comes with unfold")
+        from unfold.evaluation.single_image import channels_of
+
+        packaged = PACKAGED[1 if source.is_dir() else channels_of(source)]
+        given = replace(given, keys={**given.keys, "run": packaged})
+        say(f"run={packaged}: the network for many operators that comes with unfold")
     reference, checked, components = open_run(given, "reconstruct")
     from unfold.evaluation import single_image as single
     from unfold.evaluation.scans import figures, warn_outside
@@ -69,8 +77,6 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
     load_weights(components.reconstructor, weights or reference.path)
-    source = image or measurement
-    assert source is not None
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
     expect_new(output)
     net, physics, data = components.reconstructor, components.physics, components.data

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from unfold.config.check import Checked
 from unfold.config.plan import Component, walk
 from unfold.errors import CheckpointError, ConfigError, UnfoldError, listing
+from unfold.runs.catalogue import read_entry
 from unfold.runs.identity import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
@@ -61,9 +62,31 @@ def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model
             return f"{name} starts at random{reason}"
         source = located(f"{path}.weights", str(weights), settings.runs_dir)
         sentence = f"{name} starts from {weights}"
+        _expect_as_trained(f"{path}.denoiser", owner, source)
     mapping = None if weights == EMBEDDED else settings.map
     reports = [load_network(network, source, mapping) for network in networks]
     return sentence + reports[0]
+
+
+def _expect_as_trained(key: str, owner: Component, source: Path) -> None:
+    """Refuse a network of the class of the run's that computes something else from its weights."""
+    kept = source if source.is_dir() else source.parent
+    if not (kept / "config.yaml").is_file() or not isinstance(
+        owner.arguments["denoiser"], Component
+    ):
+        return
+    made = owner.arguments["denoiser"]
+    theirs = read_entry(kept, str(kept)).get
+    if theirs("prior.denoiser._target_") != f"{made.target.__module__}.{made.target.__qualname__}":
+        return
+    for option, value in made.arguments.items():
+        recorded = theirs(f"prior.denoiser.{option}")
+        if isinstance(value, bool | str) and recorded not in (None, str(value)):
+            raise CheckpointError(
+                f"{key}.{option} = {value}, and the network of {kept} was trained with "
+                f"{recorded}: it would compute something else. Set it to "
+                f"{key}.{option}={recorded.lower() if isinstance(value, bool) else recorded}."
+            )
 
 
 def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:

@@ -22,13 +22,21 @@ EMBEDDED = {
 }
 """256x256 pixels to train on, 128x128 elsewhere; grey, 8 bits. See `images/LICENSES.md`."""
 
+IN_COLOUR = {
+    "train": ("coffee", "retina", "astronaut", "rocket", "hubble", "tissue"),
+    "validation": ("flower",),
+    "test": ("chelsea", "china"),
+}
+"""Likewise; red, green and blue."""
 
-def embedded_files() -> dict[str, tuple[ImageFile, ...]]:
+
+def embedded_files(*, colour: bool = False) -> dict[str, tuple[ImageFile, ...]]:
     """The files of the embedded photographs, by split."""
     folder = files("unfold.data") / "images"
+    folder, splits = (folder / "colour", IN_COLOUR) if colour else (folder, EMBEDDED)
     return {
         split: tuple(ImageFile(f"{name}.png", folder / f"{name}.png") for name in names)
-        for split, names in EMBEDDED.items()
+        for split, names in splits.items()
     }
 
 

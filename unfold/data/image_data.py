@@ -15,7 +15,7 @@ from unfold.data.file_facts import fingerprint
 from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import ImageFile, Images, Pixels, check_files, load_splits
 from unfold.data.image_options import ImageOptions
-from unfold.errors import ConfigError, DataWarning
+from unfold.errors import DataWarning
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Examples
 from unfold.random import Draws
@@ -146,26 +146,18 @@ class ImageData(ImageOptions):
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedData(ImageData):
-    """The twelve grey photographs that come with unfold: nothing is downloaded.
+    """The photographs that come with unfold, grey or in colour: nothing is downloaded.
 
-    Eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on. They
-    are enough to compare methods, not to publish numbers. 25 crops per image make an epoch of 200
-    crops, 50 steps of 4.
+    In grey, eight of 256x256 pixels to train on, two of 128x128 to validate on and two to test on;
+    in colour six, one and two. They are enough to compare methods, not to publish numbers. 25 crops
+    per image make an epoch of 200 crops, 50 steps of 4.
     """
 
     crop: int = bounded(48, whole(1), "in pixels")
     batch_size: int = bounded(4, whole(1), "in images")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.channels != 1:
-            raise ConfigError(
-                f"channels = {self.channels}: the embedded photographs are grey, so it must be 1. "
-                "For colour, use a folder of images."
-            )
-
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
-        return embedded_files()
+        return embedded_files(colour=self.channels == 3)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

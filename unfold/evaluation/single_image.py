@@ -18,7 +18,7 @@ from torch import Tensor
 from unfold.arrays import read_arrays
 from unfold.data.batches import cut_to_multiple
 from unfold.data.example import Example
-from unfold.data.image_reader import decode_with_facts, read_bytes
+from unfold.data.image_reader import decode_with_facts, read_bytes, stored_pixels
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
@@ -174,6 +174,16 @@ def read_geometry(path: Path) -> tuple[Shape, str] | None:
     if shape.shape != (3,) or shape.dtype.kind not in "iu" or shape.min() < 1:
         raise DataError(f"{path}: image_shape is {shape}; expected three whole numbers, C, H, W.")
     return tuple(shape.tolist()), str(found["physics"])
+
+
+def channels_of(path: Path) -> int:
+    """3 of a picture that is not grey and of an array with an axis of three colours, else 1."""
+    if path.suffix.lower() not in (".npy", ".npz"):
+        values = stored_pixels(read_bytes(path), path.name).values
+        return 1 if (values == values[..., :1]).all() else 3
+    known = read_geometry(path)
+    shape = known[0] if known else next(iter(_arrays(path).values())).shape
+    return 3 if len(shape) == 3 and 3 in (shape[0], shape[-1]) else 1
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

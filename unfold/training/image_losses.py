@@ -35,6 +35,27 @@ class Charbonnier(Supervised):
 
 
 @dataclass(frozen=True)
+class LogMSE(Supervised):
+    """mean over images of ln(MSE + ε), so that every image counts by its PSNR, not by its error.
+
+    A mixture of operators and noise levels has errors of many magnitudes: where their mean is
+    minimized, the easy ones have no weight.
+
+    Args:
+        epsilon: ε, in units of the square of an image in [0, 1]; smaller errors stop to count.
+
+    Source: Chen, Chu, Zhang and Sun, Simple baselines for image restoration, ECCV 2022, whose loss
+    is the PSNR.
+    """
+
+    epsilon: float = bounded(1e-5, positive, "in units of the square of an image in [0, 1]")
+
+    def __call__(self, reconstruction: Image, truth: Image) -> Loss0:
+        error = (reconstruction - truth).abs().square().flatten(1).mean(1)
+        return (error + self.epsilon).log().mean()
+
+
+@dataclass(frozen=True)
 class SSIMLoss(Supervised):
     """1 − SSIM(|x̂|, |x|), the mean over images; sides of 11 pixels or more.
 
