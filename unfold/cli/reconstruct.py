@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from unfold.config.check import Components
 from unfold.config.overrides import key_of
 from unfold.disk import expand
 from unfold.errors import ConfigError, DataError, listing, nearest
+from unfold.machine import available_memory
 from unfold.runs.files import RANGES, read_json
 from unfold.runs.seal import MANIFEST
 
@@ -25,6 +27,9 @@ PACKAGED = {1: "every_operator", 3: "every_operator_colour"}
 
 TILE = 512
 """The side of the tiles on which a network sees a large image, in pixels."""
+
+NEEDED = 450
+"""Bytes for each number of a large image, measured: the data step sees the whole of it."""
 
 SYNTAX = Syntax(
     "reconstruct",
@@ -84,10 +89,12 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     stated = data.stated
     if image is not None:
         truth = single.read_cropped(image, data.channels, data.multiple, stated)
+        expect_memory(source, truth.shape)
         seed = checked.settings.seed
         scores = single.reconstruct_simulated(net, physics, truth, output, components.metrics, seed)
     else:
         y = single.read_measurement(source, data.channels, stated)
+        expect_memory(source, y.shape)
         shape, model = single.read_geometry(source) or (None, "")
         if model and model != single.described(physics):
             raise ConfigError(
@@ -177,6 +184,19 @@ def border_of(given: Arguments, physics: "Physics") -> "Physics":
         "takes the blur as it was trained."
     )
     return opened
+
+
+def expect_memory(source: Path, shape: Sequence[int]) -> None:
+    """Refuse an image, or a measurement, that this machine cannot hold in its data step."""
+    free, numbers = available_memory(), prod(shape)
+    if free is not None and NEEDED * numbers > free:
+        sides, gib = shape[-2:], NEEDED * numbers / 2**30
+        fits = [int(side * (free / NEEDED / numbers) ** 0.5) for side in sides]
+        raise DataError(
+            f"{source}: {' x '.join(map(str, sides))} pixels need {gib:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB are free. About {fits[0]} x {fits[1]} pixels fit: scale it "
+            "down, or cut it into parts that overlap."
+        )
 
 
 def expect_new(output: Path) -> None:
