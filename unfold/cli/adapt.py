@@ -104,6 +104,7 @@ def _calibrate(task: Task, progress: Callable[[], object]) -> Fit:
     own, values = learn_physics(task.found[0][0], Trainable(learn), simulates=False)
     makes = [partial(make, replace(one, learned=own.learned)) for one, make, _ in task.found]
     net = task.components.reconstructor
+    values.to(task.components.trainer.device)
     scores = calibrate(net, makes, values, task.steps, task.lr, task.seed, progress)
 
     def write(folder: Path) -> str:
@@ -143,6 +144,7 @@ def _run(
 
     net, seed = components.reconstructor, checked.settings.seed
     load_weights(net, reference.path)
+    components.trainer.place(net)
     found = list(scan_of(given, components).read(path))
     with Progress(disable=not components.trainer.progress, transient=True) as bar:
         advance = partial(bar.advance, bar.add_task(syntax.command, total=steps))

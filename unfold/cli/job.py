@@ -216,7 +216,7 @@ def evaluate_components(
     from unfold.evaluation.base import Context, evaluate
 
     context = Context(
-        components.reconstructor,
+        components.trainer.place(components.reconstructor),
         components.data,
         directory,
         components.physics,

@@ -129,7 +129,8 @@ def gallery(examples: Sequence[Shown], path: Path) -> None:
         ours = magnitude(one.ours)
         truth = 0 * ours if one.truth is None else magnitude(one.truth)
         error = (ours - truth).abs().mean(0, keepdim=True) / ERROR_SCALE
-        images = (truth, one.measurement, magnitude(one.baseline), ours, error)
+        beside = 0 * ours if one.baseline is None else magnitude(one.baseline)
+        images = (truth, one.measurement, beside, ours, error)
         for axis, image in zip(line, images, strict=True):
             axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_xticks([])

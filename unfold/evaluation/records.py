@@ -146,6 +146,24 @@ def common(rows: Sequence[Row]) -> tuple[list[Row], dict[tuple[str, str, str], l
     return kept, {at: names for at, names in absent.items() if names}
 
 
+def competitive(rows: Sequence[Row], metric: str, *, higher: bool) -> list[Row]:
+    """Without the pseudo-inverses that amplify noise to below the mere back-projection A*y."""
+
+    def score(row: Row, method: str) -> float:
+        place = (row.tested_on, row.noise, method)
+        return mean([r for r in rows if (r.tested_on, r.noise, r.method) == place], metric)
+
+    def kept(row: Row) -> bool:
+        if not row.method.endswith("pseudo_inverse"):
+            return True
+        least, own = score(row, "back_projection"), score(row, row.method)
+        return not (own < least if higher else own > least)
+
+    places = {(r.tested_on, r.noise, r.method): r for r in rows}
+    wanted = {place for place, row in places.items() if kept(row)}
+    return [r for r in rows if (r.tested_on, r.noise, r.method) in wanted]
+
+
 def mean(rows: Iterable[Row], metric: str) -> float:
     """The mean over the images for which the metric is defined; NaN where there are none."""
     values = [row.value for row in rows if row.metric == metric and not isnan(row.value)]

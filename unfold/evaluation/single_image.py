@@ -22,12 +22,12 @@ from unfold.data.image_reader import decode_with_facts, read_bytes
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
-from unfold.evaluation.base import batches, measure, solved
+from unfold.evaluation.base import anchor_of, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.output_files import PICTURES, suffix_of, write_image
 from unfold.evaluation.records import MARKS
 from unfold.evaluation.scans import cut
-from unfold.physics.base import Physics
+from unfold.physics.base import Examples, Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -53,7 +53,7 @@ def reconstruct_simulated(
     An .npy file keeps all digits. Returns the metrics, and the iterations taken.
     """
     reconstructor.eval()
-    x = truth.unsqueeze(0)
+    x = truth.unsqueeze(0).to(anchor_of(reconstructor))
     draws = Draws(seed, (0,), "reconstruct")
     y, operator = physics.measure(x, draws)
     solution = reconstructor.solve(y, operator, noise_level=physics.noise_level(y, operator, draws))
@@ -77,7 +77,9 @@ def reconstruct_measured(
     `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
-    y = y.unsqueeze(0)
+    (y,) = Examples(None, y.unsqueeze(0)).like(anchor_of(reconstructor))[1:2]
+    assert y is not None
+    operator = operator.to_like(y)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, cut(solution.image, y)[0] if border else solution.image[0])
     return {"iterations": float(solution.iterations[0])}
@@ -309,7 +311,9 @@ def follow(
     keeps figures, and no images.
     """
     kept, found = reconstructor.model.trains, []
+    anchor = anchor_of(reconstructor)
     for batch in batches(examples, 1):
+        batch = batch._replace(examples=batch.examples.like(anchor, physics.on_host))
         y, operator, level = measure(physics, batch, seed, "test")
         solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
         psnr: Points = []

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.parameters.declare import Learnable
-from unfold.physics.levels import all_numbers
+from unfold.physics.levels import all_numbers, scaled, shown_level
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.noise.measured import DATA, MeasuredNoise
 from unfold.physics.operator import Operator
@@ -47,6 +48,18 @@ class Examples(NamedTuple):
         x, y, maximum = (None if t is None else f(t) for t in known)
         return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
 
+    def like(self, anchor: Tensor, on_host: Collection[str] = ()) -> "Examples":
+        """On the device and in the precision of a tensor; the parameters `on_host` stay."""
+
+        def moved(t: Tensor) -> Tensor:
+            kind = anchor.dtype.to_complex() if t.is_complex() else anchor.dtype.to_real()
+            inexact = t.is_complex() or t.is_floating_point()
+            return t.to(anchor.device, kind if inexact else t.dtype, non_blocking=True)
+
+        kept = {name: t for name, t in self.parameters.items() if name in on_host}
+        found = self.map(moved)
+        return found._replace(parameters={**found.parameters, **kept})
+
 
 class Measured(NamedTuple):
     """A measurement, and the operator that made it."""
@@ -75,6 +88,36 @@ class Physics(Declared, ABC):
 
     on_host: ClassVar[tuple[str, ...]] = ()
     """Parameters of the data that make an operator on the CPU, where batches keep them."""
+
+    varied: ClassVar[tuple[str, ...]] = ()
+    """Fields, such as `ratio` or `mask.acceleration`, of which half and twice are tested too."""
+
+    baselines: ClassVar[tuple[str, ...]] = ("back_projection", "linear", "tv")
+    """What a network is compared with: the names of `evaluation.baselines`."""
+
+    @property
+    def photographic(self) -> bool:
+        """Whether images are photographs, so that a network is tested on other operators too."""
+        return False
+
+    def variants(self: P) -> Mapping[str, P]:
+        """Forward models on which a network of this one is tested too, by what differs in them.
+
+        Half and twice of each of the fields `varied`, as far as they are accepted.
+        """
+        found: dict[str, P] = {}
+        for path in self.varied:
+            place, _, name = path.rpartition(".")
+            owner: Any = getattr(self, place) if place else self
+            value = getattr(owner, name, None)
+            for factor in (0.5, 2.0) if value is not None else ():
+                with suppress(ConfigError):
+                    whole = max(1, round(factor * value)) if isinstance(value, int) else None
+                    other = scaled(value, factor) if whole is None else whole
+                    changed = replace(owner, **{name: other})
+                    text = f"{name} {shown_level(other)}"
+                    found[text] = replace(self, **{place: changed}) if place else changed
+        return found
 
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:

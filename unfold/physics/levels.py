@@ -26,6 +26,12 @@ def scaled(level: Level, factor: float) -> Level:
     return LogRange(ends) if isinstance(level, LogRange) else ends
 
 
+def shown_level(level: Level) -> str:
+    """The number, or `low to high`."""
+    ends = [level] if isinstance(level, float | int) else level[:2]
+    return " to ".join(f"{float(end):g}" for end in ends)
+
+
 def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:
     """The number itself, or (B,) from the range, one value per image."""
     if isinstance(level, float | int):

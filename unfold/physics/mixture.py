@@ -71,6 +71,10 @@ class Mixture(Physics):
             )
 
     @property
+    def photographic(self) -> bool:
+        return all(family.photographic for family in self.families.values())
+
+    @property
     def is_deterministic(self) -> bool:
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
