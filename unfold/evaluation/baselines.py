@@ -83,7 +83,7 @@ def tikhonov(
     linear it is that of its tangent.
     """
     lam = weights.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
-    image = operator.tangent(y).solve_normal(operator.back_project(y) / lam, 1 / lam)
+    image = operator.tangent(y).solve_normal(operator.back_project(y) / lam, 1 / lam, tol=1e-4)
     zero = torch.zeros(len(y), device=y.device)
     return Solution(image, (), zero, zero, converged=zero == 0)
 

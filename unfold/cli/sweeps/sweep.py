@@ -4,11 +4,14 @@ import io
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
+from math import isnan
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from unfold.cli.console import described, say, say_error, short, table
 from unfold.cli.runtime import as_single_job, place_of
 from unfold.cli.sweeps.pool import run_jobs
+from unfold.cli.sweeps.study import evaluation_of
 from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
@@ -139,22 +142,32 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
     return Entry(label, None, job.error)
 
 
-def conclude(entries: list[Entry], objective: str) -> list[Entry]:
-    """Show the results of all jobs."""
-    rows = []
+def conclude(entries: list[Entry], objective: str, *, best: bool = True) -> list[Entry]:
+    """Show the results of all jobs, and how the best one is evaluated."""
+    rows, scored = [], list[tuple[float, Path]]()
     for label, outcome, error, remark in entries:
         name = " ".join(label) or "(no overrides)"
         if outcome is None:
             rows.append((name, "failed", "", (error or "").splitlines()[0]))
         else:
             score = outcome.scores.get(f"best {objective}")
+            scored += [] if score is None or isnan(score) else [(score, outcome.directory)]
             state = remark or ("finished before" if outcome.repeated else "finished")
             value = "" if score is None else f"{score:.4g}"
             rows.append((name, state, value, short(outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
+    if best and len(scored) > 1:
+        say(f"best: {evaluation_of(short((max if higher(objective) else min)(scored)[1]))}")
     if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
+
+
+def higher(objective: str) -> bool:
+    """Whether the largest score is the best."""
+    from unfold.evaluation.metrics import HIGHER_IS_BETTER
+
+    return HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False)
 
 
 def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:
