@@ -33,9 +33,7 @@ BLUR = Blur(Gaussian(0.05), GaussianKernel(3, 1.0))
 
 def network(channels=1):
     torch.manual_seed(0)
-    return Reconstructor(
-        PGD(), PnP(DnCNN(channels, 2, 4)), L2(), Unfolded(2), BackProjection()
-    )
+    return Reconstructor(PGD(), PnP(DnCNN(channels, 2, 4)), L2(), Unfolded(2), BackProjection())
 
 
 def made(directory, device, physics, evaluation, channels=1):
@@ -68,9 +66,11 @@ def test_synchronizations_do_not_grow_with_the_images_of_a_batch(tmp_path, monke
     counts = []
     for images in (2, 6):
         one = Pictures().examples("test")[0]
-        monkeypatch.setattr(Pictures, "examples", lambda self, split, n=images, e=one: [
-            (f"{i}.png", e[1]) for i in range(n)
-        ])
+        monkeypatch.setattr(
+            Pictures,
+            "examples",
+            lambda self, split, n=images, e=one: [(f"{i}.png", e[1]) for i in range(n)],
+        )
         with ghost_device():
             settings = AcrossOperators({}, (), FEW, gallery=0, baselines=())
             made(tmp_path / str(images), NAME, BLUR, settings)

@@ -169,9 +169,7 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     if not learns(components):
         training, objective = build_training(checked, components), settings.objective
         with option_names(checked):
-            return validate(
-                training, components.data, components.trainer, run.path, objective
-            )
+            return validate(training, components.data, components.trainer, run.path, objective)
     checkpoint = run.checkpoint
     if checked.settings.extend is not None and checkpoint is None:
         checkpoint = _continued(checked, components, run)

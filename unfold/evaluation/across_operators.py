@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -155,6 +156,7 @@ class AcrossOperators(Evaluation):
     def run(self, context: Context) -> dict[str, float]:
         from rich.progress import Progress
 
+        from unfold.evaluation.cost import write_cost
         from unfold.evaluation.report import write_report
 
         self._expect_tied(context.reconstructor)
@@ -180,6 +182,8 @@ class AcrossOperators(Evaluation):
                     examples += shown
                 if context.progress and not bar.console.is_terminal:
                     bar.console.print(f"evaluated on {condition.name}, noise {condition.noise}")
+        for batch in islice(context.test_batches(), 1):
+            write_cost(context, wanted[0], batch)
         return write_report(context, rows, examples, self.gallery)
 
     @torch.no_grad()
