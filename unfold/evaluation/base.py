@@ -40,6 +40,11 @@ class ImageBatch(NamedTuple):
         """(B, C, H, W), where they are known."""
         return self.examples.images
 
+    def part(self, where: slice) -> "ImageBatch":
+        """Some of them."""
+        kept = self.examples.map(lambda t: t[where])
+        return ImageBatch(self.names[where], self.positions[where], kept)
+
 
 def batches(examples: Iterable[tuple[str, Example]], size: int = 8) -> Iterator[ImageBatch]:
     """Group consecutive examples of one kind, at most `size` together, as they are asked for."""
@@ -175,6 +180,7 @@ class Context:
             yield one._replace(examples=one.examples.like(anchor, kept))
 
 
+@torch.no_grad()
 def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case: Case) -> Result:
     """The reconstructions of a batch.
 

@@ -27,7 +27,7 @@ from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.output_files import PICTURES, suffix_of, write_image
 from unfold.evaluation.records import MARKS
 from unfold.evaluation.scans import cut
-from unfold.physics.base import Examples, Physics
+from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.random import Draws
@@ -77,8 +77,10 @@ def reconstruct_measured(
     `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
-    (y,) = Examples(None, y.unsqueeze(0)).like(anchor_of(reconstructor))[1:2]
-    assert y is not None
+    anchor = anchor_of(reconstructor)
+    y = y.unsqueeze(0).to(
+        anchor.device, anchor.dtype.to_complex() if y.is_complex() else anchor.dtype
+    )
     operator = operator.to_like(y)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, cut(solution.image, y)[0] if border else solution.image[0])

@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    images: int
 
     @property
     def known(self) -> bool:

@@ -109,7 +109,7 @@ class Physics(Declared, ABC):
         for path in self.varied:
             place, _, name = path.rpartition(".")
             owner: Any = getattr(self, place) if place else self
-            value = getattr(owner, name, None)
+            value: Any = getattr(owner, name, None)
             for factor in (0.5, 2.0) if value is not None else ():
                 with suppress(ConfigError):
                     whole = max(1, round(factor * value)) if isinstance(value, int) else None
@@ -252,8 +252,11 @@ class Physics(Declared, ABC):
         expect_unit(name, x)
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        clean = self.observe(operator.A(x))
-        return Measured(self.noise.apply(clean, draws.within("noise")), operator)
+        return Measured(self.observed(x, operator, draws), operator)
+
+    def observed(self, x: Image, operator: Operator, draws: Draws) -> Measurement:
+        """Ax as a detector observes it, with the noise of the draws that sampled A."""
+        return self.noise.apply(self.observe(operator.A(x)), draws.within("noise"))
 
     def moments(
         self, clean: Measurement, operator: Operator, draws: Draws, *, measured: bool = False

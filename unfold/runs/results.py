@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from math import isfinite, isnan
+from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> list[Blo
     return made
 
 
-def _value(entries: Sequence[Entry], name: str, rows: Mapping[object, list[Row]]) -> Interval:
+def _value(entries: Sequence[Entry], name: str, rows: Mapping[Path, list[Row]]) -> Interval:
     if name in COSTS:
         found = [files.optional(e.path / COST).get(name) for e in entries]
         numbers = [float(x) for x in found if x is not None]
@@ -120,7 +121,7 @@ def _best(name: str, column: Sequence[Interval]) -> int | None:
 
 def shown(value: Interval) -> str:
     """A figure as its interval justifies; a cost, or one of too few images, without one."""
-    if value.count:
+    if value.images:
         return justified(value)
     whole = isfinite(value.mean) and value.mean == int(value.mean)
     return f"{int(value.mean):,}" if whole else rounded(value.mean)
