@@ -165,7 +165,7 @@ RANGES = f"{SEARCH}ranges"
 
 def _ranges(config: DictConfig, group: str | None, given: Arguments) -> dict[str, Any]:
     """What a search tries of the chosen option, as far as the configuration has such keys."""
-    option = config.hydra.runtime.choices.get(group)
+    option = config.hydra.runtime.choices.get(group) if group else None
     for folder in (*given.config_dirs, configs_folder()):
         if (path := folder / "sweep" / "ranges" / f"{option}.yaml").is_file():
             found = dict(options.read(path))

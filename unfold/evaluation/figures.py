@@ -205,3 +205,16 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(picture, dpi=110, format="png")
     plt.close(figure)
     write_bytes(path, picture.getvalue())
+
+
+def budget_figure(points: Sequence[tuple[str, float, Any]], path: Path) -> None:
+    """The PSNR of each mode, with its interval where known, against its calls of the operator."""
+    figure, (axis,) = _panels(1)
+    for name, calls, found in points:
+        ends = np.array([[found.mean - found.low], [found.high - found.mean]])
+        bars = ends if found.known else None
+        axis.errorbar([calls], [found.mean], yerr=bars, fmt="o", capsize=3, label=name)
+    axis.set_xlabel("operator calls of one reconstruction", fontsize=8)
+    axis.set_ylabel("PSNR / dB", fontsize=8)
+    axis.legend(fontsize=7)
+    save(figure, path)

@@ -53,7 +53,7 @@ def run_in_process(jobs: Sequence[Checked], prefix: Sequence[str]) -> list[Entry
     for number, (label, job) in enumerate(zip(_labels(jobs), jobs, strict=True), 1):
         say(f"[{number}/{len(jobs)}] {' '.join(label)}")
         entries.append(_tried(job, label, prefix))
-    return conclude(entries, jobs[0].settings.objective)
+    return _concluded(entries, jobs)
 
 
 def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher) -> list[Entry]:
@@ -72,7 +72,7 @@ def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launch
 
     commands = [[*prefix, *command_of(jobs[number])] for number in left]
     run_jobs(commands, launcher, ended, settings.runs_dir)
-    return conclude([entries[number] for number in range(len(jobs))], settings.objective)
+    return _concluded([entries[number] for number in range(len(jobs))], jobs)
 
 
 def rehearse(jobs: Sequence[Checked]) -> None:
@@ -140,6 +140,15 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
     if job.code == 0 and job.outcome is not None:
         return Entry(label, job.outcome, None)
     return Entry(label, None, job.error)
+
+
+def _concluded(entries: list[Entry], jobs: Sequence[Checked]) -> list[Entry]:
+    if jobs[0].job.choices.get("sweep") == "modes":
+        from unfold.cli.sweeps.modes import conclude_modes
+
+        found = [entry.outcome.directory for entry in entries if entry.outcome]
+        conclude_modes(found, Path(jobs[0].settings.runs_dir))
+    return conclude(entries, jobs[0].settings.objective)
 
 
 def conclude(entries: list[Entry], objective: str, *, best: bool = True) -> list[Entry]:
