@@ -96,9 +96,9 @@ def _adapt(task: Task, progress: Callable[[], object]) -> Fit:
 def _calibrate(task: Task, progress: Callable[[], object]) -> Fit:
     import numpy as np
 
+    from unfold.evaluation.calibration import calibrate
     from unfold.parameters.select import Trainable
     from unfold.reconstructor import learn_physics
-    from unfold.training.adapt import calibrate
 
     learn = [name for name in task.given.keys.get("learn", "").strip("[]").split(",") if name]
     own, values = learn_physics(task.found[0][0], Trainable(learn), simulates=False)

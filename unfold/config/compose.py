@@ -152,25 +152,22 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
     config, _, problems = _compose_sound(fixed, given)
     found: Any = {} if config is None else OmegaConf.to_container(config.hydra.sweeper)
     params = dict(found.get("params") or {})
-    if config is not None:
-        group = params.pop(RANGES, None)
+    group = params.pop(RANGES, None)
+    if config is not None and (ranges or group):
         params |= _ranges(config, ranges or group, given)
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
     return Preset(with_preset(given.overrides, params), search, problems)
 
 
-RANGES = f"{SEARCH}ranges"
-"""The group by whose option the ranges of a search are chosen; or none."""
+RANGES = f"{SEARCH}ranges"  # the group by whose option ranges are chosen
 
 
-def _ranges(config: DictConfig, group: str | None, given: Arguments) -> dict[str, Any]:
+def _ranges(config: DictConfig, group: str, given: Arguments) -> dict[str, Any]:
     """What a search tries of the chosen option, as far as the configuration has such keys."""
-    option = config.hydra.runtime.choices.get(group) if group else None
-    for folder in (*given.config_dirs, configs_folder()):
-        if (path := folder / "sweep" / "ranges" / f"{option}.yaml").is_file():
-            found = dict(options.read(path))
-            return {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None}
-    return {}
+    name = f"sweep/ranges/{config.hydra.runtime.choices.get(group)}.yaml"
+    paths = (folder / name for folder in (*given.config_dirs, configs_folder()))
+    found = next((dict(options.read(path)) for path in paths if path.is_file()), {})
+    return {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None}
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:

@@ -149,8 +149,8 @@ def space_of(overrides: Sequence[str]) -> Space:
             fixed.append(str(override.input_line))
     if not domains:
         raise ConfigError(
-            "A search needs a key that is free: write 'optimizer.lr=interval(1e-4,1e-2)', or leave "
-            "out what fixes, or takes away, those of its preset."
+            "A search needs a range: write 'optimizer.lr=interval(1e-4,1e-2)'. No key is free; "
+            "leave out what fixes, or takes away, those of its preset."
         )
     return Space(tuple(fixed), domains)
 

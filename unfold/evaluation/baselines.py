@@ -88,11 +88,8 @@ def tikhonov(
     return Solution(image, (), zero, zero, converged=zero == 0)
 
 
-TUNED: Mapping[str, Callable[..., Solution]] = {
-    "wiener": tikhonov,
-    "cg_sense": tikhonov,
-    "tv": total_variation,
-}
+Method = Callable[..., Solution]
+TUNED: Mapping[str, Method] = {"wiener": tikhonov, "cg_sense": tikhonov, "tv": total_variation}
 """The baselines with a weight, which is tuned: that of `tikhonov` has the names of the fields."""
 
 
@@ -199,21 +196,21 @@ class Baselines:
 
     def tuned(self, method: str, physics: Physics) -> Weighted:
         """Read one of `TUNED` from the cache, or tune it and reconstruct."""
-        identity = [VERSION, self.settings, self.fingerprint, self.seed, content(physics)]
-        name = "tv" if TUNED[method] is total_variation else TUNED[method].__name__
-        kept = repr(tuple(identity)) + name.removeprefix("tv")
+        identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
+        name = "tv" if method == "tv" else TUNED[method].__name__
+        kept = repr(identity) + name.removeprefix("tv")
         key = hashlib.blake2b(kept.encode(), digest_size=12).hexdigest()
         path = self.cache / f"{name}-{key}.pt"
         if (cached := _cached(path, key)) is not None:
             return cached
-        found, archive = self._compute(TUNED[method], physics), io.BytesIO()
+        found, archive = self._compute(physics, TUNED[method]), io.BytesIO()
         torch.save(found._asdict() | {"key": key}, archive)
         write_bytes(path, with_checksum(archive.getvalue()))
         return found
 
     @torch.no_grad()
-    def _compute(self, method: Callable[..., Solution], physics: Physics) -> Weighted:
-        tried = self._tune(method, physics)
+    def _compute(self, physics: Physics, method: Method) -> Weighted:
+        tried = self._tune(physics, method)
         best = max(tried, key=lambda weight: tried[weight])
         tuned = not _open(tried)
         final = Classical(self.settings.tol, self.settings.max_iterations)
@@ -235,7 +232,7 @@ class Baselines:
         for one in batches(examples):
             yield one._replace(examples=one.examples.like(self.anchor, physics.on_host))
 
-    def _tune(self, method: Callable[..., Solution], physics: Physics) -> dict[float, float]:
+    def _tune(self, physics: Physics, method: Method = total_variation) -> dict[float, float]:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
         every = self._batches(chosen, physics)
@@ -277,11 +274,7 @@ class Baselines:
         return centres
 
     def _try_all(
-        self,
-        method: Callable[..., Solution],
-        case: Case,
-        batch: ImageBatch,
-        tried: Sequence[float],
+        self, method: Method, case: Case, batch: ImageBatch, tried: Sequence[float]
     ) -> Tensor:
         """The PSNR of every image and weight, (B, weights): all are solved as one batch.
 

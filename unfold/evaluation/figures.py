@@ -208,13 +208,15 @@ def save(figure: Any, path: Path) -> None:
 
 
 def budget_figure(points: Sequence[tuple[str, float, Any]], path: Path) -> None:
-    """The PSNR of each mode, with its interval where known, against its calls of the operator."""
-    figure, (axis,) = _panels(1)
-    for name, calls, found in points:
+    """The PSNR of each mode, with its interval where known, and its calls of the operator."""
+    figure, (axis,) = _row(1, (5.2, 0.9 + 0.35 * len(points)))
+    for at, (_, _, found) in enumerate(points):
         ends = np.array([[found.mean - found.low], [found.high - found.mean]])
-        bars = ends if found.known else None
-        axis.errorbar([calls], [found.mean], yerr=bars, fmt="o", capsize=3, label=name)
-    axis.set_xlabel("operator calls of one reconstruction", fontsize=8)
-    axis.set_ylabel("PSNR / dB", fontsize=8)
-    axis.legend(fontsize=7)
+        axis.errorbar([found.mean], [at], xerr=ends if found.known else None, fmt="ko", capsize=3)
+    names = [f"{name}, {calls:.0f} operator calls" for name, calls, _ in points]
+    axis.set_yticks(range(len(points)), names, fontsize=8)
+    axis.margins(y=0.15)
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel("PSNR / dB", fontsize=8)
     save(figure, path)

@@ -1,4 +1,4 @@
-"""The mismatch card: the network is told a wrong kernel, coil map, mask, axis or noise level."""
+"""The mismatch card: the network assumes a wrong kernel, coil map, mask, axis or noise level."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
@@ -21,6 +21,7 @@ from unfold.evaluation.base import (
     reconstruct,
     rows_of,
 )
+from unfold.evaluation.calibration import calibrate
 from unfold.evaluation.records import Matrix, Row, mean, write_rows
 from unfold.parameters.bounds import bounded, positive, whole
 from unfold.parameters.select import Trainable
@@ -34,7 +35,7 @@ from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, learn_physics
 
 MATCHED = "matched"
-"""The name of the condition in which what the network is told is right."""
+"""The name of the condition in which what the network assumes is right."""
 
 NOISE = "noise_level"
 
@@ -43,19 +44,19 @@ Mistake = Callable[[Operator, float], Operator]
 
 @dataclass(frozen=True)
 class Robustness(Evaluation):
-    """The operator trained on, where another one measures than the network is told.
+    """The operator trained on, where another one measures than the network assumes.
 
-    Four scenarios: ideal, measured as told; mismatched, measured by another operator; corrected,
-    the network told that one; calibrated, it is fitted to each measurement alone, as `unfold
+    Four scenarios: ideal, measured as assumed; mismatched, measured by another operator; corrected,
+    that one assumed; calibrated, it is fitted to each measurement alone, as `unfold
     calibrate` does, or the level estimated. The draws of images and noise are the same in all.
 
     Args:
-        kernel_width: s; the kernel is 1 + s times as wide as told, of equal support and sum.
-        coil_maps: s; each coil map is that told times a smooth complex factor, 1 + s · e with e of
+        kernel_width: s; the kernel is 1 + s times as wide as assumed, of equal support and sum.
+        coil_maps: s; each coil map is that assumed times a smooth 1 + s · e, e complex and of
             mean 0 and variance 1.
-        mask: s; what is acquired, or known, is so many pixels beside what is told.
-        axis: s; the axis of rotation is so many detectors beside where it is told.
-        noise_level: s; the noise is 1 + s times as strong as told.
+        mask: s; what is acquired, or known, is so many pixels beside what is assumed.
+        axis: s; the axis of rotation is so many detectors beside where it is assumed.
+        noise_level: s; the noise is 1 + s times as strong as assumed.
         images: test images at most.
         steps: of each calibration; 0 for none.
         lr: its learning rate.
@@ -118,11 +119,11 @@ class Robustness(Evaluation):
         return {name: value for name, value in scores.items() if not isnan(value)}
 
     def _one_batch(self, context: Context, condition: Condition, batch: ImageBatch) -> list[Row]:
-        right, told = self._measured(context, condition, batch)
-        results = {"ours": reconstruct(context, condition, batch, told)}
+        right, assumed = self._measured(context, condition, batch)
+        results = {"ours": reconstruct(context, condition, batch, assumed)}
         if condition.name != MATCHED:
             results["corrected"] = reconstruct(context, condition, batch, right)
-        if (found := self._calibrated(context, condition, batch, told)) is not None:
+        if (found := self._calibrated(context, condition, batch, assumed)) is not None:
             results["calibrated"] = found
         with torch.no_grad():
             return rows_of(context, condition, batch, right, results)
@@ -131,7 +132,7 @@ class Robustness(Evaluation):
     def _measured(
         self, context: Context, condition: Condition, batch: ImageBatch
     ) -> tuple[Case, Case]:
-        """What is measured under a condition, and what the network is told of it."""
+        """What is measured under a condition, and what the network assumes."""
         draws, physics = Draws(context.seed, batch.positions, "test"), context.physics
         right = measure(condition.physics, batch, context.seed, "test")
         if condition.name not in MISTAKEN:
@@ -145,39 +146,37 @@ class Robustness(Evaluation):
         return Case(y, other, right.noise_level), right._replace(y=y)
 
     def _calibrated(
-        self, context: Context, condition: Condition, batch: ImageBatch, told: Case
+        self, context: Context, condition: Condition, batch: ImageBatch, assumed: Case
     ) -> Result | None:
-        """Where the network is told what fits each measurement; None where nothing can."""
+        """Where the network assumes what fits each measurement; None where nothing can."""
         if condition.name == NOISE:
             try:
-                level = estimate_level(told.y)
+                level = estimate_level(assumed.y)
             except ConfigError:
                 return None
-            return reconstruct(context, condition, batch, told._replace(noise_level=level))
+            return reconstruct(context, condition, batch, assumed._replace(noise_level=level))
         name = PARAMETERS.get(condition.name, condition.name)
         one = context.physics.learnable.get(name)
-        if one is None or one.samples or not self.steps or told.noise_level is None:
+        if one is None or one.samples or not self.steps or assumed.noise_level is None:
             return None
         parts = [batch.part(slice(i, i + 1)) for i in range(len(batch.names))]
-        cases = [self._fit(context, name, part, told, i) for i, part in enumerate(parts)]
+        cases = [self._fit(context, name, part, assumed, i) for i, part in enumerate(parts)]
         pairs = zip(parts, cases, strict=True)
         found = [reconstruct(context, condition, part, case) for part, case in pairs]
         images, iterations, flags = zip(*found, strict=True)
         taken, marked = ([one for part in every for one in part] for every in (iterations, flags))
         return Result(torch.cat(images), taken, marked)
 
-    def _fit(self, context: Context, name: str, part: ImageBatch, told: Case, i: int) -> Case:
-        """The operator of one measurement, fitted from what the network is told."""
-        from unfold.training.adapt import calibrate
-
-        physics, held = context.physics, list(fields_of(told.operator, name))
+    def _fit(self, context: Context, name: str, part: ImageBatch, assumed: Case, i: int) -> Case:
+        """The operator of one measurement, fitted from what the network assumes."""
+        physics, held = context.physics, list(fields_of(assumed.operator, name))
         if held:
             value = held[0][i : i + 1] if len(held[0]) > 1 else held[0]
             physics = physics.with_parameters({name: value[:, 0] if name == "kernel" else value})
         own, values = learn_physics(physics, Trainable((f"physics.{name}",)), simulates=False)
-        values.to(told.y.device)
-        assert told.noise_level is not None
-        y, level = told.y[i : i + 1], told.noise_level[i : i + 1]
+        values.to(assumed.y.device)
+        assert assumed.noise_level is not None
+        y, level = assumed.y[i : i + 1], assumed.noise_level[i : i + 1]
         examples = part.examples._replace(measurement=y)
         draws = Draws(context.seed, part.positions, "test")
 
@@ -257,7 +256,7 @@ MISTAKEN: Mapping[str, Mistake] = {
     "coil_maps": changed("maps", True, disturbed),
     "mask": changed("mask", False, beside),
 }
-"""The operator that measures in place of the one that is told, by the name of the mismatch."""
+"""The operator that measures in place of the one that is assumed, by the name of the mismatch."""
 
 PARAMETERS = {"kernel_width": "kernel", "coil_maps": "maps"}
 """What `unfold calibrate` fits where a mismatch has another name."""

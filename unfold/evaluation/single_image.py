@@ -30,6 +30,7 @@ from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
+from unfold.pytree import moved
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, doubt_norm
 from unfold.shapes import FAR_IN_FILES
@@ -77,10 +78,7 @@ def reconstruct_measured(
     `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
-    anchor = anchor_of(reconstructor)
-    y = y.unsqueeze(0).to(
-        anchor.device, anchor.dtype.to_complex() if y.is_complex() else anchor.dtype
-    )
+    y = moved(y.unsqueeze(0), anchor_of(reconstructor))
     operator = operator.to_like(y)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, cut(solution.image, y)[0] if border else solution.image[0])

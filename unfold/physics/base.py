@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -12,7 +11,8 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.parameters.declare import Learnable
-from unfold.physics.levels import all_numbers, scaled, shown_level
+from unfold.physics.batch import Examples as Examples
+from unfold.physics.levels import all_numbers, half_and_twice
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.noise.measured import DATA, MeasuredNoise
 from unfold.physics.operator import Operator
@@ -26,39 +26,6 @@ P = TypeVar("P", bound="Physics")
 Taken = Mapping[str, Callable[[Tensor], Any]]
 
 Learned = Mapping[str, Callable[[], Tensor]]
-
-
-class Examples(NamedTuple):
-    """What a data set knows of a batch: at least the images, or their measurements.
-
-    images: x, (B, C, H, W); None where only a measurement is known.
-    measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
-    parameters: of the operators, (B, …), by the names of the fields that take them.
-    maximum: of the volume of each image, (B,), NaN where it is not known; None where none is.
-    """
-
-    images: Image | None
-    measurement: Measurement | None = None
-    parameters: Mapping[str, Tensor] = {}
-    maximum: Tensor | None = None
-
-    def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
-        """`f` of every tensor."""
-        known = (self.images, self.measurement, self.maximum)
-        x, y, maximum = (None if t is None else f(t) for t in known)
-        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
-
-    def like(self, anchor: Tensor, on_host: Collection[str] = ()) -> "Examples":
-        """On the device and in the precision of a tensor; the parameters `on_host` stay."""
-
-        def moved(t: Tensor) -> Tensor:
-            kind = anchor.dtype.to_complex() if t.is_complex() else anchor.dtype.to_real()
-            inexact = t.is_complex() or t.is_floating_point()
-            return t.to(anchor.device, kind if inexact else t.dtype, non_blocking=True)
-
-        kept = {name: t for name, t in self.parameters.items() if name in on_host}
-        found = self.map(moved)
-        return found._replace(parameters={**found.parameters, **kept})
 
 
 class Measured(NamedTuple):
@@ -101,23 +68,8 @@ class Physics(Declared, ABC):
         return False
 
     def variants(self: P) -> Mapping[str, P]:
-        """Forward models on which a network of this one is tested too, by what differs in them.
-
-        Half and twice of each of the fields `varied`, as far as they are accepted.
-        """
-        found: dict[str, P] = {}
-        for path in self.varied:
-            place, _, name = path.rpartition(".")
-            owner: Any = getattr(self, place) if place else self
-            value: Any = getattr(owner, name, None)
-            for factor in (0.5, 2.0) if value is not None else ():
-                with suppress(ConfigError):
-                    whole = max(1, round(factor * value)) if isinstance(value, int) else None
-                    other = scaled(value, factor) if whole is None else whole
-                    changed = replace(owner, **{name: other})
-                    text = f"{name} {shown_level(other)}"
-                    found[text] = replace(self, **{place: changed}) if place else changed
-        return found
+        """Forward models on which a network of this one is tested too, by what differs in them."""
+        return half_and_twice(self, self.varied)
 
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:
