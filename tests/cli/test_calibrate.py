@@ -13,13 +13,13 @@ import unfold
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.evaluation.base import Case
+from unfold.evaluation.calibration import calibrate
 from unfold.parameters.select import Trainable
 from unfold.physics.base import Examples
 from unfold.physics.ct.tomography import Tomography
 from unfold.physics.noise.measured import MeasuredNoise
 from unfold.random import Draws
 from unfold.reconstructor import learn_physics
-from unfold.training.adapt import calibrate
 from unfold.training.checkpoints.weights import read_weights
 
 SIZE = 64

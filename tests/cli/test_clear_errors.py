@@ -112,8 +112,9 @@ def nothing(calls, configs):
     return calls
 
 
-def test_nothing_to_compute_is_an_error(nothing, capsys):
+def test_nothing_to_compute_is_an_error(nothing, capsys, monkeypatch):
     words = ["train", "trainable.learn=[]", "evaluation=none"]
+    monkeypatch.setattr("tests.cli.conftest.Images.truth", "")
     assert guarded(dispatch, words) == 2
     assert "nothing to compute" in capsys.readouterr().err
     assert not nothing and not Path("runs").exists()

@@ -1,9 +1,11 @@
 """Searches: ranges, and draws that repeat themselves."""
 
 import math
+from functools import partial
 
 import pytest
 
+from unfold.cli.sweeps.search import _live
 from unfold.config.compose import preset_of_sweep
 from unfold.config.sweep import Choice, Interval, Space, drawn, search_method, space_of
 from unfold.errors import ConfigError
@@ -64,3 +66,52 @@ def test_random_trials_of_a_range_are_those_of_its_values():
     space = space_of(["a=range(1,10,3)"])
     values = Space((), {"a": Choice(("1", "4", "7"))})
     assert [drawn(space, 0, i) for i in range(50)] == [drawn(values, 0, i) for i in range(50)]
+
+
+RATE, COUNT = "optimizer.lr=tag(log, interval(1e-4, 1e-2))", "model.iterations=range(2, 9)"
+
+
+@pytest.mark.parametrize(
+    ("words", "searched"),
+    [
+        ([], [RATE, COUNT]),
+        (["~model.iterations"], [RATE]),
+        (["model.iterations=4"], [RATE]),
+        (["model=deq"], [RATE, "algo.lambda_reg=tag(log, interval(1e-3, 1.0))"]),
+        (
+            ["model=classical", "prior=tv"],
+            [
+                "algo.lambda_reg=tag(log, interval(1e-4, 1.0))",
+                "algo.stepsize=tag(log, interval(0.2, 1.9))",
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["optuna", "random"])
+def test_every_model_has_its_own_ranges_which_are_replaced_or_taken_away(method, words, searched):
+    found = preset_of_sweep(["-m", f"sweep={method}", *words]).overrides
+    typed = [f"sweep={method}", *(text for text in words if not text.startswith("~"))]
+    assert found == [*searched, *typed]
+    assert preset_of_sweep(["-m", f"sweep={method}", *words], "none").overrides == typed
+
+
+def test_a_grid_has_no_ranges_of_a_model():
+    assert preset_of_sweep(["-m", "sweep=algorithms"]).overrides == [
+        "algo=pgd,admm,pdhg",
+        "model=unfolded,deq",
+        "sweep=algorithms",
+    ]
+
+
+def test_ranges_that_cannot_act_are_left_out_or_refused_by_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    live = partial(_live, ["sweep=optuna", "model=classical"])
+    space = live(space_of(["algo.lambda_reg=interval(0.1,1)", "algo.stepsize=interval(0.5,1)"]), [])
+    assert list(space.domains) == ["algo.stepsize"]
+    assert "algo.lambda_reg is not searched: prior PnP takes no weight" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"prior\.sigma: is searched and cannot act: DnCNN takes"):
+        live(space_of(["prior.sigma=interval(0.1,1)"]), ["prior.sigma=interval(0.1,1)"])
+    with pytest.raises(ConfigError, match=r"optimizer\.lr: .* nothing is trained"):
+        live(space_of(["optimizer.lr=interval(0.1,1)"]), ["optimizer.lr=interval(0.1,1)"])
+    with pytest.raises(ConfigError, match="No key is free"):
+        live(space_of(["optimizer.lr=interval(0.1,1)"]), [])

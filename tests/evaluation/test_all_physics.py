@@ -81,7 +81,7 @@ def test_without_psnr_the_first_metric_is_the_headline(tmp_path):
 
 def test_amplitudes_are_refused_before_training():
     words = ["physics=phase_retrieval", "fidelity=amplitude", "start=spectral", "algo=gd"]
-    (checked,) = verify(compose([*words, "prior=red"]))
+    (checked,) = verify(compose([*words, "prior=red", "evaluation=across_operators"]))
     with pytest.raises(ConfigError, match=r"PhaseRetrieval measures amplitudes.*Use NoEvaluation"):
         dry_run(build(checked), 0)
 

@@ -96,14 +96,15 @@ def _adapt(task: Task, progress: Callable[[], object]) -> Fit:
 def _calibrate(task: Task, progress: Callable[[], object]) -> Fit:
     import numpy as np
 
+    from unfold.evaluation.calibration import calibrate
     from unfold.parameters.select import Trainable
     from unfold.reconstructor import learn_physics
-    from unfold.training.adapt import calibrate
 
     learn = [name for name in task.given.keys.get("learn", "").strip("[]").split(",") if name]
     own, values = learn_physics(task.found[0][0], Trainable(learn), simulates=False)
     makes = [partial(make, replace(one, learned=own.learned)) for one, make, _ in task.found]
     net = task.components.reconstructor
+    values.to(task.components.trainer.device)
     scores = calibrate(net, makes, values, task.steps, task.lr, task.seed, progress)
 
     def write(folder: Path) -> str:
@@ -143,6 +144,7 @@ def _run(
 
     net, seed = components.reconstructor, checked.settings.seed
     load_weights(net, reference.path)
+    components.trainer.place(net)
     found = list(scan_of(given, components).read(path))
     with Progress(disable=not components.trainer.progress, transient=True) as bar:
         advance = partial(bar.advance, bar.add_task(syntax.command, total=steps))

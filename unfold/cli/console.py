@@ -188,8 +188,11 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     from rich.table import Table
     from rich.text import Text
 
+    from unfold.evaluation.records import Bold
+
     def plain(text: str) -> Text:
-        return Text(visible(text))  # a string would be read as markup
+        # A string would be read as markup.
+        return Text(visible(text), style="bold" if isinstance(text, Bold) else "")
 
     grid = Table(title=None if title is None else plain(title), title_justify="left")
     for i, name in enumerate(columns):

@@ -14,6 +14,7 @@ from unfold.compatibility import check_linear
 from unfold.config.check import Components
 from unfold.data.dataset import Data
 from unfold.errors import ConfigError, DataError, ShapeError, UnfoldError
+from unfold.evaluation.base import anchor_of
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.fidelities.amplitude import Amplitude
 from unfold.fidelities.fidelity import data_term
@@ -29,7 +30,10 @@ from unfold.typing import Image, Measurement, PerImage
 
 
 def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
-    """Measure a crop and full images with every operator, and take one step of the algorithm."""
+    """Measure a crop and full images with every operator, and take one step of the algorithm.
+
+    All where the run is computed; the reconstructor is on the CPU afterwards.
+    """
     import torch
 
     physics, net, evaluation = components.physics, components.reconstructor, components.evaluation
@@ -43,9 +47,10 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
     if net.model.trains:
         components.loss.check(physics, net.model)
     draws = Draws(seed, (0,), "validation")
-    crop, *others = components.data.typical()
+    anchor = anchor_of(net.to(components.trainer.device))
+    crop, *others = (one.like(anchor, physics.on_host) for one in components.data.typical())
     _warn_of_crops(physics, components.data, crop, others)
-    tested = {f"evaluation.operators.{k}": p for k, p in evaluation.forward_models().items()}
+    tested = dict(evaluation.forward_models(physics))
     with torch.no_grad():
         for image in (crop, *others):
             own = physics.given(image)
@@ -71,6 +76,7 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
                 _check_convergence(algorithm, net.guarantee(y, operator, level), strict=strict)
                 if net.model.trains:
                     _try_loss(components, own, image, measured, draws)
+    net.to("cpu")
 
 
 def _warn_of_crops(physics: Physics, data: Data, crop: Examples, others: list[Examples]) -> None:

@@ -57,7 +57,7 @@ def evaluate_run(arguments: Sequence[str]) -> int:
     if isinstance(components.evaluation, NoEvaluation):
         raise ConfigError(
             f"evaluation = none, as in {short(reference.path)}: it measures nothing. Name another "
-            f"one: unfold evaluate run={short(reference.path)} evaluation=across_operators."
+            f"one: unfold evaluate run={short(reference.path)} evaluation=auto."
         )
     _refuse_training(reference, checked)
     components.data.check(training=False)

@@ -79,11 +79,12 @@ def prepare(checked: Checked) -> Components:
             f"objective = {settings.objective}: not all examples of the data have a true image to "
             f"compute it with. Set objective={WITHOUT_TRUTH}."
         )
-    if isinstance(components.evaluation, NoEvaluation) and not learns(components):
+    unscored = not (learns(components) or components.data.truth)
+    if isinstance(components.evaluation, NoEvaluation) and unscored:
         raise ConfigError(
-            "nothing to compute: no parameter is learned, and evaluation=none measures nothing. "
-            "Choose another evaluation, evaluation=across_operators, or learn something, "
-            "model=unfolded trainable=default."
+            "nothing to compute: no parameter is learned, evaluation=none measures nothing, and no "
+            "true image is known to validate with. Choose another evaluation, evaluation=auto, or "
+            "learn something, model=unfolded trainable=default."
         )
     overridden = {key_of(text) for text in checked.job.overrides}
     for name, reason in components.reconstructor.dead.items():
@@ -146,7 +147,7 @@ def learns(components: Components) -> bool:
 
 
 def train(checked: Checked, components: Components, run: Run) -> dict[str, float]:
-    """Train what is learnable; no scores where nothing is."""
+    """Train what is learnable; where nothing is, validate what is given, if images are known."""
     from unfold.training.checkpoints.weights import save_weights
     from unfold.training.fit_start import fit_start
 
@@ -157,14 +158,18 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
             fit_start(net, components.physics, batches, settings.seed)
         if not (learns(components) or run.is_rank):
             save_weights(net, run.path)
-    if not learns(components):
+    if not learns(components) and (run.is_rank or not components.data.truth):
         return {}
     from unfold.training.lean_imports import import_torchmetrics
 
     import_torchmetrics()
     from unfold.evaluation.scans import ranges
-    from unfold.training.fit import fit
+    from unfold.training.fit import fit, validate
 
+    if not learns(components):
+        training, objective = build_training(checked, components), settings.objective
+        with option_names(checked):
+            return validate(training, components.data, components.trainer, run.path, objective)
     checkpoint = run.checkpoint
     if checked.settings.extend is not None and checkpoint is None:
         checkpoint = _continued(checked, components, run)
@@ -216,7 +221,7 @@ def evaluate_components(
     from unfold.evaluation.base import Context, evaluate
 
     context = Context(
-        components.reconstructor,
+        components.trainer.place(components.reconstructor),
         components.data,
         directory,
         components.physics,

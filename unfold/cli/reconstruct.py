@@ -74,6 +74,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     weights = expand(given.keys["weights"], "weights") if "weights" in given.keys else None
     if measurement is not None and (components.data.measured or measurement.is_dir()):
         load_weights(components.reconstructor, weights or reference.path)
+        components.trainer.place(components.reconstructor)
         return _measured(given, reference.path, components, measurement)
     if measurement is not None and not components.physics.is_deterministic:
         raise ConfigError(
@@ -82,6 +83,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
             "physics.kernel=FILE for a blur, or a physics without ranges."
         )
     load_weights(components.reconstructor, weights or reference.path)
+    components.trainer.place(components.reconstructor)
     output = single.new_output(given.keys.get("output"), source, simulated=image is not None)
     expect_new(output)
     net, physics, data = components.reconstructor, components.physics, components.data
@@ -154,6 +156,7 @@ def _measured(given: Arguments, run: Path, components: Components, measurement: 
 def scan_of(given: Arguments, components: Components) -> "Scan":
     """How measured files are read, and by what operators they were made."""
     from unfold.data.measured import MeasuredData
+    from unfold.evaluation.base import anchor_of
     from unfold.evaluation.scans import Scan
 
     if not isinstance(components.data, MeasuredData):
@@ -164,7 +167,8 @@ def scan_of(given: Arguments, components: Components) -> "Scan":
     keys = [key_of(text).split(".") for text in given.overrides]
     stated = tuple(key[1] for key in keys if key[0] == "physics" and len(key) > 1)
     physics = border_of(given, components.physics)
-    return Scan(physics, components.data, stated, physics is not components.physics)
+    opened, anchor = physics is not components.physics, anchor_of(components.reconstructor)
+    return Scan(physics, components.data, stated, opened, anchor)
 
 
 def ranges_of(run: Path) -> Mapping[str, Sequence[float]]:

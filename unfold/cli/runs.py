@@ -12,6 +12,7 @@ from unfold.runs.catalogue import Entry, catalogue, flat, read_entry, read_refer
 from unfold.runs.compare import Difference, compare
 from unfold.runs.compare import differences as compared
 from unfold.runs.identity import LEFT_OUT
+from unfold.runs.results import COSTS, blocks, pairs, written
 from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
 
 RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
@@ -40,16 +41,17 @@ TABLE = Syntax(
     ("[GLOB]",),
     RUNS_DIR,
     {
-        "--rows": "the key of the rows; algo by default",
+        "--rows": "the key of the rows; algo by default, run where there are several values",
         "--cols": "the key of the columns; physics by default",
-        "--value": "the score, or the end of its name; psnr by default",
-        "--format": "terminal, markdown, latex or csv",
+        "--value": "the score, or the end of its name; psnr by default; or several metrics and "
+        f"costs with commas between: psnr,ssim,{','.join(COSTS)}",
+        "--format": "terminal, md, latex or csv",
         "--where": "KEY=VALUE, or several with commas between: only runs that have these values",
     },
     overrides=False,
 )
 
-FORMATS = {"markdown": markdown, "latex": latex, "csv": csv_text}
+FORMATS = {"md": markdown, "markdown": markdown, "latex": latex, "csv": csv_text}
 """How a table can be written, in addition to that of the terminal."""
 
 
@@ -145,8 +147,17 @@ def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
 def diff_runs(arguments: Sequence[str]) -> int:
     """Show the differences of two runs in configuration, code, environment and results."""
     given = DIFF.parse(arguments)
-    one, other = (read_reference(name, given.runs_dir).path for name in given.names)
+    both = [read_reference(name, given.runs_dir) for name in given.names]
+    one, other = (entry.path for entry in both)
     show_differences(compare(one, other), one, other)
+    try:
+        lines = list(pairs(*both))
+    except ConfigError as error:
+        say(str(error))
+        return 0
+    if lines:
+        head = ("", short(one), short(other), "difference", "p (Wilcoxon)", "worst", "best")
+        table("the same test images", head, lines)
     return 0
 
 
@@ -170,6 +181,16 @@ def runs_table(arguments: Sequence[str]) -> int:
     wanted = [text.partition("=") for text in given.flags.get("--where", "").split(",") if text]
     entries = catalogue(given.runs_dir, *given.names)
     kept = [e for e in entries if all(e.get(key) == value for key, _, value in wanted)]
+    if "," in (several := given.flags.get("--value", "")):
+        if "--cols" in given.flags:
+            raise ConfigError("--cols: several values are the columns; leave it out.")
+        key = given.flags.get("--rows", "run")
+        for block in blocks(kept, key, [name for name in several.split(",") if name]):
+            if chosen == "terminal":
+                table(block.title, block.lines[0], block.lines[1:])
+            else:
+                say_text(written(block, chosen))
+        return 0
     found = pivot(kept, *asked)
     if chosen == "terminal":
         head, *lines = grid(found)

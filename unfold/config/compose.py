@@ -124,15 +124,17 @@ def compose(arguments: Sequence[str]) -> Composed:
     return Composed(tuple(jobs), tuple(dict.fromkeys(problems)), repeated)
 
 
-def preset_of_sweep(arguments: Sequence[str]) -> Preset:
+def preset_of_sweep(arguments: Sequence[str], ranges: str | None = None) -> Preset:
     """What is searched, and how, where a `sweep` option is chosen.
+
+    `ranges` replaces the group that the option takes its ranges from.
 
     Raises:
         ConfigError: lists the mistakes in the arguments.
     """
     given, problems = _parsed(replace(TRAIN.parse(arguments), multirun=True))
     with _hydra():
-        preset = _preset(given)
+        preset = _preset(given, ranges)
     refuse([*problems, *preset.problems])
     return preset
 
@@ -145,13 +147,27 @@ def _parsed(given: Arguments) -> tuple[Arguments, list[Problem]]:
     return replace(given, overrides=sound), problems
 
 
-def _preset(given: Arguments) -> Preset:
-    fixed = [text for text in given.overrides if not is_sweep(text)]
+def _preset(given: Arguments, ranges: str | None = None) -> Preset:
+    fixed = [text for text in given.overrides if not (is_sweep(text) or text.startswith("~"))]
     config, _, problems = _compose_sound(fixed, given)
     found: Any = {} if config is None else OmegaConf.to_container(config.hydra.sweeper)
-    params = found.get("params") or {}
+    params = dict(found.get("params") or {})
+    group = params.pop(RANGES, None)
+    if config is not None and (ranges or group):
+        params |= _ranges(config, ranges or group, given)
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
     return Preset(with_preset(given.overrides, params), search, problems)
+
+
+RANGES = f"{SEARCH}ranges"  # the group by whose option ranges are chosen
+
+
+def _ranges(config: DictConfig, group: str, given: Arguments) -> dict[str, Any]:
+    """What a search tries of the chosen option, as far as the configuration has such keys."""
+    name = f"sweep/ranges/{config.hydra.runtime.choices.get(group)}.yaml"
+    paths = (folder / name for folder in (*given.config_dirs, configs_folder()))
+    found = next((dict(options.read(path)) for path in paths if path.is_file()), {})
+    return {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None}
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:

@@ -1,7 +1,7 @@
 """The configuration of a stored run, with other overrides."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +46,14 @@ def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
 def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
     """The run's own folders and overrides, except those that are given again."""
     typed = TRAIN.parse(given)
-    named = {key_of(text) for text in typed.overrides}
+    named = {key_of(text): text.partition("=")[2] for text in typed.overrides}
     _refuse_steering(reference)
-    kept = [text for text in reference.overrides if key_of(text) not in {*named, *NOT_KEPT}]
+    others = {k for k, v in named.items() if reference.choices.get(k, v) != v}
+    kept = [
+        text
+        for text in reference.overrides
+        if key_of(text) not in {*named, *NOT_KEPT} and not _of_former(text, others)
+    ]
     for text in kept:
         if REDACTED in text:
             key = key_of(text)
@@ -64,6 +69,17 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
                 "Name the folder of its options: --config-dir DIR."
             )
     return [*(f"--config-dir={folder}" for folder in folders), *kept]
+
+
+def _of_former(text: str, others: Collection[str]) -> bool:
+    """Whether an override is of a group whose option is another one now, so that it has no use.
+
+    Noise is kept under another physics, as most have one.
+    """
+    key = address_of(text).partition("@")[2] or key_of(text)
+    inside = re.sub(r"[./]", ".", key)
+    noise = inside.startswith("physics.noise") and "physics/noise" not in others
+    return not noise and any(inside.startswith(f"{one.replace('/', '.')}.") for one in others)
 
 
 def _refuse_steering(reference: Entry) -> None:

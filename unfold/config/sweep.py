@@ -32,12 +32,15 @@ def is_sweep(text: str) -> bool:
 def with_preset(overrides: Sequence[str], params: Mapping[str, object]) -> list[str]:
     """The overrides of the command line, after those of the `sweep` group that they do not name.
 
-    Settings of the search itself, `sweep.trials` and the like, are no overrides.
+    `~KEY` takes one of the group away. Settings of the search itself, `sweep.trials` and the like,
+    are no overrides.
     """
-    named = {parse_override(text).key_or_group for text in overrides}
+    read = [(text, parse_override(text)) for text in overrides]
+    named = {one.key_or_group for _, one in read}
     keys = [key for key in params if key not in named and not key.startswith(SEARCH)]
     preset = [f"{key}={params[key]}" for key in keys]
-    return [*preset, *overrides]
+    kept = [text for text, one in read if not (one.is_delete() and one.key_or_group in params)]
+    return [*preset, *kept]
 
 
 def expand(overrides: Sequence[str]) -> tuple[list[tuple[str, ...]], int]:
@@ -145,7 +148,10 @@ def space_of(overrides: Sequence[str]) -> Space:
         else:
             fixed.append(str(override.input_line))
     if not domains:
-        raise ConfigError("A search needs a range: write 'optimizer.lr=interval(1e-4,1e-2)'.")
+        raise ConfigError(
+            "A search needs a range: write 'optimizer.lr=interval(1e-4,1e-2)'. No key is free; "
+            "leave out what fixes, or takes away, those of its preset."
+        )
     return Space(tuple(fixed), domains)
 
 

@@ -40,6 +40,11 @@ class ImageBatch(NamedTuple):
         """(B, C, H, W), where they are known."""
         return self.examples.images
 
+    def part(self, where: slice) -> "ImageBatch":
+        """Some of them."""
+        kept = self.examples.map(lambda t: t[where])
+        return ImageBatch(self.names[where], self.positions[where], kept)
+
 
 def batches(examples: Iterable[tuple[str, Example]], size: int = 8) -> Iterator[ImageBatch]:
     """Group consecutive examples of one kind, at most `size` together, as they are asked for."""
@@ -86,6 +91,7 @@ class Shown(NamedTuple):
     measurement: as an image; where it is none, the back-projection.
     pictured: whether it is the measurement itself.
     flags: of convergence, of the baseline and of ours, as in a row.
+    baseline: the last of those that are tuned; None where none is.
     psnr: of both, in dB on the range of the metrics; NaN without a truth.
     """
 
@@ -94,7 +100,7 @@ class Shown(NamedTuple):
     truth: Tensor | None
     measurement: Tensor
     pictured: bool
-    baseline: Tensor
+    baseline: Tensor | None
     ours: Tensor
     flags: tuple[str, str]
     psnr: tuple[float, float]
@@ -116,8 +122,14 @@ class Result(NamedTuple):
 def solved(solution: Solution) -> Result:
     """The result that a solution is."""
     reached, count = solution.converged, len(solution.image)
-    flags = [""] * count if reached is None else [str(flag) for flag in reached.tolist()]
-    return Result(solution.image, solution.iterations.tolist(), flags)
+    flags = [""] * count if reached is None else [str(flag) for flag in reached.cpu().tolist()]
+    return Result(solution.image, solution.iterations.cpu().tolist(), flags)
+
+
+def anchor_of(net: Reconstructor) -> Tensor:
+    """A tensor on the device and in the precision of a reconstructor."""
+    held = (*net.parameters(), *net.buffers())
+    return next((t for t in held if t.is_floating_point()), torch.empty(()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +168,19 @@ class Context:
         """Where results go."""
         return self.directory / "evaluation"
 
+    @property
+    def anchor(self) -> Tensor:
+        """A tensor on the device and in the precision of the reconstructor."""
+        return anchor_of(self.reconstructor)
+
     def test_batches(self) -> Iterator[ImageBatch]:
-        """The test images."""
-        return batches(self.data.examples("test"), self.data.evaluation_batch_size)
+        """The test images, where they are reconstructed."""
+        anchor, kept = self.anchor, self.physics.on_host
+        for one in batches(self.data.examples("test"), self.data.evaluation_batch_size):
+            yield one._replace(examples=one.examples.like(anchor, kept))
 
 
+@torch.no_grad()
 def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case: Case) -> Result:
     """The reconstructions of a batch.
 
@@ -169,7 +189,7 @@ def reconstruct(context: Context, condition: Condition, batch: ImageBatch, case:
     """
     y, operator, level = case
     solution = context.reconstructor.solve(y, operator, noise_level=level)
-    finite = torch.isfinite(solution.image).flatten(1).all(1).tolist()
+    finite = torch.isfinite(solution.image).flatten(1).all(1).cpu().tolist()
     if bad := [name for name, ok in zip(batch.names, finite, strict=True) if not ok]:
         raise NonFiniteError(
             f"The reconstruction of {listing(bad)} under {condition.name}, noise "
@@ -254,12 +274,13 @@ def rows_of(
             converged=flags[i],
             image=name,
             metric=metric,
-            value=float(values[i]),
+            value=values[i],
             truth=context.data.truth if context.data.measured else "",
             start=type(other).__name__ if other and method == "ours" else "",
         )
         for method, (image, iterations, flags) in results.items()
-        for metric, values in scores_of(context, batch, case, image, method).items()
+        for metric, scores in scores_of(context, batch, case, image, method).items()
+        for values in (scores.cpu().tolist(),)
         for i, name in enumerate(batch.names)
     ]
 
@@ -268,8 +289,8 @@ def rows_of(
 class Evaluation(Declared, ABC):
     """What is measured at the end of a run."""
 
-    def forward_models(self) -> Mapping[str, Physics]:
-        """The forward models to test on besides the one trained on, by name."""
+    def forward_models(self, physics: Physics) -> Mapping[str, Physics]:
+        """The forward models to test on besides the one trained on, by the key they have."""
         return {}
 
     def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:

@@ -1,10 +1,10 @@
-"""The baseline that learned methods are compared with: tuned total variation, cached."""
+"""The baselines that learned methods are compared with, tuned on validation images, cached."""
 
 import hashlib
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def total_variation(
     # Errors of the solves enter the measured gap: they must be far below it.
     tol = max(default_tol(precision), SOLVES * model.tol)
     problem = make_problem(L2(), operator.to_like(wide), wide, TV(), Regularised(), tol)
-    lam = weights.to(precision).reshape(-1, 1, 1, 1)
+    lam = weights.to(y.device, precision).reshape(-1, 1, 1, 1)
     box = (0.0, 1.0)
     if measured or operator.complex_images:
         reach = 2 * float(operator.linear_baseline(y).image.abs().max())
@@ -66,6 +66,31 @@ def total_variation(
     solution = model.run(Steps((_solver(problem, lam, box), problem)))
     kind = y.dtype.to_complex() if operator.complex_images else y.dtype.to_real()
     return solution._replace(image=solution.image.to(kind))
+
+
+def tikhonov(
+    y: Tensor,
+    operator: Operator,
+    weights: Tensor,
+    model: Classical,
+    precision: torch.dtype = torch.float64,
+    *,
+    measured: bool = False,
+) -> Solution:
+    """argmin ½‖Ax − y‖² + ½λ‖x‖² = (I + A*A/λ)⁻¹ A*y/λ, the arguments as of `total_variation`.
+
+    For a blur it is Wiener's filter of white images, for several coils CG-SENSE. Where A is not
+    linear it is that of its tangent.
+    """
+    lam = weights.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
+    image = operator.tangent(y).solve_normal(operator.back_project(y) / lam, 1 / lam, tol=1e-4)
+    zero = torch.zeros(len(y), device=y.device)
+    return Solution(image, (), zero, zero, converged=zero == 0)
+
+
+Method = Callable[..., Solution]
+TUNED: Mapping[str, Method] = {"wiener": tikhonov, "cg_sense": tikhonov, "tv": total_variation}
+"""The baselines with a weight, which is tuned: that of `tikhonov` has the names of the fields."""
 
 
 def _solver(problem: Problem, lam: Tensor, box: tuple[float, float]) -> Algorithm[Any]:
@@ -125,7 +150,7 @@ class TunedTV(Declared):
 
 
 class Weighted(NamedTuple):
-    """The total-variation baseline of an operator and a noise.
+    """A tuned baseline of an operator and a noise.
 
     weight: λ, the best on the validation images.
     tried: (λ, mean PSNR) of all that were tried.
@@ -143,7 +168,7 @@ class Weighted(NamedTuple):
 
 @dataclass(frozen=True)
 class Baselines:
-    """Total variation, computed once for each operator, noise and data set.
+    """Tuned baselines, computed once for each operator, noise and data set.
 
     Args:
         settings: how the weight is tuned.
@@ -153,6 +178,7 @@ class Baselines:
         seed: of the draws.
         cache: the folder of what was computed before.
         multiple: the sides of the images to tune on are multiples of it, in pixels.
+        anchor: is where they are computed.
     """
 
     settings: TunedTV
@@ -162,46 +188,60 @@ class Baselines:
     seed: int
     cache: Path
     multiple: int = 1
+    anchor: Tensor = torch.empty(())
 
     def total_variation(self, physics: Physics) -> Weighted:
-        """Read it from the cache, or tune and reconstruct."""
+        """That of total variation."""
+        return self.tuned("tv", physics)
+
+    def tuned(self, method: str, physics: Physics) -> Weighted:
+        """Read one of `TUNED` from the cache, or tune it and reconstruct."""
         identity = (VERSION, self.settings, self.fingerprint, self.seed, content(physics))
-        key = hashlib.blake2b(repr(identity).encode(), digest_size=12).hexdigest()
-        path = self.cache / f"tv-{key}.pt"
+        name = "tv" if method == "tv" else TUNED[method].__name__
+        kept = repr(identity) + name.removeprefix("tv")
+        key = hashlib.blake2b(kept.encode(), digest_size=12).hexdigest()
+        path = self.cache / f"{name}-{key}.pt"
         if (cached := _cached(path, key)) is not None:
             return cached
-        found, archive = self._compute(physics), io.BytesIO()
+        found, archive = self._compute(physics, TUNED[method]), io.BytesIO()
         torch.save(found._asdict() | {"key": key}, archive)
         write_bytes(path, with_checksum(archive.getvalue()))
         return found
 
     @torch.no_grad()
-    def _compute(self, physics: Physics) -> Weighted:
-        tried = self._tune(physics)
+    def _compute(self, physics: Physics, method: Method) -> Weighted:
+        tried = self._tune(physics, method)
         best = max(tried, key=lambda weight: tried[weight])
         tuned = not _open(tried)
         final = Classical(self.settings.tol, self.settings.max_iterations)
         images: list[Tensor] = []
         converged: list[bool] = []
-        for batch in batches(self.test):
+        for batch in self._batches(self.test, physics):
             y, operator, _ = measure(physics, batch, self.seed, "test")
             own = batch.examples.measurement is not None
-            solution = total_variation(y, operator, torch.tensor([best]), final, measured=own)
-            images += list(solution.image)
+            solution = method(y, operator, torch.tensor([best]), final, measured=own)
+            images += list(solution.image.cpu())
             assert solution.converged is not None
-            converged += solution.converged.tolist()
+            converged += solution.converged.cpu().tolist()
         pairs = tuple(sorted(tried.items()))
         return Weighted(best, pairs, tuned, tuple(images), tuple(converged))
 
-    def _tune(self, physics: Physics) -> dict[float, float]:
+    def _batches(
+        self, examples: Sequence[tuple[str, Example]], physics: Physics
+    ) -> Iterator[ImageBatch]:
+        for one in batches(examples):
+            yield one._replace(examples=one.examples.like(self.anchor, physics.on_host))
+
+    def _tune(self, physics: Physics, method: Method = total_variation) -> dict[float, float]:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
-        cases = [(measure(physics, b, self.seed, "validation"), b) for b in batches(chosen)]
+        every = self._batches(chosen, physics)
+        cases = [(measure(physics, b, self.seed, "validation"), b) for b in every]
         if not cases:  # without true images nothing is tuned: the middle of the grid, and a mark
             return {first[len(first) // 2]: math.nan}
         ratio, found, new = first[1] / first[0], dict[float, Tensor](), first
         for _ in range(1 + EXTENSIONS):
-            parts = [self._try_all(c, b, new) for c, b in cases]
+            parts = [self._try_all(method, c, b, new) for c, b in cases]
             found |= dict(zip(new, torch.cat(parts).unbind(1), strict=True))
             tried, usable = _means(found)
             steps = range(1, len(first) // 2 + 1)
@@ -233,7 +273,9 @@ class Baselines:
             return chosen
         return centres
 
-    def _try_all(self, case: Case, batch: ImageBatch, tried: Sequence[float]) -> Tensor:
+    def _try_all(
+        self, method: Method, case: Case, batch: ImageBatch, tried: Sequence[float]
+    ) -> Tensor:
         """The PSNR of every image and weight, (B, weights): all are solved as one batch.
 
         That of an image without structure, whose best weight is the largest, is NaN.
@@ -241,16 +283,16 @@ class Baselines:
         y, operator, truth = case.y, case.operator, batch.images
         assert truth is not None  # see `_tuning_images`
         count, weights = len(tried), torch.tensor(tried).repeat(len(y))
-        several = torch.arange(len(y)).repeat_interleave(count)
+        several = torch.arange(len(y)).repeat_interleave(count).to(y.device)
         wide = operator.take(several, len(y)) if len(y) > 1 else operator
         search = Classical(self.settings.search_tol, self.settings.search_iterations)
         # Half the time and the same scores to 1e-3 dB: the gap is far above the rounding.
         own = batch.examples.measurement is not None
-        solution = total_variation(y[several], wide, weights, search, torch.float32, measured=own)
+        solution = method(y[several], wide, weights, search, torch.float32, measured=own)
         truth = truth.repeat_interleave(count, 0)
         score = psnr(magnitude(solution.image), magnitude(truth), 1.0).double()
         flat = magnitude(truth).amax((2, 3)) == magnitude(truth).amin((2, 3))
-        return torch.where(flat.all(1), torch.nan, score).reshape(-1, count)
+        return torch.where(flat.all(1), torch.nan, score).reshape(-1, count).cpu()
 
 
 def _cached(path: Path, key: str) -> Weighted | None:

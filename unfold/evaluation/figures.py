@@ -129,7 +129,8 @@ def gallery(examples: Sequence[Shown], path: Path) -> None:
         ours = magnitude(one.ours)
         truth = 0 * ours if one.truth is None else magnitude(one.truth)
         error = (ours - truth).abs().mean(0, keepdim=True) / ERROR_SCALE
-        images = (truth, one.measurement, magnitude(one.baseline), ours, error)
+        beside = 0 * ours if one.baseline is None else magnitude(one.baseline)
+        images = (truth, one.measurement, beside, ours, error)
         for axis, image in zip(line, images, strict=True):
             axis.imshow(picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_xticks([])
@@ -204,3 +205,18 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(picture, dpi=110, format="png")
     plt.close(figure)
     write_bytes(path, picture.getvalue())
+
+
+def budget_figure(points: Sequence[tuple[str, float, Any]], path: Path) -> None:
+    """The PSNR of each mode, with its interval where known, and its calls of the operator."""
+    figure, (axis,) = _row(1, (5.2, 0.9 + 0.35 * len(points)))
+    for at, (_, _, found) in enumerate(points):
+        ends = np.array([[found.mean - found.low], [found.high - found.mean]])
+        axis.errorbar([found.mean], [at], xerr=ends if found.known else None, fmt="ko", capsize=3)
+    names = [f"{name}, {calls:.0f} operator calls" for name, calls, _ in points]
+    axis.set_yticks(range(len(points)), names, fontsize=8)
+    axis.margins(y=0.15)
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel("PSNR / dB", fontsize=8)
+    save(figure, path)

@@ -61,7 +61,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     empty = {n for n in ("truth", "start") if not any(getattr(row, n) for row in rows)}
     names = [name for name in COLUMNS if name not in empty]
     cells = (asdict(row) | {"value": text_of(row.value)} for row in rows)
-    write_text(path, _csv([names, *([one[n] for n in names] for one in cells)], "\r\n"))
+    write_text(path, csv_lines([names, *([one[n] for n in names] for one in cells)], "\r\n"))
 
 
 UNDEFINED = "undefined"
@@ -88,7 +88,8 @@ def text_of(value: float) -> str:
     return repr(value) if isfinite(value) else UNDEFINED
 
 
-def _csv(lines: Iterable[Sequence[Any]], end: str) -> str:
+def csv_lines(lines: Iterable[Sequence[Any]], end: str) -> str:
+    """Lines of cells as CSV."""
     file = io.StringIO(newline="")
     csv.writer(file, lineterminator=end).writerows(lines)
     return file.getvalue()
@@ -144,6 +145,24 @@ def common(rows: Sequence[Row]) -> tuple[list[Row], dict[tuple[str, str, str], l
             names.append(r.image)
     kept = [r for r in rows if r.image not in absent[place(r)]]
     return kept, {at: names for at, names in absent.items() if names}
+
+
+def competitive(rows: Sequence[Row], metric: str, *, higher: bool) -> list[Row]:
+    """Without the pseudo-inverses that amplify noise to below the mere back-projection A*y."""
+
+    def score(row: Row, method: str) -> float:
+        place = (row.tested_on, row.noise, method)
+        return mean([r for r in rows if (r.tested_on, r.noise, r.method) == place], metric)
+
+    def kept(row: Row) -> bool:
+        if not row.method.endswith("pseudo_inverse"):
+            return True
+        least, own = score(row, "back_projection"), score(row, row.method)
+        return not (own < least if higher else own > least)
+
+    places = {(r.tested_on, r.noise, r.method): r for r in rows}
+    wanted = {place for place, row in places.items() if kept(row)}
+    return [r for r in rows if (r.tested_on, r.noise, r.method) in wanted]
 
 
 def mean(rows: Iterable[Row], metric: str) -> float:
@@ -204,14 +223,21 @@ def to_csv(matrix: Matrix) -> str:
     """The matrix as CSV, figures with all their digits; the notes, if any, are the last column."""
     head, *lines = _lines(matrix, text_of)
     notes = ["; ".join(matrix.notes)] if matrix.notes else []
-    return _csv([head + ["notes"][: len(notes)], *(line + notes for line in lines)], "\n")
+    return csv_lines([head + ["notes"][: len(notes)], *(line + notes for line in lines)], "\n")
+
+
+class Bold(str):
+    """A cell that stands out."""
+
+    __slots__ = ()
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
     """A table in Markdown of lines of cells, the head first."""
     head, *body = lines
     rows = (head, ["---", *("---:" for _ in head[1:])], *body)
-    cells = ([visible(cell).replace("|", "\\|") for cell in row] for row in rows)
+    plain = ([(visible(c).replace("|", "\\|"), isinstance(c, Bold)) for c in row] for row in rows)
+    cells = ([f"**{text}**" if bold else text for text, bold in row] for row in plain)
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
@@ -230,4 +256,5 @@ def latex(lines: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] 
 def _in_latex(cell: str) -> str:
     special = {c: f"\\{c}" for c in "_%&#${}"}
     words = {"\\": r"$\backslash$", "±": r"$\pm$", "†": r"$\dagger$", "~": r"\~{}", "^": r"\^{}"}
-    return "".join({**special, **words}.get(c, c) for c in visible(cell))
+    text = "".join({**special, **words}.get(c, c) for c in visible(cell))
+    return rf"\textbf{{{text}}}" if isinstance(cell, Bold) else text

@@ -11,7 +11,17 @@ from unfold.disk import write_text
 from unfold.evaluation import figures, records
 from unfold.evaluation.base import Context, Shown
 from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.records import MARKS, UNTUNED, Matrix, Row, common, mean, pivot, undefined
+from unfold.evaluation.records import (
+    MARKS,
+    UNTUNED,
+    Matrix,
+    Row,
+    common,
+    competitive,
+    mean,
+    pivot,
+    undefined,
+)
 from unfold.evaluation.single_image import follow
 from unfold.parameters.group import groups_of
 
@@ -78,6 +88,7 @@ def write_tables(folder: Path, name: str, matrix: Matrix) -> None:
 def methods_table(rows: Sequence[Row]) -> Matrix:
     """The headline metric by condition and method."""
     metric = headline(rows)
+    rows = competitive(rows, metric, higher=HIGHER_IS_BETTER.get(metric, True))
     table = pivot(rows, label, lambda r: r.method, metric)
     return replace(table, corner="psnr in dB" if metric == "psnr" else metric)
 

@@ -65,12 +65,14 @@ class Scan:
         data: reads files.
         stated: fields of the physics that count whatever a file has.
         opened: whether images are cut to their measurements, as a border was taken away.
+        anchor: is where the cases are, and in their precision.
     """
 
     physics: Physics
     data: MeasuredData
     stated: tuple[str, ...] = ()
     opened: bool = False
+    anchor: Tensor = torch.empty(())
 
     def cases(self, path: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
         """Every measurement of a file with its operator, and its metadata; errors as of `read`."""
@@ -88,7 +90,7 @@ class Scan:
             example = self.data.read(path, place)
             if example.measurement is None:
                 raise DataError(f"{path}: holds an image and no measurement; give input=FILE.")
-            examples = stack([example])
+            examples = stack([example]).like(self.anchor, self.physics.on_host)
             if self.opened:  # the size of the image follows from that of y
                 examples = examples._replace(images=None)
             own = self.physics.prospective(examples, self.stated)
@@ -150,7 +152,7 @@ def figures(y: Measurement, operator: Operator) -> dict[str, float]:
 @torch.no_grad()
 def ranges(physics: Physics, data: Data, seed: int) -> dict[str, list[float]]:
     """The ranges of `figures` over the first validation examples."""
-    few = islice(batches(data.examples("validation"), 1), MOST)
+    few = islice(batches(data.examples("validation"), 1), MOST)  # on the CPU, whatever the net
     every = [figures(*measure(physics, batch, seed, "validation")[:2]) for batch in few]
     names = every[0] if every else ()
     return {n: [min(one[n] for one in every), max(one[n] for one in every)] for n in names}

@@ -22,7 +22,7 @@ from unfold.data.image_reader import decode_with_facts, read_bytes, stored_pixel
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
 from unfold.disk import expand, write_bytes
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
-from unfold.evaluation.base import batches, measure, solved
+from unfold.evaluation.base import anchor_of, batches, measure, solved
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.output_files import PICTURES, suffix_of, write_image
 from unfold.evaluation.records import MARKS
@@ -30,6 +30,7 @@ from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
+from unfold.pytree import moved
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, doubt_norm
 from unfold.shapes import FAR_IN_FILES
@@ -53,7 +54,7 @@ def reconstruct_simulated(
     An .npy file keeps all digits. Returns the metrics, and the iterations taken.
     """
     reconstructor.eval()
-    x = truth.unsqueeze(0)
+    x = truth.unsqueeze(0).to(anchor_of(reconstructor))
     draws = Draws(seed, (0,), "reconstruct")
     y, operator = physics.measure(x, draws)
     solution = reconstructor.solve(y, operator, noise_level=physics.noise_level(y, operator, draws))
@@ -77,7 +78,8 @@ def reconstruct_measured(
     `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
     """
     reconstructor.eval()
-    y = y.unsqueeze(0)
+    y = moved(y.unsqueeze(0), anchor_of(reconstructor))
+    operator = operator.to_like(y)
     solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
     write_image(output, cut(solution.image, y)[0] if border else solution.image[0])
     return {"iterations": float(solution.iterations[0])}
@@ -319,7 +321,9 @@ def follow(
     keeps figures, and no images.
     """
     kept, found = reconstructor.model.trains, []
+    anchor = anchor_of(reconstructor)
     for batch in batches(examples, 1):
+        batch = batch._replace(examples=batch.examples.like(anchor, physics.on_host))
         y, operator, level = measure(physics, batch, seed, "test")
         solution = reconstructor.solve(y, operator, keep_iterates=kept, noise_level=level)
         psnr: Points = []

@@ -11,7 +11,8 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError, ShapeError, listing
 from unfold.parameters.bounds import Declared, bounded, whole
 from unfold.parameters.declare import Learnable
-from unfold.physics.levels import all_numbers
+from unfold.physics.batch import Examples as Examples
+from unfold.physics.levels import all_numbers, half_and_twice
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.noise.measured import DATA, MeasuredNoise
 from unfold.physics.operator import Operator
@@ -25,27 +26,6 @@ P = TypeVar("P", bound="Physics")
 Taken = Mapping[str, Callable[[Tensor], Any]]
 
 Learned = Mapping[str, Callable[[], Tensor]]
-
-
-class Examples(NamedTuple):
-    """What a data set knows of a batch: at least the images, or their measurements.
-
-    images: x, (B, C, H, W); None where only a measurement is known.
-    measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
-    parameters: of the operators, (B, …), by the names of the fields that take them.
-    maximum: of the volume of each image, (B,), NaN where it is not known; None where none is.
-    """
-
-    images: Image | None
-    measurement: Measurement | None = None
-    parameters: Mapping[str, Tensor] = {}
-    maximum: Tensor | None = None
-
-    def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
-        """`f` of every tensor."""
-        known = (self.images, self.measurement, self.maximum)
-        x, y, maximum = (None if t is None else f(t) for t in known)
-        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
 
 
 class Measured(NamedTuple):
@@ -75,6 +55,21 @@ class Physics(Declared, ABC):
 
     on_host: ClassVar[tuple[str, ...]] = ()
     """Parameters of the data that make an operator on the CPU, where batches keep them."""
+
+    varied: ClassVar[tuple[str, ...]] = ()
+    """Fields, such as `ratio` or `mask.acceleration`, of which half and twice are tested too."""
+
+    baselines: ClassVar[tuple[str, ...]] = ("back_projection", "linear", "tv")
+    """What a network is compared with: the names of `evaluation.baselines`."""
+
+    @property
+    def photographic(self) -> bool:
+        """Whether images are photographs, so that a network is tested on other operators too."""
+        return False
+
+    def variants(self: P) -> Mapping[str, P]:
+        """Forward models on which a network of this one is tested too, by what differs in them."""
+        return half_and_twice(self, self.varied)
 
     @abstractmethod
     def sample(self, draws: Draws, shape: Shape) -> Operator:
@@ -209,8 +204,11 @@ class Physics(Declared, ABC):
         expect_unit(name, x)
         draws = draws.like(x)
         operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        clean = self.observe(operator.A(x))
-        return Measured(self.noise.apply(clean, draws.within("noise")), operator)
+        return Measured(self.observed(x, operator, draws), operator)
+
+    def observed(self, x: Image, operator: Operator, draws: Draws) -> Measurement:
+        """Ax as a detector observes it, with the noise of the draws that sampled A."""
+        return self.noise.apply(self.observe(operator.A(x)), draws.within("noise"))
 
     def moments(
         self, clean: Measurement, operator: Operator, draws: Draws, *, measured: bool = False

@@ -1,10 +1,11 @@
-"""A batch whose samples have different operators."""
+"""A batch: what is known of its samples, and one whose samples have different operators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +15,36 @@ from unfold.errors import ShapeError
 from unfold.physics.algebra import Several
 from unfold.physics.operator import LinearBaseline, Operator
 from unfold.physics.wrapped import Isometric
-from unfold.pytree import same_as
+from unfold.pytree import moved, same_as
 from unfold.solvers.conjugate_gradient import Until
 from unfold.typing import Field, Image, Measurement, PerImage, Scalar, Shape
+
+
+class Examples(NamedTuple):
+    """What a data set knows of a batch: at least the images, or their measurements.
+
+    images: x, (B, C, H, W); None where only a measurement is known.
+    measurement: y, as an instrument gave it, with its own noise; None where it is simulated.
+    parameters: of the operators, (B, …), by the names of the fields that take them.
+    maximum: of the volume of each image, (B,), NaN where it is not known; None where none is.
+    """
+
+    images: Image | None
+    measurement: Measurement | None = None
+    parameters: Mapping[str, Tensor] = {}
+    maximum: Tensor | None = None
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
+        """`f` of every tensor."""
+        known = (self.images, self.measurement, self.maximum)
+        x, y, maximum = (None if t is None else f(t) for t in known)
+        return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
+
+    def like(self, anchor: Tensor, on_host: Collection[str] = ()) -> "Examples":
+        """On the device and in the precision of a tensor; the parameters `on_host` stay."""
+        found = self.map(lambda t: moved(t, anchor))
+        kept = {name: t for name, t in self.parameters.items() if name in on_host}
+        return found._replace(parameters={**found.parameters, **kept})
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ class Denoising(Physics):
 
     noise: Noise = Gaussian(0.05)
 
-    is_deterministic = True
+    is_deterministic = photographic = True
 
     def sample(self, draws: Draws, shape: Shape) -> Identity:
         return Identity(shape)

@@ -65,6 +65,8 @@ class MaskPhysics(Physics, ABC):
         noise: added to the known pixels, and to the zeros of the missing ones.
     """
 
+    photographic = True
+
     def sample(self, draws: Draws, shape: Shape) -> Mask:
         """(B, C, H, W), all but the known sides being views of one."""
         draws = draws.take([0]) if self.is_deterministic else draws

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, LogRange, bounds_of
 from unfold.random import Draws
 
@@ -24,6 +27,28 @@ def scaled(level: Level, factor: float) -> Level:
         return factor * level
     ends = (factor * float(level[0]), factor * float(level[1]))
     return LogRange(ends) if isinstance(level, LogRange) else ends
+
+
+def shown_level(level: Level) -> str:
+    """The number, or `low to high`."""
+    ends = [level] if isinstance(level, float | int) else level[:2]
+    return " to ".join(f"{float(end):g}" for end in ends)
+
+
+def half_and_twice(physics: Any, paths: Sequence[str]) -> dict[str, Any]:
+    """A component with half and with twice each of some fields, by what differs, where accepted."""
+    found: dict[str, Any] = {}
+    for place, _, name in (path.rpartition(".") for path in paths):
+        owner: Any = getattr(physics, place) if place else physics
+        value: Any = getattr(owner, name, None)
+        for factor in (0.5, 2.0) if value is not None else ():
+            with suppress(ConfigError):
+                counted = isinstance(value, int)
+                other = max(1, round(factor * value)) if counted else scaled(value, factor)
+                changed = replace(owner, **{name: other})
+                text = f"{name} {shown_level(other)}"
+                found[text] = replace(physics, **{place: changed}) if place else changed
+    return found
 
 
 def sample_level(level: Level, draws: Draws, name: str) -> float | Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unfold.errors import ConfigError, listing
 from unfold.parameters.bounds import bounded, whole
-from unfold.physics.base import Measured, Physics, expect_linear_observation
+from unfold.physics.base import Physics, expect_linear_observation
 from unfold.physics.batch import Grouped, packed, packing, unpacked
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise
@@ -71,6 +71,10 @@ class Mixture(Physics):
             )
 
     @property
+    def photographic(self) -> bool:
+        return all(family.photographic for family in self.families.values())
+
+    @property
     def is_deterministic(self) -> bool:
         return len(self.families) == 1 and next(iter(self.families.values())).is_deterministic
 
@@ -95,14 +99,8 @@ class Mixture(Physics):
         family = {i: k for k, places in enumerate(groups.values()) for i in places}
         return Grouped(operators, tuple(family[i] for i in range(len(draws))))
 
-    def simulate(self, x: Image | None, draws: Draws) -> Measured:
-        assert x is not None
-        draws = draws.like(x)
-        operator = self.sample(draws.within("operator"), tuple(x.shape[1:]))
-        noisy = self._each(
-            operator, draws, operator.A(x), lambda noise, v, own: noise.apply(v, own)
-        )
-        return Measured(noisy, operator)
+    def observed(self, x: Image, operator: Operator, draws: Draws) -> Measurement:
+        return self._each(operator, draws, operator.A(x), lambda n, v, own: n.apply(v, own))
 
     @property
     def has_fixed_level(self) -> bool:

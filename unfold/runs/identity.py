@@ -47,6 +47,8 @@ LEFT_OUT = frozenset(
 """Keys that cannot change a number; every other key is part of the hash."""
 
 UNSET: Mapping[str, Any] = {
+    "evaluation.baselines": None,
+    "evaluation.by_physics": True,
     "extend": None,
     "map": None,
     "stages": {"_target_": "unfold.training.stages.Together"},

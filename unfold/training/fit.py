@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -34,7 +35,7 @@ from unfold.training.checkpoints.callback import AtomicCheckpointIO, Checkpointi
 from unfold.training.checkpoints.weights import keep_channels_last, load_checkpoint, save_weights
 from unfold.training.course import Course
 from unfold.training.module import Training
-from unfold.training.settings import Log, TrainerSettings, refuse_variables
+from unfold.training.settings import Log, NoLog, TrainerSettings, refuse_variables
 
 
 class DataModule(pl.LightningDataModule):
@@ -148,6 +149,20 @@ def fit(
     if trainer.is_global_zero:
         save_weights(reconstructor, directory)
     return {f"best {objective}": score, "steps": float(trainer.global_step)}
+
+
+def validate(
+    training: Training, data: Data, settings: TrainerSettings, directory: Path, objective: str
+) -> dict[str, float]:
+    """The objective of what has nothing to learn, on the validation images, by one process."""
+    objective_mode(objective, training.metrics.all_names)
+    _quiet()
+    alone = replace(settings, devices=1, nodes=1, strategy="auto", progress=False)
+    trainer, images = make_trainer(alone, 1, directory, NoLog(), []), DataModule(data)
+    with limits_explained(training.reconstructor, data):
+        found = trainer.validate(training, images, verbose=False)[0]
+    training.reconstructor.float()
+    return {f"best {objective}": float(found[objective])}
 
 
 def _select_weights(

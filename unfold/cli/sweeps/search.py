@@ -8,12 +8,13 @@ from typing import Any
 
 from unfold.cli.console import say, say_error
 from unfold.cli.sweeps.pool import Next, State, run_pool
-from unfold.cli.sweeps.study import Budget, Study, Trial, readable_database
+from unfold.cli.sweeps.study import RUN, Budget, Study, Trial, readable_database
 from unfold.cli.sweeps.sweep import Entry, conclude, entry_of, run_jobs_of
 from unfold.config.arguments import TRAIN
-from unfold.config.build import verify
+from unfold.config.build import components_of, verify
 from unfold.config.check import Checked
-from unfold.config.compose import compose, preset_of_sweep
+from unfold.config.compose import RANGES, compose, preset_of_sweep
+from unfold.config.overrides import key_of
 from unfold.config.sweep import SEARCH, Space, drawn, space_of
 from unfold.errors import ConfigError, RunError, nearest
 from unfold.launchers.launcher import Job, Launcher
@@ -36,9 +37,11 @@ def search(
     # Every `sweep.KEY` is a key of the command: `budget_of` checks them.
     given = replace(TRAIN, keys=dict.fromkeys(keys, "of the search")).parse(arguments)
     flags = given.folder_flags
-    preset = preset_of_sweep([*flags, *given.overrides])
-    budget = budget_of(method, {**preset.search, **given.keys})
-    space = space_of(preset.overrides)
+    preset = preset_of_sweep([*flags, *given.overrides], given.keys.get(RANGES))
+    settings_of = {**preset.search, **given.keys}
+    settings_of.pop(RANGES, None)
+    budget = budget_of(method, settings_of)
+    space = _live(flags, space_of(preset.overrides), given.overrides)
     starter = launcher or Parallel()
     if method == "random":
         run_jobs_of([_checked(flags, space, i) for i in range(budget.trials)], prefix, starter)
@@ -65,6 +68,28 @@ def budget_of(method: str, given: Mapping[str, Any]) -> Budget:
         raise ConfigError(str(error).replace("Budget.", SEARCH)) from error
 
 
+def _live(flags: Sequence[str], space: Space, typed: Sequence[str]) -> Space:
+    """The space without the ranges of a preset that cannot act, which are named.
+
+    Raises:
+        ConfigError: one that is typed cannot act, or none is left.
+    """
+    from unfold.cli.job import learns
+
+    (checked,) = verify(compose([*flags, *space.overrides(drawn(space, 0, 0))]))
+    components = components_of(checked)
+    dead = {k: why for k, why in components.reconstructor.dead.items() if k in space.domains}
+    if not learns(components):
+        unused = [k for k in space.domains if k.partition(".")[0] in ("optimizer", "scheduler")]
+        dead |= dict.fromkeys(unused, "nothing is trained")
+    if wrong := [key for key in dead if key in map(key_of, typed)]:
+        raise ConfigError(f"{wrong[0]}: is searched and cannot act: {dead[wrong[0]]}.")
+    for key, why in dead.items():
+        say(f"note: {key} is not searched: {why}")
+    left = {key: domain for key, domain in space.domains.items() if key not in dead}
+    return space_of([*space.fixed]) if not left else replace(space, domains=left)
+
+
 def _checked(flags: Sequence[str], space: Space, trial: int) -> Checked:
     """A random trial, composed and checked."""
     (checked,) = verify(compose([*flags, *space.overrides(drawn(space, 0, trial))]))
@@ -81,7 +106,7 @@ def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
         say(f"{others} trials still run in other processes.")
     if (best := study.best) is not None:
         say(best)
-    return conclude(entries, study.objective)
+    return conclude(entries, study.objective, best=False)
 
 
 class Trials:
@@ -144,6 +169,8 @@ class Trials:
         if pruned:
             outcome = job.outcome or Outcome(Path(), {}, repeated=False)
             entry = Entry(trial.label, outcome, None, "pruned")
+        if entry.outcome:
+            trial.trial.set_user_attr(RUN, str(entry.outcome.directory))
         counts = self.study.tell(trial, score, pruned=pruned)
         if not counts and entry.error is None:
             entry = Entry(trial.label, None, f"the run has no number '{name}', got {score}.")

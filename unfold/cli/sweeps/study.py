@@ -21,6 +21,9 @@ from unfold.runs.processes import Lock, is_held
 REDOES = "redoes"
 """The attribute of a trial that repeats the one of a lost process; holds its number."""
 
+RUN = "run"
+"""The attribute of a trial that has ended; holds the directory of its run."""
+
 SEARCHES = ".searches"
 """The folder of the databases in that of the runs."""
 
@@ -217,4 +220,10 @@ class Study:
             return None
         best = self._study.best_trial
         shown = " ".join(f"{key}={value}" for key, value in best.params.items())
-        return f"best {self.objective} {best.value:.4g}: {shown}"
+        where = best.user_attrs.get(RUN, "RUN")
+        return f"best {self.objective} {best.value:.4g}: {shown}\n{evaluation_of(where)}"
+
+
+def evaluation_of(run: str | Path) -> str:
+    """The command that evaluates a run."""
+    return f"unfold evaluate run={run} evaluation=auto"

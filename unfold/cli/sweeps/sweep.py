@@ -4,11 +4,14 @@ import io
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
+from math import isnan
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from unfold.cli.console import described, say, say_error, short, table
 from unfold.cli.runtime import as_single_job, place_of
 from unfold.cli.sweeps.pool import run_jobs
+from unfold.cli.sweeps.study import evaluation_of
 from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
@@ -50,7 +53,7 @@ def run_in_process(jobs: Sequence[Checked], prefix: Sequence[str]) -> list[Entry
     for number, (label, job) in enumerate(zip(_labels(jobs), jobs, strict=True), 1):
         say(f"[{number}/{len(jobs)}] {' '.join(label)}")
         entries.append(_tried(job, label, prefix))
-    return conclude(entries, jobs[0].settings.objective)
+    return _concluded(entries, jobs)
 
 
 def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launcher) -> list[Entry]:
@@ -69,7 +72,7 @@ def run_jobs_of(jobs: Sequence[Checked], prefix: Sequence[str], launcher: Launch
 
     commands = [[*prefix, *command_of(jobs[number])] for number in left]
     run_jobs(commands, launcher, ended, settings.runs_dir)
-    return conclude([entries[number] for number in range(len(jobs))], settings.objective)
+    return _concluded([entries[number] for number in range(len(jobs))], jobs)
 
 
 def rehearse(jobs: Sequence[Checked]) -> None:
@@ -139,22 +142,41 @@ def entry_of(label: tuple[str, ...], job: Job) -> Entry:
     return Entry(label, None, job.error)
 
 
-def conclude(entries: list[Entry], objective: str) -> list[Entry]:
-    """Show the results of all jobs."""
-    rows = []
+def _concluded(entries: list[Entry], jobs: Sequence[Checked]) -> list[Entry]:
+    if jobs[0].job.choices.get("sweep") == "modes":
+        from unfold.cli.sweeps.modes import conclude_modes
+
+        found = [entry.outcome.directory for entry in entries if entry.outcome]
+        conclude_modes(found, Path(jobs[0].settings.runs_dir))
+    return conclude(entries, jobs[0].settings.objective)
+
+
+def conclude(entries: list[Entry], objective: str, *, best: bool = True) -> list[Entry]:
+    """Show the results of all jobs, and how the best one is evaluated."""
+    rows, scored = [], list[tuple[float, Path]]()
     for label, outcome, error, remark in entries:
         name = " ".join(label) or "(no overrides)"
         if outcome is None:
             rows.append((name, "failed", "", (error or "").splitlines()[0]))
         else:
             score = outcome.scores.get(f"best {objective}")
+            scored += [] if score is None or isnan(score) else [(score, outcome.directory)]
             state = remark or ("finished before" if outcome.repeated else "finished")
             value = "" if score is None else f"{score:.4g}"
             rows.append((name, state, value, short(outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
+    if best and len(scored) > 1:
+        say(f"best: {evaluation_of(short((max if higher(objective) else min)(scored)[1]))}")
     if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
+
+
+def higher(objective: str) -> bool:
+    """Whether the largest score is the best."""
+    from unfold.evaluation.metrics import HIGHER_IS_BETTER
+
+    return HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False)
 
 
 def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:

@@ -44,6 +44,7 @@ class KernelPhysics(Physics, ABC):
 
     kernel: Kernel | str
 
+    photographic = True
     from_data: ClassVar[Taken] = {"kernel": FixedKernels}
     learnable: ClassVar[Mapping[str, Learnable]] = {
         "kernel": Learnable(simplex, lambda own: own.known, "a file, or a kernel without ranges")

@@ -40,6 +40,7 @@ class Scan(StatedShape, ABC):
     detectors: int | None = bounded(None, whole(1), kw_only=True)
 
     is_deterministic = True
+    varied, baselines = ("angles",), ("linear", "tv")
 
     def also(self, measurement_shape: Shape) -> str:
         count = self.detectors or measurement_shape[-1]
@@ -93,6 +94,10 @@ class ParallelScan(Scan, ABC):
         return Composed(CircularConvolution(h, rays.measurement_shape), rays)
 
     on_host = ("angles", "axis")
+
+    def variants(self: S) -> Mapping[str, S]:
+        known = replace(self, angles=len(self.directions)) if not self.measured else self
+        return super(ParallelScan, known).variants()
 
     def given(self: S, examples: Examples) -> S:
         """With the angles, the axis and the detectors of a measured scan."""

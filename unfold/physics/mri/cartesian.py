@@ -25,6 +25,7 @@ from unfold.physics.mri.coils import (
 )
 from unfold.physics.mri.learned import MASK
 from unfold.physics.mri.masks import FixedMasks, Masks, masks_of
+from unfold.physics.mri.sampling import DISTRIBUTIONS, Sampling
 from unfold.physics.noise.measured import DATA
 from unfold.physics.operator import EACH, LinearOperator, Operator
 from unfold.physics.wrapped import RealImages
@@ -186,6 +187,15 @@ class CartesianMRI(MagneticResonance, ABC):
     from_data: ClassVar[Taken] = {"mask": FixedMasks}
     learnable: ClassVar[Mapping[str, Learnable]] = {"mask": MASK}
     on_host = ("mask",)
+    varied = ("mask.acceleration",)
+
+    def variants(self: C) -> Mapping[str, C]:
+        """Other accelerations, and the other distributions of masks at the same one."""
+        found, own = dict(super().variants()), self.masks
+        for kind in DISTRIBUTIONS if isinstance(own, Sampling) else ():
+            if kind.axes == own.axes and kind is not type(own):
+                found[kind.__name__] = replace(self, mask=kind(own.acceleration, own.centre))
+        return found
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,6 +267,7 @@ class MultiCoilMRI(CartesianMRI):
         maps: `espirit`, estimated from each measurement; or the file of an array (J, H, W).
     """
 
+    baselines = ("zero_filled", "cg_sense", "tv")
     coils: int = bounded(4, whole(1))
     width: float = bounded(1.0, positive, HALVES)
     maps: FixedMaps | str | None = None

@@ -34,6 +34,7 @@ class MagneticResonance(ComplexPhysics, ABC):
     real_images: bool = field(default=False, kw_only=True)
 
     whole_images = True
+    baselines = ("zero_filled", "tv")
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         if self.real_images:

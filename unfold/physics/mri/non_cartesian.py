@@ -164,6 +164,7 @@ class NonCartesianMRI(MagneticResonance):
         trajectory: the distribution of the points.
     """
 
+    varied = ("trajectory.spokes", "trajectory.arms")
     trajectory: Trajectory
 
     def __post_init__(self) -> None:
@@ -185,6 +186,8 @@ class MultiCoilNonCartesianMRI(MagneticResonance):
         width: standard deviation of a sensitivity, in halves of the image's side, positive.
     """
 
+    varied = ("trajectory.spokes", "trajectory.arms")
+    baselines = ("zero_filled", "cg_sense", "tv")
     trajectory: Trajectory
     coils: int = bounded(4, whole(1))
     width: float = bounded(1.0, positive, HALVES)

@@ -267,6 +267,13 @@ def throw(order: ndarray, growth: ndarray, count: int) -> ndarray:
     return order[chosen]
 
 
+DISTRIBUTIONS: tuple[type[Sampling], ...] = (
+    *(RandomColumns, EquispacedColumns, PoissonDiscColumns, VariableDensityColumns),
+    *(RadialPoints, PoissonDisc),
+)
+"""On which a network of any other one is tested."""
+
+
 @lru_cache(maxsize=64)
 def disc(reach: int, width: int) -> tuple[tuple[float, int], ...]:
     """How far the places around one are, and where in a table of this width; nearest first."""

@@ -68,6 +68,8 @@ class Phaseless(ComplexPhysics, ABC):
         noise: added to the amplitudes.
     """
 
+    baselines = ()
+
     def observe(self, v: Measurement) -> Measurement:
         """|v|: a detector measures no phase."""
         return v.abs()

@@ -148,6 +148,7 @@ class CompressedSensing(Physics):
     random matrices, IEEE Trans. Signal Processing 60 (2012), equation 2.
     """
 
+    varied, baselines = ("ratio",), ("linear", "tv")
     ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
     basis: Basis = field(default_factory=Cosine)
 
@@ -206,6 +207,7 @@ class SinglePixel(Physics):
     basis sort, Sensors 19 (2019), for the pieces.
     """
 
+    varied, baselines = ("ratio",), ("linear", "tv")
     ratio: float = bounded(0.25, inside("(0, 1]"), PER_PIXEL)
     ordering: Ordering = bounded("sequency", one_of(*ORDERINGS))
 

@@ -1,6 +1,7 @@
 """Compressed sensing by dense Gaussian matrices, of the image or of each of its blocks."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isqrt, prod
 
@@ -44,6 +45,7 @@ class GaussianSensing(StatedShape):
     strategies?, IEEE Trans. Information Theory 52 (2006), section 1.3.
     """
 
+    varied, baselines = ("ratio",), ("linear", "tv")
     ratio: float = bounded(0.1, inside("(0, 1]"), "measurements over C · H · W")
     seed: int = 0
 
@@ -158,6 +160,7 @@ class BlockCompressedSensing(Physics):
     compressive sensing, CVPR 2018, section 4, with blocks of 33 x 33.
     """
 
+    varied, baselines = ("ratio",), ("linear", "tv")
     block: int = bounded(33, whole(1), "the side of a block in pixels")
     ratio: float | None = bounded(None, inside("(0, 1]"), PER_PIXEL)
     seed: int = 0
@@ -179,6 +182,12 @@ class BlockCompressedSensing(Physics):
                 f"ratio {ratio:g}, of at most {MOST_ENTRIES}; take a smaller block, or "
                 "CompressedSensing, whose transform is fast."
             )
+
+    def variants(self) -> Mapping[str, "BlockCompressedSensing"]:
+        """Of a matrix from a file there is no other ratio."""
+        drawn = self.matrix is None and self.ratio is None
+        known = replace(self, ratio=0.25) if drawn else self
+        return super(BlockCompressedSensing, known).variants() if self.matrix is None else {}
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """(C, n · h, n · w): the whole blocks, of which the image may be a part."""

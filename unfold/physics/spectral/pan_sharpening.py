@@ -106,6 +106,7 @@ class PanSharpening(KernelPhysics):
     Geoscience and Remote Sensing 53 (2015), section II.
     """
 
+    photographic = False
     factor: int = bounded(4, whole(1))
     weights: Sequence[float] | None = bounded(None, finite, "one for each channel")
 
