@@ -54,9 +54,11 @@ PHYSICS = {
 @pytest.mark.parametrize("name", PHYSICS)
 def test_an_evaluation_is_that_of_the_cpu(tmp_path, name):
     physics, channels = PHYSICS[name](), 2 if name == "multicoil_mri" else 1
-    _, expected = made(tmp_path / "cpu", "cpu", physics, AUTO, channels)
+    few = ("zero_filled", "linear") if name in ("multicoil_mri", "tomography") else None
+    suite = replace(AUTO, baselines=few)
+    _, expected = made(tmp_path / "cpu", "cpu", physics, suite, channels)
     with ghost_device():
-        _, found = made(tmp_path / "ghost", NAME, physics, AUTO, channels)
+        _, found = made(tmp_path / "ghost", NAME, physics, suite, channels)
     assert [r.method for r in found] == [r.method for r in expected] and len(found) > 30
     values = ([r.value for r in rows] for rows in (found, expected))
     assert np.allclose(*values, atol=1e-3)
@@ -75,11 +77,11 @@ def test_synchronizations_do_not_grow_with_the_images_of_a_batch(tmp_path, monke
             settings = AcrossOperators({}, (), FEW, gallery=0, baselines=())
             made(tmp_path / str(images), NAME, BLUR, settings)
             counts.append(Device.synchronizations)
-    assert counts[0] == counts[1] > 0
+    assert counts == [0, 0]
 
 
 def test_wrong_models_and_single_images_on_the_device(tmp_path):
-    settings = Robustness((0.3,), noise_level=(1.0,), images=1, steps=2)
+    settings = Robustness((0.3,), noise_level=(1.0,), images=1, steps=1)
     _, expected = made(tmp_path / "cpu", "cpu", BLUR, settings)
     with ghost_device():
         _, found = made(tmp_path / "ghost", NAME, BLUR, settings)

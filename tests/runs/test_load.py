@@ -18,7 +18,13 @@ from unfold.models.unfolded import Unfolded
 from unfold.training.checkpoints.weights import load_weights, save_weights
 
 SMALL = [
-    *("evaluation=robustness", "data.crop=16", "data.batch_size=4", "model.iterations=2"),
+    *(
+        "evaluation=robustness",
+        "evaluation.steps=0",
+        "data.crop=16",
+        "data.batch_size=4",
+        "model.iterations=2",
+    ),
     *("prior.weights=null", "prior.denoiser.depth=2", "prior.denoiser.width=8"),
     *("trainer.max_steps=4", "trainer.threads=1", "trainer.progress=false"),
 ]

@@ -47,7 +47,8 @@ def dry_run(components: Components, seed: int, *, strict: bool = False) -> None:
     if net.model.trains:
         components.loss.check(physics, net.model)
     draws = Draws(seed, (0,), "validation")
-    anchor = anchor_of(net.to(components.trainer.device))
+    trainer = components.trainer
+    anchor = anchor_of(net.to(trainer.device if trainer.processes == 1 else "cpu"))
     crop, *others = (one.like(anchor, physics.on_host) for one in components.data.typical())
     _warn_of_crops(physics, components.data, crop, others)
     tested = dict(evaluation.forward_models(physics))

@@ -46,13 +46,13 @@ def configured(reference: Entry, overrides: Sequence[str]) -> Checked:
 def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
     """The run's own folders and overrides, except those that are given again."""
     typed = TRAIN.parse(given)
-    named = {key_of(text): text.partition("=")[2] for text in typed.overrides}
+    named = {address_of(text): text.partition("=")[2] for text in typed.overrides}
     _refuse_steering(reference)
     others = {k for k, v in named.items() if reference.choices.get(k, v) != v}
     kept = [
         text
         for text in reference.overrides
-        if key_of(text) not in {*named, *NOT_KEPT} and not _of_former(text, others)
+        if address_of(text) not in {*named, *NOT_KEPT} and not _of_former(text, others)
     ]
     for text in kept:
         if REDACTED in text:

@@ -83,7 +83,7 @@ class AcrossOperators(Evaluation):
     tv: TunedTV = TunedTV()
     iterations: tuple[int, ...] = bounded((), whole(1))
     gallery: int = bounded(2, whole(0), "in images")
-    by_physics: bool = False
+    by_physics: bool = True
     baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

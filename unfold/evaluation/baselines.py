@@ -229,8 +229,10 @@ class Baselines:
     def _batches(
         self, examples: Sequence[tuple[str, Example]], physics: Physics
     ) -> Iterator[ImageBatch]:
+        # There is no double precision on "mps".
+        anchor = self.anchor.cpu() if self.anchor.device.type == "mps" else self.anchor
         for one in batches(examples):
-            yield one._replace(examples=one.examples.like(self.anchor, physics.on_host))
+            yield one._replace(examples=one.examples.like(anchor, physics.on_host))
 
     def _tune(self, physics: Physics, method: Method = total_variation) -> dict[float, float]:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""

@@ -67,8 +67,8 @@ class Robustness(Evaluation):
     mask: tuple[int, ...] = bounded((1, 2), whole(1), "in pixels")
     axis: tuple[float, ...] = bounded((0.5, 1.0, 2.0), positive, "in detectors")
     noise_level: tuple[float, ...] = bounded((0.25, 0.5, 1.0), positive)
-    images: int = bounded(8, whole(1), "in images")
-    steps: int = bounded(40, whole(0))
+    images: int = bounded(4, whole(1), "in images")
+    steps: int = bounded(20, whole(0))
     lr: float = bounded(5e-2, positive)
 
     def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
@@ -232,7 +232,7 @@ def fields_of(tree: Any, name: str) -> Iterator[Tensor]:
 def wider(h: Tensor, strength: float) -> Tensor:
     """h(u / (1 + s)) within the support of h, and of the same sum; (B, C, kh, kw)."""
     scale = 1 / (1 + strength)
-    turn = h.new_tensor([[scale, 0, 0], [0, scale, 0]]).expand(len(h), 2, 3)
+    turn = torch.tensor([[scale, 0.0, 0.0], [0.0, scale, 0.0]]).to(h).expand(len(h), 2, 3)
     grid = affine_grid(turn, list(h.shape), align_corners=True)
     wide = grid_sample(h, grid, align_corners=True)
     return wide * (h.sum((-2, -1), keepdim=True) / wide.sum((-2, -1), keepdim=True))
