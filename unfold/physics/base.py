@@ -42,7 +42,6 @@ class Examples(NamedTuple):
     maximum: Tensor | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "Examples":
-        """`f` of every tensor."""
         known = (self.images, self.measurement, self.maximum)
         x, y, maximum = (None if t is None else f(t) for t in known)
         return Examples(x, y, {name: f(value) for name, value in self.parameters.items()}, maximum)
