@@ -18,6 +18,12 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import starts  # beside this file
+import torch
+
+import unfold
+from unfold.data.indexed.sparse_codes import SparseCodes
+from unfold.physics.base import Examples
+from unfold.random import Draws
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs/paper_table.md"
@@ -31,7 +37,8 @@ class Row(NamedTuple):
     bar: from which it counts as reproduced.
     overrides: of `experiment=NAME`.
     seeds: from 0, of whose runs the mean and the standard deviation are printed.
-    score: what is compared; the NMSE is better where it is lower.
+    score: what is compared, of the images that the run validated on; `codes`, the NMSE of new ones,
+        is better where it is lower.
     """
 
     published: float
@@ -49,7 +56,7 @@ SPARSE = (
 
 def _sparse(name: str, published: float, bar: float) -> Row:
     """A row of Open-L2O's figure 5, which were read off a plot: within 1 dB."""
-    return Row(published, bar, (f"experiment={name}", *SPARSE), 3, "set_nmse_db")
+    return Row(published, bar, (f"experiment={name}", *SPARSE), 3, "codes")
 
 
 ROWS = {
@@ -98,11 +105,11 @@ def table(runs: Path) -> list[str]:
     lines = [
         "# Published figures and ours",
         "",
-        "By `make papers`: PSNR in dB on BSD68; in the rows of LISTA, 16 layers, the NMSE in dB of "
-        "1,000 sparse codes, a ratio of sums, mean ± sd over seeds. A difference is ours less the "
-        "published one; minutes are of one run. The rates and starts of the LISTA rows were "
-        "chosen on the codes that are scored; LISTA-CPSS starts from the analytic weights, not "
-        "from A/‖A‖² as published. A row lista_m250_n500 that is old has shorter stages.",
+        "By `make papers`: PSNR in dB on BSD68; in the rows of LISTA, 16 layers, the NMSE in dB, a "
+        "ratio of sums, of the 1,000 codes that `data=sparse_codes` draws to test on (seed 0), on "
+        "which nothing was chosen; mean ± sd over seeds. A difference is ours less the published "
+        "one; minutes are of one run. LISTA-CPSS starts from the analytic weights, not from A/‖A‖² "
+        "as published. A row lista_m250_n500 that is old has shorter stages.",
         "",
         "| row | published | ours | difference | holds | minutes | device | numbers stored | data "
         "| commit |",
@@ -131,19 +138,35 @@ def _line(name: str, row: Row, runs: Sequence[Path], head: str) -> str:
         if one.get("ended")
     ]
     minutes = sum(span.total_seconds() for span in spans) / 60 / len(runs)
-    scores = [_read(run, "results")[f"best validation/{row.score}"] for run in runs]
+    scores = [
+        nmse_of_codes(run)
+        if row.score == "codes"
+        else _read(run, "results")["best validation/psnr"]
+        for run in runs
+    ]
     ours = fmean(scores)
     spread = f" ± {stdev(scores):.2f} ({len(scores)})" if len(scores) > 1 else ""
     commits = {one["git"]["commit"] or "?" for one in known}
     dirty = " and changes" if any(one["git"]["dirty"] for one in known) else ""
     old = "" if commits == {head} else ", old"
-    reached = ours <= row.bar if "nmse" in row.score else ours >= row.bar
+    reached = ours <= row.bar if row.score == "codes" else ours >= row.bar
     holds = f"{'yes' if reached else 'no'}, {row.bar:.2f}"
     return (
         f"| {name} | {row.published:.2f} | {ours:.2f}{spread} | {ours - row.published:+.2f} | "
         f"{holds} | {minutes:.1f} | {_device(known[0])} | {_parameters(runs[0])} | "
         f"{known[0]['data'][:8]} | {', '.join(sorted(one[:7] for one in commits))}{dirty}{old} |"
     )
+
+
+@torch.no_grad()
+def nmse_of_codes(run: Path) -> float:
+    """10 log10 of Σ‖x̂ − x‖²/Σ‖x‖² of the codes that are drawn to test on."""
+    experiment, data = unfold.load(str(run)), SparseCodes(seed=0)
+    places = range(data.count("test"))
+    x = torch.stack([data.picture("test", 0, i).image for i in places])
+    y, operator = experiment.physics.measure(Examples(x), Draws(0, places))
+    error = experiment(y, operator) - x
+    return 10 * float((error.double().square().sum() / x.double().square().sum()).log10())
 
 
 def _device(provenance: Mapping[str, Any]) -> str:

@@ -5,21 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
-import unfold
 from tests.algorithms.small import Dense
 from tests.engine import DOUBLE, blur, difference, inpainting, iterate, measured, normal, uniform
 from unfold.algorithms.analysis_pdhg import AnalysisPDHG
 from unfold.algorithms.analysis_splitting import AnalysisADMM, AnalysisHQS
-from unfold.denoisers.mappings import convert
 from unfold.denoisers.shrinkage import (
     FilterBank,
     GaussianShrinkage,
     ShrinkageField,
     SplineShrinkage,
 )
-from unfold.errors import CheckpointError, ConfigError
+from unfold.errors import ConfigError
 from unfold.fidelities.l2 import L2
-from unfold.parameters.networks import stages as stages_of
 from unfold.physics.denoising import Identity
 from unfold.physics.mri.cartesian import Fourier, RealFourier
 from unfold.physics.operator import Operator
@@ -209,31 +206,3 @@ def test_sizes_without_meaning_are_refused():
         GaussianShrinkage(1, spacing=0.0)
     with pytest.raises(ConfigError, match=r"threshold = 2.0: must be 0 to below radius = 1"):
         SplineShrinkage(1, threshold=2.0)
-
-
-def test_published_shrinkage_fields_become_the_stages_of_csf():
-    net = unfold.build("architecture=csf", "physics=denoising", "data.channels=1").reconstructor
-    stages = range(4)
-    theirs = {
-        **{f"stages.{k}.filters": normal(8, 8, seed=k).float() for k in stages},
-        **{f"stages.{k}.weights": 20 * normal(53, 8, seed=9 + k).float() for k in stages},
-        **{f"stages.{k}.lambda": torch.tensor([0.5 + k]) for k in stages},
-    }
-    prior = {n: t for n, t in net.state_dict().items() if n.startswith("prior.denoiser.")}
-    own = prior | {f"algo.stepsize.{k}": torch.tensor(0.0) for k in stages}
-    found, report = convert("csf", theirs, own, "Reconstructor", 1)
-    assert "12 tensors matched" in report and "never run on a released file" in report
-    with pytest.raises(CheckpointError, match=r"none is loaded.\n.*left over: stages.0.bias"):
-        convert("csf", theirs | {"stages.0.bias": torch.zeros(1)}, own, "Reconstructor", 1)
-    network = stages_of(net.prior.denoiser)[2]
-    network.load_state_dict(
-        {n: found[f"prior.denoiser.2.{n}"] for n in ("coefficients", "weights")}
-    )
-    # their function, of intensities up to 255, by its definition
-    u = torch.linspace(-200, 200, 11)
-    means = torch.arange(-260.0, 261, 10)
-    want = (-0.005 * (u[:, None] - means) ** 2).exp() @ theirs["stages.2.weights"]
-    field = (u / 255).reshape(1, 1, 11, 1).expand(1, 8, 11, 1)
-    torch.testing.assert_close(255 * network.shrink(field)[0, :, :, 0].T, want, rtol=0, atol=0.05)
-    assert torch.equal(network.coefficients, theirs["stages.2.filters"].T)
-    assert float(found["algo.stepsize.2"]) == 2.5

@@ -100,11 +100,21 @@ class Thresholding(LearnedAlgorithm[ImageState], ImageAlgorithm):
         """
         theta, size = self.threshold, v.detach().abs()
         pixels = size[0].numel()
-        if not (count := int(self.support * pixels)):
+        count = (torch.as_tensor(self.support, device=v.device) * pixels).long()
+        if v.device.type == "cpu" and not count:
             return soft(v, theta)
-        least = per_image(size.flatten(1).kthvalue(1 + pixels - count).values, v)
-        kept = (size >= least) & (size > theta)
+        least = kth_largest(size.flatten(1), count)
+        kept = (size >= per_image(least, v)) & (size > theta)
         return torch.where(kept, v, soft(v, theta))
+
+
+def kth_largest(v: Tensor, k: Tensor) -> Tensor:
+    """The k-th largest entry of each row, ∞ for k = 0; k stays on its device."""
+    if v.device.type == "cpu":
+        return v.kthvalue(1 + v.shape[1] - int(k)).values
+    last = (k - 1).clamp(min=0).expand(len(v), 1)
+    found = v.sort(descending=True).values.gather(1, last)[:, 0]
+    return torch.where(k > 0, found, torch.inf)
 
 
 @dataclass(frozen=True)

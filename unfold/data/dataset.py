@@ -34,7 +34,6 @@ class SplitReport(NamedTuple):
 
     @property
     def usable(self) -> int:
-        """Files without a fault."""
         return self.files - len(self.faults)
 
 

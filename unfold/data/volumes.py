@@ -60,7 +60,6 @@ class VolumeData(ImageOptions, MeasuredData):
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The files that are read."""
         return (*read_suffixes(), *self.dicom)
 
     measured = False

@@ -1,11 +1,14 @@
 """Weights of other packages as ours: named mappings of their tensors, which hold data only."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from unfold.errors import CheckpointError, at_most, listing, nearest
 
@@ -19,6 +22,9 @@ class Rule(NamedTuple):
     scale: a factor.
     axes: a permutation; None where the order is ours.
     reshape: whether it holds the same numbers in another shape.
+    over: the name of the tensor of theirs that divides it, with the groups of the pattern.
+    basis: how the images of their cosine basis differ from ours, where it holds coefficients of
+        filters: `transposed`, or `turned` by 180 degrees.
     """
 
     pattern: str
@@ -27,6 +33,23 @@ class Rule(NamedTuple):
     scale: float = 1.0
     axes: tuple[int, ...] | None = None
     reshape: bool = False
+    over: str = ""
+    basis: str = ""
+
+    def converted(self, t: Tensor, like: Tensor, state: Mapping[str, Tensor], key: str) -> Tensor:
+        """The tensor `key` of theirs in the form of ours, which is `like`."""
+        t = t if self.axes is None else t.permute(self.axes)
+        if self.reshape and t.numel() == like.numel():
+            t = t.reshape(like.shape)
+        if self.over and (match := re.fullmatch(self.pattern, key)):
+            t = t / state[match.expand(self.over)]
+        if self.basis and t.shape == like.shape:
+            n = math.isqrt(t.shape[1] + 1)
+            images = pad(t, (1, 0)).reshape(-1, n, n)  # without the constant
+            sign = 1 - 2 * (torch.arange(n) % 2).to(t)
+            images = images.mT if self.basis == "transposed" else images * sign * sign[:, None]
+            t = images.flatten(1)[:, 1:]
+        return t * self.scale if self.scale != 1 else t
 
 
 @dataclass(frozen=True)
@@ -72,16 +95,23 @@ _CASCADES = (
 )
 _SCALES = Rule(r"(?P<name>(?:down_sample_layers|conv|up_conv|up_transpose_conv)\..*)", r"\g<name>")
 
-_STAGES = (  # by columns, of intensities up to 255
-    Rule(r"stages\.(?P<k>\d{1,3})\.filters", r"prior.denoiser.\g<k>.coefficients", axes=(1, 0)),
-    Rule(
-        r"stages\.(?P<k>\d{1,3})\.weights", r"prior.denoiser.\g<k>.weights", 1, 1 / 255, axes=(1, 0)
-    ),
-    Rule(r"stages\.(?P<k>\d{1,3})\.lambda", r"algo.stepsize.\g<k>", reshape=True),
+_STAGE = r"stages\.(?P<k>\d{1,3})\."
+_COEFFICIENTS, _WEIGHTS = (r"prior.denoiser.\g<k>." + n for n in ("coefficients", "weights"))
+_DATA = Rule(_STAGE + "lambda", r"algo.stepsize.\g<k>", reshape=True)
+_CSF = (  # by columns, of intensities up to 255; theirs convolves where ours correlates
+    Rule(_STAGE + "filters", _COEFFICIENTS, axes=(1, 0), basis="turned"),
+    Rule(_STAGE + "weights", _WEIGHTS, scale=1 / 255, axes=(1, 0)),
+    _DATA,
+)
+_TNRD = (  # likewise; theirs weighs the data where ours weighs the prior, and both by a step
+    Rule(_STAGE + "filters", _COEFFICIENTS, axes=(1, 0), basis="transposed"),
+    Rule(_STAGE + "weights", _WEIGHTS, 1, 1 / 255, (1, 0), over=r"stages.\g<k>.lambda"),
+    _DATA,
 )
 
 MAPPINGS: Mapping[str, WeightMapping] = {
-    "csf": WeightMapping("Reconstructor", _STAGES),
+    "csf": WeightMapping("Reconstructor", _CSF),
+    "tnrd": WeightMapping("Reconstructor", _TNRD),
     "kair_dncnn": WeightMapping("DnCNN", (_layers("model", "noise"),), epsilon=1e-4),
     "dncnn_batch_norm": WeightMapping("DnCNN", (_layers("noise", "noise"),)),
     "deepinv_dncnn": WeightMapping(
@@ -160,11 +190,8 @@ def convert(
         if rule is None or ours not in own or ours in found:
             over.append(key)
             continue
-        t = merged[key] if rule.axes is None else merged[key].permute(rule.axes)
-        if rule.reshape and t.numel() == own[ours].numel():
-            t = t.reshape(own[ours].shape)
-        found[ours] = t * rule.scale if rule.scale != 1 else t
-        changed += rule.scale != 1 or rule.axes is not None or rule.reshape
+        found[ours] = rule.converted(merged[key], own[ours], merged, key)
+        changed += rule[2:] != Rule("", "", rule.step)[2:]
     _refuse(name, found, own, over, channels)
     report = f"{len(found)} tensors matched, {changed} of them converted"
     report += f", {count} batch normalisations merged" if count else ""

@@ -52,7 +52,6 @@ class Composite(LinearOperator, ABC):
         return self.with_parts(tuple(part.linearize(x) for part in self.parts))
 
     def tangent(self, like: Tensor) -> Operator:
-        """Made of their tangents, each at its own reference."""
         if self.linear:
             return self
         return self.with_parts(tuple(part.tangent(like) for part in self.parts))
@@ -113,7 +112,6 @@ class Composed(Composite):
         return Composed(*parts)
 
     def linearize(self, x: Image) -> Operator:
-        """By the chain rule."""
         if self.linear:
             return self
         outer = self.outer.linearize(self.inner.forward(x))

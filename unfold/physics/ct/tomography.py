@@ -35,9 +35,11 @@ class Scan(StatedShape, ABC):
         noise: added to the integrals.
         detectors: how many at each angle; None for those that cover the diagonal of the image. They
             are one pixel apart for parallel rays, and cover the diagonal of a fan's image.
+        side: length of the longer side of the image, which every integral is proportional to.
     """
 
     detectors: int | None = bounded(None, whole(1), kw_only=True)
+    side: float = bounded(1.0, positive, kw_only=True)
 
     is_deterministic = True
     varied, baselines = ("angles",), ("linear", "tv")
@@ -47,7 +49,7 @@ class Scan(StatedShape, ABC):
         return f", and detectors where they are not as many as its diagonal (here {count})"
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
-        return projector(self.geometry(shape), shape, 1 / max(shape[1:]))
+        return projector(self.geometry(shape), shape, self.side / max(shape[1:]))
 
     @abstractmethod
     def geometry(self, shape: Shape) -> Geometry:
@@ -188,8 +190,8 @@ class FanScan(Scan, ABC):
 class Tomography(ParallelScan):
     """y = line integrals along parallel rays with noise, from equally spaced angles.
 
-    The longer side of the image has length 1, so that an integral is at most √2 for images in
-    [0, 1]. Few angles are sparse-view, an arc below 180 degrees limited-angle tomography.
+    An integral is at most √2 for images in [0, 1] whose longer side has length 1. Few angles are
+    sparse-view, an arc below 180 degrees limited-angle tomography.
     """
 
 
