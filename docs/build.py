@@ -2,10 +2,10 @@
 
     python docs/build.py [--pages tutorial how_to/mri ...] [--only-run]
 
-The blocks of a page run in their order, in a folder of its own: bash and python are executed, and a
-block with a caption, ```{code-block} python with :caption: mine/loss.py, is written to that file. The
-pictures that a page shows, `made/NAME.png`, are those that its blocks made. A page that fails, or shows
-a picture that it did not make, ends the build with the block and what it printed.
+The blocks of a page run in their order, in a folder of its own: bash and python are executed, and
+a block with a caption, ```{code-block} python with :caption: mine/loss.py, is written to that file.
+The pictures that a page shows, `made/NAME.png`, are those that its blocks made. A page that fails,
+or shows a picture that it did not make, ends the build with the block and what it printed.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in a new folder; raises `SystemExit` with what a failed one printed."""
+    """Run the blocks of a page in a new folder; exits with what a failed one printed."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "made").mkdir(parents=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -73,7 +73,9 @@ def run_page(page: Path, folder: Path) -> None:
             check=False,
         )
         if done.returncode:
-            sys.exit(f"{page}: this block ended with {done.returncode}:\n{block.text}\n{done.stdout}")
+            sys.exit(
+                f"{page}: this block ended with {done.returncode}:\n{block.text}\n{done.stdout}"
+            )
     shown = {one or two for one, two in PICTURE.findall(page.read_text(encoding="utf-8"))}
     missing = [name for name in shown if not (folder / name).is_file()]
     if missing:
@@ -92,8 +94,10 @@ def write_names(page: Path) -> None:
         kind = "class" if isinstance(found, type) else "function"
         if callable(found):
             room = module.split(".")[1] if "." in module else "unfold"
-            rooms.setdefault(room, []).append(f".. auto{kind}:: {module}.{found.__name__}\n")
-    parts = [f"## {room}\n\n```{{eval-rst}}\n{''.join(names)}```\n" for room, names in rooms.items()]
+            entry = f".. auto{kind}:: {module}.{found.__name__}\n"
+            if entry not in rooms.setdefault(room, []):  # a second name of the same
+                rooms[room].append(entry)
+    parts = [f"## {room}\n\n```{{eval-rst}}\n{''.join(one)}```\n" for room, one in rooms.items()]
     page.write_text("# Public names\n\nAll are importable from `unfold`.\n\n" + "\n".join(parts))
 
 

@@ -12,5 +12,18 @@ exclude_patterns = ["_build", "**/work"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-suppress_warnings = ["myst.xref_missing"]
+suppress_warnings = ["myst.xref_missing", "ref.python"]
 copybutton_prompt_text = "$ "
+
+
+def setup(app):  # noqa: ANN001, ANN201
+    """Let docstrings, which are plain text with formulae, through reStructuredText."""
+
+    def escape(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
+        special = str.maketrans({c: "\\" + c for c in "|*_\\"})
+        lines[:] = [line.replace("`", "``").translate(special) for line in lines]
+        for i, line in enumerate(lines[:-2]):  # a sentence that introduces code
+            if line.endswith(":") and not lines[i + 1] and lines[i + 2].startswith("    "):
+                lines[i] += ":"
+
+    app.connect("autodoc-process-docstring", escape, priority=100)
