@@ -147,17 +147,32 @@ def check_registered(**components: object) -> None:
 def _check(
     algorithm: Algorithm[Any], component: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
-    for what in sorted(getattr(algorithm, needs) - component.offers()):
+    for what in sorted(getattr(algorithm, needs)):
+        foreign = not type(component).__module__.startswith("unfold.") and hasattr(base, what)
+        inherits = foreign and base is Prior and getattr(type(component), what) is vars(base)[what]
+        if what in component.offers() and not inherits:
+            continue
+        own = f"{contract(base, what)}, and name it in `provides`. " if foreign else ""
         # An algorithm that asks for nothing ignores the component, which is no way to use it.
         fitting = [c for c in concrete(Algorithm) if frozenset() < getattr(c, needs)]
         raise IncompatibleError(
             f"{{algorithm}} needs {DESCRIPTION[what]} of the {kind}, and {{component}} has none. "
-            "With one: {others}. Algorithms that take {component}: {takers}.",
+            f"{own}With one: {{others}}. Algorithms that take {{component}}: {{takers}}.",
             algorithm=type(algorithm),
             component=type(component),
             others=[c for c in concrete(base) if what in c.provides],
             takers=[c for c in fitting if getattr(c, needs) <= component.offers()],
         )
+
+
+def contract(kind: type, *names: str) -> str:
+    """What a class of the user has to define: "Prior: define prox(v, weight) or grad(x)"."""
+    base = next(one for one in kind.__mro__ if one.__module__.startswith("unfold."))
+    required = names or sorted(getattr(kind, "__abstractmethods__", ()))
+    found = [getattr(base, name, None) for name in required or ("prox", "grad")]
+    given = {f.__name__: [*inspect.signature(f).parameters][1:] for f in found if callable(f)}
+    calls = [f"{name}({', '.join(arguments)})" for name, arguments in given.items()]
+    return f"{base.__name__}: define {(', ' if required else ' or ').join(calls)}"
 
 
 def concrete(base: type) -> list[Any]:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import isclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
-from unfold.config.plan import Component
+from unfold.config.plan import Component, contract
 from unfold.config.schema import (
     GROUPS,
     NAMED,
@@ -215,7 +216,8 @@ class _Reader(NamedTuple):
             if is_partial and admits(annotation, found, own=True):
                 self.report(f"{path}._partial_", True, "no callable is expected. Leave it out.")
                 return UNKNOWN
-            raise Mismatch(describe(annotation), path, found.__name__)
+            own = contract(annotation) if is_foreign(target) and isclass(annotation) else ""
+            raise Mismatch(describe(annotation) + own, path, found.__name__)
         return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)
 
     def adapted(self, found: type, values: Mapping[str, Any], path: str) -> Component:

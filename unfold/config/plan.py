@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import isabstract
 from typing import Any
 
 from unfold.errors import ConfigError, UnfoldError
@@ -46,7 +47,18 @@ def instantiate(plan: Any) -> Any:
     return plan
 
 
+def contract(kind: type) -> str:
+    """What a class of the user has to define, to end a message."""
+    from unfold import compatibility  # imports PyTorch
+
+    return f" ({compatibility.contract(kind)})"
+
+
 def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
+    if isabstract(plan.target):
+        raise ConfigError(
+            f"{plan.path}: {plan.target.__name__} is not complete{contract(plan.target)}."
+        )
     try:
         return plan.target(**arguments)
     except UnfoldError as error:
