@@ -49,7 +49,7 @@ def run_page(page: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "made").mkdir(parents=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder), "MPLBACKEND": "agg"}
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     begun = time.monotonic()
     for block in blocks(page):
         if block.file:
@@ -111,16 +111,16 @@ def main() -> None:
     names = {page.relative_to(DOCS).with_suffix("").as_posix(): page for page in pages}
     if unknown := set(given.pages or ()) - names.keys():
         sys.exit(f"no page {', '.join(unknown)} with blocks; there are {', '.join(names)}")
-    source = BUILD / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(DOCS, source)
     for name, page in names.items():
-        work = BUILD / "work" / name
         if not given.pages or name in given.pages:
-            run_page(page, work)
-        if (work / "made").is_dir():
-            shutil.copytree(work / "made", (source / name).parent / "made", dirs_exist_ok=True)
+            run_page(page, BUILD / "work" / name)
     if not given.only_run:
+        source = BUILD / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(DOCS, source)
+        for name in names:
+            if (made := BUILD / "work" / name / "made").is_dir():
+                shutil.copytree(made, (source / name).parent / "made", dirs_exist_ok=True)
         write_names(source / "names.md")
         site = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
         subprocess.run([*site, str(source), str(BUILD / "html")], check=True)
