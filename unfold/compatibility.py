@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.lipschitz import lipschitz
-from unfold.errors import ConfigError, IncompatibleError
+from unfold.errors import ConfigError, IncompatibleError, contract
 from unfold.fidelities.fidelity import Fidelity
 from unfold.parameters.declare import Recipe
 from unfold.parameters.networks import hides, leaves
@@ -163,16 +163,6 @@ def _check(
             others=[c for c in concrete(base) if what in c.provides],
             takers=[c for c in fitting if getattr(c, needs) <= component.offers()],
         )
-
-
-def contract(kind: type, *names: str) -> str:
-    """What a class of the user has to define: "Prior: define prox(v, weight) or grad(x)"."""
-    base = next(one for one in kind.__mro__ if one.__module__.startswith("unfold."))
-    required = names or sorted(getattr(kind, "__abstractmethods__", ()))
-    found = [getattr(base, name, None) for name in required or ("prox", "grad")]
-    given = {f.__name__: [*inspect.signature(f).parameters][1:] for f in found if callable(f)}
-    calls = [f"{name}({', '.join(arguments)})" for name, arguments in given.items()]
-    return f"{base.__name__}: define {(', ' if required else ' or ').join(calls)}"
 
 
 def concrete(base: type) -> list[Any]:

@@ -157,6 +157,7 @@ def test_the_package_of_another_folder_is_not_taken_for_this_one(tmp_path, monke
         ("fidelity._target_=minehere.Distance", "Fidelity: define value(v, y)"),
         ("loss._target_=minehere.Objective", "Loss: define"),
         ("loss._target_=minehere.Stranger", "Loss: define"),
+        ("metrics.extra={m: {_target_: minehere.Stranger}}", "(Module) (Module"),
     ],
 )
 def test_what_a_component_of_the_user_lacks_is_named(tmp_path, forget, override, said):

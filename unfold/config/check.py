@@ -9,7 +9,7 @@ from unfold.config.compose import Job
 from unfold.config.errors import UNKNOWN, Problem, shown
 from unfold.config.options import names, where
 from unfold.config.overrides import key_of, unknown
-from unfold.config.plan import Component, contract
+from unfold.config.plan import Component
 from unfold.config.schema import (
     GROUPS,
     NAMED,
@@ -30,7 +30,7 @@ from unfold.config.values import (
     parameters,
     read,
 )
-from unfold.errors import ConfigError, listing
+from unfold.errors import ConfigError, contract, listing
 from unfold.runs.identity import is_chosen
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class _Reader(NamedTuple):
             if is_partial and admits(annotation, found, own=True):
                 self.report(f"{path}._partial_", True, "no callable is expected. Leave it out.")
                 return UNKNOWN
-            own = contract(annotation) if is_foreign(target) and isclass(annotation) else ""
+            own = f" ({contract(annotation)})" if is_foreign(target) and isclass(annotation) else ""
             raise Mismatch(describe(annotation) + own, path, found.__name__)
         return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)
 

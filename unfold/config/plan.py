@@ -6,7 +6,7 @@ from functools import partial
 from inspect import isabstract
 from typing import Any
 
-from unfold.errors import ConfigError, UnfoldError
+from unfold.errors import ConfigError, UnfoldError, contract
 from unfold.runs.redact import redacted
 
 
@@ -47,18 +47,9 @@ def instantiate(plan: Any) -> Any:
     return plan
 
 
-def contract(kind: type) -> str:
-    """What a class of the user has to define, to end a message."""
-    from unfold import compatibility  # imports PyTorch
-
-    return f" ({compatibility.contract(kind)})"
-
-
 def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
-    if isabstract(plan.target):
-        raise ConfigError(
-            f"{plan.path}: {plan.target.__name__} is not complete{contract(plan.target)}."
-        )
+    if isabstract(kind := plan.target):
+        raise ConfigError(f"{plan.path}: {kind.__name__} is incomplete. {contract(kind)}.")
     try:
         return plan.target(**arguments)
     except UnfoldError as error:
