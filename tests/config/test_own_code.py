@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from tests.config.folder import checked, refusal
+from unfold.cli.sweeps.launch import take_launcher
+from unfold.errors import ConfigError
 from unfold.runs.identity import source_hashes
 
 MINE = """
@@ -165,3 +167,19 @@ def test_what_a_component_of_the_user_lacks_is_named(tmp_path, forget, override,
     text = refusal(override, "trust=[minehere]")
     assert said in text
     assert "Can't instantiate" not in text
+
+
+def test_a_launcher_of_the_user_needs_trust_too(tmp_path, forget):
+    launcher = (
+        "from dataclasses import dataclass\nfrom unfold.launchers.launcher import Launcher\n\n\n"
+        "@dataclass(frozen=True)\nclass Nice(Launcher):\n    jobs: int = 1\n\n"
+        "    def start(self, arguments, folder, slot):\n        raise NotImplementedError\n"
+    )
+    option = "_target_: minehere.Nice\njobs: 3\n"
+    place(tmp_path, {"minehere.py": launcher, "configs/hydra/launcher/nice.yaml": option})
+    arguments = ["-m", f"--config-dir={tmp_path}/configs", "seed=0,1", "hydra/launcher=nice"]
+    with pytest.raises(ConfigError, match=r"add trust=\[minehere\]"):
+        take_launcher(arguments)
+    found, rest = take_launcher([*arguments, "trust=[minehere]"])
+    assert (type(found).__name__, found.jobs) == ("Nice", 3)
+    assert rest == [*arguments[:-1], "trust=[minehere]"]
