@@ -1,6 +1,6 @@
 """Run what the documentation shows, then build the site: `make docs`, offline.
 
-    python docs/build.py [--pages tutorial how_to/mri ...] [--only-run]
+    python docs/build.py [--pages tutorial how_to/mri ...] [--only-run | --only-build]
 
 The blocks of a page run in their order, in a folder of its own: bash and python are executed, and
 a block with a caption, ```{code-block} python with :caption: mine/loss.py, is written to that file.
@@ -106,13 +106,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", nargs="*", help="those that are run; all by default")
     parser.add_argument("--only-run", action="store_true", help="do not build the site")
+    parser.add_argument("--only-build", action="store_true", help="with what the last runs made")
     given = parser.parse_args()
     pages = sorted(page for page in DOCS.rglob("*.md") if next(blocks(page), None))
     names = {page.relative_to(DOCS).with_suffix("").as_posix(): page for page in pages}
     if unknown := set(given.pages or ()) - names.keys():
         sys.exit(f"no page {', '.join(unknown)} with blocks; there are {', '.join(names)}")
     for name, page in names.items():
-        if not given.pages or name in given.pages:
+        if not given.only_build and (not given.pages or name in given.pages):
             run_page(page, BUILD / "work" / name)
     if not given.only_run:
         source = BUILD / "source"

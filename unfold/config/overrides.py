@@ -127,10 +127,10 @@ def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
         if key_of(text) != "trust":
             continue
         value = parse_override(text).value()
-        names: list[Any] = value if isinstance(value, list) else [value]
+        names = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) and name.isidentifier() for name in names):
             raise ConfigError(f"{text}: a list of package names is expected, trust=[mypackage].")
-        admit(names)
+        admit(list(map(str, names)))
         return tuple(names)
     return ()
 
