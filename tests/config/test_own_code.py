@@ -5,7 +5,9 @@ import sys
 import pytest
 
 from tests.config.folder import checked, refusal
+from unfold.cli.console import guarded
 from unfold.cli.sweeps.launch import take_launcher
+from unfold.config.targets import admit
 from unfold.errors import ConfigError
 from unfold.runs.identity import source_hashes
 
@@ -183,3 +185,20 @@ def test_a_launcher_of_the_user_needs_trust_too(tmp_path, forget):
     found, rest = take_launcher([*arguments, "trust=[minehere]"])
     assert (type(found).__name__, found.jobs) == ("Nice", 3)
     assert rest == [*arguments[:-1], "trust=[minehere]"]
+
+
+def test_an_error_in_code_of_the_user_names_its_place(tmp_path, forget, capsys):
+    place(tmp_path, {"minehere.py": "class Mine:\n    def prox(self):\n        return 1 + None\n"})
+    admit(["minehere"])
+
+    def command(arguments):
+        import minehere
+
+        return minehere.Mine().prox()
+
+    assert guarded(command, []) == 1
+    said = capsys.readouterr().err
+    assert "TypeError: unsupported operand" in said
+    assert f"It is in Mine.prox of yours: {tmp_path}/minehere.py, line 3." in said.replace(
+        "\n", " "
+    )

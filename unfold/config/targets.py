@@ -96,11 +96,9 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
     """
     _refuse_foreign(target, trust)
     module, name = _import(target)
-    try:
-        found = getattr(module, name)
-    except AttributeError as error:
+    if (found := getattr(module, name, None)) is None:
         near = nearest(name, public(module))
-        raise ConfigError(f"{module.__name__} has no class '{name}'{near}") from error
+        raise ConfigError(f"{module.__name__} has no class '{name}'{near}")
     if not inspect.isclass(found):
         raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
     if _is_adapted(target):
@@ -198,10 +196,6 @@ def _refuse_alias(found: type, packages: Sequence[str]) -> None:
 
 def public(module: ModuleType) -> list[str]:
     """The public classes that a module defines, or a package that is adapted exports."""
-    members = inspect.getmembers(module, inspect.isclass)
-    home = module.__name__
-    return [
-        name
-        for name, kind in members
-        if (kind.__module__ == home or home in ADAPTED) and not name.startswith("_")
-    ]
+    home, found = module.__name__, inspect.getmembers(module, inspect.isclass)
+    own = [name for name, kind in found if kind.__module__ == home or home in ADAPTED]
+    return [name for name in own if not name.startswith("_")]
