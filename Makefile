@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: train test kit faults clusters papers overhead gpu stubs lint types layers wheel-test check clean
+.PHONY: train test kit faults clusters papers docs overhead gpu stubs lint types layers wheel-test check clean
 
 # A virtual environment, made once; packages are installed again only when their list changes.
 $(BIN)/python:
@@ -50,6 +50,12 @@ overhead: $(VENV)/.installed-dev
 # ARGS="--rows tnrd5_5x5_s25" for some rows; what is finished is not run again.
 papers: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/papers.py $(ARGS)
+
+# The documentation site, build/docs/html: every block of every page runs, then its pages are built.
+# ARGS="--pages tutorial how_to/mri" runs some pages.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py $(ARGS)
 
 # Training, resuming, bf16, evaluation, an equilibrium and every operator on a real GPU.
 gpu: $(VENV)/.installed-dev

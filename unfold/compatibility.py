@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.lipschitz import lipschitz
-from unfold.errors import ConfigError, IncompatibleError
+from unfold.errors import ConfigError, IncompatibleError, contract
 from unfold.fidelities.fidelity import Fidelity
 from unfold.parameters.declare import Recipe, declarations
 from unfold.parameters.networks import hides, leaves
@@ -148,12 +148,17 @@ def check_registered(**components: object) -> None:
 def _check(
     algorithm: Algorithm[Any], component: Prior | Fidelity, needs: str, kind: str, base: type
 ) -> None:
-    for what in sorted(getattr(algorithm, needs) - component.offers()):
+    for what in sorted(getattr(algorithm, needs)):
+        foreign = not type(component).__module__.startswith("unfold.") and hasattr(base, what)
+        inherits = foreign and base is Prior and getattr(type(component), what) is vars(base)[what]
+        if what in component.offers() and not inherits:
+            continue
+        own = f"{contract(base, what)}, and name it in `provides`. " if foreign else ""
         # An algorithm that asks for nothing ignores the component, which is no way to use it.
         fitting = [c for c in concrete(Algorithm) if frozenset() < getattr(c, needs)]
         raise IncompatibleError(
             f"{{algorithm}} needs {DESCRIPTION[what]} of the {kind}, and {{component}} has none. "
-            "With one: {others}. Algorithms that take {component}: {takers}.",
+            f"{own}With one: {{others}}. Algorithms that take {{component}}: {{takers}}.",
             algorithm=type(algorithm),
             component=type(component),
             others=[c for c in concrete(base) if what in c.provides],

@@ -20,6 +20,7 @@ code  meaning
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
@@ -127,6 +128,17 @@ class InterruptedRunError(PreemptedError):
     """A run that was ended from the keyboard, and saved what it needs to continue."""
 
     exit_code = 130
+
+
+def contract(kind: type, *names: str) -> str:
+    """What a class of the user has to define: "Prior: define prox(v, weight) or grad(x)"."""
+    base = next((one for one in kind.__mro__ if one.__module__.startswith("unfold.")), kind)
+    required = names or sorted(getattr(kind, "__abstractmethods__", ()))
+    found = [getattr(base, name, None) for name in required or ("prox", "grad")]
+    given = {f.__name__: [*inspect.signature(f).parameters][1:] for f in found if callable(f)}
+    calls = [f"{name}({', '.join(arguments)})" for name, arguments in given.items()]
+    text = (", " if required else " or ").join(calls)
+    return f"{base.__name__}: define {text}" if text else base.__name__
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
+from unfold.config.targets import Own
 from unfold.errors import RunError, UnfoldError, visible
 
 INTERRUPTED = 130
@@ -112,6 +114,10 @@ def _reported(command: Callable[[Sequence[str]], int], arguments: Sequence[str])
         return _failed(error, INTERRUPTED, "interrupted.")
     except Exception as error:
         hint = "This is unexpected: UNFOLD_DEBUG=1 shows where it happened."
+        for frame, line in walk_tb(error.__traceback__):
+            code = frame.f_code
+            if frame.f_globals.get("__name__", "").partition(".")[0] in Own.folders:
+                hint = f"It is in {code.co_qualname} of yours: {code.co_filename}, line {line}."
         return _failed(error, 1, described(error), hint)
 
 

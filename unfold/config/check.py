@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import isclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unfold.config.compose import Job
@@ -29,7 +30,7 @@ from unfold.config.values import (
     parameters,
     read,
 )
-from unfold.errors import ConfigError, listing
+from unfold.errors import ConfigError, contract, listing
 from unfold.runs.identity import is_chosen
 
 if TYPE_CHECKING:
@@ -215,7 +216,8 @@ class _Reader(NamedTuple):
             if is_partial and admits(annotation, found, own=True):
                 self.report(f"{path}._partial_", True, "no callable is expected. Leave it out.")
                 return UNKNOWN
-            raise Mismatch(describe(annotation), path, found.__name__)
+            own = f" ({contract(annotation)})" if is_foreign(target) and isclass(annotation) else ""
+            raise Mismatch(describe(annotation) + own, path, found.__name__)
         return Component(path, found, self.arguments(found, values, path, is_partial), is_partial)
 
     def adapted(self, found: type, values: Mapping[str, Any], path: str) -> Component:

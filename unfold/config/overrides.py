@@ -11,6 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 
 from unfold.config import options
 from unfold.config.errors import Problem
+from unfold.config.targets import admit
 from unfold.errors import ConfigError, listing, nearest
 
 HONOURED = ("hydra.searchpath", "hydra.sweeper.params", "hydra.verbose")
@@ -121,7 +122,7 @@ def why_unreadable(text: str) -> str:
 
 
 def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The packages of `trust=[...]` on the command line: the only place where it counts."""
+    """The packages of `trust=[...]` on the command line, which can be imported from now on."""
     for text in overrides:
         if key_of(text) != "trust":
             continue
@@ -129,6 +130,7 @@ def trusted(overrides: Sequence[str]) -> tuple[str, ...]:
         names = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) and name.isidentifier() for name in names):
             raise ConfigError(f"{text}: a list of package names is expected, trust=[mypackage].")
+        admit(list(map(str, names)))
         return tuple(names)
     return ()
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import isabstract
 from typing import Any
 
-from unfold.errors import ConfigError, UnfoldError
+from unfold.errors import ConfigError, UnfoldError, contract
 from unfold.runs.redact import redacted
 
 
@@ -47,6 +48,8 @@ def instantiate(plan: Any) -> Any:
 
 
 def _call(plan: Component, arguments: Mapping[str, Any]) -> Any:
+    if isabstract(kind := plan.target):
+        raise ConfigError(f"{plan.path}: {kind.__name__} is incomplete. {contract(kind)}.")
     try:
         return plan.target(**arguments)
     except UnfoldError as error:

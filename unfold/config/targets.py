@@ -9,7 +9,10 @@ import importlib
 import inspect
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
+from typing import Any, ClassVar
 
 from unfold.errors import ConfigError, nearest
 
@@ -53,6 +56,38 @@ ADAPTED = ("deepinv.physics", "deepinv.models", "monai.networks.nets")
 """Packages of which a configuration may name the operators, generators and networks."""
 
 
+class Own:
+    """Finds trusted packages in the folders where they were trusted, which are not searched."""
+
+    folders: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [cls.folders[name]]) if name in cls.folders else None
+
+
+def admit(names: Sequence[str]) -> None:
+    """Let ./NAME be imported, for trusted names; a `ConfigError` where Python finds another one."""
+    importlib.invalidate_caches()
+    sys.meta_path[:] = [*(one for one in sys.meta_path if one is not Own), Own]
+    for name in names:
+        Own.folders.pop(name, None)
+        if (own := PathFinder.find_spec(name, [str(Path.cwd())])) is None:
+            continue
+        found = [one.find_spec(name, None) for one in sys.meta_path]
+        found.append(getattr(sys.modules.get(name), "__spec__", None))
+        if others := {place for spec in found for place in _places(spec)} - _places(own):
+            both = f"{', '.join(_places(own))} and {', '.join(others)}"
+            raise ConfigError(f"trust = [{name}]: is {both}. Rename yours, or leave its folder.")
+        Own.folders[name] = str(Path.cwd())
+
+
+def _places(spec: ModuleSpec | None) -> set[str]:
+    """The file of a package, or its folders where it has none."""
+    folders = spec and ((spec.has_location and [spec.origin]) or spec.submodule_search_locations)
+    return {str(Path(str(place)).resolve()) for place in folders or ()}
+
+
 def resolve(target: str, trust: Sequence[str] = ()) -> type:
     """The class that a `_target_` names; `trust` are packages trusted on the command line.
 
@@ -61,11 +96,9 @@ def resolve(target: str, trust: Sequence[str] = ()) -> type:
     """
     _refuse_foreign(target, trust)
     module, name = _import(target)
-    try:
-        found = getattr(module, name)
-    except AttributeError as error:
+    if (found := getattr(module, name, None)) is None:
         near = nearest(name, public(module))
-        raise ConfigError(f"{module.__name__} has no class '{name}'{near}") from error
+        raise ConfigError(f"{module.__name__} has no class '{name}'{near}")
     if not inspect.isclass(found):
         raise ConfigError(f"names a {type(found).__name__}; a class is expected.")
     if _is_adapted(target):
@@ -135,7 +168,8 @@ def _import(target: str) -> tuple[ModuleType, str]:
     except ModuleNotFoundError as error:
         if error.name is None or not (f"{path}.").startswith(f"{error.name}."):
             raise ConfigError(
-                f"needs the package '{error.name}', which is not installed."
+                f"needs the package '{error.name}', which is not installed. If it is yours, in the "
+                f"current folder: trust=[{path.partition('.')[0]},{error.name}]."
             ) from error
         raise ConfigError(f"there is no module '{path}'{_near(path)}") from error
     except ImportError as error:
@@ -162,10 +196,6 @@ def _refuse_alias(found: type, packages: Sequence[str]) -> None:
 
 def public(module: ModuleType) -> list[str]:
     """The public classes that a module defines, or a package that is adapted exports."""
-    members = inspect.getmembers(module, inspect.isclass)
-    home = module.__name__
-    return [
-        name
-        for name, kind in members
-        if (kind.__module__ == home or home in ADAPTED) and not name.startswith("_")
-    ]
+    home, found = module.__name__, inspect.getmembers(module, inspect.isclass)
+    own = [name for name, kind in found if kind.__module__ == home or home in ADAPTED]
+    return [name for name in own if not name.startswith("_")]

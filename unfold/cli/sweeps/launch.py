@@ -8,7 +8,7 @@ from unfold.config import options
 from unfold.config.arguments import TRAIN
 from unfold.config.errors import refuse
 from unfold.config.options import configs_folder
-from unfold.config.overrides import no_option, parse_override
+from unfold.config.overrides import no_option, parse_override, trusted
 from unfold.errors import ConfigError
 from unfold.launchers.launcher import Launcher
 from unfold.launchers.parallel import Parallel
@@ -32,9 +32,9 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
         return Parallel(), rest
     given = dict(map(_pair, own))
     name = given.pop(GROUP, "parallel")
-    own_folders = TRAIN.parse(rest).config_dirs
-    refuse(list(options.faults(own_folders, configs_folder())))
-    folders = [configs_folder(), *own_folders]
+    others = TRAIN.parse(rest)
+    refuse(list(options.faults(others.config_dirs, configs_folder())))
+    folders = [configs_folder(), *others.config_dirs]
     known = [BASIC, *options.names(GROUP, folders)]
     if name not in known:
         refuse([no_option(GROUP, str(name), known)])
@@ -45,7 +45,7 @@ def take_launcher(arguments: Sequence[str]) -> tuple[Launcher | None, list[str]]
         return None, rest
     if name == "parallel" and not given and GROUP in dict(map(_pair, own)):
         given = {"jobs": available_cpus()}
-    launcher = _built(str(name), given, folders)
+    launcher = _built(str(name), given, folders, *trusted(others.overrides))
     launcher.require()
     return launcher, rest
 
@@ -62,14 +62,14 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.removeprefix(PREFIX), value if key == GROUP else parse_override(text).value()
 
 
-def _built(name: str, given: dict[str, Any], folders: Sequence[Path]) -> Launcher:
+def _built(name: str, given: dict[str, Any], folders: Sequence[Path], *trust: str) -> Launcher:
     from unfold.config.check import check_component
     from unfold.config.compose import Job as Composed
     from unfold.config.plan import instantiate
 
     files = [folder / GROUP / f"{name}.yaml" for folder in folders]
     node = options.read(next(file for file in files if file.is_file()))
-    job = Composed({}, {}, {}, (), folders=tuple(folders))
+    job = Composed({}, {}, {}, (), trust, tuple(folders))
     base, path = "unfold.launchers.launcher.Launcher", PREFIX.rstrip(".")
     merged = node | given if isinstance(node, dict) else node
     plan, problems = check_component(merged, base, path, job)
