@@ -67,10 +67,9 @@ def test_one_network_improves_on_what_each_operator_leaves(name, photograph):
 
 def test_its_denoiser_is_a_prior_for_plug_and_play_as_it_was_trained(photograph):
     given = ["architecture=dpir", "physics=inpainting", "physics.noise.sigma=0.05"]
-    given += ["prior=unet", f"prior.weights={NAME}"]
-    with pytest.raises(CheckpointError, match=r"Set it to prior\.denoiser\.scaled=true"):
-        unfold.build(*given)
-    made = unfold.build(*given, "prior.denoiser.scaled=true")
+    with pytest.raises(CheckpointError, match=r"Add prior\.denoiser\.levels=2 .*scaled=true"):
+        unfold.build(*given, "prior=unet", f"prior.weights={NAME}")
+    made = unfold.build(*given, "prior=every_operator")
     trained = load(NAME).reconstructor.prior.denoiser.state_dict()
     own = made.reconstructor.prior.denoiser.state_dict()
     assert own.keys() == trained.keys()

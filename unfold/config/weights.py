@@ -79,14 +79,18 @@ def _expect_as_trained(key: str, owner: Component, source: Path) -> None:
     theirs = read_entry(kept, str(kept)).get
     if theirs("prior.denoiser._target_") != f"{made.target.__module__}.{made.target.__qualname__}":
         return
-    for option, value in made.arguments.items():
-        recorded = theirs(f"prior.denoiser.{option}")
-        if isinstance(value, bool | str) and recorded not in (None, str(value)):
-            raise CheckpointError(
-                f"{key}.{option} = {value}, and the network of {kept} was trained with "
-                f"{recorded}: it would compute something else. Set it to "
-                f"{key}.{option}={recorded.lower() if isinstance(value, bool) else recorded}."
-            )
+    recorded = {option: theirs(f"prior.denoiser.{option}") for option in made.arguments}
+    other = [
+        f"{key}.{option}={kind.lower() if isinstance(value, bool) else kind}"
+        for option, value in made.arguments.items()
+        if isinstance(value, bool | int | str)
+        and (kind := recorded[option]) not in (None, str(value))
+    ]
+    if other and f"{key}.channels" not in " ".join(other):
+        raise CheckpointError(
+            f"{owner.path}.weights = {kept.name}: its network was made with other options, and "
+            f"its weights do not fit or would compute something else. Add {' '.join(other)}."
+        )
 
 
 def start_from(reconstructor: "Reconstructor", settings: "Settings") -> str:
