@@ -52,6 +52,7 @@ def _built(node: Any, changes: dict[str, Any]) -> Any:
     if isinstance(node, list):
         return tuple(_built(item, changes) for item in node)
     if not isinstance(node, dict):
-        return node
-    arguments = {k: changes.get(k, _built(v, changes)) for k, v in node.items() if k != "_target_"}
+        return 0.01 if node == "noise_level" else node
+    held = {k: v for k, v in node.items() if k not in ("_target_", "defaults")}
+    arguments = {k: changes.get(k, _built(v, changes)) for k, v in held.items()}
     return resolve(node["_target_"])(**arguments)

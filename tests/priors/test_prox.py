@@ -161,6 +161,7 @@ def test_only_networks_are_not_held_to_be_convex():
         "dncnn",
         "dncnn_sigma",
         "drunet",
+        "every_operator",
         "experts",
         "fastmri_unet",
         "ffdnet",
