@@ -24,7 +24,7 @@ def test_evaluate_uses_the_run_with_what_is_changed(calls):
     directory = trained()
     calls.clear()
     assert run("evaluate", f"run={directory}", "physics.noise.sigma=0.3") == 0
-    (other,) = Path(directory).glob("evaluations/across_operators-motion_blur-*")
+    (other,) = Path(directory).glob("evaluations/auto-motion_blur-*")
     assert calls == [("load", Path(directory).name), ("evaluate", other.name, "motion_blur", 5)]
 
 

@@ -27,7 +27,7 @@ FILES = {
     ),
     "model/deq.yaml": "_target_: unfold.models.deq.DEQ\ntol: 1e-3\nmax_iterations: 5\n",
     "data/embedded.yaml": "_target_: unfold.data.image_data.EmbeddedData\nseed: ${seed}\n",
-    "evaluation/across_operators.yaml": "_target_: unfold.evaluation.base.NoEvaluation\n",
+    "evaluation/auto.yaml": "_target_: unfold.evaluation.base.NoEvaluation\n",
     "loss/mse.yaml": "_target_: unfold.training.losses.MSE\n",
     "metrics/image.yaml": "_target_: unfold.evaluation.metrics.ImageMetrics\n",
 }

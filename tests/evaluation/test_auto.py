@@ -28,7 +28,7 @@ def conditions(*words):
 
 
 def names(*words):
-    return [name.removeprefix("own, ") for name, _ in conditions(*words)]
+    return [name.removeprefix("own with ") for name, _ in conditions(*words)]
 
 
 def test_photographs_are_tested_across_operators_and_no_condition_twice():
@@ -85,7 +85,7 @@ def test_a_physics_of_the_user_says_what_is_varied_and_compared(tmp_path):
     suite = AcrossOperators({"other": Inpainting(Gaussian(0.1))}, (0.1,), TV, by_physics=True)
     scores = evaluate(suite, context(tmp_path / "r/s/n", Own(Gaussian(0.1)), trained_on="own"))
     rows = read_rows(tmp_path / "r/s/n/evaluation/rows.csv")
-    assert {r.tested_on for r in rows} == {"own", "own, gain 1", "own, gain 4"}
+    assert {r.tested_on for r in rows} == {"own", "own with gain 1", "own with gain 4"}
     assert {r.method for r in rows} == {"ours", "wiener"} and "test/tv psnr" not in scores
 
 

@@ -16,6 +16,7 @@ from unfold.training.losses import Loss
 
 SMALL = ("model=unfolded", "model.iterations=2")
 FILTERED = ("physics=tomography", "start=filtered_back_projection")
+ACROSS = "evaluation=across_operators"
 
 
 def parts(*words):
@@ -68,10 +69,11 @@ def test_every_family_of_a_mixture_is_checked():
 
 def test_operators_of_the_evaluation_may_have_the_declared_start():
     with pytest.warns(StartWarning, match="FilteredBackProjection is not made for"):
-        dry_run(parts(*FILTERED), 0)
+        dry_run(parts(*FILTERED, ACROSS), 0)
     words = r"evaluation.operators.\w+: FilteredBackProjection needs.* Or set evaluation=none"
     with pytest.raises(ConfigError, match=words):
-        dry_run(parts(*FILTERED, "start.elsewhere=null"), 0)
+        dry_run(parts(*FILTERED, ACROSS, "start.elsewhere=null"), 0)
+    dry_run(parts(*FILTERED, "start.elsewhere=null"), 0)  # other views of the same scan have it
 
 
 def test_the_weights_do_not_change():

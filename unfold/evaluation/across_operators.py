@@ -51,7 +51,7 @@ def distinct(conditions: Iterable[Condition]) -> list[Condition]:
 def around(physics: Physics, name: str) -> Iterator[Condition]:
     """The variants of a forward model, and the model itself at half and at twice its noise."""
     for text, other in physics.variants().items():
-        yield Condition(f"{name}, {text}", "as trained", other)
+        yield Condition(f"{name} with {text}", "as trained", other)
     for level in level_names(physics.noise)[:1]:
         value = getattr(physics.noise, level)
         known = value is not None and not isinstance(value, str | Tensor)

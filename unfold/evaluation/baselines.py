@@ -234,7 +234,7 @@ class Baselines:
         for one in batches(examples):
             yield one._replace(examples=one.examples.like(anchor, physics.on_host))
 
-    def _tune(self, physics: Physics, method: Method = total_variation) -> dict[float, float]:
+    def _tune(self, physics: Physics, method: Method = TUNED["tv"]) -> dict[float, float]:
         """The mean PSNR of the weights tried, until the best one is inside the grid."""
         chosen, first = self._tuning_images(physics), self.settings.weights
         every = self._batches(chosen, physics)

@@ -192,7 +192,9 @@ class CartesianMRI(MagneticResonance, ABC):
     def variants(self: C) -> Mapping[str, C]:
         """Other accelerations, and the other distributions of masks at the same one."""
         found, own = dict(super().variants()), self.masks
-        for kind in DISTRIBUTIONS if isinstance(own, Sampling) else ():
+        if not isinstance(own, Sampling):
+            return found
+        for kind in DISTRIBUTIONS:
             if kind.axes == own.axes and kind is not type(own):
                 found[kind.__name__] = replace(self, mask=kind(own.acceleration, own.centre))
         return found

@@ -2,6 +2,7 @@
 
 from abc import ABC
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class MagneticResonance(ComplexPhysics, ABC):
     real_images: bool = field(default=False, kw_only=True)
 
     whole_images = True
-    baselines = ("zero_filled", "tv")
+    baselines: ClassVar[tuple[str, ...]] = ("zero_filled", "tv")
 
     def sample(self, draws: Draws, shape: Shape) -> Operator:
         if self.real_images:
