@@ -13,11 +13,12 @@ from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
 from unfold.launchers.launcher import Job, Launcher
-from unfold.runs.catalogue import flat
+from unfold.runs.catalogue import flat, read_entry
 from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
 from unfold.runs.identity import conditions
 from unfold.runs.redact import redacted_override
+from unfold.runs.seal import ROWS
 from unfold.runs.status import Outcome
 
 
@@ -152,9 +153,24 @@ def conclude(entries: list[Entry], objective: str) -> list[Entry]:
             value = "" if score is None else f"{score:.4g}"
             rows.append((name, state, value, short(outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
+    _write_report(entries)
     if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
+
+
+def _write_report(entries: Sequence[Entry]) -> None:
+    """A page of the jobs, next to their runs, where several were evaluated."""
+    runs = [one.outcome.directory for one in entries if one.outcome is not None]
+    if sum((run / ROWS).is_file() for run in runs) < 2:
+        return
+    from unfold.cli.report import write_report_of
+
+    lost = [f"{' '.join(one.label)}: {one.error}" for one in entries if one.outcome is None]
+    output = runs[0].parents[1] / "report.html"
+    found = [read_entry(run, f"{run.parent.name}/{run.name}") for run in runs]
+    write_report_of(found, output, lost)
+    say(f"report: {short(output)}")
 
 
 def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:
