@@ -17,7 +17,7 @@ LAYERS = (
     ("algorithms", "models", "compatibility"),
     ("reconstructor", "architectures", "builders", "export"),
     ("data", "training", "evaluation", "testing"),
-    ("config", "runs", "launchers", "cli"),
+    ("config", "runs", "launchers", "results", "cli"),
 )
 """The tree of the design, from the bottom to the top."""
 
@@ -46,6 +46,9 @@ SIDEWAYS = {
     ("cli", "config"),
     ("cli", "launchers"),
     ("cli", "runs"),
+    ("cli", "results"),
+    ("results", "config"),
+    ("results", "runs"),
 }
 """Who may know whom inside one layer."""
 

@@ -1,10 +1,21 @@
 """Networks for other programs: y and the tensors of the operator as inputs."""
 
+import copy
+from dataclasses import fields, is_dataclass
+from math import prod
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from unfold.errors import ShapeError
+from unfold.extras import deepinv
+from unfold.models.unfolded import Unfolded
+from unfold.physics.custom.deepinv import DeepinvNonlinear, DeepinvOperator, joined
 from unfold.physics.operator import Operator
 from unfold.pytree import tensors, with_tensors
 from unfold.reconstructor import Reconstructor
+from unfold.solvers.conjugate_gradient import default_tol
 from unfold.typing import Image, Measurement
 
 
@@ -18,18 +29,93 @@ class Exportable(nn.Module):
             program = torch.export.export(Exportable(net, example), (y, *tensors(example)))
         image = program.module()(y, *tensors(another))
 
-    It works for unfolded networks whose operator has closed forms: a solve that stops by itself, an
-    equilibrium or conjugate gradients, is no graph of fixed length.
+    A graph has a fixed length: an equilibrium or a classical algorithm takes `iterations` plain
+    steps in it, and conjugate gradients as many as `exported_iterations` gives them.
 
-    The operator is of the kind and the shapes that will be given; its own tensors are not used.
+    Networks compute in single precision, whatever they were trained in.
+
+    Args:
+        reconstructor: is not changed.
+        operator: of the kind and the shapes that will be given; its own tensors are not used.
+        noise_level: whether σ of each measurement, (B,), is the last input.
+        iterations: of a model that is not unfolded; None for the model as it is.
     """
 
-    def __init__(self, reconstructor: Reconstructor, operator: Operator) -> None:
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        operator: Operator,
+        *,
+        noise_level: bool = False,
+        iterations: int | None = None,
+    ) -> None:
         super().__init__()
-        self.reconstructor, self.operator = reconstructor, operator
+        net = copy.copy(reconstructor)
+        net.half_precision = False
+        if iterations is not None and not isinstance(net.model, Unfolded):
+            net.model = Unfolded(iterations, solve_tol=default_tol(torch.float32))
+        self.reconstructor, self.operator, self.noise_level = net, operator, noise_level
 
-    def forward(self, y: Measurement, *parts: Tensor) -> Image:
-        """Reconstruct; `parts` are the operator's tensors, in the order of `tensors(operator)`."""
+    def forward(self, y: Measurement, *given: Tensor) -> Image:
+        """Reconstruct; `given` are the operator's tensors, in the order of `tensors(operator)`."""
+        parts, level = (given[:-1], given[-1]) if self.noise_level else (given, None)
         assert len(parts) == len(tensors(self.operator))
-        image: Image = self.reconstructor(y, with_tensors(self.operator, list(parts)))
+        operator = with_tensors(self.operator, list(parts))
+        image: Image = self.reconstructor(y, operator, level)
         return image
+
+
+def tensor_names(tree: object, name: str = "") -> list[str]:
+    """The name of every tensor of an operator, in the order of `tensors`: `mask`, `parts_0_kernel`.
+
+    The operator inside a wrapped one gives no part of a name.
+    """
+    if isinstance(tree, Tensor):
+        return [name]
+    if is_dataclass(tree):
+        own = [(one.name, getattr(tree, one.name)) for one in fields(tree)]
+    else:
+        own = [(str(i), v) for i, v in enumerate(tree)] if isinstance(tree, tuple) else []
+    lead = "" if name in ("", "operator") else f"{name}_"
+    return [found for key, value in own for found in tensor_names(value, f"{lead}{key}")]
+
+
+class DeepinvModel(nn.Module):
+    """x̂ from y and a physics of deepinv: what its `Trainer` and `test` call a model.
+
+    The operator is that of the physics, whose solves are by conjugate gradients; σ is that of its
+    noise model, where it has one.
+    """
+
+    def __init__(self, reconstructor: Reconstructor) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+
+    def forward(self, y: Any, physics: Any, **_: Any) -> Image:
+        """The image behind y, a tensor or a list of them; other arguments of deepinv's are unused.
+
+        Raises:
+            ShapeError: the images of the physics are complex.
+        """
+        parts = [y] if isinstance(y, Tensor) else list(y)
+        with torch.no_grad():
+            image = physics.A_adjoint(y)
+        if image.is_complex():
+            raise ShapeError(
+                f"{type(physics).__name__}: its images are {image.dtype}, and real ones are "
+                "expected. Give it a physics with two real channels."
+            )
+        linear = isinstance(physics, deepinv().physics.LinearPhysics)
+        flat = joined(y)
+        operator = (DeepinvOperator if linear else DeepinvNonlinear)(
+            physics,
+            tuple(image.shape[1:]),
+            tuple(tuple(part.shape[1:]) for part in parts),
+            complex_y=flat.is_complex(),
+        )
+        sigma = getattr(getattr(physics, "noise_model", None), "sigma", None)
+        level = None if sigma is None else torch.as_tensor(sigma).to(image).reshape(-1)
+        if level is not None and level.numel() != len(image):
+            level = level.expand(len(image)) if prod(level.shape) == 1 else None
+        found: Image = self.reconstructor(flat, operator, level)
+        return found

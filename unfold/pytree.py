@@ -1,6 +1,7 @@
 """The tensors inside a state or an operator: NamedTuples, tuples and frozen dataclasses of them."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
@@ -146,7 +147,10 @@ class Derived:
             return self.compute(operator)
         kept, key = vars(operator), f"derived {self.compute.__name__}"
         if key not in kept:
-            with torch.inference_mode(False), torch.no_grad():
+            # An exported graph records every change of the mode as a graph of its own.
+            plain = torch.compiler.is_exporting()
+            mode = nullcontext() if plain else torch.inference_mode(False)
+            with mode, torch.no_grad():
                 new = self.compute(operator)
             if _transformed(new):
                 return new

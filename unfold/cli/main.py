@@ -22,6 +22,8 @@ COMMANDS = {
     "show": "unfold.cli.runs:show_run",
     "diff": "unfold.cli.runs:diff_runs",
     "table": "unfold.cli.runs:runs_table",
+    "report": "unfold.cli.report:write_page",
+    "export": "unfold.cli.export:export_run",
     "reproduce": "unfold.cli.reproduce:reproduce",
     "compare-gradients": "unfold.cli.compare_gradients:compare_gradients_of_batch",
 }
@@ -70,6 +72,9 @@ usage: unfold train [KEY=VALUE ...]                   train, then evaluate acros
        unfold check data=folder data.root=DIR         every image, and what is wrong with it
        unfold list | show RUN | diff RUN RUN | reproduce RUN
        unfold table GLOB --rows KEY --cols KEY        the runs, and what they scored
+       unfold report RUN ... [output=FILE.html]       runs compared on one page, to open and to send
+       unfold export RUN [format=safetensors|onnx|torch_export|deepinv] [output=DIR]
+                                                      weights for other programs, with a card
        python train.py [KEY=VALUE ...]                the same as unfold train
 
 Options of each group, GROUP=OPTION:

@@ -204,9 +204,14 @@ def expect_memory(source: Path, shape: Sequence[int]) -> None:
 
 
 def expect_new(output: Path) -> None:
-    """Refuse to replace a file or a folder, or to write into a finished run."""
+    """Refuse to replace a file or a folder, and a place in a finished run."""
     if os.path.lexists(output):  # a broken link, too
         raise ConfigError(f"output = {output}: exists, and is not replaced. Name another.")
+    expect_unsealed(output)
+
+
+def expect_unsealed(output: Path) -> None:
+    """Refuse to write into a finished run."""
     sealed = (one for one in output.absolute().parents if (one / MANIFEST).is_file())
     if run := next(sealed, None):
         raise ConfigError(

@@ -45,8 +45,8 @@ class Arguments:
 class Syntax:
     """What a command takes; its `--help` is made from it.
 
-    `names` are of its positional arguments, `RUN`, or `[GLOB]` where it may be left out; `keys` and
-    `flags` come with their help, and each takes a value.
+    `names` are of its positional arguments, `RUN`, `[GLOB]` where it may be left out, or `RUN...`
+    of which there may be several; `keys` and `flags` come with their help, and each takes a value.
     """
 
     command: str
@@ -132,6 +132,8 @@ class Syntax:
                 raise ConfigError(
                     f"unfold {self.command} takes one pattern, got {given}. Put it in quotes."
                 )
+        elif self.names and self.names[0].endswith("...") and names:
+            pass
         elif len(names) != len(self.names):
             raise ConfigError(
                 f"unfold {self.command} needs {COUNTS[len(self.names)]}, unfold {self.command} "

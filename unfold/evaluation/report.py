@@ -1,5 +1,6 @@
 """The files of an evaluation: rows, tables, figures."""
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,10 @@ from unfold.evaluation.records import (
     pivot,
     undefined,
 )
+from unfold.evaluation.shown import NUMBERS, Views, views, write_pictures
 from unfold.evaluation.single_image import follow
+from unfold.models.classical import Classical
+from unfold.models.deq import DEQ
 from unfold.parameters.group import groups_of
 
 
@@ -63,18 +67,29 @@ def write_report(
     curves = [curve for _, group in groups_of(reconstructor) for curve in group.curves()]
     figures.conditions_figure(curves, folder / "conditions.png")
     figures.operators_figure(methods, folder / "operators.png")
+    kept_views: list[Views] = []
     if images and examples:
         first = examples[0].condition
-        figures.gallery(
-            [e for e in examples if e.condition == first][:images], folder / "gallery.png"
-        )
+        own = [views(e) for e in examples if e.condition == first][:images]
         one_each = {e.condition.name + e.condition.noise: e for e in reversed(examples)}
-        figures.gallery(list(reversed(one_each.values())), folder / "gallery_operators.png")
+        others_views = [views(e) for e in reversed(one_each.values()) if e.condition != first]
+        kept_views = own + others_views
+        figures.gallery(own, folder / "gallery.png")
+        figures.gallery([own[0], *others_views], folder / "gallery_operators.png")
     figures.training_figure(context.run / "metrics.csv", headline(rows), folder / "training.png")
     test = islice(context.data.examples("test"), images)
     traces = follow(reconstructor, context.physics, test, context.seed, context.metrics)
+    model = reconstructor.model
+    tolerance = model.tol if isinstance(model, DEQ | Classical) else None
     if traces:
-        figures.convergence_figure(traces, folder / "convergence.png")
+        figures.convergence_figure(traces, folder / "convergence.png", tolerance)
+    content = {
+        "examples": write_pictures(folder, kept_views),
+        "parameters": {name: value.flatten().tolist() for name, value in used.items()},
+        "traces": [trace._asdict() for trace in traces],
+        "tolerance": tolerance,
+    }
+    write_text(folder / NUMBERS, json.dumps(content) + "\n")
     return main_figures(rows)
 
 

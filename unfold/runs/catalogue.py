@@ -118,7 +118,7 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
             Or it was written by another version of unfold.
         RunError: the directory is not a run, or a file of it is missing or damaged.
     """
-    path = _locate(text, Path(runs_dir))
+    path = locate(text, Path(runs_dir))
     written, config = _status(path), stored_config(path)
     verify(path)
     typed = files.read_yaml(path / "overrides.yaml")
@@ -168,7 +168,8 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """The runs that come with unfold."""
 
 
-def _locate(text: str, runs_dir: Path) -> Path:
+def locate(text: str, runs_dir: Path) -> Path:
+    """The directory that `text` names, as `read_reference` reads it."""
     for candidate in (expand(text, "run"), runs_dir / text):
         if candidate.is_dir():
             return candidate.resolve()

@@ -34,12 +34,15 @@ SETTLED = 20_000_000
 """Nanoseconds after which a change of a file gets another time."""
 
 
-def finish(directory: Path, now: status.Status) -> None:
-    """Write the manifest of a directory, then the status of a finished run, bound to it."""
+def finish(directory: Path, now: status.Status, owner: str | None = None) -> None:
+    """Write the manifest of a directory, then the status of a finished run, bound to it.
+
+    The owner is the name of the directory, or "" of one that may be renamed.
+    """
     found = {name: (directory / name).stat() for name in _files(directory)}
     until = time.time_ns() - SETTLED
     content = {
-        "owner": directory.name,
+        "owner": directory.name if owner is None else owner,
         "files": {name: sha256(directory / name) for name in found},
         "sizes": {name: stat.st_size for name, stat in found.items()},
         "times": {n: stat.st_mtime_ns for n, stat in found.items() if stat.st_mtime_ns < until},
@@ -76,7 +79,7 @@ def _broken(directory: Path, now: status.Status, names: Collection[str] = ()) ->
         return [f"{MANIFEST} is missing"]
     except (UnfoldError, KeyError, TypeError, ValueError):
         return [f"{MANIFEST} is damaged"]
-    if owner != directory.name:
+    if owner not in ("", directory.name):
         return [f"its files are those of {owner}"]
     there = [name for name in _files(directory) if name.partition("/")[0] not in REPLAYED]
     found = []

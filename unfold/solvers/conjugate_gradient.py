@@ -6,7 +6,9 @@ preconditioner.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +22,19 @@ from unfold.solvers.result import report
 from unfold.typing import Flags, Image, PerImage, Scalar
 
 T = TypeVar("T")
+
+_exported: ContextVar[int] = ContextVar("exported", default=20)
+
+
+@contextmanager
+def exported_iterations(count: int) -> Iterator[None]:
+    """Solves in a graph that is exported meanwhile take `count` iterations, converged or not."""
+    token = _exported.set(count)
+    try:
+        yield
+    finally:
+        _exported.reset(token)
+
 
 MAX_ITERATIONS = 1000
 SYNC_EVERY = 4
@@ -121,6 +136,8 @@ def solve_system(
 ) -> Tensor:
     """M⁻¹b for any system, as `solve_normal` does it."""
     budget = budget or Budget(default_tol(b.dtype), MAX_ITERATIONS)
+    if torch.compiler.is_exporting():
+        return _conjugate_gradient(system, budget, start, b)
     given = (system, budget, start, b, *tensors(system))
     solution: Tensor = _Solve.apply(*given)  # type: ignore[no-untyped-call]
     return solution
@@ -240,8 +257,9 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
     rho = batched_inner(r, z)
     residual = _norm(r, z, rho)
     active = residual > limit
-    for k in range(budget.max_iterations):
-        if tested(k, b) and not bool(active.any()):
+    exported = torch.compiler.is_exporting()
+    for k in range(_exported.get() if exported else budget.max_iterations):
+        if not exported and tested(k, b) and not bool(active.any()):
             break
         taken = taken + active
         Mp = system.apply(p)
@@ -252,7 +270,7 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
         p = z + per_image(ratio(new, rho, active), p) * p
         rho, residual = new, _norm(r, z, new)
         active = residual > limit
-    report("solve_normal", residual, norm, budget.tol, taken, wanted=budget.wanted)
+    report("solve_normal", residual, norm, budget.tol, taken, wanted=budget.wanted or exported)
     return x * scale
 
 

@@ -16,11 +16,12 @@ from unfold.config.build import build_group, components_of
 from unfold.config.check import Checked
 from unfold.errors import ConfigError, PreemptedError, ShapeError, SweepError, UnfoldError, visible
 from unfold.launchers.launcher import Job, Launcher
-from unfold.runs.catalogue import flat
+from unfold.runs.catalogue import flat, read_entry
 from unfold.runs.compare import Computation
 from unfold.runs.directory import results_of
 from unfold.runs.identity import conditions
 from unfold.runs.redact import redacted_override
+from unfold.runs.seal import ROWS
 from unfold.runs.status import Outcome
 
 
@@ -167,6 +168,7 @@ def conclude(entries: list[Entry], objective: str, *, best: bool = True) -> list
     table("sweep", ("job", "state", objective, "run or reason"), rows)
     if best and len(scored) > 1:
         say(f"best: {evaluation_of(short((max if higher(objective) else min)(scored)[1]))}")
+    _write_report(entries)
     if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
@@ -177,6 +179,20 @@ def higher(objective: str) -> bool:
     from unfold.evaluation.metrics import HIGHER_IS_BETTER
 
     return HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False)
+
+
+def _write_report(entries: Sequence[Entry]) -> None:
+    """A page of the jobs, next to their runs, where several were evaluated."""
+    runs = [one.outcome.directory for one in entries if one.outcome is not None]
+    if sum((run / ROWS).is_file() for run in runs) < 2:
+        return
+    from unfold.cli.report import write_report_of
+
+    lost = [f"{' '.join(one.label)}: {one.error}" for one in entries if one.outcome is None]
+    output = runs[0].parents[1] / "report.html"
+    found = [read_entry(run, f"{run.parent.name}/{run.name}") for run in runs]
+    write_report_of(found, output, lost)
+    say(f"report: {short(output)}")
 
 
 def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:

@@ -1,0 +1,88 @@
+"""`unfold export RUN`: finished weights as a folder for other programs."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from unfold.cli.console import say, short
+from unfold.cli.evaluate import open_run
+from unfold.config.arguments import Syntax
+from unfold.disk import expand
+from unfold.errors import ConfigError, listing, nearest
+
+if TYPE_CHECKING:
+    from unfold.data.dataset import Data
+    from unfold.typing import Shape
+
+FORMATS = ("safetensors", "onnx", "torch_export", "deepinv")
+
+SYNTAX = Syntax(
+    "export",
+    "Weights, configuration and a model card as a folder that unfold.load and other programs take.",
+    keys={
+        "run": "the run, as its first argument",
+        "format": "safetensors, onnx, torch_export or deepinv; the first by default",
+        "output": "the folder to write; NAME_FORMAT by default",
+        "size": "of the images of a graph, 128 or 128x192; that of the first test image by default",
+        "iterations": "of an equilibrium or a classical algorithm, fixed in a graph",
+    },
+)
+
+
+def export_run(arguments: Sequence[str]) -> int:
+    """Write a run as a folder for others."""
+    named = [f"run={text}" if "=" not in text and text[:1] != "-" else text for text in arguments]
+    given = SYNTAX.parse(named)
+    form = given.keys.get("format", FORMATS[0])
+    if form not in FORMATS:
+        near = nearest(form, FORMATS)
+        raise ConfigError(f"format = {form}: no such format{near} Allowed: {listing(FORMATS)}.")
+    reference, _, components = open_run(given, "export")
+    if reference.state != "finished":
+        raise ConfigError(
+            f"run = {short(reference.path)}: it is {reference.state}; finish it first."
+        )
+    from unfold.cli.reconstruct import expect_new
+    from unfold.results.exported import export
+    from unfold.results.graph import make_graph
+    from unfold.training.checkpoints.weights import load_weights
+
+    own = f"{reference.path.parent.name}-{reference.path.name}_{form}"
+    output = expand(given.keys.get("output", own), "output")
+    expect_new(output)
+    load_weights(components.reconstructor, reference.path)
+    components.reconstructor.eval()
+    if form == "deepinv":
+        from unfold.extras import deepinv
+
+        deepinv()
+    graph = None
+    if form in ("onnx", "torch_export"):
+        size, count = given.keys.get("size"), given.keys.get("iterations")
+        if count is not None and not re.fullmatch(r"[1-9]\d{0,3}", count):
+            raise ConfigError(f"iterations = {count}: a whole number from 1 to 9999 is expected.")
+        shape = _shape(size, components.data)
+        steps = int(count) if count else None
+        graph = make_graph(components.reconstructor, components.physics, form, shape, steps)
+        say(f"{graph.file} agrees with the network to {graph.difference:.1e}")
+        if graph.iterations:
+            say(
+                f"note: a graph has a fixed length: {graph.iterations} iterations, "
+                f"{graph.rest:.1e} from the network that iterates to its tolerance."
+            )
+    export(reference, components, form, output, graph)
+    say(f"wrote {short(output)}")
+    return 0
+
+
+def _shape(size: str | None, data: "Data") -> "Shape":
+    """(C, H, W): of the size that was asked for, or of the first test image."""
+    if size is None:
+        found = data.shapes().get("test") or data.shapes().get("validation")
+        if not found:
+            raise ConfigError("the run has no test image. Give the size of one, size=128x128.")
+        return tuple(found[0][1][-3:])
+    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", size):
+        raise ConfigError(f"size = {size}: HEIGHTxWIDTH, or one number for both, is expected.")
+    height, _, width = size.partition("x")
+    return data.channels, int(height), int(width or height)

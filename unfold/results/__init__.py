@@ -1,0 +1,1 @@
+"""What is made of finished runs for others: a report, and weights for other programs."""
