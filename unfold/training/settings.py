@@ -240,9 +240,9 @@ class TrainerSettings(Declared):
         """Where a single process runs, as Lightning chooses it."""
         import torch
 
-        found = torch.accelerator.current_accelerator(check_available=True)
-        here = self.accelerator == "cpu" or found is None
-        return torch.device("cpu") if here or found is None else found
+        kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        wanted = {"cpu": (), "mps": ("mps",)}.get(self.accelerator, ("mps", "cuda"))
+        return torch.device(next((kind for kind in wanted if kinds[kind]()), "cpu"))
 
     def place(self, net: "Reconstructor") -> "Reconstructor":
         """A network where it runs, and in double precision where all is."""
