@@ -240,9 +240,10 @@ class TrainerSettings(Declared):
         """Where a single process runs, as Lightning chooses it."""
         import torch
 
-        kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        wanted = {"cpu": (), "mps": ("mps",)}.get(self.accelerator, ("mps", "cuda"))
-        return torch.device(next((kind for kind in wanted if kinds[kind]()), "cpu"))
+        if self.accelerator != "cpu" and torch.backends.mps.is_available():
+            return torch.device("mps")
+        cuda = self.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+        return torch.device("cuda" if cuda else "cpu")
 
     def place(self, net: "Reconstructor") -> "Reconstructor":
         """A network where it runs, and in double precision where all is."""
