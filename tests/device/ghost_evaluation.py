@@ -52,7 +52,8 @@ PHYSICS = {
 
 
 @pytest.mark.parametrize("name", PHYSICS)
-def test_an_evaluation_is_that_of_the_cpu(tmp_path, name):
+def test_an_evaluation_is_that_of_the_cpu(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("unfold.evaluation.baselines.EXTENSIONS", 0)
     physics, channels = PHYSICS[name](), 2 if name == "multicoil_mri" else 1
     few = {"blur": None, "tomography": ("linear",)}  # iterations take seconds here
     suite = replace(AUTO, baselines=few.get(name, ("zero_filled",)))

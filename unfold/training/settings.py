@@ -240,9 +240,10 @@ class TrainerSettings(Declared):
         """Where a single process runs, as Lightning chooses it."""
         import torch
 
-        found = torch.accelerator.current_accelerator(check_available=True)
-        here = self.accelerator == "cpu" or found is None
-        return torch.device("cpu") if here or found is None else found
+        if self.accelerator != "cpu" and torch.backends.mps.is_available():
+            return torch.device("mps")
+        cuda = self.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+        return torch.device("cuda" if cuda else "cpu")
 
     def place(self, net: "Reconstructor") -> "Reconstructor":
         """A network where it runs, and in double precision where all is."""
