@@ -50,7 +50,7 @@ def run_page(page: Path, folder: Path) -> None:
     (folder / "made").mkdir(parents=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    begun = time.monotonic()
+    begun, used = time.monotonic(), os.times()
     for block in blocks(page):
         if block.file:
             place = folder / block.file
@@ -80,7 +80,9 @@ def run_page(page: Path, folder: Path) -> None:
     missing = [name for name in shown if not (folder / name).is_file()]
     if missing:
         sys.exit(f"{page}: shows {', '.join(missing)}, which its blocks did not make.")
-    print(f"{page.relative_to(DOCS)}: {time.monotonic() - begun:.0f} s", flush=True)
+    taken, now = time.monotonic() - begun, os.times()
+    cpu = now.children_user + now.children_system - used.children_user - used.children_system
+    print(f"{page.relative_to(DOCS)}: {taken:.0f} s, {cpu:.0f} s of CPU", flush=True)
 
 
 def write_names(page: Path) -> None:

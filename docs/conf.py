@@ -21,7 +21,11 @@ def setup(app):  # noqa: ANN001, ANN201
 
     def escape(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
         special = str.maketrans({c: "\\" + c for c in "|*_\\"})
-        lines[:] = [line.replace("`", "``").translate(special) for line in lines]
+        if what == "attribute":  # not the type before a colon, which napoleon takes it for
+            lines[:] = [line.replace(": ", " – ") for line in lines]
+        parts = "\n".join(lines).split("`")  # every second one is code
+        escaped = (p if k % 2 else p.translate(special) for k, p in enumerate(parts))
+        lines[:] = "``".join(escaped).split("\n")
         for i, line in enumerate(lines[:-2]):  # a sentence that introduces code
             if line.endswith(":") and not lines[i + 1] and lines[i + 2].startswith("    "):
                 lines[i] += ":"
