@@ -18,23 +18,6 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return cpus
 
 
-def available_memory(
-    meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")
-) -> int | None:
-    """Bytes that a process may still take, by the kernel's estimate and the limit of its container.
-
-    None where the system does not tell.
-    """
-    found = []
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        found += [1024 * int(lines["MemAvailable"].split()[0])] if "MemAvailable" in lines else []
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-        found.append(max(0, int(limit.read_text()) - int(used.read_text())))
-    return min(found, default=None)
-
-
 def refusal(count: int | None, least: int, what: str) -> str:
     """Why a count of processes or threads is refused here; empty where it is not.
 

@@ -12,7 +12,6 @@ import unfold
 from unfold.cli.reconstruct import reconstruct_image
 from unfold.config.experiment import load
 from unfold.errors import CheckpointError, ConfigError, DataError, DataWarning
-from unfold.machine import available_memory
 from unfold.physics.base import Examples
 from unfold.random import Draws
 from unfold.runs.catalogue import PRETRAINED, read_reference
@@ -90,21 +89,8 @@ def test_a_photograph_is_reconstructed_without_naming_a_run(tmp_path, capsys):
 def test_a_photograph_that_memory_cannot_hold_is_refused_with_the_size_that_fits(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("unfold.cli.reconstruct.available_memory", lambda: 450 * 64 * 64)
+    monkeypatch.setattr("unfold.cli.reconstruct.free_memory", lambda: 450 * 64 * 64)
     given = [f"input={CAMERA}", "physics=motion_blur", f"output={tmp_path / 'x.png'}"]
     with pytest.raises(DataError, match=r"120 x 120 pixels need .* About 64 x 64 pixels fit"):
         reconstruct_image(given)
     assert not list(tmp_path.iterdir())
-
-
-def test_free_memory_is_that_of_the_machine_and_of_its_container(tmp_path):
-    info, group = tmp_path / "meminfo", tmp_path / "group"
-    group.mkdir()
-    assert available_memory(info, group) is None
-    info.write_text("MemTotal: 9 kB\nMemAvailable:       5 kB\n")
-    assert available_memory(info, group) == 5 * 1024
-    (group / "memory.max").write_text("4096\n")
-    (group / "memory.current").write_text("1024\n")
-    assert available_memory(info, group) == 3072
-    (group / "memory.max").write_text("max\n")
-    assert available_memory(info, group) == 5 * 1024

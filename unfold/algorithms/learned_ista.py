@@ -100,7 +100,8 @@ class Thresholding(LearnedAlgorithm[ImageState], ImageAlgorithm):
         """
         theta, size = self.threshold, v.detach().abs()
         pixels = size[0].numel()
-        count = (torch.as_tensor(self.support, device=v.device) * pixels).long()
+        share = self.support * pixels
+        count = share.long() if isinstance(share, Tensor) else torch.tensor(int(share))
         if v.device.type == "cpu" and not count:
             return soft(v, theta)
         least = kth_largest(size.flatten(1), count)
@@ -112,9 +113,9 @@ def kth_largest(v: Tensor, k: Tensor) -> Tensor:
     """The k-th largest entry of each row, ∞ for k = 0; k stays on its device."""
     if v.device.type == "cpu":
         return v.kthvalue(1 + v.shape[1] - int(k)).values
-    last = (k - 1).clamp(min=0).expand(len(v), 1)
+    last = (k - 1).clamp(min=0).to(v.device).expand(len(v), 1)
     found = v.sort(descending=True).values.gather(1, last)[:, 0]
-    return torch.where(k > 0, found, torch.inf)
+    return torch.where(k.to(v.device) > 0, found, torch.inf)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unfold.arrays import free_memory
 from unfold.cli.console import say, scores_table
 from unfold.cli.evaluate import open_run
 from unfold.config.arguments import Arguments, Syntax
@@ -14,7 +15,6 @@ from unfold.config.check import Components
 from unfold.config.overrides import key_of
 from unfold.disk import expand
 from unfold.errors import ConfigError, DataError, listing, nearest
-from unfold.machine import available_memory
 from unfold.runs.files import RANGES, read_json
 from unfold.runs.seal import MANIFEST
 
@@ -192,8 +192,8 @@ def border_of(given: Arguments, physics: "Physics") -> "Physics":
 
 def expect_memory(source: Path, shape: Sequence[int]) -> None:
     """Refuse an image, or a measurement, that this machine cannot hold in its data step."""
-    free, numbers = available_memory(), prod(shape)
-    if free is not None and NEEDED * numbers > free:
+    free, numbers = free_memory(), prod(shape)
+    if NEEDED * numbers > free:
         sides, gib = shape[-2:], NEEDED * numbers / 2**30
         fits = [int(side * (free / NEEDED / numbers) ** 0.5) for side in sides]
         raise DataError(

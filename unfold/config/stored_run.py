@@ -52,7 +52,9 @@ def stored_overrides(reference: Entry, given: Sequence[str]) -> list[str]:
     kept = [
         text
         for text in reference.overrides
-        if address_of(text) not in {*named, *NOT_KEPT} and not _of_former(text, others)
+        if address_of(text) not in named
+        and key_of(text) not in NOT_KEPT
+        and not _of_former(text, others)
     ]
     for text in kept:
         if REDACTED in text:
@@ -84,7 +86,8 @@ def _of_former(text: str, others: Collection[str]) -> bool:
 
 def _refuse_steering(reference: Entry) -> None:
     """Refuse stored flags and keys of Hydra's, which decide where options and code come from."""
-    known = {*GROUPS, *PRESETS, "trainable", *Settings.__dataclass_fields__}
+    groups = {*GROUPS, *PRESETS, "trainable"}
+    known = groups | {*Settings.__dataclass_fields__}
     if odd := sorted({*map(str, reference.config)} - known):
         raise ConfigError(
             f"{reference.path}: config.yaml has the key {odd[0]}, which no run has: only groups "
@@ -92,7 +95,8 @@ def _refuse_steering(reference: Entry) -> None:
         )
     for text in reference.overrides:
         group, *places = (re.split(r"[./]", key)[0] for key in address_of(text).split("@"))
-        if text.startswith("-") or group not in known or not {*places} <= {*known, "_global_"}:
+        of = groups if places else known  # a setting has no other place
+        if text.startswith("-") or group not in of or not {*places} <= {*groups, "_global_"}:
             raise ConfigError(
                 f"{reference.path}: overrides.yaml has {text!r}, which no run has: only groups and "
                 "settings are stored. The file was edited; do not use the run."
