@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Pillow
 
 import unfold
-from unfold.cli.reconstruct import reconstruct_image
+from unfold.cli.reconstruct import PACKAGED, reconstruct_image
 from unfold.config.experiment import load
 from unfold.errors import CheckpointError, ConfigError, DataError, DataWarning
 from unfold.physics.base import Examples
@@ -27,14 +27,15 @@ def photograph() -> torch.Tensor:
     return torch.from_numpy(grey).float()[None, None]
 
 
-def test_it_is_a_sealed_run_that_tells_nothing_of_a_machine():
-    reference = read_reference(NAME, "runs")  # verifies every file
-    assert reference.state == "finished" and reference.path == PRETRAINED / NAME
+@pytest.mark.parametrize("name", PACKAGED.values())
+def test_it_is_a_sealed_run_that_tells_nothing_of_a_machine(name):
+    reference = read_reference(name, "runs")  # verifies every file
+    assert reference.state == "finished" and reference.path == PRETRAINED / name
     texts = [p.read_text() for p in reference.path.iterdir() if p.suffix in (".json", ".yaml")]
     assert not any("/tmp" in text or "/home" in text for text in texts)
     assert (reference.path / "README.md").is_file()
     size = sum(p.stat().st_size for p in reference.path.iterdir())
-    assert size < 4e6
+    assert size < 2e6
 
 
 def test_an_unknown_run_offers_it():
@@ -84,6 +85,17 @@ def test_a_photograph_is_reconstructed_without_naming_a_run(tmp_path, capsys):
     assert "run=every_operator: the network for many operators" in text
     with Pillow.open(tmp_path / "x.png") as picture:
         assert picture.size == (96, 84)
+
+
+def test_a_photograph_in_colour_is_reconstructed_by_the_network_in_colour(tmp_path, capsys):
+    with Pillow.open(CAMERA.parent / "colour" / "chelsea.png") as picture:
+        picture.crop((0, 0, 96, 84)).save(tmp_path / "photo.png")
+    given = [f"input={tmp_path / 'photo.png'}", "physics=demosaicing"]
+    assert reconstruct_image([*given, f"output={tmp_path / 'x.png'}"]) == 0
+    text = capsys.readouterr().out
+    assert "run=every_operator_colour" in text
+    found = [np.asarray(Pillow.open(tmp_path / f"{one}.png"), float) for one in ("photo", "x")]
+    assert np.abs(found[0] - found[1]).mean() < 8
 
 
 def test_a_photograph_that_memory_cannot_hold_is_refused_with_the_size_that_fits(
