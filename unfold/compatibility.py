@@ -19,7 +19,7 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.lipschitz import lipschitz
 from unfold.errors import ConfigError, IncompatibleError, contract
 from unfold.fidelities.fidelity import Fidelity
-from unfold.parameters.declare import Recipe, declarations
+from unfold.parameters.declare import Recipe
 from unfold.parameters.networks import hides, leaves
 from unfold.parameters.select import walk
 from unfold.physics.blur.blur import Blur
@@ -116,9 +116,8 @@ def _expansion(one: Recipe) -> str | None:
 def measured_lipschitz(prior: DenoiserPrior) -> float:
     """The measured Lipschitz constant of what has to be nonexpansive in an equilibrium."""
     weight = next(prior.denoiser.parameters(), torch.empty(0))
-    kind, names = type(prior), declarations(prior)
-    levels = {n: getattr(kind, n) for n in names if isinstance(getattr(prior, n), str)}
-    part = replace(prior, **levels).contractive_part
+    level = 0.05 if isinstance(prior.sigma, str) else prior.sigma
+    part = replace(prior, sigma=level).contractive_part
     return lipschitz(part, prior.denoiser.channels, weight)
 
 

@@ -137,6 +137,7 @@ def expect_channels(block: str, what: str, channels: int, t: Image | Measurement
 
 
 def _joined(y: Measurement) -> Field:
+    """The fields of several coils as so many channels."""
     return y.flatten(1, -3) if y.ndim > 4 else y
 
 

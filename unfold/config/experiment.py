@@ -29,12 +29,8 @@ class Experiment:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, y: "Measurement", operator: "Operator | Physics") -> "Image":
-        """The image behind y, of the noise level that the physics of the experiment knows."""
-        from unfold.physics.operator import Operator
-
-        known = isinstance(operator, Operator)
-        level = self.physics.known_level(y, operator) if known else None
-        image: Image = self.reconstructor(y, operator, noise_level=level)
+        """The image behind y."""
+        image: Image = self.reconstructor(y, operator)
         return image
 
 

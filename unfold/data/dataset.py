@@ -34,6 +34,7 @@ class SplitReport(NamedTuple):
 
     @property
     def usable(self) -> int:
+        """Files without a fault."""
         return self.files - len(self.faults)
 
 

@@ -75,6 +75,7 @@ class Batch(NamedTuple):
         return self.examples.images
 
     def part(self, start: int, stop: int) -> "Batch":
+        """Some consecutive examples."""
         few = self.examples.map(lambda t: t[start:stop])
         return Batch(few, self.index[start:stop], self.epoch)
 

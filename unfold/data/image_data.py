@@ -45,6 +45,7 @@ class ImageData(ImageOptions):
 
     @property
     def pixels(self) -> Pixels:
+        """How files are read."""
         return Pixels(self.channels, self.stated)
 
     @cached_property
@@ -99,6 +100,7 @@ class ImageData(ImageOptions):
         return [(name, Example(image)) for name, image in self.images(split)]
 
     def content(self, split: str) -> str:
+        """Of the decoded pixels."""
         found = (
             sha256(repr(tuple(x.shape)).encode() + x.numpy().tobytes())
             for _, x in self.images(split)

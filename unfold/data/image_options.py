@@ -53,4 +53,5 @@ class ImageOptions(Data, ABC):
         return self.multiple_of
 
     def crops(self, images: Sequence[Picture]) -> TrainCrops:
+        """What is trained on of some images."""
         return TrainCrops(images, self.seed, self.crop, self.flips, self.rotations)

@@ -58,6 +58,7 @@ def _raw_mode(picture: Pillow.Image) -> str:
 
 
 def _decoded(data: bytes, raw: str, page: int) -> Values:
+    """The image decoded with another raw mode, upright."""
     picture = Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF"))
     picture.seek(page)
     assert isinstance(picture, ImageFile.ImageFile)

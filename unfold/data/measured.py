@@ -109,6 +109,7 @@ class LazyData(Data):
 
     @cached_property
     def _facts(self) -> dict[str, list[tuple[ImageFile, FileFacts]]]:
+        """The usable files of each split."""
         faults: list[str] = []
         found: dict[str, list[tuple[ImageFile, FileFacts]]] = {split: [] for split in SPLITS}
         for split, file, facts in self._survey():
@@ -192,6 +193,7 @@ class LazyData(Data):
         return Lazy(lambda item: (item.name, self.load(item)), items)
 
     def content(self, split: str) -> str:
+        """Of the bytes of the files."""
         digests = sorted(facts.digest for _, facts in self._facts[split])
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -214,9 +216,11 @@ class LazyData(Data):
 
     @property
     def every(self) -> list[Item]:
+        """The items of all splits."""
         return [item for items in self._items.values() for item in items]
 
     def load(self, item: Item) -> Example:
+        """The example, from the cache or from its file."""
         key = str(item.file.path), item.place
         cached = self._cache.get(key)
         if cached is None:

@@ -130,6 +130,7 @@ class OwnData(LazyData):
         return f"give data.{split}, an object with `__len__` and `example(i)`"
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        """A name for each example, in the order of their places."""
         counts = {split: len(getattr(self, split) or ()) for split in SPLITS}
         return {
             split: tuple(ImageFile(f"{i:06d}", Path(split, str(i))) for i in range(count))

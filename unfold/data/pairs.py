@@ -47,6 +47,7 @@ class PairsData(MeasuredData):
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The files that are read."""
         return (*suffixes(), *SUFFIXES, *STORES)
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:

@@ -60,6 +60,7 @@ class VolumeData(ImageOptions, MeasuredData):
 
     @property
     def suffixes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The files that are read."""
         return (*read_suffixes(), *self.dicom)
 
     measured = False

@@ -22,6 +22,7 @@ def _polar(v: Image) -> tuple[Image, Image]:
 
 
 def _of_polar(magnitude: Image, phase: Image) -> Image:
+    """The image that `_polar` takes apart."""
     return torch.polar(magnitude, 2 * math.pi * (phase - 0.5))
 
 

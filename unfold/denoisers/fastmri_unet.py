@@ -59,6 +59,7 @@ class FastMRIUNet(Denoiser):
         return m + s * found[..., top : top + height, left : left + width]
 
     def unet(self, x: Tensor) -> Tensor:
+        """U."""
         skips: list[Tensor] = []
         for down in self.down_sample_layers:
             skips.append(down(x))

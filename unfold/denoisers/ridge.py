@@ -84,9 +84,11 @@ class RidgePotential(Potential):
         return derived
 
     def ridge(self, sigma: Scalar) -> Ridge:
+        """The function at a noise level."""
         return self.at(self.once(), sigma)
 
     def images(self, x: Image) -> Tensor:
+        """What the filters act on."""
         self.expect(x)
         return x
 

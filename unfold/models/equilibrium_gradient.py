@@ -59,7 +59,7 @@ class Implicit(EquilibriumBackward):
     """
 
     tol: float = bounded(1e-3, tolerance)
-    accuracy: float = bounded(1e-2, tolerance)
+    accuracy: float = bounded(4e-3, tolerance)
     max_iterations: int = bounded(50, at_least(1))
     solver: AffineSolver = field(default_factory=GMRES)
     on_divergence: Literal["warn", "error", "phantom"] = "warn"

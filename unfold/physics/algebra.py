@@ -52,6 +52,7 @@ class Composite(LinearOperator, ABC):
         return self.with_parts(tuple(part.linearize(x) for part in self.parts))
 
     def tangent(self, like: Tensor) -> Operator:
+        """Made of their tangents, each at its own reference."""
         if self.linear:
             return self
         return self.with_parts(tuple(part.tangent(like) for part in self.parts))
@@ -112,6 +113,7 @@ class Composed(Composite):
         return Composed(*parts)
 
     def linearize(self, x: Image) -> Operator:
+        """By the chain rule."""
         if self.linear:
             return self
         outer = self.outer.linearize(self.inner.forward(x))

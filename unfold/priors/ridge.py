@@ -1,33 +1,27 @@
 """Priors of learned filters and functions: potentials with a gradient, and shrinkage."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from unfold.denoisers.ridge import Potential
 from unfold.denoisers.shrinkage import ShrinkageField
 from unfold.parameters.bounds import bounded, whole
-from unfold.parameters.constraints import positive
-from unfold.parameters.declare import param
 from unfold.parameters.networks import Each, stages
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import expect_weight
 from unfold.solvers.linear_map import LinearMap
-from unfold.typing import DenoiserLevel, Field, Image, PerImage, Scalar
+from unfold.typing import Field, Image, PerImage, Scalar
 
 
 @dataclass(frozen=True)
 class LearnedPotential(DenoiserPrior):
-    """g(x) = (s/s₀)² R(x, σ), a potential; ∇g by its formula, of complex x on both parts.
+    """g(x) = R(x, σ), a potential; ∇g by its formula, of complex x on both parts.
 
-    R/σ² stands for a negative log-density of images, so that g with λ ∝ s₀² weighs it by the
-    variance s² of the noise, as the data term is. Its prox is found by accelerated descent.
+    Its prox is found by accelerated gradient descent.
 
     Args:
         denoiser: R, a potential such as `ConvexRidge`.
-        noise: s, the word `noise_level` for that of each measurement; s₀ = 0.01, where g is R.
         steps: of the descent to the prox, which starts where the prox is taken.
 
     Source: Goujon et al., A neural-network-based convex regularizer for inverse problems, IEEE
@@ -40,14 +34,10 @@ class LearnedPotential(DenoiserPrior):
 
     denoiser: Each[Potential]
     steps: int = bounded(10, whole(1))
-    noise: DenoiserLevel = param(0.01, positive, is_level=True)
-
-    def cannot_act(self) -> Mapping[str, str]:
-        return {**super().cannot_act(), "noise": "what would be learned of it, lambda_reg is"}
 
     @property
     def lipschitz(self) -> Scalar:
-        return self._scale * self._network.lipschitz(self.sigma)
+        return self._network.lipschitz(self.sigma)
 
     @property
     def nonexpansive(self) -> bool:
@@ -80,17 +70,12 @@ class LearnedPotential(DenoiserPrior):
 
     def value(self, x: Image) -> PerImage:
         images, level, _ = self._network.real_images(x, self.sigma)
-        scale = torch.as_tensor(self._scale, device=x.device).flatten()
-        return scale * self._network.value(images, level).reshape(-1, len(x)).sum(0)
+        return self._network.value(images, level).reshape(-1, len(x)).sum(0)
 
     def grad(self, x: Image) -> Image:
-        """(s/s₀)² ∇R(x, σ)."""
+        """∇R(x, σ)."""
         images, level, back = self._network.real_images(x, self.sigma)
-        return self._scale * back(self._network.grad(images, level))
-
-    @property
-    def _scale(self) -> Scalar:
-        return (self.noise / 0.01) ** 2
+        return back(self._network.grad(images, level))
 
     @property
     def _network(self) -> Potential:

@@ -47,8 +47,6 @@ CONFIGURATIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "equilibrium of pgd, a learned network, denoising": (
         *SMALL,
-        "algo=pgd",
-        "prior=nonexpansive",
         "model=deq",
         "model.max_iterations=8",
         "physics=denoising",

@@ -62,11 +62,13 @@ class DrawnData(LazyData, ABC):
         return 1 if split == "train" else int(getattr(self, f"{split}_images"))
 
     def picture(self, split: str, epoch: int, index: int) -> Example:
+        """One image."""
         seed = self.seed if split == "train" else 0
         x = self.drawn(generator(type(self).__name__, seed, split, epoch, index), split)
         return Example(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        """A name for the images of each split."""
         return {s: (ImageFile(s, Path(s)),) if self.count(s) else () for s in SPLITS}
 
     def examine(self, file: ImageFile, *, fresh: bool = False) -> FileFacts:

@@ -55,6 +55,7 @@ class MixedData(LazyData):
 
     @property
     def shares(self) -> Mapping[str, float]:
+        """The weights by name."""
         return dict.fromkeys(self.sets, 1.0) if self.weights is None else self.weights
 
     @property
@@ -79,6 +80,7 @@ class MixedData(LazyData):
             )
 
     def files(self) -> dict[str, tuple[ImageFile, ...]]:
+        """A name for the images of each set in each split."""
         held = {name: one.shapes() for name, one in self.sets.items()}
         return {
             s: tuple(ImageFile(n, Path(s, n)) for n, shapes in held.items() if shapes[s])

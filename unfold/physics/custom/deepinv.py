@@ -149,9 +149,11 @@ class DeepinvBase(Operator, ABC):
         return replace(same, physics=like(self.physics, x))
 
     def given(self, x: Image) -> Image:
+        """The image as the physics takes it."""
         return x.to(x.dtype.to_complex()) if self.complex_x else x
 
     def split(self, y: Measurement) -> Any:
+        """The measurement as the physics has it."""
         if len(self.parts) == 1:
             return y
         sizes = [prod(shape) for shape in self.parts]

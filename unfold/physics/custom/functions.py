@@ -96,6 +96,7 @@ class BlackBoxPhysics(Physics, ABC):
 
     @property
     def label(self) -> str:
+        """The name of the operator in messages."""
         return type(self).__name__
 
     def image_shape(self, measurement_shape: Shape) -> Shape:

@@ -43,8 +43,7 @@ EMBEDDED: Mapping[type[nn.Module], str] = {
     NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
     WeaklyConvexRidge: "weakly_convex_ridge.safetensors",
 }
-"""The packaged networks, of `experiment=denoiser`, `nonexpansive` and `wcrr_bsd68`. Of the last
-the kink of ψ₊' was widened to 5 knots, for a ∇R 5 times less steep, and 400 steps were added."""
+"""The packaged networks, of `experiment=denoiser`, `nonexpansive` and `wcrr_bsd68`."""
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:

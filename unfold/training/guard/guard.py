@@ -33,12 +33,15 @@ class Policy(ABC):
         """
 
     def passed(self) -> None:
+        """Register a step without failure."""
         self.in_a_row = 0
 
     def state(self) -> dict[str, int]:
+        """The counts, for a checkpoint."""
         return {"count": self.count, "in_a_row": self.in_a_row}
 
     def load(self, state: Mapping[str, int]) -> None:
+        """Restore the counts of a checkpoint."""
         self.count, self.in_a_row = state["count"], state["in_a_row"]
 
 

@@ -152,6 +152,7 @@ class Events(TensorBoardLogger):
         return any(Path(self.log_dir).glob("events.*"))
 
     def forward(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write values."""
         self.log_metrics(dict(metrics), step)
 
     @rank_zero_only
