@@ -131,7 +131,7 @@ def reference(name: str, net, y: Tensor, operator, count: int) -> Tensor:
     A = torch.cat([one.A(e[None]).reshape(1, -1) for e in basis]).mT
     y = y[:1]
     back = A.mT @ y.flatten()
-    start = {"modl": back, "learned_primal": 0 * y.flatten()}
+    start = {"modl": back, "tnrd": back, "learned_primal": 0 * y.flatten()}
     x = start.get(name, torch.linalg.solve(A.mT @ A + 0.02 * torch.eye(pixels), A.mT @ y.flatten()))
     share = float((A.abs().sum(1) > 0).float().mean())
     known = {"noise_level": torch.tensor([NOISE]), "sampling": torch.tensor([share])}

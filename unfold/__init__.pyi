@@ -159,6 +159,7 @@ from .physics.inpainting import LineInpainting as LineInpainting
 from .parameters.schedules import Linear as Linear
 from .physics.operator import LinearOperator as LinearOperator
 from .physics.nonlinear import Linearization as Linearization
+from .training.image_losses import LogMSE as LogMSE
 from .training.losses import Loss as Loss
 from .physics.mri.cartesian import MRI as MRI
 from .training.losses import MSE as MSE

@@ -81,6 +81,9 @@ def calls(monkeypatch, configs, tmp_path):
             raise log.fail
         return {"best validation/psnr": 30.0}
 
+    def validate(training, data, settings, directory, objective):
+        return {f"best {objective}": 30.0}
+
     def evaluate(evaluation, context):
         log.append(("evaluate", context.directory.name, context.trained_on, context.seed))
         return {"matched": 31.0}
@@ -94,10 +97,11 @@ def calls(monkeypatch, configs, tmp_path):
 
     stand_ins = {
         "training.fit.fit": fit,
+        "training.fit.validate": validate,
         "training.module.Training": Training,
         "training.checkpoints.weights.load_weights": load_weights,
         "evaluation.base.evaluate": evaluate,
-        "evaluation.single_image.read_cropped": lambda *parts: None,
+        "evaluation.single_image.read_cropped": lambda *parts: torch.zeros(1, 4, 4),
         "evaluation.single_image.reconstruct_simulated": lambda *parts: {},
     }
     for name, stand_in in stand_ins.items():

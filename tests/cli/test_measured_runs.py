@@ -12,7 +12,7 @@ from tests.data.test_kspace import brain, centred, coils
 from unfold.cli.console import guarded
 from unfold.cli.evaluate import evaluate_run
 from unfold.cli.train import train
-from unfold.evaluation import figures
+from unfold.evaluation import report, shown
 
 LEAVE = ("data.crop", "data.batch_size", "data.crops_per_image", "evaluation")
 SMALL = [word for word in CONSTANT if not word.startswith(LEAVE)] + ["data=kspace", "algo=hqs"]
@@ -46,7 +46,7 @@ def test_measured_data_is_trained_on_extended_and_evaluated(scans, capsys, monke
     arguments = [f"run={whole}", "evaluation=across_operators", "evaluation.tv.count=3", *small]
     arguments.append("metrics.data_range=max")
     captions = []
-    monkeypatch.setattr(figures, "gallery", lambda examples, path: captions.extend(examples))
+    monkeypatch.setattr(report, "views", lambda one: captions.append(one) or shown.views(one))
     assert guarded(evaluate_run, arguments) == 0
     (rows,) = whole.glob("evaluations/*/evaluation/rows.csv")
     with rows.open() as file:

@@ -87,7 +87,7 @@ def test_every_form_says_what_is_shown_and_what_is_not(two, capsys, form):
         (["diff", "g1"], "needs two runs, unfold diff A B, got g1"),
         (["table", "--row", "algo"], "--row: unknown flag, did you mean '--rows'? Allowed:"),
         (["table", "--rows"], "--rows: give it a value"),
-        (["table", "--format", "html"], "Allowed: csv, latex, markdown, terminal"),
+        (["table", "--format", "html"], "Allowed: csv, latex, markdown, md, terminal"),
     ],
 )
 def test_mistakes_are_explained(two, capsys, arguments, message):

@@ -80,6 +80,9 @@ DEPENDENT = {
 LAUNCHERS = "hydra/launcher"
 """They start jobs, and are no part of one."""
 
+RANGES = "sweep/ranges"
+"""Of searches, by the model; each search takes its own."""
+
 
 def shipped() -> list[tuple[str, ...]]:
     """Every option at least once; options of independent groups share a command line."""
@@ -87,7 +90,7 @@ def shipped() -> list[tuple[str, ...]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*/**/*.yaml")):
         group = str(path.parent.relative_to(folder))
-        if group == LAUNCHERS:
+        if group in (LAUNCHERS, RANGES):
             continue
         if importlib.util.find_spec(EXTRAS.get(path.stem, "unfold")) is not None:
             groups[group].append(f"{group}={path.stem}")

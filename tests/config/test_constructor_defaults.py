@@ -14,7 +14,7 @@ from tests.shipped import EXTRAS
 from unfold.config.options import configs_folder
 from unfold.reconstructor import Reconstructor
 
-CHOSEN = {"weights", "noise", "terms"}
+CHOSEN = {"weights", "noise", "terms", "by_physics"}
 """Components that an option chooses, of which Python has none until one is given."""
 
 

@@ -23,7 +23,16 @@ MODELS = {
     "jacobian_free": ("model=deq", "model/backward=jacobian_free"),
     "classical": ("algo=admm", "prior=tv", "model=classical", "model.max_iterations=40"),
 }
-SHAPES = ((1, 32, 32), (3, 32, 32), (1, 64, 64), (1, 33, 33), (1, 66, 66), (2, 32, 32), (1, 48, 48))
+SHAPES = (
+    (1, 32, 32),
+    (3, 32, 32),
+    (1, 64, 64),
+    (1, 33, 33),
+    (1, 66, 66),
+    (2, 32, 32),
+    (1, 48, 48),
+    (3, 48, 48),
+)
 OTHER_PRIOR = ("algo=gd", "prior=tikhonov", "start=back_projection")
 DRAWS = Draws(seed=0, images=range(2))
 

@@ -114,7 +114,15 @@ def test_every_physics(name):
 
 
 def _smallest(physics):
-    for shape in ((1, 16, 16), (3, 16, 16), (1, 24, 24), (1, 32, 32), (1, 33, 33), (1, 64, 64)):
+    for shape in (
+        (1, 16, 16),
+        (3, 16, 16),
+        (1, 24, 24),
+        (1, 32, 32),
+        (1, 33, 33),
+        (1, 64, 64),
+        (3, 24, 24),
+    ):
         try:
             physics.sample(Draws(seed=1, images=range(1), dtype=torch.float64), shape)
         except (ShapeError, ConfigError):

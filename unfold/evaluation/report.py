@@ -85,7 +85,7 @@ def write_report(
         figures.convergence_figure(traces, folder / "convergence.png", tolerance)
     content = {
         "examples": write_pictures(folder, kept_views),
-        "parameters": {name: value.flatten().tolist() for name, value in used.items()},
+        "parameters": {name: value.flatten().cpu().tolist() for name, value in used.items()},
         "traces": [trace._asdict() for trace in traces],
         "tolerance": tolerance,
     }
