@@ -26,7 +26,7 @@ from unfold.random import Draws
 every_physics = pytest.mark.parametrize("name", NAMES)
 OTHER_NOISE = {"low_dose_tomography", "pet"}  # their operators are those of tomography
 every_operator = pytest.mark.parametrize("name", [n for n in NAMES if n not in OTHER_NOISE])
-SHAPES = [(1, 16, 16), (3, 16, 16), (1, 24, 24), (2, 15, 17)]
+SHAPES = [(1, 16, 16), (3, 16, 16), (1, 24, 24), (3, 24, 24), (2, 15, 17)]
 SMALL = [(1, 8, 8), (2, 5, 7)]
 MANY_MEASUREMENTS = {
     "fan_beam_tomography",
@@ -51,6 +51,7 @@ ILL_CONDITIONED = {
     "block_compressed_sensing",
     "chain",
     "every_operator",
+    "every_operator_colour",
     "fan_beam_tomography",
     "limited_angle_tomography",
     "mixed_shapes",
