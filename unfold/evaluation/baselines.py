@@ -33,6 +33,7 @@ from unfold.problem import Problem, make_problem
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.solvers.conjugate_gradient import default_tol
+from unfold.solvers.result import SolveReport, watched
 
 SOLVES = 1e-4
 """The tolerance of the linear solves inside total variation, relative to that of the gap."""
@@ -83,9 +84,12 @@ def tikhonov(
     linear it is that of its tangent.
     """
     lam = weights.to(y.device, y.dtype.to_real()).reshape(-1, 1, 1, 1)
-    image = operator.tangent(y).solve_normal(operator.back_project(y) / lam, 1 / lam, tol=1e-4)
+    solves: list[SolveReport] = []
+    with watched(solves):
+        image = operator.tangent(y).solve_normal(operator.back_project(y) / lam, 1 / lam, tol=1e-4)
     zero = torch.zeros(len(y), device=y.device)
-    return Solution(image, (), zero, zero, converged=zero == 0)
+    _, taken, residual, converged = solves[-1] if solves else ("", zero, zero, zero == 0)
+    return Solution(image, (), taken, residual, converged=converged)
 
 
 Method = Callable[..., Solution]
@@ -189,10 +193,6 @@ class Baselines:
     cache: Path
     multiple: int = 1
     anchor: Tensor = torch.empty(())
-
-    def total_variation(self, physics: Physics) -> Weighted:
-        """That of total variation."""
-        return self.tuned("tv", physics)
 
     def tuned(self, method: str, physics: Physics) -> Weighted:
         """Read one of `TUNED` from the cache, or tune it and reconstruct."""
