@@ -154,7 +154,8 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
     params = dict(found.get("params") or {})
     group = params.pop(RANGES, None)
     if config is not None and (ranges or group):
-        params |= _ranges(config, ranges or group, given)
+        found, wrong = _ranges(config, ranges or group, given)
+        params, problems = params | found, [*problems, *wrong]
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
     return Preset(with_preset(given.overrides, params), search, problems)
 
@@ -162,12 +163,27 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
 RANGES = f"{SEARCH}ranges"  # the group by whose option ranges are chosen
 
 
-def _ranges(config: DictConfig, group: str, given: Arguments) -> dict[str, Any]:
-    """What a search tries of the chosen option, as far as the configuration has such keys."""
+def _ranges(
+    config: DictConfig, group: str, given: Arguments
+) -> tuple[dict[str, Any], list[Problem]]:
+    """What a search tries of the chosen option, and what is wrong with the file of its ranges.
+
+    Keys that only other components have, such as `prior.sigma`, are left out with a note.
+    """
+    if group == "none":
+        return {}, []
     name = f"sweep/ranges/{config.hydra.runtime.choices.get(group)}.yaml"
-    paths = (folder / name for folder in (*given.config_dirs, configs_folder()))
-    found = next((dict(options.read(path)) for path in paths if path.is_file()), {})
-    return {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None}
+    folders = (*given.config_dirs, configs_folder())
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if path is None:
+        text = f"there is no file {name} in {listing(folders)}. Add it, or name the ranges."
+        return {}, [Problem(RANGES, group, text)]
+    found = dict(options.read(path))
+    names = [key for key in found if not options.names(key, folders)]
+    return (
+        {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None},
+        [Problem(key, str(found[key]), f"unknown key of {path}.") for key in names],
+    )
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:
