@@ -35,7 +35,6 @@ def test_iterations_of_a_solve_and_both_of_a_normal_are_counted(algo, physics, m
     net, y, operator = measured(f"algo={algo}", f"physics={physics}")
     kind, calls = type(operator), []
     for name in ("forward", "adjoint"):
-
         monkeypatch.setattr(kind, name, recorded(getattr(kind, name), calls))
     with torch.no_grad(), counted(net, operator) as counts:
         net.solve(y, operator, noise_level=torch.tensor([0.02]))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from unfold.config.overrides import (
     trusted,
     why_unresolved,
 )
-from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
+from unfold.config.sweep import RANGES, SEARCH, expand, is_sweep, ranges_of, with_preset
 from unfold.config.targets import resolve
 from unfold.config.values import SPECIAL, parameters
 from unfold.errors import ConfigError
@@ -153,37 +154,15 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
     found: Any = {} if config is None else OmegaConf.to_container(config.hydra.sweeper)
     params = dict(found.get("params") or {})
     group = params.pop(RANGES, None)
-    if config is not None and (ranges or group):
-        found, wrong = _ranges(config, ranges or group, given)
+    if config is not None and (group := ranges or group) and group != "none":
+        chosen, folders = (
+            config.hydra.runtime.choices.get(group),
+            (*given.config_dirs, configs_folder()),
+        )
+        found, wrong = ranges_of(chosen, folders, partial(OmegaConf.select, config))
         params, problems = params | found, [*problems, *wrong]
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
     return Preset(with_preset(given.overrides, params), search, problems)
-
-
-RANGES = f"{SEARCH}ranges"  # the group by whose option ranges are chosen
-
-
-def _ranges(
-    config: DictConfig, group: str, given: Arguments
-) -> tuple[dict[str, Any], list[Problem]]:
-    """What a search tries of the chosen option, and what is wrong with the file of its ranges.
-
-    Keys that only other components have, such as `prior.sigma`, are left out with a note.
-    """
-    if group == "none":
-        return {}, []
-    name = f"sweep/ranges/{config.hydra.runtime.choices.get(group)}.yaml"
-    folders = (*given.config_dirs, configs_folder())
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        text = f"there is no file {name} in {listing(folders)}. Add it, or name the ranges."
-        return {}, [Problem(RANGES, group, text)]
-    found = dict(options.read(path))
-    names = [key for key in found if not options.names(key, folders)]
-    return (
-        {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None},
-        [Problem(key, str(found[key]), f"unknown key of {path}.") for key in names],
-    )
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:

@@ -112,22 +112,16 @@ def _direction(entry: Entry, name: str) -> bool | None:
 
 def _titles(entries: Sequence[Entry], rows: Mapping[Path, list[Row]], key: str) -> dict[Path, str]:
     """The table of each run: its condition, its test images, and in what others of these differ."""
-    heads = {}
+    heads, facts = {}, {}
     for entry in entries:
-        first = rows[entry.path][0]
-        images = (
-            "" if is_axis("test_set", (key,)) else f", test images {entry.sets.get('test_set')}"
-        )
-        heads[entry.path] = f"{first.tested_on} ({first.noise}){images}"
-    facts = {entry.path: protocol(entry, (key,)) for entry in entries}
+        first, facts[entry.path] = rows[entry.path][0], protocol(entry, (key,))
+        images = facts[entry.path].pop("test_set", "any" if is_axis("test_set", (key,)) else None)
+        heads[entry.path] = f"{first.tested_on} ({first.noise}), test images {images}"
     found = {}
     for path, head in heads.items():
         others = [facts[other] for other, same in heads.items() if same == head]
-        varying = [
-            k
-            for k in sorted({k for one in others for k in one} - {"test_set"})
-            if len({one.get(k) for one in others}) > 1
-        ]
+        every = sorted({k for one in others for k in one})
+        varying = [k for k in every if len({one.get(k) for one in others}) > 1]
         found[path] = ", ".join([head, *(f"{k}={facts[path].get(k)}" for k in varying)])
     return found
 
@@ -141,23 +135,22 @@ def _column(
     """
     if name in COSTS:
         return [_cost(line, name) for line in lines], []
-    own = [[v for e in line if (v := _defined(rows[e.path], name))] for line in lines]
-    every = [one for line in own for one in line]
-
-    def common(runs: Sequence[Mapping[str, float]]) -> list[str]:
-        return [i for i in (runs[0] if runs else ()) if all(i in one for one in runs)]
-
-    kept = [common(every if compared else line) if line else [] for line in own]
-    means = [
-        bootstrap([fmean(one[i] for one in line) for i in images])
-        for line, images in zip(own, kept, strict=True)
+    own = [
+        [
+            {r.image: r.value for r in rows[e.path] if r.metric == name and not isnan(r.value)}
+            for e in line
+        ]
+        for line in lines
     ]
-    lost = {i: None for one in every for i in one if i not in common(every)} if compared else {}
+    every, lost, means = [one for line in own for one in line if one], dict[str, None](), []
+    for line in own:
+        some = [one for one in line if one]
+        among = every if compared else some
+        images = [i for i in (among[0] if some else ()) if all(i in one for one in among)]
+        kept = set(images)
+        lost |= dict.fromkeys(i for one in some for i in one if compared and i not in kept)
+        means.append(bootstrap([fmean(one[i] for one in some) for i in images]))
     return means, list(lost)
-
-
-def _defined(rows: Sequence[Row], name: str) -> dict[str, float]:
-    return {r.image: r.value for r in rows if r.metric == name and not isnan(r.value)}
 
 
 def _cost(entries: Sequence[Entry], name: str) -> Interval:

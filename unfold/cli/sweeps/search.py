@@ -13,9 +13,9 @@ from unfold.cli.sweeps.sweep import Entry, conclude, entry_of, run_jobs_of
 from unfold.config.arguments import TRAIN
 from unfold.config.build import components_of, verify
 from unfold.config.check import Checked
-from unfold.config.compose import RANGES, compose, preset_of_sweep
+from unfold.config.compose import compose, preset_of_sweep
 from unfold.config.overrides import key_of
-from unfold.config.sweep import SEARCH, Space, drawn, space_of
+from unfold.config.sweep import RANGES, SEARCH, Space, drawn, space_of
 from unfold.errors import ConfigError, RunError, nearest
 from unfold.launchers.launcher import Job, Launcher
 from unfold.launchers.parallel import Parallel
