@@ -41,9 +41,8 @@ def counted(net: nn.Module, operator: Operator) -> Iterator[Counter[str]]:
         for module in networks:
             vars(module)["forward"] = wrapped(module.forward, "network_calls", 1)
         for name, count in CALLS.items():
-            call = getattr(kind, name)
-            iterates = name == "solve_normal"
-            setattr(kind, name, wrapped(call, "operator_calls", count, least=iterates))
+            least = name == "solve_normal"
+            setattr(kind, name, wrapped(getattr(kind, name), "operator_calls", count, least=least))
         yield counts
     finally:
         for module in networks:

@@ -48,9 +48,8 @@ def search(
         run_jobs_of([_checked(flags, space, i) for i in range(budget.trials)], prefix, starter)
         return 0
     checked = _checked(flags, space, 0)
-    settings = checked.settings
-    name = settings.objective.removeprefix("validation/")
-    further = flat(checked.job.config).get(f"metrics.extra.{name}._target_")
+    settings, metric = checked.settings, checked.settings.objective.removeprefix("validation/")
+    further = flat(checked.job.config).get(f"metrics.extra.{metric}._target_")
     with readable_database(settings.runs_dir):
         study = Study(space, settings.objective, settings.runs_dir, budget, further)
         learn(Trials(study, [*prefix, *flags], starter), settings.runs_dir)
