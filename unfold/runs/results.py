@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import isfinite, isnan, nan
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation import records
@@ -34,13 +34,6 @@ class Block(NamedTuple):
     lines: list[list[str]]
     values: list[list[Interval]]
     stopped: list[int]
-
-
-def protocol(entry: Entry, axes: Sequence[str] = ()) -> dict[str, str]:
-    """In what runs must agree for their figures to compare: test images, scores and physics."""
-    forward = {k: str(v) for k, v in flat(entry.config).items() if k.startswith("physics.")}
-    kept = {k: v for k, v in forward.items() if not is_axis(k, axes)}
-    return {**meaning(entry, "test_set", axes), **kept}
 
 
 def own_rows(entry: Entry) -> list[Row]:
@@ -74,11 +67,9 @@ def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> tuple[li
 
     table = arranged(entries, (key, ""), ", ".join(names), measured)
     known = [*dict.fromkeys(row.metric for own in rows.values() for row in own), *COSTS]
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigError(
-            f"--value {unknown[0]}: is not measured{nearest(unknown[0], known)} "
-            f"Available: {listing(known)}."
-        )
+    if unknown := next((name for name in names if name not in known), None):
+        why = f"is not measured{nearest(unknown, known)}"
+        raise ConfigError(f"--value {unknown}: {why} Available: {listing(known)}.")
     left_out, made = dict(table.left_out), list[Block]()
     for title in table.names(1):
         lines = {a: [e for e, _ in cell] for (a, at), cell in table.cells.items() if at == title}
@@ -113,10 +104,10 @@ def _direction(entry: Entry, name: str) -> bool | None:
 def _titles(entries: Sequence[Entry], rows: Mapping[Path, list[Row]], key: str) -> dict[Path, str]:
     """The table of each run: its condition, its test images, and in what others of these differ."""
     heads, facts = {}, {}
-    for entry in entries:
-        first, facts[entry.path] = rows[entry.path][0], protocol(entry, (key,))
-        images = facts[entry.path].pop("test_set", "any" if is_axis("test_set", (key,)) else None)
-        heads[entry.path] = f"{first.tested_on} ({first.noise}), test images {images}"
+    for path, entry in ((one.path, one) for one in entries):
+        first, kept = rows[path][0], meaning(entry, "test_set", (key,))
+        heads[path] = f"{first.tested_on} ({first.noise}), test images {kept.pop('test_set', None)}"
+        facts[path] = kept | {k: v for k, v in _physics(entry).items() if not is_axis(k, (key,))}
     found = {}
     for path, head in heads.items():
         others = [facts[other] for other, same in heads.items() if same == head]
@@ -229,11 +220,13 @@ def _conditions(entry: Entry) -> dict[tuple[str, str, str], dict[str, float]]:
     return found
 
 
-def _tested(entry: Entry, place: tuple[str, str, str]) -> dict[str, Any]:
+def _tested(entry: Entry, place: tuple[str, str, str]) -> dict[str, str]:
     """The forward model of a condition: of an operator of the evaluation, else trained on."""
-    items = flat(entry.config).items()
     named = f"evaluation.operators.{place[0]}."
     # At a level, or its own noise; of the model trained on the level has a name before it.
     at_level = place[1] == "its own" or re.fullmatch(r"[\d.e+-]+", place[1])
-    own = {k: str(v) for k, v in items if k.startswith(named) and at_level}
-    return own or {k: str(v) for k, v in items if k.startswith("physics.")}
+    return (at_level and _physics(entry, named)) or _physics(entry)
+
+
+def _physics(entry: Entry, named: str = "physics.") -> dict[str, str]:
+    return {k: str(v) for k, v in flat(entry.config).items() if k.startswith(named)}
