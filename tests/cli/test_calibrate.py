@@ -2,7 +2,9 @@
 
 import json
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from scipy.ndimage import convolve
 import unfold
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
+from unfold.errors import ConfigError
 from unfold.evaluation.base import Case
 from unfold.evaluation.calibration import calibrate
 from unfold.parameters.select import Trainable
@@ -199,3 +202,21 @@ def test_an_axis_of_rotation_is_found_from_two_detectors_away(true):
     calibrate(net, [case], values, 20, 0.25, 0)
     assert float(values.value("axis").detach()) == pytest.approx(true, abs=0.1)
     assert error() < before / 4
+
+
+@pytest.mark.parametrize("error", [None, ConfigError("nothing is learned")])
+def test_a_fit_leaves_the_network_as_trainable_as_it_was(error, monkeypatch):
+    net, during = torch.nn.Linear(2, 2), []
+    net.bias.requires_grad_(False)
+
+    def fit(*_):
+        during.append([p.requires_grad for p in net.parameters()])
+        if error:
+            raise error
+        return {}
+
+    monkeypatch.setattr("unfold.evaluation.calibration.fit_best", fit)
+    with nullcontext() if error is None else pytest.raises(ConfigError):
+        calibrate(net, [], SimpleNamespace(plans={}), 1, 0.1, 0)
+    assert during == [[False, False]]
+    assert (net.weight.requires_grad, net.bias.requires_grad) == (True, False)

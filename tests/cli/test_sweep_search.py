@@ -7,6 +7,7 @@ import pytest
 
 from unfold.cli.sweeps.search import _live
 from unfold.config.compose import preset_of_sweep
+from unfold.config.options import configs_folder
 from unfold.config.sweep import Choice, Interval, Space, drawn, search_method, space_of
 from unfold.errors import ConfigError
 
@@ -94,6 +95,30 @@ def test_every_model_has_its_own_ranges_which_are_replaced_or_taken_away(method,
     assert found == [*searched, *typed]
     left = preset_of_sweep(["-m", f"sweep={method}", *words], "none").overrides
     assert left == [f"sweep={method}", *words]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.lrr: interval(1,2)\n", r"optimizer.lrr.*mine.yaml has a key of"),
+        (None, r"sweep.ranges.*has no sweep/ranges/mine.yaml.*sweep.ranges=none"),
+        ("prior.levels: interval(1,2)\nmodel.iterations: range(2,4)\n", None),
+    ],
+)
+def test_ranges_of_no_key_or_file_are_refused_by_name(tmp_path, text, message):
+    (tmp_path / "sweep/ranges").mkdir(parents=True)
+    (tmp_path / "model").mkdir()
+    own = (configs_folder() / "model/unfolded.yaml").read_text()
+    (tmp_path / "model/mine.yaml").write_text(own)
+    if text:
+        (tmp_path / "sweep/ranges/mine.yaml").write_text(text)
+    words = ["-m", f"--config-dir={tmp_path}", "sweep=random", "model=mine"]
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            preset_of_sweep(words)
+    else:
+        assert preset_of_sweep(words).overrides[0] == "model.iterations=range(2,4)"
+    assert preset_of_sweep(words, "none").overrides == words[2:]
 
 
 def test_a_grid_has_no_ranges_of_a_model():

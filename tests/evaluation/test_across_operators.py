@@ -95,7 +95,7 @@ def baselines(cache):
 
 
 def test_the_weight_of_tv_is_the_best_tried_on_validation(tmp_path):
-    found = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    found = baselines(tmp_path).tuned("tv", Denoising(Gaussian(0.1)))
     assert [w for w, _ in found.tried] == pytest.approx(TV.weights)
     assert found.weight == max(found.tried, key=lambda pair: pair[1])[0]
     assert len(found.images) == 3
@@ -105,7 +105,7 @@ def test_the_weight_of_tv_is_the_best_tried_on_validation(tmp_path):
 def test_a_grid_with_its_best_weight_at_an_edge_is_extended(tmp_path, low, high):
     narrow = replace(TV, low=low, high=high, count=4, max_iterations=400, search_iterations=300)
     physics = Denoising(Gaussian(0.5))
-    found = replace(baselines(tmp_path), settings=narrow).total_variation(physics)
+    found = replace(baselines(tmp_path), settings=narrow).tuned("tv", physics)
     weights = [w for w, _ in found.tried]
     assert found.tuned and weights == sorted(weights)
     assert weights[0] < found.weight < weights[-1]
@@ -175,13 +175,13 @@ def test_tv_beats_the_noisy_image_and_reaches_its_gap():
 
 
 def test_the_baseline_is_computed_once(tmp_path, monkeypatch):
-    first = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    first = baselines(tmp_path).tuned("tv", Denoising(Gaussian(0.1)))
     monkeypatch.setattr(Baselines, "_compute", None)
-    second = baselines(tmp_path).total_variation(Denoising(Gaussian(0.1)))
+    second = baselines(tmp_path).tuned("tv", Denoising(Gaussian(0.1)))
     assert all(torch.equal(a, b) for a, b in zip(first.images, second.images, strict=True))
     assert (first.weight, first.converged) == (second.weight, second.converged)
     with pytest.raises(TypeError):
-        baselines(tmp_path).total_variation(Denoising(Gaussian(0.2)))
+        baselines(tmp_path).tuned("tv", Denoising(Gaussian(0.2)))
 
 
 def test_every_operator_noise_method_image_and_metric_has_its_row(tmp_path):

@@ -13,6 +13,7 @@ from unfold.evaluation.across_operators import AcrossOperators, distinct
 from unfold.evaluation.base import Condition, batches, evaluate, measure
 from unfold.evaluation.baselines import tikhonov
 from unfold.evaluation.records import Row, competitive, read_rows
+from unfold.evaluation.report import methods_table
 from unfold.models.classical import Classical
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
@@ -129,6 +130,37 @@ def test_a_pseudo_inverse_that_amplifies_noise_is_no_competitor():
     assert [(r.tested_on, r.method) for r in kept if r.method.startswith("ps")] == [
         ("clean", "pseudo_inverse")
     ]
+
+
+@pytest.mark.parametrize(("metric", "bad", "good"), [("psnr", -49.0, 12.0), ("nmse", 80.0, 0.3)])
+@pytest.mark.parametrize("others", [("ours",), ("tv", "ours")])
+def test_without_a_back_projection_the_black_image_is_the_bound(metric, bad, good, others):
+    row = Row("r", "t", "sensing", "0.1", "", 0, "", "a", metric, good)
+    better = [replace(row, method=method) for method in others]
+    inverse = replace(row, method="pseudo_inverse")
+    kept = competitive([replace(inverse, value=bad), *better], metric, higher=metric == "psnr")
+    assert [one.method for one in kept] == list(others)
+    assert competitive([inverse, *better], metric, higher=metric == "psnr") == [inverse, *better]
+    table = methods_table([replace(inverse, value=bad), *better])
+    assert list(table.notes) == [
+        "pseudo_inverse on sensing (0.1): left out, as it amplifies noise."
+    ]
+    assert "pseudo_inverse" not in table.columns and not methods_table(better).notes
+
+
+def test_a_linear_solve_that_stops_early_has_not_converged(monkeypatch):
+    """The solve is replaced by an image of known residual."""
+    physics = Denoising(Gaussian(0.1))
+    batch = next(batches(Pictures().examples("test")))
+    y, operator, _ = measure(physics, batch, 0, "test")
+    right, lam = y / (1 + 0.5), torch.full((len(y),), 0.5)
+    assert tikhonov(y, operator, lam, Classical()).converged.all()
+    off = torch.ones(len(y), 1, 1, 1)
+    off[0] = 1.01
+    monkeypatch.setattr(type(operator), "solve_normal", lambda *_, **__: off * right)
+    found = tikhonov(y, operator, lam, Classical())
+    assert found.converged.tolist() == [False, *[True] * (len(y) - 1)]
+    assert float(found.residual[0]) > 0
 
 
 def test_the_default_keeps_the_names_of_runs_and_the_matrix_has_its_own():

@@ -28,10 +28,10 @@ def equal(one, other):
 
 @pytest.mark.filterwarnings("ignore:.*is not used")
 def test_a_damaged_or_foreign_file_is_not_used(tmp_path):
-    right = baselines(tmp_path).total_variation(physics(0.1))
+    right = baselines(tmp_path).tuned("tv", physics(0.1))
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
-    baselines(tmp_path).total_variation(physics(0.2))
+    baselines(tmp_path).tuned("tv", physics(0.2))
     (other,) = set(tmp_path.iterdir()) - {path}
     forged = torch.load(path, weights_only=True) | {"images": (torch.zeros(1, 16, 16),)}
     flipped = bytearray(content)
@@ -40,19 +40,17 @@ def test_a_damaged_or_foreign_file_is_not_used(tmp_path):
     for damage in damages:
         path.write_bytes(damage)
         with pytest.warns(UserWarning, match="is not used .*computed again"):
-            assert equal(baselines(tmp_path).total_variation(physics(0.1)), right)
+            assert equal(baselines(tmp_path).tuned("tv", physics(0.1)), right)
         assert path.read_bytes() == content
     torch.save(forged, path)
     with pytest.warns(UserWarning, match="is not used"):
-        assert equal(baselines(tmp_path).total_variation(physics(0.1)), right)
+        assert equal(baselines(tmp_path).tuned("tv", physics(0.1)), right)
 
 
 def test_several_writers_at_once_leave_one_whole_file(tmp_path):
     found = []
     works = [
-        threading.Thread(
-            target=lambda: found.append(baselines(tmp_path).total_variation(physics(0.1)))
-        )
+        threading.Thread(target=lambda: found.append(baselines(tmp_path).tuned("tv", physics(0.1))))
         for _ in range(4)
     ]
     for work in works:
@@ -61,4 +59,4 @@ def test_several_writers_at_once_leave_one_whole_file(tmp_path):
         work.join()
     assert len(found) == 4 and all(equal(one, found[0]) for one in found)
     assert len(list(tmp_path.iterdir())) == 1
-    assert equal(baselines(tmp_path).total_variation(physics(0.1)), found[0])
+    assert equal(baselines(tmp_path).tuned("tv", physics(0.1)), found[0])

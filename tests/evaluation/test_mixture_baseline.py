@@ -44,6 +44,6 @@ def test_images_of_a_batch_are_solved_independently():
 def test_its_weight_can_be_tuned(tmp_path):
     named = [(str(i), Example(image)) for i, image in enumerate(IMAGES)]
     settings = TunedTV(count=2, images=3, crop=16, tol=1e-2, search_iterations=100)
-    found = Baselines(settings, named, named, "data", 0, tmp_path).total_variation(PHYSICS)
+    found = Baselines(settings, named, named, "data", 0, tmp_path).tuned("tv", PHYSICS)
     assert all(found.converged)
     assert found.weight in settings.weights

@@ -53,3 +53,25 @@ def test_pairs_are_of_the_same_images():
     assert found.difference.mean == pytest.approx(0.85) and found.p == pytest.approx(2 / 2**8)
     assert found.ends == (("0", 0.5), ("7", pytest.approx(1.2)))
     assert paired({"a": 1.0}, {"b": 1.0}) is None
+
+
+def test_the_memory_of_an_interval_does_not_grow_with_the_rows(monkeypatch):
+    import unfold.evaluation.statistics as module
+
+    drawn = []
+
+    class Recorded:
+        def __init__(self, *name):
+            self.own = generator(*name)
+
+        def integers(self, low, high, shape):
+            drawn.append(shape[0] * shape[1])
+            return self.own.integers(low, high, shape)
+
+    values = np.random.default_rng(0).normal(27, 2, 3000)
+    monkeypatch.setattr(module, "generator", Recorded)
+    monkeypatch.setattr(module, "RESAMPLES", 999)
+    found = bootstrap(values)
+    assert max(drawn) <= 2**20 and sum(drawn) == 999 * 3000
+    whole = values[generator("bootstrap", 3000).integers(0, 3000, (999, 3000))].mean(1)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(whole, (0.025, 0.975))))

@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -159,6 +161,23 @@ def test_no_method_gains_by_an_image_that_another_one_reconstructs_exactly():
     assert "without b, whose psnr is undefined" in left_out(absent, "psnr")[0]
     figures = main_figures(found)
     assert figures["test/psnr"] == 20.0 and figures["test/gain over tv"] == -2.0
+
+
+@pytest.mark.parametrize("method", ["tv", "wiener", "cg_sense"])
+def test_a_gain_over_tv_needs_that_tv_is_tuned(method):
+    found = [r for r in rows() if not math.isnan(r.value)]
+    other = [replace(r, method=method) for r in found if r.method == "tv"]
+    marked = [replace(r, converged="untuned") for r in other]
+    kept = found if method != "tv" else [r for r in found if r.method == "ours"]
+    assert ("test/gain over tv" in main_figures([*kept, *marked])) == (method != "tv")
+
+
+@pytest.mark.parametrize(("higher", "gain"), [(True, 10.5), (False, -10.5), (None, None)])
+def test_the_gain_of_a_further_metric_is_as_it_states(higher, gain):
+    found = [r for r in rows() if r.metric == "psnr" and not math.isnan(r.value)]
+    found = [replace(r, metric="mine") for r in found if r.image != "b"]
+    metric = SimpleNamespace(higher_is_better=higher)
+    assert main_figures(found, metric).get("test/gain over tv") == gain
 
 
 def test_images_without_structure_have_no_say_in_the_weight_of_the_baseline(tmp_path):

@@ -70,3 +70,13 @@ def test_an_objective_that_nothing_measures_is_refused():
     assert objective_mode("validation/nmse", ("nmse",)) == "min"
     with pytest.raises(ConfigError, match=r"did you mean 'validation/psnr'.*validation/loss"):
         objective_mode("validation/psn", ("psnr",))
+
+
+@pytest.mark.parametrize(("higher", "mode"), [(True, "max"), (False, "min"), (None, None)])
+def test_a_further_objective_has_the_direction_that_its_metric_states(higher, mode):
+    metric = type("Own", (), {"higher_is_better": higher})()
+    if mode is None:
+        with pytest.raises(ConfigError, match="does not state `higher_is_better`"):
+            objective_mode("validation/own", ("own",), {"own": metric})
+    else:
+        assert objective_mode("validation/own", ("own",), {"own": metric}) == mode

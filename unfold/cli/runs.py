@@ -185,14 +185,13 @@ def runs_table(arguments: Sequence[str]) -> int:
         if "--cols" in given.flags:
             raise ConfigError("--cols: several values are the columns; leave it out.")
         key = given.flags.get("--rows", "run")
-        for block in blocks(kept, key, [name for name in several.split(",") if name]):
+        made, found = blocks(kept, key, [name for name in several.split(",") if name])
+        for block in made:
             if chosen == "terminal":
                 table(block.title, block.lines[0], block.lines[1:])
             else:
                 say_text(written(block, chosen))
-        return 0
-    found = pivot(kept, *asked)
-    if chosen == "terminal":
+    elif (found := pivot(kept, *asked)) and chosen == "terminal":
         head, *lines = grid(found)
         table(found.title, head, lines)
     else:

@@ -118,8 +118,8 @@ class _Build:
         if "metrics" in built:
             from unfold.evaluation.metrics import objective_mode
 
-            names = built["metrics"].all_names
-            self._try("", lambda: objective_mode(checked.settings.objective, names))
+            names, extra = built["metrics"].all_names, built["metrics"].extra
+            self._try("", lambda: objective_mode(checked.settings.objective, names, extra))
         if not problems and {*GROUPS, "reconstructor"} <= set(built):
             self.checked = checked._replace(components=Components(**built))
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from unfold.config.overrides import (
     trusted,
     why_unresolved,
 )
-from unfold.config.sweep import SEARCH, expand, is_sweep, with_preset
+from unfold.config.sweep import RANGES, SEARCH, expand, is_sweep, ranges_of, with_preset
 from unfold.config.targets import resolve
 from unfold.config.values import SPECIAL, parameters
 from unfold.errors import ConfigError
@@ -153,21 +154,15 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
     found: Any = {} if config is None else OmegaConf.to_container(config.hydra.sweeper)
     params = dict(found.get("params") or {})
     group = params.pop(RANGES, None)
-    if config is not None and (ranges or group):
-        params |= _ranges(config, ranges or group, given)
+    if config is not None and (group := ranges or group) and group != "none":
+        chosen, folders = (
+            config.hydra.runtime.choices.get(group),
+            (*given.config_dirs, configs_folder()),
+        )
+        found, wrong = ranges_of(chosen, folders, partial(OmegaConf.select, config))
+        params, problems = params | found, [*problems, *wrong]
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
     return Preset(with_preset(given.overrides, params), search, problems)
-
-
-RANGES = f"{SEARCH}ranges"  # the group by whose option ranges are chosen
-
-
-def _ranges(config: DictConfig, group: str, given: Arguments) -> dict[str, Any]:
-    """What a search tries of the chosen option, as far as the configuration has such keys."""
-    name = f"sweep/ranges/{config.hydra.runtime.choices.get(group)}.yaml"
-    paths = (folder / name for folder in (*given.config_dirs, configs_folder()))
-    found = next((dict(options.read(path)) for path in paths if path.is_file()), {})
-    return {k: v for k, v in found.items() if OmegaConf.select(config, k) is not None}
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:

@@ -3,8 +3,9 @@
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -17,11 +18,36 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
+from unfold.config import options
+from unfold.config.errors import Problem
 from unfold.config.overrides import parse_override
 from unfold.errors import ConfigError
 
 SEARCH = "sweep."
 """What the settings of a search itself begin with."""
+
+
+RANGES = f"{SEARCH}ranges"
+"""The group by whose option ranges are chosen."""
+
+
+def ranges_of(
+    option: str | None, folders: Sequence[Path], value: Callable[[str], Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """What a search tries of an option, of the keys that the configuration has a value of.
+
+    Also what is wrong: no such file, or a key that no option has.
+    """
+    name = f"sweep/ranges/{option}.yaml"
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if path is None:
+        text = f"has no {name}. Add it to a folder of --config-dir, or sweep.ranges=none."
+        return {}, [Problem(RANGES, str(option), text)]
+    found = dict(options.read(path) or {})
+    kept = {k: v for k, v in found.items() if value(k) is not None}
+    parts = {k: k.split(".") for k in found if k not in kept}
+    wrong = [k for k, (a, *rest) in parts.items() if not options.owners(a, rest, folders)]
+    return kept, [Problem(k, str(found[k]), f"{path} has a key of no option.") for k in wrong]
 
 
 def is_sweep(text: str) -> bool:

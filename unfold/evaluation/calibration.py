@@ -45,6 +45,7 @@ def calibrate(
     Statistics 9 (1981), theorem 1; Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Trans. Image
     Processing 17 (2008), for the probe.
     """
+    learned = [p for p in net.parameters() if p.requires_grad]
     net.eval().requires_grad_(False)
     own = [partial(values.value, name) for name in values.plans]
     start = [value().detach() for value in own]
@@ -73,7 +74,11 @@ def calibrate(
     def loss(step: int) -> Tensor:
         return risk(step % len(found), f"step {step}")
 
-    return fit_best(values, "risk", loss, score, steps, lr, progress)
+    try:
+        return fit_best(values, "risk", loss, score, steps, lr, progress)
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def fit_best(

@@ -1,7 +1,6 @@
 """What one reconstruction costs: calls of networks and operators, time, memory."""
 
 import json
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,32 +16,33 @@ from unfold.parameters.networks import Network
 from unfold.physics.operator import Operator
 
 FILE = "cost.json"
-CALLS = ("forward", "adjoint", "normal", "solve_normal", "vjp")
+CALLS = {"forward": 1, "adjoint": 1, "vjp": 1, "normal": 2, "solve_normal": 2}
+"""What each call takes of A and A*; an iterative solve, what its iterations take."""
 
 
 @contextmanager
 def counted(net: nn.Module, operator: Operator) -> Iterator[Counter[str]]:
-    """Counts calls of networks, and of A, A*, A*A or a solve with them: the outermost of each."""
-    counts, depth, kind = Counter[str](), Counter[str](), type(operator)
+    """Counts calls of networks, the outermost of each, and of A and A*: two for A*A."""
+    counts, kind = Counter[str](), type(operator)
     own = {name: vars(kind).get(name) for name in CALLS}
 
-    def wrapped(call: Callable[..., Any], what: str) -> Callable[..., Any]:
+    def wrapped(call: Callable[..., Any], what: str, count: int, *, least: bool = False) -> Any:
         def inner(*arguments: Any, **named: Any) -> Any:
-            counts[what] += depth[what] == 0
-            depth[what] += 1
-            try:
-                return call(*arguments, **named)
-            finally:
-                depth[what] -= 1
+            before = counts[what]
+            result = call(*arguments, **named)
+            inside = counts[what] - before
+            counts[what] = before + (max(count, inside) if least else count)
+            return result
 
         return inner
 
     networks = [module for module in net.modules() if isinstance(module, Network)]
     try:
         for module in networks:
-            vars(module)["forward"] = wrapped(module.forward, "network_calls")
-        for name in CALLS:
-            setattr(kind, name, wrapped(getattr(kind, name), "operator_calls"))
+            vars(module)["forward"] = wrapped(module.forward, "network_calls", 1)
+        for name, count in CALLS.items():
+            least = name == "solve_normal"
+            setattr(kind, name, wrapped(getattr(kind, name), "operator_calls", count, least=least))
         yield counts
     finally:
         for module in networks:
@@ -55,21 +55,21 @@ def counted(net: nn.Module, operator: Operator) -> Iterator[Counter[str]]:
 def write_cost(context: Context, condition: Condition, batch: ImageBatch) -> None:
     """Reconstruct a batch once more, and write what it takes beside the rows, as `cost.json`.
 
-    Seconds are of one image of the batch; memory, in MB, is the peak of the device, or on a CPU of
-    the process.
+    Seconds are of one image of the batch; memory, in MB, is the peak of a GPU meanwhile.
     """
     net, cuda = context.reconstructor, context.anchor.is_cuda
     case = measure(condition.physics, batch, context.seed, "test")
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
     begin = time.perf_counter()
     with counted(net, case.operator) as counts:
         reconstruct(context, condition, batch, case).image.cpu()
     seconds = (time.perf_counter() - begin) / len(batch.names)
-    resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = torch.cuda.max_memory_allocated() if cuda else resident
     found = {
         "parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
         **{name: counts[name] for name in ("network_calls", "operator_calls")},
         "seconds": seconds,
-        "memory": round(peak / 1e6),
+        **({"memory": round(torch.cuda.max_memory_allocated() / 1e6)} if cuda else {}),
     }
     write_text(context.folder / FILE, json.dumps(found, indent=2) + "\n")

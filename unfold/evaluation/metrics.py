@@ -1,7 +1,9 @@
 """Metrics of single images, on a given range and border: `metrics`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -67,9 +69,9 @@ def nmse(reconstruction: Image, truth: Image, data_range: float) -> PerImage:
     return (batched_norm(reconstruction - truth) / batched_norm(truth)) ** 2
 
 
-def _defined(name: str, values: PerImage, finite: Tensor) -> PerImage:
+def _defined(values: PerImage, finite: Tensor, *, higher: bool | None) -> PerImage:
     """NaN where a metric is undefined, the worst where the reconstruction is not `finite`."""
-    worst = -torch.inf if HIGHER_IS_BETTER.get(name, False) else torch.inf
+    worst = -torch.inf if higher else torch.inf
     values = torch.where(torch.isfinite(values), values, torch.nan)
     return torch.where(finite.to(values.device), values, worst)
 
@@ -83,17 +85,45 @@ def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
 
 
 MEASURES: Mapping[str, Measure] = {"psnr": psnr, "ssim": ssim, "nmse": nmse, "complex_nmse": nmse}
-HIGHER_IS_BETTER: Mapping[str, bool] = {name: name in ("psnr", "ssim") for name in MEASURES}
+HIGHER_IS_BETTER: Mapping[str, bool] = {
+    **{name: name in ("psnr", "ssim") for name in MEASURES},
+    **dict.fromkeys(("loss", "set_nmse_db", "consistency", "held_out_error", "risk"), False),
+}
 
 WITH_PHASE = "complex_nmse"
 """The metric that is not of magnitudes."""
 
 
-def objective_mode(objective: str, names: tuple[str, ...]) -> str:
+def higher_is_better(name: str, further: Any = None) -> bool | None:
+    """Whether the largest value of a metric is the best; None where that is not known.
+
+    Args:
+        name: of the metric.
+        further: where it is one of `ImageMetrics.extra`, it, or its `_target_`: only classes of
+            torchmetrics are imported.
+    """
+    if further is None:
+        return HIGHER_IS_BETTER.get(name)
+    if isinstance(further, str):
+        module, _, kind = further.rpartition(".")
+        if module.partition(".")[0] != "torchmetrics":
+            return None
+        with suppress(ImportError):
+            further = getattr(import_module(module), kind, None)
+    found: bool | None = getattr(further, "higher_is_better", None)
+    return found
+
+
+def objective_mode(objective: str, names: Sequence[str], further: Any = None) -> str:
     """`max` or `min`, as the metric asks.
 
+    Args:
+        objective: `validation/NAME`.
+        names: the metrics that are measured.
+        further: those of `ImageMetrics.extra` by name, or as in `higher_is_better`.
+
     Raises:
-        ConfigError: no such metric is measured in validation.
+        ConfigError: no such metric is measured in validation, or it has no direction.
     """
     allowed = [f"validation/{name}" for name in (*names, "loss")]
     if objective not in allowed:
@@ -101,7 +131,14 @@ def objective_mode(objective: str, names: tuple[str, ...]) -> str:
             f"objective = {objective}: is not measured{nearest(objective, allowed)} "
             f"Allowed: {listing(allowed)}."
         )
-    return "max" if HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False) else "min"
+    name = objective.removeprefix("validation/")
+    own = further.get(name) if isinstance(further, Mapping) else further
+    if (higher := higher_is_better(name, own)) is None:
+        raise ConfigError(
+            f"objective = {objective}: its metric does not state `higher_is_better`. Name another: "
+            f"{listing(allowed)}."
+        )
+    return "max" if higher else "min"
 
 
 @dataclass(frozen=True)
@@ -176,7 +213,10 @@ class ImageMetrics(Declared):
         }
         found |= {name: self._one_by_one(m, a, b) for name, m in self.extra.items()}
         finite = torch.isfinite(reconstruction).flatten(1).all(1)
-        return {name: _defined(name, values, finite) for name, values in found.items()}
+        return {
+            name: _defined(values, finite, higher=higher_is_better(name, self.extra.get(name)))
+            for name, values in found.items()
+        }
 
     def psnr(self, x: Tensor, truth: Tensor, maximum: PerImage | None = None) -> PerImage:
         """The PSNR, (B,), whatever is measured besides: on the same range and border."""
@@ -187,9 +227,8 @@ class ImageMetrics(Declared):
         return x[..., n : height - n, n : width - n]
 
     def _one_by_one(self, metric: Any, a: Image, b: Image) -> PerImage:
-        values = []
+        values, metric = [], metric.to(a.device)
         for i in range(len(a)):
-            metric = metric.to(a.device)
             values.append(torch.as_tensor(metric(a[i : i + 1], b[i : i + 1])).reshape(()))
             metric.reset()
         return torch.stack(values)

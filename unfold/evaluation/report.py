@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import islice
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from unfold.disk import write_text
 from unfold.evaluation import figures, records
 from unfold.evaluation.base import Context, Shown
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.evaluation.metrics import higher_is_better
 from unfold.evaluation.records import (
     MARKS,
     UNTUNED,
@@ -55,7 +56,9 @@ def write_report(
         notes.append(f"compared with: {context.data.truth or 'no true image, the measurement'}.")
     if context.data.measured or context.metrics.data_range != 1:
         notes.append(context.metrics.note)
-    methods = replace(methods_table(kept), notes=(*marks(rows), *notes))
+    further = context.metrics.extra.get(headline(rows))
+    table = methods_table(kept, further)
+    methods = replace(table, notes=(*marks(rows), *table.notes, *notes))
     write_text(folder / "methods.md", records.to_markdown(methods))
     ours = [row for row in kept if row.method == "ours"]
     matrix = pivot(ours, lambda row: row.trained_on, label, headline(rows))
@@ -90,7 +93,7 @@ def write_report(
         "tolerance": tolerance,
     }
     write_text(folder / NUMBERS, json.dumps(content) + "\n")
-    return main_figures(rows)
+    return main_figures(rows, further)
 
 
 def write_tables(folder: Path, name: str, matrix: Matrix) -> None:
@@ -100,15 +103,17 @@ def write_tables(folder: Path, name: str, matrix: Matrix) -> None:
     write_text(folder / f"{name}.tex", records.to_latex(matrix))
 
 
-def methods_table(rows: Sequence[Row]) -> Matrix:
-    """The headline metric by condition and method."""
+def methods_table(rows: Sequence[Row], further: Any = None) -> Matrix:
+    """The headline metric, as in `higher_is_better`, by condition and method."""
     metric = headline(rows)
-    rows = competitive(rows, metric, higher=HIGHER_IS_BETTER.get(metric, True))
-    table = pivot(rows, label, lambda r: r.method, metric)
-    return replace(table, corner="psnr in dB" if metric == "psnr" else metric)
+    kept = competitive(rows, metric, higher=higher_is_better(metric, further))
+    table = pivot(kept, label, lambda r: r.method, metric)
+    gone = dict.fromkeys((r.method, label(r)) for r in rows if r not in kept)
+    notes = [f"{method} on {where}: left out, as it amplifies noise." for method, where in gone]
+    return replace(table, corner="psnr in dB" if metric == "psnr" else metric, notes=notes)
 
 
-def main_figures(rows: Sequence[Row]) -> dict[str, float]:
+def main_figures(rows: Sequence[Row], further: Any = None) -> dict[str, float]:
     """The means on the operator trained on, of ours and of the baseline, and their difference.
 
     All are over the same images: those for which every method is defined. Images for which a
@@ -126,8 +131,9 @@ def main_figures(rows: Sequence[Row]) -> dict[str, float]:
     scores |= warn_undefined(undefined(r for r in first if r.method == "ours") | found)
     scores[f"test/tv {metric}"] = mean(tv, metric)
     gain = mean(ours, metric) - mean(tv, metric)
-    if not any(r.converged == UNTUNED for r in first):
-        scores["test/gain over tv"] = gain * (1 if HIGHER_IS_BETTER.get(metric, True) else -1)
+    higher = higher_is_better(metric, further)
+    if higher is not None and not any(r.converged == UNTUNED for r in first if r.method == "tv"):
+        scores["test/gain over tv"] = gain * (1 if higher else -1)
     return {name: value for name, value in scores.items() if not isnan(value)}
 
 

@@ -109,7 +109,8 @@ class Robustness(Evaluation):
         metric, notes = headline(rows), marks(rows)
         for name in dict.fromkeys(row.metric for row in rows):
             write_tables(context.folder, f"robustness_{name}", card(rows, name, notes))
-        scores = main_figures([row for row in rows if row.tested_on == MATCHED])
+        further = context.metrics.extra.get(metric)
+        scores = main_figures([r for r in rows if r.tested_on == MATCHED], further)
         for name in dict.fromkeys(one.name for one in wanted[1:]):
             strongest = [one for one in wanted if one.name == name][-1].noise
             for method, text in (("ours", ""), ("calibrated", ", calibrated")):

@@ -19,6 +19,9 @@ ENOUGH = 5
 """Images from which on an interval is given: five values have 126 different resamples."""
 
 RESAMPLES, LEVEL = 9999, 0.95
+CHUNK = 2**20
+"""Images drawn at once, so that the memory is that of a few of them for any number of rows."""
+
 EXACT, EXACT_WITH_TIES = 50, 13
 """Pairs up to which the distribution of the rank sum is counted."""
 
@@ -47,9 +50,10 @@ def bootstrap(values: Sequence[float]) -> Interval:
     mean, count = float(found.mean()) if len(found) else nan, len(found)
     if count < ENOUGH or not np.isfinite(found).all():
         return Interval(mean, nan, nan, count)
-    chosen = generator("bootstrap", count).integers(0, count, (RESAMPLES, count))
-    tails = (1 - LEVEL) / 2
-    low, high = np.quantile(found[chosen].mean(1), (tails, 1 - tails))
+    draws, size = generator("bootstrap", count), max(1, CHUNK // count)
+    shapes = [(min(size, RESAMPLES - i), count) for i in range(0, RESAMPLES, size)]
+    means = np.concatenate([found[draws.integers(0, count, shape)].mean(1) for shape in shapes])
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(mean, float(low), float(high), count)
 
 

@@ -42,10 +42,13 @@ class Entry:
     sets: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, key: str) -> str | None:
-        """The option of a group, a set of images, or the value of a key; None without it."""
+        """The option of a group, a set of images, or the value of a key; None without it.
+
+        `run` is its name.
+        """
         if key in self.choices:
             return self.choices[key]
-        values = {**flat(self.config), **self.sets}
+        values = {"run": self.name, **flat(self.config), **self.sets}
         return str(values[key]) if key in values else None
 
 

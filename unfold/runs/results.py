@@ -1,20 +1,22 @@
 """Several figures of runs on the same test images: with intervals, costs, and in pairs."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from math import isfinite, isnan
+from dataclasses import replace
+from math import isfinite, isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation import records
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.evaluation.metrics import higher_is_better
 from unfold.evaluation.records import Bold, Row, read_rows, rounded
 from unfold.evaluation.statistics import LEVEL, Interval, bootstrap, justified, paired
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.seal import ROWS
+from unfold.runs.table import STOPPED, Pivot, arranged, is_axis, meaning
 
 COST = "evaluation/cost.json"
 COSTS = ("parameters", "network_calls", "operator_calls", "seconds", "memory")
@@ -25,17 +27,13 @@ class Block(NamedTuple):
 
     lines: the head first.
     values: of the cells without the first column, for CSV.
+    stopped: how many runs of each line did not converge on some image.
     """
 
     title: str
     lines: list[list[str]]
     values: list[list[Interval]]
-
-
-def protocol(entry: Entry) -> tuple[str, ...]:
-    """In what runs must agree for their figures to compare: test images, and their scores."""
-    scored = {k: v for k, v in flat(entry.config).items() if k.startswith("metrics.")}
-    return (f"test images {entry.sets.get('test_set')}", *(f"{k}={v}" for k, v in scored.items()))
+    stopped: list[int]
 
 
 def own_rows(entry: Entry) -> list[Row]:
@@ -49,74 +47,115 @@ def own_rows(entry: Entry) -> list[Row]:
     ]
 
 
-def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> list[Block]:
+def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> tuple[list[Block], Pivot]:
     """Tables of several metrics and costs, a line for each value of a key of the configuration.
 
-    A line of several runs has the mean of each image over them. The best mean is bold.
+    A line of several runs has the mean of each image over them. Means are over the images for
+    which every run of the table is defined, and the best is bold, unless the lines are of other
+    problems. Also the runs by line and table, and what is left out.
 
     Raises:
-        ConfigError: a name is nowhere measured.
+        ConfigError: no finished run has the key and an evaluation; a name is nowhere measured.
     """
     rows = {e.path: found for e in entries if e.state == "finished" and (found := own_rows(e))}
-    known = dict.fromkeys(row.metric for found in rows.values() for row in found)
-    for name in names:
-        if name not in (*known, *COSTS):
-            raise ConfigError(
-                f"--value {name}: is not measured{nearest(name, [*known, *COSTS])} "
-                f"Available: {listing([*known, *COSTS])}."
-            )
+    titles = _titles([e for e in entries if e.path in rows], rows, key)
 
-    def kind(entry: Entry) -> tuple[str, ...]:
-        one = rows[entry.path][0]
-        return (f"{one.tested_on} ({one.noise})", *protocol(entry))
+    def measured(entry: Entry) -> list[tuple[str, str, float, bool]]:
+        label, flags = entry.get(key), {row.converged for row in rows.get(entry.path, ())}
+        held = label is not None and entry.path in rows
+        return [(str(label), titles[entry.path], nan, "False" in flags)] if held else []
 
-    made = []
-    for shared, group in groupby(sorted((e for e in entries if e.path in rows), key=kind), kind):
-        lines: dict[str, list[Entry]] = {}
-        for entry in group:
-            label = entry.name if key == "run" else str(entry.get(key))
-            lines.setdefault(label, []).append(entry)
-        values = [[_value(ones, name, rows) for name in names] for ones in lines.values()]
-        best = [
-            _best(name, column)
-            for name, column in zip(names, zip(*values, strict=True), strict=True)
-        ]
-        cells = [
-            [
-                label,
-                *(
-                    Bold(t) if place == i else t
-                    for t, place in zip(map(shown, v), best, strict=True)
-                ),
-            ]
-            for i, (label, v) in enumerate(zip(lines, values, strict=True))
-        ]
-        title = f"{shared[0]}, {shared[1]}: mean ± half of the {LEVEL:.0%} interval over images"
-        made.append(Block(title, [[key, *names], *cells], values))
-    return made
+    table = arranged(entries, (key, ""), ", ".join(names), measured)
+    known = [*dict.fromkeys(row.metric for own in rows.values() for row in own), *COSTS]
+    if unknown := next((name for name in names if name not in known), None):
+        why = f"is not measured{nearest(unknown, known)}"
+        raise ConfigError(f"--value {unknown}: {why} Available: {listing(known)}.")
+    left_out, made = dict(table.left_out), list[Block]()
+    for title in table.names(1):
+        lines = {a: [e for e, _ in cell] for (a, at), cell in table.cells.items() if at == title}
+        stopped = [len(table.stopped.get((label, title), ())) for label in lines]
+        columns, cells = list[list[Interval]](), [[label] for label in lines]
+        for name in names:
+            column, lost = _column(list(lines.values()), name, rows, compared=not _problem(key))
+            columns.append(column)
+            if lost:
+                left_out[f"{name} undefined for some run"] = lost
+            first = next(iter(lines.values()))[0]
+            best = None if _problem(key) else _best(column, _direction(first, name))
+            for i, value in enumerate(column):
+                mark = f" {STOPPED[0]}" if stopped[i] and name not in COSTS else ""
+                cells[i].append((Bold if i == best else str)(shown(value) + mark))
+        legend = f"; {STOPPED} for some images" if any(stopped) else ""
+        title += f": mean ± half of the {LEVEL:.0%} interval over images{legend}"
+        values = [list(line) for line in zip(*columns, strict=True)]
+        made.append(Block(title, [[key, *names], *cells], values, stopped))
+    return made, replace(table, left_out=left_out)
 
 
-def _value(entries: Sequence[Entry], name: str, rows: Mapping[Path, list[Row]]) -> Interval:
+def _problem(key: str) -> bool:
+    """Whether lines that differ in a key have other images, or scores of another meaning."""
+    return key.startswith(("physics", "data", "metrics", "test_set"))
+
+
+def _direction(entry: Entry, name: str) -> bool | None:
+    return higher_is_better(name, entry.get(f"metrics.extra.{name}._target_"))
+
+
+def _titles(entries: Sequence[Entry], rows: Mapping[Path, list[Row]], key: str) -> dict[Path, str]:
+    """The table of each run: its condition, its test images, and in what others of these differ."""
+    heads, facts = {}, {}
+    for path, entry in ((one.path, one) for one in entries):
+        first, kept = rows[path][0], meaning(entry, "test_set", (key,))
+        heads[path] = f"{first.tested_on} ({first.noise}), test images {kept.pop('test_set', None)}"
+        facts[path] = kept | {k: v for k, v in _physics(entry).items() if not is_axis(k, (key,))}
+    found = {}
+    for path, head in heads.items():
+        others = [facts[other] for other, same in heads.items() if same == head]
+        every = sorted({k for one in others for k in one})
+        varying = [k for k in every if len({one.get(k) for one in others}) > 1]
+        found[path] = ", ".join([head, *(f"{k}={facts[path].get(k)}" for k in varying)])
+    return found
+
+
+def _column(
+    lines: Sequence[Sequence[Entry]], name: str, rows: Mapping[Path, list[Row]], *, compared: bool
+) -> tuple[list[Interval], list[str]]:
+    """A metric or a cost of each line, and the images that not every run is defined for.
+
+    A run that is defined for none excludes none.
+    """
     if name in COSTS:
-        found = [files.optional(e.path / COST).get(name) for e in entries]
-        numbers = [float(x) for x in found if x is not None]
-        nan = float("nan")
-        return Interval(fmean(numbers) if numbers else nan, nan, nan, 0)
-    images: dict[str, list[float]] = {}
-    for row in (row for e in entries for row in rows[e.path] if row.metric == name):
-        images.setdefault(row.image, []).append(row.value)
-    means = [fmean(values) for values in images.values()]
-    return bootstrap([value for value in means if not isnan(value)])
+        return [_cost(line, name) for line in lines], []
+    own = [
+        [
+            {r.image: r.value for r in rows[e.path] if r.metric == name and not isnan(r.value)}
+            for e in line
+        ]
+        for line in lines
+    ]
+    every, lost, means = [one for line in own for one in line if one], dict[str, None](), []
+    for line in own:
+        some = [one for one in line if one]
+        among = every if compared else some
+        images = [i for i in (among[0] if some else ()) if all(i in one for one in among)]
+        kept = set(images)
+        lost |= dict.fromkeys(i for one in some for i in one if compared and i not in kept)
+        means.append(bootstrap([fmean(one[i] for one in some) for i in images]))
+    return means, list(lost)
 
 
-def _best(name: str, column: Sequence[Interval]) -> int | None:
-    """The line of the best mean of a metric; None for a single one, and for what it costs."""
-    if name in COSTS:
+def _cost(entries: Sequence[Entry], name: str) -> Interval:
+    found = [files.optional(e.path / COST).get(name) for e in entries]
+    numbers = [float(x) for x in found if x is not None]
+    return Interval(fmean(numbers) if numbers else nan, nan, nan, 0)
+
+
+def _best(column: Sequence[Interval], higher: bool | None) -> int | None:
+    """The line of the best mean; None for a single one, and for what has no direction."""
+    found = [one.mean for one in column if isfinite(one.mean)]
+    if higher is None or len(set(found)) < 2:
         return None
-    means = [one.mean for one in column]
-    order = max if HIGHER_IS_BETTER.get(name, False) else min
-    found = [m for m in means if isfinite(m)]
-    return means.index(order(found)) if len(set(found)) > 1 else None
+    return [one.mean for one in column].index((max if higher else min)(found))
 
 
 def shown(value: Interval) -> str:
@@ -134,11 +173,14 @@ def written(block: Block, form: str) -> str:
     if form != "csv":
         return f"**{block.title}**\n\n{records.markdown(block.lines)}\n"
     (key, *names), *lines = block.lines
-    cells = zip((line[0] for line in lines), block.values, strict=True)
+    flag = any(block.stopped)
     every = [
-        [label, n, *map(repr, v)] for label, vs in cells for n, v in zip(names, vs, strict=True)
+        [label, name, *map(repr, value), *[count][:flag]]
+        for (label, *_), values, count in zip(lines, block.values, block.stopped, strict=True)
+        for name, value in zip(names, values, strict=True)
     ]
-    return records.csv_lines([[key, "value", "mean", "low", "high", "images"], *every], "\n")
+    head = [key, "value", "mean", "low", "high", "images", *["not converged"][:flag]]
+    return records.csv_lines([head, *every], "\n")
 
 
 def pairs(one: Entry, other: Entry) -> Iterator[tuple[str, ...]]:
@@ -147,26 +189,44 @@ def pairs(one: Entry, other: Entry) -> Iterator[tuple[str, ...]]:
     Raises:
         ConfigError: their figures do not compare.
     """
-    if differs := [(a, b) for a, b in zip(protocol(one), protocol(other), strict=False) if a != b]:
-        raise ConfigError(f"no images are compared: {differs[0][0]} and {differs[0][1]}.")
-    same = all(
-        other.get(k) == str(v) for k, v in flat(one.config).items() if k.startswith("physics.")
-    )
-    found: list[dict[tuple[str, str, str], dict[str, float]]] = []
-    for entry in (one, other):
-        values: dict[tuple[str, str, str], dict[str, float]] = {}
-        for r in read_rows(entry.path / ROWS) if (entry.path / ROWS).is_file() else ():
-            if r.method == "ours" and (same or not r.noise.startswith("as ")):
-                values.setdefault((r.tested_on, r.noise, r.metric), {})[r.image] = r.value
-        found.append(values)
-    for place in (place for place in found[0] if place in found[1]):
-        a, b = (values[place] for values in found)
-        if (made := paired(a, b)) is None:
+    ours, theirs = (meaning(entry, "test_set", ()) for entry in (one, other))
+    for key in sorted({*ours, *theirs}, key="test_set".__ne__):
+        if ours.get(key) != theirs.get(key):
+            raise ConfigError(
+                f"no images are compared: {key} is {ours.get(key)} and {theirs.get(key)}."
+            )
+    first, second = (_conditions(entry) for entry in (one, other))
+    for place, values in first.items():
+        if (own := second.get(place)) is None or _tested(one, place) != _tested(other, place):
+            continue
+        if (made := paired(values, own)) is None:
             continue
         d = made.difference
         text = justified(d) if d.known else f"{d.mean:+.3g}"
         chance = f"{made.p:.2g}" if isfinite(made.p) else "–"
-        ends = made.ends[:: 1 if HIGHER_IS_BETTER.get(place[2], False) else -1]
+        ends = made.ends[:: 1 if _direction(one, place[2]) else -1]
         extreme = [f"{name} {value:+.3g}" for name, value in ends]
-        means = [rounded(fmean(v for v in x.values() if isfinite(v))) for x in (a, b)]
+        common = [i for i in values if isfinite(values[i]) and isfinite(own.get(i, nan))]
+        means = [rounded(fmean(x[i] for i in common)) for x in (values, own)]
         yield (f"{place[0]} ({place[1]}), {place[2]}", *means, text, chance, *extreme)
+
+
+def _conditions(entry: Entry) -> dict[tuple[str, str, str], dict[str, float]]:
+    """The values of its network by image, for each operator, noise and metric."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for r in read_rows(entry.path / ROWS) if (entry.path / ROWS).is_file() else ():
+        if r.method == "ours":
+            found.setdefault((r.tested_on, r.noise, r.metric), {})[r.image] = r.value
+    return found
+
+
+def _tested(entry: Entry, place: tuple[str, str, str]) -> dict[str, str]:
+    """The forward model of a condition: of an operator of the evaluation, else trained on."""
+    named = f"evaluation.operators.{place[0]}."
+    # At a level, or its own noise; of the model trained on the level has a name before it.
+    at_level = place[1] == "its own" or re.fullmatch(r"[\d.e+-]+", place[1])
+    return (at_level and _physics(entry, named)) or _physics(entry)
+
+
+def _physics(entry: Entry, named: str = "physics.") -> dict[str, str]:
+    return {k: str(v) for k, v in flat(entry.config).items() if k.startswith(named)}

@@ -1,8 +1,6 @@
 """A table of runs: one score over two keys of the configuration."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from statistics import fmean, stdev
@@ -71,7 +69,8 @@ class Pivot:
             configs = [flat(entry.config) for entry, _ in cell]
             keys = {key for config in configs for key in config}
             found |= {k for k in keys if len({str(c.get(k)) for c in configs}) > 1}
-        seeds = {key for key in found if key.endswith(".seed")}  # follow the seed of the run
+        # All but that of an instrument follow the seed of the run.
+        seeds = {k for k in found if k.endswith(".seed") and not k.startswith("physics.")}
         return sorted(key for key in found - seeds if not key.startswith(REPEATED))
 
 
@@ -84,36 +83,58 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
     """
     across = TESTED in (rows, columns)
     value = value if across else full_name(value, entries)
+
+    def measured(entry: Entry) -> Iterator[tuple[str, str, float, bool]]:
+        for tested, score, stopped in _scores(entry, value, across=across):
+            row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
+            yield str(row), str(column), score, stopped
+
+    found = arranged(entries, (rows, columns), value, measured)
+    shown = {entry.path: entry for cell in found.cells.values() for entry, _ in cell}
+    images = "validation_set" if value.startswith("best ") else "test_set"
+    _refuse_mixed(list(shown.values()), images, (rows, columns))
+    return found
+
+
+def arranged(
+    entries: Sequence[Entry],
+    axes: tuple[str, str],
+    value: str,
+    measured: Callable[[Entry], Iterable[tuple[str, str, float, bool]]],
+) -> Pivot:
+    """Finished runs in the cells where they were measured, each computation once.
+
+    `measured` gives a row, a column, the score, and whether it did not converge on some image.
+
+    Raises:
+        ConfigError: no run has a place.
+    """
     cells: dict[tuple[str, str], list[tuple[Entry, float]]] = {}
     left_out: dict[str, list[str]] = {}
     ended: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        reason = _missing(entry, (rows, columns))
-        found = [] if reason else _scores(entry, value, across=across)
-        for tested, score, stopped in found:
-            row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
-            cell = cells.setdefault((str(row), str(column)), [])
+        reason = _missing(entry, [key for key in axes if key])
+        found = [] if reason else list(measured(entry))
+        for row, column, score, stopped in found:
+            cell = cells.setdefault((row, column), [])
             twins = [one.name for one, _ in cell if _computation(one) == _computation(entry)]
             if twins:
                 left_out.setdefault(f"the same computation as {twins[0]}", []).append(entry.name)
             else:
                 cell.append((entry, score))
-                ended.setdefault((str(row), str(column)), []).extend([entry] * stopped)
+                ended.setdefault((row, column), []).extend([entry] * stopped)
         if not found:
             left_out.setdefault(reason or f"without {value}", []).append(entry.name)
     if not cells:
         known = sorted({key for entry in entries for key in entry.choices})
         raise ConfigError(
-            f"No finished run has {rows}, {columns} and {value}. Groups: {listing(known)}; keys "
-            f"are written in full, algo.stepsize; {TESTED} is for runs with an evaluation; "
-            "unfold list shows the runs."
+            f"No finished run has {', '.join(filter(None, axes))} and {value}. Groups: "
+            f"{listing(known)}; keys are written in full, algo.stepsize; {TESTED} is for runs with "
+            "an evaluation; unfold list shows the runs."
         )
-    shown = {entry.path: entry for cell in cells.values() for entry, _ in cell}
-    images = "validation_set" if value.startswith("best ") else "test_set"
-    _refuse_mixed(list(shown.values()), images, (rows, columns))
     unique = {reason: list(dict.fromkeys(names)) for reason, names in left_out.items()}
     marked = {cell: several for cell, several in ended.items() if several}
-    return Pivot(rows, columns, value, cells, unique, marked)
+    return Pivot(*axes, value, cells, unique, marked)
 
 
 def _computation(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -122,13 +143,25 @@ def _computation(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     return {k: v for k, v in items if not k.startswith((*SAME, "evaluation"))}, entry.sets
 
 
+def is_axis(key: str, axes: Sequence[str]) -> bool:
+    """Whether a key belongs to an axis of the table, as sets of images do to `data`."""
+    names = (key, "data") if key.endswith("_set") else (key,)
+    return any(f"{n}.".startswith(f"{axis.replace('/', '.')}.") for n in names for axis in axes)
+
+
+def meaning(entry: Entry, images: str, axes: Sequence[str]) -> dict[str, str]:
+    """What scores mean: the keys, apart from the axes, in which runs of a table must agree."""
+    metrics = sorted(key for key in flat(entry.config) if key.startswith("metrics."))
+    found = {key: entry.get(key) for key in (*metrics, "data.channels", images)}
+    return {k: v for k, v in found.items() if v is not None and not is_axis(k, axes)}
+
+
 def _refuse_mixed(entries: Sequence[Entry], images: str, axes: Sequence[str]) -> None:
     """Refuse runs whose scores have another meaning, in a key that is no axis of the table."""
-    keys = {key for entry in entries for key in flat(entry.config) if key.startswith("metrics.")}
-    for key in (*sorted(keys), "data.channels", images):
-        group = "data" if key == images else key.partition(".")[0]
-        found = {value: entry.name for entry in entries if (value := entry.get(key)) is not None}
-        if len(found) > 1 and not {key, group} & set(axes):
+    meanings = {entry.name: meaning(entry, images, axes) for entry in entries}
+    for key in dict.fromkeys(key for one in meanings.values() for key in one):
+        found = {one[key]: name for name, one in meanings.items() if key in one}
+        if len(found) > 1:
             shown = "; ".join(f"{value} in {name}" for value, name in list(found.items())[:4])
             raise ConfigError(
                 f"The runs of this table differ in {key}: {shown}. Their scores do not compare: "
@@ -226,13 +259,11 @@ def latex(table: Pivot) -> str:
 
 def csv_text(table: Pivot) -> str:
     """One line for each cell: its mean, its standard deviation, and how many runs, in full."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     marked = ["not converged"] if table.stopped else []
-    writer.writerow([table.rows, table.columns, table.value, "std", "runs", *marked])
+    lines: list[list[Any]] = [[table.rows, table.columns, table.value, "std", "runs", *marked]]
     for row, column in sorted(table.cells):
         values = table.values(row, column)
         spread = stdev(values) if len(values) >= ENOUGH else ""
         stopped = [len(table.stopped.get((row, column), ()))] if marked else []
-        writer.writerow([row, column, fmean(values), spread, len(values), *stopped])
-    return file.getvalue().rstrip("\n")
+        lines.append([row, column, fmean(values), spread, len(values), *stopped])
+    return records.csv_lines(lines, "\n").rstrip("\n")

@@ -123,7 +123,7 @@ def fit(
     Raises:
         UnfoldError: a signal, the machine or a failed step ended it; checkpoints are kept.
     """
-    mode = objective_mode(objective, training.metrics.all_names)
+    mode = objective_mode(objective, training.metrics.all_names, training.metrics.extra)
     reconstructor = training.reconstructor
     if settings.wants_channels_last():
         keep_channels_last(reconstructor)
@@ -155,7 +155,7 @@ def validate(
     training: Training, data: Data, settings: TrainerSettings, directory: Path, objective: str
 ) -> dict[str, float]:
     """The objective of what has nothing to learn, on the validation images, by one process."""
-    objective_mode(objective, training.metrics.all_names)
+    objective_mode(objective, training.metrics.all_names, training.metrics.extra)
     _quiet()
     alone = replace(settings, devices=1, nodes=1, strategy="auto", progress=False)
     trainer, images = make_trainer(alone, 1, directory, NoLog(), []), DataModule(data)

@@ -13,12 +13,13 @@ from unfold.cli.sweeps.sweep import Entry, conclude, entry_of, run_jobs_of
 from unfold.config.arguments import TRAIN
 from unfold.config.build import components_of, verify
 from unfold.config.check import Checked
-from unfold.config.compose import RANGES, compose, preset_of_sweep
+from unfold.config.compose import compose, preset_of_sweep
 from unfold.config.overrides import key_of
-from unfold.config.sweep import SEARCH, Space, drawn, space_of
+from unfold.config.sweep import RANGES, SEARCH, Space, drawn, space_of
 from unfold.errors import ConfigError, RunError, nearest
 from unfold.launchers.launcher import Job, Launcher
 from unfold.launchers.parallel import Parallel
+from unfold.runs.catalogue import flat
 from unfold.runs.processes import busy_directory, is_held
 from unfold.runs.status import Outcome
 
@@ -46,9 +47,11 @@ def search(
     if method == "random":
         run_jobs_of([_checked(flags, space, i) for i in range(budget.trials)], prefix, starter)
         return 0
-    settings = _checked(flags, space, 0).settings
+    checked = _checked(flags, space, 0)
+    settings, metric = checked.settings, checked.settings.objective.removeprefix("validation/")
+    further = flat(checked.job.config).get(f"metrics.extra.{metric}._target_")
     with readable_database(settings.runs_dir):
-        study = Study(space, settings.objective, settings.runs_dir, budget)
+        study = Study(space, settings.objective, settings.runs_dir, budget, further)
         learn(Trials(study, [*prefix, *flags], starter), settings.runs_dir)
     return 0
 
@@ -106,7 +109,7 @@ def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
         say(f"{others} trials still run in other processes.")
     if (best := study.best) is not None:
         say(best)
-    return conclude(entries, study.objective, best=False)
+    return conclude(entries, study.objective, study.name, best=False)
 
 
 class Trials:

@@ -97,7 +97,14 @@ class Study:
     trial counts as a bad one (the constant liar), so that no other process tries what is near it.
     """
 
-    def __init__(self, space: Space, objective: str, runs_dir: str, budget: Budget) -> None:
+    def __init__(
+        self,
+        space: Space,
+        objective: str,
+        runs_dir: str,
+        budget: Budget,
+        further: str | None = None,
+    ) -> None:
         try:
             import optuna
         except ImportError as error:
@@ -111,14 +118,14 @@ class Study:
         self._states = optuna.trial.TrialState
         self.space, self.budget, self.objective = space, budget, objective
         text = json.dumps([*space.fixed, repr(space.domains)])
-        name = hashlib.sha256(text.encode()).hexdigest()[:8]
+        self.name = name = hashlib.sha256(text.encode()).hexdigest()[:8]
         root = expand(runs_dir, "runs_dir").resolve() / SEARCHES
         if odd := root if root.is_symlink() else next(odd_entries(root), None):
             raise RunError(f"{odd} is a link, and nothing is written through one. Remove it.")
         self._folder = root / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._turn = FileLock(self._folder / "turn", fallback_to_soft=False)
-        mode = objective_mode(objective, (objective.removeprefix("validation/"),))
+        mode = objective_mode(objective, (objective.removeprefix("validation/"),), further)
         with self._turn:  # two processes would both make the tables
             self._study: Any = optuna.create_study(
                 storage=optuna.storages.RDBStorage(

@@ -1,5 +1,6 @@
 """Many jobs in one command: all are checked before the first starts; a failure stops no other."""
 
+import hashlib
 import io
 import traceback
 from collections.abc import Iterator, Sequence
@@ -148,40 +149,46 @@ def _concluded(entries: list[Entry], jobs: Sequence[Checked]) -> list[Entry]:
         from unfold.cli.sweeps.modes import conclude_modes
 
         found = [entry.outcome.directory for entry in entries if entry.outcome]
-        conclude_modes(found, Path(jobs[0].settings.runs_dir))
-    return conclude(entries, jobs[0].settings.objective)
+        conclude_modes(found, Path(jobs[0].settings.runs_dir) / f"modes-{name_of(jobs)}")
+    return conclude(entries, jobs[0].settings.objective, name_of(jobs))
 
 
-def conclude(entries: list[Entry], objective: str, *, best: bool = True) -> list[Entry]:
-    """Show the results of all jobs, and how the best one is evaluated."""
+def name_of(jobs: Sequence[Checked]) -> str:
+    """Eight digits of the commands of a sweep: another one in the same folder has other files."""
+    commands = [[redacted_override(text) for text in command_of(job)] for job in jobs]
+    return hashlib.sha256(repr(commands).encode()).hexdigest()[:8]
+
+
+def conclude(
+    entries: list[Entry], objective: str, name: str = "", *, best: bool = True
+) -> list[Entry]:
+    """Show the results of all jobs, and how the best one is evaluated; `name` is of the sweep."""
+    from unfold.evaluation.metrics import higher_is_better
+
     rows, scored = [], list[tuple[float, Path]]()
     for label, outcome, error, remark in entries:
-        name = " ".join(label) or "(no overrides)"
+        job = " ".join(label) or "(no overrides)"
         if outcome is None:
-            rows.append((name, "failed", "", (error or "").splitlines()[0]))
+            rows.append((job, "failed", "", (error or "").splitlines()[0]))
         else:
             score = outcome.scores.get(f"best {objective}")
             scored += [] if score is None or isnan(score) else [(score, outcome.directory)]
             state = remark or ("finished before" if outcome.repeated else "finished")
             value = "" if score is None else f"{score:.4g}"
-            rows.append((name, state, value, short(outcome.directory)))
+            rows.append((job, state, value, short(outcome.directory)))
     table("sweep", ("job", "state", objective, "run or reason"), rows)
     if best and len(scored) > 1:
-        say(f"best: {evaluation_of(short((max if higher(objective) else min)(scored)[1]))}")
-    _write_report(entries)
+        metric = objective.removeprefix("validation/")
+        further = read_entry(scored[0][1], "").get(f"metrics.extra.{metric}._target_")
+        if (higher := higher_is_better(metric, further)) is not None:
+            say(f"best: {evaluation_of(short((max if higher else min)(scored)[1]))}")
+    _write_report(entries, name)
     if failed := sum(entry.error is not None for entry in entries):
         raise SweepError(f"{failed} of {len(entries)} jobs failed; the table says why.")
     return entries
 
 
-def higher(objective: str) -> bool:
-    """Whether the largest score is the best."""
-    from unfold.evaluation.metrics import HIGHER_IS_BETTER
-
-    return HIGHER_IS_BETTER.get(objective.removeprefix("validation/"), False)
-
-
-def _write_report(entries: Sequence[Entry]) -> None:
+def _write_report(entries: Sequence[Entry], name: str) -> None:
     """A page of the jobs, next to their runs, where several were evaluated."""
     runs = [one.outcome.directory for one in entries if one.outcome is not None]
     if sum((run / ROWS).is_file() for run in runs) < 2:
@@ -189,7 +196,7 @@ def _write_report(entries: Sequence[Entry]) -> None:
     from unfold.cli.report import write_report_of
 
     lost = [f"{' '.join(one.label)}: {one.error}" for one in entries if one.outcome is None]
-    output = runs[0].parents[1] / "report.html"
+    output = runs[0].parents[1] / f"report{name and f'-{name}'}.html"
     found = [read_entry(run, f"{run.parent.name}/{run.name}") for run in runs]
     write_report_of(found, output, lost)
     say(f"report: {short(output)}")
