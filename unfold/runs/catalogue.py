@@ -13,7 +13,7 @@ from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
 from unfold.runs.files import ORIGIN, SCHEMA_VERSION, origin_of, stored_config, version_of
 from unfold.runs.processes import is_held
-from unfold.runs.seal import MANIFEST, READ, verify
+from unfold.runs.seal import COST, MANIFEST, READ, verify
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,10 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
 
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     """The entry with what its provenance, its lock and its results add."""
-    results = files.optional(read.path / "results.json") if read.state == "finished" else {}
-    if bad := [key for key, value in results.items() if not _is_score(value)]:
-        raise files.damaged(
-            read.path / "results.json", f"has scores that are none ({listing(bad)})"
-        )
+    results, _ = (
+        _scores(read.path / name) if read.state == "finished" else {}
+        for name in ("results.json", COST)
+    )
     gone = read.state == "running" and not is_held(read.path / ".lock")
     return replace(
         read,
@@ -147,6 +146,13 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
         folders=tuple(map(Path, origin.get("folders", {}))),
         sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
+
+
+def _scores(path: Path) -> dict[str, Any]:
+    found = files.optional(path)
+    if bad := [key for key, value in found.items() if not _is_score(value)]:
+        raise files.damaged(path, f"has scores that are none ({listing(bad)})")
+    return found
 
 
 def _is_score(value: object) -> bool:

@@ -27,8 +27,12 @@ REPLAYED = frozenset({"tensorboard", "mlruns", "mlflow.json", "wandb.json"})
 
 ROWS = "evaluation/rows.csv"
 
-READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json", ROWS)
-"""The files that a list or a table of runs reads."""
+COST = "evaluation/cost.json"
+
+SHOWN = ("metrics.csv", "evaluation/shown.json", "evaluation/shown.npz")
+
+READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json", ROWS, COST, *SHOWN)
+"""The files that a list, a table or a report of runs reads."""
 
 SETTLED = 20_000_000
 """Nanoseconds after which a change of a file gets another time."""
