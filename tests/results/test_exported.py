@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import unfold
 from tests.engine import network_prior
@@ -31,9 +33,11 @@ from unfold.priors.denoiser_priors import PnP
 from unfold.pytree import tensors
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
+from unfold.results import exported
 from unfold.results import graph as graphs
 from unfold.results.graph import make_graph
-from unfold.runs.catalogue import catalogue, read_reference
+from unfold.runs import status
+from unfold.runs.catalogue import Entry, catalogue, read_reference
 from unfold.runs.seal import verify
 from unfold.solvers.conjugate_gradient import exported_iterations
 
@@ -280,3 +284,45 @@ def test_the_card_describes_the_operator_of_the_run_and_that_of_the_graph(folder
     assert trained in text and "Denoising" in text.partition("model.pt2")[2]
     stored = [(one / "config.yaml").read_text() for one in (folder, made)]
     assert stored[0] == stored[1]
+
+
+def stored(**own):
+    return Entry(Path("run"), "run", "finished", status.start(), **own)
+
+
+def test_paths_of_the_author_stay_at_home():
+    config = {
+        "runs_dir": "/home/me/runs",
+        "data": {"root": "/home/me/my pictures", "test": {"path": "lab/test.npy"}, "name": "tiny"},
+        "prior": {"weights": "/home/me/w.pt", "_target_": "unfold.priors.tv.TV"},
+    }
+    typed = ("data.root='/home/me/my pictures'", "prior.weights=/home/me/w.pt", "seed=1")
+    run = stored(config=config, overrides=(*typed, "runs_dir=/home/me/runs", "+data.test.path=~/a"))
+    found, overrides = exported._portable(run, trains=True)
+    assert "/home/me" not in str((found, overrides)) and "lab" not in str(found)
+    assert found["data"] == {"root": "my pictures", "test": {"path": "test.npy"}, "name": "tiny"}
+    assert found["prior"] == {"weights": None, "_target_": "unfold.priors.tv.TV"}
+    read = OverridesParser.create().parse_overrides(overrides)
+    values = {one.key_or_group: one.value() for one in read}
+    assert values == {"data.root": "my pictures", "seed": 1, "data.test.path": "a"}
+    graph, _ = exported._portable(run, trains=False)
+    assert graph["prior"]["weights"] == "w.pt"
+
+
+@pytest.mark.parametrize(
+    ("form", "own", "match"),
+    [
+        ("onnx", {"folders": (Path("/home/me/options"),)}, r"options are in /home/me/options"),
+        (
+            "safetensors",
+            {"config": {"prior": {"weights": "w.pt"}}},
+            r"prior\.weights = w\.pt.*onnx",
+        ),
+        ("onnx", {"config": {"prior": {"weights": "w.pt"}}}, ""),
+        ("safetensors", {"config": {"prior": {"weights": "every_operator"}}}, ""),
+        ("deepinv", {"config": {"prior": {"weights": "embedded"}}}, ""),
+    ],
+)
+def test_what_could_not_be_loaded_elsewhere_is_refused(form, own, match):
+    with pytest.raises(ConfigError, match=match) if match else nullcontext():
+        exported._expect_portable(stored(**own), form, trains=False)

@@ -6,12 +6,14 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from markupsafe import Markup
 
 from tests.results.test_page import Elements, evaluated, read, undrawn
 from tests.runs.made import sealed
 from unfold.cli.sweeps import sweep
-from unfold.evaluation import shown
+from unfold.evaluation import figures, shown
+from unfold.evaluation.base import Condition, Shown
 from unfold.results import page as pages
 from unfold.results.page import page
 from unfold.runs import files
@@ -157,3 +159,23 @@ def test_a_command_with_control_characters_is_not_shown(tmp_path, undrawn):
     files.write_yaml(path / "overrides.yaml", ["seed=1", "x=\x1b[201~\nrm"])
     text = page([read(sealed(path))])
     assert "<pre>" not in text and "control characters" in text and "\x1b" not in text
+
+
+@pytest.mark.parametrize(("method", "words"), [("tv", "total variation"), ("cg_sense", "cg sense")])
+def test_the_baseline_has_its_own_name(tmp_path, method, words, undrawn, monkeypatch):
+    image = torch.rand(1, 16, 16)
+    condition = Condition("blur", "0.02", None)
+    own = (condition, "one.png", image, image, True, image, method, image, ("", ""), (20.0, 30.0))
+    view = shown.views(Shown(*own))
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    figures.gallery([view], tmp_path / "gallery.png")
+    assert words in [axis.get_title() for axis in drawn[0].axes]
+    path = evaluated(tmp_path, "pgd/a")
+    file = path / "evaluation/shown.json"
+    numbers = json.loads(file.read_text()) | {
+        "examples": shown.write_pictures(path / "evaluation", [view])
+    }
+    file.write_text(json.dumps(numbers))
+    options = re.findall(r"<option value=.*?>(.*?)</option>", page([read(sealed(path))]))
+    assert [one for one in options if one.startswith(f"{words} 20.00 dB")]

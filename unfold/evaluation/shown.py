@@ -42,6 +42,7 @@ class Views(NamedTuple):
     """One example as pictures, (H, W) or (H, W, 3), of 8 bits, by the names of `VIEWS`.
 
     lines: what each is, under it.
+    method: what made the baseline, in words.
     """
 
     condition: str
@@ -49,6 +50,12 @@ class Views(NamedTuple):
     name: str
     lines: Mapping[str, str]
     pictures: Mapping[str, np.ndarray]
+    method: str = ""
+
+
+def named(method: str) -> str:
+    """A method in words: total variation, wiener, cg sense."""
+    return "total variation" if method == "tv" else method.replace("_", " ")
 
 
 def views(one: Shown) -> Views:
@@ -69,7 +76,8 @@ def views(one: Shown) -> Views:
         mark = MARKS.get(flag, "").partition(":")[0]
         lines[name] = ", ".join(filter(None, ("" if np.isnan(psnr) else f"{psnr:.2f} dB", mark)))
     kept = {name: _central(found[name]) for name in VIEWS if name in found}
-    return Views(one.condition.name, one.condition.noise, one.name, lines, kept)
+    condition, method = one.condition, named(one.method)
+    return Views(condition.name, condition.noise, one.name, lines, kept, method)
 
 
 def _central(array: np.ndarray) -> np.ndarray:
@@ -123,8 +131,7 @@ def write_pictures(folder: Path, examples: Sequence[Views]) -> list[dict[str, An
     np.savez_compressed(content, **arrays)
     write_bytes(folder / PICTURES, content.getvalue())
     return [
-        {"condition": e.condition, "noise": e.noise, "name": e.name, "lines": dict(e.lines)}
-        for e in examples
+        {key: value for key, value in e._asdict().items() if key != "pictures"} for e in examples
     ]
 
 
@@ -147,10 +154,9 @@ def read_pictures(folder: Path, stored: Sequence[Mapping[str, Any]]) -> list[Vie
                 if array.dtype != np.uint8 or not flat or not small:
                     raise ValueError(f"an array of {array.shape}, {array.dtype}")
             lines = {str(k): str(v)[:LETTERS] for k, v in dict(one["lines"]).items()}
-            condition, noise, name = (
-                str(one[key])[:LETTERS] for key in ("condition", "noise", "name")
-            )
-            found.append(Views(condition, noise, name, lines, own))
+            texts = {"method": "baseline"} | dict(one)  # which was not always kept
+            words = {k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")}
+            found.append(Views(lines=lines, pictures=own, **words))
         return found
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(
