@@ -312,7 +312,7 @@ def test_paths_of_the_author_stay_at_home():
 @pytest.mark.parametrize(
     ("form", "own", "match"),
     [
-        ("onnx", {"folders": (Path("/home/me/options"),)}, r"options are in /home/me/options"),
+        ("onnx", {"folders": (Path("/home/me/options"),)}, r"--config-dir=/home/me/options: "),
         (
             "safetensors",
             {"config": {"prior": {"weights": "w.pt"}}},

@@ -92,18 +92,15 @@ def _without_physics(given: Arguments, form: str) -> Arguments:
     Raises:
         ConfigError: an argument has no use for this format.
     """
-    only = "it is of a graph only, format=onnx or format=torch_export"
     named = {text: re.split(r"[./@=]", address_of(text))[0] for text in given.overrides}
-    keys = (key for key in ("size", "iterations") if key in given.keys)
-    of_graphs = [f"{key} = {given.keys[key]}" for key in keys]
-    of_graphs += [text for text, group in named.items() if group == "physics"]
-    refused = {} if form in GRAPHS else dict.fromkeys(of_graphs, only)
-    others = (text for text, group in named.items() if group not in ("physics", *OF_THE_START))
-    refused |= dict.fromkeys(
-        others, f"a finished run is exported as it is; physics may be another, but {only}"
-    )
-    for text, why in refused.items():
-        raise ConfigError(f"{text}: {why}. Leave it out.")
+    graph, keys = form in GRAPHS, ("size", "iterations")
+    may = {*OF_THE_START, *(["physics"] if graph else [])}
+    odd = [f"{key} = {given.keys[key]}" for key in keys if key in given.keys and not graph]
+    if odd := [*odd, *(text for text, group in named.items() if group not in may)]:
+        raise ConfigError(
+            f"{odd[0]}: a finished run is exported as it is; only a graph, format=onnx or "
+            "format=torch_export, takes size, iterations and physics. Leave it out."
+        )
     kept = tuple(text for text, group in named.items() if group != "physics")
     return replace(given, overrides=kept)
 

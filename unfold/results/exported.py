@@ -68,22 +68,20 @@ def export(
 
 
 def _expect_portable(reference: Entry, form: str, *, trains: bool) -> None:
-    if reference.folders:
+    weights = {k: v for k, v in flat(reference.config).items() if _is_file_of_weights(k, v)}
+    graph = form in ("onnx", "torch_export")
+    lacking = [f"--config-dir={folder}" for folder in reference.folders]
+    lacking += [f"{k} = {v}" for k, v in weights.items() if not (trains or graph)]
+    if lacking:
         raise ConfigError(
-            f"run = {reference.path}: its options are in {reference.folders[0]}, which an exported "
-            f"folder does not hold. Repeat the run with their values as overrides."
+            f"run = {reference.path}: {lacking[0]}: an exported folder does not hold it, so that "
+            "it could not be loaded elsewhere. Repeat the run with the values of its options as "
+            "overrides; of a classical algorithm, a graph holds the weights, format=onnx."
         )
-    named = [
-        f"{key} = {value}"
-        for key, value in flat(reference.config).items()
-        if names_weights(key, value) and not (PRETRAINED / value).is_dir()
-    ]
-    if named and not trains and form not in ("onnx", "torch_export"):
-        raise ConfigError(
-            f"run = {reference.path}: {named[0]}, a file that an exported folder of a classical "
-            "algorithm does not hold. A graph holds its weights, format=onnx or "
-            "format=torch_export; or name a network that comes with unfold."
-        )
+
+
+def _is_file_of_weights(key: str, value: Any) -> bool:
+    return names_weights(key, value) and not (PRETRAINED / value).is_dir()
 
 
 def _portable(reference: Entry, *, trains: bool) -> tuple[dict[str, Any], list[str]]:
@@ -94,13 +92,11 @@ def _portable(reference: Entry, *, trains: bool) -> tuple[dict[str, Any], list[s
     apart = {"runs_dir", "init_from", "map", "extend"}
 
     def kept(key: str, value: str) -> str | None:
-        weights = names_weights(key, value)
-        if key in apart or (trains and weights):
+        if key in apart or (trains and names_weights(key, value)):
             return None
         path = PurePath(value.strip("'\""))
-        place = weights and not (PRETRAINED / value).is_dir()
-        place |= key.startswith("data.") and path != PurePath(path.name)
-        return path.name if place else value
+        place = key.startswith("data.") and path != PurePath(path.name)
+        return path.name if place or _is_file_of_weights(key, value) else value
 
     def without(value: Any, key: str = "") -> Any:
         if not isinstance(value, Mapping):
