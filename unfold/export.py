@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import fields, is_dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -30,7 +29,8 @@ class Exportable(nn.Module):
         image = program.module()(y, *tensors(another))
 
     A graph has a fixed length: an equilibrium or a classical algorithm takes `iterations` plain
-    steps in it, and conjugate gradients as many as `exported_iterations` gives them.
+    steps in it, and conjugate gradients as many as `with exported_iterations(N)` gives them, of
+    `unfold.solvers.conjugate_gradient`; without it they are refused.
 
     Networks compute in single precision, whatever they were trained in.
 
@@ -95,7 +95,8 @@ class DeepinvModel(nn.Module):
         """The image behind y, a tensor or a list of them; other arguments of deepinv's are unused.
 
         Raises:
-            ShapeError: the images of the physics are complex.
+            ShapeError: the images of the physics are complex, or its noise levels are neither one
+                nor one for each measurement.
         """
         parts = [y] if isinstance(y, Tensor) else list(y)
         with torch.no_grad():
@@ -105,6 +106,7 @@ class DeepinvModel(nn.Module):
                 f"{type(physics).__name__}: its images are {image.dtype}, and real ones are "
                 "expected. Give it a physics with two real channels."
             )
+        level = _level_of(physics, image)
         linear = isinstance(physics, deepinv().physics.LinearPhysics)
         flat = joined(y)
         operator = (DeepinvOperator if linear else DeepinvNonlinear)(
@@ -113,9 +115,19 @@ class DeepinvModel(nn.Module):
             tuple(tuple(part.shape[1:]) for part in parts),
             complex_y=flat.is_complex(),
         )
-        sigma = getattr(getattr(physics, "noise_model", None), "sigma", None)
-        level = None if sigma is None else torch.as_tensor(sigma).to(image).reshape(-1)
-        if level is not None and level.numel() != len(image):
-            level = level.expand(len(image)) if prod(level.shape) == 1 else None
         found: Image = self.reconstructor(flat, operator, level)
         return found
+
+
+def _level_of(physics: Any, image: Tensor) -> Tensor | None:
+    """σ of each measurement, where the noise model has one."""
+    sigma = getattr(getattr(physics, "noise_model", None), "sigma", None)
+    if sigma is None:
+        return None
+    level = torch.as_tensor(sigma).to(image).reshape(-1)
+    if level.numel() not in (1, len(image)):
+        raise ShapeError(
+            f"noise_model.sigma: {level.numel()} noise levels for {len(image)} measurements. Give "
+            "one of all, or one for each."
+        )
+    return level.expand(len(image))

@@ -277,7 +277,7 @@ def test_an_invalid_measurement_file_is_named(tmp_path):
     ],
 )
 def test_any_measurement_can_be_shown(measurement, shape):
-    from unfold.evaluation.figures import picture
+    from unfold.evaluation.shown import picture
 
     found = picture(measurement)
     assert found.shape == shape and found.min() >= 0 and found.max() <= 1

@@ -17,9 +17,11 @@ from tests.runs.made import make_run, sealed
 from unfold.cli.report import write_page
 from unfold.cli.sweeps.sweep import Entry, conclude
 from unfold.errors import ConfigError, DataError, SweepError
-from unfold.evaluation.records import Row, write_rows
+from unfold.evaluation import statistics
+from unfold.evaluation.records import Row, read_rows, write_rows
 from unfold.evaluation.shown import VIEWS, Views, read_pictures, write_pictures
-from unfold.results.page import interval, page
+from unfold.results.page import page
+from unfold.results.scores import groups
 from unfold.runs.catalogue import read_entry
 from unfold.runs.status import Outcome
 
@@ -203,13 +205,37 @@ def test_a_tied_scalar_is_a_number_and_the_page_has_every_part(tmp_path):
     assert "tolerance 0.001" in drawn and "PSNR / dB" in drawn and "0.9877" not in drawn
 
 
-def test_intervals_are_those_of_scipy():
+def grouped(*paths):
+    return groups([(read(p), read_rows(p / "evaluation/rows.csv")) for p in paths])
+
+
+def test_intervals_are_those_of_scipy_and_of_every_table(tmp_path):
     values = np.random.default_rng(4).normal(30, 2, 40)
+    rows = [
+        Row("a", "blur", "blur", "as trained", "ours", 5, "", f"{i}", "psnr", float(v))
+        for i, v in enumerate(values)
+    ]
+    path = evaluated(tmp_path, "pgd/a")
+    write_rows(path / "evaluation/rows.csv", rows)
     theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1)
-    low, high = map(float, re.findall(r"[\d.]+", interval(values.tolist())))
+    text = grouped(sealed(path))[0].table[0][2]
+    low, high = map(float, re.findall(r"[\d.]+", text))
     assert abs(low - theirs.confidence_interval.low) < 0.06
     assert abs(high - theirs.confidence_interval.high) < 0.06
-    assert interval([1.0] * 4) == "–"
+    ours = statistics.bootstrap(values.tolist())
+    assert text == f"[{ours.low:.2f}, {ours.high:.2f}]", "a run has one interval, wherever it is"
+
+
+@pytest.mark.parametrize("changed", [{"noise": {"sigma": 0.05}}, {"kernel": {"size": 9}}, {}])
+def test_runs_trained_on_other_problems_have_no_difference(tmp_path, changed):
+    physics = {"noise": {"sigma": 0.02}, "kernel": {"size": 7}}
+    paths = [
+        evaluated(tmp_path, f"pgd/{i}", seed=i, physics={**physics, **(changed if i else {})})
+        for i in range(2)
+    ]
+    (group,) = grouped(*paths)
+    assert group.table[1][-1] == ("-" if changed else "+1.00 [1.00, 1.00]")
+    assert len(group.columns) == 3, "what both were tested on is side by side"
 
 
 def test_three_runs_with_the_largest_pictures_fit(tmp_path, undrawn):

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unfold.cli.console import say, short
 from unfold.cli.evaluate import open_run
-from unfold.config.arguments import Syntax
+from unfold.config.arguments import Arguments, Syntax
+from unfold.config.overrides import address_of
 from unfold.disk import expand
 from unfold.errors import ConfigError, listing, nearest
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from unfold.data.dataset import Data
     from unfold.typing import Shape
 
-FORMATS = ("safetensors", "onnx", "torch_export", "deepinv")
+GRAPHS = ("onnx", "torch_export")
+FORMATS = ("safetensors", *GRAPHS, "deepinv")
 
 SYNTAX = Syntax(
     "export",
@@ -28,6 +31,9 @@ SYNTAX = Syntax(
     },
 )
 
+OF_THE_START = ("trust", "runs_dir", "accept_code")
+"""Overrides that change nothing of a finished run."""
+
 
 def export_run(arguments: Sequence[str]) -> int:
     """Write a run as a folder for others."""
@@ -37,7 +43,8 @@ def export_run(arguments: Sequence[str]) -> int:
     if form not in FORMATS:
         near = nearest(form, FORMATS)
         raise ConfigError(f"format = {form}: no such format{near} Allowed: {listing(FORMATS)}.")
-    reference, _, components = open_run(given, "export")
+    kept = _without_physics(given, form)
+    reference, _, components = open_run(kept, "export")
     if reference.state != "finished":
         raise ConfigError(
             f"run = {short(reference.path)}: it is {reference.state}; finish it first."
@@ -57,13 +64,17 @@ def export_run(arguments: Sequence[str]) -> int:
 
         deepinv()
     graph = None
-    if form in ("onnx", "torch_export"):
+    if form in GRAPHS:
+        traced = components
+        if given.overrides != kept.overrides:
+            traced = open_run(given, "export")[2]
+            load_weights(traced.reconstructor, reference.path)
         size, count = given.keys.get("size"), given.keys.get("iterations")
         if count is not None and not re.fullmatch(r"[1-9]\d{0,3}", count):
             raise ConfigError(f"iterations = {count}: a whole number from 1 to 9999 is expected.")
         shape = _shape(size, components.data)
         steps = int(count) if count else None
-        graph = make_graph(components.reconstructor, components.physics, form, shape, steps)
+        graph = make_graph(traced.reconstructor, traced.physics, form, shape, steps)
         say(f"{graph.file} agrees with the network to {graph.difference:.1e}")
         if graph.iterations:
             say(
@@ -73,6 +84,25 @@ def export_run(arguments: Sequence[str]) -> int:
     export(reference, components, form, output, graph)
     say(f"wrote {short(output)}")
     return 0
+
+
+def _without_physics(given: Arguments, form: str) -> Arguments:
+    """The arguments without the operators of a graph, the only thing of a run that may be another.
+
+    Raises:
+        ConfigError: an argument has no use for this format.
+    """
+    named = {text: re.split(r"[./@=]", address_of(text))[0] for text in given.overrides}
+    graph, keys = form in GRAPHS, ("size", "iterations")
+    may = {*OF_THE_START, *(["physics"] if graph else [])}
+    odd = [f"{key} = {given.keys[key]}" for key in keys if key in given.keys and not graph]
+    if odd := [*odd, *(text for text, group in named.items() if group not in may)]:
+        raise ConfigError(
+            f"{odd[0]}: a finished run is exported as it is; only a graph, format=onnx or "
+            "format=torch_export, takes size, iterations and physics. Leave it out."
+        )
+    kept = tuple(text for text, group in named.items() if group != "physics")
+    return replace(given, overrides=kept)
 
 
 def _shape(size: str | None, data: "Data") -> "Shape":

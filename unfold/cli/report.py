@@ -8,7 +8,7 @@ from unfold.cli.reconstruct import expect_unsealed
 from unfold.config.arguments import Syntax
 from unfold.disk import expand, write_text
 from unfold.errors import ConfigError
-from unfold.runs.catalogue import Entry, catalogue, find_runs, locate, read_entry
+from unfold.runs.catalogue import Entry, catalogue, find_runs, is_movable, locate, read_entry
 
 SYNTAX = Syntax(
     "report",
@@ -54,4 +54,5 @@ def _entries(text: str, runs_dir: Path) -> list[Entry]:
     if path.is_dir() and (inside := find_runs(path)):
         return [read_entry(one, str(one.relative_to(path))) for one in inside]
     found = locate(text, runs_dir)
-    return [read_entry(found, f"{found.parent.name}/{found.name}")]
+    movable = is_movable(found, runs_dir)
+    return [read_entry(found, f"{found.parent.name}/{found.name}", movable=movable)]

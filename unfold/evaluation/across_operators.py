@@ -222,6 +222,7 @@ class AcrossOperators(Evaluation):
                 measurement=seen[i].cpu(),
                 pictured=pictured,
                 baseline=None if beside is None else beside.image[i].cpu(),
+                method=best or "",
                 ours=ours.image[i].cpu(),
                 flags=(beside.flags[i] if beside else "", ours.flags[i]),
                 psnr=(float(scores[0, i]), float(scores[1, i])),

@@ -92,6 +92,7 @@ class Shown(NamedTuple):
     pictured: whether it is the measurement itself.
     flags: of convergence, of the baseline and of ours, as in a row.
     baseline: the last of those that are tuned; None where none is.
+    method: the name of the baseline, as a row has it.
     psnr: of both, in dB on the range of the metrics; NaN without a truth.
     """
 
@@ -101,6 +102,7 @@ class Shown(NamedTuple):
     measurement: Tensor
     pictured: bool
     baseline: Tensor | None
+    method: str
     ours: Tensor
     flags: tuple[str, str]
     psnr: tuple[float, float]

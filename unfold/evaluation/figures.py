@@ -16,8 +16,7 @@ from torch import Tensor
 from unfold.disk import write_bytes
 from unfold.errors import visible
 from unfold.evaluation.records import Matrix
-from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views
-from unfold.evaluation.shown import picture as picture
+from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views, named
 from unfold.evaluation.single_image import Points, Trace
 
 matplotlib.use("Agg")
@@ -124,16 +123,13 @@ def columns_of(curves: Path) -> dict[str, Points]:
     return found
 
 
-HEADS = {"baseline": "total variation"}
-"""Of columns whose name is not what they are."""
-
 PANEL, WINDOW, ENLARGED = 1.36, 0.18, 0.42
 """Inches of a panel; the shares of its side of what is enlarged, and of the inset."""
 
 
 @styled
 def gallery(examples: Sequence[Views], path: Path) -> None:
-    """A row for each example: truth, measurement, total variation, ours, the error of ours.
+    """A row for each example: truth, measurement, baseline, ours, the error of ours.
 
     The truth of several rows is shown once; each picture has a part of it enlarged in a corner.
     """
@@ -160,7 +156,8 @@ def gallery(examples: Sequence[Views], path: Path) -> None:
         noise = f"σ = {one.noise}" if one.noise[:1].isdigit() else one.noise
         line[0].set_ylabel(f"{plain(one.condition)}\n{plain(noise)}")
     for axis, name in zip(axes[0], known, strict=True):
-        axis.set_title(HEADS.get(name, name))
+        methods = dict.fromkeys(one.method for one in examples if name in one.pictures)
+        axis.set_title(plain(", ".join(methods)) if name == "baseline" else name)
     if bar is not None:
         scale = figure.colorbar(bar, ax=axes[:, -1], shrink=min(1.0, 2 / len(examples)))
         scale.set_ticks([0, 1], labels=["0", f"≥ {ERROR_SCALE}"])
@@ -235,7 +232,7 @@ def operators_figure(methods: Matrix, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(5, 0.24 * len(positions) + 1.1))
     for method, marker in zip(kept, "so", strict=False):
         values = [cells[methods.columns.index(method)] for cells in methods.cells]
-        label = "total variation" if method == "tv" else method
+        label = named(method)
         axis.plot(values, positions, marker, label=label, markersize=4)
     axis.set_yticks(positions, list(map(plain, methods.lines)))
     axis.invert_yaxis()

@@ -5,6 +5,7 @@ as it is.
 """
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from unfold.arrays import read_arrays
+from unfold.arrays import FREE, read_arrays
 from unfold.disk import write_bytes
 from unfold.errors import DataError
 from unfold.evaluation.base import Shown
@@ -28,6 +29,12 @@ SIDE = 256
 PICTURES, NUMBERS = "shown.npz", "shown.json"
 """The files: of pictures, and of what they are with the numbers of the other figures."""
 
+MOST = 2**24
+"""Bytes of a file that is read back: a hundred times what an evaluation writes."""
+
+LETTERS = 200
+"""The most of a text that is shown."""
+
 VIEWS = ("truth", "measurement", "baseline", "ours", "error")
 
 
@@ -35,6 +42,7 @@ class Views(NamedTuple):
     """One example as pictures, (H, W) or (H, W, 3), of 8 bits, by the names of `VIEWS`.
 
     lines: what each is, under it.
+    method: what made the baseline, in words.
     """
 
     condition: str
@@ -42,6 +50,12 @@ class Views(NamedTuple):
     name: str
     lines: Mapping[str, str]
     pictures: Mapping[str, np.ndarray]
+    method: str = ""
+
+
+def named(method: str) -> str:
+    """A method in words: total variation, wiener, cg sense."""
+    return "total variation" if method == "tv" else method.replace("_", " ")
 
 
 def views(one: Shown) -> Views:
@@ -62,7 +76,8 @@ def views(one: Shown) -> Views:
         mark = MARKS.get(flag, "").partition(":")[0]
         lines[name] = ", ".join(filter(None, ("" if np.isnan(psnr) else f"{psnr:.2f} dB", mark)))
     kept = {name: _central(found[name]) for name in VIEWS if name in found}
-    return Views(one.condition.name, one.condition.noise, one.name, lines, kept)
+    condition, method = one.condition, named(one.method)
+    return Views(condition.name, condition.noise, one.name, lines, kept, method)
 
 
 def _central(array: np.ndarray) -> np.ndarray:
@@ -116,8 +131,7 @@ def write_pictures(folder: Path, examples: Sequence[Views]) -> list[dict[str, An
     np.savez_compressed(content, **arrays)
     write_bytes(folder / PICTURES, content.getvalue())
     return [
-        {"condition": e.condition, "noise": e.noise, "name": e.name, "lines": dict(e.lines)}
-        for e in examples
+        {key: value for key, value in e._asdict().items() if key != "pictures"} for e in examples
     ]
 
 
@@ -128,19 +142,33 @@ def read_pictures(folder: Path, stored: Sequence[Mapping[str, Any]]) -> list[Vie
         DataError: the file cannot be read, or holds something else.
     """
     try:
-        arrays = read_arrays(folder / PICTURES) if stored else {}
+        arrays = _bounded(folder / PICTURES) if stored else {}
         found = []
         for i, one in enumerate(stored):
             own = {n: arrays[f"{i}_{n}"] for n in VIEWS if f"{i}_{n}" in arrays}
-            for array in own.values():
-                flat = array.shape[2:] in ((), (3,)) and array.ndim in (2, 3)
-                if array.dtype != np.uint8 or not flat or not 0 < max(array.shape) <= SIDE:
+            if "ours" not in own:
+                raise ValueError(f"there is no {i}_ours")
+            for kind, array in own.items():
+                flat = array.ndim == 2 or (array.shape[2:] == (3,) and kind != "error")
+                small = array.size > 0 and max(array.shape) <= SIDE
+                if array.dtype != np.uint8 or not flat or not small:
                     raise ValueError(f"an array of {array.shape}, {array.dtype}")
-            lines = {str(k): str(v) for k, v in dict(one["lines"]).items()}
-            condition, noise, name = (str(one[key]) for key in ("condition", "noise", "name"))
-            found.append(Views(condition, noise, name, lines, own))
+            lines = {str(k): str(v)[:LETTERS] for k, v in dict(one["lines"]).items()}
+            texts = {"method": "baseline"} | dict(one)  # which was not always kept
+            words = {k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")}
+            found.append(Views(lines=lines, pictures=own, **words))
         return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{folder / PICTURES}: cannot be shown ({error}). Evaluate again."
         ) from error
+
+
+def _bounded(file: Path) -> dict[str, np.ndarray]:
+    if (size := file.stat().st_size) > MOST:
+        raise ValueError(f"it has {size} bytes, of at most {MOST}")
+    with zipfile.ZipFile(file) as packed:
+        unfolded = sum(one.file_size for one in packed.infolist())
+    if unfolded > FREE:
+        raise ValueError(f"it would unfold to {unfolded} bytes, of at most {FREE}")
+    return read_arrays(file)

@@ -25,8 +25,8 @@ from unfold.solvers.conjugate_gradient import exported_iterations
 from unfold.solvers.result import SolveReport, watched
 from unfold.typing import Shape
 
-PARITY = 1e-5
-"""How far an image of the file may be from that of the network, relative to its maximum or 1."""
+PARITY = 2e-5
+"""How far an image of the file may be from that of the network, relative to its maximum."""
 
 MOST = 2000
 """Steps times iterations of conjugate gradients in each that a graph may have."""
@@ -44,6 +44,7 @@ class Graph:
     Args:
         file: its name.
         content: its bytes.
+        physics: whose operators it takes.
         inputs: the name and the shape of each input, (…, 2) where it is complex.
         output: the shape of the image.
         iterations: of an equilibrium or a classical algorithm; None of an unfolded network.
@@ -54,6 +55,7 @@ class Graph:
 
     file: str
     content: bytes
+    physics: str
     inputs: Sequence[tuple[str, tuple[int, ...]]]
     output: tuple[int, ...]
     iterations: int | None
@@ -81,6 +83,10 @@ def make_graph(
     Raises:
         ConfigError: an operation has no translation, or the file computes something else.
     """
+    if asked is not None and isinstance(net.model, Unfolded):
+        raise ConfigError(
+            f"iterations = {asked}: the network is unfolded, its length is fixed. Leave it out."
+        )
     net.eval()
     first, other = (_measured(physics, shape, i) for i in (0, 1))
     solves: list[SolveReport] = []
@@ -113,7 +119,8 @@ def make_graph(
     inputs = [(name, tuple(t.shape)) for name, t in zip(names, real, strict=True)]
     file = "model.onnx" if form == "onnx" else "model.pt2"
     rest = _apart(_real(taken[1].image), want)
-    return Graph(file, content, inputs, tuple(want.shape), count, solve, difference, rest)
+    size = tuple(want.shape)
+    return Graph(file, content, str(physics), inputs, size, count, solve, difference, rest)
 
 
 def _measured(physics: Physics, shape: Shape, image: int) -> Case:
@@ -154,7 +161,8 @@ def _real(t: Tensor) -> Tensor:
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max() / other.abs().max().clamp(min=1))
+    apart = (one - other).abs().max()
+    return float(apart / other.abs().max().clamp(min=torch.finfo(other.dtype).tiny))
 
 
 def _torch_export(program: Any, names: Sequence[str]) -> bytes:

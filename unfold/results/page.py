@@ -8,11 +8,13 @@ import base64
 import hashlib
 import io
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -20,13 +22,13 @@ from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from PIL import Image as PillowImage
 
-from unfold.errors import RunError, UnfoldError
+from unfold.errors import RunError, visible
 from unfold.evaluation import figures
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
-from unfold.evaluation.records import Row, common, read_rows, rounded
-from unfold.evaluation.report import headline, label
-from unfold.evaluation.shown import ERROR_SCALE, NUMBERS, VIEWS, Views, read_pictures
+from unfold.evaluation.records import Row, read_rows
+from unfold.evaluation.report import headline
+from unfold.evaluation.shown import ERROR_SCALE, LETTERS, MOST, NUMBERS, VIEWS, Views, read_pictures
 from unfold.evaluation.single_image import Points, Trace
+from unfold.results.scores import groups
 from unfold.results.templates import rendered
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, flat
@@ -36,14 +38,8 @@ from unfold.runs.seal import ROWS
 PICTURE_BYTES = 3_300_000
 """Of all pictures of a page, as text: with the rest, a page stays below 5 MB."""
 
-CURVES, POINTS = 8, 400
-"""Runs in one figure of training curves; points of each curve."""
-
-MOST = 2**24
-"""Bytes of a file that is read: a hundred times what an evaluation writes."""
-
-REDRAWN = 2000
-"""Samples of a bootstrap."""
+CURVES, POINTS, PANELS = 8, 400, 24
+"""Runs in one figure of training curves; points of a curve; parameters of a run."""
 
 
 @dataclass
@@ -53,6 +49,7 @@ class Section:
     Args:
         entry: the run.
         origin: its provenance.
+        command: what repeats it, as a shell reads it.
         rows: of its evaluation.
         numbers: of its figures, `shown.json`.
         curves: of its training.
@@ -64,6 +61,7 @@ class Section:
 
     entry: Entry
     origin: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
     rows: Sequence[Row] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Points] = field(default_factory=dict)
@@ -76,14 +74,29 @@ class Section:
         """What a reader returns; the default, and a note, where it fails."""
         try:
             return reader()
-        except (UnfoldError, OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
-            self.notes.append(f"{what}: {error}")
+        except Exception as error:  # a stranger's file fails in whatever way it likes
+            self.notes.append(f"{what}: {visible(str(error))}")
             return default
 
 
 def page(entries: Sequence[Entry], lost: Sequence[str] = ()) -> str:
     """The report of runs as HTML that needs no other file; `lost` are those without a directory."""
-    sections = [_section(entry) for entry in entries]
+    try:
+        return _page([_section(entry) for entry in entries], lost)
+    except Exception:  # a run that makes no page by itself is named, and the others are shown
+        return _page([_checked(entry) for entry in entries], lost)
+
+
+def _checked(entry: Entry) -> Section:
+    try:
+        _page([_section(entry)], ())
+    except Exception as error:
+        reason = f"cannot be shown, {type(error).__name__}: {visible(str(error))}"
+        entry = Entry(entry.path, entry.name, "damaged", replace(entry.status, reason=reason))
+    return _section(entry)
+
+
+def _page(sections: Sequence[Section], lost: Sequence[str]) -> str:
     with plt.style.context(figures.STYLE):
         for one in sections:
             _draw(one)
@@ -94,8 +107,9 @@ def page(entries: Sequence[Entry], lost: Sequence[str] = ()) -> str:
             first = dict(list(curves.items())[:CURVES])
             training = _svg(figures.draw_training(first, metric))
     for one in sections:
-        one.examples = _pictures(one, PICTURE_BYTES // len(sections))
-    settings, inner = _differing(entries)
+        pictures = partial(_pictures, one, PICTURE_BYTES // len(sections))
+        one.examples = one.read("pictures", pictures, ())
+    settings, inner = _differing([one.entry for one in sections])
     script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     return rendered(
@@ -105,7 +119,7 @@ def page(entries: Sequence[Entry], lost: Sequence[str] = ()) -> str:
         error_scale=ERROR_SCALE,
         sections=sections,
         failed=[s for s in sections if s.entry.state != "finished" or s.notes],
-        groups=_groups(sections),
+        groups=groups([(one.entry, one.rows) for one in sections]),
         lost=lost,
         settings=settings,
         inner=inner,
@@ -121,11 +135,20 @@ def _section(entry: Entry) -> Section:
     if entry.state == "damaged" or entry.state.startswith("schema"):
         return found
     found.origin = found.read("provenance", lambda: files.origin_of(run), {})
+    found.command = found.read("command", lambda: _command(run, found.origin), "")
     found.rows = found.read("evaluation", lambda: _of(run / ROWS, read_rows), ())
     numbers = (run / ROWS).with_name(NUMBERS)
     found.numbers = found.read("figures", lambda: _of(numbers, files.read_json), {})
     found.curves = found.read("training curves", lambda: _of(run / "metrics.csv", _thinned), {})
     return found
+
+
+def _command(run: Path, origin: Mapping[str, Any]) -> str:
+    typed = files.read_yaml(run / "overrides.yaml") if origin else []
+    given = [*(f"--config-dir={folder}" for folder in origin.get("folders", ())), *typed]
+    if not all(isinstance(text, str) and text.isprintable() for text in given):
+        raise RunError(f"{run / 'overrides.yaml'} holds no text, or control characters")
+    return shlex.join(["python", "train.py", *given]) if origin else ""
 
 
 def _of(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -139,7 +162,15 @@ def _of(path: Path, reader: Callable[[Path], Any]) -> Any:
 
 def _thinned(path: Path) -> dict[str, Points]:
     found = figures.columns_of(path)
-    return {n: points[:: math.ceil(len(points) / POINTS)] for n, points in found.items()}
+    return {name: _thin(points) for name, points in found.items()}
+
+
+def _thin(points: Points) -> Points:
+    return points[:: math.ceil(len(points) / POINTS) or 1]
+
+
+def _cut(value: Any) -> Any:
+    return value[:LETTERS] if isinstance(value, str) else _thin(value)
 
 
 def _draw(one: Section) -> None:
@@ -147,7 +178,7 @@ def _draw(one: Section) -> None:
     numbers = one.numbers
 
     def convergence() -> str:
-        traces = [Trace(**t)._replace(name=str(t["name"])) for t in numbers["traces"][:8]]
+        traces = [Trace(**{k: _cut(v) for k, v in t.items()}) for t in numbers["traces"][:8]]
         for t in traces:
             if not all(len(p) == 2 and all(map(math.isfinite, p)) for p in (*t.psnr, *t.residual)):
                 raise ValueError("points are pairs of numbers")
@@ -161,11 +192,14 @@ def _draw(one: Section) -> None:
     if numbers.get("traces"):
         one.charts["convergence"] = one.read("convergence", convergence, "")
     one.parameters = one.read("parameters", lambda: _floats(numbers.get("parameters", {})), {})
+    if more := len(numbers.get("parameters", ())) - len(one.parameters):
+        one.notes.append(f"{more} parameters are not shown")
     one.charts["parameters"] = one.read("parameters", parameters, "")
 
 
 def _floats(values: Any) -> dict[str, list[float]]:
-    return {str(name): [float(v) for v in one] for name, one in dict(values).items()}
+    kept = list(dict(values).items())[:PANELS]
+    return {str(name)[:LETTERS]: [float(v) for v in one[:POINTS]] for name, one in kept}
 
 
 def _svg(figure: Any) -> str:
@@ -190,7 +224,7 @@ def _pictures(one: Section, room: int) -> list[dict[str, Any]]:
     """The examples of a run, as many as there is room for."""
     stored = one.numbers.get("examples", ())
     folder = (one.entry.path / ROWS).parent
-    found: Sequence[Views] = one.read("pictures", lambda: read_pictures(folder, stored), ())
+    found: Sequence[Views] = read_pictures(folder, stored)
     shown: list[dict[str, Any]] = []
     for view in found:
         encoded = {n: _png(a, "magma" if n == "error" else "") for n, a in view.pictures.items()}
@@ -220,98 +254,6 @@ def _differing(entries: Sequence[Entry]) -> tuple[Settings, Settings]:
             short = [str(v.get(key, "-")).removeprefix("unfold.") for v in made]
             (shared if all(key in values for values in known) else inner).append((key, short))
     return shared, inner
-
-
-class Group(NamedTuple):
-    """Runs whose scores compare: the same test images, range, channels and metrics.
-
-    title: what they have in common.
-    metric: of the tables.
-    table: each run, its mean, the interval, the images, and the difference to the first run.
-    columns: total variation and the runs.
-    heat: each condition with a cell for each column: its text, and its share of the range.
-    """
-
-    title: str
-    metric: str
-    table: Sequence[tuple[str, str, str, int, str]]
-    columns: Sequence[str]
-    heat: Sequence[tuple[str, Sequence[tuple[str, float | None]]]]
-
-
-def _groups(sections: Sequence[Section]) -> list[Group]:
-    sorted_: dict[tuple[tuple[str, str], ...], list[Section]] = {}
-    for one in (s for s in sections if s.rows):
-        config = flat(one.entry.config)
-        keys = [k for k in sorted(config) if k.startswith("metrics.") or k == "data.channels"]
-        images = ("test images", one.entry.sets.get("test_set", "unknown"))
-        settings = [(key, str(config[key])) for key in keys]
-        sorted_.setdefault((images, ("metric", headline(one.rows)), *settings), []).append(one)
-    shared = set.intersection(*map(set, sorted_)) if len(sorted_) > 1 else set()
-    titles = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in sorted_)
-    several = len(sorted_) > 1
-    return [
-        _group(", ".join(title) if several else title[0], found)
-        for title, found in zip(titles, sorted_.values(), strict=True)
-    ]
-
-
-def _group(title: str, sections: Sequence[Section]) -> Group:
-    metric = headline(sections[0].rows)
-    tables = [_scores(one.rows, metric) for one in sections]
-    first = _first(sections[0].rows, metric)
-    table = []
-    for one in sections:
-        own = _first(one.rows, metric)
-        gain = ""
-        if one is not sections[0]:
-            both = [own[name] - first[name] for name in own if name in first]
-            gain = f"{fmean(both):+.2f} {interval(both)}".rstrip("– ") if both else "-"
-        values = list(own.values())
-        mean = rounded(fmean(values)) if values else "-"
-        table.append((one.entry.name, mean, interval(values), len(values), gain))
-    lines = [(one.entry.name, scores) for one, scores in zip(sections, tables, strict=True)]
-    conditions = list(dict.fromkeys(c for scores in tables for c in scores))
-    baselines = [_scores(one.rows, metric, "tv") for one in sections]
-    tv = {c: v for scores in reversed(baselines) for c, v in scores.items()}
-    lines = [("total variation", tv), *lines] if tv else lines
-    known = [v for _, scores in lines for v in scores.values() if math.isfinite(v)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    sign = HIGHER_IS_BETTER.get(metric, True)
-
-    def cell(value: float) -> tuple[str, float | None]:
-        if not math.isfinite(value):
-            return "", None
-        share = (value - low) / (high - low or 1)
-        return rounded(value), share if sign else 1 - share
-
-    heat = [(c, [cell(scores.get(c, math.nan)) for _, scores in lines]) for c in conditions]
-    return Group(title, metric, table, [name for name, _ in lines], heat)
-
-
-def _scores(rows: Sequence[Row], metric: str, method: str = "ours") -> dict[str, float]:
-    """The mean of each condition; that of the training has the name of all runs."""
-    found: dict[str, list[float]] = {}
-    for row in common(rows)[0]:
-        if row.metric == metric and row.method == method:
-            found.setdefault(label(row), []).append(row.value)
-    return {name: fmean(values) for name, values in found.items()}
-
-
-def _first(rows: Sequence[Row], metric: str) -> dict[str, float]:
-    """The metric of ours on each image, of the operator trained on."""
-    place = label(rows[0])
-    own = [r for r in rows if r.method == "ours" and r.metric == metric and label(r) == place]
-    return {r.image: r.value for r in own if math.isfinite(r.value)}
-
-
-def interval(values: Sequence[float]) -> str:
-    """The percentile bootstrap interval of the mean, of 95 %; a dash below 5 values."""
-    if len(values) < 5:
-        return "–"
-    draws = np.random.default_rng(0).integers(0, len(values), (REDRAWN, len(values)))
-    low, high = np.quantile(np.asarray(values)[draws].mean(1), (0.025, 0.975))
-    return f"[{low:.2f}, {high:.2f}]"
 
 
 WATCHED = {

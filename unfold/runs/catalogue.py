@@ -13,7 +13,7 @@ from unfold.errors import ConfigError, RunError, UnfoldError, listing, nearest
 from unfold.runs import files, status
 from unfold.runs.files import ORIGIN, SCHEMA_VERSION, origin_of, stored_config, version_of
 from unfold.runs.processes import is_held
-from unfold.runs.seal import MANIFEST, READ, verify
+from unfold.runs.seal import COST, MANIFEST, READ, verify
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,20 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
     return any(fnmatch(name, pattern) for name in names) or fnmatch(str(full), typed)
 
 
-def read_entry(path: Path, name: str, compared: Sequence[str] = READ) -> Entry:
+def read_entry(
+    path: Path, name: str, compared: Sequence[str] = READ, *, movable: bool = False
+) -> Entry:
     """Read a run, finished or not; one of which a file is damaged has that as its reason.
 
-    `compared` are the files that are compared with the seal; all if empty.
+    `compared` are the files that are compared with the seal; all if empty. An exported folder is
+    one where it is `movable`.
     """
     try:
         written, stored = _status(path), path / "config.yaml"
         config = files.read_yaml(stored) if stored.exists() else {}
         if isinstance(config, Mapping) and config and version_of(config) != SCHEMA_VERSION:
             return Entry(path, name, f"schema {version_of(config)}", written)
-        verify(path, compared)
+        verify(path, compared, movable=movable)
         entry = Entry(path, name, written.state, written, stored_config(path))
         return _entry(entry, origin_of(path))
     except (UnfoldError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,7 +126,7 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
     """
     path = locate(text, Path(runs_dir))
     written, config = _status(path), stored_config(path)
-    verify(path)
+    verify(path, movable=is_movable(path, runs_dir))
     typed = files.read_yaml(path / "overrides.yaml")
     if not (origin := origin_of(path)):
         raise RunError(f"{path / ORIGIN} is missing. {files.REPEAT}")
@@ -136,11 +139,10 @@ def read_reference(text: str, runs_dir: str | Path = "runs") -> Entry:
 
 def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
     """The entry with what its provenance, its lock and its results add."""
-    results = files.optional(read.path / "results.json") if read.state == "finished" else {}
-    if bad := [key for key, value in results.items() if not _is_score(value)]:
-        raise files.damaged(
-            read.path / "results.json", f"has scores that are none ({listing(bad)})"
-        )
+    results, _ = (
+        _scores(read.path / name) if read.state == "finished" else {}
+        for name in ("results.json", COST)
+    )
     gone = read.state == "running" and not is_held(read.path / ".lock")
     return replace(
         read,
@@ -150,6 +152,13 @@ def _entry(read: Entry, origin: Mapping[str, Any]) -> Entry:
         folders=tuple(map(Path, origin.get("folders", {}))),
         sets={f"{split}_set": hash[:8] for split, hash in origin.get("pixels", {}).items()},
     )
+
+
+def _scores(path: Path) -> dict[str, Any]:
+    found = files.optional(path)
+    if bad := [key for key, value in found.items() if not _is_score(value)]:
+        raise files.damaged(path, f"has scores that are none ({listing(bad)})")
+    return found
 
 
 def _is_score(value: object) -> bool:
@@ -169,6 +178,11 @@ def _status(path: Path) -> status.Status:
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """The runs that come with unfold."""
+
+
+def is_movable(path: Path, runs_dir: str | Path) -> bool:
+    """Whether a directory is not in the place of a run, so that it may be an exported folder."""
+    return path.resolve().parents[1:2] != (Path(runs_dir).resolve(),)
 
 
 def locate(text: str, runs_dir: Path) -> Path:

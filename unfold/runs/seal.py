@@ -27,8 +27,12 @@ REPLAYED = frozenset({"tensorboard", "mlruns", "mlflow.json", "wandb.json"})
 
 ROWS = "evaluation/rows.csv"
 
-READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json", ROWS)
-"""The files that a list or a table of runs reads."""
+COST = "evaluation/cost.json"
+
+SHOWN = ("metrics.csv", "evaluation/shown.json", "evaluation/shown.npz")
+
+READ = ("config.yaml", "overrides.yaml", "provenance.json", "results.json", ROWS, COST, *SHOWN)
+"""The files that a list, a table or a report of runs reads."""
 
 SETTLED = 20_000_000
 """Nanoseconds after which a change of a file gets another time."""
@@ -65,7 +69,9 @@ def _files(directory: Path) -> Iterator[str]:
                 yield str(path.relative_to(directory))
 
 
-def _broken(directory: Path, now: status.Status, names: Collection[str] = ()) -> list[str]:
+def _broken(
+    directory: Path, now: status.Status, names: Collection[str], movable: bool
+) -> list[str]:
     """What is not as it was when the directory was sealed, in words; empty where all is."""
     try:
         written = read_bytes(directory / "status.json").decode()
@@ -79,8 +85,8 @@ def _broken(directory: Path, now: status.Status, names: Collection[str] = ()) ->
         return [f"{MANIFEST} is missing"]
     except (UnfoldError, KeyError, TypeError, ValueError):
         return [f"{MANIFEST} is damaged"]
-    if owner not in ("", directory.name):
-        return [f"its files are those of {owner}"]
+    if owner != directory.name and not (movable and owner == ""):
+        return [f"its files are those of {owner or 'an exported folder, which is no run'}"]
     there = [name for name in _files(directory) if name.partition("/")[0] not in REPLAYED]
     found = []
     for name in names or dict.fromkeys((*sealed, *there)):
@@ -96,29 +102,31 @@ def _broken(directory: Path, now: status.Status, names: Collection[str] = ()) ->
     return found
 
 
-def verify(directory: Path, names: Collection[str] = ()) -> None:
+def verify(directory: Path, names: Collection[str] = (), *, movable: bool = False) -> None:
     """Refuse a finished run that is not as it was when it finished.
 
     Args:
         directory: of the run.
         names: of the files to compare, quickly: one of the size and the time that it had then is
             not read. Every file is hashed, and none may have been added, if empty.
+        movable: whether it may be an exported folder, whose seal names no place.
 
     Raises:
         RunError: names the files.
     """
-    if text := complaint(directory, names):
+    if text := complaint(directory, names, movable=movable):
         raise RunError(text)
 
 
-def complaint(directory: Path, names: Collection[str] = ()) -> str:
+def complaint(directory: Path, names: Collection[str] = (), *, movable: bool = False) -> str:
     """What is not as it was, with the remedy; empty where all is, or nothing was sealed."""
     now = status.read(directory)
     if now is None:
         found = ["status.json is missing"] if (directory / MANIFEST).exists() else []
     else:
         # The seal of a run that is not finished is empty.
-        found = _broken(directory, now, names) if now.state == "finished" or now.seal else []
+        ended = now.state == "finished" or bool(now.seal)
+        found = _broken(directory, now, names, movable) if ended else []
     if not found:
         return ""
     return (

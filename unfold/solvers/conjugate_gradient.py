@@ -23,7 +23,7 @@ from unfold.typing import Flags, Image, PerImage, Scalar
 
 T = TypeVar("T")
 
-_exported: ContextVar[int] = ContextVar("exported", default=20)
+_exported: ContextVar[int | None] = ContextVar("exported", default=None)
 
 
 @contextmanager
@@ -258,7 +258,14 @@ def _conjugate_gradient(system: System, budget: Budget, start: Tensor | None, b:
     residual = _norm(r, z, rho)
     active = residual > limit
     exported = torch.compiler.is_exporting()
-    for k in range(_exported.get() if exported else budget.max_iterations):
+    count = _exported.get() if exported else budget.max_iterations
+    if count is None:
+        raise ConfigError(
+            "the network solves by conjugate gradients, of which a graph has a fixed number of "
+            "iterations. Export it inside `with exported_iterations(N)`, of "
+            "unfold.solvers.conjugate_gradient."
+        )
+    for k in range(count):
         if not exported and tested(k, b) and not bool(active.any()):
             break
         taken = taken + active

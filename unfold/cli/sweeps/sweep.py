@@ -198,8 +198,11 @@ def _write_report(entries: Sequence[Entry], name: str) -> None:
     lost = [f"{' '.join(one.label)}: {one.error}" for one in entries if one.outcome is None]
     output = runs[0].parents[1] / f"report{name and f'-{name}'}.html"
     found = [read_entry(run, f"{run.parent.name}/{run.name}") for run in runs]
-    write_report_of(found, output, lost)
-    say(f"report: {short(output)}")
+    try:
+        write_report_of(found, output, lost)
+        say(f"report: {short(output)}")
+    except Exception as error:  # the jobs are finished, whatever becomes of their page
+        say(f"note: no report: {described(error)}")
 
 
 def _tried(checked: Checked, label: tuple[str, ...], prefix: Sequence[str]) -> Entry:

@@ -1,0 +1,109 @@
+"""The scores of runs side by side: means with intervals, differences, and every condition."""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from unfold.evaluation.metrics import HIGHER_IS_BETTER
+from unfold.evaluation.records import Row, common, rounded
+from unfold.evaluation.report import headline, label
+from unfold.evaluation.statistics import Interval, bootstrap, paired
+from unfold.runs.catalogue import Entry, flat
+
+Run = tuple[Entry, Sequence[Row]]
+"""A run, and the rows of its evaluation; none where it has none."""
+
+
+class Group(NamedTuple):
+    """Runs whose scores compare: the same test images, range, channels and metrics.
+
+    title: what they have in common.
+    metric: of the tables.
+    table: each run, its mean, the interval, the images, and the difference to the first run.
+    columns: total variation and the runs.
+    heat: each condition with a cell for each column: its text, and its share of the range.
+    """
+
+    title: str
+    metric: str
+    table: Sequence[tuple[str, str, str, int, str]]
+    columns: Sequence[str]
+    heat: Sequence[tuple[str, Sequence[tuple[str, float | None]]]]
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """The runs that have scores; those that compare are together."""
+    sorted_: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for entry, rows in (run for run in runs if run[1]):
+        config = flat(entry.config)
+        keys = [k for k in sorted(config) if k.startswith("metrics.") or k == "data.channels"]
+        images = ("test images", entry.sets.get("test_set", "unknown"))
+        settings = [(key, str(config[key])) for key in keys]
+        sorted_.setdefault((images, ("metric", headline(rows)), *settings), []).append(
+            (entry, rows)
+        )
+    shared = set.intersection(*map(set, sorted_)) if len(sorted_) > 1 else set()
+    titles = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in sorted_)
+    several = len(sorted_) > 1
+    return [
+        _group(", ".join(title) if several else title[0], found)
+        for title, found in zip(titles, sorted_.values(), strict=True)
+    ]
+
+
+def _group(title: str, runs: Sequence[Run]) -> Group:
+    first, rows = runs[0]
+    metric = headline(rows)
+    table = []
+    for entry, own in runs:
+        found, gain = bootstrap(list(_first(own, metric).values())), ""
+        if entry is not first:
+            same = _physics(entry) == _physics(first)
+            both = paired(_first(rows, metric), _first(own, metric)) if same else None
+            gain = f"{both.difference.mean:+.2f} {_ends(both.difference)}" if both else "-"
+        mean = rounded(found.mean) or "-"
+        table.append((entry.name, mean, _ends(found), found.images, gain.rstrip("– ")))
+    tables = [_scores(own, metric) for _, own in runs]
+    lines = [(entry.name, scores) for (entry, _), scores in zip(runs, tables, strict=True)]
+    conditions = list(dict.fromkeys(c for scores in tables for c in scores))
+    baselines = [_scores(own, metric, "tv") for _, own in runs]
+    tv = {c: v for scores in reversed(baselines) for c, v in scores.items()}
+    lines = [("total variation", tv), *lines] if tv else lines
+    known = [v for _, scores in lines for v in scores.values() if math.isfinite(v)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    sign = HIGHER_IS_BETTER.get(metric, True)
+
+    def cell(value: float) -> tuple[str, float | None]:
+        if not math.isfinite(value):
+            return "", None
+        share = (value - low) / (high - low or 1)
+        return rounded(value), share if sign else 1 - share
+
+    heat = [(c, [cell(scores.get(c, math.nan)) for _, scores in lines]) for c in conditions]
+    return Group(title, metric, table, [name for name, _ in lines], heat)
+
+
+def _scores(rows: Sequence[Row], metric: str, method: str = "ours") -> dict[str, float]:
+    """The mean of each condition; that of the training has the name of all runs."""
+    found: dict[str, list[float]] = {}
+    for row in common(rows)[0]:
+        if row.metric == metric and row.method == method:
+            found.setdefault(label(row), []).append(row.value)
+    return {name: fmean(values) for name, values in found.items()}
+
+
+def _first(rows: Sequence[Row], metric: str) -> dict[str, float]:
+    """The metric of ours on each image, of the operator trained on."""
+    place = label(rows[0])
+    own = [r for r in rows if r.method == "ours" and r.metric == metric and label(r) == place]
+    return {r.image: r.value for r in own if math.isfinite(r.value)}
+
+
+def _physics(entry: Entry) -> dict[str, Any]:
+    """The forward model and the noise of the training, without which no difference is one."""
+    return {k: v for k, v in flat(entry.config).items() if k.startswith("physics.")}
+
+
+def _ends(found: Interval) -> str:
+    return f"[{found.low:.2f}, {found.high:.2f}]" if found.known else "–"
