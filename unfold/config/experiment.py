@@ -29,8 +29,12 @@ class Experiment:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, y: "Measurement", operator: "Operator | Physics") -> "Image":
-        """The image behind y."""
-        image: Image = self.reconstructor(y, operator)
+        """The image behind y, of the noise level that the physics of the experiment knows."""
+        from unfold.physics.operator import Operator
+
+        known = isinstance(operator, Operator) and operator
+        level = self.physics.known_level(y, known) if known else None
+        image: Image = self.reconstructor(y, operator, noise_level=level)
         return image
 
 

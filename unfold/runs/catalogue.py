@@ -181,7 +181,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 def is_movable(path: Path, runs_dir: str | Path) -> bool:
-    """Whether a directory is not in the place of a run, so that it may be an exported folder."""
+    """Whether no run can be at a directory, so that it may be an exported folder."""
     return path.resolve().parents[1:2] != (Path(runs_dir).resolve(),)
 
 
