@@ -127,7 +127,7 @@ def test_what_cannot_be_exported_says_why_and_which_format_can(monkeypatch):
     with pytest.raises(ConfigError, match=r"cannot be exported: .*format=safetensors and"):
         make_graph(net, physics, "torch_export", (1, 12, 12))
     monkeypatch.setattr(graphs, "_run_torch_export", lambda content, given: torch.zeros(()))
-    with pytest.raises(ConfigError, match=r"from that of the network, and 2e-05 is allowed"):
+    with pytest.raises(ConfigError, match=r"from that of the network, and 1e-05 is allowed"):
         make_graph(network(), physics, "torch_export", (1, 12, 12))
 
 

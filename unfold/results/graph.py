@@ -25,7 +25,7 @@ from unfold.solvers.conjugate_gradient import exported_iterations
 from unfold.solvers.result import SolveReport, watched
 from unfold.typing import Shape
 
-PARITY = 2e-5
+PARITY = 1e-5
 """How far an image of the file may be from that of the network, relative to its maximum."""
 
 MOST = 2000

@@ -94,12 +94,12 @@ def _power(z: Pair, n: Any) -> Pair:
 
 @lru_cache(maxsize=64)
 def _waves(size: int, kept: int, *, inverse: bool) -> Pair:
-    """exp(∓2πi jk / n), (n, kept), in single precision; of the half spectrum (kept, n)."""
+    """exp(∓2πi jk / n), (n, kept), in double precision; of the half spectrum (kept, n)."""
     phase = 2 * np.pi * (np.outer(np.arange(size), np.arange(kept)) % size) / size
     sign, half = (1 if inverse else -1), inverse and kept < size
     weight = np.where((np.arange(kept) % size == 0) | (2 * np.arange(kept) == size), 1, 2)
     waves = [wave * (weight if half else 1) for wave in (np.cos(phase), sign * np.sin(phase))]
-    return Pair(*(torch.from_numpy((w.T if half else w).astype(np.float32)) for w in waves))
+    return Pair(*(torch.from_numpy((w.T if half else w).copy()) for w in waves))
 
 
 def _along(z: Any, dim: int, waves: Pair, product: Any) -> Any:
@@ -111,11 +111,12 @@ def _along(z: Any, dim: int, waves: Pair, product: Any) -> Any:
 
 
 def _fourier(z: Any, dims: Sequence[int], norm: int, kind: str, size: int = 0) -> Any:
-    """A transform by matrices, which is as exact in every runtime and for every size.
+    """A transform by matrices in double precision, as exact in every runtime and for every size.
 
     `norm` is that of PyTorch: no factor, 1/√N, 1/N; `kind` is forward, inverse, half or real.
     """
     first = z.re if _is_pair(z) else z
+    z = Pair(z.re.double(), z.im.double()) if _is_pair(z) else z.double()
     *others, last = dims
     shape = {d: first.shape[d] for d in dims} | ({last: size} if kind == "real" else {})
     if kind == "half":
@@ -126,7 +127,9 @@ def _fourier(z: Any, dims: Sequence[int], norm: int, kind: str, size: int = 0) -
     if kind == "real":
         z = _along(z, last, _waves(size, size // 2 + 1, inverse=True), _real_product)
     factor = math.prod(shape.values()) ** (-norm / 2)
-    return z * factor if isinstance(z, Tensor) else _multiply(z, factor)
+    if isinstance(z, Tensor):
+        return (factor * z).to(first.dtype)
+    return Pair(*((factor * part).to(first.dtype) for part in z))
 
 
 def _resized(z: Any, sizes: Sequence[int], dims: Sequence[int]) -> Any:
