@@ -90,7 +90,8 @@ def test_the_file_computes_what_the_network_does_for_another_operator(name):
     with torch.no_grad():
         want = net(y, operator, level)
     want = torch.view_as_real(want) if want.is_complex() else want
-    assert (got - want).abs().max() <= graphs.PARITY * float(want.abs().max())
+    # Twice what its own input had: two libraries round their convolutions differently.
+    assert (got - want).abs().max() <= 2 * graphs.PARITY * float(want.abs().max())
     if "conditioned" in name:
         other = run_onnx(found.content, [y, *tensors(operator), level / 10])
         assert (other - got).abs().max() > 1e-4, "the noise level matters"
