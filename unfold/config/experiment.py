@@ -32,8 +32,9 @@ class Experiment:
         """The image behind y, of the noise level that the physics of the experiment knows."""
         from unfold.physics.operator import Operator
 
-        known = isinstance(operator, Operator) and operator
-        level = self.physics.known_level(y, known) if known else None
+        level = None
+        if isinstance(operator, Operator):
+            level = self.physics.known_level(y, operator)
         image: Image = self.reconstructor(y, operator, noise_level=level)
         return image
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from unfold.evaluation.metrics import HIGHER_IS_BETTER
 from unfold.evaluation.records import Row, common, rounded
 from unfold.evaluation.report import headline, label
 from unfold.evaluation.statistics import Interval, bootstrap, paired
 from unfold.runs.catalogue import Entry, flat
+from unfold.runs.results import direction, of_training, physics_of
 
 Run = tuple[Entry, Sequence[Row]]
 """A run, and the rows of its evaluation; none where it has none."""
@@ -59,7 +59,7 @@ def _group(title: str, runs: Sequence[Run]) -> Group:
     for entry, own in runs:
         found, gain = bootstrap(list(_first(own, metric).values())), ""
         if entry is not first:
-            same = _physics(entry) == _physics(first)
+            same = physics_of(entry) == physics_of(first)
             both = paired(_first(rows, metric), _first(own, metric)) if same else None
             gain = f"{both.difference.mean:+.2f} {_ends(both.difference)}" if both else "-"
         mean = rounded(found.mean) or "-"
@@ -72,7 +72,7 @@ def _group(title: str, runs: Sequence[Run]) -> Group:
     lines = [("total variation", tv), *lines] if tv else lines
     known = [v for _, scores in lines for v in scores.values() if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    sign = HIGHER_IS_BETTER.get(metric, True)
+    sign = direction(first, metric) is not False
 
     def cell(value: float) -> tuple[str, float | None]:
         if not math.isfinite(value):
@@ -95,14 +95,8 @@ def _scores(rows: Sequence[Row], metric: str, method: str = "ours") -> dict[str,
 
 def _first(rows: Sequence[Row], metric: str) -> dict[str, float]:
     """The metric of ours on each image, of the operator trained on."""
-    place = label(rows[0])
-    own = [r for r in rows if r.method == "ours" and r.metric == metric and label(r) == place]
+    own = [r for r in of_training(rows) if r.metric == metric]
     return {r.image: r.value for r in own if math.isfinite(r.value)}
-
-
-def _physics(entry: Entry) -> dict[str, Any]:
-    """The forward model and the noise of the training, without which no difference is one."""
-    return {k: v for k, v in flat(entry.config).items() if k.startswith("physics.")}
 
 
 def _ends(found: Interval) -> str:

@@ -15,10 +15,9 @@ from unfold.evaluation.records import Bold, Row, read_rows, rounded
 from unfold.evaluation.statistics import LEVEL, Interval, bootstrap, justified, paired
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, flat
-from unfold.runs.seal import ROWS
+from unfold.runs.seal import COST, ROWS
 from unfold.runs.table import STOPPED, Pivot, arranged, is_axis, meaning
 
-COST = "evaluation/cost.json"
 COSTS = ("parameters", "network_calls", "operator_calls", "seconds", "memory")
 
 
@@ -36,15 +35,15 @@ class Block(NamedTuple):
     stopped: list[int]
 
 
-def own_rows(entry: Entry) -> list[Row]:
-    """The rows of its network under the first condition: that of the training."""
-    rows = read_rows(entry.path / ROWS) if (entry.path / ROWS).is_file() else []
-    first = rows[0] if rows else None
-    return [
-        r
-        for r in rows
-        if first and r.method == "ours" and (r.tested_on, r.noise) == (first.tested_on, first.noise)
-    ]
+def rows_of_run(entry: Entry) -> list[Row]:
+    """What its own evaluation measured; nothing where there was none."""
+    return read_rows(entry.path / ROWS) if (entry.path / ROWS).is_file() else []
+
+
+def of_training(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the network under the first condition: that of the training."""
+    place = (rows[0].tested_on, rows[0].noise) if rows else None
+    return [r for r in rows if r.method == "ours" and (r.tested_on, r.noise) == place]
 
 
 def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> tuple[list[Block], Pivot]:
@@ -57,7 +56,11 @@ def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> tuple[li
     Raises:
         ConfigError: no finished run has the key and an evaluation; a name is nowhere measured.
     """
-    rows = {e.path: found for e in entries if e.state == "finished" and (found := own_rows(e))}
+    rows = {
+        e.path: found
+        for e in entries
+        if e.state == "finished" and (found := of_training(rows_of_run(e)))
+    }
     titles = _titles([e for e in entries if e.path in rows], rows, key)
 
     def measured(entry: Entry) -> list[tuple[str, str, float, bool]]:
@@ -81,7 +84,7 @@ def blocks(entries: Sequence[Entry], key: str, names: Sequence[str]) -> tuple[li
             if lost:
                 left_out[f"{name} undefined for some run"] = lost
             first = next(iter(lines.values()))[0]
-            best = None if _problem(key) else _best(column, _direction(first, name))
+            best = None if _problem(key) else _best(column, direction(first, name))
             for i, value in enumerate(column):
                 mark = f" {STOPPED[0]}" if stopped[i] and name not in COSTS else ""
                 cells[i].append((Bold if i == best else str)(shown(value) + mark))
@@ -97,7 +100,8 @@ def _problem(key: str) -> bool:
     return key.startswith(("physics", "data", "metrics", "test_set"))
 
 
-def _direction(entry: Entry, name: str) -> bool | None:
+def direction(entry: Entry, name: str) -> bool | None:
+    """Whether a metric of a run is better where it is higher; None where that is not known."""
     return higher_is_better(name, entry.get(f"metrics.extra.{name}._target_"))
 
 
@@ -107,7 +111,7 @@ def _titles(entries: Sequence[Entry], rows: Mapping[Path, list[Row]], key: str) 
     for path, entry in ((one.path, one) for one in entries):
         first, kept = rows[path][0], meaning(entry, "test_set", (key,))
         heads[path] = f"{first.tested_on} ({first.noise}), test images {kept.pop('test_set', None)}"
-        facts[path] = kept | {k: v for k, v in _physics(entry).items() if not is_axis(k, (key,))}
+        facts[path] = kept | {k: v for k, v in physics_of(entry).items() if not is_axis(k, (key,))}
     found = {}
     for path, head in heads.items():
         others = [facts[other] for other, same in heads.items() if same == head]
@@ -204,7 +208,7 @@ def pairs(one: Entry, other: Entry) -> Iterator[tuple[str, ...]]:
         d = made.difference
         text = justified(d) if d.known else f"{d.mean:+.3g}"
         chance = f"{made.p:.2g}" if isfinite(made.p) else "–"
-        ends = made.ends[:: 1 if _direction(one, place[2]) else -1]
+        ends = made.ends[:: 1 if direction(one, place[2]) else -1]
         extreme = [f"{name} {value:+.3g}" for name, value in ends]
         common = [i for i in values if isfinite(values[i]) and isfinite(own.get(i, nan))]
         means = [rounded(fmean(x[i] for i in common)) for x in (values, own)]
@@ -214,7 +218,7 @@ def pairs(one: Entry, other: Entry) -> Iterator[tuple[str, ...]]:
 def _conditions(entry: Entry) -> dict[tuple[str, str, str], dict[str, float]]:
     """The values of its network by image, for each operator, noise and metric."""
     found: dict[tuple[str, str, str], dict[str, float]] = {}
-    for r in read_rows(entry.path / ROWS) if (entry.path / ROWS).is_file() else ():
+    for r in rows_of_run(entry):
         if r.method == "ours":
             found.setdefault((r.tested_on, r.noise, r.metric), {})[r.image] = r.value
     return found
@@ -225,8 +229,9 @@ def _tested(entry: Entry, place: tuple[str, str, str]) -> dict[str, str]:
     named = f"evaluation.operators.{place[0]}."
     # At a level, or its own noise; of the model trained on the level has a name before it.
     at_level = place[1] == "its own" or re.fullmatch(r"[\d.e+-]+", place[1])
-    return (at_level and _physics(entry, named)) or _physics(entry)
+    return (at_level and physics_of(entry, named)) or physics_of(entry)
 
 
-def _physics(entry: Entry, named: str = "physics.") -> dict[str, str]:
+def physics_of(entry: Entry, named: str = "physics.") -> dict[str, str]:
+    """The forward model and the noise of the training, or the part of the configuration named."""
     return {k: str(v) for k, v in flat(entry.config).items() if k.startswith(named)}
