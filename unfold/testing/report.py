@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple
 
 from unfold.errors import UnfoldError
@@ -103,7 +104,7 @@ class Report:
         found: dict[tuple[str, str], Check] = {}
         for check in self.checks:
             key = (check.id, check.name)
-            if key not in found or not _share(check) <= _share(found[key]):
+            if key not in found or _share(check) > _share(found[key]):
                 found[key] = check
         return tuple(sorted(found.values(), key=lambda c: (c.id[:2], int(c.id[2:]))))
 
@@ -151,8 +152,8 @@ class Report:
 
 
 def _share(check: Check) -> float:
-    """How much of its tolerance a measurement uses."""
-    if check.tol > 0:
+    """How much of its tolerance a measurement uses; NaN is the worst."""
+    if check.tol > 0 and not isnan(check.value):
         return check.value / check.tol
     return 0.0 if check.value == 0 else float("inf")
 
