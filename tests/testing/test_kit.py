@@ -167,3 +167,22 @@ def test_a_row_asked_for_alone_is_the_same_as_among_all(row: str):
 @functools.cache
 def every_row() -> Report:
     return check_physics(Inpainting(Gaussian(0.1), 0.5), ((1, 5, 4), (1, 18, 18)))
+
+
+@pytest.mark.parametrize("tol", [0.0, 1e-6])
+@pytest.mark.parametrize("at", range(3))
+def test_a_measurement_that_is_not_a_number_is_the_worst_wherever_it_stands(tol, at):
+    values = [0.0, 0.0, 0.0]
+    values[at] = float("nan")
+    found = report("Rows", (Check("PH1", "A* = Aᴴ", value, tol) for value in values))
+    with pytest.raises(PropertyError, match=r"Rows violates a property:\n.*in 1 of 3"):
+        found.raise_if_failed()
+
+
+def test_a_sample_of_another_precision_is_named_with_what_to_write():
+    class Rows(Inpainting):
+        def sample(self, draws, shape):
+            return Mask((draws.uniform("rows", shape) < 0.5).float())
+
+    with pytest.raises(PropertyError, match=r"in a sample of yours tensor\.to\(draws\.dtype\)"):
+        check_physics(Rows(Gaussian(0.1), keep=0.5), [(1, 8, 8)]).raise_if_failed()

@@ -291,8 +291,8 @@ class Operator(LinearMap, ABC):
             )
         if self._single is not None and t.dtype in (torch.float64, torch.complex128):
             raise ShapeError(
-                f"{name}: {t.dtype} through an operator of {self._single} would keep only the "
-                "digits of the operator; take operator.to_like(x) instead."
+                f"{name}: {t.dtype} through an operator of {self._single} would keep only its "
+                "digits; take operator.to_like(x), or in a sample of yours tensor.to(draws.dtype)."
             )
 
     def _refuse(self, method: str) -> NoReturn:
