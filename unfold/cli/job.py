@@ -156,8 +156,8 @@ def train(checked: Checked, components: Components, run: Run) -> dict[str, float
     if isinstance(net.own_start, FittedLinear) and run.checkpoint is None and not from_run:
         with closing(components.data.train_loader()) as batches:
             fit_start(net, components.physics, batches, settings.seed)
-        if not (learns(components) or run.is_rank):
-            save_weights(net, run.path)
+    if not (learns(components) or run.is_rank) and any(True for _ in net.parameters()):
+        save_weights(net, run.path)  # for what reads the run: evaluations, exports
     if not learns(components) and (run.is_rank or not components.data.truth):
         return {}
     from unfold.training.lean_imports import import_torchmetrics

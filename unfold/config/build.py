@@ -178,7 +178,9 @@ class _Build:
             physics = self.objects["physics"]
             A = physics.given(x).measure(x, draws)[1]
             start = start.of(A, same=physics.is_deterministic)
-        self.objects["origins"] = start_networks(self.checked, prior, model)
+        why_not = "" if chosen.learn else "trainable.learn=[]"
+        why_not = why_not if model.trains else "model=classical"
+        self.objects["origins"] = start_networks(self.checked, prior, why_not)
         reconstructor = Reconstructor(
             algorithm,
             prior,

@@ -12,15 +12,14 @@ from unfold.runs.identity import EMBEDDED, find_weights
 
 if TYPE_CHECKING:
     from unfold.config.schema import Settings
-    from unfold.models.model import Model
     from unfold.priors.prior import Prior
     from unfold.reconstructor import Reconstructor
 
 
-def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[str, ...]:
+def start_networks(checked: Checked, prior: "Prior", why_not: str) -> tuple[str, ...]:
     """Load trained weights into the denoisers of the prior, those in the terms of a sum included.
 
-    `model` is what repeats the steps: one that does not train needs trained weights.
+    `why_not` is why nothing is learned, so that trained weights are needed; "" where something is.
 
     Returns:
         A sentence for each on where it starts.
@@ -32,10 +31,10 @@ def start_networks(checked: Checked, prior: "Prior", model: "Model") -> tuple[st
         raise ConfigError(
             f"map = {settings.map}: there is no file to map. Name it, prior.weights=FILE."
         )
-    return tuple(_start(owner, settings, prior, model) for owner in owners)
+    return tuple(_start(owner, settings, prior, why_not) for owner in owners)
 
 
-def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model") -> str:
+def _start(owner: Component, settings: "Settings", prior: "Prior", why_not: str) -> str:
     """Load the weights of one denoiser, of all iterations; reports where it starts."""
     from unfold.parameters.networks import stages
     from unfold.parameters.select import names
@@ -52,10 +51,10 @@ def _start(owner: Component, settings: "Settings", prior: "Prior", model: "Model
         if weights is None and all(getattr(network, "trained", False) for network in networks):
             return f"{name} starts from the weights that it is made with"
         if weights in (None, EMBEDDED):
-            if not model.trains:
+            if why_not and settings.init_from is None:
                 raise ConfigError(
-                    f"{path}.weights = {weights or 'null'}: model=classical learns nothing, and "
-                    "this network is untrained, so its result would mean nothing. Name a run or a "
+                    f"{path}.weights = {weights or 'null'}: {why_not} learns nothing, and this "
+                    "network is untrained, so its result would mean nothing. Name a run or a "
                     "file of trained weights, or choose prior=tv."
                 )
             reason = "" if weights is None else ": the embedded weights are of another architecture"
