@@ -1,6 +1,8 @@
 """Tables that can be read wherever they are written."""
 
+from tests.runs.made import make_run
 from unfold.cli.console import table
+from unfold.cli.report import _entries
 
 RUN = "runs/pgd-dncnn-block_compressed_sensing-unfolded/j2c701cb"
 
@@ -17,3 +19,10 @@ def test_names_in_a_file_are_never_cut(capsys, monkeypatch):
 def test_small_tables_stay_small(capsys):
     table(None, ("score", "value"), [("psnr", "30")])
     assert max(map(len, capsys.readouterr().out.splitlines())) < 30
+
+
+def test_a_run_with_evaluations_inside_is_itself_in_the_report(tmp_path):
+    run = make_run(tmp_path / "runs", "pgd/g1", scores={"test/psnr": 30.0})
+    make_run(run, "evaluations/e1", scores={"test/psnr": 20.0})
+    assert [one.path for one in _entries(str(run), tmp_path / "runs")] == [run]
+    assert [one.path for one in _entries(str(tmp_path / "runs"), tmp_path)] == [run]

@@ -8,7 +8,7 @@ from unfold.cli.reconstruct import expect_unsealed
 from unfold.config.arguments import Syntax
 from unfold.disk import expand, write_text
 from unfold.errors import ConfigError
-from unfold.runs.catalogue import Entry, catalogue, find_runs, is_movable, locate, read_entry
+from unfold.runs.catalogue import MARKS, Entry, catalogue, find_runs, is_movable, locate, read_entry
 
 SYNTAX = Syntax(
     "report",
@@ -51,7 +51,8 @@ def _entries(text: str, runs_dir: Path) -> list[Entry]:
     if any(c in text for c in "*?["):
         return catalogue(runs_dir, text)
     path = expand(text, "run")
-    if path.is_dir() and (inside := find_runs(path)):
+    is_run = any((path / name).exists() for name in MARKS)  # one with evaluations inside, too
+    if path.is_dir() and not is_run and (inside := find_runs(path)):
         return [read_entry(one, str(one.relative_to(path))) for one in inside]
     found = locate(text, runs_dir)
     movable = is_movable(found, runs_dir)
