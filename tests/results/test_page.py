@@ -314,3 +314,23 @@ def test_a_browser_opens_it_without_an_error_and_the_slider_moves(tmp_path, brow
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         assert script("return document.documentElement.scrollWidth") <= width
+
+
+def test_on_paper_labels_are_dark_and_no_table_is_cut(tmp_path, browser):
+    """A4 of 718 px between its margins; a printer leaves out dark backgrounds."""
+    paths = [evaluated(tmp_path, f"pgd/{i}", seed=i, images=f"{i}") for i in range(2)]
+    (tmp_path / "page.html").write_text(page([read(p) for p in paths]), encoding="utf-8")
+    browser.get(f"file://{tmp_path}/page.html")
+    metrics = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    assert browser.execute_script(style, ".tag", "color") == "rgb(0, 0, 0)"
+    for hidden in (".controls", ".screen", "nav"):
+        assert browser.execute_script(style, hidden, "display") == "none"
+    right = "e.getBoundingClientRect().right"
+    cut = f"return [...document.querySelectorAll('table')].filter(e => {right} > 718).length"
+    card = "e.closest('.card').getBoundingClientRect().right"
+    inside = f"return [...document.querySelectorAll('.card table')].every(e => {right} <= {card})"
+    assert browser.execute_script(cut) == 0 and browser.execute_script(inside)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
