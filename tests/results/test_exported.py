@@ -15,10 +15,10 @@ import unfold
 from tests.engine import network_prior
 from unfold.algorithms.hqs import HQS
 from unfold.algorithms.pgd import PGD
-from unfold.cli.export import export_run
+from unfold.cli.export import _shape, export_run
 from unfold.cli.reconstruct import reconstruct_image
 from unfold.denoisers.dncnn import DnCNN
-from unfold.errors import ConfigError, RunError, ShapeError, UnfoldError
+from unfold.errors import ConfigError, DataError, RunError, ShapeError, UnfoldError
 from unfold.export import DeepinvModel, Exportable
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
@@ -26,6 +26,7 @@ from unfold.models.unfolded import Unfolded
 from unfold.parameters.select import Trainable
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
+from unfold.physics.ct.tomography import Tomography
 from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
 from unfold.physics.mri.sampling import VariableDensityColumns
 from unfold.physics.noise.base import Gaussian
@@ -125,7 +126,7 @@ class Sorted(DnCNN):
 def test_what_cannot_be_exported_says_why_and_which_format_can(monkeypatch):
     physics = Blur(Gaussian(0.05), GaussianKernel(3, 0.8))
     net = network(prior=PnP(Sorted(1, 3, 4)))
-    with pytest.raises(ConfigError, match=r"cannot be exported: .*format=safetensors and"):
+    with pytest.raises(ConfigError, match=r"cannot be exported: Sorted.forward: .*format=safe"):
         make_graph(net, physics, "torch_export", (1, 12, 12))
     monkeypatch.setattr(graphs, "_run_torch_export", lambda content, given: torch.zeros(()))
     with pytest.raises(ConfigError, match=r"from that of the network, and 1e-05 is allowed"):
@@ -327,3 +328,20 @@ def test_paths_of_the_author_stay_at_home():
 def test_what_could_not_be_loaded_elsewhere_is_refused(form, own, match):
     with pytest.raises(ConfigError, match=match) if match else nullcontext():
         exported._expect_portable(stored(**own), form, trains=False)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+def test_an_operation_without_a_translation_is_named(form):
+    physics = Tomography(Gaussian(0.01), angles=6)
+    with pytest.raises(ConfigError, match=r"Projector.adjoint: Sparse.* format=deepinv"):
+        make_graph(network(), physics, form, (1, 16, 16))
+
+
+def test_a_graph_without_the_images_of_its_run_asks_for_a_size():
+    def missing():
+        raise DataError("data = photos: missing")
+
+    data = SimpleNamespace(shapes=missing, channels=1)
+    with pytest.raises(DataError, match=r"photos: missing\n.*size=128x128"):
+        _shape(None, data)
+    assert _shape("8x9", data) == (1, 8, 9)

@@ -5,11 +5,12 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from traceback import walk_tb
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfold.errors import ConfigError
 from unfold.evaluation.base import Case
@@ -220,8 +221,13 @@ def _refusals(form: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:  # of several packages, without a common class
-        reason, cause = "", error
+        reason, place, cause = "", "", error
         while cause is not None:
+            for frame, _ in walk_tb(cause.__traceback__):
+                own, home = frame.f_locals.get("self"), frame.f_globals.get("__name__", "")
+                if home[:5] != "torch" and (isinstance(own, nn.Module) or is_dataclass(own)):
+                    place = f"{type(own).__name__}.{frame.f_code.co_name}: "
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
             reason, cause = (lines or [type(cause).__name__])[0], cause.__cause__  # type: ignore[assignment]
-        raise ConfigError(f"format = {form}: cannot be exported: {reason}. {OTHERS}") from error
+        reason = f"format = {form}: cannot be exported: {place}{reason}. {OTHERS}"
+        raise ConfigError(reason) from error
