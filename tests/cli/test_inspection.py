@@ -165,7 +165,8 @@ def test_a_warning_with_other_figures_is_counted_not_repeated(capsys):
             warnings.simplefilter("always")
             for degrees in (4, 3.5, 1e-3):
                 warnings.warn(f"the lake has {degrees} degrees", stacklevel=1)
-            warnings.warn("the sea is cold", stacklevel=1)
+            for _ in range(2):
+                warnings.warn("the sea is cold", stacklevel=1)
         return 0
 
     with warnings.catch_warnings():
@@ -174,7 +175,8 @@ def test_a_warning_with_other_figures_is_counted_not_repeated(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "warning: the lake has 4 degrees",
         "warning: the sea is cold",
-        "warning: 2 times more, with other figures: the lake has 4 degrees",
+        "warning: 2 more, with these or other figures: the lake has 4 degrees",
+        "warning: 1 more, with these or other figures: the sea is cold",
     ]
 
 

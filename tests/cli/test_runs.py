@@ -13,6 +13,7 @@ from tests.runs.made import make_run, sealed
 from unfold.cli.console import guarded
 from unfold.cli.main import dispatch
 from unfold.cli.reproduce import repeated_arguments, verdict
+from unfold.cli.runs import runs_table
 from unfold.cli.train import train
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
@@ -49,7 +50,8 @@ def test_the_table_has_its_formats(two, capsys):
     assert dispatch(["table", "pgd*", "--rows", "algo", "--cols=physics", "--format=csv"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == "pgd,motion_blur,30.0,,2"
     assert dispatch(["table"]) == 0
-    assert "30.00 (2)" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "30.00 (2)" in out and "mean (runs; ± from three on)" in out
     make_run(two, "pgd/g3", seed=2, scores={"test/psnr": 30.0})
     assert dispatch(["table"]) == 0
     assert "30.00 ± 1.00 (3)" in capsys.readouterr().out
@@ -240,3 +242,14 @@ def test_a_run_is_reproduced_to_the_bit_and_a_changed_one_is_not(tmp_path, capsy
     out = capsys.readouterr().out
     assert "not reproduced to the bit: weights.safetensors differ" in out
     assert "configuration: the same" in out
+
+
+def test_a_table_of_runs_that_do_not_exist_says_what_there_is(two):
+    with pytest.raises(
+        ConfigError, match=r"--where seed=7: no run has it; they have seed=0, seed=1"
+    ):
+        runs_table(["--where", "seed=7"])
+    with pytest.raises(
+        ConfigError, match=r"psnr, seconds.* an evaluation, as are costs and several"
+    ):
+        runs_table(["--value", "psnr,seconds"])

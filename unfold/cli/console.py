@@ -143,7 +143,7 @@ class WarningFormatter:
         """Write how often each warning was repeated."""
         for kind, times in self.times.items():
             if times > 1:
-                note(f"warning: {times - 1} times more, with other figures: {self.first[kind]}")
+                note(f"warning: {times - 1} more, with these or other figures: {self.first[kind]}")
 
 
 def _failed(error: BaseException, code: int, *lines: str) -> int:

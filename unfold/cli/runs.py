@@ -181,6 +181,9 @@ def runs_table(arguments: Sequence[str]) -> int:
     wanted = [text.partition("=") for text in given.flags.get("--where", "").split(",") if text]
     entries = catalogue(given.runs_dir, *given.names)
     kept = [e for e in entries if all(e.get(key) == value for key, _, value in wanted)]
+    if entries and not kept:
+        seen = listing({f"{key}={e.get(key)}" for e in entries for key, _, _ in wanted})
+        raise ConfigError(f"--where {given.flags['--where']}: no run has it; they have {seen}.")
     if "," in (several := given.flags.get("--value", "")):
         if "--cols" in given.flags:
             raise ConfigError("--cols: several values are the columns; leave it out.")

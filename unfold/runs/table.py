@@ -52,7 +52,9 @@ class Pivot:
     def title(self) -> str:
         """What the numbers are."""
         mark = f"; {STOPPED} for some images" if self.stopped else ""
-        return f"{self.value}: mean ± standard deviation (runs){mark}"
+        several = any(len(cell) >= ENOUGH for cell in self.cells.values())
+        spread = " ± standard deviation (runs)" if several else " (runs; ± from three on)"
+        return f"{self.value}: mean{spread}{mark}"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -130,7 +132,7 @@ def arranged(
         raise ConfigError(
             f"No finished run has {', '.join(filter(None, axes))} and {value}. Groups: "
             f"{listing(known)}; keys are written in full, algo.stepsize; {TESTED} is for runs with "
-            "an evaluation; unfold list shows the runs."
+            "an evaluation, as are costs and several scores; unfold list shows the runs."
         )
     unique = {reason: list(dict.fromkeys(names)) for reason, names in left_out.items()}
     marked = {cell: several for cell, several in ended.items() if several}
