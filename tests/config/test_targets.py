@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import unfold
 from tests.config.folder import checked, refusal
 from unfold.config.targets import THIRD_PARTY, resolve
 from unfold.errors import ConfigError
@@ -129,3 +130,10 @@ def test_trust_must_be_a_list_of_names():
 @pytest.mark.parametrize("target", sorted(t for t in THIRD_PARTY if t.startswith("torch.")))
 def test_every_class_on_the_list_exists(target):
     assert isinstance(resolve(target), type)
+
+
+@pytest.mark.parametrize("name", ["PnP", "HQS", "Blur"])
+def test_a_public_name_is_refused_with_the_path_of_its_class(name):
+    with pytest.raises(ConfigError, match="Write unfold") as refused:
+        resolve(f"unfold.{name}")
+    assert resolve(str(refused.value).rpartition("Write ")[2].rstrip(".")) is getattr(unfold, name)

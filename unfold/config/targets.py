@@ -120,10 +120,20 @@ def _refuse_foreign(target: str, trust: Sequence[str]) -> None:
         return
     if parts[0] != "unfold" or parts[1] not in COMPONENTS:
         remedy = f" If you trust the package, add trust=[{parts[0]}] to the command line."
+        if parts[0] in sys.stdlib_module_names or parts[0] == "unfold":
+            remedy = _by_path(parts)
         raise ConfigError(
             "is not a component of unfold, nor on the list of allowed classes of other packages."
-            + ("" if parts[0] in sys.stdlib_module_names or parts[0] == "unfold" else remedy)
+            + remedy
         )
+
+
+def _by_path(parts: Sequence[str]) -> str:
+    """Where the class of a public name, unfold.PnP, is defined."""
+    package = importlib.import_module("unfold")
+    kind = getattr(package, parts[1], None) if ["unfold", parts[1]] == [*parts] else None
+    known = inspect.isclass(kind) and kind.__module__.split(".")[1] in COMPONENTS
+    return f" Write {kind.__module__}.{kind.__qualname__}." if known else ""
 
 
 def is_foreign(target: str) -> bool:
