@@ -132,8 +132,9 @@ def _by_path(parts: Sequence[str]) -> str:
     """Where the class of a public name, unfold.PnP, is defined."""
     package = importlib.import_module("unfold")
     kind = getattr(package, parts[1], None) if ["unfold", parts[1]] == [*parts] else None
-    known = inspect.isclass(kind) and kind.__module__.split(".")[1] in COMPONENTS
-    return f" Write {kind.__module__}.{kind.__qualname__}." if known else ""
+    if not inspect.isclass(kind) or kind.__module__.split(".")[1] not in COMPONENTS:
+        return ""
+    return f" Write {kind.__module__}.{kind.__qualname__}."
 
 
 def is_foreign(target: str) -> bool:
