@@ -106,7 +106,9 @@ class DeepinvModel(nn.Module):
                 f"{type(physics).__name__}: its images are {image.dtype}, and real ones are "
                 "expected. Give it a physics with two real channels."
             )
-        level = _level_of(physics, image)
+        level, count = _level_of(physics, image), len(image)
+        # What deepinv samples for each image has four axes, its batch first.
+        own = {n: t for n, t in physics.named_buffers() if t.ndim > 3 and len(t) == count > 1}
         linear = isinstance(physics, deepinv().physics.LinearPhysics)
         flat = joined(y)
         operator = (DeepinvOperator if linear else DeepinvNonlinear)(
@@ -114,6 +116,8 @@ class DeepinvModel(nn.Module):
             tuple(image.shape[1:]),
             tuple(tuple(part.shape[1:]) for part in parts),
             complex_y=flat.is_complex(),
+            names=tuple(own),
+            held=tuple(own.values()),
         )
         found: Image = self.reconstructor(flat, operator, level)
         return found

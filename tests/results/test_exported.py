@@ -10,15 +10,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from torch.utils.data import DataLoader, TensorDataset
 
 import unfold
 from tests.engine import network_prior
 from unfold.algorithms.hqs import HQS
 from unfold.algorithms.pgd import PGD
-from unfold.cli.export import _shape, export_run
+from unfold.cli.export import export_run
 from unfold.cli.reconstruct import reconstruct_image
 from unfold.denoisers.dncnn import DnCNN
-from unfold.errors import ConfigError, DataError, RunError, ShapeError, UnfoldError
+from unfold.errors import ConfigError, RunError, ShapeError, UnfoldError
 from unfold.export import DeepinvModel, Exportable
 from unfold.fidelities.l2 import L2
 from unfold.models.deq import DEQ
@@ -215,7 +216,9 @@ def test_deepinv_calls_it_as_its_own_models():
         kernel / kernel.sum(), padding="circular", noise_model=library.physics.GaussianNoise(0.05)
     )
     net = network(trainable=NOISY)
-    data = [(x, physics(x)) for x in torch.rand(2, 2, 1, 16, 16)]
+    x = torch.rand(4, 1, 16, 16)
+    y = physics(x)
+    data = DataLoader(TensorDataset(x, y), batch_size=2)
     scores = library.test(
         DeepinvModel(net),
         data,
@@ -225,7 +228,6 @@ def test_deepinv_calls_it_as_its_own_models():
         device="cpu",
     )
     assert scores["PSNR"] > 5
-    y = data[0][1]
     ours = Blur(Gaussian(0.05), GaussianKernel(3, 0.8)).operator_for(y)
     operator = replace(ours, kernel=physics.filter)
     with torch.no_grad():
@@ -337,11 +339,19 @@ def test_an_operation_without_a_translation_is_named(form):
         make_graph(network(), physics, form, (1, 16, 16))
 
 
-def test_a_graph_without_the_images_of_its_run_asks_for_a_size():
-    def missing():
-        raise DataError("data = photos: missing")
+def test_each_image_of_a_batch_has_the_operator_that_deepinv_sampled_for_it():
+    """A blur of deepinv takes as many images as it has kernels, and no other number."""
+    from unfold.extras import deepinv
 
-    data = SimpleNamespace(shapes=missing, channels=1)
-    with pytest.raises(DataError, match=r"photos: missing\n.*size=128x128"):
-        _shape(None, data)
-    assert _shape("8x9", data) == (1, 8, 9)
+    try:
+        library = deepinv()
+    except UnfoldError:
+        pytest.skip("deepinv is not installed")
+    kernels = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    kernels = kernels / kernels.sum((-1, -2), keepdim=True)
+    y, model = torch.rand(2, 1, 16, 16), DeepinvModel(network())
+    with torch.no_grad():
+        both = model(y, library.physics.Blur(kernels, padding="circular"))
+        for i in range(2):
+            one = model(y[i : i + 1], library.physics.Blur(kernels[i : i + 1], padding="circular"))
+            torch.testing.assert_close(both[i : i + 1], one, rtol=1e-3, atol=1e-4)
