@@ -10,7 +10,7 @@ from unfold.cli.evaluate import open_run
 from unfold.config.arguments import Arguments, Syntax
 from unfold.config.overrides import address_of
 from unfold.disk import expand
-from unfold.errors import ConfigError, DataError, listing, nearest
+from unfold.errors import ConfigError, listing, nearest
 
 if TYPE_CHECKING:
     from unfold.data.dataset import Data
@@ -108,11 +108,7 @@ def _without_physics(given: Arguments, form: str) -> Arguments:
 def _shape(size: str | None, data: "Data") -> "Shape":
     """(C, H, W): of the size that was asked for, or of the first test image."""
     if size is None:
-        try:
-            shapes = data.shapes()
-        except DataError as error:
-            raise DataError(*error.lines, "A graph needs only its size, size=128x128.") from error
-        found = shapes.get("test") or shapes.get("validation")
+        found = data.shapes().get("test") or data.shapes().get("validation")
         if not found:
             raise ConfigError("the run has no test image. Give the size of one, size=128x128.")
         return tuple(found[0][1][-3:])

@@ -228,6 +228,5 @@ def _refusals(form: str) -> Iterator[None]:
                 if home[:5] != "torch" and (isinstance(own, nn.Module) or is_dataclass(own)):
                     place = f"{type(own).__name__}.{frame.f_code.co_name}: "
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-            reason, cause = (lines or [type(cause).__name__])[0], cause.__cause__  # type: ignore[assignment]
-        reason = f"format = {form}: cannot be exported: {place}{reason}. {OTHERS}"
-        raise ConfigError(reason) from error
+            reason, cause = place + (lines or [type(cause).__name__])[0], cause.__cause__  # type: ignore[assignment]
+        raise ConfigError(f"format = {form}: cannot be exported: {reason}. {OTHERS}") from error
