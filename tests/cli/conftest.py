@@ -61,6 +61,7 @@ class Log(list):
 def configs(tmp_path_factory):
     folder = make_folder(tmp_path_factory.mktemp("configs"))
     (folder / "data/embedded.yaml").write_text(f"_target_: {FAKE}.Images\n")
+    (folder / "prior/tikhonov.yaml").write_text("_target_: unfold.priors.tikhonov.Tikhonov\n")
     (folder / "evaluation/auto.yaml").write_text(f"_target_: {FAKE}.Measures\n")
     return folder
 

@@ -113,7 +113,7 @@ def nothing(calls, configs):
 
 
 def test_nothing_to_compute_is_an_error(nothing, capsys, monkeypatch):
-    words = ["train", "trainable.learn=[]", "evaluation=none"]
+    words = ["train", "prior=tikhonov", "trainable.learn=[]", "evaluation=none"]
     monkeypatch.setattr("tests.cli.conftest.Images.truth", "")
     monkeypatch.setattr("unfold.cli.job.dry_run", lambda *parts, **options: None)
     assert guarded(dispatch, words) == 2

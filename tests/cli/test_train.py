@@ -89,7 +89,7 @@ def test_a_mistake_leaves_no_directory(calls, capsys):
 
 
 def test_what_learns_nothing_is_evaluated_at_once(calls):
-    assert run("trainable.learn=[]") == 0
+    assert run("trainable.learn=[]", "prior=tikhonov") == 0
     assert [call[0] for call in calls] == ["evaluate"]
 
 
@@ -121,7 +121,7 @@ def test_a_job_looks_like_a_single_run_to_what_it_starts(calls):
 
 def test_one_failing_job_does_not_cost_the_others(calls, capsys):
     calls.fail = NonFiniteError("the loss is nan.")
-    assert run("-m", BASIC, "seed=0,1", "trainable.learn=[],[algo.stepsize]") == 7
+    assert run("-m", BASIC, "seed=0,1", "prior=tikhonov", "trainable.learn=[],[algo.stepsize]") == 7
     states = [status.read(directory).state for directory in directories()]
     assert sorted(states) == ["failed", "failed", "finished", "finished"]
     captured = capsys.readouterr()
