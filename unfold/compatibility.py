@@ -89,9 +89,12 @@ def check_contraction(algorithm: Algorithm[Any], prior: Prior, *, strict: bool) 
 
 
 def _expansion(one: Recipe) -> str | None:
-    """What is known of the Lipschitz constant of a recipe with a network; None where at most 1."""
+    """What is known of the Lipschitz constant of a recipe with a network.
+
+    None where it is at most 1, or where the steps descend on an objective.
+    """
     networks = [leaf for _, leaf in leaves(one) if isinstance(leaf, nn.Module)]
-    if not networks or getattr(one, "nonexpansive", False):
+    if not networks or getattr(one, "nonexpansive", False) or getattr(one, "descends", False):
         return None
     kinds = " and ".join(dict.fromkeys(type(network).__name__ for network in networks))
     if not isinstance(one, DenoiserPrior) or one.representation != "parts":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from unfold.denoisers.ridge import Potential
@@ -63,6 +64,12 @@ class LearnedPotential(DenoiserPrior):
     @property
     def nonexpansive(self) -> bool:
         return all(one.convex for one in stages(self.denoiser))
+
+    @property
+    def descends(self) -> bool:
+        """Whether its steps lower an objective, so that they end where its gradient is 0."""
+        levels = (one.lipschitz(torch.tensor(0.05)) for one in stages(self.denoiser))
+        return all(isinstance(bound, Tensor) for bound in levels)
 
     @property
     def _bound(self) -> Scalar:
