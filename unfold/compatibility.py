@@ -19,7 +19,7 @@ from unfold.algorithms.algorithm import Algorithm
 from unfold.denoisers.lipschitz import lipschitz
 from unfold.errors import ConfigError, IncompatibleError, contract
 from unfold.fidelities.fidelity import Fidelity
-from unfold.parameters.declare import Recipe
+from unfold.parameters.declare import NOISE_LEVEL, Recipe, declarations
 from unfold.parameters.networks import hides, leaves
 from unfold.parameters.select import walk
 from unfold.physics.blur.blur import Blur
@@ -89,9 +89,12 @@ def check_contraction(algorithm: Algorithm[Any], prior: Prior, *, strict: bool) 
 
 
 def _expansion(one: Recipe) -> str | None:
-    """What is known of the Lipschitz constant of a recipe with a network; None where at most 1."""
+    """What is known of the Lipschitz constant of a recipe with a network.
+
+    None where it is at most 1, or where the steps descend on an objective.
+    """
     networks = [leaf for _, leaf in leaves(one) if isinstance(leaf, nn.Module)]
-    if not networks or getattr(one, "nonexpansive", False):
+    if not networks or getattr(one, "nonexpansive", False) or getattr(one, "descends", False):
         return None
     kinds = " and ".join(dict.fromkeys(type(network).__name__ for network in networks))
     if not isinstance(one, DenoiserPrior) or one.representation != "parts":
@@ -116,8 +119,8 @@ def _expansion(one: Recipe) -> str | None:
 def measured_lipschitz(prior: DenoiserPrior) -> float:
     """The measured Lipschitz constant of what has to be nonexpansive in an equilibrium."""
     weight = next(prior.denoiser.parameters(), torch.empty(0))
-    level = 0.05 if isinstance(prior.sigma, str) else prior.sigma
-    part = replace(prior, sigma=level).contractive_part
+    words = {name: 0.05 for name in declarations(prior) if getattr(prior, name) == NOISE_LEVEL}
+    part = replace(prior, **words).contractive_part
     return lipschitz(part, prior.denoiser.channels, weight)
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 from tests.config.folder import refusal
 from tests.denoisers.test_denoisers import shaken
 from tests.engine import DOUBLE, difference, normal, uniform
+from unfold import build
 from unfold.denoisers.denoiser import InHalfPrecision
 from unfold.denoisers.experts import FieldOfExperts, cosine_basis
 from unfold.denoisers.mappings import convert
@@ -20,6 +21,8 @@ from unfold.denoisers.ridge import (
     norm_squared,
 )
 from unfold.errors import ConfigError, ShapeError
+from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import Gaussian
 from unfold.priors.denoiser_priors import PnP
 from unfold.priors.ridge import LearnedPotential
 
@@ -34,7 +37,7 @@ def trained(kind: type[Potential], channels: int = 1, seed: int = 1) -> Potentia
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in network.named_parameters():
-            size = 0.02 if "coefficients" in name or "part" in name else 0.2
+            size = {"coefficients": 0.02, "convex_part": 10.0, "concave_part": 10.0}.get(name, 0.2)
             p.add_(size * torch.randn(p.shape, generator=g, dtype=DOUBLE))
     return network
 
@@ -322,6 +325,29 @@ def test_more_steps_reach_the_prox(kind):
     for _ in range(10):
         plain = plain - tau * (plain - v + w * prior.grad(plain))
     assert difference(prior.prox(v, w), x) < 0.5 * difference(plain, x)
+
+
+@torch.no_grad()
+def test_a_potential_grows_with_the_square_of_the_noise_level_of_each_measurement():
+    network, x = trained(WeaklyConvexRidge), uniform(2, 1, 9, 9)
+    levels = torch.tensor([0.02, 0.1], dtype=DOUBLE).reshape(2, 1, 1, 1)
+    prior = LearnedPotential(network, 0.08, level=levels, reference=0.05)
+    for i, factor in enumerate((0.16, 4.0)):  # of R itself, (0.02/0.05)² and (0.1/0.05)²
+        one, plain = x[i : i + 1], LearnedPotential(network, 0.08)
+        assert difference(prior.value(x)[i], factor * plain.value(one)[0]) < 1e-10
+        assert difference(prior.grad(x)[i], factor * plain.grad(one)[0]) < 1e-12
+        assert difference(prior.prox(x, 0.01)[i], plain.prox(one, 0.01 * factor)[0]) < 1e-12
+        assert difference(prior.lipschitz[i], factor * plain.lipschitz) < 1e-9
+    quiet = LearnedPotential(network, 0.08, level=0.0, reference=1e-3)
+    assert difference(quiet.grad(x), plain.grad(x)) < 1e-12  # no noise is a quarter of 1/255
+
+
+def test_a_potential_that_grows_with_noise_needs_its_level():
+    net = build("algo=pgd", "prior=wcrr", "model.iterations=1").reconstructor
+    x = uniform(1, 1, 16, 16).float()
+    with pytest.raises(ConfigError, match=r"LearnedPotential.level = noise_level"):
+        net(x, Denoising(Gaussian(0.1)).operator_for(x))
+    assert difference(net(x, Denoising(Gaussian(0.1))), net(x, Denoising(Gaussian(0.2)))) > 1e-3
 
 
 def test_lower_precision_leaves_it_as_it_is_and_other_changes_reach_it():

@@ -63,7 +63,7 @@ def check_half_precision(runs: Path) -> None:
 
 
 def check_equilibrium(runs: Path) -> None:
-    train(runs, "algo=admm", "model=deq", "trainer.max_steps=10", "name=deq")
+    train(runs, "algo=admm", "model=deq", "prior=nonexpansive", "trainer.max_steps=10", "name=deq")
 
 
 def check_evaluation(runs: Path) -> None:

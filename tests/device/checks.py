@@ -19,8 +19,8 @@ MODELS = {
     "checkpointed": ("model/backward=checkpoint",),
     "valid_blur": ("physics=valid_blur", "algo=hqs"),
     "primal_dual": ("algo=pdhg",),
-    "equilibrium": ("algo=admm", "model=deq"),
-    "jacobian_free": ("model=deq", "model/backward=jacobian_free"),
+    "equilibrium": ("algo=admm", "model=deq", "prior=nonexpansive"),
+    "jacobian_free": ("model=deq", "prior=nonexpansive", "model/backward=jacobian_free"),
     "classical": ("algo=admm", "prior=tv", "model=classical", "model.max_iterations=40"),
 }
 SHAPES = (

@@ -148,7 +148,8 @@ def test_every_unfolded_network(backward):
 
 @pytest.mark.parametrize(("backward", "solver"), NESTED["deq"])
 def test_every_equilibrium(backward, solver):
-    made, y, operator = net("model=deq", f"model/backward={backward}", f"model/solver={solver}")
+    given = (f"model/backward={backward}", f"model/solver={solver}")
+    made, y, operator = net("model=deq", "prior=nonexpansive", *given)
     assert isinstance(made.model, DEQ)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unreached equilibrium is what DQ2 asks for

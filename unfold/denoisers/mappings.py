@@ -143,8 +143,8 @@ MAPPINGS: Mapping[str, WeightMapping] = {
         "WeaklyConvexRidge",
         (
             _FILTERS,
-            Rule(r"activation_cvx\.coefficients", "convex_part"),
-            Rule(r"activation_ccv\.coefficients", "concave_part"),
+            Rule(r"activation_cvx\.coefficients", "convex_part", scale=500.0),
+            Rule(r"activation_ccv\.coefficients", "concave_part", scale=500.0),
             Rule("mu_", "log_mu"),
             Rule(r"spline_scaling\.coefficients", "scaling"),
         ),

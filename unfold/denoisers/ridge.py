@@ -169,7 +169,8 @@ class WeaklyConvexRidge(RidgePotential):
 
     ψ₊' and ψ₋' are odd linear splines with slopes in [0, 1], shared by all filters, so that R is
     ρ-weakly convex and ½‖x − v‖² + R(x, σ) is convex for ρ = 1. c(σ) of each filter is exp of a
-    linear spline of σ, over σ. The names and sizes are those of the paper.
+    linear spline of σ, over σ. The names and sizes are those of the paper; the splines are stored
+    in units of 0.002, so that one learning rate serves all weights.
 
     Args:
         channels: C of the images.
@@ -185,7 +186,7 @@ class WeaklyConvexRidge(RidgePotential):
     """
 
     uses_sigma = True
-    RADIUS, HIGHEST = 0.1, 30.0
+    RADIUS, HIGHEST, UNIT = 0.1, 30.0, 0.002
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class WeaklyConvexRidge(RidgePotential):
         super().__init__()
         self.channels, self.rho, self.convex = channels, rho, rho == 0
         self.filters = _filters(channels, features, size)
-        grid = torch.linspace(-self.RADIUS, self.RADIUS, knots)[None]
+        grid = torch.linspace(-self.RADIUS, self.RADIUS, knots)[None] / self.UNIT
         self.convex_part = nn.Parameter(0.02 * grid)
         self.concave_part = nn.Parameter(0.9 * grid)
         self.log_mu = nn.Parameter(torch.tensor(4.0))
@@ -215,7 +216,8 @@ class WeaklyConvexRidge(RidgePotential):
         weights = (_zero_mean(first), *rest)
         size = norm_squared(weights).clamp(min=1e-12).sqrt()
         most = 2 * self.RADIUS / (self.convex_part.shape[1] - 1)
-        parts = (_increasing(one, most) for one in (self.convex_part, self.concave_part))
+        stored = (self.convex_part, self.concave_part)
+        parts = (_increasing(self.UNIT * one, most) for one in stored)
         up, down = (0.5 * (one - one.flip(1)) for one in parts)
         table = self.log_mu.exp() * up - self.rho * down
         return Ridge((weights[0] / size, *rest), table, self.RADIUS)

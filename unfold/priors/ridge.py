@@ -1,28 +1,38 @@
 """Priors of learned filters and functions: potentials with a gradient, and shrinkage."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from unfold.denoisers.ridge import Potential
 from unfold.denoisers.shrinkage import ShrinkageField
-from unfold.parameters.bounds import bounded, whole
+from unfold.parameters.bounds import bounded, positive, whole
+from unfold.parameters.constraints import nonnegative
+from unfold.parameters.declare import param
 from unfold.parameters.networks import Each, stages
 from unfold.priors.denoiser_priors import DenoiserPrior
 from unfold.priors.prior import expect_weight
 from unfold.solvers.linear_map import LinearMap
-from unfold.typing import Field, Image, PerImage, Scalar
+from unfold.typing import DenoiserLevel, Field, Image, PerImage, Scalar
 
 
 @dataclass(frozen=True)
 class LearnedPotential(DenoiserPrior):
-    """g(x) = R(x, σ), a potential; ∇g by its formula, of complex x on both parts.
+    """g(x) = w R(x, σ), w = (ς/ς₀)², a potential; ∇g by its formula, of complex x on both parts.
 
-    Its prox is found by accelerated gradient descent.
+    R/σ² stands for the negative logarithm of a density of images, against which a measurement of
+    noise level ς weighs ½‖Ax − y‖²/ς²: one λ serves all noise levels. The prox is found by
+    accelerated gradient descent.
 
     Args:
         denoiser: R, a potential such as `ConvexRidge`.
-        steps: of the descent to the prox, which starts where the prox is taken.
+        steps: of the descent to the prox, which starts where the prox is taken; None for as many
+            as leave 1/20 of the way at the curvature 1 + wL_g, at most 100.
+        level: ς; the word `noise_level` is that of each measurement.
+        reference: ς₀, the level at which g is R.
 
     Source: Goujon et al., A neural-network-based convex regularizer for inverse problems, IEEE
     Trans. Comput. Imaging 9 (2023), section II; the momentum is that of Nesterov, Introductory
@@ -33,15 +43,33 @@ class LearnedPotential(DenoiserPrior):
     representations, kind = ("parts",), Potential
 
     denoiser: Each[Potential]
-    steps: int = bounded(10, whole(1))
+    steps: int | None = bounded(10, whole(1))
+    level: DenoiserLevel = param(1.0, nonnegative, is_level=True)
+    reference: float = bounded(1.0, positive)
+
+    def cannot_act(self) -> Mapping[str, str]:
+        return {**super().cannot_act(), "level": "λ weighs the potential"}
+
+    @property
+    def strength(self) -> Scalar:
+        """w; a level of less than a quarter of an 8-bit step counts as that."""
+        level = self.level
+        least = level.clamp(min=1e-3) if isinstance(level, Tensor) else max(level, 1e-3)
+        return (least / self.reference) ** 2
 
     @property
     def lipschitz(self) -> Scalar:
-        return self._network.lipschitz(self.sigma)
+        return self.strength * self._network.lipschitz(self.sigma)
 
     @property
     def nonexpansive(self) -> bool:
         return all(one.convex for one in stages(self.denoiser))
+
+    @property
+    def descends(self) -> bool:
+        """Whether its steps lower an objective, so that they end where its gradient is 0."""
+        levels = (one.lipschitz(torch.tensor(0.05)) for one in stages(self.denoiser))
+        return all(isinstance(bound, Tensor) for bound in levels)
 
     @property
     def _bound(self) -> Scalar:
@@ -63,19 +91,28 @@ class LearnedPotential(DenoiserPrior):
         tau = 1 / (1 + weight * self._bound)
         beta = (1 - tau**0.5) / (1 + tau**0.5)
         x = z = v
-        for _ in range(self.steps):
+        for _ in range(self._steps(tau)):
             before, z = z, x - tau * (x - v + weight * self.grad(x))
             x = z + beta * (z - before)
         return z
 
+    def _steps(self, tau: Scalar) -> int:
+        """3/√τ, as each step leaves 1 − √τ of the way."""
+        if self.steps is not None:
+            return self.steps
+        least = float(tau.detach().min()) if isinstance(tau, Tensor) else tau
+        return min(math.ceil(3 / math.sqrt(least)), 100)
+
     def value(self, x: Image) -> PerImage:
         images, level, _ = self._network.real_images(x, self.sigma)
-        return self._network.value(images, level).reshape(-1, len(x)).sum(0)
+        each: PerImage = self._network.value(images, level).reshape(-1, len(x)).sum(0)
+        w = self.strength
+        return each * (w.flatten() if isinstance(w, Tensor) else w)
 
     def grad(self, x: Image) -> Image:
         """∇R(x, σ)."""
         images, level, back = self._network.real_images(x, self.sigma)
-        return back(self._network.grad(images, level))
+        return self.strength * back(self._network.grad(images, level))
 
     @property
     def _network(self) -> Potential:

@@ -48,6 +48,7 @@ CONFIGURATIONS: Mapping[str, tuple[str, ...]] = {
     "equilibrium of pgd, a learned network, denoising": (
         *SMALL,
         "model=deq",
+        "prior=nonexpansive",
         "model.max_iterations=8",
         "physics=denoising",
     ),

@@ -38,12 +38,12 @@ OWNER = "run"
 PAIRS = ":complex128"
 """Ends the name of a tensor of real and imaginary parts: the format has no type for it."""
 
-EMBEDDED: Mapping[type[nn.Module], str] = {
-    DnCNN: "denoiser.safetensors",
-    NonexpansiveResNet: "nonexpansive_denoiser.safetensors",
-    WeaklyConvexRidge: "weakly_convex_ridge.safetensors",
+EMBEDDED: Mapping[type[nn.Module], tuple[str, ...]] = {
+    DnCNN: ("denoiser.safetensors",),
+    NonexpansiveResNet: ("nonexpansive_denoiser.safetensors",),
+    WeaklyConvexRidge: ("ridge.safetensors", "weakly_convex_ridge.safetensors"),
 }
-"""The packaged networks, of `experiment=denoiser`, `nonexpansive` and `wcrr_bsd68`."""
+"""The packaged networks, of `experiment=denoiser`, `nonexpansive`, `ridge` and `wcrr_bsd68`."""
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path, keep: Path | None = None) -> None:
@@ -199,12 +199,10 @@ def load_matching(module: nn.Module, state: Mapping[str, Tensor], source: str) -
 
 def embedded_weights(denoiser: nn.Module) -> Path | None:
     """The packaged weights of a denoiser of this architecture, or None."""
-    name = EMBEDDED.get(type(denoiser))
-    if name is None:
-        return None
-    path = Path(__file__).with_name(name)
     own = {key: t.shape for key, t in denoiser.state_dict().items()}
-    return path if own == {key: t.shape for key, t in read_weights(path).items()} else None
+    paths = (Path(__file__).with_name(name) for name in EMBEDDED.get(type(denoiser), ()))
+    fitting = (p for p in paths if own == {key: t.shape for key, t in read_weights(p).items()})
+    return next(fitting, None)
 
 
 def load_prior_weights(denoiser: nn.Module, path: Path) -> None:
