@@ -11,6 +11,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError, listing
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise, levels
+from unfold.physics.operator import Operator
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement, PerImage
@@ -28,6 +29,9 @@ CERTAIN = 1e-6
 
 CORNER = 0.9
 """Frequencies beyond so much of the highest that was acquired are noise."""
+
+ENOUGH = 256
+"""Numbers whose mean square tells that of their distribution, to 9 %."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class MeasuredNoise(Noise):
                 f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters)}. "
                 f"Set {ESTIMATE}, or a number."
             )
-        return KnownNoise(values=parameters["sigma"])
+        return KnownNoise(None, values=parameters["sigma"])
+
+    def measured_by(self, operator: Operator) -> "MeasuredNoise":
+        return Estimated(operator=operator) if self.sigma == ESTIMATE else self
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         raise ConfigError(
@@ -88,9 +95,22 @@ class KnownNoise(MeasuredNoise):
         return Moments(clean, per_image(self.values.to(clean.real) ** 2, clean))
 
 
+@dataclass(frozen=True, eq=False)
+class Estimated(MeasuredNoise):
+    """y as an instrument gave it, of a level that is estimated with the operator that measured."""
+
+    operator: Operator = field(kw_only=True)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        return Moments(clean, per_image(estimate_level(clean, self.operator) ** 2, clean))
+
+
 @torch.no_grad()
-def estimate_level(y: Measurement) -> PerImage:
+def estimate_level(y: Measurement, operator: Operator | None = None) -> PerImage:
     """σ of additive Gaussian noise, (B,): of complex y by its outer frequencies, else by patches.
+
+    Where the operator measures nothing, such as missing pixels, y is noise, or 0 where an
+    instrument has no value; then neighbours that it measured are compared.
 
     Raises:
         ConfigError: y is no image, and not complex frequencies.
@@ -98,7 +118,8 @@ def estimate_level(y: Measurement) -> PerImage:
     if y.is_complex() and y.ndim >= 3:
         return torch.stack([_of_frequencies(one) for one in y])
     if y.ndim == 4 and min(y.shape[-2:]) > 2 * PATCH:
-        return torch.stack([_of_channels(one) for one in y])
+        known = _known(operator, y).expand(y.shape)
+        return torch.stack([_of_channels(*one) for one in zip(y, known, strict=True)])
     raise ConfigError(
         f"sigma = {ESTIMATE}: measurements of shape {tuple(y.shape[1:])} are neither complex "
         f"frequencies nor images of more than {2 * PATCH} pixels; state the level."
@@ -118,8 +139,50 @@ def _of_frequencies(y: Tensor) -> Tensor:
     return (power.median() / math.log(2)).sqrt() if len(power) else power.sum()
 
 
-def _of_channels(y: Tensor) -> Tensor:
-    return torch.stack([_of_image(one.double()) for one in y]).square().mean().sqrt().to(y.dtype)
+def _known(operator: Operator | None, y: Tensor) -> Tensor:
+    """Which entries of y depend on the image, as far as the operator offers a bound of |A|."""
+    above = None if operator is None else operator.abs_operator
+    if above is None or above.measurement_shape != y.shape[1:]:
+        return torch.ones_like(y[:1], dtype=torch.bool)
+    sums = above.A(torch.ones_like(above.start_image))
+    return sums > 1e-5 * sums.amax((1, 2, 3), keepdim=True)
+
+
+def _of_channels(y: Tensor, known: Tensor) -> Tensor:
+    y, dtype = y.double(), y.dtype
+    noise = y[~known]
+    if len(noise) >= ENOUGH and noise.any():
+        return noise.square().mean().sqrt().to(dtype)
+    found = [
+        _of_image(x) if m.all() or noise.any() else _of_neighbours(x, m)
+        for x, m in zip(y, known, strict=True)
+    ]
+    return torch.stack(found).square().mean().sqrt().to(dtype)
+
+
+def _of_neighbours(x: Tensor, known: Tensor) -> Tensor:
+    """σ² = 2γ(1) − γ(2), γ(h) = median (x(u + h) − x(u))² / (2 · 0.455) over the known pixels.
+
+    The nugget of a variogram that grows linearly with h. Where no pixels have known neighbours h is
+    measured in the first distance at which some do.
+
+    Source: Cressie and Hawkins, Robust estimation of the variogram, Mathematical Geology 12 (1980),
+    for the median.
+    """
+
+    def squares(h: int) -> Tensor:
+        sides = ((x, known), (x.T, known.T))
+        return torch.cat([(t[h:] - t[:-h])[m[h:] & m[:-h]] for t, m in sides]).square()
+
+    for h in range(1, min(x.shape) // 2):
+        near, far = squares(h), squares(2 * h)
+        if min(len(near), len(far)) >= PATCH**2:
+            one, two = near.median() / 0.91, far.median() / 0.91
+            return (2 * one - two).clamp(one / 4, one).sqrt()
+    raise ConfigError(
+        f"sigma = {ESTIMATE}: {int(known.sum())} measured pixels have too few neighbours; state "
+        "the level."
+    )
 
 
 def _of_image(x: Tensor) -> Tensor:
