@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,14 +23,12 @@ DATA = "data"
 PATCH = 7
 """Pixels along a side of a patch."""
 
-CERTAIN = 1e-6
-"""The chance that the gradients of noise alone are above the threshold of a flat patch."""
+FLAT = 383.8063823125927
+"""What the squared differences of unit noise in a patch exceed with a chance of 1e-6: of the gamma
+distribution of shape 48/2 and mean 168, the rank and the trace of their quadratic form."""
 
 CORNER = 0.9
 """Frequencies beyond so much of the highest that was acquired are noise."""
-
-ENOUGH = 256
-"""Numbers whose mean square tells that of their distribution, to 9 %."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def estimate_level(y: Measurement, operator: Operator | None = None) -> PerImage
     if y.is_complex() and y.ndim >= 3:
         return torch.stack([_of_frequencies(one) for one in y])
     if y.ndim == 4 and min(y.shape[-2:]) > 2 * PATCH:
-        known = _known(operator, y).expand(y.shape)
+        known = _known(operator, y)
         return torch.stack([_of_channels(*one) for one in zip(y, known, strict=True)])
     raise ConfigError(
         f"sigma = {ESTIMATE}: measurements of shape {tuple(y.shape[1:])} are neither complex "
@@ -141,47 +138,36 @@ def _of_frequencies(y: Tensor) -> Tensor:
 
 def _known(operator: Operator | None, y: Tensor) -> Tensor:
     """Which entries of y depend on the image, as far as the operator offers a bound of |A|."""
-    above = None if operator is None else operator.abs_operator
-    if above is None or above.measurement_shape != y.shape[1:]:
-        return torch.ones_like(y[:1], dtype=torch.bool)
+    if operator is None or (above := operator.abs_operator) is None:
+        return torch.ones_like(y, dtype=torch.bool)
     sums = above.A(torch.ones_like(above.start_image))
-    return sums > 1e-5 * sums.amax((1, 2, 3), keepdim=True)
+    return (sums > 1e-5 * sums.amax((1, 2, 3), keepdim=True)).expand(y.shape)
 
 
 def _of_channels(y: Tensor, known: Tensor) -> Tensor:
-    y, dtype = y.double(), y.dtype
-    noise = y[~known]
-    if len(noise) >= ENOUGH and noise.any():
-        return noise.square().mean().sqrt().to(dtype)
-    found = [
-        _of_image(x) if m.all() or noise.any() else _of_neighbours(x, m)
-        for x, m in zip(y, known, strict=True)
-    ]
-    return torch.stack(found).square().mean().sqrt().to(dtype)
+    noise = y[~known].double()
+    if len(noise) < PATCH**2 or not noise.any():
+        pairs = zip(y.double(), known, strict=True)
+        noise = torch.stack([_of_image(x) if m.all() else _of_neighbours(x, m) for x, m in pairs])
+    return noise.square().mean().sqrt().to(y.dtype)
 
 
 def _of_neighbours(x: Tensor, known: Tensor) -> Tensor:
-    """σ² = 2γ(1) − γ(2), γ(h) = median (x(u + h) − x(u))² / (2 · 0.455) over the known pixels.
+    """σ² = 2γ(h) − γ(2h), γ(h) = median (x(u + h) − x(u))² / (2 · 0.455) of known pixels.
 
-    The nugget of a variogram that grows linearly with h. Where no pixels have known neighbours h is
-    measured in the first distance at which some do.
+    The nugget of a variogram that grows linearly; h is the first distance that enough pairs have.
 
-    Source: Cressie and Hawkins, Robust estimation of the variogram, Mathematical Geology 12 (1980),
-    for the median.
+    Source: Cressie and Hawkins, Robust estimation of the variogram, Mathematical Geology 12 (1980).
     """
-
-    def squares(h: int) -> Tensor:
-        sides = ((x, known), (x.T, known.T))
-        return torch.cat([(t[h:] - t[:-h])[m[h:] & m[:-h]] for t, m in sides]).square()
-
+    sides = ((x, known), (x.T, known.T))
     for h in range(1, min(x.shape) // 2):
-        near, far = squares(h), squares(2 * h)
-        if min(len(near), len(far)) >= PATCH**2:
-            one, two = near.median() / 0.91, far.median() / 0.91
-            return (2 * one - two).clamp(one / 4, one).sqrt()
+        pairs = ([(t[d:] - t[:-d])[m[d:] & m[:-d]] for t, m in sides] for d in (h, 2 * h))
+        one, two = (torch.cat(found).square() for found in pairs)
+        if min(len(one), len(two)) >= PATCH**2:
+            near, far = one.median() / 0.91, two.median() / 0.91
+            return (2 * near - far).clamp(near / 4, near).sqrt()
     raise ConfigError(
-        f"sigma = {ESTIMATE}: {int(known.sum())} measured pixels have too few neighbours; state "
-        "the level."
+        f"sigma = {ESTIMATE}: {int(known.sum())} measured pixels, no neighbours; state the level."
     )
 
 
@@ -203,7 +189,7 @@ def _of_image(x: Tensor) -> Tensor:
     texture = windows(across, PATCH, PATCH - 1).sum(1) + windows(down, PATCH - 1, PATCH).sum(1)
     variance = _smallest(patches)
     for _ in range(3):
-        flat = texture < variance * _threshold()
+        flat = texture < variance * FLAT
         if int(flat.sum()) < 2 * PATCH**2:
             break
         variance = _smallest(patches[flat])
@@ -220,18 +206,3 @@ def _smallest(patches: Tensor) -> Tensor:
     smallest = torch.linalg.eigvalsh(centred.T @ centred / (count - 1))[0].clamp(min=0)
     unbiased: Tensor = smallest / (1 - (size / count) ** 0.5) ** 2
     return unbiased
-
-
-@lru_cache
-def _threshold() -> float:
-    """Of the gamma distribution of shape r/2 and mean t, the squared differences of unit noise.
-
-    r is the rank of the differences within a patch, and t the trace of their product.
-    """
-    rank, trace = PATCH**2 - 1, 4 * PATCH * (PATCH - 1)
-    low, high = torch.tensor(1.0).double(), torch.tensor(1e3).double()
-    for _ in range(60):  # by halves: PyTorch has no inverse
-        middle = (low + high) / 2
-        below = torch.special.gammainc(torch.tensor(rank / 2).double(), middle) < 1 - CERTAIN
-        low, high = (middle, high) if below else (low, middle)
-    return float(low) * 2 * trace / rank
