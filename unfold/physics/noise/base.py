@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Declared, LogRange, Range, bounded, inside, warn_of_eight_bits
+from unfold.parameters.bounds import Declared, Range, bounded, inside, warn_of_eight_bits
 from unfold.physics.levels import Level, level_names, sample_level
 from unfold.physics.operator import Operator
 from unfold.pytree import per_image
@@ -139,8 +139,8 @@ class Additive(Noise):
     Args:
         sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
             to sample from per image. At σ = 0, y is v exactly.
-        known_within: f ≥ 1: in training, a network is given sσ for each image, log s uniform within
-            ± log f. Tests give σ, and losses such as Stein's always use σ.
+        known_within: f ≥ 1: in training a network is given f^(u³) σ of each image, u uniform within
+            ± 1: half are within f^(1/8) of σ. Tests give σ, and losses such as Stein's use σ.
     """
 
     sigma: Level = bounded(accepted=of_images, note=IN_IMAGES, level=True)
@@ -174,8 +174,8 @@ class Additive(Noise):
         known = self.moments(y, draws)
         if self.known_within == 1 or draws.split != "train":
             return known
-        error = LogRange((1 / self.known_within, self.known_within))
-        return Moments(y, known.variance * levels(error, draws.within("known"), y) ** 2)
+        factor = self.known_within ** on_cpu(draws).uniform("known", (), -1, 1) ** 3
+        return Moments(y, known.variance * per_image(factor.to(known.variance), y) ** 2)
 
 
 @dataclass(frozen=True)
