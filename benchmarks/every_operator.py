@@ -119,7 +119,7 @@ def main() -> None:
                 physics = unfold.build(*own, colour, f"physics.noise.sigma={level}").physics
                 y, operator = physics.measure(Examples(truth), Draws(0, range(len(truth))))
                 estimated = given.told == "estimate"
-                told = estimate_level(y) if estimated else float(given.told) * level
+                told = estimate_level(y, operator) if estimated else float(given.told) * level
                 with torch.no_grad():
                     ours = net.solve(y, operator, noise_level=told).image
                 mine = float(psnr(ours, truth).mean())

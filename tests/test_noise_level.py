@@ -1,10 +1,12 @@
 """The noise level of each measurement: known to the problem, and to denoisers that ask for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 
 from tests.engine import blur, measured, reconstructor
@@ -212,6 +214,31 @@ def test_the_level_of_a_measurement_is_not_biased(noise: Any, level: float):
     physics, draws = Denoising(noise), Draws(0, (0,))
     y, operator = physics.measure(x, draws)
     assert float(physics.noise_level(y, operator, draws)) == pytest.approx(level, rel=0.03)
+
+
+def test_a_level_known_within_a_factor_is_given_so_in_training_only():
+    count, own = 400, Gaussian(0.1, known_within=2.0)
+    x, draws = torch.full((count, 1, 8, 8), 0.5), Draws(3, range(count))
+    exact, rough = Denoising(Gaussian(0.1)), Denoising(own)
+    y, A = rough.measure(x, draws)
+    assert torch.equal(y, exact.measure(x, draws).y)
+    given = torch.log2(rough.noise_level(y, A, draws) / 0.1)
+    assert kstest(given.sign() * given.abs() ** (1 / 3), "uniform", (-1, 2)).pvalue > 0.01
+    one = rough.noise_level(y[7:8], A, draws.take([7]))  # of a batch of one
+    assert torch.equal(one, rough.noise_level(y, A, draws)[7:8])
+    assert not torch.equal(one, rough.noise_level(y[7:8], A, replace(draws.take([7]), epoch=1)))
+    true = rough.moments(y, A, draws)  # as losses take it
+    assert true is not None and torch.allclose(true.variance, torch.tensor(0.01))
+    for known in (rough.noise_level(y, A, replace(draws, split="test")), rough.known_level(y, A)):
+        assert torch.allclose(known, torch.tensor(0.1))
+    plain = exact.noise_level(y, A, draws)
+    assert torch.equal(plain, rough.with_noise(Gaussian(0.1, 1.0)).noise_level(y, A, draws))
+
+
+@pytest.mark.parametrize("bad", [0.5, 0.0, -2.0, float("inf"), float("nan"), 17.0])
+def test_a_factor_below_one_is_refused(bad):
+    with pytest.raises(ConfigError, match=r"Gaussian.known_within = .*: must be in \[1, 16\]"):
+        Gaussian(0.1, known_within=bad)
 
 
 def test_a_level_of_zero_is_refused_where_it_divides():

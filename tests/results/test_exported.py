@@ -28,6 +28,8 @@ from unfold.parameters.select import Trainable
 from unfold.physics.blur.blur import Blur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.ct.tomography import Tomography
+from unfold.physics.denoising import Denoising
+from unfold.physics.mixture import Mixture
 from unfold.physics.mri.cartesian import MRI, MultiCoilMRI
 from unfold.physics.mri.sampling import VariableDensityColumns
 from unfold.physics.noise.base import Gaussian
@@ -132,6 +134,17 @@ def test_what_cannot_be_exported_says_why_and_which_format_can(monkeypatch):
     monkeypatch.setattr(graphs, "_run_torch_export", lambda content, given: torch.zeros(()))
     with pytest.raises(ConfigError, match=r"from that of the network, and 1e-05 is allowed"):
         make_graph(network(), physics, "torch_export", (1, 12, 12))
+
+
+@pytest.mark.parametrize("form", ["torch_export", "onnx"])
+def test_a_mixture_of_operators_is_no_graph(form):
+    families = {"a": Denoising(Gaussian(0.05)), "b": Blur(Gaussian(0.05), GaussianKernel(3, 0.8))}
+    physics = Mixture(Gaussian(0.05), families)
+    with pytest.raises(
+        ConfigError,
+        match="by one of a, b, and a graph holds one, such as physics=denoising: choose",
+    ):
+        make_graph(network(), physics, form, (1, 12, 12))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """Importing torchmetrics leaves out what is not needed here, and works without the patch."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lightning_utilities.core import imports
 
+import unfold
 from unfold.training import lean_imports
 from unfold.training.lean_imports import UNUSED, import_torchmetrics
 
@@ -28,6 +31,20 @@ def test_torchmetrics_is_imported_without_what_it_does_not_need():
     for package in UNUSED:
         pytest.importorskip(package)
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+
+
+RECONSTRUCT = """
+import sys
+from unfold.cli.reconstruct import reconstruct_image
+assert reconstruct_image(sys.argv[1:]) == 0
+assert not {"lightning", "matplotlib", "scipy.signal"} & {*sys.modules}
+"""
+
+
+def test_a_photograph_is_reconstructed_without_what_trains(tmp_path):
+    photo = Path(unfold.__path__[0]) / "data/images/camera.png"
+    given = [f"input={photo}", "physics=denoising", f"output={tmp_path / 'x.png'}"]
+    subprocess.run([sys.executable, "-c", RECONSTRUCT, *given], check=True, env=os.environ)
 
 
 @pytest.mark.parametrize("missing", ["package_available", "RequirementCache"])

@@ -34,6 +34,9 @@ def open_run(given: Arguments, command: str) -> tuple[Entry, Checked, Components
         raise ConfigError(f"unfold {command} needs a run. Write unfold {command} run=DIR.")
     keep_freed_memory()  # before PyTorch allocates anything
     folders = (text.partition("=")[2] for text in given.overrides if key_of(text) == "runs_dir")
+    from unfold.training.lean_imports import import_torchmetrics
+
+    import_torchmetrics()
     reference = read_reference(given.keys["run"], next(folders, "runs"))
     checked = configured(reference, [*given.folder_flags, *given.overrides])
     components = components_of(checked)

@@ -144,12 +144,12 @@ class _Build:
 
     def _stages(self) -> None:
         """Check what is learned in each stage, and train as long as all of them."""
-        from unfold.training.course import moves_of
-
         net, built, lr = self.objects["reconstructor"], self.objects, self.checked.trainable.lr
         plan = built["stages"].of(net.model.count) if net.model.trains else ()
         if not plan:
             return
+        from unfold.training.course import moves_of  # it imports Lightning
+
         moves_of(plan, net, lr, built["optimizer"].lr)
         for one in plan:
             if one.iterations is not None:

@@ -152,7 +152,7 @@ class Robustness(Evaluation):
         """Where the network assumes what fits each measurement; None where nothing can."""
         if condition.name == NOISE:
             try:
-                level = estimate_level(assumed.y)
+                level = estimate_level(assumed.y, assumed.operator)
             except ConfigError:
                 return None
             return reconstruct(context, condition, batch, assumed._replace(noise_level=level))

@@ -100,13 +100,13 @@ class Scan:
 
 def _case(examples: Examples, draws: Draws, physics: Physics) -> Case:
     y, operator = physics.measure(examples, draws)
-    level = physics.known_level(y, operator) if physics.has_fixed_level else _estimate(y)
+    level = physics.known_level(y, operator) if physics.has_fixed_level else _estimate(y, operator)
     return Case(y, operator, level)
 
 
-def _estimate(y: Measurement) -> PerImage | None:
+def _estimate(y: Measurement, operator: Operator) -> PerImage | None:
     try:
-        return estimate_level(y)
+        return estimate_level(y, operator)
     except ConfigError:  # neither frequencies nor an image
         return None
 
@@ -145,7 +145,7 @@ def figures(y: Measurement, operator: Operator) -> dict[str, float]:
     size = prod(operator.image_shape)
     share = prod(operator.measurement_shape) / size if acquired is None else float(acquired.mean())
     found = {"norm": float(batched_norm(y)[0]) / (squared * size) ** 0.5, "sampling": share}
-    level = _estimate(y)
+    level = _estimate(y, operator)
     return found if level is None else found | {"noise": float(level[0])}
 
 

@@ -217,8 +217,8 @@ class Physics(Declared, ABC):
 
         Estimates of them, where `clean` is y itself: `measured`.
         """
-        noise = self.noise.measured_moments if measured else self.noise.moments
-        return noise(clean, draws.within("noise"))
+        noise, own = self.noise.measured_by(operator), draws.within("noise")
+        return noise.measured_moments(clean, own) if measured else noise.moments(clean, own)
 
     def noise_level(self, y: Measurement, operator: Operator, draws: Draws) -> PerImage | None:
         """σ, (B,), with σ² the mean variance of the measured entries of y, as far as y tells it.
@@ -238,7 +238,7 @@ class Physics(Declared, ABC):
         """`noise_level`, where it needs no draws."""
         if not self.has_fixed_level:
             return None
-        return self.noise_level(y, operator, Draws(seed=0, images=range(len(y))))
+        return self.noise_level(y, operator, Draws(0, range(len(y)), "test"))
 
     @property
     def has_fixed_level(self) -> bool:

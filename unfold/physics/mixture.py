@@ -10,7 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, listing
 from unfold.parameters.bounds import bounded, whole
 from unfold.physics.base import Physics, expect_linear_observation
-from unfold.physics.batch import Grouped, packed, packing, unpacked
+from unfold.physics.batch import Grouped, Packed, packed, packing, unpacked
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise
 from unfold.physics.operator import Operator
@@ -159,6 +159,7 @@ class Mixture(Physics):
             name, places = next(groups)
             each = isinstance(self.noise, PerFamilyNoise)
             noise = self.families[name].noise if each else self.noise
+            noise = noise.measured_by(through.operator if isinstance(through, Packed) else through)
             numbers = draws.take(places).within("noise").within(name)
             return packed(through, method(noise, unpacked(through, part), numbers))
 

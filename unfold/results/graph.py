@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfold.errors import ConfigError
+from unfold.errors import ConfigError, listing
 from unfold.evaluation.base import Case
 from unfold.export import Exportable, tensor_names
 from unfold.extras import optional
 from unfold.models.unfolded import Unfolded
 from unfold.physics.base import Physics
+from unfold.physics.mixture import Mixture
 from unfold.pytree import tensors
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor
@@ -82,11 +83,17 @@ def make_graph(
             took, as no step is accelerated in the graph.
 
     Raises:
-        ConfigError: an operation has no translation, or the file computes something else.
+        ConfigError: the physics is a mixture, an operation has no translation, or the file computes
+            something else.
     """
     if asked is not None and isinstance(net.model, Unfolded):
         raise ConfigError(
             f"iterations = {asked}: the network is unfolded, its length is fixed. Leave it out."
+        )
+    if isinstance(physics, Mixture) and len(physics.families) > 1:
+        raise ConfigError(
+            f"format = {form}: images are measured by one of {listing(physics.families)}, and a "
+            f"graph holds one, such as physics=denoising: choose a physics. {OTHERS}"
         )
     net.eval()
     first, other = (_measured(physics, shape, i) for i in (0, 1))

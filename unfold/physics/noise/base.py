@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from unfold.errors import ConfigError, ShapeError
-from unfold.parameters.bounds import Declared, Range, bounded, warn_of_eight_bits
+from unfold.parameters.bounds import Declared, Range, bounded, inside, warn_of_eight_bits
 from unfold.physics.levels import Level, level_names, sample_level
+from unfold.physics.operator import Operator
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement
@@ -61,6 +62,10 @@ class Noise(Declared, ABC):
 
     def given(self: N, parameters: Mapping[str, Tensor]) -> N:
         """The noise of one batch: a level that is taken from the data is in its place."""
+        return self
+
+    def measured_by(self: N, operator: Operator) -> N:
+        """The noise of what an operator measured, for a level that is estimated."""
         return self
 
     def expect(self, clean: Measurement, draws: Draws, not_complex: str = "") -> None:
@@ -134,9 +139,12 @@ class Additive(Noise):
     Args:
         sigma: σ ≥ 0, the standard deviation, in units of an image in [0, 1]; a number, or a range
             to sample from per image. At σ = 0, y is v exactly.
+        known_within: f ≥ 1: in training a network is given f^(u³) σ of each image, u uniform within
+            ± 1: half are within f^(1/8) of σ. Tests give σ, and losses such as Stein's use σ.
     """
 
     sigma: Level = bounded(accepted=of_images, note=IN_IMAGES, level=True)
+    known_within: float = bounded(1.0, inside("[1, 16]"))
 
     @abstractmethod
     def standard(self, g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -161,6 +169,13 @@ class Additive(Noise):
     def moments(self, clean: Measurement, draws: Draws) -> Moments:
         """v, and σ²."""
         return Moments(clean, levels(self.sigma, draws, clean) ** 2)
+
+    def measured_moments(self, y: Measurement, draws: Draws) -> Moments:
+        known = self.moments(y, draws)
+        if self.known_within == 1 or draws.split != "train":
+            return known
+        factor = self.known_within ** on_cpu(draws).uniform("known", (), -1, 1) ** 3
+        return Moments(y, known.variance * per_image(factor.to(known.variance), y) ** 2)
 
 
 @dataclass(frozen=True)

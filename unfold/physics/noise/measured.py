@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from unfold.errors import ConfigError, DataError, listing
 from unfold.physics.levels import Level
 from unfold.physics.noise.base import Moments, Noise, levels
+from unfold.physics.operator import Operator
 from unfold.pytree import per_image
 from unfold.random import Draws
 from unfold.typing import Measurement, PerImage
@@ -23,8 +23,9 @@ DATA = "data"
 PATCH = 7
 """Pixels along a side of a patch."""
 
-CERTAIN = 1e-6
-"""The chance that the gradients of noise alone are above the threshold of a flat patch."""
+FLAT = 383.8063823125927
+"""What the squared differences of unit noise in a patch exceed with a chance of 1e-6: of the gamma
+distribution of shape 48/2 and mean 168, the rank and the trace of their quadratic form."""
 
 CORNER = 0.9
 """Frequencies beyond so much of the highest that was acquired are noise."""
@@ -57,7 +58,10 @@ class MeasuredNoise(Noise):
                 f"MeasuredNoise.sigma = {DATA}: the data have {listing(parameters)}. "
                 f"Set {ESTIMATE}, or a number."
             )
-        return KnownNoise(values=parameters["sigma"])
+        return KnownNoise(None, values=parameters["sigma"])
+
+    def measured_by(self, operator: Operator) -> "MeasuredNoise":
+        return Estimated(operator=operator) if self.sigma == ESTIMATE else self
 
     def apply(self, clean: Measurement, draws: Draws) -> Measurement:
         raise ConfigError(
@@ -88,9 +92,22 @@ class KnownNoise(MeasuredNoise):
         return Moments(clean, per_image(self.values.to(clean.real) ** 2, clean))
 
 
+@dataclass(frozen=True, eq=False)
+class Estimated(MeasuredNoise):
+    """y as an instrument gave it, of a level that is estimated with the operator that measured."""
+
+    operator: Operator = field(kw_only=True)
+
+    def moments(self, clean: Measurement, draws: Draws) -> Moments:
+        return Moments(clean, per_image(estimate_level(clean, self.operator) ** 2, clean))
+
+
 @torch.no_grad()
-def estimate_level(y: Measurement) -> PerImage:
+def estimate_level(y: Measurement, operator: Operator | None = None) -> PerImage:
     """σ of additive Gaussian noise, (B,): of complex y by its outer frequencies, else by patches.
+
+    Where the operator measures nothing, such as missing pixels, y is noise, or 0 where an
+    instrument has no value; then neighbours that it measured are compared.
 
     Raises:
         ConfigError: y is no image, and not complex frequencies.
@@ -98,7 +115,8 @@ def estimate_level(y: Measurement) -> PerImage:
     if y.is_complex() and y.ndim >= 3:
         return torch.stack([_of_frequencies(one) for one in y])
     if y.ndim == 4 and min(y.shape[-2:]) > 2 * PATCH:
-        return torch.stack([_of_channels(one) for one in y])
+        known = _known(operator, y)
+        return torch.stack([_of_channels(*one) for one in zip(y, known, strict=True)])
     raise ConfigError(
         f"sigma = {ESTIMATE}: measurements of shape {tuple(y.shape[1:])} are neither complex "
         f"frequencies nor images of more than {2 * PATCH} pixels; state the level."
@@ -118,8 +136,39 @@ def _of_frequencies(y: Tensor) -> Tensor:
     return (power.median() / math.log(2)).sqrt() if len(power) else power.sum()
 
 
-def _of_channels(y: Tensor) -> Tensor:
-    return torch.stack([_of_image(one.double()) for one in y]).square().mean().sqrt().to(y.dtype)
+def _known(operator: Operator | None, y: Tensor) -> Tensor:
+    """Which entries of y depend on the image, as far as the operator offers a bound of |A|."""
+    if operator is None or (above := operator.abs_operator) is None:
+        return torch.ones_like(y, dtype=torch.bool)
+    sums = above.A(torch.ones_like(above.start_image))
+    return (sums > 1e-5 * sums.amax((1, 2, 3), keepdim=True)).expand(y.shape)
+
+
+def _of_channels(y: Tensor, known: Tensor) -> Tensor:
+    noise = y[~known].double()
+    if len(noise) < PATCH**2 or not noise.any():
+        pairs = zip(y.double(), known, strict=True)
+        noise = torch.stack([_of_image(x) if m.all() else _of_neighbours(x, m) for x, m in pairs])
+    return noise.square().mean().sqrt().to(y.dtype)
+
+
+def _of_neighbours(x: Tensor, known: Tensor) -> Tensor:
+    """σ² = 2γ(h) − γ(2h), γ(h) = median (x(u + h) − x(u))² / (2 · 0.455) of known pixels.
+
+    The nugget of a variogram that grows linearly; h is the first distance that enough pairs have.
+
+    Source: Cressie and Hawkins, Robust estimation of the variogram, Mathematical Geology 12 (1980).
+    """
+    sides = ((x, known), (x.T, known.T))
+    for h in range(1, min(x.shape) // 2):
+        pairs = ([(t[d:] - t[:-d])[m[d:] & m[:-d]] for t, m in sides] for d in (h, 2 * h))
+        one, two = (torch.cat(found).square() for found in pairs)
+        if min(len(one), len(two)) >= PATCH**2:
+            near, far = one.median() / 0.91, two.median() / 0.91
+            return (2 * near - far).clamp(near / 4, near).sqrt()
+    raise ConfigError(
+        f"sigma = {ESTIMATE}: {int(known.sum())} measured pixels, no neighbours; state the level."
+    )
 
 
 def _of_image(x: Tensor) -> Tensor:
@@ -140,7 +189,7 @@ def _of_image(x: Tensor) -> Tensor:
     texture = windows(across, PATCH, PATCH - 1).sum(1) + windows(down, PATCH - 1, PATCH).sum(1)
     variance = _smallest(patches)
     for _ in range(3):
-        flat = texture < variance * _threshold()
+        flat = texture < variance * FLAT
         if int(flat.sum()) < 2 * PATCH**2:
             break
         variance = _smallest(patches[flat])
@@ -157,18 +206,3 @@ def _smallest(patches: Tensor) -> Tensor:
     smallest = torch.linalg.eigvalsh(centred.T @ centred / (count - 1))[0].clamp(min=0)
     unbiased: Tensor = smallest / (1 - (size / count) ** 0.5) ** 2
     return unbiased
-
-
-@lru_cache
-def _threshold() -> float:
-    """Of the gamma distribution of shape r/2 and mean t, the squared differences of unit noise.
-
-    r is the rank of the differences within a patch, and t the trace of their product.
-    """
-    rank, trace = PATCH**2 - 1, 4 * PATCH * (PATCH - 1)
-    low, high = torch.tensor(1.0).double(), torch.tensor(1e3).double()
-    for _ in range(60):  # by halves: PyTorch has no inverse
-        middle = (low + high) / 2
-        below = torch.special.gammainc(torch.tensor(rank / 2).double(), middle) < 1 - CERTAIN
-        low, high = (middle, high) if below else (low, middle)
-    return float(low) * 2 * trace / rank
