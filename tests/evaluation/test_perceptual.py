@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unfold.errors import CheckpointError, ConfigError, ShapeError
 from unfold.evaluation.metrics import ImageMetrics, haarpsi, higher_is_better, vif
-from unfold.evaluation.perceptual import DISTS, LPIPS, network
+from unfold.evaluation.perceptual import DISTS, LPIPS
 
 
 def pair(channels, height, width, noise=0.1):
@@ -129,13 +129,16 @@ def features(state, net, x, pool):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Files as torchvision's, of random weights that keep the size of the features."""
-    found = {}
-    for net in ("alex", "vgg"):
-        own, g = network(net), torch.Generator().manual_seed(1)
-        for layer in own.modules():
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight, generator=g)
-        state = {f"features.{k}": t for k, t in own.state_dict().items()}
+    found, g = {}, torch.Generator().manual_seed(1)
+    vgg = (*[64] * 2, *[128] * 2, *[256] * 3, *[512] * 6)
+    widths = {"alex": (64, 192, 384, 256, 256), "vgg": vgg}
+    for net, numbers in CONVOLUTIONS.items():
+        state, channels = {}, 3
+        for i, width in zip(numbers, widths[net], strict=True):
+            side = {0: 11, 3: 5}.get(i, 3) if net == "alex" else 3
+            w = torch.empty(width, channels, side, side)
+            state[f"features.{i}.weight"] = torch.nn.init.kaiming_normal_(w, generator=g)
+            state[f"features.{i}.bias"], channels = 0.1 * torch.randn(width, generator=g), width
         state["classifier.6.bias"] = torch.zeros(1000)
         found[net] = tmp_path_factory.mktemp("weights") / f"{net}.pth", state
         torch.save(state, found[net][0])
@@ -166,7 +169,7 @@ def test_lpips_is_the_published_formula_without_a_download(weights, net, monkeyp
         a, b = (t / t.square().sum(1, keepdim=True).sqrt().clamp(min=1e-10) for t in (a, b))
         d = ((a - b) ** 2 * w[f"lin{k}.model.1.weight"]).sum(1)
         total = total + d.mean((1, 2))
-    metric = LPIPS(str(file), net)
+    metric = LPIPS(str(file))
     found = ImageMetrics(("psnr",), extra={"lpips": metric})(x, truth)["lpips"]
     torch.testing.assert_close(found.double(), total, rtol=1e-4, atol=1e-7)
     assert not higher_is_better("lpips", "unfold.evaluation.perceptual.LPIPS")
@@ -211,10 +214,13 @@ def test_dists_is_the_published_formula(weights):
 
 def test_a_metric_without_its_weights_is_refused_with_the_file_it_needs(weights, tmp_path):
     remedy = r"download.pytorch.org/models/alexnet-owt-7be5be79.pth and name it"
-    with pytest.raises(CheckpointError, match=rf"LPIPS: .*absent.pth is no file.* none .*{remedy}"):
+    with pytest.raises(CheckpointError, match=rf"LPIPS: .*absent.pth is no file; none .*{remedy}"):
         LPIPS(str(tmp_path / "absent.pth"))
-    with pytest.raises(CheckpointError, match=rf"LPIPS: .*vgg.pth holds others.*{remedy}"):
-        LPIPS(str(weights["vgg"][0]))
+    with pytest.raises(CheckpointError, match=r"DISTS: .*vgg16.*alex.pth holds another network"):
+        DISTS(str(weights["alex"][0]))
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=rf"other.pth holds another network. .*{remedy}"):
+        LPIPS(str(tmp_path / "other.pth"))
     with pytest.raises(
         ConfigError, match=r"'lpips': it needs a local file of weights, extra={lpips"
     ):

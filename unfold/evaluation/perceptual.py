@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torchmetrics
@@ -15,37 +16,11 @@ from unfold.errors import CheckpointError, ShapeError
 from unfold.typing import Image, PerImage
 
 FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
-"""The weights of torchvision for ImageNet, of https://download.pytorch.org/models/."""
-
-POOL = ()
-LAYERS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "alex": ((64, 11, 4, 2), POOL, (192, 5, 1, 2), POOL, *((n, 3, 1, 1) for n in (384, 256, 256))),
-    "vgg": tuple(
-        layer
-        for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-        for layer in (*((width, 3, 1, 1),) * count, POOL)
-    )[:-1],
+WIDTHS = {
+    "alex": [64, 192, 384, 256, 256],
+    "vgg": [64, 64, 128, 128, *[256] * 3, *[512] * 6],
 }
-"""Width, kernel, stride and padding of each convolution; a pooling before each halving."""
-
-WINDOW = {"alex": 3, "vgg": 2}
-"""Of a pooling, in pixels."""
-
-TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}
-"""The layers whose outputs are compared, in the numbers of torchvision."""
-
-
-def network(net: str) -> nn.Sequential:
-    """The convolutions of AlexNet or VGG-16, with the names that torchvision gives them."""
-    layers, channels = list[nn.Module](), 3
-    for layer in LAYERS[net]:
-        if layer == POOL:
-            layers.append(nn.MaxPool2d(WINDOW[net], 2))
-            continue
-        width, kernel, stride, padding = layer
-        layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers)
+"""The networks of torchvision, trained on ImageNet: their files, and channels by convolution."""
 
 
 class Perceptual(Metric, ABC):
@@ -54,8 +29,7 @@ class Perceptual(Metric, ABC):
     Of images in [0, 1], which are not clipped.
 
     Args:
-        weights: the file of torchvision's network; see `FILES`.
-        net: alex or vgg.
+        weights: torchvision's file of AlexNet or VGG-16; see `FILES`.
 
     Raises:
         CheckpointError: there is no such file, or it holds another network.
@@ -63,35 +37,38 @@ class Perceptual(Metric, ABC):
 
     full_state_update = False
     higher_is_better = False
+    nets: ClassVar[tuple[str, ...]]
     head: ClassVar[str]
     total: Tensor
     count: Tensor
 
-    def __init__(self, weights: str, net: Literal["alex", "vgg"]) -> None:
+    def __init__(self, weights: str) -> None:
         super().__init__()
-        self.taps, self.window = TAPS[net], WINDOW[net]
-        self.network = network(net).eval().requires_grad_(False)
-        self._load(Path(weights).expanduser(), net)
+        found = self._read(Path(weights).expanduser())
+        self.numbers = [int(key.split(".")[1]) for key in found if key.endswith("weight")]
+        kept = [w for w in WIDTHS if WIDTHS[w] == [len(t) for t in found.values() if t.ndim > 1]]
         folder = Path(torchmetrics.__file__).parent / "functional" / "image"
-        heads = torch.load(folder / self.head.format(net), "cpu", weights_only=True)
-        self.heads = nn.ParameterDict({k.replace(".", "_"): t for k, t in heads.items()})
-        self.heads.requires_grad_(False)
+        heads = torch.load(folder / self.head.format(*kept), "cpu", weights_only=True)
+        self.convolutions, self.heads = (
+            nn.ParameterList(one.values()).requires_grad_(False) for one in (found, heads)
+        )
         for name in ("total", "count"):
             self.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")
 
-    def _load(self, file: Path, net: str) -> None:
+    def _read(self, file: Path) -> dict[str, Tensor]:
+        """The weights and biases of the convolutions, in order."""
         from unfold.training.checkpoints.foreign import read_foreign
 
-        what = f"{type(self).__name__}: the weights of torchvision's {FILES[net]} are expected"
-        remedy = f"Download https://download.pytorch.org/models/{FILES[net]} and name it."
+        wanted = [FILES[net] for net in self.nets]
+        what = f"{type(self).__name__}: torchvision's {' or '.join(wanted)} is expected, and {file}"
+        remedy = f"Download https://download.pytorch.org/models/{wanted[0]} and name it."
         if not file.is_file():
-            raise CheckpointError(f"{what}, and {file} is no file; none is downloaded. {remedy}")
-        prefix, own = "features.", self.network.state_dict()
-        found = {k.removeprefix(prefix): t for k, t in read_foreign(file).items() if prefix in k}
-        shapes = ({k: t.shape for k, t in one.items()} for one in (found, own))
-        if next(shapes) != next(shapes):
-            raise CheckpointError(f"{what}, and {file} holds others. {remedy}")
-        self.network.load_state_dict(found)
+            raise CheckpointError(f"{what} is no file; none is downloaded. {remedy}")
+        found = {k: t for k, t in read_foreign(file).items() if k.startswith("features.")}
+        widths = [len(t) for t in found.values() if t.ndim == 4]
+        if widths not in [WIDTHS[net] for net in self.nets] or len(found) != 2 * len(widths):
+            raise CheckpointError(f"{what} holds another network. {remedy}")
+        return found
 
     def update(self, x: Image, truth: Image) -> None:
         """Add the images of a batch; a `ShapeError` of sides below 64, or of 2 channels."""
@@ -109,15 +86,20 @@ class Perceptual(Metric, ABC):
         return self.total / self.count
 
     def features(self, x: Tensor) -> Iterator[Tensor]:
-        """The outputs of the layers that are compared."""
-        for i, layer in enumerate(self.network):
-            x = self.pooled(x) if isinstance(layer, nn.MaxPool2d) else layer(x)
-            if i in self.taps:
+        """The outputs of all layers of AlexNet, and of VGG-16 those before a pooling."""
+        layers, all_ = list(self.convolutions), len(self.numbers) == 5
+        for k, (number, then) in enumerate(pairwise([*self.numbers, 99])):
+            w, b = layers[2 * k : 2 * k + 2]
+            large = w.shape[-1] == 11
+            x = conv2d(x, w, b, 4 if large else 1, 2 if large else w.shape[-1] // 2).relu()
+            if all_ or then - number > 2:
                 yield x
+            if then - number == 3:  # the number of the pooling is left out
+                x = self.pooled(x)
 
     def pooled(self, x: Tensor) -> Tensor:
         """x at half the size: the maxima, as the network was trained."""
-        return max_pool2d(x, self.window, 2)
+        return max_pool2d(x, 3 if len(self.numbers) == 5 else 2, 2)
 
     @abstractmethod
     def distance(self, x: Image, truth: Image) -> PerImage:
@@ -127,26 +109,22 @@ class Perceptual(Metric, ABC):
 class LPIPS(Perceptual):
     """Σ_k mean over pixels of w_k · (f̂_k(x̂) − f̂_k(x))², f̂_k features of norm 1 in each pixel.
 
-    Learned perceptual image patch similarity, version 0.1, `net-lin`; papers name the net. The w
-    come with torchmetrics.
+    Learned perceptual image patch similarity, version 0.1, of AlexNet or VGG-16, whichever the file
+    holds; papers name it. The w come with torchmetrics.
 
     Source: Zhang, Isola, Efros, Shechtman and Wang, The unreasonable effectiveness of deep features
     as a perceptual metric, CVPR 2018, equation 1.
     """
 
-    head = "lpips_models/{}.pth"
+    nets, head = ("alex", "vgg"), "lpips_models/{}.pth"
     SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-
-    def __init__(self, weights: str, net: Literal["alex", "vgg"] = "alex") -> None:
-        super().__init__(weights, net)
 
     def distance(self, x: Image, truth: Image) -> PerImage:
         shift, scale = (x.new_tensor(t).reshape(3, 1, 1) for t in (self.SHIFT, self.SCALE))
         pairs = zip(*(self.features((2 * t - 1 - shift) / scale) for t in (x, truth)), strict=True)
-        heads = (self.heads[f"lin{k}_model_1_weight"] for k in range(5))
         layers = (
             conv2d((normalize(a, eps=1e-10) - normalize(b, eps=1e-10)) ** 2, w).mean((1, 2, 3))
-            for (a, b), w in zip(pairs, heads, strict=True)
+            for (a, b), w in zip(pairs, self.heads, strict=True)
         )
         return torch.stack(list(layers)).sum(0)
 
@@ -162,11 +140,8 @@ class DISTS(Perceptual):
     similarity, IEEE Trans. PAMI 44 (2022), equations 5 to 7.
     """
 
-    head = "dists_models/weights.pt"
+    nets, head = ("vgg",), "dists_models/weights.pt"
     SHIFT, SCALE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-    def __init__(self, weights: str) -> None:
-        super().__init__(weights, "vgg")
 
     def pooled(self, x: Tensor) -> Tensor:
         """√(h * x²) at half the size, h a Hann window of 3 x 3."""
@@ -184,7 +159,7 @@ class DISTS(Perceptual):
             both = (a * b).mean((2, 3)) - m * n
             spread = sum(t.var((2, 3), correction=0) for t in (a, b))
             texture.append((2 * both + 1e-6) / (spread + 1e-6))
-        alpha, beta = (self.heads[k].flatten() for k in ("alpha", "beta"))
+        alpha, beta = (t.flatten() for t in self.heads)
         near = torch.cat(structure, 1) @ alpha + torch.cat(texture, 1) @ beta
         distance: PerImage = 1 - near / (alpha.sum() + beta.sum())
         return distance
