@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -281,3 +282,26 @@ def test_any_measurement_can_be_shown(measurement, shape):
 
     found = picture(measurement)
     assert found.shape == shape and found.min() >= 0 and found.max() <= 1
+
+
+def test_large_images_are_one_for_each_thread_on_a_cpu_and_every_grouping_gives_the_same(
+    monkeypatch,
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    sizes = [(128, 128)] * 9 + [(256, 256)] * 5
+    held = [(str(i), Example(torch.zeros(1, *size))) for i, size in enumerate(sizes)]
+
+    def grouped(size, device):
+        return [len(one.names) for one in batches(held, size, device)]
+
+    assert grouped(8, "cpu") == [8, 1, 2, 2, 1]
+    assert grouped(8, "cuda") == [8, 1, 5]
+    assert grouped(1, "cpu") == [1] * 14
+    physics = Blur(Gaussian(0.02), GaussianKernel(5, 1.0))
+    truths = torch.rand(2, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    held, found = [(str(i), Example(x)) for i, x in enumerate(truths)], []
+    for size in (1, 2):
+        cases = [measure(physics, one, 0, "test") for one in batches(held, size, "cpu")]
+        solve = partial(total_variation, weights=torch.tensor([0.01]), model=Classical(1e-9, 5))
+        found.append(torch.cat([solve(case.y, case.operator).image for case in cases]))
+    assert torch.equal(*found)

@@ -229,7 +229,7 @@ class Baselines:
     ) -> Iterator[ImageBatch]:
         # There is no double precision on "mps".
         anchor = self.anchor.cpu() if self.anchor.device.type == "mps" else self.anchor
-        for one in batches(examples):
+        for one in batches(examples, device=anchor.device.type):
             yield one._replace(examples=one.examples.like(anchor, physics.on_host))
 
     def _tune(self, physics: Physics, method: Method = TUNED["tv"]) -> dict[float, float]:

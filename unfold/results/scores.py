@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import NamedTuple
 
-from unfold.evaluation.records import Row, common, rounded
+from unfold.evaluation.records import Row, common, mean, rounded
 from unfold.evaluation.report import headline, label
 from unfold.evaluation.statistics import Interval, bootstrap, paired
-from unfold.runs.catalogue import Entry, flat
+from unfold.runs.catalogue import Entry
 from unfold.runs.results import direction, of_training, physics_of
+from unfold.runs.table import meaning
 
 Run = tuple[Entry, Sequence[Row]]
 """A run, and the rows of its evaluation; none where it has none."""
@@ -36,16 +36,13 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     """The runs that have scores; those that compare are together."""
     sorted_: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for entry, rows in (run for run in runs if run[1]):
-        config = flat(entry.config)
-        keys = [k for k in sorted(config) if k.startswith("metrics.") or k == "data.channels"]
-        images = ("test images", entry.sets.get("test_set", "unknown"))
-        settings = [(key, str(config[key])) for key in keys]
-        sorted_.setdefault((images, ("metric", headline(rows)), *settings), []).append(
-            (entry, rows)
-        )
-    shared = set.intersection(*map(set, sorted_)) if len(sorted_) > 1 else set()
-    titles = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in sorted_)
+        kept = meaning(entry, "test_set", ())
+        images = ("test images", kept.pop("test_set", "unknown"))
+        key = (images, ("metric", headline(rows)), *kept.items())
+        sorted_.setdefault(key, []).append((entry, rows))
     several = len(sorted_) > 1
+    shared = set.intersection(*map(set, sorted_)) if several else set()
+    titles = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in sorted_)
     return [
         _group(", ".join(title) if several else title[0], found)
         for title, found in zip(titles, sorted_.values(), strict=True)
@@ -62,8 +59,9 @@ def _group(title: str, runs: Sequence[Run]) -> Group:
             same = physics_of(entry) == physics_of(first)
             both = paired(_first(rows, metric), _first(own, metric)) if same else None
             gain = f"{both.difference.mean:+.2f} {_ends(both.difference)}" if both else "-"
-        mean = rounded(found.mean) or "-"
-        table.append((entry.name, mean, _ends(found), found.images, gain.rstrip("– ")))
+        table.append(
+            (entry.name, rounded(found.mean) or "-", _ends(found), found.images, gain.rstrip("– "))
+        )
     tables = [_scores(own, metric) for _, own in runs]
     lines = [(entry.name, scores) for (entry, _), scores in zip(runs, tables, strict=True)]
     conditions = list(dict.fromkeys(c for scores in tables for c in scores))
@@ -86,11 +84,10 @@ def _group(title: str, runs: Sequence[Run]) -> Group:
 
 def _scores(rows: Sequence[Row], metric: str, method: str = "ours") -> dict[str, float]:
     """The mean of each condition; that of the training has the name of all runs."""
-    found: dict[str, list[float]] = {}
-    for row in common(rows)[0]:
-        if row.metric == metric and row.method == method:
-            found.setdefault(label(row), []).append(row.value)
-    return {name: fmean(values) for name, values in found.items()}
+    own = [r for r in common(rows)[0] if r.metric == metric and r.method == method]
+    return {
+        c: mean([r for r in own if label(r) == c], metric) for c in dict.fromkeys(map(label, own))
+    }
 
 
 def _first(rows: Sequence[Row], metric: str) -> dict[str, float]:
