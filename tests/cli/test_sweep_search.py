@@ -2,10 +2,11 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from unfold.cli.sweeps.search import _live
+from unfold.cli.sweeps.search import _live, learn
 from unfold.config.compose import preset_of_sweep
 from unfold.config.options import configs_folder
 from unfold.config.sweep import Choice, Interval, Space, drawn, search_method, space_of
@@ -141,3 +142,10 @@ def test_ranges_that_cannot_act_are_left_out_or_refused_by_name(capsys, tmp_path
         live(space_of(["optimizer.lr=interval(0.1,1)"]), ["optimizer.lr=interval(0.1,1)"])
     with pytest.raises(ConfigError, match="No key is free"):
         live(space_of(["optimizer.lr=interval(0.1,1)"]), [])
+
+
+def test_the_command_of_the_best_trial_is_a_line_that_can_be_copied(capsys):
+    best = "best validation/psnr 31.4: a=1\nunfold evaluate run=R evaluation=auto"
+    study = SimpleNamespace(made=0, running=0, best=best, objective="validation/psnr", name="n")
+    learn(SimpleNamespace(study=study, run=lambda runs_dir: []), "runs")
+    assert "unfold evaluate run=R evaluation=auto" in capsys.readouterr().out.splitlines()

@@ -108,7 +108,8 @@ def learn(trials: "Trials", runs_dir: str) -> list[Entry]:
     if others := study.running:
         say(f"{others} trials still run in other processes.")
     if (best := study.best) is not None:
-        say(best)
+        for line in best.splitlines():
+            say(line)
     return conclude(entries, study.objective, study.name, best=False)
 
 
