@@ -119,7 +119,9 @@ def _expansion(one: Recipe) -> str | None:
 def measured_lipschitz(prior: DenoiserPrior) -> float:
     """The measured Lipschitz constant of what has to be nonexpansive in an equilibrium."""
     weight = next(prior.denoiser.parameters(), torch.empty(0))
-    words = {name: 0.05 for name in declarations(prior) if getattr(prior, name) == NOISE_LEVEL}
+    words: dict[str, Any] = {
+        name: 0.05 for name in declarations(prior) if getattr(prior, name) == NOISE_LEVEL
+    }
     part = replace(prior, **words).contractive_part
     return lipschitz(part, prior.denoiser.channels, weight)
 

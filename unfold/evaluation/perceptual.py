@@ -1,5 +1,6 @@
 """Perceptual distances with learned weights, from a local file: nothing is downloaded."""
 
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
@@ -57,14 +58,17 @@ class Perceptual(Metric, ABC):
 
     def _read(self, file: Path) -> dict[str, Tensor]:
         """The weights and biases of the convolutions, in order."""
-        from unfold.training.checkpoints.foreign import read_foreign
-
         wanted = [FILES[net] for net in self.nets]
         what = f"{type(self).__name__}: torchvision's {' or '.join(wanted)} is expected, and {file}"
         remedy = f"Download https://download.pytorch.org/models/{wanted[0]} and name it."
         if not file.is_file():
             raise CheckpointError(f"{what} is no file; none is downloaded. {remedy}")
-        found = {k: t for k, t in read_foreign(file).items() if k.startswith("features.")}
+        try:
+            state = torch.load(file, "cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{what} is not readable as tensors alone. {remedy}") from error
+        tensors = state.items() if isinstance(state, dict) else ()
+        found = {k: t for k, t in tensors if str(k).startswith("features.")}
         widths = [len(t) for t in found.values() if t.ndim == 4]
         if widths not in [WIDTHS[net] for net in self.nets] or len(found) != 2 * len(widths):
             raise CheckpointError(f"{what} holds another network. {remedy}")
