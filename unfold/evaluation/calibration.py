@@ -20,9 +20,6 @@ LAST = 0.05
 CHECKS = 20
 """How often a fit is scored."""
 
-PULL = 1.0
-"""What a relative squared change costs, in noise that as many numbers fit."""
-
 
 def calibrate(
     net: Reconstructor,
@@ -64,7 +61,7 @@ def calibrate(
         for value, before in zip(own, start, strict=True):
             far = (value() - before).abs().square().sum()
             if before.numel() > 1:
-                total = total + PULL * before.numel() * far / before.abs().square().sum()
+                total = total + before.numel() * far / before.abs().square().sum()
         return total / case.y.numel()
 
     @torch.no_grad()
