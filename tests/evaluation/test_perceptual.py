@@ -218,6 +218,9 @@ def test_a_metric_without_its_weights_is_refused_with_the_file_it_needs(weights,
         LPIPS(str(tmp_path / "absent.pth"))
     with pytest.raises(CheckpointError, match=r"DISTS: .*vgg16.*alex.pth holds another network"):
         DISTS(str(weights["alex"][0]))
+    (tmp_path / "text.pth").write_text("weights")
+    with pytest.raises(CheckpointError, match=rf"text.pth is not readable as tensors.*{remedy}"):
+        LPIPS(str(tmp_path / "text.pth"))
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=rf"other.pth holds another network. .*{remedy}"):
         LPIPS(str(tmp_path / "other.pth"))

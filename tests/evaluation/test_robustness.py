@@ -1,6 +1,7 @@
 """Wrong models of the measurement: each is wrong by what it says, and a table shows it."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from unfold.algorithms.pgd import PGD
 from unfold.cli.dry_run import dry_run
 from unfold.config.build import build, verify
 from unfold.config.compose import compose
+from unfold.data.example import Example
+from unfold.data.image_data import EmbeddedData
 from unfold.errors import ConfigError
-from unfold.evaluation.base import Condition, evaluate
+from unfold.evaluation.base import Condition, batches, evaluate
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.records import mean, read_rows
-from unfold.evaluation.robustness import MISTAKEN, Robustness
+from unfold.evaluation.robustness import MISTAKEN, Robustness, fields_of
 from unfold.fidelities.l2 import L2
 from unfold.initialization import BackProjection
 from unfold.models.unfolded import Unfolded
@@ -189,3 +192,16 @@ def test_masks_and_axes_are_moved(tmp_path):
     evaluate(settings, where)
     rows = read_rows(tmp_path / "run/evaluation/rows.csv")
     assert set(method_means(rows, "axis", "1")) == {"ours", "corrected", "calibrated"}
+
+
+def test_the_card_calibrates_a_kernel_half_as_wide_again_by_more_than_half():
+    net = Reconstructor(PGD(lambda_reg=1e-3), Wavelet("haar", 1), L2(), Unfolded(12)).eval()
+    physics = Blur(Gaussian(0.01), GaussianKernel(7, 1.0))
+    where = SimpleNamespace(physics=physics, seed=0, reconstructor=net)
+    photograph = EmbeddedData(0).examples("test")[0][1].image[..., 64:160, 64:160]
+    batch = next(batches([("0", Example(photograph))]))
+    condition = Condition("kernel_width", "0.5", physics)
+    right, assumed = Robustness()._measured(where, condition, batch)
+    fitted = Robustness()._fit(where, "kernel", batch, assumed, 0)
+    h, wrong, found = (next(fields_of(c.operator, "kernel")) for c in (right, assumed, fitted))
+    assert float((found - h).norm()) < 0.5 * float((wrong - h).norm())

@@ -20,9 +20,6 @@ LAST = 0.05
 CHECKS = 20
 """How often a fit is scored."""
 
-PULL = 20.0
-"""What a relative squared change costs, in noise that as many numbers fit."""
-
 
 def calibrate(
     net: Reconstructor,
@@ -38,7 +35,7 @@ def calibrate(
     The loss is Stein's estimate of ‖A_θ x̂_θ(y) − v‖² / nσ², v the n entries of y without noise,
     with another probe in each step, and one for the scores that choose what is kept. The residual
     ‖A_θ x̂_θ − y‖² is least where A_θ is the identity and x̂ fits the noise; this counts that, and
-    has no bias whatever A_θ is. For p > 1 numbers 20 (p/n) ‖θ − θ₀‖² / ‖θ₀‖² is added: one
+    has no bias whatever A_θ is. For p > 1 numbers (p/n) ‖θ − θ₀‖² / ‖θ₀‖² is added: one
     measurement determines some of them badly. `found` gives cases for the present `values`, θ.
 
     Source: Stein, Estimation of the mean of a multivariate normal distribution, Annals of
@@ -64,7 +61,7 @@ def calibrate(
         for value, before in zip(own, start, strict=True):
             far = (value() - before).abs().square().sum()
             if before.numel() > 1:
-                total = total + PULL * before.numel() * far / before.abs().square().sum()
+                total = total + before.numel() * far / before.abs().square().sum()
         return total / case.y.numel()
 
     @torch.no_grad()

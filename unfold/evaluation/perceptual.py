@@ -1,10 +1,11 @@
 """Perceptual distances with learned weights, from a local file: nothing is downloaded."""
 
-import pickle
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, normalize
 from torchmetrics import Metric
 
+from unfold.arrays import loadable
+from unfold.disk import read_bytes
 from unfold.errors import CheckpointError, ShapeError
 from unfold.typing import Image, PerImage
 
@@ -64,11 +67,14 @@ class Perceptual(Metric, ABC):
         if not file.is_file():
             raise CheckpointError(f"{what} is no file; none is downloaded. {remedy}")
         try:
-            state = torch.load(file, "cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{what} is not readable as tensors alone. {remedy}") from error
-        tensors = state.items() if isinstance(state, dict) else ()
-        found = {k: t for k, t in tensors if str(k).startswith("features.")}
+            content = io.BytesIO(read_bytes(file.resolve(), loadable()))
+            state = dict(torch.load(content, "cpu", weights_only=True))
+        except (OSError, EOFError, RuntimeError, ValueError, TypeError, UnpicklingError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(
+                f"{what} is not readable as tensors ({reason}). {remedy}"
+            ) from error
+        found = {k: t for k, t in state.items() if str(k).startswith("features.")}
         widths = [len(t) for t in found.values() if t.ndim == 4]
         if widths not in [WIDTHS[net] for net in self.nets] or len(found) != 2 * len(widths):
             raise CheckpointError(f"{what} holds another network. {remedy}")

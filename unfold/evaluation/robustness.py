@@ -69,7 +69,7 @@ class Robustness(Evaluation):
     noise_level: tuple[float, ...] = bounded((0.25, 0.5, 1.0), positive)
     images: int = bounded(4, whole(1), "in images")
     steps: int = bounded(20, whole(0))
-    lr: float = bounded(5e-2, positive)
+    lr: float = bounded(1e-1, positive)
 
     def check(self, reconstructor: Reconstructor, physics: Physics, operator: Operator) -> None:
         if len(list(self._conditions(physics, operator))) == 1:
