@@ -63,7 +63,7 @@ def test_a_bad_run_does_not_hide_the_others(tmp_path, fault, request):
     assert "pgd/good" in text and "30" in text and "Pictures" in text
     if fault not in ("overrides", "packages"):  # nothing shows them
         assert re.search(
-            r"pgd/bad: .*?\w", text.partition("What failed or is")[2].partition("Scores")[0]
+            r"pgd/bad: .*?\w", text.partition("What failed, is")[2].partition("Scores")[0]
         )
 
 

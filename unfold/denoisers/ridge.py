@@ -174,7 +174,8 @@ class WeaklyConvexRidge(RidgePotential):
 
     Args:
         channels: C of the images.
-        features: of the convolutions; (4, 8, 60) in the paper, 13,763 weights for gray images.
+        features: of the convolutions; (4, 8, 60) in the paper, with `size` 5, 13,763 weights for
+            gray images.
         size: of their kernels, odd.
         knots: of ψ₊' and ψ₋' on [−0.1, 0.1], odd.
         levels: knots of c on [0, 30/255].
@@ -191,8 +192,8 @@ class WeaklyConvexRidge(RidgePotential):
     def __init__(
         self,
         channels: int = 3,
-        features: Sequence[int] = (4, 8, 60),
-        size: int = 5,
+        features: Sequence[int] = (32,),
+        size: int = 7,
         knots: int = 101,
         levels: int = 11,
         rho: float = 1.0,
