@@ -114,9 +114,7 @@ def test_46_double_precision_is_not_lost_on_the_way(kind):
     operator = CircularConvolution(torch.ones(1, 1, 3, 3) / 9, (1, 16, 16))
     for call, name in ((operator.A, "A"), (operator.A_adjoint, "A_adjoint")):
         arguments = rf"CircularConvolution\.{name}: {kind} through an operator of torch\.float32"
-        with pytest.raises(
-            ShapeError, match=rf"{arguments} .* take operator\.to_like\(x\), or"
-        ):
+        with pytest.raises(ShapeError, match=rf"{arguments} .* take operator\.to_like\(x\), or"):
             call(X.to(kind))
     assert operator.to_like(X.double()).A(X.to(kind)).dtype == kind
 
