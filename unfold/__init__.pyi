@@ -86,6 +86,7 @@ from .training.image_losses import EdgeLoss as EdgeLoss
 from .models.equilibrium_gradient import EquilibriumBackward as EquilibriumBackward
 from .physics.mri.sampling import EquispacedColumns as EquispacedColumns
 from .training.losses import Equivariant as Equivariant
+from .physics.noise.measured import Estimated as Estimated
 from .algorithms.potentials import Euclidean as Euclidean
 from .config.experiment import Experiment as Experiment
 from .export import Exportable as Exportable

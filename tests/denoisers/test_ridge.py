@@ -339,6 +339,9 @@ def test_a_potential_grows_with_the_square_of_the_noise_level_of_each_measuremen
         assert difference(prior.grad(x)[i], factor * plain.grad(one)[0]) < 1e-12
         assert difference(prior.prox(x, 0.01)[i], plain.prox(one, 0.01 * factor)[0]) < 1e-12
         assert difference(prior.lipschitz[i], factor * plain.lipschitz) < 1e-9
+        free = LearnedPotential(network, 0.08, steps=None, level=levels, reference=0.05)
+        alone = LearnedPotential(network, 0.08, steps=None)
+        assert difference(free.prox(x, 0.01)[i], alone.prox(one, 0.01 * factor)[0]) < 1e-12
     quiet = LearnedPotential(network, 0.08, level=0.0, reference=1e-3)
     assert difference(quiet.grad(x), plain.grad(x)) < 1e-12  # no noise is a quarter of 1/255
 

@@ -82,7 +82,7 @@ def test_synchronizations_do_not_grow_with_the_images_of_a_batch(tmp_path, monke
 
 
 def test_wrong_models_and_single_images_on_the_device(tmp_path):
-    settings = Robustness((0.3,), noise_level=(1.0,), images=1, steps=1)
+    settings = Robustness((0.3,), noise_level=(1.0,), images=1, steps=1, lr=1e-2)
     _, expected = made(tmp_path / "cpu", "cpu", BLUR, settings)
     with ghost_device():
         _, found = made(tmp_path / "ghost", NAME, BLUR, settings)

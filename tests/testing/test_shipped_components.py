@@ -92,7 +92,8 @@ def _fitting(name: str) -> list[str]:
 def test_every_prior(name):
     own = {"red": "gd", "score": "gd", "tv_box": "davis_yin"}
     algo = "pgd" if name.startswith("ista_net") else own.get(name, "admm")
-    prior = in_double(build(f"algo={algo}", f"prior={name}").prior)
+    level = ["prior.level=0.02"] if name == "wcrr" else []
+    prior = in_double(build(f"algo={algo}", f"prior={name}", *level).prior)
     check_prior(prior, gap=getattr(prior, "tol", 1e-4 if "tv" in name else 0.0)).raise_if_failed()
 
 
@@ -148,8 +149,7 @@ def test_every_unfolded_network(backward):
 
 @pytest.mark.parametrize(("backward", "solver"), NESTED["deq"])
 def test_every_equilibrium(backward, solver):
-    given = (f"model/backward={backward}", f"model/solver={solver}")
-    made, y, operator = net("model=deq", "prior=nonexpansive", *given)
+    made, y, operator = net("model=deq", f"model/backward={backward}", f"model/solver={solver}")
     assert isinstance(made.model, DEQ)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unreached equilibrium is what DQ2 asks for

@@ -1,6 +1,5 @@
 """Priors of learned filters and functions: potentials with a gradient, and shrinkage."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,17 +90,19 @@ class LearnedPotential(DenoiserPrior):
         tau = 1 / (1 + weight * self._bound)
         beta = (1 - tau**0.5) / (1 + tau**0.5)
         x = z = v
-        for _ in range(self._steps(tau)):
-            before, z = z, x - tau * (x - v + weight * self.grad(x))
+        counts = self._steps(tau)
+        for step in range(counts if isinstance(counts, int) else int(counts.max())):
+            before, new = z, x - tau * (x - v + weight * self.grad(x))
+            # No image goes on because another of its batch does.
+            z = new if isinstance(counts, int) else torch.where(step < counts, new, z)
             x = z + beta * (z - before)
         return z
 
-    def _steps(self, tau: Scalar) -> int:
-        """3/√τ, as each step leaves 1 − √τ of the way."""
+    def _steps(self, tau: Scalar) -> int | Tensor:
+        """3/√τ of each image, as each step leaves 1 − √τ of the way."""
         if self.steps is not None:
             return self.steps
-        least = float(tau.detach().min()) if isinstance(tau, Tensor) else tau
-        return min(math.ceil(3 / math.sqrt(least)), 100)
+        return (3 / torch.as_tensor(tau).detach().sqrt()).ceil().clamp(max=100)
 
     def value(self, x: Image) -> PerImage:
         images, level, _ = self._network.real_images(x, self.sigma)
