@@ -93,7 +93,7 @@ class LearnedPotential(DenoiserPrior):
         counts = self._steps(tau)
         for step in range(counts if isinstance(counts, int) else int(counts.max())):
             before, new = z, x - tau * (x - v + weight * self.grad(x))
-            # No image goes on because another of its batch does.
+            # Each image has its own number of steps, whatever its batch needs.
             z = new if isinstance(counts, int) else torch.where(step < counts, new, z)
             x = z + beta * (z - before)
         return z
