@@ -152,8 +152,12 @@ def _same_shape(name: str, reconstruction: Tensor, truth: Tensor) -> None:
 
 
 MEASURES: Mapping[str, Measure] = {
-    **{"psnr": psnr, "ssim": ssim, "nmse": nmse, "complex_nmse": nmse},
-    **{"vif": vif, "haarpsi": haarpsi},
+    "psnr": psnr,
+    "ssim": ssim,
+    "nmse": nmse,
+    "complex_nmse": nmse,
+    "vif": vif,
+    "haarpsi": haarpsi,
 }
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     **{name: "nmse" not in name for name in MEASURES},

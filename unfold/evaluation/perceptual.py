@@ -26,6 +26,9 @@ WIDTHS = {
 }
 """The networks of torchvision, trained on ImageNet: their files, and channels by convolution."""
 
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet, which the networks see with mean 0 and variance 1."""
+
 
 class Perceptual(Metric, ABC):
     """A distance of features of a trained network, the mean over images; gray ones are repeated.
@@ -97,6 +100,8 @@ class Perceptual(Metric, ABC):
 
     def features(self, x: Tensor) -> Iterator[Tensor]:
         """The outputs of all layers of AlexNet, and of VGG-16 those before a pooling."""
+        mean, deviation = (x.new_tensor(t).reshape(3, 1, 1) for t in (MEAN, DEVIATION))
+        x = (x - mean) / deviation
         layers, all_ = list(self.convolutions), len(self.numbers) == 5
         for k, (number, then) in enumerate(pairwise([*self.numbers, 99])):
             w, b = layers[2 * k : 2 * k + 2]
@@ -127,11 +132,9 @@ class LPIPS(Perceptual):
     """
 
     nets, head = ("alex", "vgg"), "lpips_models/{}.pth"
-    SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
     def distance(self, x: Image, truth: Image) -> PerImage:
-        shift, scale = (x.new_tensor(t).reshape(3, 1, 1) for t in (self.SHIFT, self.SCALE))
-        pairs = zip(*(self.features((2 * t - 1 - shift) / scale) for t in (x, truth)), strict=True)
+        pairs = zip(self.features(x), self.features(truth), strict=True)
         layers = (
             conv2d((normalize(a, eps=1e-10) - normalize(b, eps=1e-10)) ** 2, w).mean((1, 2, 3))
             for (a, b), w in zip(pairs, self.heads, strict=True)
@@ -151,7 +154,6 @@ class DISTS(Perceptual):
     """
 
     nets, head = ("vgg",), "dists_models/weights.pt"
-    SHIFT, SCALE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def pooled(self, x: Tensor) -> Tensor:
         """√(h * x²) at half the size, h a Hann window of 3 x 3."""
@@ -160,8 +162,7 @@ class DISTS(Perceptual):
         return (conv2d(x**2, kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
     def distance(self, x: Image, truth: Image) -> PerImage:
-        shift, scale = (x.new_tensor(t).reshape(3, 1, 1) for t in (self.SHIFT, self.SCALE))
-        pairs = zip(*((t, *self.features((t - shift) / scale)) for t in (x, truth)), strict=True)
+        pairs = zip(*((t, *self.features(t)) for t in (x, truth)), strict=True)
         structure, texture = list[Tensor](), list[Tensor]()
         for a, b in pairs:
             m, n = a.mean((2, 3)), b.mean((2, 3))

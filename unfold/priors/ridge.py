@@ -20,7 +20,7 @@ from unfold.typing import DenoiserLevel, Field, Image, PerImage, Scalar
 
 @dataclass(frozen=True)
 class LearnedPotential(DenoiserPrior):
-    """g(x) = w R(x, σ), w = (ς/ς₀)², a potential; ∇g by its formula, of complex x on both parts.
+    """g(x) = s R(x, σ), s = (ς/ς₀)², a potential; ∇g by its formula, of complex x on both parts.
 
     R/σ² stands for the negative logarithm of a density of images, against which a measurement of
     noise level ς weighs ½‖Ax − y‖²/ς²: one λ serves all noise levels. The prox is found by
@@ -51,7 +51,7 @@ class LearnedPotential(DenoiserPrior):
 
     @property
     def strength(self) -> Scalar:
-        """w; a level of less than a quarter of an 8-bit step counts as that."""
+        """s; a level of less than a quarter of an 8-bit step counts as that."""
         level = self.level
         least = level.clamp(min=1e-3) if isinstance(level, Tensor) else max(level, 1e-3)
         return (least / self.reference) ** 2
@@ -107,11 +107,11 @@ class LearnedPotential(DenoiserPrior):
     def value(self, x: Image) -> PerImage:
         images, level, _ = self._network.real_images(x, self.sigma)
         each: PerImage = self._network.value(images, level).reshape(-1, len(x)).sum(0)
-        w = self.strength
-        return each * (w.flatten() if isinstance(w, Tensor) else w)
+        s = self.strength
+        return each * (s.flatten() if isinstance(s, Tensor) else s)
 
     def grad(self, x: Image) -> Image:
-        """∇R(x, σ)."""
+        """s ∇R(x, σ)."""
         images, level, back = self._network.real_images(x, self.sigma)
         return self.strength * back(self._network.grad(images, level))
 
