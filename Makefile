@@ -47,9 +47,9 @@ overhead: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py $(ARGS)
 
 # Published figures beside ours, docs/paper_table.md; the images are in the folder UNFOLD_DATA.
-# ARGS="--rows tnrd5_5x5_s25" for some rows; what is finished is not run again.
+# ROWS="tnrd5_5x5_s25 csf4_3x3_s25" for some rows; what is finished is not run again.
 papers: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/papers.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/papers.py $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
 # The documentation site, build/docs/html: every block of every page runs, then its pages are built.
 # ARGS="--pages tutorial how_to/mri" runs some pages.

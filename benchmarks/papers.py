@@ -3,7 +3,7 @@
     python benchmarks/papers.py [--rows tnrd5_5x5_s25 ...] [--runs DIR]
 
 A row that is finished is not run again. Images are read from the folder that UNFOLD_DATA names; a
-row whose run belongs to another commit is marked as old.
+row is marked as old where the product has changed since its run.
 """
 
 import argparse
@@ -123,13 +123,12 @@ def table(runs: Path) -> list[str]:
         "| commit |",
         "|---|---:|---:|---:|---|---:|---|---:|---|---|",
     ]
-    head = _git("rev-parse", "HEAD")
     for name, row in ROWS.items():
         newest: dict[int, Path] = {}  # by seed
         for run in sorted(runs.glob(f"*-{name}/*/results.json"), key=lambda p: p.stat().st_mtime):
             newest[_read(run.parent, "provenance")["seed"]] = run.parent
         if newest:
-            lines.append(_line(name, row, [newest[seed] for seed in sorted(newest)], head))
+            lines.append(_line(name, row, [newest[seed] for seed in sorted(newest)]))
     return lines + starts.lines(Path(os.environ["UNFOLD_DATA"]))
 
 
@@ -137,7 +136,7 @@ def _read(run: Path, name: str) -> Any:
     return json.loads((run / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _line(name: str, row: Row, runs: Sequence[Path], head: str) -> str:
+def _line(name: str, row: Row, runs: Sequence[Path]) -> str:
     known = [_read(run, "provenance") for run in runs]
     spans = [
         datetime.fromisoformat(one["ended"]) - datetime.fromisoformat(one["started"])
@@ -149,15 +148,15 @@ def _line(name: str, row: Row, runs: Sequence[Path], head: str) -> str:
     scores = [SCORES[row.score](run) for run in runs]
     ours = fmean(scores)
     spread = f" ± {stdev(scores):.2f} ({len(scores)})" if len(scores) > 1 else ""
-    commits = {one["git"]["commit"] or "?" for one in known}
+    commits = sorted({one["git"]["commit"] or "?" for one in known})
     dirty = " and changes" if any(one["git"]["dirty"] for one in known) else ""
-    old = "" if commits == {head} else ", old"
+    old = ", old" if dirty or any(map(_changed_since, commits)) else ""
     reached = ours <= row.bar if row.score == "codes" else ours >= row.bar
     holds = f"{'yes' if reached else 'no'}, {row.bar:.2f}"
     return (
         f"| {name} | {row.published:.2f} | {ours:.2f}{spread} | {ours - row.published:+.2f} | "
         f"{holds} | {minutes:.1f} | {_device(known[0])} | {_parameters(runs[0])} | "
-        f"{known[0]['data'][:8]} | {', '.join(sorted(one[:7] for one in commits))}{dirty}{old} |"
+        f"{known[0]['data'][:8]} | {', '.join(one[:7] for one in commits)}{dirty}{old} |"
     )
 
 
@@ -209,9 +208,10 @@ def _parameters(run: Path) -> int:
         return sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118
 
 
-def _git(*words: str) -> str:
-    found = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+def _changed_since(commit: str) -> bool:
+    """Whether the product differs from that of a commit, or the commit is not known here."""
+    command = ["git", "diff", "--quiet", commit, "--", "unfold", "configs"]
+    return bool(subprocess.call(command, cwd=ROOT, stderr=subprocess.DEVNULL))
 
 
 if __name__ == "__main__":
