@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 DOCS = Path(__file__).parent
 ROOT, BUILD = DOCS.parent, DOCS.parent / "build/docs"
-LIMIT = 600
-"""Seconds that a page may take."""
+LIMIT = 1800
+"""Seconds that a page may take, on a busy machine: one takes a minute or two on a quiet one."""
 
 BLOCK = re.compile(
     r"^```(?:\{code-block\} )?(bash|python|yaml)\n(?::caption: (\S+)\n+)?(.*?)^```$", re.M | re.S
@@ -61,17 +61,22 @@ def run_page(page: Path, folder: Path) -> None:
             continue
         command = [sys.executable, "-c"] if block.language == "python" else ["bash", "-ec"]
         left = max(1, LIMIT - (time.monotonic() - begun))
-        done = subprocess.run(
-            [*command, block.text],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=left,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, block.text],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=left,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            sys.exit(
+                f"{page}: this block was stopped, {LIMIT} s after the page began:\n{block.text}"
+            )
         if done.returncode:
             sys.exit(
                 f"{page}: this block ended with {done.returncode}:\n{block.text}\n{done.stdout}"
