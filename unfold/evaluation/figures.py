@@ -16,7 +16,7 @@ from torch import Tensor
 from unfold.disk import write_bytes
 from unfold.errors import visible
 from unfold.evaluation.records import Matrix
-from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views, named
+from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views, coarser, named
 from unfold.evaluation.single_image import Points, Trace
 
 matplotlib.use("Agg")
@@ -151,8 +151,10 @@ def gallery(examples: Sequence[Views], path: Path) -> None:
             axis.spines[:].set_visible(False)
             axis.set_xlabel(plain(one.name if name == "truth" else one.lines.get(name, "")))
             bar = drawn if name == "error" else bar
-            if name != "error" and min(array.shape[:2]) >= 64:
-                _enlarge(axis, array, one.pictures.get("truth", one.pictures["ours"]))
+            like = one.pictures.get("truth", one.pictures["ours"])
+            placed = name != "error" and (name != "measurement" or one.placed)
+            if placed and min(like.shape[:2]) >= 64:
+                _enlarge(axis, array, like)
         noise = f"σ = {one.noise}" if one.noise[:1].isdigit() else one.noise
         line[0].set_ylabel(f"{plain(one.condition)}\n{plain(noise)}")
     for axis, name in zip(axes[0], known, strict=True):
@@ -165,7 +167,10 @@ def gallery(examples: Sequence[Views], path: Path) -> None:
 
 
 def _enlarge(axis: Any, array: Any, like: Any) -> None:
-    """An inset of the window with the most detail of `like`, from a coarse grid."""
+    """An inset of the window with the most detail of `like`, from a coarse grid.
+
+    The picture may be coarser than `like`, or lack some of its border.
+    """
     gray = like.astype(float).reshape(*like.shape[:2], -1).mean(-1)
     detail = sum(map(abs, np.gradient(gray)))
     side = max(8, round(WINDOW * min(gray.shape)))
@@ -173,6 +178,13 @@ def _enlarge(axis: Any, array: Any, like: Any) -> None:
     places = [(top, left) for top in starts[0] for left in starts[1]]
     top, left = max(places, key=lambda at: detail[at[0] :, at[1] :][:side, :side].sum())
     far = top + side / 2 < gray.shape[0] / 2  # the inset is in the other half
+    factor = coarser(array, like)
+    cut = [(n - factor * m) / 2 for n, m in zip(like.shape, array.shape, strict=False)]
+    side = round(side / factor)
+    top, left = (
+        min(max(0, round((start - c) / factor)), size - side)
+        for start, c, size in zip((top, left), cut, array.shape, strict=False)
+    )
     inset = axis.inset_axes((1 - ENLARGED, 0.0 if far else 1 - ENLARGED, ENLARGED, ENLARGED))
     inset.imshow(array[top : top + side, left : left + side], cmap="gray", vmin=0, vmax=1)
     inset.set(xticks=[], yticks=[])
@@ -224,16 +236,20 @@ def conditions_figure(curves: Sequence[tuple[str, str, Tensor, Tensor]], path: P
     save(figure, path)
 
 
+DRAWN = {"wiener": "^", "cg_sense": "v", "tv": "s", "ours": "o"}
+"""The methods of `operators_figure`, with their markers."""
+
+
 @styled
 def operators_figure(methods: Matrix, path: Path) -> None:
-    """The metric by condition, a point for total variation and one for ours."""
-    kept = [c for c in ("tv", "ours") if c in methods.columns]
+    """The metric by condition, a point for each tuned baseline and one for ours."""
+    kept = [c for c in DRAWN if c in methods.columns]
     positions = np.arange(len(methods.lines))
     figure, axis = plt.subplots(figsize=(5, 0.24 * len(positions) + 1.1))
-    for method, marker in zip(kept, "so", strict=False):
+    for method in kept:
         values = [cells[methods.columns.index(method)] for cells in methods.cells]
         label = named(method)
-        axis.plot(values, positions, marker, label=label, markersize=4)
+        axis.plot(values, positions, DRAWN[method], label=label, markersize=4)
     axis.set_yticks(positions, list(map(plain, methods.lines)))
     axis.invert_yaxis()
     axis.set_xlabel(methods.corner.replace(" in ", " / ").replace("psnr", "PSNR"))
