@@ -1,5 +1,7 @@
-"""What figures show: boxes at their places, methods with their captions, limits of constant curves."""
+"""What figures show: boxes at their places, methods with their captions, limits of axes."""
 
+import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,7 @@ from unfold.evaluation.base import Condition, Shown
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.records import Row
 from unfold.evaluation.shown import views
+from unfold.evaluation.single_image import Trace
 from unfold.physics.blur.blur import ValidBlur
 from unfold.physics.blur.kernels import GaussianKernel
 from unfold.physics.blur.super_resolution import SuperResolution
@@ -35,7 +38,8 @@ def boxes(physics, measurement, truth, tmp_path, monkeypatch):
     for name, axis in zip(("truth", "measurement", "ours"), kept[0].axes, strict=False):
         drawn = [one for one in axis.patches if isinstance(one, Rectangle)]
         assert len(drawn) == len(axis.child_axes)
-        found |= {name: (*one.get_xy(), one.get_width()) for one in drawn}
+        if drawn:
+            found[name] = (*drawn[0].get_xy(), drawn[0].get_width())
     plt.close(kept[0])
     return found
 
@@ -104,3 +108,23 @@ def test_the_caption_of_the_figure_is_of_the_methods_it_shows(tmp_path, monkeypa
     assert "pseudo_inverse on blur (0.02): left out" in (tmp_path / "methods.md").read_text()
     for _, one in kept:
         plt.close(one)
+
+
+@pytest.mark.parametrize("values", [(1e-3, math.nextafter(1e-3, 1)), (0.5, 0.5), (0.0, 0.0)])
+def test_a_curve_that_is_constant_but_for_rounding_has_limits(values, tmp_path):
+    """On a log scale, two values with one logarithm have no margin, of which Matplotlib warns."""
+    points = [(1, values[0]), (2, values[1])]
+    curves = tmp_path / "metrics.csv"
+    curves.write_text("step,train/loss\n" + "".join(f"{k},{v!r}\n" for k, v in points))
+    over = torch.tensor(values, dtype=torch.float64)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace = Trace("a", [], points, "relative change", "")
+        figures.convergence_figure([trace], tmp_path / "convergence.png")
+        figures.training_figure(curves, "psnr", tmp_path / "training.png")
+        at = torch.tensor([0.1, 0.2])
+        figures.conditions_figure([("a", "noise", at, over)], tmp_path / "conditions.png")
+    axis = figures.draw_training({"": figures.columns_of(curves)}, "psnr").axes[0]
+    low, high = axis.get_ylim()
+    assert low < values[0] < high and high > low + abs(values[0]) / 10
+    plt.close("all")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -49,8 +50,7 @@ def draw_convergence(traces: Sequence[Trace], tolerance: float | None = None) ->
         for trace, points in zip(traces, lines, strict=True):
             _plot(axis, points, ", ".join(filter(None, (trace.name, trace.mark))))
         axis.set(ylabel=label, xlabel="iteration k", xlim=(0, None))
-    if any(value > 0 for trace in traces for _, value in trace.residual):
-        axes[-1].set_yscale("log")
+    _logarithmic(axes[-1], [v for t in traces for _, v in t.residual] + [tolerance or 0.0])
     if tolerance is not None:
         axes[-1].axhline(tolerance, color="0.4", linestyle="--", label=f"tolerance {tolerance:g}")
         axes[-1].legend()
@@ -79,12 +79,22 @@ def draw_training(runs: Mapping[str, Mapping[str, Points]], metric: str) -> Any:
         label = UNITS.get(metric, metric)
         axis.set_ylabel("training loss" if name == LOSS else f"validation {label}")
         axis.set(xlabel="training step", xlim=(0, None))
-    if all(v > 0 for run in runs.values() for _, v in run.get(LOSS, ())):
-        axes[0].set_yscale("log")
+    losses = [v for run in runs.values() for _, v in run.get(LOSS, ())]
+    if all(v > 0 for v in losses):
+        _logarithmic(axes[0], losses)
     if any(runs):
         shown = axes[-1].get_legend_handles_labels()
         figure.legend(*shown, loc="outside lower center", ncols=2)
     return figure
+
+
+def _logarithmic(axis: Any, values: Sequence[float]) -> None:
+    """A log scale where values are positive; of a factor of four where they differ by rounding."""
+    positive = [v for v in values if 0 < v < math.inf]
+    if positive and max(positive) < (1 + 1e-6) * min(positive):
+        axis.set_ylim(min(positive) / 2, max(positive) * 2)
+    if positive:
+        axis.set_yscale("log")
 
 
 def _panels(count: int) -> tuple[Any, Sequence[Any]]:
@@ -229,7 +239,8 @@ def conditions_figure(curves: Sequence[tuple[str, str, Tensor, Tensor]], path: P
         lines = values.detach().cpu().reshape(len(at), -1).T
         for k, line in enumerate(lines):
             colour = plt.get_cmap("viridis")(k / max(1, len(lines) - 1))
-            axis.loglog(at.detach().cpu(), line, color=colour, label=f"k = {k}")
+            axis.semilogx(at.detach().cpu(), line, color=colour, label=f"k = {k}")
+        _logarithmic(axis, lines.flatten().tolist())
         axis.set(title=name, xlabel=feature)
     if values.ndim > 1:
         axes[0].legend()
