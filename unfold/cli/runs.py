@@ -13,7 +13,7 @@ from unfold.runs.compare import Difference, compare, legible
 from unfold.runs.compare import differences as compared
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.results import COSTS, blocks, pairs, written
-from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
+from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivots
 
 RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
 
@@ -194,13 +194,16 @@ def runs_table(arguments: Sequence[str]) -> int:
                 table(block.title, block.lines[0], block.lines[1:])
             else:
                 say_text(written(block, chosen))
-    elif (found := pivot(kept, *asked)) and chosen == "terminal":
-        head, *lines = grid(found)
-        table(found.title, head, lines)
+        tables = [found]
     else:
-        say_text(FORMATS[chosen](found))
+        for found in (tables := pivots(kept, *asked)):
+            if chosen == "terminal":
+                head, *lines = grid(found)
+                table(found.title, head, lines)
+            else:
+                say_text(FORMATS[chosen](found))
     # What is pasted into a paper or read by a program holds the table only.
-    for text in _notes(found):
+    for text in (text for one in tables for text in _notes(one)):
         (say if chosen == "terminal" else note)(text)
     return 0
 

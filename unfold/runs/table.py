@@ -1,7 +1,7 @@
 """A table of runs: one score over two keys of the configuration."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from statistics import fmean, stdev
 from typing import Any
@@ -39,6 +39,7 @@ class Pivot:
         cells: the runs of a row and a column that have the score, each with its value.
         stopped: the same, those that did not converge on some image.
         left_out: the names of the runs that are in no cell, by the reason.
+        only: what these runs have in common and those of other tables do not.
     """
 
     rows: str
@@ -47,6 +48,7 @@ class Pivot:
     cells: Mapping[tuple[str, str], Sequence[tuple[Entry, float]]]
     left_out: Mapping[str, Sequence[str]]
     stopped: Mapping[tuple[str, str], Sequence[Entry]]
+    only: str = ""
 
     @property
     def title(self) -> str:
@@ -54,7 +56,7 @@ class Pivot:
         mark = f"; {STOPPED} for some images" if self.stopped else ""
         several = any(len(cell) >= ENOUGH for cell in self.cells.values())
         spread = " ± standard deviation (runs)" if several else " (runs; ± from three on)"
-        return f"{self.value}: mean{spread}{mark}"
+        return f"{self.value}{self.only and f', {self.only}'}: mean{spread}{mark}"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -76,8 +78,8 @@ class Pivot:
         return sorted(key for key in found - seeds if not key.startswith(REPEATED))
 
 
-def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
-    """Sort finished runs into cells.
+def pivots(entries: Sequence[Entry], rows: str, columns: str, value: str) -> list[Pivot]:
+    """Sort finished runs into cells; those whose scores have another meaning have another table.
 
     Rows and columns are keys of their configuration, or `tested_on`: the operators of their
     evaluations. The value is the score, or the end of its name; with `tested_on` the metric,
@@ -91,11 +93,21 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
             row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
             yield str(row), str(column), score, stopped
 
-    found = arranged(entries, (rows, columns), value, measured)
-    shown = {entry.path: entry for cell in found.cells.values() for entry, _ in cell}
-    images = "validation_set" if value.startswith("best ") else "test_set"
-    _refuse_mixed(list(shown.values()), images, (rows, columns))
-    return found
+    axes, images = (rows, columns), "validation_set" if value.startswith("best ") else "test_set"
+    whole = arranged(entries, axes, value, measured)
+    shown = {entry.path: entry for cell in whole.cells.values() for entry, _ in cell}
+    sorted_: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
+    for entry in shown.values():
+        sorted_.setdefault(tuple(meaning(entry, images, axes).items()), []).append(entry)
+    shared = set.intersection(*map(set, sorted_))
+    found = [
+        replace(
+            arranged(own, axes, value, measured),
+            only=", ".join(f"{k}={v}" for k, v in key if (k, v) not in shared),
+        )
+        for key, own in sorted_.items()
+    ]
+    return [replace(found[0], left_out=whole.left_out), *found[1:]]
 
 
 def arranged(
@@ -156,20 +168,6 @@ def meaning(entry: Entry, images: str, axes: Sequence[str]) -> dict[str, str]:
     metrics = sorted(key for key in flat(entry.config) if key.startswith("metrics."))
     found = {key: entry.get(key) for key in (*metrics, "data.channels", images)}
     return {k: v for k, v in found.items() if v is not None and not is_axis(k, axes)}
-
-
-def _refuse_mixed(entries: Sequence[Entry], images: str, axes: Sequence[str]) -> None:
-    """Refuse runs whose scores have another meaning, in a key that is no axis of the table."""
-    meanings = {entry.name: meaning(entry, images, axes) for entry in entries}
-    for key in dict.fromkeys(key for one in meanings.values() for key in one):
-        found = {one[key]: name for name, one in meanings.items() if key in one}
-        if len(found) > 1:
-            shown = "; ".join(f"{value} in {name}" for value, name in list(found.items())[:4])
-            raise ConfigError(
-                f"The runs of this table differ in {key}: {shown}. Their scores do not compare: "
-                f"select some, --where {key}={next(iter(found))} or a pattern of names, or make it "
-                f"an axis, --rows {key}."
-            )
 
 
 def full_name(end: str, entries: Sequence[Entry]) -> str:
