@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation import records
@@ -12,6 +12,8 @@ from unfold.evaluation.records import MARKS, Row, read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
+
+T = TypeVar("T")
 
 SAME = ("trainer.threads", "trainer.devices", "trainer.nodes", "trainer.strategy", *LEFT_OUT)
 """Keys in which runs may differ that are one computation, done twice."""
@@ -96,18 +98,21 @@ def pivots(entries: Sequence[Entry], rows: str, columns: str, value: str) -> lis
     axes, images = (rows, columns), "validation_set" if value.startswith("best ") else "test_set"
     whole = arranged(entries, axes, value, measured)
     shown = {entry.path: entry for cell in whole.cells.values() for entry, _ in cell}
-    sorted_: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
-    for entry in shown.values():
-        sorted_.setdefault(tuple(meaning(entry, images, axes).items()), []).append(entry)
-    shared = set.intersection(*map(set, sorted_))
-    found = [
-        replace(
-            arranged(own, axes, value, measured),
-            only=", ".join(f"{k}={v}" for k, v in key if (k, v) not in shared),
-        )
-        for key, own in sorted_.items()
-    ]
+    kinds = apart(shown.values(), lambda entry: meaning(entry, images, axes).items())
+    found = [replace(arranged(own, axes, value, measured), only=only) for only, own in kinds]
     return [replace(found[0], left_out=whole.left_out), *found[1:]]
+
+
+def apart(
+    items: Iterable[T], facts: Callable[[T], Iterable[tuple[str, str]]]
+) -> list[tuple[str, list[T]]]:
+    """The items of the same facts together, under those of their facts that not all have."""
+    found: dict[tuple[tuple[str, str], ...], list[T]] = {}
+    for item in items:
+        found.setdefault(tuple(facts(item)), []).append(item)
+    shared = set.intersection(*map(set, found)) if found else set()
+    names = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in found)
+    return [(", ".join(name), own) for name, own in zip(names, found.values(), strict=True)]
 
 
 def arranged(
