@@ -28,7 +28,7 @@ def named_tensors(tree: object) -> dict[str, Tensor]:
     """Every tensor by the path to its field, `outer.kernel`, in the order of `tensors`."""
     if isinstance(tree, Tensor):
         return {"": tree}
-    items = dict(enumerate(tree)) if isinstance(tree, tuple) else {}
+    items: dict[Any, Any] = dict(enumerate(tree)) if isinstance(tree, tuple) else {}
     if is_dataclass(tree):
         items = {field.name: getattr(tree, field.name) for field in fields(tree)}
     inner = ((key, named_tensors(item)) for key, item in items.items())

@@ -109,7 +109,9 @@ def write_measurement(
     """
     content = io.BytesIO()
     named = ((f"{OPERATOR}{name}", t.cpu()) for name, t in named_tensors(operator).items())
-    parts = {n: t.numpy() for n, t in named if t.layout is torch.strided and t.numel() <= MOST}
+    parts: dict[str, Any] = {
+        n: t.numpy() for n, t in named if t.layout is torch.strided and t.numel() <= MOST
+    }
     known = {"image_shape": np.array(shape), "physics": np.array(physics), **others}
     np.savez(content, y=y.cpu().numpy(), **known, **parts)
     write_bytes(path, content.getvalue())

@@ -87,7 +87,7 @@ def views(one: Shown) -> Views:
 
 def coarser(array: np.ndarray, like: np.ndarray) -> int:
     """By what number of pixels of one image a pixel of another one, (H, W, …), is as wide."""
-    return max(1, round(like.shape[0] / array.shape[0]))
+    return max(1, round(float(like.shape[0] / array.shape[0])))
 
 
 def _central(array: np.ndarray, side: int) -> np.ndarray:
@@ -165,7 +165,9 @@ def read_pictures(folder: Path, stored: Sequence[Mapping[str, Any]]) -> list[Vie
                     raise ValueError(f"an array of {array.shape}, {array.dtype}")
             lines = {str(k): str(v)[:LETTERS] for k, v in dict(one["lines"]).items()}
             texts = {"method": "baseline"} | dict(one)  # which was not always kept
-            words = {k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")}
+            words: dict[str, Any] = {
+                k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")
+            }
             found.append(Views(lines=lines, pictures=own, **words))
         return found
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
