@@ -24,6 +24,17 @@ def tensors(tree: object) -> list[Tensor]:
     return [t for item in tree for t in tensors(item)] if isinstance(tree, tuple) else []
 
 
+def named_tensors(tree: object) -> dict[str, Tensor]:
+    """Every tensor by the path to its field, `outer.kernel`, in the order of `tensors`."""
+    if isinstance(tree, Tensor):
+        return {"": tree}
+    items: dict[Any, Any] = dict(enumerate(tree)) if isinstance(tree, tuple) else {}
+    if is_dataclass(tree):
+        items = {field.name: getattr(tree, field.name) for field in fields(tree)}
+    inner = ((key, named_tensors(item)) for key, item in items.items())
+    return {f"{key}.{name}".rstrip("."): t for key, found in inner for name, t in found.items()}
+
+
 @runtime_checkable
 class Takes(Protocol):
     """Something that stores more per sample than tensors, and so selects samples itself."""

@@ -26,3 +26,9 @@ def test_a_run_with_evaluations_inside_is_itself_in_the_report(tmp_path):
     make_run(run, "evaluations/e1", scores={"test/psnr": 20.0})
     assert [one.path for one in _entries(str(run), tmp_path / "runs")] == [run]
     assert [one.path for one in _entries(str(tmp_path / "runs"), tmp_path)] == [run]
+
+
+def test_a_folder_of_runs_of_one_name_is_its_runs(tmp_path):
+    run = make_run(tmp_path / "runs", "pgd/g1", scores={"test/psnr": 30.0})
+    make_run(tmp_path / "runs", "other/g1", scores={"test/psnr": 30.0})
+    assert [one.path for one in _entries(str(run.parent), tmp_path / "runs")] == [run]

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,6 +19,7 @@ from unfold.cli.train import train
 from unfold.errors import ConfigError, RunError
 from unfold.runs import files
 from unfold.runs.catalogue import read_reference
+from unfold.runs.compare import differences
 from unfold.training.checkpoints.weights import read_weights
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,23 @@ def test_runs_are_listed_shown_and_compared(two, capsys):
     out = capsys.readouterr().out
     assert "code: the same" in out and "environment: the same" in out
     assert "seed" in out and "29.0" in out and "31.0" in out
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((28.134512345678901, 28.4), ("28.13", "28.4")),
+        ((28.123456789, 28.123457789), ("28.123457", "28.123458")),
+        ((0.1, np.nextafter(0.1, 1).item()), ("0.1", "0.10000000000000002")),
+        ((3.1622776601683794e-05, 1), ("3.162e-05", "1")),
+        ((1.0000000001, 1), ("1.0000000001", "1")),
+        ((31.415926535897931, "-"), ("31.42", "-")),
+        ((True, "a.b"), ("True", "a.b")),
+    ],
+)
+def test_differences_have_as_many_digits_as_tell_them_apart(values, texts):
+    (found,) = differences({"key": values[0]}, {"key": values[1]})
+    assert (found.one, found.other) == texts
 
 
 def test_the_table_has_its_formats(two, capsys):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from unfold.cli.sweeps.search import _live, learn
+from unfold.cli.train import expect_multirun, train
 from unfold.config.compose import preset_of_sweep
 from unfold.config.options import configs_folder
 from unfold.config.sweep import Choice, Interval, Space, drawn, search_method, space_of
@@ -149,3 +150,36 @@ def test_the_command_of_the_best_trial_is_a_line_that_can_be_copied(capsys):
     study = SimpleNamespace(made=0, running=0, best=best, objective="validation/psnr", name="n")
     learn(SimpleNamespace(study=study, run=lambda runs_dir: []), "runs")
     assert "unfold evaluate run=R evaluation=auto" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep=random"],
+        ["sweep=optuna", "model=deq"],
+        ["sweep=optuna", "sweep.trials=3"],
+        ["sweep=modes", "algo=pgd"],
+        ["sweep=algorithms", "algo=admm"],
+        ["+sweep=modes"],
+    ],
+)
+def test_a_sweep_without_m_is_no_single_run(words):
+    name = words[0].lstrip("+")
+    with pytest.raises(ConfigError, match=f"^{name}: .*-m is missing.*train.py -m {name}"):
+        train(words)
+    expect_multirun(["-m", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep=random", "model.iterations=3"],
+        ["sweep=modes", "experiment=mode_untied"],
+        ["sweep=algorithms", "algo=admm", "model=deq"],
+        ["sweep=null"],
+        ["~sweep"],
+        [],
+    ],
+)
+def test_the_command_of_one_job_of_a_sweep_is_a_single_run(words):
+    expect_multirun(words)

@@ -12,23 +12,33 @@ from PIL import Image
 from tests.bad_input.test_calls import as_users_call  # noqa: F401  # a fixture
 from unfold.algorithms.pgd import PGD
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError
+from unfold.evaluation.measurement_file import (
+    described,
+    read_case,
+    read_geometry,
+    write_measurement,
+)
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.single_image import (
     check_measured,
-    described,
     new_output,
     read_cropped,
-    read_geometry,
     read_measurement,
     reconstruct_measured,
     reconstruct_simulated,
-    write_measurement,
 )
 from unfold.fidelities.l2 import L2
 from unfold.models.classical import Classical
+from unfold.physics.blur.blur import Blur
+from unfold.physics.blur.kernels import GaussianKernel, MotionKernel
+from unfold.physics.blur.super_resolution import SuperResolution
 from unfold.physics.ct.projector import diagonal
 from unfold.physics.ct.tomography import FanBeamTomography, Tomography
 from unfold.physics.denoising import Denoising
+from unfold.physics.inpainting import Inpainting
+from unfold.physics.mixture import Mixture
+from unfold.physics.mri.cartesian import MRI
+from unfold.physics.mri.sampling import RandomColumns
 from unfold.physics.noise.base import Gaussian, NoNoise
 from unfold.physics.phase.retrieval import RandomPhaseRetrieval
 from unfold.physics.sensing.compressed import SinglePixel
@@ -173,6 +183,63 @@ def test_what_is_written_is_read_again_with_its_geometry(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with pytest.raises(DataError, match=r"for people\. Give the \.npz file"):
         read_measurement(tmp_path / "a_measurement.png", 1)
+
+
+def mixed():
+    own = Gaussian((0.01, 0.05))
+    return Mixture(
+        own, {"blur": Blur(own, MotionKernel(9, (3.0, 7.0))), "mask": Inpainting(own, (0.3, 0.7))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("physics", "name"),
+    [
+        (lambda: Blur(Gaussian((0.01, 0.05)), MotionKernel(9, (3.0, 7.0))), "operator.kernel"),
+        (lambda: SuperResolution(Gaussian(0.02), GaussianKernel(9, (0.5, 2.0)), 2), "kernel"),
+        (lambda: Inpainting(Gaussian(0.02), (0.3, 0.7)), "operator.mask"),
+        (lambda: MRI(Gaussian(0.01), RandomColumns()), "mask"),
+        (mixed, "operator."),
+    ],
+)
+def test_a_random_operator_is_kept_with_its_measurement(tmp_path, physics, name):
+    physics = physics()
+    net = Reconstructor(PGD(), Tikhonov(), L2(), Classical(1e-3, 20))
+    truth = torch.from_numpy(np.random.default_rng(0).random((1, 32, 32), np.float32))
+    reconstruct_simulated(net, physics, truth, tmp_path / "a.npy", ImageMetrics(), 7)
+    path = tmp_path / "a_measurement.npz"
+    draws = Draws(7, (0,), "reconstruct")
+    y, expected = physics.measure(truth[None], draws)
+    with np.load(path) as found:
+        assert any(name in key for key in found.files)
+        sigma = physics.noise_level(y, expected, draws)
+        assert sigma is None or np.allclose(found["noise_level"], sigma.numpy())
+    read = read_measurement(path, 1)
+    operator, level = read_case(path, physics)
+    torch.testing.assert_close(operator.A(truth[None]), expected.A(truth[None]))
+    operator = check_measured(read, physics, (1, 32, 32), 1, picture=False, operator=operator)
+    reconstruct_measured(net, physics, operator, read, tmp_path / "b.npy", level=level)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), atol=1e-5, rtol=0
+    )
+
+
+def test_the_parameters_in_the_file_count_and_others_are_refused(tmp_path):
+    """A file with an operator of another size, or with values that are not finite."""
+    physics = Inpainting(Gaussian(0.02), (0.3, 0.7))
+    net = Reconstructor(PGD(), Tikhonov(), L2(), Classical(1e-3, 3))
+    reconstruct_simulated(
+        net, physics, torch.zeros(1, 16, 16), tmp_path / "a.npy", ImageMetrics(), 0
+    )
+    path = tmp_path / "a_measurement.npz"
+    found = dict(np.load(path))
+    found["operator.mask"] = np.eye(16, dtype="f4")[None, None]
+    np.savez(path, **found)
+    assert torch.equal(read_case(path, physics)[0].mask[0, 0], torch.eye(16))
+    for odd in (np.zeros((1, 1, 8, 8), "f4"), np.full((1, 1, 16, 16), np.nan, "f4")):
+        np.savez(path, **(found | {"operator.mask": odd}))
+        with pytest.raises(DataError, match=r"operator.mask is float32 .*expected finite"):
+            read_case(path, physics)
 
 
 def test_a_picture_cannot_hold_the_readings_of_a_scan(tmp_path):

@@ -13,9 +13,15 @@ from unfold.errors import ConfigError
 from unfold.evaluation.records import Row, write_rows
 from unfold.runs import files
 from unfold.runs.catalogue import catalogue
-from unfold.runs.table import csv_text, full_name, latex, markdown, pivot, text_of
+from unfold.runs.table import csv_text, full_name, latex, markdown, pivots, text_of
 
 PGD = [30.0, 30.4, 29.9]
+
+
+def pivot(*given):
+    """The one table of runs that compare."""
+    (found,) = pivots(*given)
+    return found
 
 
 @pytest.fixture
@@ -210,6 +216,10 @@ def test_scores_of_another_meaning_are_not_mixed(tmp_path, key, one, other):
             }
             files.write_json(path / "provenance.json", origin)
             sealed(path)
-    with pytest.raises(ConfigError, match=rf"differ in {key}: .*--where {key}=.*--rows {key}"):
-        pivot(catalogue(tmp_path), "algo", "physics", "psnr")
+    make_run(tmp_path, "pgd/9", state="failed")
+    tables = pivots(catalogue(tmp_path), "algo", "physics", "psnr")
+    assert [len(table.values("pgd", "motion_blur")) for table in tables] == [1, 1]
+    titles = [table.title for table in tables]
+    assert all(f"test/psnr, {key} " in title for title in titles) and len(set(titles)) == 2
+    assert [table.left_out for table in tables] == [{"not finished": ["pgd/9"]}, {}]
     assert len(pivot(catalogue(tmp_path), "algo", key, "psnr").cells) == 2

@@ -67,6 +67,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         given = replace(given, keys={**given.keys, "run": packaged})
         say(f"run={packaged}: the network for many operators that comes with unfold")
     reference, checked, components = open_run(given, "reconstruct")
+    from unfold.evaluation import measurement_file as stored
     from unfold.evaluation import single_image as single
     from unfold.evaluation.scans import figures, warn_outside
     from unfold.training.checkpoints.weights import load_weights
@@ -76,11 +77,13 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         load_weights(components.reconstructor, weights or reference.path)
         components.trainer.place(components.reconstructor)
         return _measured(given, reference.path, components, measurement)
-    if measurement is not None and not components.physics.is_deterministic:
+    known, level = (None, None) if image else stored.read_case(source, components.physics)
+    if measurement is not None and not (known or components.physics.is_deterministic):
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "
             "an operator for every image, so the one that made this measurement must be named: "
-            "physics.kernel=FILE for a blur, or a physics without ranges."
+            "physics.kernel=FILE for a blur, a physics without ranges, or the .npz file that "
+            "unfold wrote with it."
         )
     load_weights(components.reconstructor, weights or reference.path)
     components.trainer.place(components.reconstructor)
@@ -97,18 +100,22 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     else:
         y = single.read_measurement(source, data.channels, stated)
         expect_memory(source, y.shape)
-        shape, model = single.read_geometry(source) or (None, "")
-        if model and model != single.described(physics):
+        shape, model = stored.read_geometry(source) or (None, "")
+        if model and model != stored.described(physics):
             raise ConfigError(
                 f"measurement = {source}: measured by {model}, and the run has "
-                f"{single.described(physics)}. Set physics to the first."
+                f"{stored.described(physics)}. Set physics to the first."
             )
         picture = source.suffix.lower() not in (".npy", ".npz") and stated is None
         physics = physics if model else border_of(given, physics)
-        operator = single.check_measured(y, physics, shape, data.channels, picture=picture)
+        operator = single.check_measured(
+            y, physics, shape, data.channels, picture=picture, operator=known
+        )
         warn_outside(ranges_of(reference.path), figures(y[None], operator), str(source))
         border = physics is not components.physics
-        scores = single.reconstruct_measured(net, physics, operator, y, output, border=border)
+        scores = single.reconstruct_measured(
+            net, physics, operator, y, output, border=border, level=level
+        )
     scores_table(scores)
     say(f"wrote {output}")
     return 0

@@ -34,6 +34,9 @@ def write_page(arguments: Sequence[str]) -> int:
     }
     size = write_report_of(list(entries.values()), output)
     say(f"wrote {short(output)}: {len(entries)} runs, {size / 1e6:.1f} MB")
+    for one in entries.values():
+        if one.state != "finished":
+            say(f"note: {one.name}: {one.state}{one.status.reason and f', {one.status.reason}'}")
     return 0
 
 
@@ -52,8 +55,11 @@ def _entries(text: str, runs_dir: Path) -> list[Entry]:
         return catalogue(runs_dir, text)
     path = expand(text, "run")
     is_run = any((path / name).exists() for name in MARKS)  # one with evaluations inside, too
-    if path.is_dir() and not is_run and (inside := find_runs(path)):
-        return [read_entry(one, str(one.relative_to(path))) for one in inside]
+    if path.is_dir() and not is_run:
+        own = path.resolve()
+        inside = find_runs(own) or [p for p in find_runs(own.parent) if p.parent == own]
+        if inside:
+            return [read_entry(one, f"{one.parent.name}/{one.name}") for one in inside]
     found = locate(text, runs_dir)
     movable = is_movable(found, runs_dir)
     return [read_entry(found, f"{found.parent.name}/{found.name}", movable=movable)]

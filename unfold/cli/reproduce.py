@@ -17,6 +17,7 @@ from unfold.runs import files
 from unfold.runs.catalogue import Entry, read_reference
 from unfold.runs.compare import DECIBELS, RATIO, compare, platform_differences, score_differences
 from unfold.runs.redact import redacted_overrides
+from unfold.runs.status import OUTCOME_VARIABLE
 
 FILES = ("weights.safetensors", "metrics.csv", "results.json", "evaluation/*.csv")
 """What must have the same bytes on the same platform, where the run has it."""
@@ -51,7 +52,7 @@ def _repeat(reference: Entry, folder: Path, given: Sequence[str]) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", "unfold.cli", "train", *command, f"runs_dir={folder}"],
         check=False,
-        env=safe_environment(),
+        env=safe_environment() | {OUTCOME_VARIABLE: str(folder / "outcome.json")},
     )
     found = [path.parent for path in folder.glob("*/*/results.json")]
     if done.returncode != 0 or len(found) != 1:

@@ -9,11 +9,11 @@ from unfold.config.arguments import Syntax
 from unfold.errors import ConfigError, listing, nearest
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, catalogue, flat, read_entry, read_reference
-from unfold.runs.compare import Difference, compare
+from unfold.runs.compare import Difference, compare, legible
 from unfold.runs.compare import differences as compared
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.results import COSTS, blocks, pairs, written
-from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivot
+from unfold.runs.table import Pivot, csv_text, grid, latex, markdown, pivots
 
 RUNS_DIR = {"runs_dir": "the folder of all runs; runs by default"}
 
@@ -86,9 +86,9 @@ def distinguishing(entries: Sequence[Entry]) -> dict[Path, str]:
         # A reference to another key, data.seed to seed, differs with it.
         several = [k for k in sorted(keys) if len({str(v.get(k)) for v in made.values() if v}) > 1]
         named = [k for k in several if not (k.endswith(".seed") and "seed" in several)]
-        for path, values in made.items():
-            shown = [f"{key}={values[key]}" for key in named if key in values]
-            found[path] = _some(shown, 4)
+        texts = {key: legible([values.get(key, "-") for values in made.values()]) for key in named}
+        for i, (path, values) in enumerate(made.items()):
+            found[path] = _some([f"{key}={texts[key][i]}" for key in named if key in values], 4)
     return found
 
 
@@ -194,13 +194,16 @@ def runs_table(arguments: Sequence[str]) -> int:
                 table(block.title, block.lines[0], block.lines[1:])
             else:
                 say_text(written(block, chosen))
-    elif (found := pivot(kept, *asked)) and chosen == "terminal":
-        head, *lines = grid(found)
-        table(found.title, head, lines)
+        tables = [found]
     else:
-        say_text(FORMATS[chosen](found))
+        for found in (tables := pivots(kept, *asked)):
+            if chosen == "terminal":
+                head, *lines = grid(found)
+                table(found.title, head, lines)
+            else:
+                say_text(FORMATS[chosen](found))
     # What is pasted into a paper or read by a program holds the table only.
-    for text in _notes(found):
+    for text in (text for one in tables for text in _notes(one)):
         (say if chosen == "terminal" else note)(text)
     return 0
 

@@ -36,6 +36,7 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     from unfold.config.compose import Composed, compose
     from unfold.config.sweep import search_method
     from unfold.launchers.parallel import join_sweep
+    from unfold.runs.status import OUTCOME_VARIABLE
 
     join_sweep()
     launcher, arguments = take_launcher(arguments)
@@ -52,6 +53,8 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
         from unfold.config.stored_run import extended
 
         longer = extended(arguments)
+    if OUTCOME_VARIABLE not in os.environ:  # which a sweep sets for its jobs
+        expect_multirun(arguments)
     composed = Composed((), ()) if longer else compose(arguments)
     jobs = [longer] if longer else verify(composed)
     if composed.repeated:
@@ -69,6 +72,29 @@ def train(arguments: Sequence[str], prefix: Sequence[str] = ()) -> int:
     else:
         run_jobs_of(jobs, prefix, launcher)
     return 0
+
+
+def expect_multirun(arguments: Sequence[str]) -> None:
+    """Refuse an option of `sweep` without -m, except with the values that a job of it has.
+
+    Of a search they are some of what it sweeps over: ranges that cannot act are left out.
+    """
+    from unfold.config.compose import preset_of_sweep
+    from unfold.config.overrides import key_of
+    from unfold.config.sweep import METHODS, SEARCH
+
+    option = next((t.partition("=")[2] for t in arguments if key_of(t) == "sweep"), "null")
+    own = [text for text in arguments if text.startswith(SEARCH)]
+    if {"-m", "--multirun"} & {*arguments} or (option in ("", "null") and not own):
+        return
+    keys = preset_of_sweep([text for text in arguments if text not in own]).keys
+    lacking = keys - {*map(key_of, arguments)}
+    if own or (lacking and (option not in METHODS or lacking == keys)):
+        given = own[0] if option in ("", "null") else f"sweep={option}"
+        raise ConfigError(
+            f"{given}: a sweep runs several jobs, and -m is missing. Add it, python train.py -m "
+            f"{given}; or leave {given} out, for one run."
+        )
 
 
 def inspect(arguments: Sequence[str]) -> int:

@@ -87,11 +87,15 @@ class Composed:
 
 
 class Preset(NamedTuple):
-    """The overrides with those of an option of `sweep`, and the settings of the search itself."""
+    """The overrides with those of an option of `sweep`, and the settings of the search itself.
+
+    keys: what the option sweeps over.
+    """
 
     overrides: list[str]
     search: dict[str, Any]
     problems: list[Problem]
+    keys: set[str]
 
 
 @contextmanager
@@ -162,7 +166,7 @@ def _preset(given: Arguments, ranges: str | None = None) -> Preset:
         found, wrong = ranges_of(chosen, folders, partial(OmegaConf.select, config))
         params, problems = params | found, [*problems, *wrong]
     search = {key: value for key, value in params.items() if key.startswith(SEARCH)}
-    return Preset(with_preset(given.overrides, params), search, problems)
+    return Preset(with_preset(given.overrides, params), search, problems, params.keys() - search)
 
 
 def compose_one(overrides: Sequence[str], given: Arguments) -> tuple[Job | None, list[Problem]]:

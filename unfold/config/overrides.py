@@ -150,7 +150,11 @@ def explain(
         if allowed and value not in allowed and not override.startswith("~"):
             return no_option(key, value, allowed), override
     text = options.first_line(error.__cause__ or error)
-    culprit = next((o for o in overrides if key_of(o) in f"{error}{error.__cause__}"), None)
+    # The longest key: that of a group is in the text of every key of its options.
+    named = [o for o in overrides if key_of(o) in f"{error}{error.__cause__}"]
+    culprit = max(named, key=lambda o: len(key_of(o)), default=None)
+    if culprit and culprit.startswith("~") and "does not exist" in text:
+        text = "there is no such key to delete. Leave it out, or name one of the configuration."
     return Problem(culprit or "configuration", None, text), culprit
 
 

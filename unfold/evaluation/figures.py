@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -16,7 +17,7 @@ from torch import Tensor
 from unfold.disk import write_bytes
 from unfold.errors import visible
 from unfold.evaluation.records import Matrix
-from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views, named
+from unfold.evaluation.shown import ERROR_SCALE, VIEWS, Views, coarser, named
 from unfold.evaluation.single_image import Points, Trace
 
 matplotlib.use("Agg")
@@ -49,8 +50,7 @@ def draw_convergence(traces: Sequence[Trace], tolerance: float | None = None) ->
         for trace, points in zip(traces, lines, strict=True):
             _plot(axis, points, ", ".join(filter(None, (trace.name, trace.mark))))
         axis.set(ylabel=label, xlabel="iteration k", xlim=(0, None))
-    if any(value > 0 for trace in traces for _, value in trace.residual):
-        axes[-1].set_yscale("log")
+    _logarithmic(axes[-1], [v for t in traces for _, v in t.residual] + [tolerance or 0.0])
     if tolerance is not None:
         axes[-1].axhline(tolerance, color="0.4", linestyle="--", label=f"tolerance {tolerance:g}")
         axes[-1].legend()
@@ -79,12 +79,22 @@ def draw_training(runs: Mapping[str, Mapping[str, Points]], metric: str) -> Any:
         label = UNITS.get(metric, metric)
         axis.set_ylabel("training loss" if name == LOSS else f"validation {label}")
         axis.set(xlabel="training step", xlim=(0, None))
-    if all(v > 0 for run in runs.values() for _, v in run.get(LOSS, ())):
-        axes[0].set_yscale("log")
+    losses = [v for run in runs.values() for _, v in run.get(LOSS, ())]
+    if all(v > 0 for v in losses):
+        _logarithmic(axes[0], losses)
     if any(runs):
         shown = axes[-1].get_legend_handles_labels()
         figure.legend(*shown, loc="outside lower center", ncols=2)
     return figure
+
+
+def _logarithmic(axis: Any, values: Sequence[float]) -> None:
+    """A log scale where values are positive; of a factor of four where they differ by rounding."""
+    positive = [v for v in values if 0 < v < math.inf]
+    if positive and max(positive) < (1 + 1e-6) * min(positive):
+        axis.set_ylim(min(positive) / 2, max(positive) * 2)
+    if positive:
+        axis.set_yscale("log")
 
 
 def _panels(count: int) -> tuple[Any, Sequence[Any]]:
@@ -151,8 +161,10 @@ def gallery(examples: Sequence[Views], path: Path) -> None:
             axis.spines[:].set_visible(False)
             axis.set_xlabel(plain(one.name if name == "truth" else one.lines.get(name, "")))
             bar = drawn if name == "error" else bar
-            if name != "error" and min(array.shape[:2]) >= 64:
-                _enlarge(axis, array, one.pictures.get("truth", one.pictures["ours"]))
+            like = one.pictures.get("truth", one.pictures["ours"])
+            placed = name != "error" and (name != "measurement" or one.placed)
+            if placed and min(like.shape[:2]) >= 64:
+                _enlarge(axis, array, like)
         noise = f"σ = {one.noise}" if one.noise[:1].isdigit() else one.noise
         line[0].set_ylabel(f"{plain(one.condition)}\n{plain(noise)}")
     for axis, name in zip(axes[0], known, strict=True):
@@ -165,7 +177,10 @@ def gallery(examples: Sequence[Views], path: Path) -> None:
 
 
 def _enlarge(axis: Any, array: Any, like: Any) -> None:
-    """An inset of the window with the most detail of `like`, from a coarse grid."""
+    """An inset of the window with the most detail of `like`, from a coarse grid.
+
+    The picture may be coarser than `like`, or lack some of its border.
+    """
     gray = like.astype(float).reshape(*like.shape[:2], -1).mean(-1)
     detail = sum(map(abs, np.gradient(gray)))
     side = max(8, round(WINDOW * min(gray.shape)))
@@ -173,6 +188,13 @@ def _enlarge(axis: Any, array: Any, like: Any) -> None:
     places = [(top, left) for top in starts[0] for left in starts[1]]
     top, left = max(places, key=lambda at: detail[at[0] :, at[1] :][:side, :side].sum())
     far = top + side / 2 < gray.shape[0] / 2  # the inset is in the other half
+    factor = coarser(array, like)
+    cut = [(n - factor * m) / 2 for n, m in zip(like.shape, array.shape, strict=False)]
+    side = round(side / factor)
+    top, left = (
+        min(max(0, round((start - c) / factor)), size - side)
+        for start, c, size in zip((top, left), cut, array.shape, strict=False)
+    )
     inset = axis.inset_axes((1 - ENLARGED, 0.0 if far else 1 - ENLARGED, ENLARGED, ENLARGED))
     inset.imshow(array[top : top + side, left : left + side], cmap="gray", vmin=0, vmax=1)
     inset.set(xticks=[], yticks=[])
@@ -217,23 +239,28 @@ def conditions_figure(curves: Sequence[tuple[str, str, Tensor, Tensor]], path: P
         lines = values.detach().cpu().reshape(len(at), -1).T
         for k, line in enumerate(lines):
             colour = plt.get_cmap("viridis")(k / max(1, len(lines) - 1))
-            axis.loglog(at.detach().cpu(), line, color=colour, label=f"k = {k}")
+            axis.semilogx(at.detach().cpu(), line, color=colour, label=f"k = {k}")
+        _logarithmic(axis, lines.flatten().tolist())
         axis.set(title=name, xlabel=feature)
     if values.ndim > 1:
         axes[0].legend()
     save(figure, path)
 
 
+DRAWN = {"wiener": "^", "cg_sense": "v", "tv": "s", "ours": "o"}
+"""The methods of `operators_figure`, with their markers."""
+
+
 @styled
 def operators_figure(methods: Matrix, path: Path) -> None:
-    """The metric by condition, a point for total variation and one for ours."""
-    kept = [c for c in ("tv", "ours") if c in methods.columns]
+    """The metric by condition, a point for each tuned baseline and one for ours."""
+    kept = [c for c in DRAWN if c in methods.columns]
     positions = np.arange(len(methods.lines))
     figure, axis = plt.subplots(figsize=(5, 0.24 * len(positions) + 1.1))
-    for method, marker in zip(kept, "so", strict=False):
+    for method in kept:
         values = [cells[methods.columns.index(method)] for cells in methods.cells]
         label = named(method)
-        axis.plot(values, positions, marker, label=label, markersize=4)
+        axis.plot(values, positions, DRAWN[method], label=label, markersize=4)
     axis.set_yticks(positions, list(map(plain, methods.lines)))
     axis.invert_yaxis()
     axis.set_xlabel(methods.corner.replace(" in ", " / ").replace("psnr", "PSNR"))

@@ -69,7 +69,8 @@ def write_report(
     figures.parameters_figure(used, folder / "parameters.png")
     curves = [curve for _, group in groups_of(reconstructor) for curve in group.curves()]
     figures.conditions_figure(curves, folder / "conditions.png")
-    figures.operators_figure(methods, folder / "operators.png")
+    drawn = marks([row for row in rows if row.method in figures.DRAWN])
+    figures.operators_figure(replace(table, notes=(*drawn, *notes)), folder / "operators.png")
     kept_views: list[Views] = []
     if images and examples:
         first = examples[0].condition

@@ -43,6 +43,7 @@ class Views(NamedTuple):
 
     lines: what each is, under it.
     method: what made the baseline, in words.
+    placed: whether the measurement is an image too, on this grid or on a coarser one.
     """
 
     condition: str
@@ -51,6 +52,7 @@ class Views(NamedTuple):
     lines: Mapping[str, str]
     pictures: Mapping[str, np.ndarray]
     method: str = ""
+    placed: bool = True
 
 
 def named(method: str) -> str:
@@ -75,14 +77,22 @@ def views(one: Shown) -> Views:
     for name, psnr, flag in zip(("baseline", "ours"), one.psnr, one.flags, strict=True):
         mark = MARKS.get(flag, "").partition(":")[0]
         lines[name] = ", ".join(filter(None, ("" if np.isnan(psnr) else f"{psnr:.2f} dB", mark)))
-    kept = {name: _central(found[name]) for name in VIEWS if name in found}
     condition, method = one.condition, named(one.method)
-    return Views(condition.name, condition.noise, one.name, lines, kept, method)
+    placed = not one.pictured or condition.physics.photographic
+    factor = coarser(found["measurement"], found["ours"]) if placed else 1
+    sides = {"measurement": SIDE // factor}
+    kept = {name: _central(found[name], sides.get(name, SIDE)) for name in VIEWS if name in found}
+    return Views(condition.name, condition.noise, one.name, lines, kept, method, placed)
 
 
-def _central(array: np.ndarray) -> np.ndarray:
-    top, left = (max(0, size - SIDE) // 2 for size in array.shape[:2])
-    part = array[top : top + SIDE, left : left + SIDE]
+def coarser(array: np.ndarray, like: np.ndarray) -> int:
+    """By what number of pixels of one image a pixel of another one, (H, W, …), is as wide."""
+    return max(1, round(float(like.shape[0] / array.shape[0])))
+
+
+def _central(array: np.ndarray, side: int) -> np.ndarray:
+    top, left = (max(0, size - side) // 2 for size in array.shape[:2])
+    part = array[top : top + side, left : left + side]
     return (255 * part.clip(0, 1)).round().astype(np.uint8)
 
 
@@ -155,7 +165,9 @@ def read_pictures(folder: Path, stored: Sequence[Mapping[str, Any]]) -> list[Vie
                     raise ValueError(f"an array of {array.shape}, {array.dtype}")
             lines = {str(k): str(v)[:LETTERS] for k, v in dict(one["lines"]).items()}
             texts = {"method": "baseline"} | dict(one)  # which was not always kept
-            words = {k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")}
+            words: dict[str, Any] = {
+                k: str(texts[k])[:LETTERS] for k in ("condition", "noise", "name", "method")
+            }
             found.append(Views(lines=lines, pictures=own, **words))
         return found
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -1,10 +1,8 @@
 """Single images: simulated measurements and real ones, their convergence, and image files."""
 
-import io
 import itertools
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterable
 from itertools import pairwise
@@ -15,29 +13,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfold.arrays import read_arrays
 from unfold.data.batches import cut_to_multiple
 from unfold.data.example import Example
 from unfold.data.image_reader import decode_with_facts, read_bytes, stored_pixels
 from unfold.data.intensity import Interval, doubts, facts, stored_array, to_unit
-from unfold.disk import expand, write_bytes
+from unfold.disk import expand
 from unfold.errors import ConfigError, DataError, DataWarning, ShapeError, listing
 from unfold.evaluation.base import anchor_of, batches, measure, solved
+from unfold.evaluation.measurement_file import (
+    KEPT,
+    LEVEL,
+    OPERATOR,
+    PICTURE,
+    SEED,
+    described,
+    measurement_file,
+    read_geometry,
+    stored_arrays,
+    write_measurement,
+)
 from unfold.evaluation.metrics import ImageMetrics
 from unfold.evaluation.output_files import PICTURES, suffix_of, write_image
 from unfold.evaluation.records import MARKS
 from unfold.evaluation.scans import cut
 from unfold.physics.base import Physics
-from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
 from unfold.pytree import moved
 from unfold.random import Draws
 from unfold.reconstructor import Reconstructor, doubt_norm
-from unfold.shapes import FAR_IN_FILES
-from unfold.typing import Shape
-
-PICTURE = "a picture of a measurement, clipped to [0, 1], for people"
-"""The comment of PNG files that are not read as measurements."""
+from unfold.shapes import FAR_IN_FILES, expect_shape
+from unfold.typing import PerImage, Shape
 
 
 @torch.no_grad()
@@ -57,9 +62,12 @@ def reconstruct_simulated(
     x = truth.unsqueeze(0).to(anchor_of(reconstructor))
     draws = Draws(seed, (0,), "reconstruct")
     y, operator = physics.measure(x, draws)
-    solution = reconstructor.solve(y, operator, noise_level=physics.noise_level(y, operator, draws))
+    level = physics.noise_level(y, operator, draws)
+    solution = reconstructor.solve(y, operator, noise_level=level)
     figures = {name: float(v) for name, v in metrics(solution.image, x).items()}
-    write_measurement(measurement_file(output), y[0], tuple(truth.shape), described(physics))
+    kept = {SEED: np.array(seed)} | ({} if level is None else {LEVEL: level.cpu().numpy()})
+    place, shape = measurement_file(output), tuple(truth.shape)
+    write_measurement(place, y[0], shape, described(physics), operator, kept)
     write_image(output, solution.image[0])
     return figures | {"iterations": float(solution.iterations[0])}
 
@@ -72,31 +80,35 @@ def reconstruct_measured(
     y: Tensor,
     output: Path,
     border: bool = False,
+    level: PerImage | None = None,
 ) -> dict[str, float]:
     """Reconstruct a real measurement, without batch, write the result, cut to its `border`.
 
-    `operator` is that of `check_measured`, so that its norm is known. Returns the iterations.
+    `operator` is that of `check_measured`, so that its norm is known; `level` that of the noise,
+    None where the physics states it. Returns the iterations.
     """
     reconstructor.eval()
     y = moved(y.unsqueeze(0), anchor_of(reconstructor))
     operator = operator.to_like(y)
-    solution = reconstructor.solve(y, operator, noise_level=physics.known_level(y, operator))
+    level = physics.known_level(y, operator) if level is None else moved(level, y)
+    solution = reconstructor.solve(y, operator, noise_level=level)
     write_image(output, cut(solution.image, y)[0] if border else solution.image[0])
     return {"iterations": float(solution.iterations[0])}
 
 
-def described(physics: Physics) -> str:
-    """The forward model without its noise: what must agree for a measurement to be its own."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(physics.with_noise(NoNoise())))
-
-
 def check_measured(
-    y: Tensor, physics: Physics, shape: Shape | None, channels: int, *, picture: bool
+    y: Tensor,
+    physics: Physics,
+    shape: Shape | None,
+    channels: int,
+    *,
+    picture: bool,
+    operator: Operator | None = None,
 ) -> Operator:
     """The operator behind a measurement, without batch; refuses one of no image of the run's.
 
-    The forward model must be deterministic. `shape` is that of the image, (C, H, W), where it comes
-    with the measurement.
+    The forward model must be deterministic, unless the `operator` is known. `shape` is that of the
+    image, (C, H, W), where it comes with the measurement.
 
     Raises:
         ShapeError: its image has other channels than the run's.
@@ -112,7 +124,9 @@ def check_measured(
             f"{where} is (H, W, 3), of 3 channels, and the run has {channels}; axes are (C, H, W)."
         )
     try:
-        operator = physics.operator_for(y[None], shape)
+        if operator is None:
+            operator = physics.operator_for(y[None], shape)
+        expect_shape(type(physics).__name__, y[None], operator.measurement_shape)
     except ShapeError as error:
         raise ShapeError(f"{where}, of a run with {channels} channels: {axes}. {error}") from error
     if len(operator.image_shape) != 3:
@@ -165,41 +179,20 @@ def read_measurement(path: Path, channels: int, stated: Interval | None = None) 
     return _read(path, channels, stated, bounded=False)
 
 
-def read_geometry(path: Path) -> tuple[Shape, str] | None:
-    """The shape of the image and the forward model that came with a measurement, or None."""
-    if path.suffix.lower() != ".npz":
-        return None
-    found = _arrays(path)
-    if not {"image_shape", "physics"} <= found.keys():
-        return None
-    shape = found["image_shape"]
-    if shape.shape != (3,) or shape.dtype.kind not in "iu" or shape.min() < 1:
-        raise DataError(f"{path}: image_shape is {shape}; expected three whole numbers, C, H, W.")
-    return tuple(shape.tolist()), str(found["physics"])
-
-
 def channels_of(path: Path) -> int:
     """3 of a picture that is not grey and of an array with an axis of three colours, else 1."""
     if path.suffix.lower() not in (".npy", ".npz"):
         values = stored_pixels(read_bytes(path), path.name).values
         return 1 if (values == values[..., :1]).all() else 3
     known = read_geometry(path)
-    shape = known[0] if known else next(iter(_arrays(path).values())).shape
+    shape = known[0] if known else next(iter(stored_arrays(path).values())).shape
     return 3 if len(shape) == 3 and 3 in (shape[0], shape[-1]) else 1
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return read_arrays(path)
-    except (OSError, ValueError, EOFError) as error:
-        kind = path.suffix.lower()
-        raise DataError(f"{path}: not a readable {kind} file ({error}).") from error
 
 
 def _read(path: Path, channels: int, stated: Interval | None, *, bounded: bool) -> Tensor:
     if path.suffix.lower() in (".npy", ".npz"):
-        found = _arrays(path)
-        named = [name for name in found if name not in KEPT]
+        found = stored_arrays(path)
+        named = [name for name in found if name not in KEPT and not name.startswith(OPERATOR)]
         array = found.get("y" if "y" in found else next(iter(named), ""), np.empty(0, object))
         if array.dtype.kind not in "buifc" or not array.ndim * array.size or len(named) > 1:
             raise DataError(
@@ -233,31 +226,6 @@ def _channels_first(array: np.ndarray, channels: int, name: str) -> np.ndarray:
             "it with its channels first as y of an .npz file, which is taken as it is."
         )
     return np.moveaxis(array, -1, 0)
-
-
-KEPT = ("image_shape", "physics")
-"""What a file of a measurement may hold besides it."""
-
-
-def measurement_file(output: Path) -> Path:
-    """Where the measurement of a simulated reconstruction is written."""
-    return output.with_name(f"{output.stem}_measurement.npz")
-
-
-def write_measurement(path: Path, y: Tensor, shape: Shape, physics: str = "") -> None:
-    """Write a measurement with its geometry as .npz, to be read again; and a picture, for people.
-
-    Args:
-        path: of the .npz file; the picture, where y is like an image, has the suffix .png.
-        y: without batch.
-        shape: of the image, (C, H, W).
-        physics: its forward model.
-    """
-    content = io.BytesIO()
-    np.savez(content, y=y.cpu().numpy(), image_shape=np.array(shape), physics=np.array(physics))
-    write_bytes(path, content.getvalue())
-    if y.ndim == 3 and y.shape[0] in (1, 3) and not y.is_complex():
-        write_image(path.with_suffix(".png"), y, PICTURE)
 
 
 def new_output(named: str | None, source: Path, *, simulated: bool) -> Path:

@@ -32,6 +32,7 @@ from unfold.results.scores import groups
 from unfold.results.templates import rendered
 from unfold.runs import files
 from unfold.runs.catalogue import Entry, flat
+from unfold.runs.compare import legible
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
 
@@ -251,7 +252,7 @@ def _differing(entries: Sequence[Entry]) -> tuple[Settings, Settings]:
     inner: Settings = []
     for key in keys:
         if len({str(values.get(key)) for values in known}) > 1:
-            short = [str(v.get(key, "-")).removeprefix("unfold.") for v in made]
+            short = [t.removeprefix("unfold.") for t in legible([v.get(key, "-") for v in made])]
             (shared if all(key in values for values in known) else inner).append((key, short))
     return shared, inner
 

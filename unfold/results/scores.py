@@ -9,7 +9,7 @@ from unfold.evaluation.report import headline, label
 from unfold.evaluation.statistics import Interval, bootstrap, paired
 from unfold.runs.catalogue import Entry
 from unfold.runs.results import direction, of_training, physics_of
-from unfold.runs.table import meaning
+from unfold.runs.table import apart, meaning
 
 Run = tuple[Entry, Sequence[Row]]
 """A run, and the rows of its evaluation; none where it has none."""
@@ -34,19 +34,14 @@ class Group(NamedTuple):
 
 def groups(runs: Sequence[Run]) -> list[Group]:
     """The runs that have scores; those that compare are together."""
-    sorted_: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for entry, rows in (run for run in runs if run[1]):
-        kept = meaning(entry, "test_set", ())
-        images = ("test images", kept.pop("test_set", "unknown"))
-        key = (images, ("metric", headline(rows)), *kept.items())
-        sorted_.setdefault(key, []).append((entry, rows))
-    several = len(sorted_) > 1
-    shared = set.intersection(*map(set, sorted_)) if several else set()
-    titles = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in sorted_)
-    return [
-        _group(", ".join(title) if several else title[0], found)
-        for title, found in zip(titles, sorted_.values(), strict=True)
-    ]
+
+    def facts(run: Run) -> list[tuple[str, str]]:
+        kept = meaning(run[0], "test_set", ())
+        images = kept.pop("test_set", "unknown")
+        return [("test images", images), ("metric", headline(run[1])), *kept.items()]
+
+    found = apart((run for run in runs if run[1]), facts)
+    return [_group(title or " ".join(facts(own[0])[0]), own) for title, own in found]
 
 
 def _group(title: str, runs: Sequence[Run]) -> Group:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,18 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
     left, right = flat(one), flat(other)
     keys = sorted({*left, *right} - {""})
     pairs = [(key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys]
-    return [Difference(key, str(a), str(b)) for key, a, b in pairs if a != b]
+    return [Difference(key, *legible((a, b))) for key, a, b in pairs if a != b]
+
+
+def legible(values: Sequence[Any]) -> list[str]:
+    """Values as text: numbers with four digits, or as many as make those that differ differ."""
+
+    def text(value: Any, digits: int) -> str:
+        short = f"{value:.{digits}g}" if isinstance(value, float) else ""
+        return short if short and float(short) != value else str(value)
+
+    texts = [[text(value, digits) for value in values] for digits in range(4, 18)]
+    return next(found for found in texts if len(set(found)) == len(set(texts[-1])))
 
 
 def _code(origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +103,7 @@ def score_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
     """The scores that differ by more than another platform explains."""
     names = [*one, *(name for name in other if name not in one)]
     pairs = [(name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in names]
-    return [Difference(n, str(a), str(b)) for n, a, b in pairs if not _near(n, a, b)]
+    return [Difference(n, *legible((a, b))) for n, a, b in pairs if not _near(n, a, b)]
 
 
 def _near(name: str, a: Any, b: Any) -> bool:

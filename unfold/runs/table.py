@@ -1,10 +1,10 @@
 """A table of runs: one score over two keys of the configuration."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from unfold.errors import ConfigError, listing, nearest
 from unfold.evaluation import records
@@ -12,6 +12,8 @@ from unfold.evaluation.records import MARKS, Row, read_rows, rounded
 from unfold.runs.catalogue import Entry, flat
 from unfold.runs.identity import LEFT_OUT
 from unfold.runs.seal import ROWS
+
+T = TypeVar("T")
 
 SAME = ("trainer.threads", "trainer.devices", "trainer.nodes", "trainer.strategy", *LEFT_OUT)
 """Keys in which runs may differ that are one computation, done twice."""
@@ -39,6 +41,7 @@ class Pivot:
         cells: the runs of a row and a column that have the score, each with its value.
         stopped: the same, those that did not converge on some image.
         left_out: the names of the runs that are in no cell, by the reason.
+        only: what these runs have in common and those of other tables do not.
     """
 
     rows: str
@@ -47,6 +50,7 @@ class Pivot:
     cells: Mapping[tuple[str, str], Sequence[tuple[Entry, float]]]
     left_out: Mapping[str, Sequence[str]]
     stopped: Mapping[tuple[str, str], Sequence[Entry]]
+    only: str = ""
 
     @property
     def title(self) -> str:
@@ -54,7 +58,7 @@ class Pivot:
         mark = f"; {STOPPED} for some images" if self.stopped else ""
         several = any(len(cell) >= ENOUGH for cell in self.cells.values())
         spread = " ± standard deviation (runs)" if several else " (runs; ± from three on)"
-        return f"{self.value}: mean{spread}{mark}"
+        return f"{self.value}{self.only and f', {self.only}'}: mean{spread}{mark}"
 
     def names(self, axis: int) -> list[str]:
         """The names of the rows (0) or of the columns (1), in order."""
@@ -76,8 +80,8 @@ class Pivot:
         return sorted(key for key in found - seeds if not key.startswith(REPEATED))
 
 
-def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivot:
-    """Sort finished runs into cells.
+def pivots(entries: Sequence[Entry], rows: str, columns: str, value: str) -> list[Pivot]:
+    """Sort finished runs into cells; those whose scores have another meaning have another table.
 
     Rows and columns are keys of their configuration, or `tested_on`: the operators of their
     evaluations. The value is the score, or the end of its name; with `tested_on` the metric,
@@ -91,11 +95,24 @@ def pivot(entries: Sequence[Entry], rows: str, columns: str, value: str) -> Pivo
             row, column = (tested if key == TESTED else entry.get(key) for key in (rows, columns))
             yield str(row), str(column), score, stopped
 
-    found = arranged(entries, (rows, columns), value, measured)
-    shown = {entry.path: entry for cell in found.cells.values() for entry, _ in cell}
-    images = "validation_set" if value.startswith("best ") else "test_set"
-    _refuse_mixed(list(shown.values()), images, (rows, columns))
-    return found
+    axes, images = (rows, columns), "validation_set" if value.startswith("best ") else "test_set"
+    whole = arranged(entries, axes, value, measured)
+    shown = {entry.path: entry for cell in whole.cells.values() for entry, _ in cell}
+    kinds = apart(shown.values(), lambda entry: meaning(entry, images, axes).items())
+    found = [replace(arranged(own, axes, value, measured), only=only) for only, own in kinds]
+    return [replace(found[0], left_out=whole.left_out), *found[1:]]
+
+
+def apart(
+    items: Iterable[T], facts: Callable[[T], Iterable[tuple[str, str]]]
+) -> list[tuple[str, list[T]]]:
+    """The items of the same facts together, under those of their facts that not all have."""
+    found: dict[tuple[tuple[str, str], ...], list[T]] = {}
+    for item in items:
+        found.setdefault(tuple(facts(item)), []).append(item)
+    shared = set.intersection(*map(set, found)) if found else set()
+    names = ([f"{k} {v}" for k, v in key if (k, v) not in shared] for key in found)
+    return [(", ".join(name), own) for name, own in zip(names, found.values(), strict=True)]
 
 
 def arranged(
@@ -156,20 +173,6 @@ def meaning(entry: Entry, images: str, axes: Sequence[str]) -> dict[str, str]:
     metrics = sorted(key for key in flat(entry.config) if key.startswith("metrics."))
     found = {key: entry.get(key) for key in (*metrics, "data.channels", images)}
     return {k: v for k, v in found.items() if v is not None and not is_axis(k, axes)}
-
-
-def _refuse_mixed(entries: Sequence[Entry], images: str, axes: Sequence[str]) -> None:
-    """Refuse runs whose scores have another meaning, in a key that is no axis of the table."""
-    meanings = {entry.name: meaning(entry, images, axes) for entry in entries}
-    for key in dict.fromkeys(key for one in meanings.values() for key in one):
-        found = {one[key]: name for name, one in meanings.items() if key in one}
-        if len(found) > 1:
-            shown = "; ".join(f"{value} in {name}" for value, name in list(found.items())[:4])
-            raise ConfigError(
-                f"The runs of this table differ in {key}: {shown}. Their scores do not compare: "
-                f"select some, --where {key}={next(iter(found))} or a pattern of names, or make it "
-                f"an axis, --rows {key}."
-            )
 
 
 def full_name(end: str, entries: Sequence[Entry]) -> str:
