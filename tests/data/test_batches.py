@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unfold.data.batches import (
     CropWindow,
@@ -134,6 +135,28 @@ def test_a_sample_is_of_its_image_and_changes_with_the_epoch():
     varied = TrainCrops([picture(30, 30)], seed=0, crop=4)
     assert not torch.equal(varied[0, 0].example.image, varied[1, 0].example.image)
     assert torch.equal(varied[1, 0].example.image, varied[1, 0].example.image)
+
+
+def test_a_crop_is_shrunk_as_pillow_shrinks():
+    image = torch.from_numpy(np.random.default_rng(0).random((1, 24, 24), np.float32))
+    crops = TrainCrops([image], seed=0, crop=8, flips=False, rotations=False, shrink=16.0)
+    whole = Image.fromarray(image[0].numpy()).resize((8, 8), Image.Resampling.BICUBIC)
+    expected = torch.from_numpy(np.array(whole)).clamp(0, 1)
+    found = [crops[0, i].example.image[0] for i in range(20)]
+    assert all(x.shape == (8, 8) for x in found) and min(x.min() for x in found) >= 0
+    equal = [bool(torch.allclose(x, expected, atol=1e-5)) for x in found]
+    assert 6 <= sum(equal) < 20  # log 3/log 16 = 0.4 of the windows are smaller than the image
+
+
+def test_a_window_of_a_shrunk_crop_is_log_uniform_and_inside():
+    image = picture(400, 400) / 160_000
+    crops = TrainCrops([image], seed=0, crop=8, flips=False, rotations=False, shrink=4.0)
+    spans = [
+        float(x[0, -1, 0] - x[0, 0, 0]) * 400 / 7
+        for x in (crops[0, i].example.image for i in range(300))
+    ]  # the slope of a ramp tells the factor
+    halves = sum(s < 2 for s in spans)
+    assert 120 < halves < 180 and max(spans) < 4.3 and min(spans) > 0.9
 
 
 def test_full_images_are_cropped_at_the_bottom_and_right():

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unfold.data.example import Batch, Example, Key, Picture, Sample, collate
@@ -259,6 +260,12 @@ def cut(image: Picture, window: CropWindow, crop: int) -> Picture:
     return torch.rot90(part, window.turns, (-2, -1)).contiguous()
 
 
+def _resized(image: Picture, side: int) -> Picture:
+    """(C, side, side): without aliases, in [0, 1] as before."""
+    smaller = interpolate(image[None], (side, side), mode="bicubic", antialias=True)
+    return smaller[0].clamp(0, 1)
+
+
 def cut_to_multiple(image: Picture, multiple: int) -> Picture:
     """The image, cropped at the bottom and right to sides that are multiples of `multiple`."""
     height, width = ((size // multiple) * multiple for size in image.shape[-2:])
@@ -275,6 +282,7 @@ class TrainCrops(Dataset[Sample]):
         crop: side of a crop, in pixels; None for whole images.
         flips: whether half of them are flipped left to right.
         rotations: whether they are rotated by multiples of 90 degrees.
+        shrink: the largest factor by which they are made smaller, which is drawn log-uniform.
     """
 
     images: Sequence[Picture]
@@ -282,14 +290,18 @@ class TrainCrops(Dataset[Sample]):
     crop: int | None
     flips: bool = True
     rotations: bool = True
+    shrink: float = 1.0
 
     def __getitem__(self, key: Key) -> Sample:
         image = self.images[key[1] % len(self.images)]
         height, width = image.shape[-2:]
         side = self.crop or max(height, width)
-        window = random_window(self.seed, key, height, width, side)
+        factor = self.shrink ** generator(self.seed, "train", *key, "shrink").random()
+        whole = max(side, min(int(side * factor), height, width))
+        window = random_window(self.seed, key, height, width, whole)
         turns, flipped = window.turns * self.rotations, window.flipped and self.flips
-        return Sample(Example(cut(image, window._replace(turns=turns, flipped=flipped), side)), key)
+        found = cut(image, window._replace(turns=turns, flipped=flipped), whole)
+        return Sample(Example(found if whole == side else _resized(found, side)), key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
@@ -16,7 +16,7 @@ from unfold.data.files import embedded_files, folder_files, folder_left_out
 from unfold.data.image_cache import ImageFile, Images, Pixels, check_files, load_splits
 from unfold.data.image_options import ImageOptions
 from unfold.errors import DataWarning
-from unfold.parameters.bounds import bounded, whole
+from unfold.parameters.bounds import bounded, inside, whole
 from unfold.physics.base import Examples
 from unfold.random import Draws
 
@@ -38,10 +38,13 @@ class ImageData(ImageOptions):
     Args:
         crop: side of a training image, in pixels.
         crops_per_image: crops of each image in an epoch.
+        shrink: a crop shows up to so many times its side of the image, made smaller: a factor in
+            [1, shrink], log-uniform.
     """
 
     crop: int = bounded(64, whole(1), "in pixels")
     crops_per_image: int = bounded(25, whole(1), "in crops")
+    shrink: float = bounded(1.0, inside("[1, 16]"), "times the side of a crop")
 
     @property
     def pixels(self) -> Pixels:
@@ -133,7 +136,8 @@ class ImageData(ImageOptions):
         batches = TrainBatches(
             self._samples, self.batch_size, self.seed, rank, processes, done=done
         )
-        return Loader(self.crops(images), batches, self.workers)
+        crops = replace(self.crops(images), shrink=self.shrink)
+        return Loader(crops, batches, self.workers)
 
     def evaluation_loader(self, split: Literal["validation", "test"]) -> Loader:
         self._expect_resources()
