@@ -4,6 +4,7 @@ Every reader gives the same: rows of line integrals (S, V, D), of V views and D 
 angles in degrees where the file states them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ class Projections:
     angles: np.ndarray | None = None
 
 
-def read_projections(path: Path, flats: str | None = None, darks: str | None = None) -> Projections:
+def read_projections(
+    path: Path,
+    flats: str | None = None,
+    darks: str | None = None,
+    rows: Sequence[int] | None = None,
+) -> Projections:
     """The projections of a file, with its flat and dark fields, or those of other files.
 
     Args:
@@ -47,13 +53,14 @@ def read_projections(path: Path, flats: str | None = None, darks: str | None = N
             (S, V, D) of several rows, in .npy, .npz or .mat.
         flats: the file of an array (D,), (n, D), or (n, S, D).
         darks: the same.
+        rows: those that are kept, in increasing order; of HDF5 no others are read. None for all.
 
     Raises:
         DataError: the file cannot be read so; says what is in it.
     """
     suffix = path.suffix.lower()
     if suffix in HDF5:
-        found = _data_exchange(path)
+        found, count = _data_exchange(path, rows)
     else:
         values = _tiff(path) if suffix in TIFF else read_array(path)
         if values.ndim not in (2, 3) or values.dtype.kind not in "uif":
@@ -68,8 +75,10 @@ def read_projections(path: Path, flats: str | None = None, darks: str | None = N
                 f"{path}: whole numbers ({whole.dtype}) are counts, and need the flat field, the "
                 "counts without an object: data.flats=FILE; or save line integrals as floats."
             )
-        found = Projections(whole.astype(np.float32))
-    fields = [None if file is None else _field(file, found.values) for file in (flats, darks)]
+        count = len(whole)
+        found = Projections(whole[_kept(path, rows, count)].astype(np.float32))
+    kept, detectors = _kept(path, rows, count), found.values.shape[-1]
+    fields = [None if f is None else _field(f, count, detectors)[kept] for f in (flats, darks)]
     flat, dark = (
         own if own is not None else f
         for own, f in zip(fields, (found.flat, found.dark), strict=True)
@@ -143,7 +152,19 @@ def find_axis(sinogram: np.ndarray, angles: np.ndarray) -> float:
     return (at - reach + part) / 2
 
 
-def _data_exchange(path: Path) -> Projections:
+def _kept(path: Path, rows: Sequence[int] | None, count: int) -> slice | list[int]:
+    """The index of some rows of a file."""
+    if rows is None:
+        return slice(None)
+    if list(rows) != sorted(set(rows)) or not rows or rows[-1] >= count:
+        raise DataError(
+            f"{path}: data.rows = {list(rows)}; expected rows of 0 to {count - 1}, in increasing "
+            "order."
+        )
+    return list(rows)
+
+
+def _data_exchange(path: Path, rows: Sequence[int] | None) -> tuple[Projections, int]:
     """Source: De Carlo et al., Scientific data exchange, J. Synchrotron Radiation 21 (2014)."""
     with hdf5(path) as file:
         if "exchange/data" not in file:
@@ -153,13 +174,14 @@ def _data_exchange(path: Path) -> Projections:
         group = file["exchange"]
         if group["data"].ndim != 3:
             raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
-        counts = np.asarray(group["data"], np.float32).swapaxes(0, 1)
-        fields = {n: _mean(group[n]) for n in ("data_white", "data_dark") if n in group}
+        kept = _kept(path, rows, count := group["data"].shape[1])
+        counts = np.asarray(group["data"][:, kept], np.float32).swapaxes(0, 1)
+        fields = {n: _mean(group[n][:, kept]) for n in ("data_white", "data_dark") if n in group}
         angles = np.asarray(group["theta"], float) if "theta" in group else None
         unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
     if angles is not None and "rad" in unit.lower():
         angles = np.rad2deg(angles)
-    return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles)
+    return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles), count
 
 
 def _mean(stored: Any) -> np.ndarray:
@@ -181,11 +203,10 @@ def _tiff(path: Path) -> np.ndarray:
     return whole if len(whole) > 1 else whole[0]
 
 
-def _field(file: str, values: np.ndarray) -> np.ndarray:
+def _field(file: str, rows: int, detectors: int) -> np.ndarray:
     """A mean field, (S, D), of one or several exposures."""
     path = Path(file).expanduser()
     found = _tiff(path) if path.suffix.lower() in TIFF else read_array(path)
-    rows, _, detectors = values.shape
     if found.shape[-1] != detectors:
         raise DataError(f"{path}: {found.shape}, and projections have {detectors} detectors.")
     if found.ndim == 3 and found.shape[1] == rows:
