@@ -4,7 +4,6 @@ Every reader gives the same: rows of line integrals (S, V, D), of V views and D 
 angles in degrees where the file states them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,7 @@ class Projections:
 
 
 def read_projections(
-    path: Path,
-    flats: str | None = None,
-    darks: str | None = None,
-    rows: Sequence[int] | None = None,
+    path: Path, flats: str | None = None, darks: str | None = None, rows: slice = slice(None)
 ) -> Projections:
     """The projections of a file, with its flat and dark fields, or those of other files.
 
@@ -53,7 +49,7 @@ def read_projections(
             (S, V, D) of several rows, in .npy, .npz or .mat.
         flats: the file of an array (D,), (n, D), or (n, S, D).
         darks: the same.
-        rows: those that are kept, in increasing order; of HDF5 no others are read. None for all.
+        rows: those that are kept; of HDF5 no others are read.
 
     Raises:
         DataError: the file cannot be read so; says what is in it.
@@ -76,9 +72,11 @@ def read_projections(
                 "counts without an object: data.flats=FILE; or save line integrals as floats."
             )
         count = len(whole)
-        found = Projections(whole[_kept(path, rows, count)].astype(np.float32))
-    kept, detectors = _kept(path, rows, count), found.values.shape[-1]
-    fields = [None if f is None else _field(f, count, detectors)[kept] for f in (flats, darks)]
+        found = Projections(whole[rows].astype(np.float32))
+    if not len(found.values):
+        raise DataError(f"{path}: {count} rows, and data.rows = [{rows.start}, {rows.stop}].")
+    detectors = found.values.shape[-1]
+    fields = [None if f is None else _field(f, count, detectors)[rows] for f in (flats, darks)]
     flat, dark = (
         own if own is not None else f
         for own, f in zip(fields, (found.flat, found.dark), strict=True)
@@ -152,19 +150,7 @@ def find_axis(sinogram: np.ndarray, angles: np.ndarray) -> float:
     return (at - reach + part) / 2
 
 
-def _kept(path: Path, rows: Sequence[int] | None, count: int) -> slice | list[int]:
-    """The index of some rows of a file."""
-    if rows is None:
-        return slice(None)
-    if list(rows) != sorted(set(rows)) or not rows or rows[-1] >= count:
-        raise DataError(
-            f"{path}: data.rows = {list(rows)}; expected rows of 0 to {count - 1}, in increasing "
-            "order."
-        )
-    return list(rows)
-
-
-def _data_exchange(path: Path, rows: Sequence[int] | None) -> tuple[Projections, int]:
+def _data_exchange(path: Path, rows: slice) -> tuple[Projections, int]:
     """Source: De Carlo et al., Scientific data exchange, J. Synchrotron Radiation 21 (2014)."""
     with hdf5(path) as file:
         if "exchange/data" not in file:
@@ -174,9 +160,9 @@ def _data_exchange(path: Path, rows: Sequence[int] | None) -> tuple[Projections,
         group = file["exchange"]
         if group["data"].ndim != 3:
             raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
-        kept = _kept(path, rows, count := group["data"].shape[1])
-        counts = np.asarray(group["data"][:, kept], np.float32).swapaxes(0, 1)
-        fields = {n: _mean(group[n][:, kept]) for n in ("data_white", "data_dark") if n in group}
+        count = group["data"].shape[1]
+        counts = np.asarray(group["data"][:, rows], np.float32).swapaxes(0, 1)
+        fields = {n: _mean(group[n][:, rows]) for n in ("data_white", "data_dark") if n in group}
         angles = np.asarray(group["theta"], float) if "theta" in group else None
         unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
     if angles is not None and "rad" in unit.lower():
