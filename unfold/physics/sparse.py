@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ class Matrix:
         return Matrix(reverse, self.forward)
 
 
-class Entries(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Entries:
     """The real entries of a sparse matrix by row and column; those of equal places are added up."""
 
     row: np.ndarray
@@ -39,18 +40,24 @@ class Entries(NamedTuple):
     value: np.ndarray
     shape: tuple[int, int]
 
-    def matrix(self, dtype: torch.dtype, device: torch.device) -> Matrix:
-        return stacked([self], dtype, device)
+    _made: dict[tuple[torch.dtype, torch.device], Matrix] = field(default_factory=dict, init=False)
+
+    def matrix(self, like: Tensor) -> Matrix:
+        """In the precision and on the device of `like`, for each of which it is made once."""
+        key = like.dtype.to_real(), like.device
+        if key not in self._made:
+            self._made[key] = stacked([self], *key)
+        return self._made[key]
 
 
 def stacked(blocks: Iterable[Entries], dtype: torch.dtype, device: torch.device) -> Matrix:
     """The rows of matrices of equally many columns, one below the other."""
     counts, columns, values, width = [], [], [], 0
-    for row, column, value, shape in blocks:
-        order, width = np.lexsort((column, row)), shape[1]
-        counts.append(np.bincount(row, minlength=shape[0]))
-        columns.append(column[order].astype(np.int32))
-        values.append(torch.from_numpy(value[order]).to(dtype))
+    for one in blocks:
+        order, width = np.lexsort((one.column, one.row)), one.shape[1]
+        counts.append(np.bincount(one.row, minlength=one.shape[0]))
+        columns.append(one.column[order].astype(np.int32))
+        values.append(torch.from_numpy(one.value[order]).to(dtype))
     made = _by_rows(counts, np.concatenate(columns), torch.cat(values), width)
     return Matrix(made.to(device))
 
@@ -111,21 +118,6 @@ def _product(matrix: Matrix, v: Tensor) -> Tensor:
     return (matrix.forward @ v.mT).mT.contiguous()
 
 
-class Table:
-    """A real sparse matrix, whose tensors are made once for each kind of image."""
-
-    def __init__(self, entries: Entries) -> None:
-        self._entries, self.shape = entries, entries.shape
-        self._made: dict[tuple[torch.dtype, torch.device], Matrix] = {}
-
-    def matrix(self, like: Tensor) -> Matrix:
-        """The matrix and its transpose, in the precision and on the device of `like`."""
-        key = like.dtype.to_real(), like.device
-        if key not in self._made:
-            self._made[key] = self._entries.matrix(*key)
-        return self._made[key]
-
-
 @dataclass(frozen=True, eq=False)
 class Sparse(LinearOperator):
     """Ax = Mx, M real and sparse, the pixels row by row and channel by channel.
@@ -135,7 +127,7 @@ class Sparse(LinearOperator):
         image_shape: of one image, (C, H, W); one measurement is (m,).
     """
 
-    table: Table
+    table: Entries
     image_shape: Shape
 
     def __post_init__(self) -> None:
