@@ -122,7 +122,7 @@ class Geometry(Declared, ABC):
         size, pixels = shape[1:], prod(shape[1:])
         if 2 * len(self.angles) * pixels <= MOST:
             return multiply(_back_matrix(self, size, _kind(y)), y)
-        x, views = y.new_zeros(len(y), pixels), y.split(self.detectors, 1)
+        x, views = y.new_zeros(len(y), pixels), y.reshape(len(y), -1, self.detectors).unbind(1)
         for angle, view in zip(self.angles, views, strict=True):
             one = replace(self, angles=(angle,))
             for index, share, inside in _shares(one, size, np.arange(pixels)):
