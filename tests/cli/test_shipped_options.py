@@ -26,6 +26,7 @@ ALSO = {
     "experiment=csf4_3x3_s25": ["data.root=."],
     "experiment=tnrd5_5x5_s25": ["data.root=."],
     "experiment=wcrr_bsd68": ["data.root=."],
+    "trainable=ridge": ["architecture=wcrr_equilibrium"],
     "model=classical": ["prior=tikhonov"],
     "algo=analysis_admm": ["prior=tv"],
     "algo=analysis_hqs": ["prior=tv"],

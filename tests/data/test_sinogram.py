@@ -1,6 +1,7 @@
 """Measured projections as examples: scikit-image's transform is the reference."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,28 @@ def test_a_tiff_stack_of_counts_has_a_page_for_each_view(tmp_path):
     tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
     with pytest.raises(DataError, match=r"colour.tif: pages of \(4, 5, 3\); expected grey"):
         read_projections(tmp_path / "colour.tif", str(tmp_path / "flat.tif"))
+
+
+def test_only_the_rows_that_are_asked_for_are_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path, rows = tmp_path / "scan.h5", 64
+    scale = np.linspace(0.5, 1, rows, dtype=np.float32)[None, :, None]
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.exp(-sinogram()[:, None] / 30 * scale).astype(np.float32)
+        file["exchange/data_white"] = np.ones((4, rows, SIDE), np.float32)
+        file["exchange/theta"] = ANGLES
+    tracemalloc.start()
+    some = read_projections(path, rows=slice(3, 6))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    every = read_projections(path)
+    np.testing.assert_array_equal(some.values, every.values[3:6])
+    np.testing.assert_array_equal(some.flat, every.flat[3:6])
+    np.save(tmp_path / "flat.npy", np.arange(1.0, rows + 1)[None, :, None] * np.ones((2, 1, SIDE)))
+    own = read_projections(path, str(tmp_path / "flat.npy"), rows=slice(3, 6))
+    np.testing.assert_array_equal(own.flat[:, 0], [4.0, 5.0, 6.0])
+    found = SinogramData(seed=0, test_root=str(path), rows=(3, 6)).examples("test")
+    assert [example.metadata["row"] for _, example in found] == [3, 4, 5]
+    assert peak < every.values.nbytes / 2
+    with pytest.raises(DataError, match=r"64 rows, and data.rows = \[64, 70\]"):
+        read_projections(path, rows=slice(64, 70))

@@ -14,6 +14,7 @@ from tests.device.checks import (
 )
 from tests.device.ghost import NAME, Device, MixedDevicesError, ghost_device
 from unfold.data.example import Batch
+from unfold.denoisers.ridge import norm_squared
 from unfold.physics.base import Examples
 from unfold.training.module import Training, TrainingOptions
 
@@ -55,6 +56,15 @@ def test_an_unfolded_step_never_synchronizes(name):
     with ghost_device() as device:
         training_step(made, NAME)
     assert device.synchronizations == 0
+
+
+def test_the_norm_of_convolutions_does_not_synchronize():
+    weights = [torch.rand(4, 2, 3, 3), torch.rand(3, 4, 5, 5)]
+    expected = norm_squared(weights)
+    with ghost_device() as device:
+        found = norm_squared([w.to(NAME) for w in weights])
+        assert device.synchronizations == 0 and found.device.type == NAME
+        torch.testing.assert_close(found.to("cpu"), expected)
 
 
 MEASURED = {

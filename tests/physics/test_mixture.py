@@ -181,3 +181,33 @@ def test_the_file_mixes_three_families_and_takes_more():
 def test_bad_mixtures_say_what_is_wrong(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_level_of_each_image_is_that_of_its_family(split):
+    sigmas = {"faint": 0.01, "strong": 0.1, "holes": 0.03}
+    families = {
+        "faint": Denoising(Gaussian(sigmas["faint"])),
+        "strong": Blur(Gaussian(sigmas["strong"]), GaussianKernel(3, 1.0)),
+        "holes": Inpainting(Gaussian(sigmas["holes"]), 0.5),
+    }
+    mixture = Mixture(PerFamilyNoise(), families)
+    draws = Draws(seed=3, images=range(20, 32), split=split, epoch=2, dtype=torch.float64)
+    y, A = mixture.measure(X, draws)
+    groups = mixture._groups(draws.within("operator"))
+    of_image = {i: sigmas[name] for name, places in groups.items() for i in places}
+    want = torch.tensor([of_image[i] for i in range(12)], dtype=torch.float64)
+    variance = torch.stack(
+        [
+            (one - clean)[clean != 0].var()
+            for one, clean in zip(y, A.A(X), strict=True)  # what a hole measures is zero
+        ]
+    )
+    assert (variance.sqrt() / want - 1).abs().max() < 0.5  # the reference is y itself
+    torch.testing.assert_close(mixture.noise_level(y, A, draws), want)
+    torch.testing.assert_close(mixture.known_level(y, A), want)
+    for places in ([11, 0, 5], [4], groups["strong"]):
+        some = A.take(torch.tensor(places), 12)
+        torch.testing.assert_close(mixture.known_level(y[places], some), want[places])
+        mine = mixture.noise_level(y[places], some, draws.take(places))
+        torch.testing.assert_close(mine, want[places])

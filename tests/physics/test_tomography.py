@@ -19,6 +19,7 @@ from unfold.physics.denoising import Identity
 from unfold.physics.mixture import Mixture, PerFamilyNoise
 from unfold.physics.noise.base import NoNoise
 from unfold.physics.operator import Operator
+from unfold.physics.sparse import Entries, multiply, stacked
 from unfold.random import Draws
 from unfold.training.losses import MaskedMeasurement
 
@@ -242,3 +243,36 @@ def test_the_linear_baseline_is_filtered_back_projection_where_it_applies():
     assert method == "pseudo_inverse"
     back = operator.A_adjoint(y)
     assert (operator.normal(image) - back).norm() < 1e-4 * back.norm()
+
+
+def test_a_large_geometry_is_back_projected_without_a_matrix(monkeypatch):
+    geometry = Fan((0.0, 100.0, 200.0, 300.0), 15, 1.0, 20.0, 20.0)
+    y = torch.rand(2, 4 * 15, dtype=torch.float64, requires_grad=True)
+    by_matrix = geometry.back_project(y, (1, 9, 7))
+    monkeypatch.setattr("unfold.physics.ct.rays.MOST", 0)
+    by_angles = geometry.back_project(y, (1, 9, 7))
+    torch.testing.assert_close(by_angles, by_matrix, rtol=1e-12, atol=1e-12)
+    w = torch.rand_like(by_matrix)
+    one, other = (torch.autograd.grad(x, y, w)[0] for x in (by_matrix, by_angles))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_matrix_made_in_blocks_is_that_of_scipy(monkeypatch):
+    from scipy.sparse import coo_array
+
+    monkeypatch.setattr("unfold.physics.sparse.BLOCK", 7)
+    rng, width = np.random.default_rng(0), 11
+    blocks = []
+    for height in (5, 1, 8):
+        row, column = rng.integers(0, height, 30), rng.integers(0, width, 30)
+        blocks.append(Entries(row, column, rng.normal(size=30), (height, width)))
+    made = stacked(blocks, torch.float64, torch.device("cpu"))
+    dense = np.concatenate(
+        [coo_array((e.value, (e.row, e.column)), e.shape).todense() for e in blocks]
+    )
+    v, u = rng.normal(size=(2, width)), rng.normal(size=(2, 14))
+    np.testing.assert_allclose(multiply(made, torch.from_numpy(v)), v @ dense.T, rtol=1e-12)
+    back = multiply(made.swapped, torch.from_numpy(u))
+    np.testing.assert_allclose(back, u @ dense, rtol=1e-12)
+    assert made.forward.col_indices().dtype == torch.int32  # 8 bytes an entry, not 12
+    assert made.swapped.swapped.forward is made.forward

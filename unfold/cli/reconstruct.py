@@ -147,7 +147,9 @@ def _measured(given: Arguments, run: Path, components: Components, measurement: 
     trained, faults = ranges_of(run), []
     for path, place in track(list(places.items()), "reconstructing", disable=not several):
         try:
-            scores = reconstruct_file(components.reconstructor, scan.cases(path), place, trained)
+            count, cases = len(scan.data.kinds(path)), scan.cases(path)
+            found = track(cases, "reconstructing", total=count, disable=several)
+            scores = reconstruct_file(components.reconstructor, found, place, trained)
         except DataError as error:
             faults.append(str(error))
     if not several and not faults:

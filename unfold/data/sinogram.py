@@ -32,6 +32,7 @@ class SinogramData(MeasuredData):
     the filtered back-projection of all V views. A pixel is as wide as a detector.
 
     Args:
+        rows: [first, last + 1] of the rows of detectors that are read; None for all.
         size: H = W of the images, in pixels; None for the number of detectors.
         bin: neighbouring detectors that are averaged to one.
         angles: [first, last] in degrees, evenly spaced, both views included; None for those of the
@@ -45,6 +46,7 @@ class SinogramData(MeasuredData):
     """
 
     channels: int = bounded(1, ONE_CHANNEL)
+    rows: tuple[int, int] | None = bounded(None, whole(0))
     size: int | None = bounded(None, whole(1), "in pixels")
     bin: int = bounded(1, whole(1), "in detectors")
     angles: tuple[float, float] | None = bounded(None, finite, "in degrees")
@@ -57,7 +59,7 @@ class SinogramData(MeasuredData):
 
     suffixes = READ
     reference = "filtered back-projection of all views"
-    depends = ("size", "bin", "angles", "axis", "flats", "darks")
+    depends = ("rows", "size", "bin", "angles", "axis", "flats", "darks")
 
     def kinds(self, path: Path) -> list[tuple[Any, ...]]:
         rows = self._rows(path)
@@ -79,14 +81,15 @@ class SinogramData(MeasuredData):
         y = y / side  # an integral over a detector's width, of images whose side is 1
         image = scan.filtered_back_projection(y[None])[0]
         parameters = {"angles": torch.from_numpy(rows.angles), "axis": torch.tensor(rows.axis)}
-        example = Example(image, y, parameters, {"file": str(path), "row": place})
+        row = place + (self.rows or (0,))[0]
+        example = Example(image, y, parameters, {"file": str(path), "row": row})
         return scaled(example, size_of(image, self.normalize))
 
     def _rows(self, path: Path) -> Rows:
         return self.opened(path, self._processed, lambda rows: rows.values.nbytes)
 
     def _processed(self, path: Path) -> Rows:
-        found = read_projections(path, self.flats, self.darks)
+        found = read_projections(path, self.flats, self.darks, slice(*(self.rows or (None,))))
         values = line_integrals(path, found)
         angles = self._angles(path, found.angles, values.shape[1])
         axis = find_axis(values.mean(0), angles) if self.axis == "find" else float(self.axis)

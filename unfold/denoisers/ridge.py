@@ -266,9 +266,8 @@ def norm_squared(weights: Sequence[Tensor], grid: int = GRID) -> Tensor:
     """‖W‖² of convolutions of periodic images: the largest over the frequencies of a grid."""
     channels = weights[0].shape[1]
     reach = sum(w.shape[-1] // 2 for w in weights)
-    delta = weights[0].new_zeros(channels, channels, 4 * reach + 1, 4 * reach + 1)
-    delta[range(channels), range(channels), 2 * reach, 2 * reach] = 1
-    kernel = synthesise(weights, analyse(weights, delta))
+    one = torch.eye(channels, dtype=weights[0].dtype, device=weights[0].device)[..., None, None]
+    kernel = synthesise(weights, analyse(weights, pad(one, (2 * reach,) * 4)))
     transfer = torch.fft.rfft2(kernel, s=(max(grid, 4 * reach + 1),) * 2).permute(2, 3, 0, 1)
     sizes: Tensor = transfer.abs() if channels == 1 else torch.linalg.matrix_norm(transfer, 2)
     return sizes.amax()

@@ -23,12 +23,12 @@ from unfold.evaluation.base import (
 )
 from unfold.evaluation.calibration import calibrate
 from unfold.evaluation.records import Matrix, Row, mean, write_rows
+from unfold.evaluation.scans import estimated
 from unfold.parameters.bounds import bounded, positive, whole
 from unfold.parameters.select import Trainable
 from unfold.physics.base import Physics
 from unfold.physics.levels import scaled
 from unfold.physics.noise.base import sigma_of, with_sigma
-from unfold.physics.noise.measured import estimate_level
 from unfold.physics.operator import Operator
 from unfold.pytree import map_tensors
 from unfold.random import Draws
@@ -151,11 +151,9 @@ class Robustness(Evaluation):
     ) -> Result | None:
         """Where the network assumes what fits each measurement; None where nothing can."""
         if condition.name == NOISE:
-            try:
-                level = estimate_level(assumed.y, assumed.operator)
-            except ConfigError:
-                return None
-            return reconstruct(context, condition, batch, assumed._replace(noise_level=level))
+            level = estimated(assumed.y, assumed.operator)
+            case = None if level is None else assumed._replace(noise_level=level)
+            return None if case is None else reconstruct(context, condition, batch, case)
         name = PARAMETERS.get(condition.name, condition.name)
         one = context.physics.learnable.get(name)
         if one is None or one.samples or not self.steps or assumed.noise_level is None:

@@ -100,11 +100,12 @@ class Scan:
 
 def _case(examples: Examples, draws: Draws, physics: Physics) -> Case:
     y, operator = physics.measure(examples, draws)
-    level = physics.known_level(y, operator) if physics.has_fixed_level else _estimate(y, operator)
+    level = physics.known_level(y, operator) if physics.has_fixed_level else estimated(y, operator)
     return Case(y, operator, level)
 
 
-def _estimate(y: Measurement, operator: Operator) -> PerImage | None:
+def estimated(y: Measurement, operator: Operator) -> PerImage | None:
+    """The noise level of each measurement; None where it cannot be estimated."""
     try:
         return estimate_level(y, operator)
     except ConfigError:  # neither frequencies nor an image
@@ -145,7 +146,7 @@ def figures(y: Measurement, operator: Operator) -> dict[str, float]:
     size = prod(operator.image_shape)
     share = prod(operator.measurement_shape) / size if acquired is None else float(acquired.mean())
     found = {"norm": float(batched_norm(y)[0]) / (squared * size) ** 0.5, "sampling": share}
-    level = _estimate(y, operator)
+    level = estimated(y, operator)
     return found if level is None else found | {"noise": float(level[0])}
 
 

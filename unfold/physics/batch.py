@@ -1,7 +1,7 @@
 """A batch: what is known of its samples, and one whose samples have different operators."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle
 from math import prod
@@ -54,9 +54,11 @@ class Grouped(Several):
     Args:
         operators: A_k, of the same shapes; each of its samples, in their order, or of all.
         family: k(i) of each sample.
+        names: of the operators, where they have some.
     """
 
     family: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         same_shapes({str(k): operator for k, operator in enumerate(self.operators)})
@@ -94,7 +96,7 @@ class Grouped(Several):
             return self.operators[0].linearize(x)
         pairs = zip(self.operators, self.places, strict=True)
         found = (operator.linearize(x[at.to(x.device)]) for operator, at in pairs)
-        return Grouped(tuple(found), self.family)
+        return replace(self, operators=tuple(found))
 
     def reference(self, like: Tensor) -> Image:
         if len(self.operators) == 1:
@@ -162,7 +164,8 @@ class Grouped(Several):
             local = torch.tensor([rank[i] for i in chosen if self.family[i] == k])
             count = self.family.count(k)
             operators.append(self.operators[k].take(local.to(positions.device), count))
-        return Grouped(tuple(operators), tuple(kept.index(k) for k in family))
+        names = tuple(self.names[k] for k in kept) if self.names else ()
+        return Grouped(tuple(operators), tuple(kept.index(k) for k in family), names)
 
     def each(self, t: Tensor, method: Callable[[Operator, Tensor, Tensor], Tensor]) -> Tensor:
         """Apply a method of every operator to its samples, and put them back in their places.

@@ -97,7 +97,7 @@ class Mixture(Physics):
             for name, places in groups.items()
         )
         family = {i: k for k, places in enumerate(groups.values()) for i in places}
-        return Grouped(operators, tuple(family[i] for i in range(len(draws))))
+        return Grouped(operators, tuple(family[i] for i in range(len(draws))), tuple(groups))
 
     def observed(self, x: Image, operator: Operator, draws: Draws) -> Measurement:
         return self._each(operator, draws, operator.A(x), lambda n, v, own: n.apply(v, own))
@@ -125,7 +125,7 @@ class Mixture(Physics):
             return v if moments is None else moments.mean.expand(v.shape)
 
         means = self._each(operator, draws, clean, mean)
-        if len(found) < len(self._groups(draws.within("operator"))):
+        if len(found) < len(operator.operators if isinstance(operator, Grouped) else (operator,)):
             return None
         of_family = iter(found)
         variances = self._each(
@@ -153,18 +153,18 @@ class Mixture(Physics):
         method: Callable[[Noise, Field, Draws], Field],
     ) -> Measurement:
         """Apply a method of the noise of each family to its measurements, with their draws."""
-        groups = iter(self._groups(draws.within("operator")).items())
+        if not isinstance(operator, Grouped):
+            operator = Grouped((operator,), (0,) * len(draws), tuple(self.families))
+        names = iter(operator.names or self._groups(draws.within("operator")))
 
-        def own(through: Operator, part: Measurement, _: Tensor) -> Measurement:
-            name, places = next(groups)
+        def own(through: Operator, part: Measurement, at: Tensor) -> Measurement:
+            name = next(names)
             each = isinstance(self.noise, PerFamilyNoise)
             noise = self.families[name].noise if each else self.noise
             noise = noise.measured_by(through.operator if isinstance(through, Packed) else through)
-            numbers = draws.take(places).within("noise").within(name)
+            numbers = draws.take(at.tolist()).within("noise").within(name)
             return packed(through, method(noise, unpacked(through, part), numbers))
 
-        if not isinstance(operator, Grouped):
-            operator = Grouped((operator,), (0,) * len(draws))
         return operator.each(y, own)
 
     def chances(self, draws: Draws) -> np.ndarray:

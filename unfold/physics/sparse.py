@@ -1,8 +1,10 @@
 """Sparse matrices, their products with batches of vectors, and the operator of one."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +14,25 @@ from unfold.errors import ShapeError
 from unfold.physics.operator import LinearOperator
 from unfold.typing import Image, Measurement, Shape
 
+BLOCK = 2**23
+"""Entries that are sorted at a time; to sort them takes thrice the memory of what is kept."""
 
-class Matrix(NamedTuple):
-    """A sparse matrix and its transpose, both by rows."""
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A sparse matrix by rows, and its transpose, by rows too, which is made when it is needed."""
 
     forward: Tensor
-    transposed: Tensor
+    reverse: Tensor | None = None
 
-    @property
+    @cached_property
     def swapped(self) -> "Matrix":
-        return Matrix(self.transposed, self.forward)
+        reverse = _transposed(self.forward) if self.reverse is None else self.reverse
+        return Matrix(reverse, self.forward)
 
 
-class Entries(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Entries:
     """The real entries of a sparse matrix by row and column; those of equal places are added up."""
 
     row: np.ndarray
@@ -32,25 +40,55 @@ class Entries(NamedTuple):
     value: np.ndarray
     shape: tuple[int, int]
 
-    def matrix(self, dtype: torch.dtype, device: torch.device) -> Matrix:
-        row, column, value, shape = self
-        transposed = Entries(column, row, value, shape[::-1])
-        return Matrix(_by_rows(self, dtype, device), _by_rows(transposed, dtype, device))
+    _made: dict[tuple[torch.dtype, torch.device], Matrix] = field(default_factory=dict, init=False)
+
+    def matrix(self, like: Tensor) -> Matrix:
+        """In the precision and on the device of `like`, for each of which it is made once."""
+        key = like.dtype.to_real(), like.device
+        if key not in self._made:
+            self._made[key] = stacked([self], *key)
+        return self._made[key]
 
 
-def _by_rows(entries: Entries, dtype: torch.dtype, device: torch.device) -> Tensor:
-    row, column, value, shape = entries
-    order = np.lexsort((column, row))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+def stacked(blocks: Iterable[Entries], dtype: torch.dtype, device: torch.device) -> Matrix:
+    """The rows of matrices of equally many columns, one below the other."""
+    counts, columns, values, width = [], [], [], 0
+    for one in blocks:
+        order, width = np.lexsort((one.column, one.row)), one.shape[1]
+        counts.append(np.bincount(one.row, minlength=one.shape[0]))
+        columns.append(one.column[order].astype(np.int32))
+        values.append(torch.from_numpy(one.value[order]).to(dtype))
+    made = _by_rows(counts, np.concatenate(columns), torch.cat(values), width)
+    return Matrix(made.to(device))
+
+
+def _transposed(matrix: Tensor) -> Tensor:
+    column, value = matrix.col_indices().cpu().numpy(), matrix.values().cpu()
+    every, width = np.arange(len(matrix), dtype=np.int32), matrix.shape[1]
+    row = np.repeat(every, matrix.crow_indices().cpu().diff().numpy())
+    counts, rows, values, done = [], np.empty_like(row), torch.empty_like(value), 0
+    for part in np.array_split(np.arange(width), min(width, 1 + len(column) // BLOCK)):
+        at = np.flatnonzero((column >= part[0]) & (column <= part[-1]))
+        at = at[np.argsort(column[at], kind="stable")]
+        counts.append(np.bincount(column[at] - part[0], minlength=len(part)))
+        place = slice(done, done := done + len(at))
+        rows[place], values[place] = row[at], value[torch.from_numpy(at)]
+    return _by_rows(counts, rows, values, len(matrix)).to(matrix.device)
+
+
+def _by_rows(counts: Sequence[np.ndarray], column: np.ndarray, value: Tensor, width: int) -> Tensor:
+    """From the number of entries in each row, and the column of each."""
+    starts = np.cumsum(np.concatenate([[0], *counts]))
+    kind = torch.int32 if len(value) < 2**31 else torch.int64
     with warnings.catch_warnings(), torch.inference_mode(False):
         # PyTorch calls the layout a beta; the products used here are tested against dense ones.
         warnings.simplefilter("ignore", UserWarning)
         return torch.sparse_csr_tensor(
-            torch.from_numpy(starts.astype(np.int64)),
-            torch.from_numpy(column[order]),
-            torch.from_numpy(value[order]).to(dtype),
-            size=shape,
-        ).to(device)
+            torch.from_numpy(starts).to(kind),
+            torch.from_numpy(column).to(kind),
+            value,
+            size=(len(starts) - 1, width),
+        )
 
 
 class Product(torch.autograd.Function):
@@ -80,21 +118,6 @@ def _product(matrix: Matrix, v: Tensor) -> Tensor:
     return (matrix.forward @ v.mT).mT.contiguous()
 
 
-class Table:
-    """A real sparse matrix, whose tensors are made once for each kind of image."""
-
-    def __init__(self, entries: Entries) -> None:
-        self._entries, self.shape = entries, entries.shape
-        self._made: dict[tuple[torch.dtype, torch.device], Matrix] = {}
-
-    def matrix(self, like: Tensor) -> Matrix:
-        """The matrix and its transpose, in the precision and on the device of `like`."""
-        key = like.dtype.to_real(), like.device
-        if key not in self._made:
-            self._made[key] = self._entries.matrix(*key)
-        return self._made[key]
-
-
 @dataclass(frozen=True, eq=False)
 class Sparse(LinearOperator):
     """Ax = Mx, M real and sparse, the pixels row by row and channel by channel.
@@ -104,7 +127,7 @@ class Sparse(LinearOperator):
         image_shape: of one image, (C, H, W); one measurement is (m,).
     """
 
-    table: Table
+    table: Entries
     image_shape: Shape
 
     def __post_init__(self) -> None:

@@ -39,7 +39,9 @@ class Projections:
     angles: np.ndarray | None = None
 
 
-def read_projections(path: Path, flats: str | None = None, darks: str | None = None) -> Projections:
+def read_projections(
+    path: Path, flats: str | None = None, darks: str | None = None, rows: slice = slice(None)
+) -> Projections:
     """The projections of a file, with its flat and dark fields, or those of other files.
 
     Args:
@@ -47,13 +49,14 @@ def read_projections(path: Path, flats: str | None = None, darks: str | None = N
             (S, V, D) of several rows, in .npy, .npz or .mat.
         flats: the file of an array (D,), (n, D), or (n, S, D).
         darks: the same.
+        rows: those that are kept; of HDF5 no others are read.
 
     Raises:
         DataError: the file cannot be read so; says what is in it.
     """
     suffix = path.suffix.lower()
     if suffix in HDF5:
-        found = _data_exchange(path)
+        found, count = _data_exchange(path, rows)
     else:
         values = _tiff(path) if suffix in TIFF else read_array(path)
         if values.ndim not in (2, 3) or values.dtype.kind not in "uif":
@@ -68,8 +71,12 @@ def read_projections(path: Path, flats: str | None = None, darks: str | None = N
                 f"{path}: whole numbers ({whole.dtype}) are counts, and need the flat field, the "
                 "counts without an object: data.flats=FILE; or save line integrals as floats."
             )
-        found = Projections(whole.astype(np.float32))
-    fields = [None if file is None else _field(file, found.values) for file in (flats, darks)]
+        count = len(whole)
+        found = Projections(whole[rows].astype(np.float32))
+    if not len(found.values):
+        raise DataError(f"{path}: {count} rows, and data.rows = [{rows.start}, {rows.stop}].")
+    detectors = found.values.shape[-1]
+    fields = [None if f is None else _field(f, count, detectors)[rows] for f in (flats, darks)]
     flat, dark = (
         own if own is not None else f
         for own, f in zip(fields, (found.flat, found.dark), strict=True)
@@ -143,7 +150,7 @@ def find_axis(sinogram: np.ndarray, angles: np.ndarray) -> float:
     return (at - reach + part) / 2
 
 
-def _data_exchange(path: Path) -> Projections:
+def _data_exchange(path: Path, rows: slice) -> tuple[Projections, int]:
     """Source: De Carlo et al., Scientific data exchange, J. Synchrotron Radiation 21 (2014)."""
     with hdf5(path) as file:
         if "exchange/data" not in file:
@@ -153,13 +160,14 @@ def _data_exchange(path: Path) -> Projections:
         group = file["exchange"]
         if group["data"].ndim != 3:
             raise DataError(f"{path}: exchange/data of {group['data'].shape}; expected 3 axes.")
-        counts = np.asarray(group["data"], np.float32).swapaxes(0, 1)
-        fields = {n: _mean(group[n]) for n in ("data_white", "data_dark") if n in group}
+        count = group["data"].shape[1]
+        counts = np.asarray(group["data"][:, rows], np.float32).swapaxes(0, 1)
+        fields = {n: _mean(group[n][:, rows]) for n in ("data_white", "data_dark") if n in group}
         angles = np.asarray(group["theta"], float) if "theta" in group else None
         unit = str(group["theta"].attrs.get("units", "")) if angles is not None else ""
     if angles is not None and "rad" in unit.lower():
         angles = np.rad2deg(angles)
-    return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles)
+    return Projections(counts, fields.get("data_white"), fields.get("data_dark"), angles), count
 
 
 def _mean(stored: Any) -> np.ndarray:
@@ -181,11 +189,10 @@ def _tiff(path: Path) -> np.ndarray:
     return whole if len(whole) > 1 else whole[0]
 
 
-def _field(file: str, values: np.ndarray) -> np.ndarray:
+def _field(file: str, rows: int, detectors: int) -> np.ndarray:
     """A mean field, (S, D), of one or several exposures."""
     path = Path(file).expanduser()
     found = _tiff(path) if path.suffix.lower() in TIFF else read_array(path)
-    rows, _, detectors = values.shape
     if found.shape[-1] != detectors:
         raise DataError(f"{path}: {found.shape}, and projections have {detectors} detectors.")
     if found.ndim == 3 and found.shape[1] == rows:

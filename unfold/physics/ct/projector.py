@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, hypot
+from math import ceil, hypot, prod
 
 import numpy as np
 import torch
@@ -192,12 +192,12 @@ class Projector(LinearOperator):
                 f"filtered back-projection needs {COMPLETE[geometry.full_arc]}, got {turn:g} "
                 f"degrees; set the arc to {geometry.full_arc:g}, or choose another start."
             )
-        matrix = geometry.back_matrix(self.image_shape, y)
         gains = torch.from_numpy(geometry.gains()).to(y.device, y.dtype.to_real())
-        filtered = ramp_filtered(gains * y).reshape(-1, matrix.forward.shape[1])
+        filtered = ramp_filtered(gains * y).reshape(-1, prod(geometry.size))
         weight = geometry.full_arc / 180 * self._rounds
         scale = np.deg2rad(turn / len(geometry.angles)) / weight / self.pixel
-        return float(scale) * multiply(matrix, filtered).reshape(-1, *self.image_shape)
+        image = float(scale) * geometry.back_project(filtered, self.image_shape)
+        return image.reshape(-1, *self.image_shape)
 
     def linear_baseline(self, y: Measurement) -> LinearBaseline:
         """Filtered back-projection; A⁺y where it does not apply."""

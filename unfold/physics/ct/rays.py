@@ -9,7 +9,7 @@ Medical Imaging 1 (1982).
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from typing import ClassVar, NamedTuple
@@ -20,13 +20,16 @@ from torch import Tensor
 
 from unfold.errors import ConfigError
 from unfold.parameters.bounds import Declared, bounded, whole
-from unfold.physics.sparse import Entries, Matrix, multiply
+from unfold.physics.sparse import BLOCK, Entries, Matrix, multiply, stacked
 from unfold.typing import Shape
 
 Kind = tuple[torch.dtype, torch.device]
 
 Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of the pixels in line integrals, as (line, pixel, value)."""
+
+MOST = 2**26
+"""Entries of a matrix of back-projection; each takes 8 bytes in single precision."""
 
 LEAST = 1e-2
 """The least power of the convolution that approximates MᵀM, relative to its largest."""
@@ -111,9 +114,21 @@ class Geometry(Declared, ABC):
             return self.projector.weights(self, height, width)
         return joseph(self.lines(), height, width)
 
-    def back_matrix(self, shape: Shape, like: Tensor) -> Matrix:
-        """To every pixel, the reading of the ray through it at every angle, weighted."""
-        return _back_matrix(self, shape[1:], _kind(like))
+    def back_project(self, y: Tensor, shape: Shape) -> Tensor:
+        """(B, H · W): to every pixel the readings of the rays through it, of (B, angles · D).
+
+        By a matrix that is made once; angle by angle where it would take more than 0.5 GiB.
+        """
+        size, pixels = shape[1:], prod(shape[1:])
+        if 2 * len(self.angles) * pixels <= MOST:
+            return multiply(_back_matrix(self, size, _kind(y)), y)
+        x, views = y.new_zeros(len(y), pixels), y.reshape(len(y), -1, self.detectors).unbind(1)
+        for angle, view in zip(self.angles, views, strict=True):
+            one = replace(self, angles=(angle,))
+            for index, share, inside in _shares(one, size, np.arange(pixels)):
+                weight = torch.from_numpy(np.where(inside, share, 0)[0]).to(y.device, _kind(y)[0])
+                x = x + weight * view[:, torch.from_numpy(index[0].clip(0, self.detectors - 1))]
+        return x
 
     def matrix(self, shape: Shape, like: Tensor) -> Matrix:
         """The weights of the pixels in every line integral, in the precision of `like`."""
@@ -157,23 +172,42 @@ def _spectrum(geometry: Geometry, size: Shape, kind: Kind) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _matrix(geometry: Geometry, size: Shape, kind: Kind) -> Matrix:
-    shape = prod(geometry.size), prod(size)
-    return Entries(*geometry.weights(*size), shape).matrix(*kind)
+    several = max(1, BLOCK // (2 * geometry.detectors * max(size)))
+
+    def parts() -> Iterator[Entries]:
+        for k in range(0, len(geometry.angles), several):
+            part = replace(geometry, angles=geometry.angles[k : k + several])
+            yield Entries(*part.weights(*size), (prod(part.size), prod(size)))
+
+    return stacked(parts(), *kind)
 
 
 @lru_cache(maxsize=8)
 def _back_matrix(geometry: Geometry, size: Shape, kind: Kind) -> Matrix:
+    count = prod(size)
+
+    def parts() -> Iterator[Entries]:
+        for some in np.array_split(np.arange(count), 1 + 2 * len(geometry.angles) * count // BLOCK):
+            parts = []
+            for index, share, inside in _shares(geometry, size, some):
+                pixel, angle = np.nonzero(inside.T)
+                reading = angle * geometry.detectors + index[angle, pixel]
+                parts.append((pixel, reading, share[angle, pixel]))
+            pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+            yield Entries(pixel, reading, value, (len(some), prod(geometry.size)))
+
+    return stacked(parts(), *kind)
+
+
+def _shares(
+    geometry: Geometry, size: Shape, pixels: np.ndarray
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Of pixels at every angle: two detectors, their weights, and whether they exist."""
     height, width = size
-    row, column = np.mgrid[:height, :width].reshape(2, -1)
-    angles, detectors = geometry.size
+    row, column = np.divmod(pixels, width)
     place, weight = geometry.pixel_rays(column - (width - 1) / 2, row - (height - 1) / 2)
-    parts = []
-    for index, share, inside in _neighbours(place, detectors):
-        angle, pixel = np.nonzero(inside)
-        reading = angle * detectors + index[angle, pixel]
-        parts.append((pixel, reading, (share * weight)[angle, pixel]))
-    pixel, reading, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Entries(pixel, reading, value, (height * width, angles * detectors)).matrix(*kind)
+    for index, share, inside in _neighbours(place, geometry.detectors):
+        yield index, share * weight, inside
 
 
 def _neighbours(place: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, ...]]:

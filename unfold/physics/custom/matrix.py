@@ -1,6 +1,6 @@
 """Measurements by a matrix, read from a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from unfold.disk import expand
 from unfold.errors import DataError, ShapeError
 from unfold.physics.base import Physics
 from unfold.physics.operator import LinearOperator
-from unfold.physics.sparse import Entries, Sparse, Table
+from unfold.physics.sparse import Entries, Sparse
 from unfold.random import Draws
 from unfold.typing import Image, Measurement, Shape
 
@@ -100,7 +100,7 @@ class MatrixPhysics(Physics):
             )
 
     @cached_property
-    def matrix(self) -> Tensor | Table:
+    def matrix(self) -> Tensor | Entries:
         """M, (m, n), in double precision; a table of its entries where the file has only those."""
         found = _read(self.path)
         values = found.value if isinstance(found, Entries) else found
@@ -112,7 +112,7 @@ class MatrixPhysics(Physics):
         if not np.isfinite(values).all():
             raise DataError(f"{self.path}: some entries are not finite; replace them.")
         if isinstance(found, Entries):
-            return Table(found._replace(value=values.astype(np.float64)))
+            return replace(found, value=values.astype(np.float64))
         return torch.from_numpy(values.astype(np.float64))
 
     @cached_property
@@ -131,7 +131,7 @@ class MatrixPhysics(Physics):
                 f"MatrixPhysics: {self.path} acts on images of {self.shape}, got {shape}; give "
                 "images of that size."
             )
-        if isinstance(self.matrix, Table):
+        if isinstance(self.matrix, Entries):
             return Sparse(self.matrix, shape)
         key = draws.dtype, str(draws.device)
         if key not in self._operators:
