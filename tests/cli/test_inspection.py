@@ -82,7 +82,7 @@ def test_explain_has_the_update_its_names_and_where_it_converges(capsys):
 def test_explain_says_what_cannot_act_and_what_is_out_of_range(capsys):
     code, said = run(capsys, "explain", "algo=pgd", "algo.stepsize=3")
     assert code == 0 and "they do NOT lie in it" in said
-    assert "note: algo.lambda_reg cannot act: prior PnP takes no weight" in said
+    assert "note: algo.lambda_reg cannot be learned: prior PnP takes no weight" in said
     code, said = run(capsys, "explain", "algo=davis_yin", "prior=tv_box")
     assert code == 0 and "prior.terms.0.weight = 1   (learned; zero or positive)" in said
     code, said = run(capsys, "explain", "algo=pgd,admm", "-m")
@@ -94,7 +94,7 @@ def test_doctor_lists_what_is_learned_with_its_gradient(capsys):
     code, said = run(capsys, "doctor", "trainable.learn=[algo.*,prior.*]", *small)
     assert code == 0
     assert "algo.stepsize" in said and "prior.denoiser" in said and "learns" in said
-    assert "note: algo.lambda_reg cannot act, and is left out" in said
+    assert "note: algo.lambda_reg cannot be learned" in said
 
 
 def test_doctor_prints_the_measured_lipschitz_constant_of_an_equilibrium(capsys):

@@ -56,7 +56,7 @@ def doctor(arguments: Sequence[str]) -> int:
     loss.backward()  # type: ignore[no-untyped-call]
     dead = _examine(found)
     for name, reason in net.dead.items():
-        say(f"note: {name} cannot act, and is left out: {reason}.")
+        say(f"note: {name} cannot be learned: {reason}.")
     if net.model.needs_contraction and isinstance(components.prior, DenoiserPrior):
         size = measured_lipschitz(components.prior)
         say(f"measured Lipschitz constant of the prior: {size:.4g}, where at most 1 is needed.")

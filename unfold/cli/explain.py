@@ -112,7 +112,7 @@ def explain(arguments: Sequence[str]) -> int:
     verdict = "they lie in it" if guarantee.holds else "they do NOT lie in it"
     say(f"converges for: {guarantee.condition}; with the values above, {verdict}.")
     for name, reason in net.dead.items():
-        say(f"note: {name} cannot act: {reason}.")
+        say(f"note: {name} cannot be learned: {reason}.")
     return 0
 
 
