@@ -61,7 +61,7 @@ def test_one_network_improves_on_what_each_operator_leaves(name, photograph):
 
     start = net.start.image(net.steps(y, A, 0.05).at(0)[1].f)
     assert error(x) < 0.8 * error(start)
-    with pytest.warns(DataWarning, match=r"noise_level = 0.5, trained from 0.001"):
+    with pytest.warns(DataWarning, match=r"noise_level = 0.5, trained from 0.0008"):
         net(y, A, noise_level=0.5)
 
 
