@@ -36,7 +36,6 @@ OPERATORS = {
 }
 UNSEEN = {
     "Levin's kernels": ["physics=levin_blur", "physics.kernel.path={data}/kernels/Levin09.mat"],
-    "line inpainting": ["physics=line_inpainting"],
     "grid inpainting": ["physics=grid_inpainting"],
     "disk blur": [
         "physics=gaussian_blur",
@@ -44,6 +43,11 @@ UNSEEN = {
         "radius: [1, 4]}",
     ],
     "compressed sensing 0.5": ["physics=compressed_sensing", "physics.ratio=0.5"],
+    "Hadamard sensing": [
+        "physics=compressed_sensing",
+        "physics.basis._target_=unfold.physics.sensing.compressed.Walsh",
+    ],
+    "lines (in training)": ["physics=line_inpainting"],
 }
 LEVELS = (0.01, 0.02, 0.05, 0.1)
 GRID = (0.04, 0.1, 0.2, 0.4, 0.8, 1.6)
