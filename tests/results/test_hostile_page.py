@@ -14,6 +14,8 @@ from tests.runs.made import sealed
 from unfold.cli.sweeps import sweep
 from unfold.evaluation import figures, shown
 from unfold.evaluation.base import Condition, Shown
+from unfold.physics.denoising import Denoising
+from unfold.physics.noise.base import NoNoise
 from unfold.results import page as pages
 from unfold.results.page import page
 from unfold.runs import files
@@ -164,7 +166,7 @@ def test_a_command_with_control_characters_is_not_shown(tmp_path, undrawn):
 @pytest.mark.parametrize(("method", "words"), [("tv", "total variation"), ("cg_sense", "cg sense")])
 def test_the_baseline_has_its_own_name(tmp_path, method, words, undrawn, monkeypatch):
     image = torch.rand(1, 16, 16)
-    condition = Condition("blur", "0.02", None)
+    condition = Condition("blur", "0.02", Denoising(NoNoise()))
     own = (condition, "one.png", image, image, True, image, method, image, ("", ""), (20.0, 30.0))
     view = shown.views(Shown(*own))
     drawn = []

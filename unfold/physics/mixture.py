@@ -155,14 +155,15 @@ class Mixture(Physics):
         """Apply a method of the noise of each family to its measurements, with their draws."""
         if not isinstance(operator, Grouped):
             operator = Grouped((operator,), (0,) * len(draws), tuple(self.families))
-        names = iter(operator.names or self._groups(draws.within("operator")))
+        names = operator.names or tuple(self._groups(draws.within("operator")))
+        groups = zip(names, operator.places, strict=False)
 
-        def own(through: Operator, part: Measurement, at: Tensor) -> Measurement:
-            name = next(names)
+        def own(through: Operator, part: Measurement, _: Tensor) -> Measurement:
+            name, places = next(groups)
             each = isinstance(self.noise, PerFamilyNoise)
             noise = self.families[name].noise if each else self.noise
             noise = noise.measured_by(through.operator if isinstance(through, Packed) else through)
-            numbers = draws.take(at.tolist()).within("noise").within(name)
+            numbers = draws.take(places.tolist()).within("noise").within(name)
             return packed(through, method(noise, unpacked(through, part), numbers))
 
         return operator.each(y, own)
