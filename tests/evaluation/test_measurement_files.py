@@ -240,6 +240,10 @@ def test_the_parameters_in_the_file_count_and_others_are_refused(tmp_path):
         np.savez(path, **(found | {"operator.mask": odd}))
         with pytest.raises(DataError, match=r"operator.mask is float32 .*expected finite"):
             read_case(path, physics)
+    for name, odd in (("seed", "abc"), ("seed", []), ("noise_level", "x"), ("noise_level", [1, 2])):
+        np.savez(path, **(found | {name: np.array(odd)}))
+        with pytest.raises(DataError, match=rf"{name} is .*; expected one number"):
+            read_case(path, physics)
 
 
 def test_a_picture_cannot_hold_the_readings_of_a_scan(tmp_path):

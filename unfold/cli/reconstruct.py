@@ -77,7 +77,11 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
         load_weights(components.reconstructor, weights or reference.path)
         components.trainer.place(components.reconstructor)
         return _measured(given, reference.path, components, measurement)
-    known, level = (None, None) if image else stored.read_case(source, components.physics)
+    known = level = shape = None
+    if not image:
+        shape, model = stored.read_geometry(source) or (None, "")
+        expect_memory(source, shape or (1,))
+        known, level = stored.read_case(source, components.physics)
     if measurement is not None and not (known or components.physics.is_deterministic):
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "
@@ -100,7 +104,6 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     else:
         y = single.read_measurement(source, data.channels, stated)
         expect_memory(source, y.shape)
-        shape, model = stored.read_geometry(source) or (None, "")
         if model and model != stored.described(physics):
             raise ConfigError(
                 f"measurement = {source}: measured by {model}, and the run has "

@@ -69,11 +69,16 @@ def read_case(path: Path, physics: Physics) -> tuple[Operator | None, PerImage |
     """The operator and the noise level of a file that `write_measurement` wrote; None without.
 
     Raises:
-        DataError: the operator is not one that the forward model samples.
+        DataError: the operator is not one that the forward model samples; no number where there
+            should be one.
     """
     found = stored_arrays(path) if path.suffix.lower() == ".npz" else {}
+    for name, kinds in ((SEED, "iu"), (LEVEL, "f")):
+        if name in found and (found[name].size != 1 or found[name].dtype.kind not in kinds):
+            raise DataError(f"{path}: {name} is {found[name]}; expected one number.")
+    level = torch.as_tensor(found[LEVEL]) if LEVEL in found else None
     if not (known := read_geometry(path)) or physics.is_deterministic or SEED not in found:
-        return None, torch.as_tensor(found[LEVEL]) if LEVEL in found else None
+        return None, level
     # The draws determine which operator of a mixture it is; its parameters are those of the file.
     draws = Draws(int(found[SEED].flat[0]), (0,), "reconstruct")
     like = physics.measure(torch.zeros(1, *known[0]), draws).operator
@@ -86,7 +91,7 @@ def read_case(path: Path, physics: Physics) -> tuple[Operator | None, PerImage |
                 f"{t.numpy().dtype} {tuple(t.shape)}. Simulate the measurement again, input=IMAGE."
             )
         values.append(torch.as_tensor(own))
-    return with_tensors(like, values), torch.as_tensor(found[LEVEL]) if LEVEL in found else None
+    return with_tensors(like, values), level
 
 
 def write_measurement(
