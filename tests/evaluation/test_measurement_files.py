@@ -215,7 +215,7 @@ def test_a_random_operator_is_kept_with_its_measurement(tmp_path, physics, name)
         sigma = physics.noise_level(y, expected, draws)
         assert sigma is None or np.allclose(found["noise_level"], sigma.numpy())
     read = read_measurement(path, 1)
-    operator, level = read_case(path, physics)
+    operator, level = read_case(path, physics, read_geometry(path)[0])
     torch.testing.assert_close(operator.A(truth[None]), expected.A(truth[None]))
     operator = check_measured(read, physics, (1, 32, 32), 1, picture=False, operator=operator)
     reconstruct_measured(net, physics, operator, read, tmp_path / "b.npy", level=level)
@@ -235,15 +235,15 @@ def test_the_parameters_in_the_file_count_and_others_are_refused(tmp_path):
     found = dict(np.load(path))
     found["operator.mask"] = np.eye(16, dtype="f4")[None, None]
     np.savez(path, **found)
-    assert torch.equal(read_case(path, physics)[0].mask[0, 0], torch.eye(16))
+    assert torch.equal(read_case(path, physics, (1, 16, 16))[0].mask[0, 0], torch.eye(16))
     for odd in (np.zeros((1, 1, 8, 8), "f4"), np.full((1, 1, 16, 16), np.nan, "f4")):
         np.savez(path, **(found | {"operator.mask": odd}))
         with pytest.raises(DataError, match=r"operator.mask is float32 .*expected finite"):
-            read_case(path, physics)
+            read_case(path, physics, (1, 16, 16))
     for name, odd in (("seed", "abc"), ("seed", []), ("noise_level", "x"), ("noise_level", [1, 2])):
         np.savez(path, **(found | {name: np.array(odd)}))
         with pytest.raises(DataError, match=rf"{name} is .*; expected one number"):
-            read_case(path, physics)
+            read_case(path, physics, (1, 16, 16))
 
 
 def test_a_picture_cannot_hold_the_readings_of_a_scan(tmp_path):

@@ -81,7 +81,7 @@ def reconstruct_image(arguments: Sequence[str]) -> int:
     if not image:
         shape, model = stored.read_geometry(source) or (None, "")
         expect_memory(source, shape or (1,))
-        known, level = stored.read_case(source, components.physics)
+        known, level = stored.read_case(source, components.physics, shape)
     if measurement is not None and not (known or components.physics.is_deterministic):
         raise ConfigError(
             f"measurement = {measurement}: the run's {type(components.physics).__name__} samples "

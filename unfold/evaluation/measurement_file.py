@@ -65,8 +65,12 @@ def read_geometry(path: Path) -> tuple[Shape, str] | None:
     return tuple(shape.tolist()), str(found["physics"])
 
 
-def read_case(path: Path, physics: Physics) -> tuple[Operator | None, PerImage | None]:
+def read_case(
+    path: Path, physics: Physics, shape: Shape | None
+) -> tuple[Operator | None, PerImage | None]:
     """The operator and the noise level of a file that `write_measurement` wrote; None without.
+
+    `shape` is that of the image, as `read_geometry` gives it.
 
     Raises:
         DataError: the operator is not one that the forward model samples; no number where there
@@ -77,11 +81,11 @@ def read_case(path: Path, physics: Physics) -> tuple[Operator | None, PerImage |
         if name in found and (found[name].size != 1 or found[name].dtype.kind not in kinds):
             raise DataError(f"{path}: {name} is {found[name]}; expected one number.")
     level = torch.as_tensor(found[LEVEL]) if LEVEL in found else None
-    if not (known := read_geometry(path)) or physics.is_deterministic or SEED not in found:
+    if shape is None or physics.is_deterministic or SEED not in found:
         return None, level
     # The draws determine which operator of a mixture it is; its parameters are those of the file.
     draws = Draws(int(found[SEED].flat[0]), (0,), "reconstruct")
-    like = physics.measure(torch.zeros(1, *known[0]), draws).operator
+    like = physics.measure(torch.zeros(1, *shape), draws).operator
     values = []
     for name, t in named_tensors(like).items():
         own = found.get(f"{OPERATOR}{name}", np.empty(0, object))

@@ -99,6 +99,8 @@ def pivots(entries: Sequence[Entry], rows: str, columns: str, value: str) -> lis
     whole = arranged(entries, axes, value, measured)
     shown = {entry.path: entry for cell in whole.cells.values() for entry, _ in cell}
     kinds = apart(shown.values(), lambda entry: meaning(entry, images, axes).items())
+    if len(kinds) == 1:  # whose evaluations are read already
+        return [whole]
     found = [replace(arranged(own, axes, value, measured), only=only) for only, own in kinds]
     return [replace(found[0], left_out=whole.left_out), *found[1:]]
 
